@@ -1,0 +1,134 @@
+"""One family of errors. A code stands in one table with its HTTP status and whether trying again can help.
+
+The same code is a problem+json body when a request is refused, and ``job.error`` when an accepted job fails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+@dataclass(frozen=True)
+class ErrorKind:
+    code: str
+    status: int
+    title: str
+    retryable: bool = False
+
+
+# fmt: off
+ERRORS: dict[str, ErrorKind] = {
+    kind.code: kind
+    for kind in (
+        ErrorKind("malformed_request", 400, "The body is not the JSON that this call takes"),
+        ErrorKind("invalid_cursor", 400, "The cursor was not made by this list"),
+        ErrorKind("job_not_found", 404, "There is no such job"),
+        ErrorKind("file_not_found", 404, "The job has no such file"),
+        ErrorKind("not_found", 404, "There is nothing at this address"),
+        ErrorKind("method_not_allowed", 405, "This address does not take this method"),
+        ErrorKind("not_acceptable", 406, "None of the asked-for media types can be made"),
+        ErrorKind("job_already_terminal", 409, "The job has ended"),
+        ErrorKind("job_not_terminal", 409, "The job has not ended"),
+        ErrorKind("result_not_ready", 409, "The job has no result yet"),
+        ErrorKind("payload_too_large", 413, "The body is too large"),
+        ErrorKind("unsupported_media_type", 415, "The body's media type is not JSON"),
+        ErrorKind("range_not_satisfiable", 416, "The range lies outside the file"),
+        ErrorKind("validation_failed", 422, "The request cannot be carried out"),
+        ErrorKind("unknown_strategy", 422, "There is no such strategy"),
+        ErrorKind("unknown_task", 422, "There is no such task"),
+        ErrorKind("invalid_layers", 422, "These layers cannot be dropped"),
+        ErrorKind("unsupported_architecture", 422, "The architecture is not supported"),
+        ErrorKind("model_not_found", 422, "There is no such model"),
+        ErrorKind("model_not_allowed", 422, "The model may not be used"),
+        ErrorKind("model_invalid", 422, "The model's files cannot be used"),
+        ErrorKind("dataset_not_found", 422, "There is no such dataset"),
+        ErrorKind("dataset_not_allowed", 422, "The dataset may not be read"),
+        ErrorKind("dataset_invalid", 422, "The dataset cannot be used"),
+        ErrorKind("hub_unavailable", 503, "The model hub did not answer", retryable=True),
+        ErrorKind("training_diverged", 500, "Training diverged"),
+        ErrorKind("out_of_memory", 500, "The device ran out of memory"),
+        ErrorKind("objective_not_met", 500, "The objective was not met"),
+        ErrorKind("verification_failed", 500, "The exported model failed verification"),
+        ErrorKind("export_failed", 500, "The model could not be exported"),
+        ErrorKind("storage_full", 507, "The storage is full", retryable=True),
+        ErrorKind("timeout", 500, "The job ran longer than limits.max_runtime_seconds"),
+        ErrorKind("queue_timeout", 500, "The job waited longer than limits.max_queue_seconds", retryable=True),
+        ErrorKind("attempts_exhausted", 500, "Every attempt at the job was lost", retryable=True),
+        ErrorKind("not_ready", 503, "The service is not ready", retryable=True),
+        ErrorKind("internal", 500, "Something went wrong inside layercut", retryable=True),
+    )
+}
+# fmt: on
+
+
+class LayercutError(Exception):
+    """Something a person should read: a code of ``ERRORS``, what was wrong and what would be right.
+
+    ``param`` is a JSON pointer into the request (``/prune/drop``), where one field is to blame.
+    """
+
+    def __init__(self, code: str, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = ERRORS[code]
+        self.message = message
+        self.param = param
+
+    @property
+    def code(self) -> str:
+        return self.kind.code
+
+
+class FieldError(BaseModel):
+    """One field that was wrong."""
+
+    pointer: str = Field(description="JSON pointer into the request body, or the name of a query parameter")
+    message: str
+    code: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="/problems/<name>: stable, and answers with this text")
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[FieldError] = []
+    request_id: str | None = None
+
+
+class JobError(BaseModel):
+    """Why a job failed."""
+
+    code: str
+    message: str
+    param: str | None = None
+    retryable: bool = False
+    stage: str | None = None
+
+    @classmethod
+    def of(cls, error: LayercutError, stage: str | None = None) -> JobError:
+        return cls(
+            code=error.code, message=error.message, param=error.param, retryable=error.kind.retryable, stage=stage
+        )
+
+
+def problem(error: LayercutError, *, request_id: str | None = None, errors: list[FieldError] | None = None) -> Problem:
+    """The body that answers ``error`` over HTTP."""
+    if errors is None and error.param is not None:
+        errors = [FieldError(pointer=error.param, message=error.message, code=error.code)]
+    return Problem(
+        type=f"/problems/{error.code.replace('_', '-')}",
+        title=error.kind.title,
+        status=error.kind.status,
+        detail=error.message,
+        code=error.code,
+        errors=errors or [],
+        request_id=request_id,
+    )

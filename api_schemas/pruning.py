@@ -1,0 +1,204 @@
+"""What may be asked of pruning, and the plan that it becomes on one model."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from api_schemas.architectures import ARCHITECTURES, ModelFacts
+from api_schemas.errors import LayercutError
+from api_schemas.strategies import (
+    STRATEGIES,
+    Question,
+    Selection,
+    check_count,
+    select_explicit,
+    select_layers,
+    select_threshold,
+)
+
+DEFAULT_DROP_RATIO = 1 / 3
+
+AMOUNTS = ("drop", "drop_ratio", "drop_layers", "keep_layers", "target_params", "threshold")
+
+
+class PruneSpec(BaseModel):
+    """Which layers go. One amount at most is given; without any, a third of the layers goes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    strategy: str = Field(default="top", description="a name of GET /v1/strategies")
+    drop: int | None = Field(default=None, description="number of layers to drop")
+    drop_ratio: float | None = Field(default=None, gt=0, lt=1, description="share of the layers to drop, rounded")
+    drop_layers: list[int] | None = Field(default=None, description="for `explicit`, from 0 in the original model")
+    keep_layers: list[int] | None = Field(default=None, description="for `explicit`: all others go")
+    target_params: int | None = Field(default=None, gt=0, description="drop as few layers as reach this size")
+    threshold: float | None = Field(default=None, description="for `contribution`: drop every layer scored above it")
+    protect_layers: list[int] | None = Field(
+        default=None, description="never dropped; by default [0] for strategies with scores, else []"
+    )
+
+    @model_validator(mode="after")
+    def _one_amount_that_suits(self) -> PruneSpec:
+        strategy = STRATEGIES.find(self.strategy, "/prune/strategy")
+        given = [name for name in AMOUNTS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise LayercutError(
+                "validation_failed", f"give one of {', '.join(given)}, not {len(given)} at once", param="/prune"
+            )
+        lists = bool(given) and given[0] in ("drop_layers", "keep_layers")
+        if (strategy.kind == "explicit") != lists:
+            right = "takes drop_layers or keep_layers" if strategy.kind == "explicit" else "does not take a list of layers"
+            where = "/prune/drop_layers" if strategy.kind == "explicit" else f"/prune/{given[0]}"
+            raise LayercutError("validation_failed", f"strategy {self.strategy!r} {right}", param=where)
+        if self.threshold is not None and not strategy.takes_threshold:
+            able = ", ".join(row.name for row in STRATEGIES.values() if row.takes_threshold)
+            raise LayercutError(
+                "validation_failed",
+                f"strategy {self.strategy!r} takes no threshold; these do: {able}",
+                param="/prune/threshold",
+            )
+        return self
+
+
+class Plan(BaseModel):
+    """A strategy worked out on one model. ``dropped`` is null while scores are wanted that only a worker can take."""
+
+    model: ModelFacts
+    strategy: str
+    layers_total: int
+    kept: list[int] | None
+    dropped: list[int] | None
+    protected: list[int]
+    parameters_before: int | None
+    parameters_after: int | None
+    bytes_before: int | None
+    bytes_after: int | None
+    expected_speedup: float | None = Field(description="layers before / layers after: what depth alone gives")
+    scores: list[float] | None = None
+    measure: str | None = Field(default=None, description="what the scores are")
+    warnings: list[str] = []
+
+
+def protected_layers(spec: PruneSpec, total: int) -> frozenset[int]:
+    """The layers that ``spec`` keeps from being dropped; raises ``invalid_layers`` where one does not exist."""
+    if spec.protect_layers is None:
+        return frozenset({0} if STRATEGIES[spec.strategy].needs_scores else ())
+    outside = sorted(layer for layer in spec.protect_layers if not 0 <= layer < total)
+    if outside:
+        raise LayercutError(
+            "invalid_layers",
+            f"protected layers {outside} do not exist: {total} layers are numbered 0 to {total - 1}",
+            param="/prune/protect_layers",
+        )
+    return frozenset(spec.protect_layers)
+
+
+def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, scores: list[float] | None = None) -> Plan:
+    """Which layers go and what that saves. Checks all that can be checked before the scores are known.
+
+    Raises ``LayercutError`` (``invalid_layers``, ``validation_failed``) with the field to blame.
+    """
+    strategy = STRATEGIES.find(spec.strategy, "/prune/strategy")
+    protected = protected_layers(spec, model.layers)
+    selection = _select(spec, model, protected, seed, scores)
+    warnings = list(selection.warnings) if selection else [f"layers are known once {strategy.measure} is measured"]
+    if ARCHITECTURES[model.architecture].shared_layers:
+        warnings.append(ARCHITECTURES[model.architecture].note)
+    after = _after(model, selection)
+    return Plan(
+        model=model,
+        strategy=spec.strategy,
+        layers_total=model.layers,
+        kept=selection.kept if selection else None,
+        dropped=selection.dropped if selection else None,
+        protected=sorted(protected),
+        parameters_before=model.parameters,
+        parameters_after=after,
+        bytes_before=model.bytes,
+        bytes_after=_scaled(model.bytes, after, model.parameters),
+        expected_speedup=round(model.layers / len(selection.kept), 3) if selection else None,
+        scores=scores,
+        measure=strategy.measure,
+        warnings=warnings,
+    )
+
+
+def _select(
+    spec: PruneSpec, model: ModelFacts, protected: frozenset[int], seed: int, scores: list[float] | None
+) -> Selection | None:
+    if spec.drop_layers is not None or spec.keep_layers is not None:
+        chosen = select_explicit(model.layers, drop=spec.drop_layers, keep=spec.keep_layers)
+        return _unprotected(chosen, protected)
+    known = tuple(scores) if scores is not None else None
+    needs_scores = STRATEGIES[spec.strategy].needs_scores
+    if spec.threshold is not None:
+        question = Question(model.layers, 0, protected, known or (), seed)
+        return select_threshold(spec.strategy, question, spec.threshold) if known is not None else None
+    question = Question(model.layers, drop_count(spec, model), protected, known or (), seed)
+    if needs_scores and known is None:
+        check_count(question.total, question.drop)
+        # Any ranking shows whether the count fits beside the protected layers.
+        select_layers(spec.strategy, Question(question.total, question.drop, protected, (0.0,) * question.total, seed))
+        return None
+    return select_layers(spec.strategy, question)
+
+
+def _unprotected(selection: Selection, protected: frozenset[int]) -> Selection:
+    lost = sorted(protected.intersection(selection.dropped))
+    if lost:
+        raise LayercutError(
+            "invalid_layers", f"layers {lost} are both protected and to be dropped", param="/prune/protect_layers"
+        )
+    return selection
+
+
+def drop_count(spec: PruneSpec, model: ModelFacts) -> int:
+    """How many layers ``spec`` asks to drop of ``model``; at least 1 for a ratio, however small."""
+    if spec.drop is not None:
+        return spec.drop
+    if spec.target_params is not None:
+        return _drop_for_size(spec.target_params, model)
+    ratio = DEFAULT_DROP_RATIO if spec.drop_ratio is None else spec.drop_ratio
+    return max(1, int(model.layers * ratio + 0.5))
+
+
+def _drop_for_size(target: int, model: ModelFacts) -> int:
+    per_layer = model.parameters_per_layer
+    if model.parameters is None or not per_layer:
+        raise LayercutError(
+            "validation_failed",
+            "target_params needs a model whose layers have weights of their own, and whose weights can be read now",
+            param="/prune/target_params",
+        )
+    if target >= model.parameters:
+        raise LayercutError(
+            "validation_failed",
+            f"the model has {model.parameters} parameters already: target_params must be lower",
+            param="/prune/target_params",
+        )
+    # Layers of the supported families are alike in size; the largest is a safe count.
+    smallest = model.parameters - sum(sorted(per_layer)[1:])
+    if target < smallest:
+        raise LayercutError(
+            "validation_failed",
+            f"one layer alone leaves {smallest} parameters: target_params cannot be lower",
+            param="/prune/target_params",
+        )
+    left, drop = model.parameters, 0
+    for size in sorted(per_layer):
+        if left <= target:
+            break
+        left, drop = left - size, drop + 1
+    return drop
+
+
+def _after(model: ModelFacts, selection: Selection | None) -> int | None:
+    if selection is None or model.parameters is None or model.parameters_per_layer is None:
+        return None
+    if ARCHITECTURES[model.architecture].shared_layers:
+        return model.parameters
+    return model.parameters - sum(model.parameters_per_layer[layer] for layer in selection.dropped)
+
+
+def _scaled(size: int | None, after: int | None, before: int | None) -> int | None:
+    return None if size is None or after is None or not before else round(size * after / before)

@@ -1,0 +1,87 @@
+"""Everything measured before and after. Scores are 0 to 100, times in milliseconds, sizes in bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class Latency(BaseModel):
+    """One forward pass of the whole model, in inference mode, on the job's device."""
+
+    batch_size: int
+    sequence_length: int
+    p50_ms: float
+    p95_ms: float
+    runs: int
+    examples_per_second: float
+
+
+class Side(BaseModel):
+    """The model before, or after. ``score`` is null where nothing was trained and the model has no head for the task."""
+
+    parameters: int
+    bytes: int
+    flops: int | None = Field(default=None, description="of one forward pass of one example of 128 tokens")
+    score: float | None = None
+    metrics: dict[str, float] = {}
+    latency: list[Latency] = []
+
+
+class LayerMap(BaseModel):
+    """Counted from 0 in the original model: layer ``kept[i]`` of the source is layer ``i`` of the result."""
+
+    total: int
+    kept: list[int]
+    dropped: list[int]
+
+
+class Check(BaseModel):
+    name: str
+    passed: bool
+    detail: str
+
+
+class Verification(BaseModel):
+    """What a fresh process with stock transformers found in the exported files."""
+
+    passed: bool
+    checks: list[Check]
+    versions: dict[str, str] = {}
+
+
+class Interval(BaseModel):
+    """Paired bootstrap over the rows of the dev split."""
+
+    low: float
+    high: float
+    confidence: float
+    resamples: int
+
+
+class Report(BaseModel):
+    """The keys that outside tools rely on come first."""
+
+    layers: LayerMap
+    before: Side
+    after: Side
+    retention: float | None
+    speedup: float | None = Field(description="p50 before / p50 after, the mean over the measured cells")
+    verdict: str
+    verification: Verification
+
+    job_id: str | None
+    model: dict[str, Any]
+    task: dict[str, Any]
+    strategy: dict[str, Any]
+    recovery: dict[str, Any]
+    retention_interval: Interval | None = None
+    training: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    warnings: list[str] = []
+    seed: int
+    device: dict[str, Any]
+    versions: dict[str, str]
+    timings: dict[str, float] = Field(description="seconds in each stage")
+    peak_memory_bytes: int | None = None

@@ -1,0 +1,164 @@
+"""The body of ``POST /v1/jobs``. Unknown fields are refused; everything but ``model`` and ``task`` has a default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from api_schemas.errors import LayercutError
+from api_schemas.pruning import PruneSpec
+from api_schemas.recovery import RecoverySpec
+from api_schemas.strategies import STRATEGIES
+from api_schemas.tasks import METRICS, TASKS, Metric, Task
+
+SCHEMES_REFUSED = ("http://", "https://", "file://", "ftp://")
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ModelRef(Request):
+    """A hub id, or a folder under one of the allowed roots. As a plain string, it is the id."""
+
+    id: str = Field(min_length=1, max_length=500)
+    revision: str | None = Field(default=None, max_length=200, description="branch, tag or commit, for hub models")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"id": value} if isinstance(value, str) else value
+
+    @property
+    def is_path(self) -> bool:
+        return self.id.startswith(("/", "./", "../", "~"))
+
+
+class TaskSpec(Request):
+    """A GLUE task by name, the user's own table, or ``none``. As a plain string, it is the name."""
+
+    name: str | None = Field(default=None, description="a name of GET /v1/tasks, or `none`")
+    dataset: str | None = Field(default=None, description="CSV or JSONL file under an allowed root, or a folder of train and dev")
+    dev: str | None = Field(default=None, description="file to score on; without it a seeded tenth of the rows is kept aside")
+    text_columns: list[str] = Field(default=[], max_length=2)
+    label_column: str | None = None
+    metric: str | None = Field(default=None, description="a name of GET /v1/tasks `metrics`; by default accuracy")
+    max_train_rows: int | None = Field(default=None, ge=1, description="train on a seeded sample of this many rows")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> TaskSpec:
+        if (self.name is None) == (self.dataset is None):
+            raise LayercutError(
+                "validation_failed", "a task is a GLUE name or a dataset of your own: give name or dataset", param="/task"
+            )
+        own = {"dev": self.dev, "text_columns": self.text_columns, "label_column": self.label_column, "metric": self.metric}
+        if self.name is not None:
+            if self.name != "none":
+                TASKS.find(self.name, "/task")
+            wrong = [field for field, value in own.items() if value]
+            if wrong:
+                raise LayercutError(
+                    "validation_failed", f"task {self.name!r} has its own {wrong[0]}", param=f"/task/{wrong[0]}"
+                )
+        else:
+            for field in ("text_columns", "label_column"):
+                if not own[field]:
+                    raise LayercutError("validation_failed", f"a dataset needs {field}", param=f"/task/{field}")
+            METRICS.find(self.metric or "accuracy", "/task/metric")
+        return self
+
+    @property
+    def glue(self) -> Task | None:
+        return TASKS[self.name] if self.name and self.name != "none" else None
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is data to learn from."""
+        return self.name != "none"
+
+    @property
+    def headline(self) -> Metric | None:
+        """The metric that is the score."""
+        if self.glue:
+            return METRICS[self.glue.headline]
+        return METRICS[self.metric or "accuracy"] if self.trains else None
+
+    @property
+    def label(self) -> str:
+        """What the task is called in lists."""
+        return self.name or (self.dataset or "").rsplit("/", 1)[-1]
+
+
+class LatencySpec(Request):
+    """What speed is measured on: every batch size (examples) with every length (tokens). Empty: not measured."""
+
+    batch_sizes: list[Annotated[int, Field(ge=1, le=1024)]] = Field(default=[1, 32], max_length=8)
+    sequence_lengths: list[Annotated[int, Field(ge=4, le=8192)]] = Field(default=[128], max_length=8)
+
+
+class EvaluationSpec(Request):
+    baseline: bool = Field(default=True, description="train and score the full model too; `distill` always does")
+    latency: LatencySpec = LatencySpec()
+
+
+class ExportSpec(Request):
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(default="auto", description="auto: as the source")
+
+
+class Limits(Request):
+    max_runtime_seconds: int = Field(default=24 * 3600, ge=1, le=7 * 24 * 3600)
+    max_queue_seconds: int = Field(default=7 * 24 * 3600, ge=1, le=30 * 24 * 3600)
+    max_attempts: int = Field(default=3, ge=1, le=10)
+
+
+class JobRequest(Request):
+    """A job as it is asked for."""
+
+    model: ModelRef
+    task: TaskSpec
+    prune: PruneSpec = PruneSpec()
+    recovery: RecoverySpec = RecoverySpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    export: ExportSpec = ExportSpec()
+    limits: Limits = Limits()
+    priority: int = Field(default=0, ge=-100, le=100, description="higher goes first; then the older job")
+    seed: int = Field(default=42, ge=0, le=2**31 - 1)
+    suffix: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,64}$", description="ends the artifact's name")
+    metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] = Field(
+        default={}, max_length=16
+    )
+
+    @model_validator(mode="after")
+    def _parts_that_fit(self) -> JobRequest:
+        strategy = STRATEGIES[self.prune.strategy]
+        if not self.task.trains and strategy.needs_data:
+            raise LayercutError(
+                "validation_failed",
+                f"strategy {strategy.name!r} scores layers on a task's training text; task is 'none'",
+                param="/prune/strategy",
+            )
+        if not self.task.trains and self.recovery.method not in ("auto", "none"):
+            raise LayercutError(
+                "validation_failed",
+                f"recovery {self.recovery.method!r} needs a task to learn; task is 'none'",
+                param="/recovery/method",
+            )
+        if self.recovery.method == "distill" and not self.evaluation.baseline:
+            raise LayercutError(
+                "validation_failed", "distill learns from the baseline: it cannot be left out", param="/evaluation/baseline"
+            )
+        return self
+
+
+class PlanRequest(Request):
+    """The body of ``POST /v1/plans``."""
+
+    model: ModelRef
+    prune: PruneSpec = PruneSpec()
+    seed: int = Field(default=42, ge=0, le=2**31 - 1)
