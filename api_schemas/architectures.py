@@ -19,7 +19,9 @@ class Architecture:
     ``layers`` is the path of the layer list inside the base model; ``count_field`` the config's number of layers;
     ``per_layer_fields`` the config lists that have one entry a layer and are cut with them; ``summary`` the place of
     the token that stands for the whole text. ``shared_layers``: one set of weights is run many times, so the count
-    falls and the weights stay.
+    falls and the weights stay. ``time_first``: between layers, states are (tokens, batch, width) and not (batch,
+    tokens, width). ``positions_after_padding``: positions are counted from ``pad_token_id + 1``, so the longest input
+    is that much shorter than the table of positions.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Architecture:
     kind: Literal["encoder", "decoder"] = "encoder"
     summary: Literal["first", "last"] = "first"
     shared_layers: bool = False
+    time_first: bool = False
+    positions_after_padding: bool = False
     note: str = ""
 
     @property
@@ -39,8 +43,8 @@ class Architecture:
 
     def check_config(self, config: dict[str, Any]) -> None:
         """Raise ``unsupported_architecture`` for a shape that cannot lose layers and stay a stock model."""
-        groups = int(config.get("num_hidden_groups") or 1)
-        if self.shared_layers and groups > 1:
+        groups = config.get("num_hidden_groups") or 1
+        if self.shared_layers and groups != 1:
             raise LayercutError(
                 "unsupported_architecture",
                 f"{self.name} with num_hidden_groups={groups}: which group a layer uses follows from the number of"
@@ -52,15 +56,17 @@ class Architecture:
 # fmt: off
 ARCHITECTURES: Registry[Architecture] = Registry("architecture", "unsupported_architecture", (
     Architecture("bert", "encoder.layer"),
-    Architecture("roberta", "encoder.layer"),
-    Architecture("camembert", "encoder.layer"),
-    Architecture("xlm-roberta", "encoder.layer"),
+    Architecture("roberta", "encoder.layer", positions_after_padding=True),
+    Architecture("camembert", "encoder.layer", positions_after_padding=True),
+    Architecture("xlm-roberta", "encoder.layer", positions_after_padding=True),
     Architecture("distilbert", "transformer.layer", count_field="n_layers", hidden_field="dim"),
     Architecture("albert", "encoder.albert_layer_groups", shared_layers=True,
                  note="All layers share one set of weights: dropping layers saves time and no size."),
     Architecture("electra", "encoder.layer"),
-    Architecture("mpnet", "encoder.layer", note="The relative position bias is outside the layers and stays."),
-    Architecture("xlnet", "layer", count_field="n_layer", hidden_field="d_model", summary="last"),
+    Architecture("mpnet", "encoder.layer", positions_after_padding=True,
+                 note="The relative position bias is outside the layers and stays."),
+    Architecture("xlnet", "layer", count_field="n_layer", hidden_field="d_model", summary="last",
+                 time_first=True),
     Architecture("deberta", "encoder.layer", note="The relative position embeddings are outside the layers and stay."),
     Architecture("deberta-v2", "encoder.layer",
                  note="Where conv_kernel_size is set, the convolution follows the first kept layer."),

@@ -153,13 +153,13 @@ def _unprotected(selection: Selection, protected: frozenset[int]) -> Selection:
 
 
 def drop_count(spec: PruneSpec, model: ModelFacts) -> int:
-    """How many layers ``spec`` asks to drop of ``model``; at least 1 for a ratio, however small."""
+    """How many layers ``spec`` asks to drop of ``model``; for a ratio at least 1, and never the last one left."""
     if spec.drop is not None:
         return spec.drop
     if spec.target_params is not None:
         return _drop_for_size(spec.target_params, model)
     ratio = DEFAULT_DROP_RATIO if spec.drop_ratio is None else spec.drop_ratio
-    return max(1, int(model.layers * ratio + 0.5))
+    return max(1, min(model.layers - 1, int(model.layers * ratio + 0.5)))
 
 
 def _drop_for_size(target: int, model: ModelFacts) -> int:
@@ -193,10 +193,10 @@ def _drop_for_size(target: int, model: ModelFacts) -> int:
 
 
 def _after(model: ModelFacts, selection: Selection | None) -> int | None:
+    if selection is not None and ARCHITECTURES[model.architecture].shared_layers:
+        return model.parameters
     if selection is None or model.parameters is None or model.parameters_per_layer is None:
         return None
-    if ARCHITECTURES[model.architecture].shared_layers:
-        return model.parameters
     return model.parameters - sum(model.parameters_per_layer[layer] for layer in selection.dropped)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import PruneSpec
@@ -19,7 +21,20 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class ModelRef(Request):
+class OrString(Request):
+    """A part that may also be sent as a plain string; the schema says so."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        named = handler.resolve_ref_schema(schema)
+        whole = dict(named)
+        named.clear()
+        named.update({"anyOf": [{"type": "string", "minLength": 1}, whole], "title": cls.__name__})
+        return schema
+
+
+class ModelRef(OrString):
     """A hub id, or a folder under one of the allowed roots. As a plain string, it is the id."""
 
     id: str = Field(min_length=1, max_length=500)
@@ -35,7 +50,7 @@ class ModelRef(Request):
         return self.id.startswith(("/", "./", "../", "~"))
 
 
-class TaskSpec(Request):
+class TaskSpec(OrString):
     """A GLUE task by name, the user's own table, or ``none``. As a plain string, it is the name."""
 
     name: str | None = Field(default=None, description="a name of GET /v1/tasks, or `none`")

@@ -182,8 +182,9 @@ def select_threshold(name: str, question: Question, threshold: float) -> Selecti
         for layer, score in enumerate(question.scores)
         if score > threshold and layer not in question.protected
     ]
-    if not above or len(above) == question.total:
-        what = "no layer" if not above else "every layer"
+    everything = all(score > threshold for score in question.scores)
+    if not above or everything:
+        what = "every layer" if everything else f"no layer{' that may go' if question.protected else ''}"
         ranked = ", ".join(f"{layer}: {score:.4f}" for layer, score in enumerate(question.scores))
         raise LayercutError(
             "invalid_layers", f"{what} scores above {threshold}; the scores are {ranked}", param="/prune/threshold"

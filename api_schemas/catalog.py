@@ -1,0 +1,89 @@
+"""The tables as they are shown: ``GET /v1/strategies``, ``/v1/tasks``, ``/v1/architectures``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from api_schemas.architectures import Architecture
+from api_schemas.strategies import Strategy
+from api_schemas.tasks import Metric, Task
+
+
+class StrategyInfo(BaseModel):
+    name: str
+    summary: str
+    when: str = Field(description="when it is worth a try")
+    reference: str
+    kind: Literal["fixed", "scored", "explicit"]
+    measure: str | None = Field(description="what a scored strategy ranks the layers by")
+    needs_data: bool = Field(description="whether its scores are taken on the task's training text")
+    takes_threshold: bool
+
+    @classmethod
+    def of(cls, row: Strategy) -> StrategyInfo:
+        return cls.model_validate(row, from_attributes=True)
+
+
+class StrategyList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[StrategyInfo]
+
+
+class MetricInfo(BaseModel):
+    name: str
+    summary: str
+    regression: bool
+
+    @classmethod
+    def of(cls, row: Metric) -> MetricInfo:
+        return cls.model_validate(row, from_attributes=True)
+
+
+class TaskInfo(BaseModel):
+    name: str
+    folder: str = Field(description="name of its folder in the official GLUE archive")
+    columns: list[str] = Field(description="text columns of the official files")
+    label_column: str
+    labels: list[str] = Field(description="names in id order; empty for a regression")
+    regression: bool
+    metrics: list[str] = Field(description="the first is the score")
+    splits: list[str] = Field(description="dev splits; the score is taken on the first")
+
+    @classmethod
+    def of(cls, row: Task) -> TaskInfo:
+        return cls(
+            name=row.name,
+            folder=row.folder,
+            columns=list(row.columns),
+            label_column=row.label_column,
+            labels=list(row.label_names),
+            regression=row.regression,
+            metrics=list(row.metrics),
+            splits=[split for split, _ in row.splits],
+        )
+
+
+class TaskList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[TaskInfo]
+    metrics: list[MetricInfo] = Field(description="what data of your own can be scored with")
+
+
+class ArchitectureInfo(BaseModel):
+    name: str = Field(description="model_type of the config")
+    kind: Literal["encoder", "decoder"]
+    layers: str = Field(description="path of the layer list inside the base model")
+    count_field: str = Field(description="the config's number of layers")
+    shared_layers: bool = Field(description="one set of weights is run many times: it gets faster, not smaller")
+    note: str
+
+    @classmethod
+    def of(cls, row: Architecture) -> ArchitectureInfo:
+        return cls.model_validate(row, from_attributes=True)
+
+
+class ArchitectureList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ArchitectureInfo]

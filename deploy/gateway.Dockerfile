@@ -1,0 +1,21 @@
+# The gateway: everything but the worker extra, so no torch and no transformers. From the repository's root:
+#   docker build -f deploy/gateway.Dockerfile -t layercut-gateway .
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
+RUN python -m venv /opt/layercut
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/layercut/bin/pip install --disable-pip-version-check -c constraints.txt .
+
+FROM ${BASE}
+# One number in both images: they share the artifact volume. A new named volume takes its owner from these folders.
+RUN useradd --uid 10001 --no-create-home --home-dir /var/lib/layercut layercut \
+    && install -d -o layercut -g layercut /var/cache/layercut /var/lib/layercut /var/lib/layercut/artifacts
+COPY --from=build /opt/layercut /opt/layercut
+ENV PATH=/opt/layercut/bin:$PATH PYTHONUNBUFFERED=1 HF_HOME=/var/cache/layercut
+USER 10001:10001
+WORKDIR /var/lib/layercut
+EXPOSE 8000
+CMD ["layercut", "gateway"]

@@ -1,0 +1,51 @@
+"""What can be refused before a job is taken: what the tables, the model's files and the dataset already show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api_schemas.architectures import ModelFacts
+from api_schemas.errors import LayercutError
+from api_schemas.pruning import Plan, make_plan
+from api_schemas.recovery import resolve_recovery
+from api_schemas.requests import JobRequest, PlanRequest
+from service.settings import Settings
+from sources.models import inspect
+from sources.tasks import check_dataset
+
+PLAN_REFUSALS = (
+    "unknown_strategy",
+    "invalid_layers",
+    "unsupported_architecture",
+    "model_not_found",
+    "model_not_allowed",
+    "model_invalid",
+)
+JOB_REFUSALS = (*PLAN_REFUSALS, "unknown_task", "dataset_not_found", "dataset_not_allowed", "dataset_invalid")
+
+
+def resolve(request: JobRequest, settings: Settings) -> dict[str, Any]:
+    """The request with every default, its plan and its recovery; raises ``LayercutError`` where it cannot work.
+
+    Where the model cannot be looked at now, ``plan`` is null and recovery keeps its "auto": the worker fills them in.
+    """
+    check_dataset(request.task, settings)
+    facts = inspect(request.model, settings)
+    resolved = request.model_dump(mode="json")
+    return {**resolved, "plan": None} if facts is None else {**resolved, **_on(facts, request)}
+
+
+def plan(request: PlanRequest, settings: Settings) -> Plan:
+    """The plan of ``POST /v1/plans``; raises ``LayercutError``, ``hub_unavailable`` where the model is out of reach."""
+    facts = inspect(request.model, settings)
+    if facts is None:
+        raise LayercutError(
+            "hub_unavailable", f"the model hub did not answer for {request.model.id!r}; try again later", param="/model"
+        )
+    return make_plan(request.prune, facts, seed=request.seed)
+
+
+def _on(facts: ModelFacts, request: JobRequest) -> dict[str, Any]:
+    made = make_plan(request.prune, facts, seed=request.seed)
+    recovery = resolve_recovery(request.recovery, facts, trains=request.task.trains)
+    return {"plan": made.model_dump(mode="json"), "recovery": recovery.model_dump(mode="json")}

@@ -1,0 +1,76 @@
+"""The gateway as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from service.logs import configure_logs
+from service.openapi import ANYWHERE, install_openapi, problems
+from service.parts import open_parts
+from service.problems import install_problems
+from service.reaper import Reaper
+from service.requests import RequestContext
+from service.routes import artifacts, catalog, events, jobs, operations, plans
+from service.settings import Settings
+from service.version import VERSION
+
+DESCRIPTION = "Makes transformer models smaller by dropping whole layers, repairs them, and proves what it delivers."
+
+ROUTERS = (jobs.router, events.router, artifacts.router, plans.router, catalog.router, operations.router)
+
+# How long open connections may take when the gateway is told to stop. Streams close at once.
+DRAIN_SECONDS = 10
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application. Database, artifacts and broker are opened when it starts, not before."""
+    chosen = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        parts = await run_in_threadpool(open_parts, chosen)
+        app.state.parts = parts
+        reaper = Reaper(parts)
+        parts.wakeups.start()
+        reaper.start()
+        try:
+            async with parts.feed.running():
+                yield
+        finally:
+            await run_in_threadpool(reaper.stop)
+            await run_in_threadpool(parts.wakeups.stop)
+            parts.engine.dispose()
+
+    app = FastAPI(
+        title="layercut",
+        version=VERSION,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        responses=problems(*ANYWHERE),
+        generate_unique_id_function=lambda route: route.name,
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    install_problems(app)
+    install_openapi(app)
+    app.add_middleware(RequestContext)
+    return app
+
+
+def serve(settings: Settings | None = None) -> None:
+    """Run the gateway in this process until it is told to stop."""
+    chosen = settings or Settings()
+    configure_logs(chosen.log_level)
+    uvicorn.run(
+        create_app(chosen),
+        host=chosen.host,
+        port=chosen.port,
+        log_config=None,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        server_header=False,
+    )

@@ -1,0 +1,137 @@
+"""JSON bodies, read raw: counted while they stream in, forgiving about curl's media type, strict about the JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from difflib import get_close_matches
+from email.message import Message
+from typing import Annotated, Any, NoReturn, TypeVar
+
+from fastapi import Depends, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+
+from api_schemas.errors import LayercutError
+
+Body = TypeVar("Body", bound=BaseModel)
+
+# `curl -d` says form, and some clients say text or nothing at all; what counts is whether it is JSON.
+READ_AS_JSON = frozenset({"", "application/json", "application/x-www-form-urlencoded", "text/plain"})
+
+
+async def _read_json(request: Request) -> dict[str, Any]:
+    _check_media_type(request.headers.get("content-type", ""))
+    return parse_json(await _read(request, request.app.state.parts.settings.max_body_bytes))
+
+
+JsonBody = Annotated[dict[str, Any], Depends(_read_json)]
+
+
+def parse_json(raw: bytes) -> dict[str, Any]:
+    """The object that ``raw`` is; raises ``malformed_request`` for all that a database could not hold either."""
+    if not raw.strip():
+        raise LayercutError("malformed_request", "the body is empty; send a JSON object")
+    try:
+        value = json.loads(raw.decode("utf-8-sig"), parse_constant=_not_json, parse_float=_finite)
+    except UnicodeDecodeError as error:
+        raise LayercutError("malformed_request", f"the body is not UTF-8: byte {error.start} is wrong") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise LayercutError("malformed_request", f"the body is not JSON: {error.msg} at {where}") from error
+    except (ValueError, RecursionError) as error:
+        text = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise LayercutError("malformed_request", f"the body cannot be read: {text}") from error
+    if not isinstance(value, dict):
+        raise LayercutError("malformed_request", 'the body must be a JSON object, as in {"model": ...}')
+    for text in _texts(value):
+        _check_text(text)
+    return value
+
+
+def validated(model: type[Body], value: dict[str, Any]) -> Body:
+    """``value`` as a ``model``; raises ``RequestValidationError`` with every field that is wrong."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        details = [_with_hint(model, dict(detail)) for detail in error.errors(include_url=False, include_input=False)]
+        raise RequestValidationError(details, body=value) from error
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    # A length that is announced is refused before a byte is read; one that is not is counted.
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        _too_large(limit)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            _too_large(limit)
+    return bytes(body)
+
+
+def _too_large(limit: int) -> NoReturn:
+    raise LayercutError("payload_too_large", f"the body is larger than {limit} bytes")
+
+
+def _check_media_type(header: str) -> None:
+    message = Message()
+    message["content-type"] = header
+    kind = message.get_content_type() if header.strip() else ""
+    if kind not in READ_AS_JSON and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise LayercutError("unsupported_media_type", f"the body is {kind}; send application/json")
+
+
+def _not_json(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            waiting.extend([*item.keys(), *item.values()])
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise LayercutError("malformed_request", "the body has half of a surrogate pair in a string") from error
+    if "\0" in text:
+        raise LayercutError("malformed_request", "the body has a NUL character in a string")
+
+
+def _with_hint(model: type[BaseModel], detail: dict[str, Any]) -> dict[str, Any]:
+    """``detail`` placed in the body; an unknown field is answered with the near ones."""
+    place = detail["loc"]
+    if detail["type"] == "extra_forbidden":
+        known = _fields(model, place[:-1])
+        near = get_close_matches(str(place[-1]), known, n=3, cutoff=0.6)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+        detail["msg"] = f"unknown field {place[-1]!r}; {hint}"
+    return {**detail, "loc": ("body", *place)}
+
+
+def _fields(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
+    """The fields of the model that stands at ``place`` inside ``model``."""
+    for part in place:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)

@@ -1,0 +1,45 @@
+"""Two small headers: which media type the client would rather have, and how long it is ready to wait."""
+
+from __future__ import annotations
+
+import re
+
+from api_schemas.errors import LayercutError
+
+MAX_WAIT_SECONDS = 60.0
+
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
+
+
+def preferred(accept: str | None, offers: tuple[str, ...]) -> str:
+    """The offer that ``Accept`` likes best, the first where it has no favourite; raises ``not_acceptable``."""
+    ranges = [_media_range(part) for part in (accept or "*/*").split(",") if part.strip()]
+    ranked = [(_quality(offer, ranges), offer) for offer in offers]
+    best, offer = max(ranked, key=lambda pair: pair[0])
+    if best <= 0:
+        raise LayercutError("not_acceptable", f"this can be had as {' or '.join(offers)}, not as {accept}")
+    return offer
+
+
+def wait_seconds(prefer: str | None) -> float:
+    """N of ``Prefer: wait=N`` (RFC 7240), at most 60; 0 without it."""
+    found = _WAIT.search(prefer or "")
+    return min(float(found[1]), MAX_WAIT_SECONDS) if found else 0.0
+
+
+def _media_range(text: str) -> tuple[str, float]:
+    name, *parameters = (part.strip().lower() for part in text.split(";"))
+    weight = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+    try:
+        return name, float(weight)
+    except ValueError:
+        return name, 0.0
+
+
+def _quality(offer: str, ranges: list[tuple[str, float]]) -> float:
+    """The weight of the most exact range that fits, as RFC 9110 §12.5.1 has it."""
+    for pattern in (offer, f"{offer.partition('/')[0]}/*", "*/*"):
+        weights = [weight for name, weight in ranges if name == pattern]
+        if weights:
+            return max(weights)
+    return 0.0

@@ -1,0 +1,76 @@
+"""What the OpenAPI document says beyond what FastAPI sees for itself: raw bodies, and problems."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from api_schemas.errors import ERRORS, LayercutError, Problem, problem
+from api_schemas.requests import JobRequest, PlanRequest
+from service.problems import MEDIA_TYPE
+
+REF = "#/components/schemas/{model}"
+
+# Named in the document by reference only, because no route declares them.
+UNDECLARED: tuple[type[BaseModel], ...] = (Problem, JobRequest, PlanRequest)
+
+# What any call can answer, and what any call with a body can.
+ANYWHERE = ("validation_failed", "internal")
+BODY = ("malformed_request", "payload_too_large", "unsupported_media_type", "validation_failed")
+
+
+def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that may refuse with these codes of ``ERRORS``, one example each."""
+    by_status: dict[int, list[str]] = defaultdict(list)
+    for code in codes:
+        by_status[ERRORS[code].status].append(code)
+    return {status: _problem_response(names) for status, names in by_status.items()}
+
+
+def json_body(model: type[BaseModel], **examples: dict[str, Any]) -> dict[str, Any]:
+    """The ``openapi_extra`` of a route that reads its body itself."""
+    content = {"schema": _ref(model), "examples": {name: {"value": value} for name, value in examples.items()}}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def install_openapi(app: FastAPI) -> None:
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # the way that FastAPI documents
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        tags=app.openapi_tags,
+    )
+    _, own = models_json_schema([(model, "validation") for model in UNDECLARED], ref_template=REF)
+    schemas = document["components"]["schemas"]
+    for name, schema in own["$defs"].items():
+        schemas.setdefault(name, schema)
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    return document
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": REF.format(model=model.__name__)}
+
+
+def _problem_response(codes: list[str]) -> dict[str, Any]:
+    examples = {
+        code: {"value": problem(LayercutError(code, ERRORS[code].title)).model_dump(mode="json")} for code in codes
+    }
+    titles = "; ".join(ERRORS[code].title for code in codes)
+    return {"description": titles, "content": {MEDIA_TYPE: {"schema": _ref(Problem), "examples": examples}}}

@@ -1,0 +1,50 @@
+"""What the routes work with, opened when the application starts and found through one dependency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy import Engine
+
+from service.feed import Feed
+from service.queue import WakeUps
+from service.settings import Settings
+from store.artifacts import ArtifactStore
+from store.database import migrate, open_engine
+from store.jobs import JobStore
+
+
+@dataclass(frozen=True)
+class Parts:
+    settings: Settings
+    engine: Engine
+    store: JobStore
+    artifacts: ArtifactStore
+    wakeups: WakeUps
+    feed: Feed
+
+
+def open_parts(settings: Settings) -> Parts:
+    """Open the database (made or brought up to date where needed), the artifacts and the broker's sender."""
+    engine = open_engine(settings.database_url)
+    migrate(engine)
+    store = JobStore(engine, lease_seconds=settings.lease_seconds)
+    return Parts(
+        settings=settings,
+        engine=engine,
+        store=store,
+        artifacts=ArtifactStore(settings.artifacts_url),
+        wakeups=WakeUps(settings.broker_url),
+        feed=Feed(store, settings.feed_seconds),
+    )
+
+
+# async, so that it costs no trip through the thread pool
+async def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+Gateway = Annotated[Parts, Depends(_parts)]

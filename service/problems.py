@@ -1,0 +1,103 @@
+"""One translator: whatever goes wrong is answered as ``application/problem+json`` with the request's id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from api_schemas.errors import ERRORS, FieldError, LayercutError, Problem, problem
+
+MEDIA_TYPE = "application/problem+json"
+
+# What the framework itself refuses, by status.
+FRAMEWORK = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 400: "malformed_request"}
+
+FIELD_CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
+
+RETRY_AFTER_SECONDS = 5
+
+
+def install_problems(app: FastAPI) -> None:
+    app.add_exception_handler(LayercutError, _layercut_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+
+
+def internal_problem(request_id: str) -> Response:
+    """The answer to what nobody foresaw. What it was stands in the log, under the same id, and nowhere else."""
+    text = f"Something went wrong inside layercut; the log has it under request id {request_id}"
+    return _answer(problem(LayercutError("internal", text), request_id=request_id))
+
+
+def request_id_of(request: Request) -> str:
+    return str(request.state.request_id)
+
+
+async def _layercut_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LayercutError)
+    headers = getattr(error, "headers", None)
+    return _answer(problem(error, request_id=request_id_of(request)), headers)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = _field_errors(error)
+    detail = "; ".join(f"{entry.pointer}: {entry.message}" for entry in errors)
+    return _answer(
+        problem(LayercutError("validation_failed", detail), request_id=request_id_of(request), errors=errors)
+    )
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = FRAMEWORK.get(error.status_code, "internal")
+    text = f"{request.method} {request.url.path}: {error.detail}"
+    return _answer(problem(LayercutError(code, text), request_id=request_id_of(request)), error.headers)
+
+
+def _field_errors(error: RequestValidationError) -> list[FieldError]:
+    """One entry a field: a union says what each of its members would have taken."""
+    merged: dict[str, FieldError] = {}
+    for detail in error.errors():
+        where = _pointer(detail["loc"], error.body)
+        if where in merged:
+            merged[where].message += f", or: {detail['msg']}"
+        else:
+            code = FIELD_CODES.get(detail["type"], "invalid_value")
+            merged[where] = FieldError(pointer=where, message=detail["msg"], code=code)
+    return list(merged.values())
+
+
+def _pointer(place: tuple[Any, ...], body: Any) -> str:
+    """JSON pointer into the body, or the parameter's name.
+
+    Pydantic's place goes on into the members of a union; a value that is no container ends the pointer.
+    """
+    if place[0] != "body":
+        return ".".join(str(part) for part in place[1:])
+    parts, value = [], body
+    for part in place[1:]:
+        if not isinstance(value, dict | list):
+            break
+        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
+        value = _inside(value, part)
+    return "".join(f"/{part}" for part in parts)
+
+
+def _inside(value: Any, part: Any) -> Any:
+    try:
+        return value[part]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _answer(body: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    extra = dict(headers or {})
+    if body.status == ERRORS["not_ready"].status:
+        extra["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return Response(body.model_dump_json(), body.status, extra, media_type=MEDIA_TYPE)

@@ -1,0 +1,65 @@
+"""The thread that mends: jobs whose worker was lost, jobs that waited too long, wake-ups that the broker lost,
+files of attempts that came to nothing.
+
+Every gateway runs one; the store makes it safe in many at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict
+
+import structlog
+
+from service.parts import Parts
+
+log = structlog.get_logger("layercut.reaper")
+
+
+class Reaper(threading.Thread):
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(name="reaper", daemon=True)
+        self._parts = parts
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while True:
+            for step in (self.reap, self.wake_again, self.sweep):
+                try:
+                    step()
+                except Exception:  # the database may be away for a while; the next round asks again
+                    log.exception("reaper_failed", step=step.__name__)
+            if self._ended.wait(self._parts.settings.reap_seconds):
+                return
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join(timeout=5)
+
+    def reap(self) -> None:
+        """Take back the jobs of lost workers; fail those that waited too long."""
+        changed = {became: ids for became, ids in asdict(self._parts.store.reap()).items() if ids}
+        if changed:
+            log.warning("reaped", **changed)
+
+    def wake_again(self) -> None:
+        """Announce jobs again, as many as are missing: while all workers are busy, wake-ups lie in the broker."""
+        due = self._parts.store.due_wakeups(self._parts.settings.wake_again_seconds)
+        if not due:
+            return
+        try:
+            missing = due - self._parts.wakeups.waiting()
+        except Exception as error:  # whatever the transport raises; a later round asks again
+            log.warning("broker_unreachable", error=type(error).__name__, jobs=due)
+            return
+        if missing > 0:
+            log.info("waking_again", jobs=missing)
+            self._parts.wakeups.wake(missing)
+
+    def sweep(self) -> None:
+        """Delete the files of attempts that lost."""
+        for job_id, kept in self._parts.store.unswept(self._parts.settings.sweep_after_seconds):
+            files = self._parts.artifacts.sweep(job_id, kept)
+            self._parts.store.mark_swept(job_id)
+            if files:
+                log.info("swept", job_id=job_id, files=files)

@@ -1,0 +1,110 @@
+"""For those who run it: is it alive, can it work, what version is it, what does a problem mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import structlog
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from api_schemas.errors import ERRORS, LayercutError
+from service.openapi import problems
+from service.parts import Gateway, Parts
+from service.version import VERSION
+
+router = APIRouter(tags=["operations"])
+
+log = structlog.get_logger("layercut.ready")
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """`degraded`: jobs are taken and shown, and wait until the broker is back or a worker looks by itself."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    checks: dict[str, Literal["ok", "unreachable"]]
+
+
+class Version(BaseModel):
+    name: Literal["layercut"] = "layercut"
+    version: str
+    api: Literal["v1"] = "v1"
+
+
+class ProblemKind(BaseModel):
+    """What stands behind the `type` of a problem."""
+
+    type: str
+    code: str = Field(description="the same in `job.error`, for what goes wrong after a job was taken")
+    title: str
+    status: int = Field(description="HTTP status where it answers a request")
+    retryable: bool = Field(description="whether the same request may work later")
+
+
+@router.get("/healthz")
+async def healthz() -> Health:
+    """The process is alive. Nothing else is looked at, so that a restart is only asked for when it would help."""
+    return Health()
+
+
+@router.get("/readyz", responses={503: {"model": Readiness, "description": "database or artifacts cannot be reached"}})
+def readyz(parts: Gateway, response: Response) -> Readiness:
+    """Whether requests can be served. A broker that is down is said and is not fatal: jobs are kept in the database."""
+    checks = {name: _check(name, probe, parts) for name, probe in PROBES.items()}
+    down = {name for name, state in checks.items() if state != "ok"}
+    if down - {"broker"}:
+        response.status_code = 503
+        response.headers["Retry-After"] = "5"
+        return Readiness(status="unavailable", checks=checks)
+    return Readiness(status="degraded" if down else "ok", checks=checks)
+
+
+@router.get("/version")
+async def version() -> Version:
+    """The version of the service."""
+    return Version(version=VERSION)
+
+
+@router.get("/problems/{name}", responses=problems("not_found"))
+async def get_problem(name: str) -> ProblemKind:
+    """What a problem's `type` means."""
+    kind = ERRORS.get(name.replace("-", "_"))
+    if kind is None:
+        raise LayercutError("not_found", f"there is no problem type {name[:80]!r}")
+    return ProblemKind(
+        type=f"/problems/{kind.code.replace('_', '-')}",
+        code=kind.code,
+        title=kind.title,
+        status=kind.status,
+        retryable=kind.retryable,
+    )
+
+
+def _artifacts(parts: Parts) -> None:
+    # Asking for a manifest that is not there takes a whole trip to the store, and writes nothing.
+    try:
+        parts.artifacts.manifest("readyz")
+    except LayercutError as error:
+        if error.code != "file_not_found":
+            raise
+
+
+PROBES: dict[str, Callable[[Parts], object]] = {
+    "database": lambda parts: parts.store.has_queued(),
+    "artifacts": _artifacts,
+    "broker": lambda parts: parts.wakeups.waiting(),
+}
+
+
+def _check(name: str, probe: Callable[[Parts], object], parts: Parts) -> Literal["ok", "unreachable"]:
+    try:
+        probe(parts)
+    except Exception as error:  # whatever its client raises means the same here
+        log.warning("unreachable", what=name, error=type(error).__name__)
+        return "unreachable"
+    return "ok"

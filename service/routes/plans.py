@@ -1,0 +1,26 @@
+"""Plans: what a strategy does to a model, without a GPU and without a job."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api_schemas.pruning import Plan
+from api_schemas.requests import PlanRequest
+from service.admission import PLAN_REFUSALS, plan
+from service.bodies import JsonBody, validated
+from service.openapi import BODY, json_body, problems
+from service.parts import Gateway
+
+router = APIRouter(prefix="/v1/plans", tags=["plans"])
+
+EXAMPLE = {"model": "google-bert/bert-base-uncased", "prune": {"strategy": "symmetric", "drop_ratio": 0.5}}
+
+
+@router.post(
+    "",
+    responses=problems(*BODY, *PLAN_REFUSALS, "hub_unavailable"),
+    openapi_extra=json_body(PlanRequest, half=EXAMPLE),
+)
+def create_plan(body: JsonBody, parts: Gateway) -> Plan:
+    """Layers kept and dropped, parameters, bytes, expected speed-up and warnings. Nothing is stored."""
+    return plan(validated(PlanRequest, body), parts.settings)

@@ -1,0 +1,157 @@
+"""From a config and the names and shapes of its tensors to ``ModelFacts``; no file and no network is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from api_schemas.architectures import Architecture, ModelFacts, architecture_of
+from api_schemas.errors import LayercutError
+from sources.headers import Tensor
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+# Far above any model there is: a number in a config must not decide how much memory a plan takes.
+MAX_LAYERS = 1024
+
+# Integer tensors are buffers (position_ids), not parameters.
+DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+# The last tensor of a classification head, by family; its first dimension is the number of labels.
+HEADS = ("classifier.weight", "classifier.out_proj.weight", "logits_proj.weight")
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+
+
+def invalid(message: str) -> LayercutError:
+    return LayercutError("model_invalid", message, param="/model")
+
+
+def check_config(config: Any, id: str) -> Architecture:
+    """The architecture of a ``config.json`` that stock `transformers` loads without running anyone's code.
+
+    Raises ``model_not_allowed`` for remote code, ``model_invalid`` and ``unsupported_architecture``.
+    """
+    if not isinstance(config, dict):
+        raise invalid(f"config.json of {id!r} is not a JSON object")
+    if "auto_map" in config:
+        raise LayercutError(
+            "model_not_allowed",
+            f"config.json of {id!r} asks for remote code (auto_map); layercut never runs a model's own code:"
+            " use a model of a stock class",
+            param="/model",
+        )
+    if config.get("quantization_config"):
+        raise invalid(f"{id!r} is quantized; layercut prunes float weights: use the model that it was made from")
+    architecture = architecture_of(config)
+    for field in (architecture.count_field, architecture.hidden_field):
+        if not _positive(config.get(field)):
+            raise invalid(f"config.json of {id!r} has no {field}, a number of at least 1")
+    if config[architecture.count_field] > MAX_LAYERS:
+        raise invalid(f"config.json of {id!r} says more than {MAX_LAYERS} layers ({architecture.count_field})")
+    return architecture
+
+
+def choose_weights(names: Collection[str], id: str) -> str:
+    """The file that `transformers` would load: the one file of weights, or the index of many."""
+    for name in (WEIGHTS, INDEX):
+        if name in names:
+            return name
+    pickles = sorted(name for name in names if name.endswith(PICKLES) and "/" not in name)
+    if pickles:
+        raise invalid(
+            f"{id!r} has pickle weights only ({', '.join(pickles[:3])}), which can run code and are never loaded:"
+            " save it again with save_pretrained, which writes safetensors"
+        )
+    raise invalid(f"{id!r} has no weights: neither {WEIGHTS} nor {INDEX}")
+
+
+def shard_names(index: Any, id: str) -> list[str]:
+    """The files that an index lists; raises ``model_invalid`` for one that is no plain file name."""
+    shards = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+        raise invalid(f"{INDEX} of {id!r} has no weight_map of tensor names to files")
+    names = sorted(set(shards.values()))
+    for name in names:
+        if "/" in name or not name.endswith(".safetensors"):
+            raise invalid(f"{INDEX} of {id!r} lists {name!r}, which is not a safetensors file beside it")
+    return names
+
+
+def make_facts(
+    id: str,
+    config: dict[str, Any],
+    *,
+    revision: str | None = None,
+    license: str | None = None,
+    tensors: dict[str, Tensor] | None = None,
+    size: int | None = None,
+) -> ModelFacts:
+    """``tensors`` None: the weights were not looked at. ``size`` is that of the weight files, in bytes."""
+    architecture = check_config(config, id)
+    facts = ModelFacts(
+        id=id,
+        revision=revision,
+        architecture=architecture.name,
+        classes=[name for name in config.get("architectures") or [] if isinstance(name, str)],
+        layers=config[architecture.count_field],
+        hidden_size=config[architecture.hidden_field],
+        vocabulary=config["vocab_size"] if _positive(config.get("vocab_size")) else None,
+        max_positions=_max_positions(config, architecture),
+        bytes=size,
+        license=license,
+    )
+    return facts if tensors is None else facts.model_copy(update=_weight_facts(facts, architecture, tensors))
+
+
+def _weight_facts(facts: ModelFacts, architecture: Architecture, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    weights = {name: tensor for name, tensor in tensors.items() if tensor.dtype in DTYPES}
+    if not weights:
+        found = ", ".join(sorted({tensor.dtype for tensor in tensors.values()})) or "none"
+        raise invalid(f"{facts.id!r} has no float weights; the tensors' types are: {found}")
+    by_dtype: dict[str, int] = {}
+    for tensor in weights.values():
+        by_dtype[tensor.dtype] = by_dtype.get(tensor.dtype, 0) + tensor.size
+    return {
+        "parameters": sum(by_dtype.values()),
+        "parameters_per_layer": _per_layer(facts, architecture, weights),
+        "dtype": DTYPES[max(by_dtype, key=lambda name: by_dtype[name])],
+        "num_labels": _head_labels(facts, weights),
+    }
+
+
+def _per_layer(facts: ModelFacts, architecture: Architecture, weights: dict[str, Tensor]) -> list[int] | None:
+    sizes: dict[int, int] = {}
+    for name, tensor in weights.items():
+        if match := architecture.layer_key.match(name):
+            layer = int(match[2])
+            sizes[layer] = sizes.get(layer, 0) + tensor.size
+    expected = 1 if architecture.shared_layers else facts.layers
+    if sorted(sizes) != list(range(expected)):
+        found = ", ".join(map(str, sorted(sizes))) or f"none: no tensor is named …{architecture.layers}.<number>.…"
+        raise invalid(
+            f"the config of {facts.id!r} says {facts.layers} layers ({architecture.count_field}), and the weights hold"
+            f" layers {found}"
+        )
+    return None if architecture.shared_layers else [sizes[layer] for layer in range(expected)]
+
+
+def _head_labels(facts: ModelFacts, weights: dict[str, Tensor]) -> int | None:
+    if not any(name.endswith("ForSequenceClassification") for name in facts.classes):
+        return None
+    return next((weights[name].shape[0] for name in HEADS if name in weights), None)
+
+
+def _max_positions(config: dict[str, Any], architecture: Architecture) -> int | None:
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int) or positions < 1:
+        return None
+    if not architecture.positions_after_padding:
+        return positions
+    padding = config.get("pad_token_id")
+    return positions - (padding if isinstance(padding, int) else 1) - 1
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,0 +1,244 @@
+"""Models: found under an allowed root or on the hub, looked at without loading them, and fetched for the runner."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.repocard import metadata_load
+from huggingface_hub.utils import validate_repo_id
+from yaml import YAMLError
+
+from api_schemas.architectures import ModelFacts
+from api_schemas.errors import LayercutError
+from api_schemas.requests import ModelRef
+from sources import hub
+from sources.facts import INDEX, WEIGHTS, check_config, choose_weights, invalid, make_facts, shard_names
+from sources.headers import Tensor, read_header
+from sources.paths import inside_roots, is_inside
+from sources.settings import SourceSettings
+
+# Everything a stock class and its tokenizer load, and what says whose the model is. No pickle, no code.
+PATTERNS = [
+    "config.json",
+    "generation_config.json",
+    WEIGHTS,
+    INDEX,
+    "model-*-of-*.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "README.md",
+    "LICENSE*",
+]
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/+-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model is: ``folder`` on this machine, or (None) the hub's repository ``id`` at ``revision``."""
+
+    id: str
+    revision: str | None = None
+    folder: Path | None = None
+
+
+def locate(ref: ModelRef, settings: SourceSettings) -> ModelSource:
+    """Where ``ref`` points; the hub is not asked.
+
+    Raises ``model_not_allowed`` for a path outside ``settings.model_roots`` and for URLs, ``model_not_found`` for a
+    folder that is not there and for what cannot be a hub id.
+    """
+    if ref.is_path:
+        return ModelSource(ref.id, folder=_local_folder(ref, settings))
+    if _SCHEME.match(ref.id):
+        raise LayercutError(
+            "model_not_allowed",
+            f"{ref.id!r} is not supported: give a hub id (owner/name) or the absolute path of a folder",
+            param="/model",
+        )
+    try:
+        validate_repo_id(ref.id)
+    except ValueError:
+        raise LayercutError(
+            "model_not_found",
+            f"{ref.id!r} is neither a hub id (owner/name) nor the absolute path of a folder",
+            param="/model",
+        ) from None
+    if ref.revision is not None and not _REVISION.fullmatch(ref.revision):
+        raise LayercutError(
+            "model_not_found", f"{ref.revision!r} is not a branch, tag or commit", param="/model/revision"
+        )
+    return ModelSource(ref.id, ref.revision)
+
+
+def inspect(ref: ModelRef, settings: SourceSettings, *, timeout: float | None = None) -> ModelFacts | None:
+    """What can be known of a model within ``timeout`` seconds (default ``settings.hub_timeout_seconds``).
+
+    None where it cannot be known now: the hub does not answer and its cache does not hold the model. Without numbers
+    on the weights where the hub answered too slowly for those. Raises ``LayercutError`` for a model that cannot work:
+    ``model_not_found``, ``model_not_allowed``, ``model_invalid``, ``unsupported_architecture``.
+    """
+    source = locate(ref, settings)
+    if source.folder is not None:
+        return read_facts(source.folder, ref)
+    try:
+        return _inspect_remote(source, hub.Deadline(timeout or settings.hub_timeout_seconds))
+    except hub.Unreachable:
+        folder = _cached(source)
+        return None if folder is None else read_facts(folder, ref)
+
+
+def fetch(ref: ModelRef, settings: SourceSettings) -> Path:
+    """A folder with the model's config, tokenizer and safetensors: the local one as it is, or from the hub.
+
+    ``read_facts`` is the check of what it holds; a hub model that cannot work is refused before its weights are
+    downloaded. Raises as ``inspect`` does, and ``hub_unavailable`` where neither the hub nor its cache can help.
+    """
+    source = locate(ref, settings)
+    if source.folder is not None:
+        return source.folder
+    deadline = hub.Deadline(settings.hub_timeout_seconds)
+    return hub.fetch(source.id, source.revision, PATTERNS, what="model", ask=lambda: _look(source, deadline))
+
+
+def read_facts(folder: Path, ref: ModelRef) -> ModelFacts:
+    """The facts of the model in ``folder`` (that ``fetch`` gave); every header is read, no weight is.
+
+    Raises ``model_invalid``, ``model_not_allowed``, ``unsupported_architecture``.
+    """
+    if not (folder / "config.json").is_file():
+        raise invalid(f"{ref.id!r} has no config.json: it is not the folder of a transformers model")
+    config = _read_json(folder / "config.json")
+    check_config(config, ref.id)
+    _check_tokenizer(folder, ref.id)
+    names = {path.name for path in folder.iterdir() if path.is_file()}
+    weights = choose_weights(names, ref.id)
+    shards = shard_names(_read_json(folder / INDEX), ref.id) if weights == INDEX else [weights]
+    _check_shards(shards, names, ref.id)
+    tensors: dict[str, Tensor] = {}
+    for name in shards:
+        tensors.update(read_header(folder / name))
+    # A snapshot in the hub's cache is named after its commit.
+    revision = folder.name if folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name) else None
+    return make_facts(
+        ref.id,
+        config,
+        revision=revision,
+        license=_license(folder),
+        tensors=tensors,
+        size=sum((folder / name).stat().st_size for name in shards),
+    )
+
+
+def _local_folder(ref: ModelRef, settings: SourceSettings) -> Path:
+    if ref.revision is not None:
+        raise LayercutError(
+            "validation_failed", "a revision is for hub models; a folder has none", param="/model/revision"
+        )
+    folder = inside_roots(ref.id, settings.model_roots, what="model", param="/model")
+    if not folder.is_dir():
+        raise LayercutError(
+            "model_not_found", f"{ref.id!r} is not a folder: give the one that config.json is in", param="/model"
+        )
+    # A link to, say, a key file named vocab.txt would otherwise be read, and end in the artifact.
+    out = [path.name for path in folder.iterdir() if not is_inside(path, settings.model_roots)]
+    if out:
+        raise LayercutError(
+            "model_not_allowed",
+            f"{out[0]!r} in {ref.id!r} is a link that leads out of the allowed folders",
+            param="/model",
+        )
+    return folder
+
+
+def _cached(source: ModelSource) -> Path | None:
+    """The snapshot in the hub's cache, unless only a part of it is there."""
+    try:
+        folder = hub.cached(source.id, source.revision, PATTERNS, what="model")
+    except hub.Unreachable:
+        return None
+    whole = (folder / "config.json").is_file() and any((folder / name).is_file() for name in (WEIGHTS, INDEX))
+    return folder if whole else None
+
+
+def _look(source: ModelSource, deadline: hub.Deadline) -> tuple[hub.Repo, dict[str, Any], str]:
+    """The repository, its config and its file of weights, once they are known to be usable."""
+    repo = hub.look(source.id, source.revision, deadline)
+    if "config.json" not in repo.files:
+        raise invalid(f"{source.id!r} has no config.json: it is not a transformers model")
+    config = hub.read_json(repo, "config.json", deadline)
+    check_config(config, source.id)
+    return repo, config, choose_weights(repo.files, source.id)
+
+
+def _inspect_remote(source: ModelSource, deadline: hub.Deadline) -> ModelFacts:
+    repo, config, weights = _look(source, deadline)
+    try:
+        tensors, size = _remote_weights(repo, weights, deadline)
+    except hub.Unreachable:
+        tensors, size = None, None
+    return make_facts(source.id, config, revision=repo.commit, license=repo.license, tensors=tensors, size=size)
+
+
+def _remote_weights(
+    repo: hub.Repo, weights: str, deadline: hub.Deadline
+) -> tuple[dict[str, Tensor] | None, int | None]:
+    shards = shard_names(hub.read_json(repo, INDEX, deadline), repo.id) if weights == INDEX else [weights]
+    _check_shards(shards, repo.files, repo.id)
+    tensors: dict[str, Tensor] = {}
+    for name in shards:
+        tensors.update(hub.read_header(repo, name, deadline))
+    return tensors, sum(repo.files[name] for name in shards)
+
+
+def _check_shards(shards: list[str], present: Collection[str], id: str) -> None:
+    missing = [name for name in shards if name not in present]
+    if missing:
+        raise invalid(f"{INDEX} of {id!r} lists {missing[0]!r}, which is not there")
+
+
+def _check_tokenizer(folder: Path, id: str) -> None:
+    path = folder / "tokenizer_config.json"
+    config = _read_json(path) if path.is_file() else {}
+    if isinstance(config, dict) and "auto_map" in config:
+        raise LayercutError(
+            "model_not_allowed", f"the tokenizer of {id!r} asks for remote code (auto_map)", param="/model"
+        )
+
+
+def _read_json(path: Path) -> Any:
+    if path.stat().st_size > hub.MAX_JSON:
+        raise invalid(f"{path.name} is larger than {hub.MAX_JSON // 2**20} MiB")
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise invalid(f"{path.name} is not JSON: {error}") from None
+
+
+def _license(folder: Path) -> str | None:
+    """What the model card says, where it says one thing."""
+    card = folder / "README.md"
+    if not card.is_file() or card.stat().st_size > hub.MAX_JSON:
+        return None
+    try:
+        metadata = metadata_load(card) or {}
+    except (OSError, ValueError, YAMLError):
+        return None
+    value = metadata.get("license")
+    return value if isinstance(value, str) else None

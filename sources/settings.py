@@ -1,0 +1,37 @@
+"""Where models and data may come from: environment, prefix ``LAYERCUT_``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _split(value: Any) -> Any:
+    return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+
+def _absolute(roots: list[Path]) -> list[Path]:
+    roots = [root.expanduser() for root in roots]
+    relative = [str(root) for root in roots if not root.is_absolute()]
+    if relative:
+        raise ValueError(f"roots must be absolute folders, not {', '.join(relative)}")
+    return roots
+
+
+Roots = Annotated[list[Path], NoDecode, BeforeValidator(_split), AfterValidator(_absolute)]
+
+
+class SourceSettings(BaseSettings):
+    """The hub's own variables (`HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`, `HF_HOME`) are read by its client."""
+
+    # An empty variable counts as unset: LAYERCUT_GLUE_DIR= would otherwise be the working folder.
+    model_config = SettingsConfigDict(env_prefix="LAYERCUT_", env_ignore_empty=True, extra="ignore")
+
+    glue_dir: Path | None = Field(default=None, description="GLUE folders (RTE/train.tsv …); without it, from the hub")
+    model_roots: Roots = Field(default=[], description="`:`-separated folders that a model's path must lie under")
+    data_roots: Roots = Field(default=[], description="`:`-separated folders that a dataset's path must lie under")
+    hub_timeout_seconds: float = Field(default=5.0, gt=0, description="how long a request may wait for the hub")

@@ -1,0 +1,179 @@
+"""Artifacts: the files of one attempt under one prefix of an object store, with a manifest that is written last."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import mimetypes
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import ObjectStore, from_url
+from pydantic import BaseModel, Field
+
+from api_schemas.errors import LayercutError
+
+MANIFEST = "manifest.json"
+CHUNK_BYTES = 1 << 20
+
+_MEDIA_TYPES = {
+    ".safetensors": "application/octet-stream",
+    ".json": "application/json",
+    ".md": "text/markdown; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".tar": "application/x-tar",
+    "": "text/plain; charset=utf-8",
+}
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class StoredFile(BaseModel):
+    """One file of an artifact; ``name`` is its path under the prefix, with slashes."""
+
+    name: str
+    bytes: int
+    sha256: str
+    media_type: str
+
+
+class Manifest(BaseModel):
+    """A manifest that exists means an artifact that is whole."""
+
+    files: list[StoredFile]
+    archive: str | None = Field(default=None, description="the one of `files` that is a tar of all the others")
+
+    def find(self, name: str) -> StoredFile:
+        """The file of that name; raises ``file_not_found`` with the names that exist."""
+        for file in self.files:
+            if file.name == name:
+                return file
+        known = ", ".join(file.name for file in self.files)
+        raise LayercutError("file_not_found", f"the artifact has no file {name[:200]!r}; it has {known}")
+
+    @property
+    def contents(self) -> list[StoredFile]:
+        """The files without the archive."""
+        return [file for file in self.files if file.name != self.archive]
+
+
+class ArtifactStore:
+    """Files by prefix and name, in a folder (``file://``) or in S3, GCS or Azure.
+
+    Names with ``..``, empty parts or a leading slash raise ``file_not_found``; a full disk raises ``storage_full``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._store = _open(url)
+
+    def publish(self, prefix: str, folder: Path, archive: str | Path | None = None) -> Manifest:
+        """Upload every file under ``folder``, then the manifest.
+
+        ``archive`` is a tar that lies beside ``folder`` (a name) or anywhere (a path); it is stored by its own name.
+        Raises ``export_failed`` for anything that is not a plain file: a link may lead out of the folder.
+        """
+        sources = {path.relative_to(folder).as_posix(): path for path in _plain_files(folder)}
+        tar = None if archive is None else folder.parent / archive
+        if tar is not None:
+            sources[tar.name] = tar
+        with _full_disk_reported():
+            files = [self._upload(prefix, name, path) for name, path in sources.items()]
+            manifest = Manifest(files=files, archive=tar.name if tar else None)
+            obstore.put(self._store, _path(prefix, MANIFEST), manifest.model_dump_json(indent=1).encode())
+        return manifest
+
+    def manifest(self, prefix: str) -> Manifest:
+        """What was published there; raises ``file_not_found`` where nothing whole is."""
+        with _missing_reported(prefix):
+            body = obstore.get(self._store, _path(prefix, MANIFEST)).bytes()
+        return Manifest.model_validate_json(bytes(body))
+
+    def open_range(self, prefix: str, name: str, start: int, end: int) -> Iterator[bytes]:
+        """The bytes ``start`` up to, not including, ``end``, in chunks. A missing file is reported before the first."""
+        path = _path(prefix, name)
+        with _missing_reported(name):
+            if start >= end:
+                obstore.head(self._store, path)
+                return iter(())
+            answer = obstore.get(self._store, path, options={"range": (start, end)})
+        return (bytes(chunk) for chunk in answer.stream(min_chunk_size=CHUNK_BYTES))
+
+    def delete(self, prefix: str) -> None:
+        """Delete all files of an artifact; one that does not exist is deleted already."""
+        paths = self._paths(f"{_path(prefix)}/")
+        # The manifest goes first: what is left half deleted must not look whole.
+        self._delete(sorted(paths, key=lambda path: not path.endswith(f"/{MANIFEST}")))
+
+    def sweep(self, job_id: str, keep_prefix: str | None) -> int:
+        """Delete the files of all attempts but the one that is kept; returns how many files went."""
+        attempts = _path("jobs", job_id, "attempts")
+        kept = f"{keep_prefix}/" if keep_prefix else None
+        losers = [path for path in self._paths(f"{attempts}/") if not (kept and path.startswith(kept))]
+        self._delete(losers)
+        return len(losers)
+
+    def _upload(self, prefix: str, name: str, path: Path) -> StoredFile:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        obstore.put(self._store, _path(prefix, name), path)
+        return StoredFile(name=name, bytes=path.stat().st_size, sha256=sha256, media_type=_media_type(name))
+
+    def _paths(self, start: str) -> list[str]:
+        return [item["path"] for page in obstore.list(self._store, start) for item in page]
+
+    def _delete(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            try:
+                obstore.delete(self._store, path)
+            except FileNotFoundError:
+                continue  # another sweeper was faster
+
+
+def _open(url: str) -> ObjectStore:
+    if url.startswith("file:"):
+        return from_url(url, mkdir=True, automatic_cleanup=True)
+    return from_url(url)
+
+
+def _path(*names: str) -> str:
+    """``names`` as one path of the store, or ``file_not_found`` for one that could lead elsewhere."""
+    path = "/".join(names)
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\\" in path or not path.isprintable():
+        raise LayercutError("file_not_found", f"{names[-1][:200]!r} is not the name of a file")
+    return path
+
+
+def _plain_files(folder: Path) -> list[Path]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    for path in paths:
+        if path.is_symlink() or not path.is_file():
+            raise LayercutError("export_failed", f"{path.relative_to(folder)} is not a plain file")
+    return paths
+
+
+def _media_type(name: str) -> str:
+    suffix = PurePosixPath(name).suffix
+    return _MEDIA_TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+@contextmanager
+def _missing_reported(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise LayercutError("file_not_found", f"there is no file {name[:200]!r}") from None
+
+
+@contextmanager
+def _full_disk_reported() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, BaseError) as error:
+        # obstore tells the number of the error of the system in words only.
+        full = getattr(error, "errno", None) in _FULL or any(f"(os error {code})" in str(error) for code in _FULL)
+        if not full:
+            raise
+        raise LayercutError("storage_full", "the artifact store has no room for the files of this job") from error

@@ -1,0 +1,89 @@
+"""Opening the database, and bringing its tables up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+
+from store.columns import dump_json
+
+BUSY_SECONDS = 30.0
+_MIGRATION_LOCK = 0x6C61796572637574  # "layercut"; any number that all processes share
+_READ_ONLY = "layercut_read_only"
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for ``sqlite:///…`` or ``postgresql://…`` (which is made to mean psycopg 3).
+
+    Pass no engine to a forked child: open one there.
+    """
+    target = make_url(url)
+    if target.get_backend_name() == "sqlite":
+        return _open_sqlite(target)
+    if target.drivername in ("postgresql", "postgres"):
+        target = target.set(drivername="postgresql+psycopg")
+    return create_engine(target, json_serializer=dump_json, pool_pre_ping=True, pool_size=10, max_overflow=30)
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads: on SQLite it waits for no writer."""
+    with engine.connect().execution_options(**{_READ_ONLY: True}) as connection, connection.begin():
+        yield connection
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables to the newest revision, all or nothing. Processes that start at once wait for each other."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _open_sqlite(url: URL) -> Engine:
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url, json_serializer=dump_json, connect_args={"timeout": BUSY_SECONDS}, pool_size=10, max_overflow=30
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    # Transactions are ours (see _begin_sqlite): the driver would begin them late, and not for DDL.
+    connection.isolation_level = None
+    connection.execute("PRAGMA foreign_keys = ON")
+    _switch_to_wal(connection)
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    # The mode stays in the file. Switching does not wait as other statements do when two processes open a new file.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that reads, then writes, fails at once if another wrote in between; an immediate one waits.
+    read_only = connection.get_execution_options().get(_READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

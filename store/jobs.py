@@ -1,0 +1,213 @@
+"""JobStore: the door to everything that is known about jobs. One method is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Select, exists, insert, select
+
+from api_schemas.errors import LayercutError
+from api_schemas.events import Event, EventType, NewEvent
+from api_schemas.jobs import Job, Status
+from api_schemas.requests import JobRequest
+from store import leases, upkeep
+from store.columns import later
+from store.database import reading
+from store.ids import is_job_id, new_job_id
+from store.leases import Claim, Lease, LeaseLost
+from store.rows import append, as_event, as_job, job_rows, locked, move, not_found
+from store.tables import events, job_metadata, jobs
+from store.upkeep import Reaped
+
+__all__ = ["Claim", "JobStore", "Lease", "LeaseLost", "Reaped"]
+
+JobPage = tuple[list[Job], bool]
+EventPage = tuple[list[Event], bool]
+Leftovers = list[tuple[str, str | None]]
+
+
+class JobStore:
+    """Jobs and their events. Safe to share between threads; each process opens its own engine.
+
+    Unknown ids raise ``LayercutError("job_not_found")``; the calls of a worker raise ``LeaseLost``.
+    """
+
+    def __init__(self, engine: Engine, lease_seconds: float = 60.0) -> None:
+        self._engine = engine
+        self._lease_seconds = lease_seconds
+
+    # What users do
+
+    def create(self, request: JobRequest, sent: dict[str, Any], resolved: dict[str, Any] | None = None) -> Job:
+        """Queue a job. ``sent`` is the body as it came: it is shown again, and a claim reads it."""
+        job_id = new_job_id()
+        with self._engine.begin() as connection:
+            connection.execute(insert(jobs).values(id=job_id, **_new_row(request, sent, resolved)))
+            pairs = [{"job_id": job_id, "key": key, "value": value} for key, value in request.metadata.items()]
+            if pairs:
+                connection.execute(insert(job_metadata), pairs)
+            append(connection, job_id, NewEvent(type=EventType.QUEUED, message="queued"))
+            return _get(connection, job_id)
+
+    def get(self, job_id: str) -> Job:
+        with reading(self._engine) as connection:
+            return _get(connection, job_id)
+
+    def list(
+        self,
+        *,
+        after: str | None = None,
+        limit: int = 20,
+        status: Status | None = None,
+        task: str | None = None,
+        model: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> JobPage:
+        """One page, newest first, and whether there is more. ``after`` is the last id of the page before.
+
+        Raises ``invalid_cursor`` for an ``after`` that is no job's id.
+        """
+        if after is not None and not is_job_id(after):
+            raise LayercutError("invalid_cursor", f"{after[:80]!r} is not the id of a job of this list", param="after")
+        query = job_rows().order_by(jobs.c.id.desc()).limit(limit + 1)
+        for column, value in ((jobs.c.status, status), (jobs.c.task, task), (jobs.c.model, model)):
+            query = query if value is None else query.where(column == value)
+        query = query if after is None else query.where(jobs.c.id < after)
+        with reading(self._engine) as connection:
+            rows = connection.execute(_with_metadata(query, metadata or {})).all()
+        return [as_job(row) for row in rows[:limit]], len(rows) > limit
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a queued job now, ask a running one to stop; the second time nothing happens.
+
+        Raises ``job_already_terminal`` for a job that succeeded or failed.
+        """
+        with self._engine.begin() as connection:
+            row = locked(connection, job_id)
+            if row.status in (Status.SUCCEEDED, Status.FAILED):
+                raise LayercutError("job_already_terminal", f"the job has {row.status}: there is nothing to cancel")
+            step = _CANCELLING.get(Status(row.status))
+            if step is not None:
+                target, kind, reason = step
+                move(connection, row, target, NewEvent(type=kind, message=reason), status_reason=reason)
+            return _get(connection, job_id)
+
+    def events(self, job_id: str, after: int = 0, limit: int = 100) -> EventPage:
+        """Events with a number above ``after``, oldest first, and whether there are more."""
+        query = select(events).where(events.c.job_id == job_id, events.c.number > after)
+        with reading(self._engine) as connection:
+            if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first() is None:
+                raise not_found(job_id)
+            rows = connection.execute(query.order_by(events.c.number).limit(limit + 1)).all()
+        return [as_event(row) for row in rows[:limit]], len(rows) > limit
+
+    def heads(self, job_ids: Collection[str]) -> dict[str, tuple[int, Status]]:
+        """Number of the last event and status of each job that exists: one query for all watchers."""
+        query = select(jobs.c.id, jobs.c.last_event, jobs.c.status).where(jobs.c.id.in_(job_ids))
+        with reading(self._engine) as connection:
+            return {row.id: (row.last_event, Status(row.status)) for row in connection.execute(query)}
+
+    def artifact(self, job_id: str) -> str | None:
+        """The prefix of the published files, once there are some."""
+        with reading(self._engine) as connection:
+            row = connection.execute(select(jobs.c.artifact).where(jobs.c.id == job_id)).first()
+        if row is None:
+            raise not_found(job_id)
+        prefix: str | None = row.artifact
+        return prefix
+
+    # What a worker does
+
+    def claim(self, worker: str) -> Claim | None:
+        """The best queued job (priority, then age), now running under a new lease; None where nothing is queued."""
+        with self._engine.begin() as connection:
+            return leases.claim(connection, worker, self._lease_seconds)
+
+    def heartbeat(self, lease: Lease) -> Status:
+        """Extend the lease; `cancelling` means stop."""
+        with self._engine.begin() as connection:
+            return leases.heartbeat(connection, lease, self._lease_seconds)
+
+    def record(self, lease: Lease, event: NewEvent) -> Event:
+        """Number and keep one of the runner's events: STAGE, PROGRESS, RESOLVED, METRIC or LOG."""
+        with self._engine.begin() as connection:
+            return leases.record(connection, lease, event)
+
+    def finish(self, lease: Lease, event: NewEvent, artifact: str | None = None) -> Job:
+        """End the job with a terminal event, and point it at its files in the same step."""
+        with self._engine.begin() as connection:
+            leases.finish(connection, lease, event, artifact)
+            return _get(connection, lease.job_id)
+
+    def release(self, lease: Lease, reason: str) -> Job:
+        """The runner was lost, or the worker hands the job back: queue it again while attempts are left."""
+        with self._engine.begin() as connection:
+            leases.release(connection, lease, reason)
+            return _get(connection, lease.job_id)
+
+    def has_queued(self) -> bool:
+        with reading(self._engine) as connection:
+            return bool(connection.scalar(select(exists().where(jobs.c.status == Status.QUEUED))))
+
+    # What the reaper does
+
+    def reap(self) -> Reaped:
+        """Take back expired leases, fail what waited too long; at most ``upkeep.BATCH`` of each."""
+        with self._engine.begin() as connection:
+            return upkeep.reap(connection)
+
+    def due_wakeups(self, older_than_seconds: float) -> int:
+        """How many queued jobs had no wake-up for that long; the caller sends as many."""
+        with self._engine.begin() as connection:
+            return upkeep.due_wakeups(connection, older_than_seconds)
+
+    def unswept(self, older_than_seconds: float, limit: int = 100) -> Leftovers:
+        """Jobs that ended that long ago, with the artifact to keep: losers' folders may still lie about."""
+        with reading(self._engine) as connection:
+            return upkeep.unswept(connection, older_than_seconds, limit)
+
+    def mark_swept(self, job_id: str) -> None:
+        with self._engine.begin() as connection:
+            upkeep.mark_swept(connection, job_id)
+
+
+# What a request to cancel does, by the status that it meets.
+_CANCELLING: dict[Status, tuple[Status, EventType, str]] = {
+    Status.QUEUED: (Status.CANCELLED, EventType.CANCELLED, "cancelled on request, in the queue"),
+    Status.RUNNING: (Status.CANCELLING, EventType.CANCELLING, "cancelled on request"),
+}
+
+
+def _new_row(request: JobRequest, sent: dict[str, Any], resolved: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "status": Status.QUEUED,
+        "priority": request.priority,
+        "model": request.model.id,
+        "task": request.task.label,
+        "created_at": later(),
+        "request": sent,
+        "resolved": resolved,
+        "progress": {},
+        "attempt": 0,
+        "max_attempts": request.limits.max_attempts,
+        "max_queue_seconds": request.limits.max_queue_seconds,
+        "queue_expires_at": later(request.limits.max_queue_seconds),
+        # Whoever creates a job sends its wake-up; only where that is lost is another due.
+        "woken_at": later(),
+        "last_event": 0,
+    }
+
+
+def _get(connection: Connection, job_id: str) -> Job:
+    row = connection.execute(job_rows().where(jobs.c.id == job_id)).first()
+    if row is None:
+        raise not_found(job_id)
+    return as_job(row)
+
+
+def _with_metadata(query: Select[Any], pairs: Mapping[str, str]) -> Select[Any]:
+    for key, value in pairs.items():
+        pair = job_metadata.alias()
+        query = query.where(exists().where(pair.c.job_id == jobs.c.id, pair.c.key == key, pair.c.value == value))
+    return query

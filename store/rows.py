@@ -1,0 +1,130 @@
+"""The ground that every change of a job stands on: its row, its transitions, its numbered events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, Update, and_, case, func, insert, or_, select, update
+
+from api_schemas.errors import LayercutError
+from api_schemas.events import Event, EventType, NewEvent
+from api_schemas.jobs import TRANSITIONS, Job, Progress, Status
+from store.columns import later
+from store.tables import events, jobs
+
+ACTIVE = [status for status in Status if status.active]
+
+_NO_LEASE: dict[str, Any] = {"lease_token": None, "lease_expires_at": None}
+_ENDED: dict[str, Any] = {**_NO_LEASE, "finished_at": later()}
+
+# What entering a status does to the row, besides what the caller has to say.
+_ENTERING: dict[Status, dict[str, Any]] = {
+    Status.QUEUED: {
+        **_NO_LEASE,
+        "stage": None,
+        "progress": {},
+        "worker": None,
+        "woken_at": None,
+        "queue_expires_at": later(jobs.c.max_queue_seconds),
+    },
+    Status.RUNNING: {"started_at": later(), "attempt": jobs.c.attempt + 1, "progress": {}, "status_reason": None},
+    Status.CANCELLING: {},
+    Status.SUCCEEDED: _ENDED,
+    Status.FAILED: _ENDED,
+    Status.CANCELLED: _ENDED,
+}
+
+
+class IllegalTransition(ValueError):
+    """``TRANSITIONS`` does not have it. A mistake in our code, never a user's."""
+
+    def __init__(self, source: Status, target: Status) -> None:
+        super().__init__(f"a job that is {source} cannot become {target}")
+
+
+def moving(source: Status, target: Status) -> Update:
+    """The start of every statement that changes a status; there is no other. The caller says which job.
+
+    Raises ``IllegalTransition`` unless ``TRANSITIONS`` has it.
+    """
+    if target not in TRANSITIONS[source]:
+        raise IllegalTransition(source, target)
+    return update(jobs).where(jobs.c.status == source).values(status=target, **_ENTERING[target])
+
+
+def move(connection: Connection, row: Row[Any], target: Status, event: NewEvent, **values: Any) -> None:
+    """Take a locked row to ``target`` and say so in its events."""
+    connection.execute(moving(Status(row.status), target).where(jobs.c.id == row.id).values(**values))
+    append(connection, row.id, event)
+
+
+def append(connection: Connection, job_id: str, event: NewEvent) -> Event:
+    """Give ``event`` the job's next number. The counter is on the row, so a number that is not kept is not used up."""
+    bump = update(jobs).where(jobs.c.id == job_id).values(last_event=jobs.c.last_event + 1)
+    counter = connection.execute(bump.returning(jobs.c.last_event, jobs.c.attempt)).one()
+    fact = event.model_dump(mode="json")
+    line = {"job_id": job_id, "number": counter.last_event, "attempt": counter.attempt, **fact}
+    row = connection.execute(insert(events).values(**line, created_at=later()).returning(*events.c)).one()
+    return as_event(row)
+
+
+def locked(connection: Connection, job_id: str) -> Row[Any]:
+    """The job's row, ours until the transaction ends; raises ``job_not_found``."""
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).first()
+    if row is None:
+        raise not_found(job_id)
+    return row
+
+
+def not_found(job_id: str) -> LayercutError:
+    return LayercutError("job_not_found", f"there is no job {job_id[:80]!r}")
+
+
+def job_rows() -> Select[Any]:
+    """All jobs, each with its place in the queue (1 is next) while it is queued."""
+    other = jobs.alias("other")
+    older = or_(
+        other.c.created_at < jobs.c.created_at,
+        and_(other.c.created_at == jobs.c.created_at, other.c.id < jobs.c.id),
+    )
+    ahead = or_(other.c.priority > jobs.c.priority, and_(other.c.priority == jobs.c.priority, older))
+    place = select(func.count() + 1).select_from(other).where(other.c.status == Status.QUEUED, ahead)
+    queued = case((jobs.c.status == Status.QUEUED, place.correlate(jobs).scalar_subquery()))
+    return select(jobs, queued.label("queue_position"))
+
+
+def as_job(row: Row[Any]) -> Job:
+    return Job(
+        id=row.id,
+        status=row.status,
+        stage=row.stage,
+        status_reason=row.status_reason,
+        attempt=row.attempt,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        model=row.model,
+        task=row.task,
+        priority=row.priority,
+        request=row.request,
+        resolved=row.resolved,
+        progress=Progress(**row.progress).model_copy(update={"queue_position": row.queue_position}),
+        result=row.result,
+        error=row.error,
+        usage=row.usage,
+        worker=row.worker,
+        metadata=row.request.get("metadata") or {},
+    )
+
+
+def as_event(row: Row[Any]) -> Event:
+    return Event(
+        number=row.number,
+        job_id=row.job_id,
+        attempt=row.attempt,
+        created_at=row.created_at,
+        type=EventType(row.type),
+        level=row.level,
+        message=row.message,
+        data=row.data,
+    )

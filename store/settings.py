@@ -1,0 +1,29 @@
+"""Where layercut keeps its things: three URLs, each with a default under one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class StoreSettings(BaseSettings):
+    """Read from the environment, prefix ``LAYERCUT_``. URLs may hold passwords: they are never shown."""
+
+    model_config = SettingsConfigDict(env_prefix="LAYERCUT_", extra="ignore")
+
+    data_dir: Path = Field(default=Path("~/.layercut"), description="what the three URLs default to lies in here")
+    database_url: str = Field(default="", repr=False, description="sqlite:/// or postgresql://")
+    broker_url: str = Field(default="", repr=False, description="filesystem://, redis:// or amqp://")
+    artifacts_url: str = Field(default="", repr=False, description="file:// or s3://, gs://, az://")
+    lease_seconds: float = Field(default=60.0, gt=0, description="a worker silent for this long has lost its job")
+
+    @model_validator(mode="after")
+    def _fill_in(self) -> StoreSettings:
+        self.data_dir = self.data_dir.expanduser().absolute()
+        folder = self.data_dir.as_uri().removeprefix("file://")
+        self.database_url = self.database_url or f"sqlite:///{self.data_dir}/layercut.db"
+        self.broker_url = self.broker_url or f"filesystem://{folder}/broker"
+        self.artifacts_url = self.artifacts_url or f"file://{folder}/artifacts"
+        return self

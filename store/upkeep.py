@@ -1,0 +1,83 @@
+"""What must be done again and again by someone: lost leases, old waiters, lost messages, losers' files.
+
+Every function may run in many processes at once: a row that another has in hand is passed over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, or_, select, update
+
+from api_schemas.errors import LayercutError
+from api_schemas.jobs import Status
+from store.columns import later
+from store.leases import fail, lose
+from store.rows import ACTIVE
+from store.tables import jobs
+
+# Rows locked by one call at most: the next call takes the rest.
+BATCH = 100
+
+
+@dataclass(frozen=True)
+class Reaped:
+    """The ids of the jobs that one call changed, by what they became."""
+
+    requeued: list[str] = field(default_factory=list)
+    exhausted: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    timed_out: list[str] = field(default_factory=list)
+
+
+def reap(connection: Connection) -> Reaped:
+    """Take back expired leases; fail what waited in the queue for longer than it may."""
+    reaped = Reaped()
+    became = {
+        Status.QUEUED: reaped.requeued,
+        Status.FAILED: reaped.exhausted,
+        Status.CANCELLED: reaped.cancelled,
+    }
+    for row in connection.execute(_free(jobs.c.status.in_(ACTIVE), jobs.c.lease_expires_at < later())).all():
+        reason = f"worker {row.worker} was not heard of within its lease"
+        became[lose(connection, row, reason)].append(row.id)
+    for row in connection.execute(_free(jobs.c.status == Status.QUEUED, jobs.c.queue_expires_at < later())).all():
+        fail(connection, row, _waited(row))
+        reaped.timed_out.append(row.id)
+    return reaped
+
+
+def due_wakeups(connection: Connection, older_than_seconds: float) -> int:
+    """How many queued jobs had no wake-up sent for them lately; they count as woken from now on."""
+    due = select(jobs.c.id).where(
+        jobs.c.status == Status.QUEUED,
+        or_(jobs.c.woken_at.is_(None), jobs.c.woken_at < later(-older_than_seconds)),
+    )
+    wake = update(jobs).where(jobs.c.id.in_(due.with_for_update(skip_locked=True))).values(woken_at=later())
+    return connection.execute(wake).rowcount
+
+
+def unswept(connection: Connection, older_than_seconds: float, limit: int) -> list[tuple[str, str | None]]:
+    """Ended jobs whose attempts may have left files behind, with the prefix to keep.
+
+    A worker that lost its lease may still be writing: give it time to notice.
+    """
+    query = select(jobs.c.id, jobs.c.artifact).where(
+        jobs.c.swept_at.is_(None), jobs.c.attempt > 0, jobs.c.finished_at < later(-older_than_seconds)
+    )
+    return [(row.id, row.artifact) for row in connection.execute(query.order_by(jobs.c.finished_at).limit(limit))]
+
+
+def mark_swept(connection: Connection, job_id: str) -> None:
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(swept_at=later()))
+
+
+def _free(*where: ColumnElement[bool]) -> Select[Any]:
+    return select(jobs).where(*where).order_by(jobs.c.id).limit(BATCH).with_for_update(skip_locked=True)
+
+
+def _waited(row: Row[Any]) -> LayercutError:
+    return LayercutError(
+        "queue_timeout", f"no worker was free within limits.max_queue_seconds = {row.max_queue_seconds}"
+    )

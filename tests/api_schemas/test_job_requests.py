@@ -1,0 +1,264 @@
+"""The body of POST /v1/jobs: its defaults, its short forms, and every refusal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from api_schemas.architectures import ModelFacts
+from api_schemas.errors import LayercutError
+from api_schemas.recovery import Recovery, RecoverySpec, resolve_recovery
+from api_schemas.requests import JobRequest, PlanRequest
+from api_schemas.strategies import STRATEGIES
+from api_schemas.tasks import METRICS, TASKS
+
+OWN = {"dataset": "/data/tweets.csv", "text_columns": ["text"], "label_column": "label"}
+
+
+def request(**body: Any) -> JobRequest:
+    return JobRequest.model_validate({"model": "bert-base-uncased", "task": "sst2"} | body)
+
+
+def refusal(**body: Any) -> LayercutError:
+    with pytest.raises(LayercutError) as caught:
+        request(**body)
+    return caught.value
+
+
+def test_a_model_and_a_task_are_enough() -> None:
+    made = request()
+    assert made.model.id == "bert-base-uncased"
+    assert made.model.revision is None
+    assert (made.task.name, made.prune.strategy, made.recovery.method) == ("sst2", "top", "auto")
+    assert made.seed == 42
+    assert made.limits.max_attempts == 3
+    assert JobRequest.model_validate(made.model_dump()) == made, "what is echoed can be sent again"
+
+
+@pytest.mark.parametrize("body", [{}, {"model": "x"}, {"task": "sst2"}])
+def test_model_and_task_must_be_there(body: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="Field required"):
+        JobRequest.model_validate(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"prun": {}},
+        {"prune": {"drops": 2}},
+        {"recovery": {"lr": 1e-5}},
+        {"task": {"name": "sst2", "kind": "glue"}},
+        {"model": {"id": "x", "branch": "main"}},
+        {"evaluation": {"latency": {"lengths": [8]}}},
+        {"export": {"formats": ["onnx"]}},
+        {"limits": {"max": 1}},
+    ],
+)
+def test_unknown_fields_are_refused_at_every_depth(body: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        request(**body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model": ""},
+        {"model": "x" * 501},
+        {"seed": -1},
+        {"seed": 2**31},
+        {"priority": 101},
+        {"suffix": "a b"},
+        {"suffix": "../x"},
+        {"suffix": "x" * 65},
+        {"metadata": {f"k{index}": "v" for index in range(17)}},
+        {"metadata": {"k" * 65: "v"}},
+        {"metadata": {"k": "v" * 513}},
+        {"metadata": {"k": 1}},
+        {"limits": {"max_runtime_seconds": 0}},
+        {"limits": {"max_attempts": 11}},
+        {"limits": {"max_queue_seconds": 0}},
+        {"export": {"dtype": "int8"}},
+        {"evaluation": {"latency": {"batch_sizes": [0]}}},
+        {"evaluation": {"latency": {"sequence_lengths": [3]}}},
+        {"task": OWN | {"max_train_rows": 0}},
+    ],
+)
+def test_values_out_of_range_are_refused(body: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        request(**body)
+
+
+# --- tasks
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_glue_task_can_be_asked_for(name: str) -> None:
+    task = request(task=name).task
+    assert task.glue is TASKS[name]
+    assert task.trains
+    assert task.label == name
+    assert task.headline is METRICS[TASKS[name].headline]
+    assert task.headline.regression == TASKS[name].regression
+
+
+def test_no_task_means_pruning_alone() -> None:
+    task = request(task="none").task
+    assert not task.trains
+    assert task.glue is task.headline is None
+
+
+def test_own_data_is_scored_by_accuracy_unless_asked_otherwise() -> None:
+    task = request(task=OWN).task
+    assert task.trains
+    assert (task.label, task.headline) == ("tweets.csv", METRICS["accuracy"])
+    assert request(task=OWN | {"metric": "pearson"}).task.headline is METRICS["pearson"]
+
+
+@pytest.mark.parametrize(
+    ("task", "code", "param", "words"),
+    [
+        ("sst-2", "unknown_task", "/task", "did you mean sst2"),
+        ("imdb", "unknown_task", "/task", "imdb"),
+        ({}, "validation_failed", "/task", "give name or dataset"),
+        ({"name": "rte", **OWN}, "validation_failed", "/task", "give name or dataset"),
+        ({"name": "rte", "metric": "f1"}, "validation_failed", "/task/metric", "has its own metric"),
+        ({"name": "rte", "dev": "x"}, "validation_failed", "/task/dev", "has its own dev"),
+        ({"name": "none", "text_columns": ["a"]}, "validation_failed", "/task/text_columns", "text_columns"),
+        ({"dataset": "x.csv", "label_column": "y"}, "validation_failed", "/task/text_columns", "needs text_columns"),
+        ({"dataset": "x.csv", "text_columns": ["a"]}, "validation_failed", "/task/label_column", "needs label_column"),
+        (OWN | {"metric": "acuracy"}, "validation_failed", "/task/metric", "did you mean accuracy"),
+    ],
+)
+def test_a_task_that_cannot_be_is_refused(task: Any, code: str, param: str, words: str) -> None:
+    error = refusal(task=task)
+    assert (error.code, error.param) == (code, param)
+    assert words in error.message
+
+
+def test_more_than_two_text_columns_are_refused() -> None:
+    with pytest.raises(ValidationError):
+        request(task=OWN | {"text_columns": ["a", "b", "c"]})
+
+
+# --- parts that must fit each other
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_without_a_task_only_strategies_that_need_data_are_refused(strategy: str) -> None:
+    row = STRATEGIES[strategy]
+    prune = {"strategy": strategy} | ({"drop_layers": [1]} if row.kind == "explicit" else {})
+    if row.needs_data:
+        error = refusal(task="none", prune=prune)
+        assert (error.code, error.param) == ("validation_failed", "/prune/strategy")
+        assert "task is 'none'" in error.message
+    else:
+        assert request(task="none", prune=prune).prune.strategy == strategy
+
+
+@pytest.mark.parametrize("method", ["finetune", "distill"])
+def test_without_a_task_there_is_nothing_to_learn(method: str) -> None:
+    error = refusal(task="none", recovery={"method": method})
+    assert (error.code, error.param) == ("validation_failed", "/recovery/method")
+
+
+@pytest.mark.parametrize("method", ["auto", "none"])
+def test_without_a_task_recovery_may_be_left_out(method: str) -> None:
+    assert request(task="none", recovery={"method": method}).recovery.method == method
+
+
+def test_distilling_without_a_baseline_is_refused() -> None:
+    error = refusal(recovery={"method": "distill"}, evaluation={"baseline": False})
+    assert (error.code, error.param) == ("validation_failed", "/evaluation/baseline")
+    assert request(recovery={"method": "finetune"}, evaluation={"baseline": False}).evaluation.baseline is False
+
+
+def test_an_unknown_strategy_is_refused_in_jobs_and_plans() -> None:
+    assert refusal(prune={"strategy": "simetric"}).code == "unknown_strategy"
+    with pytest.raises(LayercutError, match="did you mean symmetric"):
+        PlanRequest.model_validate({"model": "x", "prune": {"strategy": "simetric"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "path"), [("/m/bert", True), ("./m", True), ("../m", True), ("~/m", True), ("a/b", False)]
+)
+def test_a_path_is_told_from_a_hub_id(text: str, path: bool) -> None:
+    assert request(model=text).model.is_path is path
+
+
+# --- recovery
+
+
+def facts(**changed: Any) -> ModelFacts:
+    return ModelFacts.model_validate(
+        {"id": "x", "architecture": "bert", "layers": 12, "hidden_size": 768, "max_positions": 512} | changed
+    )
+
+
+def test_every_auto_is_filled_in() -> None:
+    made = resolve_recovery(RecoverySpec(), facts(), trains=True)
+    assert made.method == "distill"
+    assert (made.epochs, made.batch_size, made.max_length) == (3.0, 32, 128)
+    assert made.learning_rate == pytest.approx(2e-5)
+    assert (made.warmup_ratio, made.weight_decay) == (0.0, 0.0)
+    open_fields = {name for name, value in made.model_dump().items() if value == "auto"}
+    assert open_fields <= {"precision"}
+    assert resolve_recovery(RecoverySpec(), facts(), trains=False).method == "none"
+
+
+ASKED = {
+    "method": "finetune",
+    "epochs": 1.5,
+    "learning_rate": 1e-4,
+    "batch_size": 8,
+    "max_length": 64,
+    "warmup_ratio": 0.1,
+    "weight_decay": 0.01,
+    "precision": "bf16",
+    "temperature": 4.0,
+    "label_weight": 0.5,
+}
+
+
+@pytest.mark.parametrize("field", Recovery.model_fields)
+def test_what_is_asked_for_is_what_is_used(field: str) -> None:
+    spec = RecoverySpec.model_validate({field: ASKED[field]})
+    assert getattr(resolve_recovery(spec, facts(), trains=True), field) == ASKED[field]
+
+
+def test_narrower_models_learn_faster_within_bounds() -> None:
+    rates = [
+        resolve_recovery(RecoverySpec(), facts(hidden_size=width), trains=True).learning_rate
+        for width in (32, 384, 768, 1024, 8192)
+    ]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == 3e-4
+    assert rates[-1] == 1e-5
+
+
+def test_texts_are_no_longer_than_the_model_takes() -> None:
+    assert resolve_recovery(RecoverySpec(), facts(max_positions=40), trains=True).max_length == 40
+    assert resolve_recovery(RecoverySpec(), facts(max_positions=None), trains=True).max_length == 128
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"method": "retrain"},
+        {"epochs": 0},
+        {"epochs": "three"},
+        {"learning_rate": 0},
+        {"learning_rate": 1},
+        {"batch_size": 0},
+        {"max_length": 3},
+        {"warmup_ratio": 1},
+        {"weight_decay": -0.1},
+        {"precision": "int8"},
+        {"temperature": 0},
+        {"label_weight": 1.1},
+    ],
+)
+def test_recoveries_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        request(recovery=wrong)

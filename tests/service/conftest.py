@@ -1,0 +1,119 @@
+"""A real gateway on SQLite, a folder of artifacts and a folder broker; the test plays the worker through the store."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import numpy as np
+import pytest
+import uvicorn
+from fastapi.testclient import TestClient
+from gateway_worker import claim, succeed
+from safetensors.numpy import save_file
+
+from service.app import create_app
+from service.parts import Parts
+from service.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    for name in ("models", "tables"):
+        (tmp_path / name).mkdir()
+    return Settings(
+        data_dir=tmp_path / "data",
+        database_url="",
+        broker_url="",
+        artifacts_url="",
+        glue_dir=None,
+        model_roots=[tmp_path / "models"],
+        data_roots=[tmp_path / "tables"],
+        feed_seconds=0.05,
+        reap_seconds=3600,
+    )
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def parts(client: TestClient) -> Parts:
+    found: Parts = client.app.state.parts  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.fixture
+def live(settings: Settings) -> Iterator[tuple[str, Parts]]:
+    """The address of a gateway under uvicorn, and its parts."""
+    app = create_app(settings)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    started = threading.Event()
+    startup = server.startup
+
+    async def tell(*args: Any, **kwargs: Any) -> None:
+        await startup(*args, **kwargs)
+        started.set()
+
+    server.startup = tell  # type: ignore[method-assign]
+    thread.start()
+    try:
+        assert started.wait(30)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}", app.state.parts
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the folder of a BERT with tiny weights; keyword arguments go into its config."""
+
+    def make(name: str = "bert", *, weights: bool = True, layers: int = 6, **config: Any) -> Path:
+        folder = tmp_path / "models" / name
+        folder.mkdir()
+        tensors = {"embeddings.word_embeddings.weight": np.zeros((10, 4), np.float32)}
+        for layer in range(layers):
+            tensors[f"encoder.layer.{layer}.output.dense.weight"] = np.full((4, 4), layer, np.float32)
+        if weights:
+            save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        text = {
+            "model_type": "bert",
+            "architectures": ["BertModel"],
+            "num_hidden_layers": layers,
+            "hidden_size": 4,
+            "vocab_size": 10,
+            "max_position_embeddings": 32,
+        }
+        (folder / "config.json").write_text(json.dumps({**text, **config}))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def body(make_model: Callable[..., Path]) -> dict[str, Any]:
+    """A request that is accepted: prune two of six layers, train nothing."""
+    return {"model": str(make_model()), "task": "none", "prune": {"strategy": "top", "drop": 2}}
+
+
+@pytest.fixture
+def finished(client: TestClient, parts: Parts, body: dict[str, Any], tmp_path: Path) -> str:
+    """The id of a job that has succeeded."""
+    job_id: str = client.post("/v1/jobs", json=body).json()["id"]
+    succeed(parts, claim(parts), tmp_path / "scratch")
+    return job_id

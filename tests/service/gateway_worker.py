@@ -1,0 +1,56 @@
+"""What a worker does, done by a test: claims the job, tells events, publishes files, ends the job."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from api_schemas.events import EventType, NewEvent
+from service.parts import Parts
+from store.jobs import Claim
+
+REPORT = {"verdict": "as good as before", "retention": 1.0}
+CARD = "# A smaller model\n"
+WEIGHTS = bytes(range(256)) * 400
+ARCHIVE = b"tar" * 50_000
+
+RESULT = {
+    "layers_total": 6,
+    "layers_kept": [0, 1, 2, 3],
+    "layers_dropped": [4, 5],
+    "parameters_before": 100,
+    "parameters_after": 80,
+    "bytes_before": 400,
+    "bytes_after": 320,
+    "metric": "accuracy",
+    "score_before": 90.0,
+    "score_after": 90.0,
+    "retention": 1.0,
+    "speedup": 1.5,
+    "verdict": "as good as before",
+}
+
+
+def say(type: EventType, message: str = "", **data: Any) -> NewEvent:
+    return NewEvent(type=type, message=message or type.value, data=data)
+
+
+def claim(parts: Parts) -> Claim:
+    taken = parts.store.claim("worker-1")
+    assert taken is not None
+    return taken
+
+
+def succeed(parts: Parts, taken: Claim, folder: Path) -> None:
+    """What a worker does at the end: publish the files, then point the job at them."""
+    export = folder / "artifact"
+    export.mkdir(parents=True)
+    (export / "report.json").write_text(json.dumps(REPORT))
+    (export / "README.md").write_text(CARD)
+    (export / "model.safetensors").write_bytes(WEIGHTS)
+    (folder / "layercut-bert.tar").write_bytes(ARCHIVE)
+    prefix = taken.lease.prefix
+    parts.artifacts.publish(prefix, export, folder / "layercut-bert.tar")
+    done = say(EventType.SUCCEEDED, "done", result=RESULT, usage={"wall_seconds": 1.0})
+    parts.store.finish(taken.lease, done, artifact=prefix)

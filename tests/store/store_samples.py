@@ -1,0 +1,33 @@
+"""How jobs end in these tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from api_schemas.events import EventType, NewEvent
+from api_schemas.jobs import Job
+
+RESULT = {
+    "layers_total": 6,
+    "layers_kept": [0, 1, 2, 3],
+    "layers_dropped": [4, 5],
+    "parameters_before": 100,
+    "parameters_after": 70,
+    "bytes_before": 400,
+    "bytes_after": 280,
+    "metric": "accuracy",
+    "score_before": 90.0,
+    "score_after": 89.0,
+    "retention": 0.989,
+    "speedup": 1.5,
+    "verdict": "within noise of the baseline",
+}
+SUCCEEDED = NewEvent(type=EventType.SUCCEEDED, message="done", data={"result": RESULT, "usage": {"wall_seconds": 3.0}})
+FAILED = NewEvent(
+    type=EventType.FAILED,
+    message="no memory",
+    data={"error": {"code": "out_of_memory", "message": "no memory", "stage": "recovering"}},
+)
+CANCELLED = NewEvent(type=EventType.CANCELLED, message="stopped")
+
+Submit = Callable[..., Job]

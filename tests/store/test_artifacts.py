@@ -1,0 +1,177 @@
+"""Publishing an artifact and reading it back, in a folder and in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from api_schemas.errors import LayercutError
+from store.artifacts import ArtifactStore
+
+PREFIX = "jobs/job_1/attempts/1-aa"
+WEIGHTS = os.urandom(3_000_001)
+
+
+@pytest.fixture(params=["file", "memory"])
+def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(f"file://{tmp_path}/artifacts" if request.param == "file" else "memory:///")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "out" / "artifact"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(WEIGHTS)
+    (folder / "README.md").write_text("# a card\n")
+    (folder / "empty.txt").touch()
+    (folder / "sub" / "config.json").write_text("{}")
+    (folder.parent / "bert-top2.tar").write_bytes(b"tar" * 1000)
+    return folder
+
+
+def read(artifacts: ArtifactStore, name: str, start: int, end: int) -> bytes:
+    return b"".join(artifacts.open_range(PREFIX, name, start, end))
+
+
+def test_what_is_published_comes_back(artifacts: ArtifactStore, folder: Path) -> None:
+    published = artifacts.publish(PREFIX, folder, "bert-top2.tar")
+    manifest = artifacts.manifest(PREFIX)
+    assert manifest == published
+    names = {"model.safetensors", "README.md", "empty.txt", "sub/config.json"}
+    assert {file.name for file in manifest.contents} == names
+    assert {file.name for file in manifest.files} == {*names, "bert-top2.tar"}
+    assert manifest.archive == "bert-top2.tar"
+    for file in manifest.files:
+        body = read(artifacts, file.name, 0, file.bytes)
+        assert (len(body), hashlib.sha256(body).hexdigest()) == (file.bytes, file.sha256)
+    assert manifest.find("model.safetensors").media_type == "application/octet-stream"
+    assert manifest.find("README.md").media_type.startswith("text/markdown")
+    assert manifest.find("bert-top2.tar").media_type == "application/x-tar"
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(0, 1), (5, 5), (1_048_575, 1_048_577), (2_999_990, 3_000_001), (7, 3_000_000)]
+)
+def test_ranges_do_not_include_their_end(artifacts: ArtifactStore, folder: Path, start: int, end: int) -> None:
+    artifacts.publish(PREFIX, folder)
+    assert read(artifacts, "model.safetensors", start, end) == WEIGHTS[start:end]
+
+
+def test_a_large_file_comes_in_pieces(tmp_path: Path, folder: Path) -> None:
+    artifacts = ArtifactStore(f"file://{tmp_path}/artifacts")
+    artifacts.publish(PREFIX, folder)
+    pieces = [len(piece) for piece in artifacts.open_range(PREFIX, "model.safetensors", 0, len(WEIGHTS))]
+    assert sum(pieces) == len(WEIGHTS)
+    assert max(pieces) < len(WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    "name", ["missing.txt", "sub", "../1-aa/README.md", "sub/../README.md", "/README.md", "", ".", "a//b"]
+)
+def test_a_name_that_is_no_file_of_it_is_not_found(artifacts: ArtifactStore, folder: Path, name: str) -> None:
+    artifacts.publish(PREFIX, folder)
+    for end in (0, 10):
+        with pytest.raises(LayercutError) as caught:
+            artifacts.open_range(PREFIX, name, 0, end)
+        assert caught.value.code == "file_not_found"
+    with pytest.raises(LayercutError, match=r"README\.md") as caught:
+        artifacts.manifest(PREFIX).find(name)
+    assert caught.value.code == "file_not_found"
+
+
+@pytest.mark.parametrize("prefix", ["..", "jobs/../../etc", "/etc", "jobs//x", "", "a\\..\\b", "a\0b"])
+def test_no_prefix_leads_out_of_the_store(artifacts: ArtifactStore, folder: Path, prefix: str) -> None:
+    for call in (
+        lambda: artifacts.publish(prefix, folder),
+        lambda: artifacts.manifest(prefix),
+        lambda: artifacts.open_range(prefix, "README.md", 0, 1),
+        lambda: artifacts.delete(prefix),
+        lambda: artifacts.sweep(prefix, None),
+    ):
+        with pytest.raises(LayercutError) as caught:
+            call()
+        assert caught.value.code == "file_not_found"
+
+
+def test_a_link_out_of_the_folder_is_not_published(artifacts: ArtifactStore, folder: Path) -> None:
+    (folder / "passwd").symlink_to("/etc/passwd")
+    with pytest.raises(LayercutError, match="passwd") as caught:
+        artifacts.publish(PREFIX, folder)
+    assert caught.value.code == "export_failed"
+    with pytest.raises(LayercutError):
+        artifacts.manifest(PREFIX)
+
+
+def test_an_upload_that_broke_off_is_no_artifact(artifacts: ArtifactStore, folder: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        artifacts.publish(PREFIX, folder, "no-such.tar")  # uploaded last of the files
+    assert read(artifacts, "README.md", 0, 3) == b"# a"
+    with pytest.raises(LayercutError) as caught:
+        artifacts.manifest(PREFIX)
+    assert caught.value.code == "file_not_found"
+
+
+def test_deleting_takes_this_artifact_and_no_neighbour(artifacts: ArtifactStore, folder: Path) -> None:
+    artifacts.publish(PREFIX, folder)
+    artifacts.publish(f"{PREFIX}b", folder)
+    artifacts.delete(PREFIX)
+    artifacts.delete(PREFIX)
+    with pytest.raises(LayercutError):
+        artifacts.manifest(PREFIX)
+    with pytest.raises(LayercutError):
+        read(artifacts, "README.md", 0, 1)
+    assert len(artifacts.manifest(f"{PREFIX}b").files) == 4
+
+
+def test_a_sweep_keeps_the_winner_and_other_jobs(artifacts: ArtifactStore, folder: Path) -> None:
+    others = ["jobs/job_1/attempts/2-bb", "jobs/job_1/attempts/1-aaa", "jobs/job_10/attempts/1-cc"]
+    for prefix in (PREFIX, *others):
+        artifacts.publish(prefix, folder)
+    assert artifacts.sweep("job_1", PREFIX) == 2 * 5
+    assert len(artifacts.manifest(PREFIX).files) == 4
+    assert len(artifacts.manifest("jobs/job_10/attempts/1-cc").files) == 4
+    for prefix in others[:2]:
+        with pytest.raises(LayercutError):
+            artifacts.manifest(prefix)
+    assert artifacts.sweep("job_1", None) == 5
+    assert artifacts.sweep("job_1", None) == 0
+
+
+FULL_DISK = """
+import sys
+from pathlib import Path
+from api_schemas.errors import LayercutError
+from store.artifacts import ArtifactStore
+root, folder = map(Path, sys.argv[1:])
+try:
+    ArtifactStore(f"file://{root}").publish("p", folder)
+except LayercutError as error:
+    print(error.code, (root / "p" / "manifest.json").exists())
+"""
+
+
+def test_a_full_disk_is_said_to_be_full(folder: Path, tmp_path: Path) -> None:
+    """On a real disk of 512 KiB, which only the child process sees."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = 'mount -t tmpfs -o size=512k tmpfs "$1" && exec "$2" -c "$3" "$1" "$4"'
+    private = ["unshare", "--user", "--map-root-user", "--mount"]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*private, "true"], check=False, capture_output=True).returncode
+    ):
+        pytest.skip("needs a mount namespace of its own")
+    done = subprocess.run(
+        [*private, "sh", "-c", script, "sh", str(disk), sys.executable, FULL_DISK, str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.stdout.split() == ["storage_full", "False"]

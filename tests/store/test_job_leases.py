@@ -1,0 +1,317 @@
+"""What a worker does: claim, heartbeat, record, finish, release, and losing to another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from pydantic import ValidationError
+from sqlalchemy import Engine, update
+from store_samples import CANCELLED, FAILED, RESULT, SUCCEEDED, Submit
+
+from api_schemas.errors import LayercutError
+from api_schemas.events import EventType, NewEvent
+from api_schemas.jobs import Stage, Status
+from store.jobs import Claim, JobStore, Lease, LeaseLost
+from store.rows import IllegalTransition
+from store.tables import jobs
+
+LOG = NewEvent(type=EventType.LOG, message="a line")
+
+
+def claimed(store: JobStore) -> Claim:
+    claim = store.claim("worker-1")
+    assert claim is not None
+    return claim
+
+
+def test_priority_goes_first_then_age(store: JobStore, submit: Submit) -> None:
+    old, low, new, high = submit(), submit(priority=-1), submit(), submit(priority=9)
+    assert [claimed(store).lease.job_id for _ in range(4)] == [high.id, old.id, new.id, low.id]
+    assert store.claim("worker-1") is None
+
+
+def test_a_claim_says_what_to_run(store: JobStore, submit: Submit) -> None:
+    job = submit(prune={"strategy": "bottom", "drop": 3}, limits={"max_attempts": 2})
+    assert store.has_queued()
+    claim = claimed(store)
+    assert (claim.lease.job_id, claim.lease.attempt) == (job.id, 1)
+    assert (claim.request.prune.strategy, claim.request.prune.drop) == ("bottom", 3)
+    assert claim.created_at == job.created_at
+    assert not store.has_queued()
+    running = store.get(job.id)
+    assert (running.status, running.attempt, running.worker) == (Status.RUNNING, 1, "worker-1")
+    assert running.started_at is not None
+
+
+def test_a_request_that_cannot_be_read_any_more_fails_and_does_not_block(
+    store: JobStore, engine: Engine, submit: Submit
+) -> None:
+    broken, sound = submit(), submit()
+    with engine.begin() as connection:
+        old = {"model": "acme/bert", "task": "a task of the past"}
+        connection.execute(update(jobs).where(jobs.c.id == broken.id).values(request=old))
+    assert claimed(store).lease.job_id == sound.id
+    failed = store.get(broken.id)
+    assert failed.status == Status.FAILED
+    assert failed.error is not None
+    assert "a task of the past" in failed.error.message
+
+
+def test_reports_keep_the_row_current(store: JobStore, submit: Submit) -> None:
+    job = submit()
+    lease = claimed(store).lease
+
+    def tell(kind: EventType, data: dict[str, object]) -> None:
+        store.record(lease, NewEvent(type=kind, message="", data=data))
+
+    tell(EventType.STAGE, {"stage": "resolving", "skipped": False})
+    tell(EventType.STAGE, {"stage": "baseline", "skipped": True})
+    assert store.get(job.id).stage == Stage.RESOLVING, "a stage that is skipped was never entered"
+    tell(EventType.RESOLVED, {"seed": 1, "device": "cpu"})
+    tell(EventType.RESOLVED, {"device": "cuda"})
+    assert store.get(job.id).resolved == {"seed": 1, "device": "cuda"}
+    tell(EventType.PROGRESS, {"fraction": 0.25, "step": 5, "total_steps": 20})
+    progress = store.get(job.id).progress
+    assert (progress.fraction, progress.step, progress.total_steps) == (0.25, 5, 20)
+    assert [event.number for event in store.events(job.id)[0]] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_report_that_is_refused_leaves_no_gap(store: JobStore, submit: Submit) -> None:
+    job = submit()
+    lease = claimed(store).lease
+    with pytest.raises(ValidationError):
+        store.record(lease, NewEvent(type=EventType.PROGRESS, message="", data={"fraction": 7}))
+    with pytest.raises(ValueError, match="lifecycle"):
+        store.record(lease, SUCCEEDED)
+    with pytest.raises(ValueError, match="does not end"):
+        store.finish(lease, LOG)
+    assert store.record(lease, LOG).number == 3
+    assert store.get(job.id).status == Status.RUNNING
+
+
+def test_success_points_at_the_artifact(store: JobStore, submit: Submit) -> None:
+    job = submit()
+    lease = claimed(store).lease
+    assert store.artifact(job.id) is None
+    done = store.finish(lease, SUCCEEDED, artifact=lease.prefix)
+    assert done.status == Status.SUCCEEDED
+    assert done.result is not None
+    assert done.result.model_dump() == RESULT
+    assert done.usage is not None
+    assert done.usage.wall_seconds == 3.0
+    assert done.progress.fraction == 1.0
+    assert done.finished_at is not None
+    assert store.artifact(job.id) == lease.prefix
+    last = store.events(job.id)[0][-1]
+    assert (last.type, last.data["result"]) == (EventType.SUCCEEDED, RESULT)
+
+
+def test_failure_keeps_its_reason_and_its_files(store: JobStore, submit: Submit) -> None:
+    job = submit()
+    lease = claimed(store).lease
+    failed = store.finish(lease, FAILED, artifact=lease.prefix)
+    assert failed.status == Status.FAILED
+    assert failed.error is not None
+    assert (failed.error.code, failed.error.stage) == ("out_of_memory", "recovering")
+    assert failed.status_reason == "no memory"
+    assert store.artifact(job.id) == lease.prefix
+
+
+# What a worker may do with a lease: none of it may change anything once the lease is lost.
+WRITES: dict[str, Callable[[JobStore, Lease], object]] = {
+    "heartbeat": lambda store, lease: store.heartbeat(lease),
+    "record": lambda store, lease: store.record(lease, LOG),
+    "finish": lambda store, lease: store.finish(lease, SUCCEEDED, artifact=lease.prefix),
+    "fail": lambda store, lease: store.finish(lease, FAILED),
+    "cancelled": lambda store, lease: store.finish(lease, CANCELLED),
+    "release": lambda store, lease: store.release(lease, "late"),
+}
+
+
+HOW_LOST = ["queued", "claimed again", "succeeded", "cancelled", "token of another", "no such job"]
+
+
+@pytest.mark.parametrize("now", HOW_LOST)
+def test_a_lost_lease_changes_nothing(store: JobStore, submit: Submit, now: str) -> None:
+    job = submit()
+    lease = claimed(store).lease
+    if now in ("queued", "claimed again"):
+        store.release(lease, "the runner died")
+    if now == "claimed again":
+        claimed(store)
+    if now == "succeeded":
+        store.finish(lease, SUCCEEDED, artifact=lease.prefix)
+    if now == "cancelled":
+        store.cancel(job.id)
+        store.finish(lease, CANCELLED)
+    if now == "token of another":
+        lease = Lease(lease.job_id, lease.attempt, "0" * 16)
+    if now == "no such job":
+        lease = Lease("job_000000000000000000000000", lease.attempt, lease.token)
+    before, told, artifact = store.get(job.id), store.events(job.id), store.artifact(job.id)
+    for name, write in WRITES.items():
+        with pytest.raises(LeaseLost):
+            write(store, lease)
+        assert (store.get(job.id), store.events(job.id), store.artifact(job.id)) == (before, told, artifact), name
+
+
+def test_a_heartbeat_keeps_the_job_from_being_reaped(store: JobStore, stale: JobStore, submit: Submit) -> None:
+    job = submit()
+    lease = claimed(stale).lease
+    assert store.heartbeat(lease) == Status.RUNNING
+    assert store.reap().requeued == []
+    stale.heartbeat(lease)
+    assert store.reap().requeued == [job.id]
+    with pytest.raises(LeaseLost):
+        store.heartbeat(lease)
+
+
+def test_a_lost_attempt_is_tried_again_until_none_is_left(store: JobStore, stale: JobStore, submit: Submit) -> None:
+    job = submit(limits={"max_attempts": 2})
+    first = claimed(stale).lease
+    stale.record(first, NewEvent(type=EventType.STAGE, message="", data={"stage": "scoring"}))
+    stale.record(first, NewEvent(type=EventType.PROGRESS, message="", data={"fraction": 0.5}))
+    assert store.reap().requeued == [job.id]
+    again = store.get(job.id)
+    assert (again.status, again.attempt, again.stage, again.worker) == (Status.QUEUED, 1, None, None)
+    assert again.progress.fraction == 0
+    assert again.status_reason is not None
+    assert "worker-1" in again.status_reason
+
+    second = claimed(stale).lease
+    assert (second.attempt, second.token != first.token, second.prefix != first.prefix) == (2, True, True)
+    assert store.get(job.id).status_reason is None
+    assert store.reap().exhausted == [job.id]
+    failed = store.get(job.id)
+    assert failed.status == Status.FAILED
+    assert failed.error is not None
+    assert (failed.error.code, failed.error.retryable) == ("attempts_exhausted", True)
+    assert store.claim("worker-2") is None
+    assert store.reap() == type(store.reap())(), "nothing is left to reap"
+    kinds = [event.type for event in store.events(job.id)[0]]
+    assert kinds.count(EventType.ATTEMPT_LOST) == 1
+    assert kinds[-1] == EventType.FAILED
+
+
+def test_a_job_that_was_lost_keeps_its_place_by_age(store: JobStore, submit: Submit) -> None:
+    old, _new = submit(), submit()
+    lease = claimed(store).lease
+    store.release(lease, "the worker is told to stop")
+    assert claimed(store).lease.job_id == old.id
+
+
+def test_release_hands_back_and_gives_up_after_the_last_attempt(store: JobStore, submit: Submit) -> None:
+    submit(limits={"max_attempts": 1})
+    job = store.release(claimed(store).lease, "the runner was killed by signal 9")
+    assert job.status == Status.FAILED
+    assert job.error is not None
+    assert job.error.code == "attempts_exhausted"
+    assert "signal 9" in job.error.message
+
+
+def test_cancel_in_the_queue(store: JobStore, submit: Submit) -> None:
+    job = submit()
+    cancelled = store.cancel(job.id)
+    assert cancelled.status == Status.CANCELLED
+    assert cancelled.finished_at is not None
+    assert store.cancel(job.id) == cancelled, "the second time changes nothing"
+    assert store.claim("w") is None
+    assert [event.type for event in store.events(job.id)[0]] == [EventType.QUEUED, EventType.CANCELLED]
+
+
+@pytest.mark.parametrize("ending", [SUCCEEDED, FAILED, CANCELLED], ids=lambda event: event.type.value)
+def test_however_it_ends_a_job_being_cancelled_is_cancelled(store: JobStore, submit: Submit, ending: NewEvent) -> None:
+    job = submit()
+    lease = claimed(store).lease
+    cancelling = store.cancel(job.id)
+    assert cancelling.status == Status.CANCELLING
+    assert store.cancel(job.id) == cancelling, "the second time changes nothing"
+    assert store.heartbeat(lease) == Status.CANCELLING
+    done = store.finish(lease, ending, artifact=lease.prefix)
+    assert (done.status, done.result, done.error) == (Status.CANCELLED, None, None)
+    assert store.artifact(job.id) is None
+    assert store.events(job.id)[0][-1].type == EventType.CANCELLED
+
+
+def test_a_worker_that_dies_while_its_job_is_cancelled_ends_it(
+    store: JobStore, stale: JobStore, submit: Submit
+) -> None:
+    by_reaper, by_release = submit(), submit()
+    claimed(stale)
+    lease = claimed(store).lease
+    store.cancel(by_reaper.id)
+    store.cancel(by_release.id)
+    assert store.release(lease, "killed").status == Status.CANCELLED
+    assert store.reap().cancelled == [by_reaper.id]
+    assert store.get(by_reaper.id).status == Status.CANCELLED
+
+
+@pytest.mark.parametrize("ending", [SUCCEEDED, FAILED], ids=lambda event: event.type.value)
+def test_a_job_that_has_ended_cannot_be_cancelled(store: JobStore, submit: Submit, ending: NewEvent) -> None:
+    job = submit()
+    store.finish(claimed(store).lease, ending)
+    with pytest.raises(LayercutError, match=store.get(job.id).status.value) as caught:
+        store.cancel(job.id)
+    assert caught.value.code == "job_already_terminal"
+
+
+def test_a_worker_cannot_cancel_what_nobody_asked_to_cancel(store: JobStore, submit: Submit) -> None:
+    job = submit()
+    with pytest.raises(IllegalTransition):
+        store.finish(claimed(store).lease, CANCELLED)
+    assert store.get(job.id).status == Status.RUNNING
+
+
+def test_who_waits_too_long_fails(store: JobStore, submit: Submit, overdue: Callable[[str, str], None]) -> None:
+    patient, hasty = submit(), submit(limits={"max_queue_seconds": 60})
+    overdue(hasty.id, "queue_expires_at")
+    store.cancel(patient.id)
+    assert store.claim("w") is None, "it is too late for it, reaped or not"
+    assert store.reap().timed_out == [hasty.id]
+    failed = store.get(hasty.id)
+    assert failed.status == Status.FAILED
+    assert failed.error is not None
+    assert failed.error.code == "queue_timeout"
+    assert "60" in failed.error.message
+
+
+def test_the_wait_starts_anew_when_an_attempt_was_lost(
+    store: JobStore, submit: Submit, overdue: Callable[[str, str], None]
+) -> None:
+    job = submit(limits={"max_queue_seconds": 60})
+    lease = claimed(store).lease
+    overdue(job.id, "queue_expires_at")
+    store.release(lease, "lost")
+    assert store.reap().timed_out == []
+    assert claimed(store).lease.job_id == job.id
+
+
+def test_a_wakeup_is_due_once_the_last_one_is_old(
+    store: JobStore, submit: Submit, overdue: Callable[[str, str], None]
+) -> None:
+    fresh, old = submit(), submit()
+    overdue(old.id, "woken_at")
+    assert store.due_wakeups(60) == 1
+    assert store.due_wakeups(60) == 0
+    store.cancel(old.id)
+    lease = claimed(store).lease
+    assert store.due_wakeups(60) == 0
+    store.release(lease, "lost")
+    assert store.due_wakeups(60) == 1, "nobody was woken for a job that came back"
+    assert store.get(fresh.id).status == Status.QUEUED
+
+
+def test_files_of_losers_are_swept_once_their_time_has_passed(
+    store: JobStore, submit: Submit, overdue: Callable[[str, str], None]
+) -> None:
+    won, never_ran = submit(), submit(priority=-1)
+    lease = claimed(store).lease
+    store.finish(lease, SUCCEEDED, artifact=lease.prefix)
+    store.cancel(never_ran.id)
+    assert store.unswept(60) == []
+    overdue(won.id, "finished_at")
+    overdue(never_ran.id, "finished_at")
+    assert store.unswept(60) == [(won.id, lease.prefix)]
+    store.mark_swept(won.id)
+    assert store.unswept(60) == []

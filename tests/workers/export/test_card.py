@@ -1,0 +1,184 @@
+"""The model card, as the hub and a person read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from api_schemas.architectures import ModelFacts
+from api_schemas.recovery import RecoverySpec, resolve_recovery
+from api_schemas.reports import Check, Interval, Latency, LayerMap, Report, Side, Verification
+from workers.export.card import make_card
+
+FACTS = ModelFacts(
+    id="google-bert/bert-base-uncased",
+    revision="86b5e093",
+    architecture="bert",
+    classes=["BertForMaskedLM"],
+    layers=12,
+    hidden_size=768,
+    license="apache-2.0",
+)
+
+
+def latency(p50: float) -> Latency:
+    return Latency(batch_size=32, sequence_length=128, p50_ms=p50, p95_ms=p50 + 1, runs=20, examples_per_second=1.0)
+
+
+def report(**changed: Any) -> Report:
+    side = {"bytes": 438_000_000, "metrics": {"accuracy": 92.43}, "score": 92.43, "latency": [latency(100.0)]}
+    made = Report(
+        layers=LayerMap(total=12, kept=[0, 1, 2, 3, 4, 5, 10, 11], dropped=[6, 7, 8, 9]),
+        before=Side(parameters=109_483_778, **side),
+        after=Side(
+            parameters=81_131_522, bytes=324_500_000, score=91.6, metrics={"accuracy": 91.6}, latency=[latency(67.0)]
+        ),
+        retention=0.991,
+        speedup=1.4925,
+        verdict="within noise of the baseline",
+        verification=Verification(
+            passed=True,
+            checks=[Check(name="hashes", passed=True, detail="5 files have their sha256")],
+            versions={"torch": "2.13.0", "transformers": "5.23.0"},
+        ),
+        job_id="job_1",
+        model=FACTS.model_dump(mode="json"),
+        task={"name": "sst2", "metric": "accuracy"},
+        strategy={"name": "explicit", "summary": "Drops what it is told.", "measure": None, "scores": None},
+        recovery=resolve_recovery(RecoverySpec(), FACTS, trains=True).model_dump(),
+        retention_interval=Interval(low=-1.5, high=0.25, confidence=0.95, resamples=1000),
+        training={"recovering": {"steps": 10}},
+        data={"train": {"rows": 67349, "source": "glue", "sha256": "ab12"}, "labels": ["negative", "positive"]},
+        warnings=["half of the layers | go"],
+        seed=42,
+        device={"type": "cpu", "name": "Some CPU @ 2.0 GHz"},
+        versions={"torch": "2.13.0"},
+        timings={"baseline": 1.0},
+    )
+    return made.model_copy(update=changed)
+
+
+def table_after(card: str, header: str) -> list[list[str]]:
+    lines = card[card.index(header) :].splitlines()[2:]
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
+    return rows
+
+
+def test_front_matter_is_what_the_hub_takes() -> None:
+    data = ModelCard(make_card(report())).data
+    assert data.license == "apache-2.0"
+    assert data.base_model == "google-bert/bert-base-uncased"
+    assert data.pipeline_tag == "text-classification"
+    assert data.library_name == "transformers"
+    assert {"layercut", "pruned"} <= set(data.tags)
+    assert data.datasets == ["nyu-mll/glue"]
+    assert data.metrics == ["accuracy"]
+
+
+def test_before_and_after_stand_side_by_side() -> None:
+    rows = {row[0]: row[1:] for row in table_after(make_card(report()), "| | before | after")}
+    assert rows["layers"] == ["12", "8", "-33.3 %"]
+    assert rows["parameters"] == ["109,483,778", "81,131,522", "-25.9 %"]
+    assert rows["weights, MB"] == ["438.0", "324.5", "-25.9 %"]
+    assert rows["accuracy"] == ["92.43", "91.60", "-0.83"]
+    assert rows["p50 latency, batch 32 × 128 tokens, ms"] == ["100.00", "67.00", "1.49× as fast"]
+
+
+def test_the_layer_map_says_from_where_to_where() -> None:
+    card = make_card(report())
+    rows = table_after(card, "| here | in the original")
+    assert rows == [[str(here), str(there)] for here, there in enumerate([0, 1, 2, 3, 4, 5, 10, 11])]
+    assert "Dropped: 6, 7, 8, 9." in card
+
+
+def test_it_says_how_to_load_how_it_was_trained_and_what_was_verified() -> None:
+    card = make_card(report())
+    assert "AutoModelForSequenceClassification.from_pretrained(folder)" in card
+    settings = dict(table_after(card, "| setting | value"))
+    assert settings["method"] == "distill"
+    assert settings["epochs"] == "3.0"
+    assert settings["seed"] == "42"
+    assert table_after(card, "| check | passed") == [["hashes", "yes", "5 files have their sha256"]]
+    assert "within noise of the baseline" in card
+    assert "Retention: 99.10 %" in card
+    assert "-1.50 to +0.25 points with 95 % confidence" in card
+
+
+def test_pruning_alone_claims_no_training_and_no_score() -> None:
+    bare = report(
+        before=Side(parameters=100, bytes=400),
+        after=Side(parameters=80, bytes=320),
+        retention=None,
+        speedup=None,
+        retention_interval=None,
+        recovery={**report().recovery, "method": "none"},
+        training={},
+        data={},
+        task={"name": "none", "metric": None},
+        strategy={"name": "contribution", "summary": "", "measure": "summary_cosine", "scores": [0.5, 0.25]},
+    )
+    card = make_card(bare)
+    data = ModelCard(card).data
+    assert data.pipeline_tag == "fill-mask"
+    assert data.datasets is None
+    assert data.metrics is None
+    assert "nothing was trained afterwards" in card
+    assert "Retention" not in card
+    assert "Speed-up" not in card
+    assert "AutoModelForMaskedLM" in card
+    assert table_after(card, "| layer | summary") == [["0", "0.5"], ["1", "0.25"]]
+
+
+@pytest.mark.parametrize(
+    ("saved_as", "pipeline"),
+    [
+        ("BertModel", "feature-extraction"),
+        ("RobertaForMaskedLM", "fill-mask"),
+        ("XLNetLMHeadModel", "feature-extraction"),
+        ("ElectraForPreTraining", "feature-extraction"),
+        ("XLNetForSequenceClassification", "text-classification"),
+    ],
+)
+def test_the_use_follows_from_the_class_where_nothing_was_trained(saved_as: str, pipeline: str) -> None:
+    bare = report(training={}, model=FACTS.model_dump() | {"classes": [saved_as]})
+    assert ModelCard(make_card(bare)).data.pipeline_tag == pipeline
+
+
+def test_a_folder_on_our_disk_is_not_told() -> None:
+    card = make_card(report(model=FACTS.model_dump() | {"id": "/srv/secret/models/tiny", "license": None}))
+    assert ModelCard(card).data.base_model is None
+    assert ModelCard(card).data.license is None
+    assert "secret" not in card
+    assert "# tiny, 8 of 12 layers" in card
+
+
+def test_own_data_is_no_glue() -> None:
+    own = report(task={"name": "tweets.csv", "dataset": "/data/tweets.csv", "metric": "accuracy"})
+    assert ModelCard(make_card(own)).data.datasets is None
+
+
+def test_text_from_outside_stays_text() -> None:
+    name = "x | y\n\n# Heading <script> [link](http://evil) `code`"
+    card = make_card(report(task={"name": name, "metric": "accuracy"}, warnings=[name]))
+    assert "\n# Heading" not in card
+    assert "<script>" not in card
+    assert "[link](" not in card
+    assert dict(table_after(card, "| setting | value"))["task"].startswith("x \\")
+
+
+def test_front_matter_cannot_be_broken_out_of() -> None:
+    card = make_card(report(model=FACTS.model_dump() | {"license": "mit\n---\nlicense: evil"}))
+    assert ModelCard(card).data.license == "mit\n---\nlicense: evil"
+
+
+def test_a_failed_check_is_plain_to_see() -> None:
+    failed = Verification(passed=False, checks=[Check(name="size", passed=False, detail="did not shrink")])
+    card = make_card(report(verification=failed))
+    assert "Failed, in a fresh process" in card
+    assert ["size", "**no**", "did not shrink"] in table_after(card, "| check | passed")

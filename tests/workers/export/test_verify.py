@@ -1,0 +1,242 @@
+"""What the verification finds, and what it does not let pass."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_models import SENTENCES, build, heads_of, tiny_tokenizer
+from transformers import PreTrainedModel
+
+from api_schemas.architectures import ARCHITECTURES
+from api_schemas.errors import LayercutError
+from api_schemas.reports import Verification
+from workers.export import verification
+from workers.export import verify as verifying
+from workers.export.files import export_model, write_sums
+from workers.export.verify import save_probe, verify
+from workers.pruning.surgery import drop_layers
+
+CASES = [(architecture, head) for architecture in ARCHITECTURES for head in heads_of(architecture)]
+KEPT = [0, 1, 4, 5]
+
+
+@dataclass
+class Exported:
+    """A pruned model in its folder, and what is asked of the verification."""
+
+    folder: Path
+    probe: Path
+    model: PreTrainedModel
+    source_bytes: int
+    shared_layers: bool = False
+    layers: int = len(KEPT)
+
+    def examine(self) -> dict[str, tuple[bool, str]]:
+        """The checks, carried out here: what they say does not depend on the process, but for the last."""
+        asked = {
+            "folder": str(self.folder),
+            "probe": str(self.probe),
+            "layers": self.layers,
+            "source_bytes": self.source_bytes,
+            "shared_layers": self.shared_layers,
+        }
+        return {check["name"]: (check["passed"], check["detail"]) for check in verification.examine(asked)["checks"]}
+
+    def failed(self) -> dict[str, str]:
+        return {name: detail for name, (passed, detail) in self.examine().items() if not passed and name != "alone"}
+
+    def verify(self) -> Verification:
+        return verify(
+            self.folder,
+            self.probe,
+            layers=self.layers,
+            source_bytes=self.source_bytes,
+            shared_layers=self.shared_layers,
+        )
+
+    def change_tensors(self, **changed: torch.Tensor | None) -> None:
+        """Rewrite tensors (None: leave out), and the sums with them: only the model is wrong then, not its hash."""
+        tensors = load_file(self.folder / "model.safetensors") | changed
+        left = {name: value for name, value in tensors.items() if value is not None}
+        save_file(left, self.folder / "model.safetensors", metadata={"format": "pt"})
+        write_sums(self.folder)
+
+
+def exported(
+    architecture: str, folder: Path, *, head: str = "classification", dtype: torch.dtype = torch.float32
+) -> Exported:
+    model = build(architecture, head=head).to(dtype)
+    size = sum(weight.numel() for weight in model.parameters()) * dtype.itemsize
+    row = ARCHITECTURES[architecture]
+    drop_layers(model, row, KEPT)
+    tokenizer = tiny_tokenizer(architecture)
+    export_model(model, tokenizer, folder / "artifact", dtype)
+    write_sums(folder / "artifact")
+    inputs = dict(tokenizer(list(SENTENCES), padding=True, return_tensors="pt"))
+    probe = save_probe(model, inputs | {"labels": torch.zeros(len(SENTENCES))}, folder / "probe.safetensors")
+    return Exported(folder / "artifact", probe, model, size, row.shared_layers)
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> Exported:
+    return exported("bert", tmp_path)
+
+
+@pytest.mark.parametrize(("architecture", "head"), CASES)
+def test_what_we_export_passes_every_check(architecture: str, head: str, tmp_path: Path) -> None:
+    artifact = exported(architecture, tmp_path, head=head)
+    assert artifact.failed() == {}
+    if artifact.shared_layers:
+        assert "does not make the file smaller" in artifact.examine()["size"][1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rounding_to_a_smaller_dtype_is_no_failure(dtype: torch.dtype, tmp_path: Path) -> None:
+    assert exported("bert", tmp_path, dtype=dtype).failed() == {}
+
+
+def test_a_fresh_process_knows_none_of_our_code(bert: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What would lead it to our code, or to the network, must not reach it.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    found = bert.verify()
+    assert found.passed
+    assert {check.name for check in found.checks} == set(verification.CHECKS)
+    assert all(check.passed and check.detail for check in found.checks)
+    assert set(found.versions) == {"torch", "transformers"}
+    # Here, where our rooms are imported, the same check says no.
+    passed, detail = bert.examine()["alone"]
+    assert not passed
+    assert "workers" in detail
+
+
+def test_the_program_imports_nothing_of_ours() -> None:
+    lines = Path(verification.__file__).read_text(encoding="utf-8").splitlines()
+    imported = {line.split()[1].partition(".")[0] for line in lines if line.startswith(("import ", "from "))}
+    assert not imported & verification.ROOMS
+    assert {"workers", "api_schemas"} <= {name.partition(".")[0] for name in sys.modules} & verification.ROOMS
+
+
+def test_a_flipped_byte_is_found(bert: Exported) -> None:
+    path = bert.folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 0x01
+    path.write_bytes(content)
+    assert bert.failed()["hashes"] == "wrong hash: model.safetensors"
+
+
+def test_a_failed_check_comes_back_from_the_process(bert: Exported) -> None:
+    (bert.folder / "config.json").write_text((bert.folder / "config.json").read_text() + " ")
+    found = bert.verify()
+    assert not found.passed
+    assert [check.name for check in found.checks if not check.passed] == ["hashes"]
+
+
+@pytest.mark.parametrize("change", ["added", "removed"])
+def test_files_and_sums_must_name_the_same(bert: Exported, change: str) -> None:
+    if change == "added":
+        (bert.folder / "extra.json").write_text("{}")
+    else:
+        sums = bert.folder / "SHA256SUMS"
+        sums.write_text("".join(sums.read_text(encoding="utf-8").splitlines(keepends=True)[1:]))
+    assert "differ" in bert.failed()["hashes"]
+
+
+def test_a_wrong_number_of_layers_is_found(bert: Exported) -> None:
+    bert.layers = 3
+    assert bert.failed() == {"layers": "config says 4, 4 ran, 3 were kept"}
+
+
+def test_a_config_that_hides_a_layer_is_found(bert: Exported) -> None:
+    path = bert.folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 3}))
+    write_sums(bert.folder)
+    failed = bert.failed()
+    assert failed.keys() == {"loads", "layers", "outputs"}
+    assert "unexpected" in failed["loads"]
+
+
+def test_a_missing_tensor_is_found(bert: Exported) -> None:
+    bert.change_tensors(**{"bert.encoder.layer.1.output.dense.bias": None})
+    assert bert.failed()["loads"] == "missing: bert.encoder.layer.1.output.dense.bias"
+
+
+def test_a_superfluous_tensor_is_found(bert: Exported) -> None:
+    bert.change_tensors(**{"bert.encoder.layer.4.output.dense.bias": torch.zeros(32)})
+    assert bert.failed()["loads"] == "unexpected: bert.encoder.layer.4.output.dense.bias"
+
+
+def test_layers_in_another_order_are_found(bert: Exported) -> None:
+    tensors = load_file(bert.folder / "model.safetensors")
+    one, two = "bert.encoder.layer.1.output.dense.weight", "bert.encoder.layer.2.output.dense.weight"
+    bert.change_tensors(**{one: tensors[two].clone(), two: tensors[one].clone()})
+    assert bert.failed().keys() == {"outputs"}
+
+
+@pytest.mark.parametrize("value", [0.01, float("nan")])
+def test_changed_outputs_are_found(bert: Exported, value: float) -> None:
+    bias = load_file(bert.folder / "model.safetensors")["classifier.bias"].clone()
+    bert.change_tensors(**{"classifier.bias": bias + value})
+    assert bert.failed().keys() == {"outputs"}
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "training_args.bin", "modeling_bert.py", "vocab.txt"])
+def test_a_file_that_could_hold_code_is_found(bert: Exported, name: str) -> None:
+    with (bert.folder / name).open("wb") as file:
+        pickle.dump({"weights": [1, 2]}, file)
+    write_sums(bert.folder)
+    assert name in bert.failed()["files"]
+
+
+def test_a_zipped_pickle_is_found_whatever_its_name(bert: Exported) -> None:
+    torch.save({"weight": torch.zeros(1)}, bert.folder / "spiece.model")
+    write_sums(bert.folder)
+    assert "spiece.model" in bert.failed()["files"]
+
+
+def test_a_file_that_did_not_shrink_is_found(bert: Exported) -> None:
+    bert.source_bytes = sum(weight.numel() for weight in bert.model.parameters()) * 4
+    assert bert.failed().keys() == {"size"}
+
+
+def test_a_tokenizer_that_pads_by_itself_is_found(bert: Exported) -> None:
+    path = bert.folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    fixed = {"strategy": {"Fixed": 128}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0}
+    path.write_text(json.dumps(tokenizer | {"padding": fixed | {"pad_type_id": 0, "pad_token": "[PAD]"}}))
+    write_sums(bert.folder)
+    assert bert.failed() == {"tokenizer": "BertTokenizer pads or cuts by itself"}
+
+
+def test_a_folder_without_weights_fails_every_check_that_needs_them(bert: Exported) -> None:
+    (bert.folder / "model.safetensors").unlink()
+    write_sums(bert.folder)
+    assert bert.failed().keys() == {"loads", "layers", "outputs", "size"}
+
+
+def test_a_process_that_breaks_is_an_error_of_its_own(
+    bert: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise SystemExit('no memory left')")
+    monkeypatch.setattr(verifying, "PROGRAM", broken)
+    with pytest.raises(LayercutError, match="ended with 1: no memory left") as caught:
+        bert.verify()
+    assert caught.value.code == "verification_failed"
+
+
+def test_a_process_that_hangs_is_ended(bert: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = tmp_path / "endless.py"
+    endless.write_text("import threading; threading.Event().wait()")
+    monkeypatch.setattr(verifying, "PROGRAM", endless)
+    monkeypatch.setattr(verifying, "TIMEOUT_SECONDS", 0.2)
+    with pytest.raises(LayercutError, match="took longer") as caught:
+        bert.verify()
+    assert caught.value.code == "verification_failed"

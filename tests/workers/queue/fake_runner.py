@@ -1,0 +1,115 @@
+"""A runner that does as it is told by the job's metadata: for tests of what is around the runner. Imports nothing of ours.
+
+`acts` are words, done in turn: `stage:baseline`, `progress:0.5`, `many:100` (progress), `log:text`, `say:text` (raw line on stdout),
+`moan:text` (stderr), `wait:FILE` (until it exists), `touch:FILE`, `succeed`, `fail:code`, `fail-with-files`,
+`bad-ending`, `exit:3`, `die:9` (signal), `deaf` (ignores SIGTERM), `child:FILE` (a grandchild that ignores SIGTERM and
+holds stdout open; its pid goes into FILE), `environment:FILE`, `linger` (never leaves).
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+RESULT = {
+    "layers_total": 6,
+    "layers_kept": [0, 1, 2, 3],
+    "layers_dropped": [4, 5],
+    "parameters_before": 10,
+    "parameters_after": 7,
+    "bytes_before": 40,
+    "bytes_after": 28,
+    "metric": None,
+    "score_before": None,
+    "score_after": None,
+    "retention": None,
+    "speedup": None,
+    "verdict": "smaller",
+}
+
+
+def tell(kind, message="", **data):
+    print(json.dumps({"type": f"job.{kind}", "message": message or kind, "data": data}), flush=True)
+
+
+def wait(file):
+    while not Path(file).exists():
+        time.sleep(0.01)
+
+
+def make_artifact(out):
+    (out / "artifact").mkdir()
+    (out / "artifact" / "config.json").write_text("{}")
+    (out / "model.tar").write_bytes(b"tar")
+    return {"folder": "artifact", "archive": "model.tar"}
+
+
+def succeed(out, _):
+    usage = {"wall_seconds": 1.5, "peak_memory_bytes": 1, "training_steps": 2}
+    tell("succeeded", result=RESULT, usage=usage, artifact=make_artifact(out))
+
+
+def fail(_, code):
+    tell("failed", "it broke", error={"code": code, "message": "it broke", "retryable": False})
+
+
+def fail_with_files(out, _):
+    error = {"code": "objective_not_met", "message": "too low", "retryable": False}
+    tell("failed", "too low", error=error, artifact=make_artifact(out))
+
+
+def spawn(_, file):
+    child = subprocess.Popen([sys.executable, "-c", CHILD])
+    Path(file).write_text(str(child.pid))
+
+
+ACTS = {
+    "stage": lambda _, name: tell("stage", stage=name, skipped=False),
+    "progress": lambda _, value: tell("progress", fraction=float(value)),
+    "many": lambda _, count: [tell("progress", fraction=step / int(count)) for step in range(int(count))],
+    "log": lambda _, text: tell("log", text),
+    "say": lambda _, text: print(text, flush=True),
+    "moan": lambda _, text: print(text, file=sys.stderr, flush=True),
+    "wait": lambda _, file: wait(file),
+    "touch": lambda _, file: Path(file).touch(),
+    "succeed": succeed,
+    "fail": fail,
+    "fail-with-files": fail_with_files,
+    "bad-ending": lambda _, __: tell("succeeded", result={"nonsense": 1}),
+    "outside": lambda out, folder: tell("succeeded", result=RESULT, artifact={"folder": folder, "archive": None}),
+    "exit": lambda _, code: sys.exit(int(code)),
+    "die": lambda _, number: os.kill(os.getpid(), int(number)),
+    "deaf": lambda _, __: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    "child": spawn,
+    "environment": lambda _, file: Path(file).write_text(json.dumps(dict(os.environ))),
+    "linger": lambda _, __: time.sleep(600),
+}
+
+
+def die_with_supervisor():
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+
+def main():
+    print('{"ready": true}', flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        return
+    threading.Thread(target=die_with_supervisor, daemon=True).start()
+    handover = json.loads(line)
+    job = json.loads(Path(handover["job"]).read_text())
+    out = Path(handover["out"])
+    for word in job["request"]["metadata"]["acts"].split():
+        act, _, value = word.partition(":")
+        ACTS[act](out, value)
+
+
+main()

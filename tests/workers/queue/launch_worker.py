@@ -1,0 +1,10 @@
+"""`layercut worker` with another runner: `launch_worker.py RUNNER_SCRIPT`. Settings come from the environment, as ever."""
+
+import logging
+import sys
+
+from workers import celery_app
+
+logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(process)d %(name)s %(message)s")
+celery_app.RUNNER = [sys.executable, sys.argv[1]]
+sys.exit(celery_app.run_worker())

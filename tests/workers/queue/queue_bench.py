@@ -1,0 +1,75 @@
+"""A supervisor with a store on SQLite, artifacts in a folder, and `fake_runner.py` for its runner."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+from api_schemas.events import Event
+from api_schemas.jobs import Job
+from api_schemas.requests import JobRequest
+from store.artifacts import ArtifactStore
+from store.database import migrate, open_engine
+from store.jobs import JobStore
+from workers.settings import Settings
+from workers.supervisor import Supervisor
+
+FAKE_RUNNER = [sys.executable, str(Path(__file__).with_name("fake_runner.py"))]
+
+
+class Bench:
+    """A supervisor, and what tests ask of the things around it."""
+
+    def __init__(self, settings: Settings, command: list[str]) -> None:
+        self.settings = settings
+        self.engine = open_engine(settings.database_url)
+        migrate(self.engine)
+        self.store = JobStore(self.engine, settings.lease_seconds)
+        self.artifacts = ArtifactStore(settings.artifacts_url)
+        self.supervisor = Supervisor(self.store, self.artifacts, settings, command=command, worker="bench")
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, *acts: str, **limits: int) -> str:
+        sent = {"model": "a/b", "task": "none", "metadata": {"acts": " ".join(acts)}, "limits": limits}
+        return self.store.create(JobRequest.model_validate(sent), sent).id
+
+    def run(self, *acts: str, **limits: int) -> Job:
+        """Submit a job and see one attempt at it through."""
+        job_id = self.submit(*acts, **limits)
+        assert self.supervisor.work()
+        return self.store.get(job_id)
+
+    def start(self) -> threading.Thread:
+        """Work in the background."""
+        thread = threading.Thread(target=self.supervisor.work)
+        thread.start()
+        self._threads.append(thread)
+        return thread
+
+    def events(self, job_id: str) -> list[Event]:
+        return self.store.events(job_id, limit=1000)[0]
+
+    def texts(self, job_id: str) -> str:
+        return "\n".join(f"{event.type} {event.message}" for event in self.events(job_id))
+
+    def scratch(self) -> list[Path]:
+        return [path for path in self.settings.scratch_root.glob("*") if path != self.waiting_folder]
+
+    @property
+    def waiting_folder(self) -> Path | None:
+        waiting = self.supervisor._room._waiting
+        return waiting.scratch.folder if waiting else None
+
+    def stored(self, job_id: str) -> list[str]:
+        """Names of all artifact folders of the job's attempts."""
+        attempts = self.settings.data_dir / "artifacts" / "jobs" / job_id / "attempts"
+        return sorted(path.name for path in attempts.glob("*") if any(path.iterdir()))
+
+    def close(self) -> None:
+        self.supervisor.stop()
+        for thread in self._threads:
+            thread.join(30)
+            assert not thread.is_alive()
+        self.supervisor.close()
+        self.engine.dispose()

@@ -1,0 +1,201 @@
+"""One attempt at one job: what its runner tells goes to the store, and every way it can end is in one table."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from api_schemas.errors import JobError, LayercutError
+from api_schemas.events import EventType, NewEvent
+from api_schemas.jobs import Stage
+from store.artifacts import ArtifactStore
+from store.jobs import Claim, JobStore, LeaseLost
+from workers.desk import Desk, Interrupt
+from workers.failures import explained
+from workers.process import Exit, RunnerProcess
+from workers.protocol import JobFile
+from workers.settings import Settings
+
+log = logging.getLogger("layercut.attempt")
+
+Ending = NewEvent | Exit | Interrupt
+
+STOPPING = "the worker was told to stop and handed the job back"
+
+
+class Attempt:
+    """``desk`` must be open for as long as ``run`` runs; ``runner`` must not have been given a job yet."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        runner: RunnerProcess,
+        desk: Desk,
+        *,
+        store: JobStore,
+        artifacts: ArtifactStore,
+        settings: Settings,
+        started: float,
+    ) -> None:
+        self._claim, self._lease = claim, claim.lease
+        self._runner, self._desk = runner, desk
+        self._store, self._artifacts, self._settings = store, artifacts, settings
+        self._latest = started + claim.request.limits.max_runtime_seconds
+        self._endings: dict[object, Callable[[Any], None]] = {
+            EventType.SUCCEEDED: self._succeeded,
+            EventType.FAILED: self._failed,
+            Exit: self._lost_runner,
+            Interrupt.STOPPING: self._handed_back,
+            Interrupt.CANCELLED: self._cancelled,
+            Interrupt.TIMEOUT: self._timed_out,
+            Interrupt.LEASE_LOST: self._lost_lease,
+        }
+
+    def run(self) -> None:
+        """Returns when the attempt has ended, in the store too. Raises what the store raises when it stays away."""
+        lease = self._lease
+        file = JobFile(id=lease.job_id, request=self._claim.request, attempt=lease.attempt)
+        try:
+            file.write(self._runner.job_file)
+            self._runner.give()
+        except OSError as error:
+            log.warning("job %s: the runner did not take it: %s", lease.job_id, error)
+        ending = self._listen()
+        log.info("job %s: attempt %d ends: %s", lease.job_id, lease.attempt, getattr(ending, "type", ending))
+        self._let_go(ending)
+        try:
+            self._endings[_kind(ending)](ending)
+        except LeaseLost:
+            log.warning("job %s: the lease of attempt %d is lost: nothing is written", lease.job_id, lease.attempt)
+        finally:
+            self._tidy()
+
+    def _listen(self) -> Ending:
+        while True:
+            item = self._next()
+            if not isinstance(item, NewEvent) or item.type.terminal:
+                return item
+            self._desk.write(item)
+
+    def _next(self) -> Ending:
+        """What comes next, or the clock that ran out first. The lease's own end moves while it is renewed."""
+        while (left := min(self._latest, self._desk.deadline) - time.monotonic()) > 0:
+            try:
+                return self._runner.inbox.get(timeout=left)  # type: ignore[return-value]
+            except Empty:
+                continue
+        return Interrupt.TIMEOUT if self._latest <= self._desk.deadline else Interrupt.LEASE_LOST
+
+    def _let_go(self, ending: Ending) -> None:
+        """Nothing of the runner is left when this returns."""
+        if ending is Interrupt.LEASE_LOST:
+            self._runner.stop(0)
+        elif isinstance(ending, Interrupt):
+            self._runner.stop(self._settings.kill_grace_seconds)
+        else:
+            self._runner.wait(self._settings.kill_grace_seconds)
+
+    def _succeeded(self, told: NewEvent) -> None:
+        stage = Stage.PUBLISHING.value
+        self._desk.write(NewEvent(type=EventType.STAGE, message=stage, data={"stage": stage, "skipped": False}))
+        self._desk.flush()
+        try:
+            self._publish(told.data)
+        except Exception as error:
+            log.exception("job %s: cannot publish", self._lease.job_id)
+            self._finish(_failure(explained(error), stage))
+            return
+        self._finish(told, self._lease.prefix)
+
+    def _failed(self, told: NewEvent) -> None:
+        """A failure may leave files all the same: an objective that was not met does."""
+        published = "artifact" in told.data and self._published(told.data)
+        if told.data.get("error", {}).get("code") == "internal":
+            self._tell_last_words("the runner's last lines")
+        self._finish(told, self._lease.prefix if published else None)
+
+    def _lost_runner(self, exit_: Exit) -> None:
+        self._tell_last_words(str(exit_))
+        self._release(str(exit_))
+
+    def _handed_back(self, _: Interrupt) -> None:
+        self._release(STOPPING)
+
+    def _cancelled(self, _: Interrupt) -> None:
+        self._finish(NewEvent(type=EventType.CANCELLED, message="cancelled"))
+
+    def _timed_out(self, _: Interrupt) -> None:
+        seconds = self._claim.request.limits.max_runtime_seconds
+        message = f"the attempt ran longer than limits.max_runtime_seconds = {seconds}"
+        self._finish(_failure(LayercutError("timeout", message, param="/limits/max_runtime_seconds")))
+
+    def _lost_lease(self, _: Interrupt) -> None:
+        raise LeaseLost(self._lease)
+
+    def _published(self, data: dict[str, Any]) -> bool:
+        try:
+            self._publish(data)
+        except Exception:  # the failure that the runner told is the one to report
+            log.exception("job %s: cannot publish the files of a failed job", self._lease.job_id)
+            return False
+        return True
+
+    def _publish(self, data: dict[str, Any]) -> None:
+        made = data["artifact"]
+        folder = _inside(self._runner.out, made["folder"])
+        archive = _inside(self._runner.out, made["archive"]) if made.get("archive") else None
+        self._artifacts.publish(self._lease.prefix, folder, archive)
+
+    def _finish(self, event: NewEvent, artifact: str | None = None) -> None:
+        self._desk.flush()
+        try:
+            self._desk.settle(lambda: self._store.finish(self._lease, event, artifact))
+        except (ValueError, KeyError) as error:
+            log.exception("job %s: its ending cannot be kept", self._lease.job_id)
+            failure = _failure(LayercutError("internal", f"the runner's {event.type} is not understood: {error}"))
+            self._desk.settle(lambda: self._store.finish(self._lease, failure))
+
+    def _release(self, reason: str) -> None:
+        self._desk.flush()
+        self._desk.settle(lambda: self._store.release(self._lease, reason))
+
+    def _tell_last_words(self, what: str) -> None:
+        words = self._runner.last_words
+        if words:
+            message = f"{what}:\n{words}"
+            self._desk.write(NewEvent(type=EventType.LOG, level="error", message=message, data={"source": "stderr"}))
+
+    def _tidy(self) -> None:
+        """Sweep losers, which this attempt may be one of. The gateway's upkeep does it later where this cannot."""
+        try:
+            winner = self._store.artifact(self._lease.job_id)
+            # Asked of the store, not concluded from LeaseLost: a finish may have been kept though its answer was lost.
+            if winner == self._lease.prefix:
+                self._artifacts.sweep(self._lease.job_id, keep_prefix=winner)
+            else:
+                self._artifacts.delete(self._lease.prefix)
+        except Exception:  # sweeping is no part of the job
+            log.warning("job %s: cannot sweep", self._lease.job_id, exc_info=True)
+
+
+def _kind(ending: Ending) -> object:
+    if isinstance(ending, NewEvent):
+        return ending.type
+    return Exit if isinstance(ending, Exit) else ending
+
+
+def _failure(error: LayercutError, stage: str | None = None) -> NewEvent:
+    data = {"error": JobError.of(error, stage).model_dump(mode="json")}
+    return NewEvent(type=EventType.FAILED, level="error", message=error.message, data=data)
+
+
+def _inside(out: Path, name: str) -> Path:
+    """What a runner names lies in its own folder, or it is refused."""
+    path = (out / name).resolve()
+    if not path.is_relative_to(out.resolve()):
+        raise LayercutError("export_failed", f"the runner named {name!r}, which lies outside of its folder")
+    return path

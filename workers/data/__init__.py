@@ -1,0 +1,1 @@
+"""Rows become tokens once, and tokens become batches that waste little on padding."""

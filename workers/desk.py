@@ -1,0 +1,187 @@
+"""All that is said between one attempt and the store, in one thread: a slow database holds up no kill."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import StrEnum
+from queue import SimpleQueue
+from typing import Self, TypeVar
+
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
+
+from api_schemas.events import EventType, NewEvent
+from api_schemas.jobs import Status
+from store.jobs import JobStore, Lease, LeaseLost
+from workers.settings import Settings
+
+log = logging.getLogger("layercut.desk")
+
+#: What a database that is away or busy raises: the answer is unknown, and the question is put again.
+AWAY = (OperationalError, InterfaceError, NoConnection, OSError)
+
+POLL_SECONDS = 1.0
+PROGRESS_SECONDS = 0.5
+RETRY_SECONDS = 0.5
+
+Answer = TypeVar("Answer")
+
+
+class Interrupt(StrEnum):
+    """Why an attempt ends though its runner goes on."""
+
+    LEASE_LOST = "lease lost"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    STOPPING = "stopping"
+
+
+class Desk:
+    """Renews the lease, writes events down, and puts LEASE_LOST or CANCELLED into ``inbox``.
+
+    ``accepted`` is when the claim was sent, by ``time.monotonic``. Use as a context manager.
+    """
+
+    def __init__(
+        self, store: JobStore, lease: Lease, settings: Settings, *, inbox: SimpleQueue[object], accepted: float
+    ) -> None:
+        self._store, self._lease, self._settings, self._inbox = store, lease, settings, inbox
+        self._accepted = accepted
+        self._pending: deque[NewEvent] = deque()
+        self._writing: NewEvent | None = None
+        self._change = threading.Condition()
+        self._closed = self._lost = self._hurried = self._cancelled = False
+        self._next_beat = accepted + settings.heartbeat_seconds
+        self._next_poll = self._next_progress = accepted
+        self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+        self._thread.join()
+
+    @property
+    def deadline(self) -> float:
+        """When the lease ends for sure, counted from when its last accepted renewal was sent."""
+        return self._accepted + self._settings.lease_seconds
+
+    def write(self, event: NewEvent) -> None:
+        """Have ``event`` written down soon. A newer progress takes the place of one that still waits."""
+        with self._change:
+            newest = self._pending[-1].type if self._pending else None
+            if event.type == newest == EventType.PROGRESS:
+                self._pending.pop()
+            self._pending.append(event)
+            self._change.notify_all()
+
+    def flush(self) -> None:
+        """Return when all is written, or when it can no longer be."""
+        with self._change:
+            self._hurried = True
+            self._change.notify_all()
+            self._change.wait_for(lambda: self._lost or not (self._pending or self._writing), self._left())
+            self._hurried = False
+
+    def settle(self, call: Callable[[], Answer]) -> Answer:
+        """Ask the store for ``call`` until it answers; raises what it raises, and what is AWAY after the deadline."""
+        while True:
+            try:
+                return call()
+            except AWAY as error:
+                log.warning("job %s: the database is away: %s", self._lease.job_id, error)
+                if not self._left():
+                    raise
+                time.sleep(RETRY_SECONDS)
+
+    def _left(self) -> float:
+        return max(0.0, self.deadline - time.monotonic())
+
+    def _run(self) -> None:
+        while not (self._closed or self._lost):
+            try:
+                self._turn()
+            except LeaseLost:
+                self._give_up()
+            except AWAY as error:
+                log.warning("job %s: the database is away: %s", self._lease.job_id, error)
+                with self._change:
+                    self._change.wait_for(lambda: self._closed, RETRY_SECONDS)
+
+    def _turn(self) -> None:
+        self._beat_if_due()
+        self._poll_if_due()
+        self._take()
+        if self._writing is not None:
+            self._write_down(self._writing)
+            with self._change:
+                self._writing = None
+                self._change.notify_all()
+
+    def _beat_if_due(self) -> None:
+        sent = time.monotonic()
+        if sent < self._next_beat:
+            return
+        status = self._store.heartbeat(self._lease)
+        self._accepted, self._next_beat = sent, sent + self._settings.heartbeat_seconds
+        self._heed(status)
+
+    def _poll_if_due(self) -> None:
+        """A look that renews nothing: a cancel should not wait for the next heartbeat."""
+        if time.monotonic() < self._next_poll:
+            return
+        self._next_poll = time.monotonic() + POLL_SECONDS
+        found = self._store.heads([self._lease.job_id]).get(self._lease.job_id)
+        if found is not None:
+            self._heed(found[1])
+
+    def _heed(self, status: Status) -> None:
+        if status == Status.CANCELLING and not self._cancelled:
+            self._cancelled = True
+            self._inbox.put(Interrupt.CANCELLED)
+
+    def _take(self) -> None:
+        """Have the next event in hand, where one may be written now; waits for that, or for what is due before."""
+        with self._change:
+            if not self._ready():
+                self._change.wait_for(lambda: self._closed or self._ready(), self._idle_seconds())
+            if self._writing is None and self._ready():
+                self._writing = self._pending.popleft()
+
+    def _ready(self) -> bool:
+        if self._writing is not None:
+            return True
+        if not self._pending:
+            return False
+        fresh = len(self._pending) == 1 and self._pending[0].type == EventType.PROGRESS
+        return self._hurried or not fresh or time.monotonic() >= self._next_progress
+
+    def _idle_seconds(self) -> float:
+        due = min(self._next_beat, self._next_poll)
+        if self._pending:
+            due = min(due, self._next_progress)
+        return max(0.0, due - time.monotonic())
+
+    def _write_down(self, event: NewEvent) -> None:
+        try:
+            self._store.record(self._lease, event)
+        except (LeaseLost, *AWAY):
+            raise
+        except Exception:  # one event that cannot be kept is no reason to lose the job
+            log.exception("job %s: cannot keep a %s event", self._lease.job_id, event.type)
+        if event.type == EventType.PROGRESS:
+            self._next_progress = time.monotonic() + PROGRESS_SECONDS
+
+    def _give_up(self) -> None:
+        with self._change:
+            self._lost = True
+            self._change.notify_all()
+        self._inbox.put(Interrupt.LEASE_LOST)

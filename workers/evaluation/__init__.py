@@ -1,0 +1,1 @@
+"""Scores, how sure they are, and how fast the model is."""

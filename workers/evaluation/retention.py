@@ -1,0 +1,51 @@
+"""How much of the score is left, how sure that is, and one plain sentence about it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from api_schemas.reports import Interval
+from workers.evaluation.metrics import FUNCTIONS
+from workers.evaluation.scores import Scores
+
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+
+
+def retention(before: float, after: float) -> float | None:
+    """``after / before``; None where the baseline scored nothing, and a ratio would mean nothing."""
+    return after / before if before > 0 else None
+
+
+def bootstrap_interval(before: Scores, after: Scores, metric: str, *, seed: int) -> Interval | None:
+    """Percentile interval of ``score after - score before`` in points, over rows drawn together for both models.
+
+    Paired, because the two models see the same rows (Efron & Tibshirani 1993, §16). None for fewer than 2 rows.
+    """
+    rows = len(before.gold)
+    if rows < 2:
+        return None
+    draw, function = np.random.default_rng(seed), FUNCTIONS[metric]
+    gains = np.empty(RESAMPLES)
+    for at in range(RESAMPLES):
+        picked = draw.integers(0, rows, rows)
+        gold = before.gold[picked]
+        gains[at] = 100 * (function(gold, after.guess[picked]) - function(gold, before.guess[picked]))
+    low, high = np.quantile(gains, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(low=float(low), high=float(high), confidence=CONFIDENCE, resamples=RESAMPLES)
+
+
+def verdict(before: float | None, after: float | None, interval: Interval | None) -> str:
+    """One sentence that a person can act on."""
+    if after is None:
+        return "not scored: nothing was trained, and the model has no head for the task"
+    if before is None or interval is None:
+        return f"scores {after:.2f}; there is no baseline to compare it with"
+    gain = (
+        f"{after - before:+.2f} points, {interval.confidence:.0%} interval {interval.low:+.2f} to {interval.high:+.2f}"
+    )
+    if interval.low > 0:
+        return f"better than the baseline ({gain})"
+    if interval.high < 0:
+        return f"worse than the baseline ({gain})"
+    return f"within noise of the baseline ({gain})"

@@ -1,0 +1,59 @@
+"""A model's logits on rows, and its scores on every dev split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from workers.data.batches import collate, scoring_batches
+from workers.data.features import Features
+from workers.evaluation import metrics
+
+
+@dataclass(frozen=True)
+class Scores:
+    """``score`` is the headline; ``metrics`` all of them, those of a second split with its name behind.
+
+    ``gold`` and ``guess`` ``(N,)`` are the headline split's, for the paired bootstrap.
+    """
+
+    score: float
+    metrics: dict[str, float]
+    gold: npt.NDArray[np.generic]
+    guess: npt.NDArray[np.generic]
+
+
+def logits_of(model: nn.Module, features: Features, device: torch.device) -> npt.NDArray[np.float32]:
+    """``(N, C)`` float32, in row order. Computed as the model stands, without autocast: a user gets the same."""
+    model.eval()
+    found: npt.NDArray[np.float32] | None = None
+    with torch.inference_mode():
+        for rows in scoring_batches(features):
+            logits = model(**collate(features, rows, device)).logits.float().cpu().numpy()
+            if found is None:
+                found = np.empty((len(features), logits.shape[1]), dtype=np.float32)
+            found[rows] = logits
+    assert found is not None
+    return found
+
+
+def evaluate(
+    model: nn.Module, splits: dict[str, Features], names: tuple[str, ...], *, regression: bool, device: torch.device
+) -> Scores:
+    """Score ``model`` on each split; the first split's first metric is the headline."""
+    found: dict[str, float] = {}
+    headline: tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]] | None = None
+    for split, features in splits.items():
+        guess = metrics.predictions(logits_of(model, features, device), regression=regression)
+        scores = metrics.score(names, features.labels, guess)
+        if headline is None:
+            headline = (features.labels, guess)
+            found.update(scores)
+        else:
+            found.update({f"{name}_{split}": value for name, value in scores.items()})
+    assert headline is not None
+    return Scores(score=found[names[0]], metrics=found, gold=headline[0], guess=headline[1])

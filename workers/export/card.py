@@ -1,0 +1,121 @@
+"""The model card: the report, for people and for the hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from api_schemas.reports import Report
+
+TAGS = ["layercut", "layer-dropping", "pruned", "safetensors"]
+
+# A class of transformers, by how its name ends, and what the hub calls its use.
+PIPELINES = {
+    "ForSequenceClassification": "text-classification",
+    "ForMaskedLM": "fill-mask",
+    "ForTokenClassification": "token-classification",
+    "ForQuestionAnswering": "question-answering",
+}
+AUTO_CLASSES = {
+    "text-classification": "AutoModelForSequenceClassification",
+    "fill-mask": "AutoModelForMaskedLM",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+}
+
+
+def make_card(report: Report) -> str:
+    """README.md: front matter that the hub reads, then the report in words and tables."""
+    pipeline = _pipeline(report)
+    return (
+        _templates()
+        .get_template("card.md.jinja")
+        .render(
+            front_matter=_front_matter(report, pipeline),
+            auto_class=AUTO_CLASSES.get(pipeline, "AutoModel"),
+            name=_hub_id(report) or Path(str(report.model.get("id", ""))).name,
+            report=report,
+            rows=_rows(report),
+        )
+    )
+
+
+def _templates() -> Environment:
+    # Not HTML: what must be tamed is Markdown, and `line` does that.
+    env = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    env.filters["line"] = _line
+    return env
+
+
+def _line(value: Any) -> str:
+    """On one line, and nothing in it that Markdown or HTML would act on."""
+    text = " ".join(str(value).split())
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
+
+
+def _front_matter(report: Report, pipeline: str) -> str:
+    task, metric = report.task, report.task.get("metric")
+    data = ModelCardData(
+        base_model=_hub_id(report),
+        license=report.model.get("license"),
+        library_name="transformers",
+        pipeline_tag=pipeline,
+        tags=TAGS,
+        datasets=["nyu-mll/glue"] if report.data and not task.get("dataset") else None,
+        metrics=[metric] if metric and report.after.score is not None else None,
+    )
+    return data.to_yaml()
+
+
+def _hub_id(report: Report) -> str | None:
+    """Where the model came from; None for a folder, which is no hub id and nobody else's business."""
+    found = re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", str(report.model.get("id", "")))
+    return found[0] if found else None
+
+
+def _pipeline(report: Report) -> str:
+    if report.training:
+        return "text-classification"
+    classes = [str(name) for name in report.model.get("classes", [])]
+    endings = (use for name in classes[:1] for ending, use in PIPELINES.items() if name.endswith(ending))
+    return next(endings, "feature-extraction")
+
+
+def _rows(report: Report) -> list[tuple[str, str, str, str]]:
+    """What, before, after, change: one row for each figure that both sides, or at least one, have."""
+    before, after, layers = report.before, report.after, report.layers
+    rows = [
+        ("layers", str(layers.total), str(len(layers.kept)), _change(layers.total, len(layers.kept))),
+        ("parameters", f"{before.parameters:,}", f"{after.parameters:,}", _change(before.parameters, after.parameters)),
+        ("weights, MB", _mb(before.bytes), _mb(after.bytes), _change(before.bytes, after.bytes)),
+    ]
+    for name in sorted(before.metrics.keys() | after.metrics.keys()):
+        was, now = before.metrics.get(name), after.metrics.get(name)
+        shift = f"{now - was:+.2f}" if was is not None and now is not None else ""
+        rows.append((name, _score(was), _score(now), shift))
+    for was, now in zip(before.latency, after.latency, strict=False):
+        name = f"p50 latency, batch {was.batch_size} × {was.sequence_length} tokens, ms"
+        rows.append((name, f"{was.p50_ms:.2f}", f"{now.p50_ms:.2f}", f"{was.p50_ms / now.p50_ms:.2f}× as fast"))
+    return rows
+
+
+def _change(before: float, after: float) -> str:
+    return f"{(after / before - 1) * 100:+.1f} %" if before else ""
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.1f}"
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

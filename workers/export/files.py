@@ -1,0 +1,50 @@
+"""Writes the files of an artifact: weights as safetensors, config, tokenizer, and the list of their hashes."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from api_schemas.errors import LayercutError
+from workers.loading import forget_padding
+
+SUMS = "SHA256SUMS"
+
+
+def as_exported(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """``model`` on the CPU in ``dtype``: itself where it is that already, else a copy."""
+    if all(weight.dtype == dtype and weight.device.type == "cpu" for weight in model.parameters()):
+        return model
+    return copy.deepcopy(model).to("cpu", dtype)
+
+
+def export_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
+    """Write ``model`` in ``dtype`` and ``tokenizer`` into ``folder``, as stock `transformers` reads them.
+
+    ``model`` stays as it is. Raises ``export_failed`` where a weight is not finite in ``dtype``.
+    """
+    copied = as_exported(model, dtype)
+    for name, weight in copied.named_parameters():
+        if not torch.isfinite(weight).all():
+            text = f"{name} holds numbers that {str(dtype).removeprefix('torch.')} cannot: choose another export.dtype"
+            raise LayercutError("export_failed", text, param="/export/dtype")
+    copied.save_pretrained(folder)
+    forget_padding(tokenizer).save_pretrained(folder)
+
+
+def write_sums(folder: Path) -> Path:
+    """Write ``SHA256SUMS``, which ``sha256sum -c`` takes, over every other file under ``folder``."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS)
+    lines = sorted((path.relative_to(folder).as_posix(), sha256_of(path)) for path in files)
+    sums = folder / SUMS
+    sums.write_text("".join(f"{digest}  {name}\n" for name, digest in lines), encoding="utf-8")
+    return sums
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

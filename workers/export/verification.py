@@ -1,0 +1,194 @@
+"""Checks an exported folder as its user would meet it: with stock `transformers` and none of our code.
+
+A program of its own, run by path: it must not import anything of this repository. It reads one JSON object from
+stdin, ``{folder, probe, layers, source_bytes, shared_layers}``, and prints one, ``{checks: [{name, passed, detail}],
+versions}``. A check that cannot be carried out has failed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
+ROOMS = {"api_schemas", "store", "sources", "service", "workers", "cli"}
+SAFE_NAMES = {"SHA256SUMS", "LICENSE", "NOTICE"}
+SAFE_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".jinja", ".md"}
+PICKLE_STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
+# Of the largest expected value: kernels may add up in another order, and nothing more.
+TOLERANCE = 1e-4
+
+Said = tuple[bool, str]
+
+
+def check_files(asked: dict[str, Any], _: Any) -> Said:
+    """Only files that hold no code: no pickle by name, and none by content."""
+    files = [path for path in Path(asked["folder"]).rglob("*") if not path.is_dir()]
+    bad = sorted(path.name for path in files if not _is_safe(path))
+    return not bad, f"files that could hold code: {', '.join(bad)}" if bad else f"{len(files)} files, none holds code"
+
+
+def _is_safe(path: Path) -> bool:
+    if path.is_symlink() or not (path.name in SAFE_NAMES or path.suffix in SAFE_SUFFIXES):
+        return False
+    # A safetensors file starts with the length of its header, which may be any bytes.
+    if path.suffix == ".safetensors":
+        return True
+    with path.open("rb") as file:
+        return not file.read(4).startswith(PICKLE_STARTS)
+
+
+def check_hashes(asked: dict[str, Any], _: Any) -> Said:
+    """SHA256SUMS names every file, and every file has its hash."""
+    folder = Path(asked["folder"])
+    lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    there.pop("SHA256SUMS")
+    if sums.keys() != there.keys():
+        return False, f"files and SHA256SUMS differ: {', '.join(sorted(sums.keys() ^ there.keys()))}"
+    wrong = sorted(name for name, path in there.items() if _sha256(path) != sums[name])
+    return not wrong, f"wrong hash: {', '.join(wrong)}" if wrong else f"{len(sums)} files have their sha256"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_loads(asked: dict[str, Any], loaded: Any) -> Said:
+    """The class that config.json names loads, and every tensor has its place."""
+    model, info = loaded()
+    wrong = [f"{what.removesuffix('_keys')}: {_listed(info[what])}" for what in sorted(info) if info[what]]
+    fine = f"{type(model).__name__} has all its tensors, and no other"
+    return not wrong, "; ".join(wrong) if wrong else fine
+
+
+def check_tokenizer(asked: dict[str, Any], _: Any) -> Said:
+    """The tokenizer loads, and pads or cuts only where it is asked to."""
+    tokenizer = AutoTokenizer.from_pretrained(asked["folder"], local_files_only=True, trust_remote_code=False)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    baked = backend is not None and bool(backend.padding or backend.truncation)
+    found = len(tokenizer("one two three")["input_ids"])
+    return found > 0 and not baked, f"{type(tokenizer).__name__}{' pads or cuts by itself' if baked else ''}"
+
+
+def check_layers(asked: dict[str, Any], loaded: Any) -> Said:
+    """config.json says the right number of layers, and a text goes through as many."""
+    model, _ = loaded()
+    count = model.config.num_hidden_layers
+    states = model.base_model(**_probe(asked)[0], output_hidden_states=True).hidden_states
+    ran = len(states) - 1
+    return count == ran == asked["layers"], f"config says {count}, {ran} ran, {asked['layers']} were kept"
+
+
+def check_outputs(asked: dict[str, Any], loaded: Any) -> Said:
+    """The outputs are those of the model that was exported."""
+    model, _ = loaded()
+    inputs, expected = _probe(asked)
+    found = model(**inputs)[0]
+    if found.shape != expected.shape:
+        return False, f"shape {list(found.shape)}, not {list(expected.shape)}"
+    # Compared so that a NaN on either side fails.
+    far, allowed = float((found - expected).abs().max()), TOLERANCE * max(1.0, float(expected.abs().max()))
+    return far <= allowed, f"largest difference {far:.2g} over {expected.numel()} outputs, {allowed:.2g} allowed"
+
+
+def check_size(asked: dict[str, Any], _: Any) -> Said:
+    """The weights take fewer bytes than those of the full model."""
+    size, source = sum(map(_tensor_bytes, Path(asked["folder"]).glob("*.safetensors"))), asked["source_bytes"]
+    if asked["shared_layers"]:
+        return (
+            True,
+            f"{size} bytes: the layers share their weights, so dropping some does not make the file smaller",
+        )
+    return 0 < size < source, f"{size} bytes of weights, {source} before"
+
+
+def _tensor_bytes(path: Path) -> int:
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    offsets = (row["data_offsets"] for name, row in header.items() if name != "__metadata__")
+    return sum(end - start for start, end in offsets)
+
+
+def check_alone(asked: dict[str, Any], _: Any) -> Said:
+    """Nothing of layercut was needed for all this."""
+    ours = sorted(ROOMS.intersection(name.partition(".")[0] for name in sys.modules))
+    return not ours, f"imported: {', '.join(ours)}" if ours else "stock transformers and no code of layercut"
+
+
+# The last one is asked last: by then everything that will be imported is.
+CHECKS: dict[str, Callable[[dict[str, Any], Any], Said]] = {
+    "files": check_files,
+    "hashes": check_hashes,
+    "loads": check_loads,
+    "tokenizer": check_tokenizer,
+    "layers": check_layers,
+    "outputs": check_outputs,
+    "size": check_size,
+    "alone": check_alone,
+}
+
+
+def _probe(asked: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    tensors = load_file(asked["probe"])
+    return tensors, tensors.pop("expected")
+
+
+def _loader(folder: str) -> Callable[[], tuple[Any, dict[str, Any]]]:
+    """Loads once; every check that needs the model fails with the same words where it cannot be."""
+    kept: list[Any] = []
+
+    def loaded() -> tuple[Any, dict[str, Any]]:
+        if not kept:
+            kept.append(_load(folder))
+        return kept[0]
+
+    return loaded
+
+
+def _load(folder: str) -> tuple[Any, dict[str, Any]]:
+    (name,) = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["architectures"]
+    model, info = getattr(transformers, name).from_pretrained(
+        folder,
+        dtype=torch.float32,
+        output_loading_info=True,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+    )
+    return model.eval(), info
+
+
+def _listed(found: Any) -> str:
+    names = sorted(map(str, found))
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def examine(asked: dict[str, Any]) -> dict[str, Any]:
+    """Carry out every check."""
+    loaded = _loader(asked["folder"])
+    checks = []
+    with torch.inference_mode():
+        for name, check in CHECKS.items():
+            try:
+                passed, detail = check(asked, loaded)
+            except Exception as error:  # whatever it was, the check was not passed, and its words say why
+                passed, detail = False, f"{type(error).__name__}: {error}"[:1000]
+            checks.append({"name": name, "passed": passed, "detail": detail})
+    return {"checks": checks, "versions": {"torch": torch.__version__, "transformers": transformers.__version__}}
+
+
+if __name__ == "__main__":
+    json.dump(examine(json.load(sys.stdin)), sys.stdout)

@@ -1,0 +1,196 @@
+"""Models and tokenizers out of a folder: stock classes, safetensors only, no network and no code from the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
+from api_schemas.errors import LayercutError
+
+SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+SHOWN = 6
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer, padding and cutting only where a call asks for it; raises ``model_invalid``."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LayercutError(
+            "model_invalid", f"the tokenizer cannot be loaded: {_brief(error)}", param="/model"
+        ) from error
+    _check_vocabulary(tokenizer, folder)
+    return forget_padding(tokenizer)
+
+
+def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    # Where there is no file to read, `transformers` 5 makes up a tokenizer to which every word is unknown.
+    whole = dict(tokenizer.vocab_files_names)
+    single = {whole.pop("tokenizer_file", "tokenizer.json"), "tokenizer.model"}
+    if any((folder / name).is_file() for name in single) or all((folder / name).is_file() for name in whole.values()):
+        return
+    raise LayercutError(
+        "model_invalid",
+        f"the folder has no tokenizer: neither tokenizer.json nor {' and '.join(whole.values())} is there",
+        param="/model",
+    )
+
+
+def forget_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Turn off the padding and cutting that ``tokenizer.json`` may carry, such as the fixed 128 of all-MiniLM.
+
+    Also what the last call left there: a fast tokenizer keeps it, and would save it.
+    """
+    if tokenizer.is_fast:
+        tokenizer.backend_tokenizer.no_padding()
+        tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.init_kwargs = {key: value for key, value in tokenizer.init_kwargs.items() if key not in _OURS_ONLY}
+    return tokenizer
+
+
+# What loading leaves in tokenizer_config.json: where and how we loaded it, and the cutting that tokenizer.json carried.
+_OURS_ONLY = frozenset(
+    {"is_local", "local_files_only", "max_length", "stride", "truncation_strategy", "pad_to_multiple_of"}
+)
+
+
+def load_source(folder: Path, facts: ModelFacts, warnings: list[str] | None = None) -> PreTrainedModel:
+    """The model as it was saved: the class its config names, the dtype of its weights.
+
+    Weights that the checkpoint lacks are initialised anew, and tensors that the class has no place for are left out;
+    both are told in ``warnings``. Raises ``model_invalid`` where that would touch a layer or the embeddings.
+    """
+    notes = [] if warnings is None else warnings
+    model, info = _load(_stock_class(facts, notes), folder, dtype=_dtype(facts))
+    if info["mismatched_keys"]:
+        raise LayercutError(
+            "model_invalid",
+            f"tensors have another shape than config.json says: {_listed(key for key, *_ in info['mismatched_keys'])}",
+            param="/model",
+        )
+    _check_loaded(info, ARCHITECTURES[facts.architecture], facts.layers)
+    notes.extend(_what_differs(info))
+    return model
+
+
+def load_for_task(
+    folder: Path, *, labels: tuple[str, ...], regression: bool, seed: int, warnings: list[str] | None = None
+) -> PreTrainedModel:
+    """The model with a classification (or, for ``regression``, one-number) head, in float32, in evaluation mode.
+
+    The checkpoint's own head is used where it has as many outputs; where its label names are those of ``labels`` in
+    another order, its outputs are put into the order of ``labels``. Else the head is new, drawn with ``seed``.
+    """
+    config = AutoConfig.from_pretrained(folder, **SAFE)
+    before = dict(config.id2label or {})
+    config.num_labels = 1 if regression else len(labels)
+    if not regression:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {name: index for index, name in enumerate(labels)}
+    config.problem_type = "regression" if regression else "single_label_classification"
+    architecture = ARCHITECTURES[config.model_type]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, info = _load(
+            AutoModelForSequenceClassification, folder, config=config, dtype=torch.float32, ignore_mismatched_sizes=True
+        )
+    resized = {key for key, *_ in info["mismatched_keys"]}
+    new = set(info["missing_keys"]) | resized
+    _check_loaded({**info, "missing_keys": new}, architecture, getattr(config, architecture.count_field))
+    if warnings is not None:
+        warnings.extend(_what_differs({"missing_keys": new - _head(model), "unexpected_keys": ()}))
+    if not new & _head(model):
+        _reorder_head(model, before, labels)
+    return model.eval()
+
+
+def _load(loader: Any, folder: Path, **options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+    try:
+        return loader.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **SAFE, **options)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise LayercutError("model_invalid", f"the model cannot be loaded: {_brief(error)}", param="/model") from error
+
+
+def _stock_class(facts: ModelFacts, notes: list[str]) -> Any:
+    for name in facts.classes:
+        found = getattr(transformers, name, None)
+        if isinstance(found, type) and issubclass(found, PreTrainedModel):
+            return found
+    if facts.classes:
+        notes.append(
+            f"{facts.classes[0]} is not a class of transformers: only its base model is kept, its head is left out"
+        )
+    return AutoModel
+
+
+def _dtype(facts: ModelFacts) -> torch.dtype | str:
+    # config.json may say another dtype than the weights have; "auto" would believe it.
+    found = getattr(torch, facts.dtype or "", None)
+    return found if isinstance(found, torch.dtype) else "auto"
+
+
+def _check_loaded(info: dict[str, Any], architecture: Architecture, layers: int) -> None:
+    vital = [key for key in info["missing_keys"] if architecture.layer_key.match(key) or "embeddings." in key]
+    if vital:
+        raise LayercutError("model_invalid", f"the checkpoint lacks, or misshapes, {_listed(vital)}", param="/model")
+    indexes = (architecture.layer_key.match(key) for key in info["unexpected_keys"])
+    above = sorted({int(found[2]) for found in indexes if found and int(found[2]) >= layers})
+    if above:
+        raise LayercutError(
+            "model_invalid",
+            f"config.json says {layers} layers, but the checkpoint also has layers {above}",
+            param="/model",
+        )
+
+
+def _what_differs(info: dict[str, Any]) -> list[str]:
+    notes = []
+    if info["missing_keys"]:
+        notes.append(f"not in the checkpoint, so initialised at random: {_listed(info['missing_keys'])}")
+    if info["unexpected_keys"]:
+        notes.append(f"in the checkpoint but not in the model's class, so left out: {_listed(info['unexpected_keys'])}")
+    return notes
+
+
+def _head(model: PreTrainedModel) -> set[str]:
+    prefix = f"{model.base_model_prefix}."
+    return {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
+
+
+def _reorder_head(model: PreTrainedModel, before: dict[int, str], labels: tuple[str, ...]) -> None:
+    have = [str(before.get(index, "")).casefold() for index in range(len(labels))]
+    want = [name.casefold() for name in labels]
+    if have == want or sorted(have) != sorted(want) or len(set(want)) != len(want):
+        return
+    order = torch.tensor([have.index(name) for name in want])
+    head = _head(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in head and parameter.shape[0] == len(labels):
+                parameter.copy_(parameter[order])
+
+
+def _listed(keys: Iterable[str]) -> str:
+    names = sorted(keys)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _brief(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300]

@@ -1,0 +1,218 @@
+"""What a job delivers: the exported files, proved, with a report that says how they came to be."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from api_schemas.errors import LayercutError
+from api_schemas.jobs import Result, Stage, Usage
+from api_schemas.pruning import Plan
+from api_schemas.reports import Interval, Latency, LayerMap, Report, Side, Verification
+from api_schemas.strategies import STRATEGIES
+from workers.data.batches import collate
+from workers.device import describe, peak_memory
+from workers.evaluation.latency import speedup
+from workers.evaluation.retention import bootstrap_interval, retention, verdict
+from workers.evaluation.scores import Scores
+from workers.export.archive import make_archive
+from workers.export.card import make_card
+from workers.export.files import export_model, write_sums
+from workers.export.verify import save_probe, verify
+from workers.workbench import Workbench
+
+PROBE_ROWS = 8
+REPORTED_VERSIONS = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "layercut")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The two sides of the comparison, and the answers that the interval is drawn from."""
+
+    before: Side
+    after: Side
+    scores: tuple[Scores | None, Scores | None]
+
+    @classmethod
+    def of(
+        cls,
+        models: tuple[PreTrainedModel, PreTrainedModel],
+        scores: Sequence[Scores | None],
+        latencies: Sequence[list[Latency]],
+        flops: Sequence[int],
+        dtype: torch.dtype,
+    ) -> Measured:
+        sides = [
+            Side(
+                parameters=model.num_parameters(),
+                bytes=_weight_bytes(model, dtype),
+                flops=flop,
+                score=found.score if found else None,
+                metrics=found.metrics if found else {},
+                latency=latency,
+            )
+            for model, found, latency, flop in zip(models, scores, latencies, flops, strict=True)
+        ]
+        return cls(sides[0], sides[1], (scores[0], scores[1]))
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Files ready to be published: ``folder`` and ``archive`` are names under the run's ``out``."""
+
+    result: Result
+    usage: Usage
+    folder: str
+    archive: str
+
+    def data(self) -> dict[str, Any]:
+        """For the SUCCEEDED event."""
+        return {
+            "result": self.result.model_dump(mode="json"),
+            "usage": self.usage.model_dump(mode="json"),
+            "artifact": {"folder": self.folder, "archive": self.archive},
+        }
+
+
+def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Measured) -> Artifact:
+    """Export, verify in a fresh process, write report, card and sums. Raises ``verification_failed``."""
+    subject, story = bench.subject, bench.story
+    folder = bench.out / "artifact"
+    with story.stage(Stage.EXPORTING):
+        export_model(model, subject.tokenizer, folder, subject.dtype)
+        write_sums(folder)
+        probe = save_probe(model, probe_inputs(bench), bench.out / "probe.safetensors")
+    with story.stage(Stage.VERIFYING):
+        verification = verify(
+            folder, probe, layers=len(plan.kept or []), source_bytes=measured.before.bytes,
+            shared_layers=subject.architecture.shared_layers,
+        )  # fmt: skip
+        _require(verification)
+    report = make_report(bench, plan, measured, verification)
+    (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(make_card(report), encoding="utf-8")
+    write_sums(folder)
+    name = "-".join(part for part in (bench.job_id or "model", subject.request.suffix) if part)
+    make_archive(folder, bench.out / f"{name}.tar", name)
+    return Artifact(_result(report, plan, bench), _usage(bench, report), folder.name, f"{name}.tar")
+
+
+def _require(verification: Verification) -> None:
+    failed = [f"{check.name}: {check.detail}" for check in verification.checks if not check.passed]
+    if failed or not verification.passed:
+        raise LayercutError("verification_failed", "; ".join(failed) or "the verification process said no")
+
+
+def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: Verification) -> Report:
+    subject, request = bench.subject, bench.subject.request
+    before, after = measured.before, measured.after
+    interval = _interval(bench, measured)
+    kept = None if before.score is None or after.score is None else retention(before.score, after.score)
+    return Report(
+        layers=LayerMap(total=plan.layers_total, kept=plan.kept or [], dropped=plan.dropped or []),
+        before=before,
+        after=after,
+        retention=kept,
+        speedup=speedup(before.latency, after.latency),
+        verdict=verdict(before.score, after.score, interval),
+        verification=verification,
+        job_id=bench.job_id,
+        model=subject.facts.model_dump(mode="json"),
+        task={"name": request.task.label, "metric": headline(bench), **request.task.model_dump(exclude_none=True)},
+        strategy=_strategy(plan),
+        recovery=subject.recovery.model_dump(),
+        retention_interval=interval,
+        training={stage: trained.as_dict() for stage, trained in bench.trainings.items()},
+        data=_data(bench),
+        warnings=bench.story.warnings,
+        seed=request.seed,
+        device=describe(subject.device),
+        versions={"python": platform.python_version()} | {name: version(name) for name in REPORTED_VERSIONS},
+        timings=bench.story.timings,
+        peak_memory_bytes=peak_memory(subject.device),
+    )
+
+
+def headline(bench: Workbench) -> str | None:
+    metric = bench.subject.request.task.headline
+    return metric.name if metric else None
+
+
+def _interval(bench: Workbench, measured: Measured) -> Interval | None:
+    before, after = measured.scores
+    metric = headline(bench)
+    if before is None or after is None or metric is None:
+        return None
+    return bootstrap_interval(before, after, metric, seed=bench.subject.request.seed)
+
+
+def _strategy(plan: Plan) -> dict[str, Any]:
+    row = STRATEGIES[plan.strategy]
+    return {
+        "name": row.name,
+        "summary": row.summary,
+        "reference": row.reference,
+        "measure": plan.measure,
+        "scores": plan.scores,
+        "protected": plan.protected,
+    }
+
+
+def _data(bench: Workbench) -> dict[str, Any]:
+    data = bench.subject.data
+    if data is None:
+        return {}
+    splits = {"train": data.train, **data.dev}
+    return {
+        split: {"rows": len(rows.labels), "source": rows.source, "sha256": rows.sha256}
+        for split, rows in splits.items()
+    } | {"labels": list(data.label_names)}
+
+
+def probe_inputs(bench: Workbench) -> dict[str, torch.Tensor]:
+    """A few inputs whose logits the exported model must repeat: dev rows, or drawn tokens where there is no data."""
+    subject = bench.subject
+    if subject.dev:
+        rows = next(iter(subject.dev.values()))
+        return collate(rows, np.arange(min(PROBE_ROWS, len(rows))), torch.device("cpu"))
+    vocabulary = int(subject.facts.vocabulary or 100)
+    ids = torch.randint(0, vocabulary, (4, 16), generator=torch.Generator().manual_seed(bench.subject.request.seed))
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def _result(report: Report, plan: Plan, bench: Workbench) -> Result:
+    return Result(
+        layers_total=plan.layers_total,
+        layers_kept=report.layers.kept,
+        layers_dropped=report.layers.dropped,
+        parameters_before=report.before.parameters,
+        parameters_after=report.after.parameters,
+        bytes_before=report.before.bytes,
+        bytes_after=report.after.bytes,
+        metric=headline(bench),
+        score_before=report.before.score,
+        score_after=report.after.score,
+        retention=report.retention,
+        speedup=report.speedup,
+        verdict=report.verdict,
+    )
+
+
+def _usage(bench: Workbench, report: Report) -> Usage:
+    return Usage(
+        wall_seconds=round(sum(report.timings.values()), 3),
+        peak_memory_bytes=report.peak_memory_bytes,
+        training_steps=sum(trained.steps for trained in bench.trainings.values()),
+    )
+
+
+def _weight_bytes(model: PreTrainedModel, dtype: torch.dtype) -> int:
+    """Bytes of its weights when saved in ``dtype``; tied weights count once, as in the file."""
+    return sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize

@@ -1,0 +1,90 @@
+"""What supervisor and runner say to each other: one JSON object a line, over the runner's stdin and stdout.
+
+To the runner goes one ``Handover``, and then nothing: the end of its stdin means that the supervisor is dead. Back come
+one ``READY`` line, and then events, of which SUCCEEDED or FAILED is the last.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from api_schemas.errors import LayercutError
+from api_schemas.events import EventType, NewEvent
+from api_schemas.requests import JobRequest
+
+READY = '{"ready": true}'
+
+#: The other types are the store's own to write.
+TOLD_BY_RUNNER = frozenset(
+    {
+        EventType.STAGE,
+        EventType.RESOLVED,
+        EventType.PROGRESS,
+        EventType.METRIC,
+        EventType.LOG,
+        EventType.SUCCEEDED,
+        EventType.FAILED,
+    }
+)
+
+
+class JobFile(BaseModel):
+    """``job.json``: the request as sent, and which attempt this is. A bare request body is taken too."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request: JobRequest
+    id: str | None = None
+    attempt: int = 1
+
+    @classmethod
+    def read(cls, path: Path) -> JobFile:
+        """Raises ``LayercutError`` (``malformed_request``, ``validation_failed``) that says where the file is wrong."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise LayercutError("malformed_request", f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise LayercutError("malformed_request", f"{path} is not JSON: {error}") from error
+        try:
+            return cls.model_validate(_wrapped(found))
+        except ValidationError as error:
+            raise _explained(error) from error
+
+    def write(self, path: Path) -> None:
+        path.write_text(self.model_dump_json(exclude_unset=True), encoding="utf-8")
+
+
+class Handover(BaseModel):
+    """The one line that a waiting runner is given: the job file, and the folder for what it makes."""
+
+    job: Path
+    out: Path
+
+
+def read_event(line: str) -> NewEvent | None:
+    """The event that a line of the runner's stdout tells; None for a line that tells none."""
+    try:
+        event = NewEvent.model_validate_json(line)
+    except ValidationError:
+        return None
+    return event if event.type in TOLD_BY_RUNNER else None
+
+
+def _wrapped(found: Any) -> Any:
+    return found if isinstance(found, dict) and "request" in found else {"request": found}
+
+
+def _explained(error: ValidationError) -> LayercutError:
+    faults = [(_pointer(fault["loc"]), fault["msg"]) for fault in error.errors(include_url=False)]
+    text = "; ".join(f"{pointer or '/'}: {message}" for pointer, message in faults)
+    return LayercutError("validation_failed", text, param=faults[0][0])
+
+
+def _pointer(place: tuple[int | str, ...]) -> str:
+    """A JSON pointer into the request."""
+    return "".join(f"/{part}" for part in place if part != "request")

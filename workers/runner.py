@@ -1,0 +1,124 @@
+"""One job in a process of its own, which knows no database and no broker. Events go out as JSON lines on stdout.
+
+``python -m workers.runner job.json --out DIR`` does a job and exits with 0 or 1. ``--wait`` imports what a job needs,
+says so, and does the job that it is then handed on stdin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import TextIO
+
+from api_schemas.errors import JobError
+from api_schemas.events import EventType, NewEvent
+from workers.failures import explained
+from workers.protocol import READY, Handover, JobFile
+from workers.settings import Settings
+
+
+class Teller:
+    """Writes events to ``stream``, and remembers the stage and whether the story has ended."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self.stage: str | None = None
+        self.last: EventType | None = None
+
+    def __call__(self, event: NewEvent) -> None:
+        if event.type == EventType.STAGE and not event.data.get("skipped"):
+            self.stage = event.data["stage"]
+        self.last = event.type
+        self.line(event.model_dump_json())
+
+    def line(self, text: str) -> None:
+        with self._lock:
+            self._stream.write(text + "\n")
+            self._stream.flush()
+
+
+def run_job(job: Path, out: Path, tell: Teller) -> bool:
+    """Do the job that the file ``job`` describes. Whether it succeeded; the last event told is SUCCEEDED or FAILED."""
+    try:
+        file = JobFile.read(job)
+        out.mkdir(parents=True, exist_ok=True)
+        # Only here: it imports torch, which takes seconds, and a job file with a fault should not wait for that.
+        import_module("workers.pipeline").run(file.request, job_id=file.id, out=out, settings=Settings(), tell=tell)
+    except Exception as error:
+        traceback.print_exc()
+        body = JobError.of(explained(error), tell.stage)
+        data = {"error": body.model_dump(mode="json")}
+        tell(NewEvent(type=EventType.FAILED, level="error", message=body.message, data=data))
+    return tell.last == EventType.SUCCEEDED
+
+
+def run_in_foreground(job: Path, out: Path) -> int:
+    """For people: exit code 0 or 1, and 130 for Ctrl-C."""
+    with _stdout_for_events() as stream:
+        try:
+            return 0 if run_job(job, out, Teller(stream)) else 1
+        except KeyboardInterrupt:
+            return 128 + signal.SIGINT
+
+
+def wait_for_job() -> int:
+    """Get ready, and do the one job that comes on stdin. When stdin ends, the supervisor is dead and so are we."""
+    with _stdout_for_events() as stream:
+        tell = Teller(stream)
+        _import_pipeline()
+        tell.line(READY)
+        line = sys.stdin.readline()
+        if not line:
+            return 0
+        handover = Handover.model_validate_json(line)
+        threading.Thread(target=_die_with_supervisor, daemon=True).start()
+        return 0 if run_job(handover.job, handover.out, tell) else 1
+
+
+def _import_pipeline() -> None:
+    try:
+        import_module("workers.pipeline")
+    except Exception:  # the job will meet it again, and fail with a message instead of being lost
+        traceback.print_exc()
+
+
+def _stdout_for_events() -> TextIO:
+    """The real stdout. Whatever a library prints goes to stderr from now on, from compiled code too."""
+    sys.stdout.flush()
+    real = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return os.fdopen(real, "w", encoding="utf-8")
+
+
+def _die_with_supervisor() -> None:
+    # os.read and not sys.stdin: a thread that waits in a buffered read cannot be left behind at exit.
+    while os.read(0, 4096):
+        pass
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="workers.runner", description=__doc__)
+    parser.add_argument("job", type=Path, nargs="?", help="job file, or the body of POST /v1/jobs")
+    parser.add_argument("--out", type=Path, help="folder for the artifact")
+    parser.add_argument("--wait", action="store_true", help="take the job from stdin")
+    given = parser.parse_args()
+    if given.wait:
+        return wait_for_job()
+    if given.job is None or given.out is None:
+        parser.error("give a job file and --out, or --wait")
+    return run_in_foreground(given.job, given.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

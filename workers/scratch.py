@@ -1,0 +1,63 @@
+"""Folders for what a running job makes. One whose owner is dead is found by its lock, and swept."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Scratch:
+    """A new folder under ``root``, locked for as long as this process lives."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        with _locked(root):
+            self.folder = Path(tempfile.mkdtemp(prefix="runner-", dir=root))
+            self._lock = _lock(self.folder, fcntl.LOCK_EX)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
+
+
+def sweep(root: Path) -> None:
+    """Remove the folders under ``root`` that a killed worker left behind."""
+    root.mkdir(parents=True, exist_ok=True)
+    with _locked(root):
+        for folder in root.glob("runner-*"):
+            _remove_if_dead(folder)
+
+
+def _remove_if_dead(folder: Path) -> None:
+    try:
+        lock = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # its owner lives, or has just removed it
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    # Without it, a folder could be swept between its making and its locking.
+    lock = _lock(root, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(folder: Path, how: int) -> int:
+    """The kernel lets go of the lock when the process ends, however it ends."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, how)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle

@@ -1,0 +1,34 @@
+"""What a worker reads from the environment: prefix ``LAYERCUT_``, all of it listed in ``deploy/env.example``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from sources.settings import SourceSettings
+from store.settings import StoreSettings
+
+
+class Settings(StoreSettings, SourceSettings):
+    """The worker's own values beside those of the store and the sources. Times are in seconds."""
+
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:<n>; one worker a GPU")
+    heartbeat_seconds: float = Field(default=0.0, ge=0, description="how often a lease is renewed; 0: a quarter of it")
+    kill_grace_seconds: float = Field(default=10.0, ge=0, description="between SIGTERM and SIGKILL of a runner")
+    log_level: str = "INFO"
+    scratch_dir: Path | None = Field(default=None, description="for files of running jobs; by default in data_dir")
+
+    @model_validator(mode="after")
+    def _renew_in_time(self) -> Settings:
+        self.heartbeat_seconds = self.heartbeat_seconds or self.lease_seconds / 4
+        if self.heartbeat_seconds >= self.lease_seconds / 2:
+            raise ValueError(
+                f"LAYERCUT_HEARTBEAT_SECONDS ({self.heartbeat_seconds:g}) must be less than half of"
+                f" LAYERCUT_LEASE_SECONDS ({self.lease_seconds:g}), so that one lost beat does not lose the job"
+            )
+        return self
+
+    @property
+    def scratch_root(self) -> Path:
+        return (self.scratch_dir or self.data_dir / "scratch").expanduser().absolute()

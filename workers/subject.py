@@ -1,0 +1,125 @@
+"""The subject of a job: everything that is known before the first weight moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
+from api_schemas.errors import LayercutError
+from api_schemas.recovery import Recovery, resolve_recovery
+from api_schemas.requests import JobRequest
+from sources.models import fetch, inspect
+from sources.tasks import TaskData, load_task
+from workers.data.features import Features, encode
+from workers.device import choose_device, choose_precision
+from workers.loading import load_for_task, load_source, load_tokenizer
+from workers.settings import Settings
+
+DTYPE_NAMES = {
+    "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
+}  # fmt: skip
+
+CALIBRATION_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A request with its model found, its data read and tokenized, and every "auto" decided."""
+
+    request: JobRequest
+    facts: ModelFacts
+    folder: Path
+    tokenizer: PreTrainedTokenizerBase
+    recovery: Recovery
+    device: torch.device
+    data: TaskData | None
+    train: Features | None
+    dev: dict[str, Features]
+
+    @property
+    def architecture(self) -> Architecture:
+        return ARCHITECTURES[self.facts.architecture]
+
+    @property
+    def trains(self) -> bool:
+        return self.recovery.method != "none"
+
+    @property
+    def scored(self) -> bool:
+        """Whether its models can be scored: they are trained, or the source has a head for the task."""
+        if self.data is None:
+            return False
+        return self.trains or self.facts.num_labels == max(1, len(self.data.label_names))
+
+    @property
+    def wants_baseline(self) -> bool:
+        return self.trains and (self.recovery.method == "distill" or self.request.evaluation.baseline)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the exported weights."""
+        asked = self.request.export.dtype
+        return DTYPE_NAMES.get((self.facts.dtype or "F32") if asked == "auto" else asked, torch.float32)
+
+    def load(self) -> PreTrainedModel:
+        """The source, with a head for the task where it will be trained; on the job's device, in evaluation mode."""
+        if self.trains:
+            assert self.data is not None
+            model = load_for_task(
+                self.folder, labels=self.data.label_names, regression=self.data.regression, seed=self.request.seed
+            )
+        else:
+            model = load_source(self.folder, self.facts)
+        return model.to(self.device).eval()
+
+    def calibration(self) -> Features:
+        """A seeded slice of the training set: never dev."""
+        assert self.train is not None
+        rows = np.random.default_rng(self.request.seed).permutation(len(self.train))[:CALIBRATION_ROWS]
+        return self.train.take(np.sort(rows))
+
+    def resolved(self) -> dict[str, Any]:
+        """For ``job.resolved``: the request with every default, and what "auto" became."""
+        return {
+            **self.request.model_dump(mode="json"),
+            "model": {**self.request.model.model_dump(), "revision": self.facts.revision},
+            "recovery": self.recovery.model_dump(),
+            "export": {"dtype": str(self.dtype).removeprefix("torch.")},
+            "device": str(self.device),
+        }
+
+
+def find_subject(request: JobRequest, settings: Settings) -> Subject:
+    """Fetch the model, read and tokenize the data, decide what is open; raises ``LayercutError``."""
+    folder = fetch(request.model, settings)
+    facts = inspect(request.model, settings)
+    if facts is None:
+        raise LayercutError("model_not_found", f"the model {request.model.id!r} cannot be read", param="/model")
+    device = choose_device(settings.device)
+    recovery = resolve_recovery(request.recovery, facts, trains=request.task.trains)
+    recovery = recovery.model_copy(update={"precision": choose_precision(recovery.precision, device)})
+    tokenizer = load_tokenizer(folder)
+    data = load_task(request.task, settings, seed=request.seed) if request.task.trains else None
+    return Subject(
+        request=request,
+        facts=facts,
+        folder=folder,
+        tokenizer=tokenizer,
+        recovery=recovery,
+        device=device,
+        data=data,
+        train=encode(tokenizer, data.train, recovery.max_length, regression=data.regression) if data else None,
+        dev={
+            split: encode(tokenizer, rows, recovery.max_length, regression=data.regression)
+            for split, rows in data.dev.items()
+        }
+        if data
+        else {},
+    )

@@ -1,0 +1,77 @@
+"""Claims a job, has a runner do it, and tells the store how it ended. Imports no torch."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from store.artifacts import ArtifactStore
+from store.jobs import Claim, JobStore
+from workers.attempt import Attempt
+from workers.desk import Desk, Interrupt
+from workers.process import RunnerProcess
+from workers.settings import Settings
+from workers.warm import WaitingRoom
+
+log = logging.getLogger("layercut.supervisor")
+
+
+class Supervisor:
+    """One job at a time. ``command`` starts a runner that waits for a ``Handover`` on its stdin."""
+
+    def __init__(
+        self, store: JobStore, artifacts: ArtifactStore, settings: Settings, *, command: list[str], worker: str
+    ) -> None:
+        self._store, self._artifacts, self._settings = store, artifacts, settings
+        self._worker = worker
+        self._room = WaitingRoom(command, settings.scratch_root)
+        self._runner: RunnerProcess | None = None
+        self._stopping = False
+
+    def prepare(self) -> None:
+        """Have a runner waiting for the next job."""
+        if not self._stopping:
+            self._room.prepare()
+
+    def close(self) -> None:
+        self._room.clear()
+
+    def stop(self) -> None:
+        """Hand the running job back and take no other. Safe in a signal handler."""
+        self._stopping = True
+        runner = self._runner
+        if runner is not None:
+            runner.inbox.put(Interrupt.STOPPING)
+
+    def work(self) -> bool:
+        """Claim the best queued job and see it through; False where there was none to claim."""
+        if self._stopping:
+            return False
+        sent = time.monotonic()
+        claim = self._store.claim(self._worker)
+        if claim is None:
+            return False
+        log.info("job %s: attempt %d starts", claim.lease.job_id, claim.lease.attempt)
+        try:
+            self._supervise(claim, sent)
+        finally:
+            self._runner = None
+            self.prepare()
+        return True
+
+    def _supervise(self, claim: Claim, sent: float) -> None:
+        try:
+            runner = self._runner = self._room.take()
+        except OSError as error:
+            self._store.release(claim.lease, f"the worker could not start a runner: {error}")
+            raise
+        if self._stopping:  # told so before there was an inbox to say it in
+            runner.inbox.put(Interrupt.STOPPING)
+        try:
+            with Desk(self._store, claim.lease, self._settings, inbox=runner.inbox, accepted=sent) as desk:
+                Attempt(
+                    claim, runner, desk,
+                    store=self._store, artifacts=self._artifacts, settings=self._settings, started=sent,
+                ).run()  # fmt: skip
+        finally:
+            runner.dispose()

@@ -1,0 +1,1 @@
+"""Fine-tuning and distillation: one loop, and the objective says which."""
