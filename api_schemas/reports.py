@@ -23,7 +23,7 @@ class Side(BaseModel):
 
     parameters: int
     bytes: int
-    flops: int | None = Field(default=None, description="of one forward pass of one example of 128 tokens")
+    flops: int | None = Field(default=None, description="of the matrix products of one example of `max_length` tokens")
     score: float | None = None
     metrics: dict[str, float] = {}
     latency: list[Latency] = []
@@ -52,7 +52,7 @@ class Verification(BaseModel):
 
 
 class Interval(BaseModel):
-    """Paired bootstrap over the rows of the dev split."""
+    """Paired bootstrap over the rows of the dev split: both models are scored on the same drawn rows."""
 
     low: float
     high: float
@@ -76,7 +76,8 @@ class Report(BaseModel):
     task: dict[str, Any]
     strategy: dict[str, Any]
     recovery: dict[str, Any]
-    retention_interval: Interval | None = None
+    retention_interval: Interval | None = Field(default=None, description="of retention, a ratio")
+    gain_interval: Interval | None = Field(default=None, description="of score after - score before, in points")
     training: dict[str, Any] = {}
     data: dict[str, Any] = {}
     warnings: list[str] = []

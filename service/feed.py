@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 import structlog
+from sse_starlette.sse import AppStatus
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.events import Event
@@ -89,7 +90,7 @@ class Feed:
                     await bell.wait()
 
     async def changed(self, job_id: str, seconds: float) -> None:
-        """Return when the job has a new event, when ``seconds`` have passed, or at once if it has ended."""
+        """Return when the job has a new event, when ``seconds`` have passed, or at once if it (or the server) ends."""
         head = await self.head(job_id)
         if head[1].terminal:
             return
@@ -109,12 +110,15 @@ class Feed:
                 self._channels.pop(job_id, None)
 
     async def _tick_for_ever(self) -> None:
-        while True:
+        # sse-starlette learns of the server's end by itself, and closes the streams; who waits for a change is let go.
+        while not AppStatus.should_exit:
             await asyncio.sleep(self._seconds)
             try:
                 await self._tick()
             except Exception:  # the database may be away for a while; watchers wait and miss nothing
                 log.exception("feed_failed")
+        for channel in self._channels.values():
+            channel.ring()
 
     async def _tick(self) -> None:
         watched = [job_id for job_id, channel in self._channels.items() if not channel.status.terminal]

@@ -39,11 +39,15 @@ def configure_logs(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    # The hub's client logs whole addresses, and those of its file servers are signed.
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Our own line for each request carries the request id; uvicorn's would say the same again, with the query string.
     logging.getLogger("uvicorn.access").disabled = True
 
 
 def _renderers() -> list[Any]:
     if sys.stderr.isatty():
-        return [structlog.dev.ConsoleRenderer()]
+        # The default would print the local variables of every frame, and so the customer's data.
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

@@ -87,7 +87,7 @@ def read_json(repo: Repo, name: str, deadline: Deadline) -> Any:
         hf_raise_for_status(response)
     try:
         return json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, exists, insert, select
+from sqlalchemy import Engine, Select, exists, insert, select
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import Event, EventType, NewEvent
@@ -16,7 +16,7 @@ from store.columns import later
 from store.database import reading
 from store.ids import is_job_id, new_job_id
 from store.leases import Claim, Lease, LeaseLost
-from store.rows import append, as_event, as_job, job_rows, locked, move, not_found
+from store.rows import append, as_event, locked, move, not_found, read_job, read_jobs
 from store.tables import events, job_metadata, jobs
 from store.upkeep import Reaped
 
@@ -48,11 +48,11 @@ class JobStore:
             if pairs:
                 connection.execute(insert(job_metadata), pairs)
             append(connection, job_id, NewEvent(type=EventType.QUEUED, message="queued"))
-            return _get(connection, job_id)
+            return read_job(connection, job_id)
 
     def get(self, job_id: str) -> Job:
         with reading(self._engine) as connection:
-            return _get(connection, job_id)
+            return read_job(connection, job_id)
 
     def list(
         self,
@@ -70,13 +70,13 @@ class JobStore:
         """
         if after is not None and not is_job_id(after):
             raise LayercutError("invalid_cursor", f"{after[:80]!r} is not the id of a job of this list", param="after")
-        query = job_rows().order_by(jobs.c.id.desc()).limit(limit + 1)
+        query = select(jobs).order_by(jobs.c.id.desc()).limit(limit + 1)
         for column, value in ((jobs.c.status, status), (jobs.c.task, task), (jobs.c.model, model)):
             query = query if value is None else query.where(column == value)
         query = query if after is None else query.where(jobs.c.id < after)
         with reading(self._engine) as connection:
-            rows = connection.execute(_with_metadata(query, metadata or {})).all()
-        return [as_job(row) for row in rows[:limit]], len(rows) > limit
+            found = read_jobs(connection, _with_metadata(query, metadata or {}))
+        return found[:limit], len(found) > limit
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a queued job now, ask a running one to stop; the second time nothing happens.
@@ -91,7 +91,7 @@ class JobStore:
             if step is not None:
                 target, kind, reason = step
                 move(connection, row, target, NewEvent(type=kind, message=reason), status_reason=reason)
-            return _get(connection, job_id)
+            return read_job(connection, job_id)
 
     def events(self, job_id: str, after: int = 0, limit: int = 100) -> EventPage:
         """Events with a number above ``after``, oldest first, and whether there are more."""
@@ -138,13 +138,13 @@ class JobStore:
         """End the job with a terminal event, and point it at its files in the same step."""
         with self._engine.begin() as connection:
             leases.finish(connection, lease, event, artifact)
-            return _get(connection, lease.job_id)
+            return read_job(connection, lease.job_id)
 
     def release(self, lease: Lease, reason: str) -> Job:
         """The runner was lost, or the worker hands the job back: queue it again while attempts are left."""
         with self._engine.begin() as connection:
             leases.release(connection, lease, reason)
-            return _get(connection, lease.job_id)
+            return read_job(connection, lease.job_id)
 
     def has_queued(self) -> bool:
         with reading(self._engine) as connection:
@@ -197,13 +197,6 @@ def _new_row(request: JobRequest, sent: dict[str, Any], resolved: dict[str, Any]
         "woken_at": later(),
         "last_event": 0,
     }
-
-
-def _get(connection: Connection, job_id: str) -> Job:
-    row = connection.execute(job_rows().where(jobs.c.id == job_id)).first()
-    if row is None:
-        raise not_found(job_id)
-    return as_job(row)
 
 
 def _with_metadata(query: Select[Any], pairs: Mapping[str, str]) -> Select[Any]:

@@ -16,7 +16,7 @@ from api_schemas.events import Event, EventType, NewEvent
 from api_schemas.jobs import Progress, Result, Stage, Status, Usage
 from api_schemas.requests import JobRequest
 from store.columns import later
-from store.rows import ACTIVE, append, move, moving
+from store.rows import ACTIVE, QUEUE_ORDER, append, move, moving
 from store.tables import jobs
 
 
@@ -148,7 +148,7 @@ def _take(connection: Connection, worker: str, lease_seconds: float) -> Row[Any]
     best = (
         select(jobs.c.id)
         .where(jobs.c.status == Status.QUEUED, jobs.c.queue_expires_at > later())
-        .order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
+        .order_by(*QUEUE_ORDER)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()

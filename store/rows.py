@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Update, and_, case, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, Update, func, insert, select, update
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import Event, EventType, NewEvent
@@ -13,6 +13,9 @@ from store.columns import later
 from store.tables import events, jobs
 
 ACTIVE = [status for status in Status if status.active]
+
+# Who is claimed first: priority, then age.
+QUEUE_ORDER = (jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
 
 _NO_LEASE: dict[str, Any] = {"lease_token": None, "lease_expires_at": None}
 _ENDED: dict[str, Any] = {**_NO_LEASE, "finished_at": later()}
@@ -80,20 +83,29 @@ def not_found(job_id: str) -> LayercutError:
     return LayercutError("job_not_found", f"there is no job {job_id[:80]!r}")
 
 
-def job_rows() -> Select[Any]:
-    """All jobs, each with its place in the queue (1 is next) while it is queued."""
-    other = jobs.alias("other")
-    older = or_(
-        other.c.created_at < jobs.c.created_at,
-        and_(other.c.created_at == jobs.c.created_at, other.c.id < jobs.c.id),
-    )
-    ahead = or_(other.c.priority > jobs.c.priority, and_(other.c.priority == jobs.c.priority, older))
-    place = select(func.count() + 1).select_from(other).where(other.c.status == Status.QUEUED, ahead)
-    queued = case((jobs.c.status == Status.QUEUED, place.correlate(jobs).scalar_subquery()))
-    return select(jobs, queued.label("queue_position"))
+def read_jobs(connection: Connection, query: Select[Any]) -> list[Job]:
+    """The jobs of a query of whole rows, each with its place in the queue (1 is next) while it is queued."""
+    rows = connection.execute(query).all()
+    queued = [row.id for row in rows if row.status == Status.QUEUED]
+    places = _places(connection, queued) if queued else {}
+    return [_as_job(row, places.get(row.id)) for row in rows]
 
 
-def as_job(row: Row[Any]) -> Job:
+def read_job(connection: Connection, job_id: str) -> Job:
+    """One job; raises ``job_not_found``."""
+    found = read_jobs(connection, select(jobs).where(jobs.c.id == job_id))
+    if not found:
+        raise not_found(job_id)
+    return found[0]
+
+
+def _places(connection: Connection, job_ids: list[str]) -> dict[str, int]:
+    place = func.row_number().over(order_by=QUEUE_ORDER).label("place")
+    queue = select(jobs.c.id, place).where(jobs.c.status == Status.QUEUED).subquery()
+    return {row.id: row.place for row in connection.execute(select(queue).where(queue.c.id.in_(job_ids)))}
+
+
+def _as_job(row: Row[Any], place: int | None) -> Job:
     return Job(
         id=row.id,
         status=row.status,
@@ -108,7 +120,7 @@ def as_job(row: Row[Any]) -> Job:
         priority=row.priority,
         request=row.request,
         resolved=row.resolved,
-        progress=Progress(**row.progress).model_copy(update={"queue_position": row.queue_position}),
+        progress=Progress(**row.progress).model_copy(update={"queue_position": place}),
         result=row.result,
         error=row.error,
         usage=row.usage,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, ForeignKey, Index, Integer, MetaData, String, Table
+from sqlalchemy import JSON, Column, ForeignKey, Index, Integer, MetaData, String, Table, text
 
 from store.columns import Id, PlainText, UtcTime
 
@@ -44,7 +44,8 @@ jobs = Table(
     Column("woken_at", UtcTime),
     Column("last_event", Integer, nullable=False),
     Column("swept_at", UtcTime),
-    Index("ix_jobs_queue", "status", "priority", "created_at", "id"),
+    # In the order of claims, so that the best job is the first one found.
+    Index("ix_jobs_queue", "status", text("priority DESC"), "created_at", "id"),
     Index("ix_jobs_lease_expires_at", "lease_expires_at"),
 )
 

@@ -172,12 +172,19 @@ def _head(model: PreTrainedModel) -> set[str]:
     return {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
 
 
-def _reorder_head(model: PreTrainedModel, before: dict[int, str], labels: tuple[str, ...]) -> None:
-    have = [str(before.get(index, "")).casefold() for index in range(len(labels))]
+def label_order(id2label: dict[int, str], labels: tuple[str, ...]) -> list[int] | None:
+    """Where each of ``labels`` stands among a head's outputs; None where it is in place, or names tell nothing."""
+    have = [str(id2label.get(index, "")).casefold() for index in range(len(labels))]
     want = [name.casefold() for name in labels]
     if have == want or sorted(have) != sorted(want) or len(set(want)) != len(want):
+        return None
+    return [have.index(name) for name in want]
+
+
+def _reorder_head(model: PreTrainedModel, before: dict[int, str], labels: tuple[str, ...]) -> None:
+    order = label_order(before, labels)
+    if order is None:
         return
-    order = torch.tensor([have.index(name) for name in want])
     head = _head(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

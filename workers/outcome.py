@@ -15,12 +15,12 @@ from transformers import PreTrainedModel
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import Result, Stage, Usage
 from api_schemas.pruning import Plan
-from api_schemas.reports import Interval, Latency, LayerMap, Report, Side, Verification
+from api_schemas.reports import Latency, LayerMap, Report, Side, Verification
 from api_schemas.strategies import STRATEGIES
 from workers.data.batches import collate
 from workers.device import describe, peak_memory
 from workers.evaluation.latency import speedup
-from workers.evaluation.retention import bootstrap_interval, retention, verdict
+from workers.evaluation.retention import Intervals, bootstrap, retention, verdict
 from workers.evaluation.scores import Scores
 from workers.export.archive import make_archive
 from workers.export.card import make_card
@@ -113,7 +113,8 @@ def _require(verification: Verification) -> None:
 def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: Verification) -> Report:
     subject, request = bench.subject, bench.subject.request
     before, after = measured.before, measured.after
-    interval = _interval(bench, measured)
+    intervals = _intervals(bench, measured)
+    gain = intervals.gain if intervals else None
     kept = None if before.score is None or after.score is None else retention(before.score, after.score)
     return Report(
         layers=LayerMap(total=plan.layers_total, kept=plan.kept or [], dropped=plan.dropped or []),
@@ -121,14 +122,15 @@ def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: 
         after=after,
         retention=kept,
         speedup=speedup(before.latency, after.latency),
-        verdict=verdict(before.score, after.score, interval),
+        verdict=verdict(before.score, after.score, gain),
         verification=verification,
         job_id=bench.job_id,
         model=subject.facts.model_dump(mode="json"),
         task={"name": request.task.label, "metric": headline(bench), **request.task.model_dump(exclude_none=True)},
         strategy=_strategy(plan),
         recovery=subject.recovery.model_dump(),
-        retention_interval=interval,
+        retention_interval=intervals.retention if intervals else None,
+        gain_interval=gain,
         training={stage: trained.as_dict() for stage, trained in bench.trainings.items()},
         data=_data(bench),
         warnings=bench.story.warnings,
@@ -145,12 +147,12 @@ def headline(bench: Workbench) -> str | None:
     return metric.name if metric else None
 
 
-def _interval(bench: Workbench, measured: Measured) -> Interval | None:
+def _intervals(bench: Workbench, measured: Measured) -> Intervals | None:
     before, after = measured.scores
     metric = headline(bench)
     if before is None or after is None or metric is None:
         return None
-    return bootstrap_interval(before, after, metric, seed=bench.subject.request.seed)
+    return bootstrap(before, after, metric, seed=bench.subject.request.seed)
 
 
 def _strategy(plan: Plan) -> dict[str, Any]:

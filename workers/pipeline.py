@@ -18,6 +18,7 @@ from workers import outcome
 from workers.data.batches import collate, scoring_batches
 from workers.evaluation import latency
 from workers.evaluation.scores import Scores, evaluate, logits_of
+from workers.loading import label_order
 from workers.narrator import Narrator
 from workers.pruning.scoring import measure_activations, measure_weights
 from workers.pruning.surgery import drop_layers
@@ -36,12 +37,15 @@ def run(
     Raises ``LayercutError`` for what a person can mend; ``tell`` gets every event on the way.
     """
     story = Narrator(tell)
+    warnings: list[str] = []
     with story.stage(Stage.RESOLVING):
         subject = find_subject(request, settings)
         story.resolved(subject.resolved())
+        source = subject.load(warnings)
     bench = Workbench(subject, story, out, job_id)
     expect(bench)
-    source = subject.load()
+    for warning in warnings:
+        story.warn(warning)
     before = make_baseline(bench, source)
     plan = choose_layers(bench, source)
     after = prune(bench, source, plan)
@@ -60,9 +64,7 @@ def expect(bench: Workbench) -> None:
         assert subject.train is not None
         steps = float(total_steps(len(subject.train), subject.recovery))
         work = {Stage.BASELINE: steps * subject.wants_baseline, Stage.RECOVERING: steps * 2 / 3}
-    cells = subject.request.evaluation.latency
-    cell_count = len(cells.batch_sizes) * len(cells.sequence_lengths)
-    bench.story.expect(work, benchmark_seconds=cell_count * 2 * latency.SECONDS_A_CELL)
+    bench.story.expect(work, benchmark_seconds=len(subject.latency_cells) * 2 * latency.SECONDS_A_CELL)
 
 
 def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel | None:
@@ -171,20 +173,22 @@ def measure(bench: Workbench, before: PreTrainedModel, after: PreTrainedModel) -
                     story.metric(name, value, side=side)
     else:
         story.skip(Stage.EVALUATING, "nothing was trained, and the model has no head for the task")
-    cells = subject.request.evaluation.latency
     with story.stage(Stage.BENCHMARKING):
-        vocabulary = int(before.config.get_text_config().vocab_size)
-        latencies = latency.measure(
-            (before, after),
-            [(size, length) for size in cells.batch_sizes for length in cells.sequence_lengths],
-            vocabulary=vocabulary,
-            device=subject.device,
-        )
-        flops = [latency.flops(model, vocabulary=vocabulary, device=subject.device) for model in (before, after)]
+        vocabulary, device = int(before.config.get_text_config().vocab_size), subject.device
+        tokens = subject.recovery.max_length
+        latencies = latency.measure((before, after), subject.latency_cells, vocabulary=vocabulary, device=device)
+        flops = [latency.flops(model, tokens=tokens, vocabulary=vocabulary, device=device) for model in (before, after)]
     return outcome.Measured.of((before, after), scores, latencies, flops, subject.dtype)
 
 
 def score(bench: Workbench, model: PreTrainedModel) -> Scores:
     data = bench.subject.data
     assert data is not None
-    return evaluate(model, bench.subject.dev, data.metrics, regression=data.regression, device=bench.subject.device)
+    return evaluate(
+        model,
+        bench.subject.dev,
+        data.metrics,
+        regression=data.regression,
+        device=bench.subject.device,
+        order=label_order(model.config.id2label, data.label_names),
+    )

@@ -11,10 +11,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
-from api_schemas.errors import LayercutError
 from api_schemas.recovery import Recovery, resolve_recovery
 from api_schemas.requests import JobRequest
-from sources.models import fetch, inspect
+from sources.models import fetch, read_facts
 from sources.tasks import TaskData, load_task
 from workers.data.features import Features, encode
 from workers.device import choose_device, choose_precision
@@ -68,15 +67,30 @@ class Subject:
         asked = self.request.export.dtype
         return DTYPE_NAMES.get((self.facts.dtype or "F32") if asked == "auto" else asked, torch.float32)
 
-    def load(self) -> PreTrainedModel:
-        """The source, with a head for the task where it will be trained; on the job's device, in evaluation mode."""
+    @property
+    def latency_cells(self) -> list[tuple[int, int]]:
+        """(batch size, tokens) to measure; no longer than the model can read."""
+        asked = self.request.evaluation.latency
+        longest = self.facts.max_positions or max(asked.sequence_lengths, default=0)
+        lengths = sorted({min(length, longest) for length in asked.sequence_lengths})
+        return [(size, length) for size in asked.batch_sizes for length in lengths]
+
+    def load(self, warnings: list[str]) -> PreTrainedModel:
+        """The source, with a head for the task where it will be trained; on the job's device, in evaluation mode.
+
+        What the checkpoint lacks, or has too much, is appended to ``warnings``.
+        """
         if self.trains:
             assert self.data is not None
             model = load_for_task(
-                self.folder, labels=self.data.label_names, regression=self.data.regression, seed=self.request.seed
+                self.folder,
+                labels=self.data.label_names,
+                regression=self.data.regression,
+                seed=self.request.seed,
+                warnings=warnings,
             )
         else:
-            model = load_source(self.folder, self.facts)
+            model = load_source(self.folder, self.facts, warnings)
         return model.to(self.device).eval()
 
     def calibration(self) -> Features:
@@ -99,9 +113,7 @@ class Subject:
 def find_subject(request: JobRequest, settings: Settings) -> Subject:
     """Fetch the model, read and tokenize the data, decide what is open; raises ``LayercutError``."""
     folder = fetch(request.model, settings)
-    facts = inspect(request.model, settings)
-    if facts is None:
-        raise LayercutError("model_not_found", f"the model {request.model.id!r} cannot be read", param="/model")
+    facts = read_facts(folder, request.model)
     device = choose_device(settings.device)
     recovery = resolve_recovery(request.recovery, facts, trains=request.task.trains)
     recovery = recovery.model_copy(update={"precision": choose_precision(recovery.precision, device)})

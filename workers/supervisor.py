@@ -26,26 +26,30 @@ class Supervisor:
         self._worker = worker
         self._room = WaitingRoom(command, settings.scratch_root)
         self._runner: RunnerProcess | None = None
-        self._stopping = False
+        self.stopping = False
 
     def prepare(self) -> None:
-        """Have a runner waiting for the next job."""
-        if not self._stopping:
+        """Have a runner waiting for the next job, where one can be started now."""
+        if self.stopping:
+            return
+        try:
             self._room.prepare()
+        except OSError as error:  # the job that needs it will try again, and say so
+            log.warning("cannot start a runner: %s", error)
 
     def close(self) -> None:
         self._room.clear()
 
     def stop(self) -> None:
         """Hand the running job back and take no other. Safe in a signal handler."""
-        self._stopping = True
+        self.stopping = True
         runner = self._runner
         if runner is not None:
             runner.inbox.put(Interrupt.STOPPING)
 
     def work(self) -> bool:
         """Claim the best queued job and see it through; False where there was none to claim."""
-        if self._stopping:
+        if self.stopping:
             return False
         sent = time.monotonic()
         claim = self._store.claim(self._worker)
@@ -65,7 +69,7 @@ class Supervisor:
         except OSError as error:
             self._store.release(claim.lease, f"the worker could not start a runner: {error}")
             raise
-        if self._stopping:  # told so before there was an inbox to say it in
+        if self.stopping:  # told so before there was an inbox to say it in
             runner.inbox.put(Interrupt.STOPPING)
         try:
             with Desk(self._store, claim.lease, self._settings, inbox=runner.inbox, accepted=sent) as desk:

@@ -71,7 +71,7 @@ def get_file(job_id: str, name: str, request: Request, parts: Gateway) -> Respon
 @router.head("/download", include_in_schema=False)
 @router.get("/download", response_class=Response, responses=DOWNLOAD)
 def download(job_id: str, request: Request, parts: Gateway) -> Response:
-    """All files as one tar. `curl -OJ -C -` goes on where it stopped."""
+    """All files as one tar. `curl -C - -o model.tar` goes on where it stopped."""
     prefix, manifest = _published(parts, job_id)
     if manifest.archive is None:
         raise LayercutError("file_not_found", "the artifact has no archive; its files are at …/files")

@@ -11,6 +11,7 @@ from typing import Any
 import huggingface_hub.constants
 import numpy as np
 import pytest
+import structlog
 import uvicorn
 from fastapi.testclient import TestClient
 from gateway_worker import claim, succeed
@@ -19,6 +20,13 @@ from safetensors.numpy import save_file
 from service.app import create_app
 from service.parts import Parts
 from service.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _quiet_logs() -> None:
+    structlog.configure(
+        logger_factory=structlog.ReturnLoggerFactory(), processors=[structlog.processors.JSONRenderer()]
+    )
 
 
 @pytest.fixture(autouse=True)

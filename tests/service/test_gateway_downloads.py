@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from gateway_worker import ARCHIVE, CARD, REPORT, WEIGHTS, claim
+from gateway_worker import ARCHIVE, CARD, REPORT, WEIGHTS, claim, succeed
 
 from api_schemas.errors import LayercutError
 from service.downloads import parse_range
@@ -149,8 +149,6 @@ def test_a_file_that_is_not_of_the_artifact_is_not_found(client: TestClient, fin
 def test_ranges_over_a_real_connection_add_up_to_the_file(
     live: tuple[str, Parts], body: dict[str, Any], tmp_path: Any
 ) -> None:
-    from gateway_worker import succeed
-
     address, parts = live
     with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
         job = client.post("/v1/jobs", json=body).json()

@@ -16,7 +16,6 @@ WARM_UP_RUNS = 2
 FEWEST_RUNS = 5
 MOST_RUNS = 50
 SECONDS_A_CELL = 2.0
-FLOPS_TOKENS = 128
 
 
 def measure(
@@ -48,10 +47,10 @@ def speedup(before: Sequence[Latency], after: Sequence[Latency]) -> float | None
     return float(np.mean(ratios)) if ratios else None
 
 
-def flops(model: nn.Module, *, vocabulary: int, device: torch.device) -> int:
-    """Floating-point operations of the matrix products for one example of ``FLOPS_TOKENS`` tokens."""
+def flops(model: nn.Module, *, tokens: int, vocabulary: int, device: torch.device) -> int:
+    """Floating-point operations of the matrix products for one example of ``tokens`` tokens."""
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        model(**_inputs(1, FLOPS_TOKENS, vocabulary, device))
+        model(**_inputs(1, tokens, vocabulary, device))
     return int(counter.get_total_flops())
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 
 from api_schemas.reports import Interval
 from workers.evaluation.metrics import FUNCTIONS
@@ -17,21 +20,33 @@ def retention(before: float, after: float) -> float | None:
     return after / before if before > 0 else None
 
 
-def bootstrap_interval(before: Scores, after: Scores, metric: str, *, seed: int) -> Interval | None:
-    """Percentile interval of ``score after - score before`` in points, over rows drawn together for both models.
+class Intervals(NamedTuple):
+    """Of ``score after - score before`` in points, and of the retention; None where a ratio would mean nothing."""
 
-    Paired, because the two models see the same rows (Efron & Tibshirani 1993, §16). None for fewer than 2 rows.
+    gain: Interval
+    retention: Interval | None
+
+
+def bootstrap(before: Scores, after: Scores, metric: str, *, seed: int) -> Intervals | None:
+    """Percentile intervals over rows drawn together for both models; None for fewer than 2 rows.
+
+    Paired, because the two models see the same rows (Efron & Tibshirani 1993, §16).
     """
     rows = len(before.gold)
     if rows < 2:
         return None
     draw, function = np.random.default_rng(seed), FUNCTIONS[metric]
-    gains = np.empty(RESAMPLES)
+    scores = np.empty((RESAMPLES, 2))
     for at in range(RESAMPLES):
         picked = draw.integers(0, rows, rows)
         gold = before.gold[picked]
-        gains[at] = 100 * (function(gold, after.guess[picked]) - function(gold, before.guess[picked]))
-    low, high = np.quantile(gains, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        scores[at] = function(gold, before.guess[picked]), function(gold, after.guess[picked])
+    was, now = scores.T
+    return Intervals(_interval(100 * (now - was)), _interval(now / was) if (was > 0).all() else None)
+
+
+def _interval(drawn: npt.NDArray[np.float64]) -> Interval:
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(low=float(low), high=float(high), confidence=CONFIDENCE, resamples=RESAMPLES)
 
 

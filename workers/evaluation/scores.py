@@ -42,13 +42,23 @@ def logits_of(model: nn.Module, features: Features, device: torch.device) -> npt
 
 
 def evaluate(
-    model: nn.Module, splits: dict[str, Features], names: tuple[str, ...], *, regression: bool, device: torch.device
+    model: nn.Module,
+    splits: dict[str, Features],
+    names: tuple[str, ...],
+    *,
+    regression: bool,
+    device: torch.device,
+    order: list[int] | None = None,
 ) -> Scores:
-    """Score ``model`` on each split; the first split's first metric is the headline."""
+    """Score ``model`` on each split; the first split's first metric is the headline.
+
+    ``order`` says where each label stands among the outputs of a head that has them in another order.
+    """
     found: dict[str, float] = {}
     headline: tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]] | None = None
     for split, features in splits.items():
-        guess = metrics.predictions(logits_of(model, features, device), regression=regression)
+        logits = logits_of(model, features, device)
+        guess = metrics.predictions(logits if order is None else logits[:, order], regression=regression)
         scores = metrics.score(names, features.labels, guess)
         if headline is None:
             headline = (features.labels, guess)

@@ -34,6 +34,9 @@ def export_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
             raise LayercutError("export_failed", text, param="/export/dtype")
     copied.save_pretrained(folder)
     forget_padding(tokenizer).save_pretrained(folder)
+    for path in folder.iterdir():
+        # safetensors leaves its file readable to its owner alone, and others are to use it.
+        path.chmod(0o644)
 
 
 def write_sums(folder: Path) -> Path:

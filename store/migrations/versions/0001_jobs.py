@@ -45,7 +45,7 @@ def upgrade() -> None:
         sa.Column("swept_at", UtcTime),
         sa.PrimaryKeyConstraint("id", name="pk_jobs"),
     )
-    op.create_index("ix_jobs_queue", "jobs", ["status", "priority", "created_at", "id"])
+    op.create_index("ix_jobs_queue", "jobs", ["status", sa.text("priority DESC"), "created_at", "id"])
     op.create_index("ix_jobs_lease_expires_at", "jobs", ["lease_expires_at"])
     op.create_table(
         "events",

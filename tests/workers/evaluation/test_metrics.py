@@ -5,7 +5,7 @@ import pytest
 
 from api_schemas.tasks import TASKS
 from workers.evaluation import metrics
-from workers.evaluation.retention import bootstrap_interval, retention, verdict
+from workers.evaluation.retention import bootstrap, retention, verdict
 from workers.evaluation.scores import Scores
 
 GOLD = np.array([1, 1, 0, 0, 1, 0, 1, 0])
@@ -54,8 +54,11 @@ def test_the_interval_tells_a_real_loss_from_noise() -> None:
     bad = np.where(draw.random(500) < 0.7, gold, 1 - gold)
     for after, word in ((same, "within noise"), (bad, "worse than"), (gold, "better than")):
         one, other = scores(gold, good), scores(gold, after)
-        interval = bootstrap_interval(one, other, "accuracy", seed=1)
-        assert interval is not None
+        intervals = bootstrap(one, other, "accuracy", seed=1)
+        assert intervals is not None
+        assert intervals.retention is not None
+        interval = intervals.gain
+        assert intervals.retention.low <= other.score / one.score <= intervals.retention.high
         assert interval.low <= other.score - one.score <= interval.high
         assert word in verdict(one.score, other.score, interval)
 

@@ -50,6 +50,7 @@ def test_only_safe_files_are_written_and_the_tokenizer_carries_no_padding(tmp_pa
     tokenizer(list(SENTENCES), padding="max_length", truncation=True, max_length=16)
     export_model(build("bert"), tokenizer, tmp_path, torch.float32)
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".safetensors", ".txt"}
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o644}
     written = json.loads((tmp_path / "tokenizer.json").read_text())
     assert written["padding"] is written["truncation"] is None
 

@@ -1,9 +1,10 @@
-"""A runner that does as it is told by the job's metadata: for tests of what is around the runner. Imports nothing of ours.
+"""A runner that does as it is told by the job's metadata, for tests of what is around it. Imports nothing of ours.
 
-`acts` are words, done in turn: `stage:baseline`, `progress:0.5`, `many:100` (progress), `log:text`, `say:text` (raw line on stdout),
-`moan:text` (stderr), `wait:FILE` (until it exists), `touch:FILE`, `succeed`, `fail:code`, `fail-with-files`,
+`acts` are words, done in turn: `stage:baseline`, `progress:0.5`, `many:100` (progress), `log:text`, `say:text` (raw on
+stdout), `moan:text` (stderr), `wait:FILE` (until it exists), `touch:FILE`, `succeed`, `fail:code`, `fail-with-files`,
 `bad-ending`, `exit:3`, `die:9` (signal), `deaf` (ignores SIGTERM), `child:FILE` (a grandchild that ignores SIGTERM and
-holds stdout open; its pid goes into FILE), `environment:FILE`, `linger` (never leaves).
+holds stdout open; its pid goes into FILE), `pid:FILE`, `environment:FILE`, `outside:FOLDER` (names it as its artifact),
+`linger` (never leaves).
 """
 
 import json
@@ -87,6 +88,7 @@ ACTS = {
     "die": lambda _, number: os.kill(os.getpid(), int(number)),
     "deaf": lambda _, __: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "child": spawn,
+    "pid": lambda _, file: Path(file).write_text(str(os.getpid())),
     "environment": lambda _, file: Path(file).write_text(json.dumps(dict(os.environ))),
     "linger": lambda _, __: time.sleep(600),
 }

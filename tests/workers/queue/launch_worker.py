@@ -1,4 +1,4 @@
-"""`layercut worker` with another runner: `launch_worker.py RUNNER_SCRIPT`. Settings come from the environment, as ever."""
+"""`layercut worker` with another runner: `launch_worker.py RUNNER_SCRIPT`. Settings come from the environment."""
 
 import logging
 import sys

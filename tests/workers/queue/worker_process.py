@@ -39,15 +39,10 @@ class WorkerProcess:
             )
 
     @property
-    def pool_child(self) -> psutil.Process | None:
+    def runner(self) -> psutil.Process | None:
+        """The one that waits, or works."""
         children = psutil.Process(self.process.pid).children()
         return children[0] if children else None
-
-    @property
-    def runner(self) -> psutil.Process | None:
-        child = self.pool_child
-        runners = child.children() if child else []
-        return runners[0] if runners else None
 
     @property
     def ready(self) -> bool:

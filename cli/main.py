@@ -1,0 +1,97 @@
+"""`layercut serve | gateway | worker | run`."""
+
+# ruff: noqa: PLC0415 - each command imports its own side only: the gateway's machine has no torch, and no command waits
+# for what it does not use.
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.children import follow_parent
+
+app = typer.Typer(
+    name="layercut",
+    help="Makes transformer models smaller by dropping whole layers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+NEEDED_BY_RUNNER = ("torch", "transformers", "jinja2", "scipy", "sklearn")
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 takes a free one")] = 8000,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="where everything is kept; by default LAYERCUT_DATA_DIR or ~/.layercut")
+    ] = None,
+) -> None:
+    """Gateway and one worker on this machine, with no server to install."""
+    from cli.serving import serve_here
+    from store.settings import StoreSettings
+
+    _need_worker_extra()
+    if data_dir is not None:
+        os.environ["LAYERCUT_DATA_DIR"] = str(data_dir.expanduser().absolute())
+    raise typer.Exit(serve_here(host, port, StoreSettings().data_dir))
+
+
+@app.command()
+def gateway(
+    host: Annotated[str | None, typer.Option(help="by default LAYERCUT_HOST or 127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="by default LAYERCUT_PORT or 8000")] = None,
+) -> None:
+    """The REST side alone. Needs no torch."""
+    from service.app import serve as serve_gateway
+    from service.settings import Settings
+
+    follow_parent()
+    given = {"host": host, "port": port}
+    serve_gateway(Settings.model_validate({name: value for name, value in given.items() if value is not None}))
+
+
+@app.command()
+def worker() -> None:
+    """One worker: one job at a time, on one GPU or on the CPU."""
+    _need_worker_extra()
+    from service.logs import configure_logs
+    from workers.celery_app import run_worker
+    from workers.settings import Settings
+
+    follow_parent()
+    configure_logs(Settings().log_level)
+    raise typer.Exit(run_worker())
+
+
+@app.command()
+def run(
+    job: Annotated[Path, typer.Argument(help="a job file, or the body of POST /v1/jobs", exists=True, dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="folder for the artifact; made where it is missing", file_okay=False)],
+) -> None:
+    """Do one job without the service. Events go to stdout as JSON lines; exit code 0 where it succeeds, else 1."""
+    _need_worker_extra()
+    from workers.runner import run_in_foreground
+
+    raise typer.Exit(run_in_foreground(job, out))
+
+
+def _need_worker_extra() -> None:
+    missing = [name for name in NEEDED_BY_RUNNER if find_spec(name) is None]
+    if missing:
+        typer.echo(
+            f"layercut: {', '.join(missing)} cannot be found. The gateway runs without; whatever does jobs needs the"
+            " worker extra: pip install 'layercut[worker]'",
+            err=True,
+        )
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

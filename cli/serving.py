@@ -1,0 +1,89 @@
+"""`layercut serve`: the parent of a gateway and a worker."""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import signal
+import socket
+import time
+from pathlib import Path
+
+import typer
+
+from cli.children import LEAVE_SECONDS, Child
+
+
+def serve_here(host: str, port: int, data_dir: Path) -> int:
+    """Run both until SIGINT or SIGTERM; the exit code. A second signal does not wait for them."""
+    try:
+        port = _bindable(host, port)
+    except OSError as error:
+        _say(f"cannot listen on {host}:{port}: {error.strerror}. Another port: --port N, or --port 0 for a free one")
+        return 1
+    children = [Child("gateway", "--host", host, "--port", str(port), say=_say), Child("worker", say=_say)]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for child in children:
+            child.start()
+        _announce(host, port, data_dir)
+        while True:
+            signal.pause()
+    except KeyboardInterrupt:
+        _stop(children)
+    return 0
+
+
+def _announce(host: str, port: int, data_dir: Path) -> None:
+    while not _answers(_reachable(host), port):
+        time.sleep(0.1)
+    shown = f"[{host}]" if ":" in host else host
+    _say(f"ready at http://{shown}:{port} (try /docs); data in {data_dir}")
+
+
+def _stop(children: list[Child]) -> None:
+    _say("stopping; a running job goes back to the queue")
+    for child in children:
+        child.stop()
+    patience = LEAVE_SECONDS
+    for child in children:
+        try:
+            child.wait(patience)
+        except KeyboardInterrupt:
+            patience = 0
+            child.wait(patience)
+
+
+def _bindable(host: str, port: int) -> int:
+    """``port``, or a free one for 0; raises ``OSError`` where nobody can listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return int(probe.getsockname()[1])
+
+
+def _reachable(host: str) -> str:
+    """Where a listener on ``host`` can be asked from this machine."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if address.version == 4 else "::1"
+
+
+def _answers(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _say(text: str) -> None:
+    typer.echo(f"layercut: {text}")

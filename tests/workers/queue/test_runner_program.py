@@ -1,0 +1,87 @@
+"""The runner as a program, up to where the pipeline begins."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from processes import gone
+
+from workers.protocol import READY, Handover, read_event
+
+RUNNER = [sys.executable, "-P", "-m", "workers.runner"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+
+
+@contextmanager
+def waiting() -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [*RUNNER, "--wait"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == READY
+        yield process
+
+
+def test_a_faulty_job_file_fails_with_one_event_and_without_loading_torch(tmp_path: Path) -> None:
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"model": "a/b", "task": "sst2", "prune": {"strategy": "tops"}}))
+    code = (
+        "import sys; from workers.runner import main; code = main(); sys.exit(99 if 'torch' in sys.modules else code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, job, "--out", tmp_path / "out"],
+        env=ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    event = read_event(line)
+    assert event is not None
+    assert event.data["error"]["code"] == "unknown_strategy"
+    assert "did you mean" in event.message
+
+
+def test_a_waiting_runner_leaves_when_its_supervisor_is_gone() -> None:
+    with waiting() as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+def test_a_waiting_runner_does_the_job_it_is_handed_and_names_the_stage_that_failed(tmp_path: Path) -> None:
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"id": "job_1", "request": {"model": str(tmp_path / "nowhere"), "task": "none"}}))
+    with waiting() as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(Handover(job=job, out=tmp_path / "out").model_dump_json() + "\n")
+        process.stdin.flush()
+        events = [read_event(line) for line in process.stdout]
+        assert process.wait(30) == 1
+
+    last = events[-1]
+    assert None not in events
+    assert last is not None
+    assert last.data["error"]["code"] in ("model_not_found", "model_not_allowed")
+    assert last.data["error"]["stage"] == "resolving"
+
+
+def test_sigterm_ends_a_runner_at_once() -> None:
+    with waiting() as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == -signal.SIGTERM
+        assert gone(process.pid)

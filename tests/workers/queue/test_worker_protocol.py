@@ -1,0 +1,101 @@
+"""The lines between supervisor and runner, the job file, and which failure is which."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from api_schemas.errors import LayercutError
+from api_schemas.events import EventType, NewEvent
+from api_schemas.requests import JobRequest
+from workers.failures import explained
+from workers.protocol import JobFile, read_event
+from workers.settings import Settings
+
+REQUEST = {"model": "a/b", "task": "sst2", "prune": {"strategy": "top", "drop": 2}}
+
+
+def write(folder: Path, content: Any) -> Path:
+    path = folder / "job.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_a_bare_request_is_a_job_file_too(tmp_path: Path) -> None:
+    file = JobFile.read(write(tmp_path, REQUEST))
+    assert (file.id, file.request.prune.drop) == (None, 2)
+
+
+def test_a_job_file_comes_back_as_it_was_sent(tmp_path: Path) -> None:
+    request = JobRequest.model_validate(REQUEST)
+    JobFile(id="job_1", request=request, attempt=2).write(tmp_path / "job.json")
+    file = JobFile.read(tmp_path / "job.json")
+
+    assert (file.id, file.attempt) == ("job_1", 2)
+    assert file.request.model_dump(exclude_unset=True) == request.model_dump(exclude_unset=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "param"),
+    [
+        ("{", "malformed_request", None),
+        ({**REQUEST, "colour": "red"}, "validation_failed", "/colour"),
+        ({"id": "job_1", "request": {**REQUEST, "seed": -1}}, "validation_failed", "/seed"),
+        ({**REQUEST, "prune": {"strategy": "tops"}}, "unknown_strategy", "/prune/strategy"),
+    ],
+)
+def test_a_job_file_with_a_fault_is_told_where(tmp_path: Path, content: Any, code: str, param: str | None) -> None:
+    with pytest.raises(LayercutError) as caught:
+        JobFile.read(write(tmp_path, content))
+    assert (caught.value.code, caught.value.param) == (code, param)
+
+
+def test_a_job_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(LayercutError, match="No such file"):
+        JobFile.read(tmp_path / "nothing.json")
+
+
+def test_only_a_runners_own_events_are_events() -> None:
+    told = NewEvent(type=EventType.METRIC, message="score", data={"name": "score", "value": float("nan")})
+    assert read_event(told.model_dump_json()) is not None
+    assert read_event(NewEvent(type=EventType.CANCELLED, message="").model_dump_json()) is None
+    assert read_event("epoch 1: 100%|#####|") is None
+    assert read_event("[]") is None
+
+
+def _nested() -> Exception:
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise RuntimeError("cannot save the model") from error
+    except RuntimeError as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (LayercutError("dataset_invalid", "line 3"), "dataset_invalid"),
+        (MemoryError(), "out_of_memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 12 bytes"), "out_of_memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "out_of_memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "storage_full"),
+        (RuntimeError('Io(Os { code: 28, kind: StorageFull, message: "No space left on device" })'), "storage_full"),
+        (_nested(), "storage_full"),
+        (ZeroDivisionError("division by zero"), "internal"),
+    ],
+)
+def test_failures_are_told_apart(error: Exception, code: str) -> None:
+    assert explained(error).code == code
+
+
+def test_a_heartbeat_that_comes_too_late_is_refused_at_the_start(tmp_path: Path) -> None:
+    assert Settings(data_dir=tmp_path, lease_seconds=8).heartbeat_seconds == 2
+    with pytest.raises(ValidationError, match="LAYERCUT_HEARTBEAT_SECONDS"):
+        Settings(data_dir=tmp_path, lease_seconds=8, heartbeat_seconds=4)

@@ -1,0 +1,180 @@
+"""Whole jobs in this process, on tiny models and small tables: what is told, and what is delivered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_models import SENTENCES, tiny_model
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from api_schemas.architectures import ARCHITECTURES
+from api_schemas.errors import LayercutError
+from api_schemas.events import EventType, NewEvent
+from api_schemas.jobs import Stage
+from api_schemas.reports import Report
+from api_schemas.requests import JobRequest
+from workers.pipeline import run
+from workers.settings import Settings
+
+KIND = ("a lovely, moving film", "full of wit and warmth", "a joy from the first scene to the last")
+UNKIND = ("a dull and lifeless story", "the plot makes no sense", "late again and no one could say why")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path, model_roots=[tmp_path], data_roots=[tmp_path], device="cpu")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    lines = ["text,mood"]
+    for row in range(60):
+        good = row % 2 == 0
+        lines.append(f'"{(KIND if good else UNKIND)[row % 3]} {row}",{"kind" if good else "unkind"}')
+    path = tmp_path / "reviews.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+class Delivered:
+    """What a job told, and the files it left."""
+
+    def __init__(self, events: list[NewEvent], out: Path) -> None:
+        self.events = events
+        self.folder = out / "artifact"
+        self.archive = out / events[-1].data["artifact"]["archive"]
+        self.report = Report.model_validate_json((self.folder / "report.json").read_text())
+
+    def stages(self, *, skipped: bool) -> list[str]:
+        told = [event.data for event in self.events if event.type == EventType.STAGE]
+        return [data["stage"] for data in told if data["skipped"] is skipped]
+
+
+def carry_out(body: dict[str, Any], settings: Settings) -> Delivered:
+    events: list[NewEvent] = []
+    out = settings.data_dir / "out"
+    out.mkdir()
+    request = JobRequest.model_validate(
+        {"evaluation": {"latency": {"batch_sizes": [1], "sequence_lengths": [16]}}, **body}
+    )
+    run(request, job_id="job_x", out=out, settings=settings, tell=events.append)
+    assert events[-1].type == EventType.SUCCEEDED
+    return Delivered(events, out)
+
+
+def own(table: Path, **more: Any) -> dict[str, Any]:
+    return {"dataset": str(table), "text_columns": ["text"], "label_column": "mood", **more}
+
+
+def test_distillation_of_own_data_delivers_a_proved_model(tmp_path: Path, settings: Settings, table: Path) -> None:
+    model = tiny_model("bert", tmp_path / "source", head="base")
+    recovery = {"epochs": 8, "learning_rate": 0.003, "batch_size": 8}
+    done = carry_out({"model": str(model), "task": own(table), "recovery": recovery, "suffix": "small"}, settings)
+
+    report = done.report
+    assert report.layers.kept == [0, 1, 2, 3]
+    assert report.layers.dropped == [4, 5]
+    assert report.before.score == report.after.score == 100
+    assert report.retention == 1
+    assert "within noise" in report.verdict
+    assert report.verification.passed
+    assert report.after.bytes < report.before.bytes
+    assert report.recovery["method"] == "distill"
+    assert set(report.training) == {"baseline", "recovering"}
+    assert report.data["train"]["sha256"] == hashlib.sha256(table.read_bytes()).hexdigest()
+
+    assert done.stages(skipped=True) == ["scoring"]
+    assert done.stages(skipped=False) == [s.value for s in Stage if s.value not in ("scoring", "publishing")]
+    fractions = [event.data["fraction"] for event in done.events if event.type == EventType.PROGRESS]
+    assert fractions == sorted(fractions)
+
+    loaded = AutoModelForSequenceClassification.from_pretrained(done.folder)
+    tokenizer = AutoTokenizer.from_pretrained(done.folder)
+    inputs = tokenizer(list(KIND + UNKIND), padding=True, return_tensors="pt")
+    answers = [loaded.config.id2label[int(label)] for label in loaded(**inputs).logits.argmax(1)]
+    assert answers == ["kind"] * 3 + ["unkind"] * 3
+
+    assert done.archive.name == "job_x-small.tar"
+    with tarfile.open(done.archive) as archive:
+        names = archive.getnames()
+    assert {f"job_x-small/{path.name}" for path in done.folder.iterdir()} <= set(names)
+    for line in (done.folder / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((done.folder / name).read_bytes()).hexdigest() == digest
+
+
+def test_finetuning_without_a_baseline_compares_with_nothing(tmp_path: Path, settings: Settings, table: Path) -> None:
+    model = tiny_model("distilbert", tmp_path / "source", head="masked_lm")
+    body = {
+        "model": str(model),
+        "task": own(table, max_train_rows=20),
+        "prune": {"strategy": "contribution", "drop": 3},
+        "recovery": {"method": "finetune", "epochs": 1},
+        "evaluation": {"baseline": False, "latency": {"batch_sizes": [], "sequence_lengths": []}},
+    }
+    done = carry_out(body, settings)
+    assert done.report.before.score is None
+    assert done.report.after.score is not None
+    assert done.report.retention is None
+    assert done.report.speedup is None
+    assert "no baseline" in done.report.verdict
+    assert done.report.data["train"]["rows"] == 20
+    scores = done.report.strategy["scores"]
+    free = sorted(range(1, 6), key=lambda layer: (-scores[layer], -layer))
+    assert done.report.layers.dropped == sorted(free[:3])
+
+
+def test_a_number_to_predict_is_a_regression(tmp_path: Path, settings: Settings) -> None:
+    table = tmp_path / "pairs.jsonl"
+    rows = [{"a": SENTENCES[i % 8], "b": SENTENCES[(i * 3) % 8], "near": (i % 8) / 2} for i in range(40)]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    task = {"dataset": str(table), "text_columns": ["a", "b"], "label_column": "near", "metric": "spearman"}
+    model = tiny_model("roberta", tmp_path / "source", head="base")
+    done = carry_out({"model": str(model), "task": task, "recovery": {"epochs": 1}}, settings)
+    assert AutoModelForSequenceClassification.from_pretrained(done.folder).config.num_labels == 1
+    assert set(done.report.after.metrics) == {"spearman"}
+
+
+@pytest.mark.parametrize("architecture", ["xlnet", "albert"])
+def test_pruning_alone_changes_no_weight(architecture: str, tmp_path: Path, settings: Settings) -> None:
+    source = tiny_model(architecture, tmp_path / "source", head="classification")
+    body = {"model": str(source), "task": "none", "prune": {"strategy": "explicit", "drop_layers": [4, 1]}}
+    done = carry_out(body, settings)
+    row = ARCHITECTURES[architecture]
+    before, after = load_file(source / "model.safetensors"), load_file(done.folder / "model.safetensors")
+    for name, tensor in after.items():
+        found = row.layer_key.match(name)
+        was = name
+        if found and not row.shared_layers:
+            was = f"{found[1]}{[0, 2, 3, 5][int(found[2])]}{name[found.end() :]}"
+        assert torch.equal(tensor, before[was]), name
+    assert done.report.after.score is None
+    assert "not scored" in done.report.verdict
+    assert done.stages(skipped=True) == ["baseline", "scoring", "recovering", "evaluating"]
+    assert any("saves time and no size" in warning for warning in done.report.warnings) is row.shared_layers
+
+
+def test_a_trained_classifier_is_scored_without_training(tmp_path: Path, settings: Settings, table: Path) -> None:
+    source = tiny_model("electra", tmp_path / "source", head="classification")
+    done = carry_out({"model": str(source), "task": own(table), "recovery": {"method": "none"}}, settings)
+    assert done.report.before.score is not None
+    assert done.report.after.score is not None
+    assert done.report.training == {}
+
+
+@pytest.mark.parametrize(("threshold", "words"), [(2.0, "no layer"), (-2.0, "every layer")])
+def test_a_threshold_that_selects_nothing_or_all(
+    threshold: float, words: str, tmp_path: Path, settings: Settings, table: Path
+) -> None:
+    source = tiny_model("bert", tmp_path / "source")
+    prune = {"strategy": "contribution", "threshold": threshold}
+    with pytest.raises(LayercutError, match=f"{words}.*scores are 0: ") as caught:
+        carry_out({"model": str(source), "task": own(table), "prune": prune, "recovery": {"method": "none"}}, settings)
+    assert caught.value.param == "/prune/threshold"
