@@ -59,7 +59,7 @@ class Stage(StrEnum):
 
 
 class Progress(BaseModel):
-    """How far a job is. ``fraction`` never falls within an attempt; ``eta_seconds`` is measured, null until it can be."""
+    """``fraction`` never falls within an attempt; ``eta_seconds`` is measured, and null until it can be."""
 
     fraction: float = Field(default=0.0, ge=0, le=1)
     step: int | None = Field(default=None, description="optimizer steps done in the current stage")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api_schemas.architectures import ARCHITECTURES, ModelFacts
@@ -20,6 +22,9 @@ DEFAULT_DROP_RATIO = 1 / 3
 
 AMOUNTS = ("drop", "drop_ratio", "drop_layers", "keep_layers", "target_params", "threshold")
 
+# More than any model has; it keeps a refusal shorter than the request.
+Layers = Annotated[list[int], Field(max_length=1024)]
+
 
 class PruneSpec(BaseModel):
     """Which layers go. One amount at most is given; without any, a third of the layers goes."""
@@ -29,11 +34,11 @@ class PruneSpec(BaseModel):
     strategy: str = Field(default="top", description="a name of GET /v1/strategies")
     drop: int | None = Field(default=None, description="number of layers to drop")
     drop_ratio: float | None = Field(default=None, gt=0, lt=1, description="share of the layers to drop, rounded")
-    drop_layers: list[int] | None = Field(default=None, description="for `explicit`, from 0 in the original model")
-    keep_layers: list[int] | None = Field(default=None, description="for `explicit`: all others go")
+    drop_layers: Layers | None = Field(default=None, description="for `explicit`, from 0 in the original model")
+    keep_layers: Layers | None = Field(default=None, description="for `explicit`: all others go")
     target_params: int | None = Field(default=None, gt=0, description="drop as few layers as reach this size")
     threshold: float | None = Field(default=None, description="for `contribution`: drop every layer scored above it")
-    protect_layers: list[int] | None = Field(
+    protect_layers: Layers | None = Field(
         default=None, description="never dropped; by default [0] for strategies with scores, else []"
     )
 
@@ -47,7 +52,9 @@ class PruneSpec(BaseModel):
             )
         lists = bool(given) and given[0] in ("drop_layers", "keep_layers")
         if (strategy.kind == "explicit") != lists:
-            right = "takes drop_layers or keep_layers" if strategy.kind == "explicit" else "does not take a list of layers"
+            right = (
+                "takes drop_layers or keep_layers" if strategy.kind == "explicit" else "does not take a list of layers"
+            )
             where = "/prune/drop_layers" if strategy.kind == "explicit" else f"/prune/{given[0]}"
             raise LayercutError("validation_failed", f"strategy {self.strategy!r} {right}", param=where)
         if self.threshold is not None and not strategy.takes_threshold:

@@ -19,7 +19,7 @@ class Latency(BaseModel):
 
 
 class Side(BaseModel):
-    """The model before, or after. ``score`` is null where nothing was trained and the model has no head for the task."""
+    """The model before, or after. ``score`` is null where nothing was trained and it has no head for the task."""
 
     parameters: int
     bytes: int

@@ -54,8 +54,12 @@ class TaskSpec(OrString):
     """A GLUE task by name, the user's own table, or ``none``. As a plain string, it is the name."""
 
     name: str | None = Field(default=None, description="a name of GET /v1/tasks, or `none`")
-    dataset: str | None = Field(default=None, description="CSV or JSONL file under an allowed root, or a folder of train and dev")
-    dev: str | None = Field(default=None, description="file to score on; without it a seeded tenth of the rows is kept aside")
+    dataset: str | None = Field(
+        default=None, description="CSV or JSONL file under an allowed root, or a folder of train and dev"
+    )
+    dev: str | None = Field(
+        default=None, description="file to score on; without it a seeded tenth of the rows is kept aside"
+    )
     text_columns: list[str] = Field(default=[], max_length=2)
     label_column: str | None = None
     metric: str | None = Field(default=None, description="a name of GET /v1/tasks `metrics`; by default accuracy")
@@ -70,9 +74,16 @@ class TaskSpec(OrString):
     def _one_kind(self) -> TaskSpec:
         if (self.name is None) == (self.dataset is None):
             raise LayercutError(
-                "validation_failed", "a task is a GLUE name or a dataset of your own: give name or dataset", param="/task"
+                "validation_failed",
+                "a task is a GLUE name or a dataset of your own: give name or dataset",
+                param="/task",
             )
-        own = {"dev": self.dev, "text_columns": self.text_columns, "label_column": self.label_column, "metric": self.metric}
+        own = {
+            "dev": self.dev,
+            "text_columns": self.text_columns,
+            "label_column": self.label_column,
+            "metric": self.metric,
+        }
         if self.name is not None:
             if self.name != "none":
                 TASKS.find(self.name, "/task")
@@ -166,7 +177,9 @@ class JobRequest(Request):
             )
         if self.recovery.method == "distill" and not self.evaluation.baseline:
             raise LayercutError(
-                "validation_failed", "distill learns from the baseline: it cannot be left out", param="/evaluation/baseline"
+                "validation_failed",
+                "distill learns from the baseline: it cannot be left out",
+                param="/evaluation/baseline",
             )
         return self
 

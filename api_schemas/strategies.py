@@ -7,6 +7,7 @@ layer, taken by the worker (``workers/pruning/scoring.py``). The golden lists fo
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -115,18 +116,22 @@ STRATEGIES: Registry[Strategy] = Registry("strategy", "unknown_strategy", (
              SAJJAD, "fixed", _top),
     Strategy("bottom", "Drops the lowest layers, next to the embeddings.",
              "A control: the paper finds it the worst of all.", SAJJAD, "fixed", _bottom),
-    Strategy("symmetric", "Drops the middle and keeps both ends; an odd number kept keeps the extra layer at the bottom.",
+    Strategy("symmetric",
+             "Drops the middle and keeps both ends; an odd number kept keeps the extra layer at the bottom.",
              "Worth a try on BERT; XLNet does not forgive the loss of its middle.", SAJJAD, "fixed", _symmetric),
-    Strategy("alternate_odd", "Going down from the top, drops every second layer: those odd when counted from 1, as the paper does.",
+    Strategy("alternate_odd", "Going down from the top, drops every second layer: "
+             "those odd when counted from 1, as the paper does.",
              "The paper's best at a sixth of the layers.", SAJJAD, "fixed", _alternate(parity=0)),
-    Strategy("alternate_even", "Going down from the top, drops every second layer: those even when counted from 1, as the paper does.",
+    Strategy("alternate_even", "Going down from the top, drops every second layer: "
+             "those even when counted from 1, as the paper does.",
              "Like alternate_odd, and the last layer goes too.", SAJJAD, "fixed", _alternate(parity=1)),
     Strategy("explicit", "Drops or keeps the layers that the request lists.",
              "When you know better, or repeat an earlier job.", SAJJAD, "explicit", _as_asked),
     Strategy("random", "Drops layers drawn with the job's seed.",
              "A control: a strategy that does not beat it has no case.", SAJJAD, "fixed", _random),
     Strategy("contribution", "Drops the layers whose output is most like their input: mean cosine of the summary token "
-             "before and after the layer over a slice of the training set; by count, or all above a threshold as in the paper.",
+             "before and after the layer over a slice of the training set; by count, or, as in the paper, all above a "
+             "threshold.",
              "When the task's data should have a say; a cheap first filter.", SAJJAD, "scored", _ranked("highest"),
              measure="summary_cosine", drops="highest", takes_threshold=True),
     Strategy("parameter_aggregate", "Drops the layers with the lowest mean |w| over their weight matrices. "
@@ -178,9 +183,7 @@ def select_explicit(total: int, *, drop: Sequence[int] | None, keep: Sequence[in
 def select_threshold(name: str, question: Question, threshold: float) -> Selection:
     """Every unprotected layer whose score is above ``threshold``: the paper's own form of `contribution`."""
     above = [
-        layer
-        for layer, score in enumerate(question.scores)
-        if score > threshold and layer not in question.protected
+        layer for layer, score in enumerate(question.scores) if score > threshold and layer not in question.protected
     ]
     everything = all(score > threshold for score in question.scores)
     if not above or everything:
@@ -195,7 +198,9 @@ def select_threshold(name: str, question: Question, threshold: float) -> Selecti
 def check_count(total: int, drop: int, param: str = "/prune/drop") -> None:
     """Raise ``invalid_layers`` unless at least one layer goes and at least one stays."""
     if drop < 1:
-        raise LayercutError("invalid_layers", f"at least one of the {total} layers must be dropped, not {drop}", param=param)
+        raise LayercutError(
+            "invalid_layers", f"at least one of the {total} layers must be dropped, not {drop}", param=param
+        )
     if drop >= total:
         raise LayercutError(
             "invalid_layers",
@@ -207,13 +212,15 @@ def check_count(total: int, drop: int, param: str = "/prune/drop") -> None:
 def _check_list(layers: Collection[int], total: int, param: str) -> None:
     if not layers:
         raise LayercutError("invalid_layers", "the list of layers is empty", param=param)
-    repeated = sorted({layer for layer in layers if list(layers).count(layer) > 1})
+    repeated = sorted(layer for layer, times in Counter(layers).items() if times > 1)
     if repeated:
         raise LayercutError("invalid_layers", f"layers {repeated} are listed more than once", param=param)
     outside = sorted(layer for layer in layers if not 0 <= layer < total)
     if outside:
         raise LayercutError(
-            "invalid_layers", f"layers {outside} do not exist: {total} layers are numbered 0 to {total - 1}", param=param
+            "invalid_layers",
+            f"layers {outside} do not exist: {total} layers are numbered 0 to {total - 1}",
+            param=param,
         )
 
 

@@ -50,7 +50,7 @@ def checked(response: httpx.Response) -> dict[str, Any]:
 
 def run_job(console: Console, client: httpx.Client, body: dict[str, Any]) -> str:
     """Ask for the job, watch it, and return its id once it has succeeded."""
-    console.print("[bold]POST /v1/jobs[/]", json.dumps(body, indent=2), highlight=False)
+    console.print("[bold]POST /v1/jobs[/]", json.dumps(body, indent=2))
     job = checked(client.post("/v1/jobs", json=body))
     follow(console, client, f"/v1/jobs/{job['id']}/events")
     job = checked(client.get(f"/v1/jobs/{job['id']}"))
@@ -95,7 +95,7 @@ def run_tool(*command: str | Path, cwd: Path | None = None, **environment: str) 
 def check_sums(console: Console, folder: Path) -> None:
     tool = ["sha256sum"] if shutil.which("sha256sum") else ["shasum", "-a", "256"]
     console.print(f"\n[bold]{' '.join(tool)} -c SHA256SUMS[/] in {folder}")
-    console.print(run_tool(*tool, "-c", "SHA256SUMS", cwd=folder).rstrip(), highlight=False)
+    console.print(run_tool(*tool, "-c", "SHA256SUMS", cwd=folder).rstrip())
 
 
 def classify(console: Console, folder: Path, texts: list[list[str]]) -> None:
@@ -120,7 +120,7 @@ def story(console: Console, task: str, folder: Path) -> None:
         console.print()
         console.print(before_and_after(report))
         for line in findings(report):
-            console.print(f"  {line}", highlight=False)
+            console.print(f"  {line}")
         model = download(client, job)
     check_sums(console, model)
     classify(console, model, QUESTIONS[task])
@@ -131,12 +131,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", choices=QUESTIONS, default="tweets", help="the packaged tweets, or a GLUE task")
     asked = parser.parse_args()
-    console, began = Console(), time.monotonic()
+    console, began = Console(highlight=False, soft_wrap=True), time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="layercut-demo-") as folder:
             story(console, asked.task, Path(folder))
     except (DemoError, httpx.HTTPError) as error:
-        Console(stderr=True).print(f"\nThe demo failed: {error}", markup=False, highlight=False)
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"\nThe demo failed: {error}", markup=False)
         return 1
     except KeyboardInterrupt:
         return 130

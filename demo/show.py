@@ -41,8 +41,9 @@ def follow(console: Console, client: httpx.Client, url: str) -> None:
             if event["type"] == "job.progress":
                 progress.update(bar, completed=data["fraction"], detail=_detail(data))
                 continue
-            console.print(f"  [dim]{event['number']:>3}[/] {event['type']:<15} {event['message']}", highlight=False)
-            if event["type"] == "job.stage":
+            message = " ".join((event["message"], data.get("side", "")))
+            console.print(f"  [dim]{event['number']:>3}[/] {event['type']:<15} {message}")
+            if event["type"] == "job.stage" and not data["skipped"]:
                 progress.update(bar, description=data["stage"], detail="")
         progress.update(bar, description="ended", detail="")
 

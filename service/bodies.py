@@ -20,6 +20,9 @@ Body = TypeVar("Body", bound=BaseModel)
 # `curl -d` says form, and some clients say text or nothing at all; what counts is whether it is JSON.
 READ_AS_JSON = frozenset({"", "application/json", "application/x-www-form-urlencoded", "text/plain"})
 
+# A megabyte has room for a hundred thousand unknown fields, and each costs a search for the near ones.
+MAX_ERRORS = 50
+
 
 async def _read_json(request: Request) -> dict[str, Any]:
     _check_media_type(request.headers.get("content-type", ""))
@@ -51,11 +54,12 @@ def parse_json(raw: bytes) -> dict[str, Any]:
 
 
 def validated(model: type[Body], value: dict[str, Any]) -> Body:
-    """``value`` as a ``model``; raises ``RequestValidationError`` with every field that is wrong."""
+    """``value`` as a ``model``; raises ``RequestValidationError`` with the fields that are wrong."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        details = [_with_hint(model, dict(detail)) for detail in error.errors(include_url=False, include_input=False)]
+        found = error.errors(include_url=False, include_input=False)[:MAX_ERRORS]
+        details = [_with_hint(model, dict(detail)) for detail in found]
         raise RequestValidationError(details, body=value) from error
 
 
@@ -123,7 +127,7 @@ def _with_hint(model: type[BaseModel], detail: dict[str, Any]) -> dict[str, Any]
         known = _fields(model, place[:-1])
         near = get_close_matches(str(place[-1]), known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-        detail["msg"] = f"unknown field {place[-1]!r}; {hint}"
+        detail["msg"] = f"unknown field {str(place[-1])[:80]!r}; {hint}"
     return {**detail, "loc": ("body", *place)}
 
 

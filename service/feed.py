@@ -76,9 +76,7 @@ class Feed:
             while True:
                 # Taken before the look, so that a ring between look and wait is not missed.
                 bell = channel.bell
-                page = channel.after(after)
-                if page is None:
-                    page, _ = await run_in_threadpool(self._store.events, job_id, after, PAGE)
+                page = await self._page(job_id, channel, after)
                 for event in page:
                     yield event
                     after = event.number
@@ -97,6 +95,13 @@ class Feed:
         with self._watch(job_id, head) as channel, contextlib.suppress(TimeoutError):
             if (channel.head, channel.status) == head:
                 await asyncio.wait_for(channel.bell.wait(), seconds)
+
+    async def _page(self, job_id: str, channel: _Channel, after: int) -> list[Event]:
+        kept = channel.after(after)
+        if kept is not None:
+            return kept
+        page, _ = await run_in_threadpool(self._store.events, job_id, after, PAGE)
+        return page
 
     @contextlib.contextmanager
     def _watch(self, job_id: str, head: tuple[int, Status]) -> Iterator[_Channel]:

@@ -50,12 +50,11 @@ class WakeUps:
     def waiting(self) -> int:
         """Wake-ups that lie in the broker and no worker has taken yet; raises what the broker's client raises."""
         ensure_folders(self._broker_url)
-        connection = self._celery.connection_for_write(connect_timeout=CONNECT_SECONDS)
-        # Redis keeps no empty list: a queue that does not exist is an empty one.
-        with connection, contextlib.suppress(*connection.channel_errors):
+        with self._celery.connection_for_write(connect_timeout=CONNECT_SECONDS) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=CONNECT_SECONDS)
-            return int(connection.default_channel.queue_declare(QUEUE, passive=True).message_count)
-        return 0
+            # Not passive: kombu looks for a Redis queue under its name without `global_keyprefix`, and finds none.
+            declared = connection.default_channel.queue_declare(QUEUE, durable=True, auto_delete=False)
+            return int(declared.message_count)
 
     def _send_all(self) -> None:
         while (count := self._wanted.get()) is not None:

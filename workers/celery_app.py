@@ -1,9 +1,9 @@
 """The Celery side of a worker: a wake-up comes in, one job is done. Imports no torch.
 
-Two processes: Celery with the supervisor in its one pool thread, and the runner. Not Celery's usual forked pool: there,
-a child that is killed while it waits takes the pool's lock with it (on transports without an event loop), and the worker
-then takes messages for ever and runs none; and a child outlives a killed parent, or is killed by the kernel when a mere
-thread of the parent ends. What must be isolated, killed and limited is the job, and that is the runner's process.
+Two processes: Celery with the supervisor in its one pool thread, and the runner. Not Celery's usual forked pool. There,
+on transports without an event loop, a child that is killed while it waits takes the pool's lock with it, and the worker
+takes messages for ever and runs none; and the kernel kills a child with the parent's thread that forked it, in the
+middle of a warm shutdown. What must be isolated, limited and killed is the job: that is the runner's process.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def test_the_request_is_echoed_as_sent_and_resolved_in_full(client: TestClient, 
     assert resolved["recovery"]["max_length"] == 32
 
 
-def test_a_hub_model_is_accepted_while_the_hub_is_away(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_model_is_accepted_while_the_hub_is_away(client: TestClient) -> None:
     answer = client.post("/v1/jobs", json={"model": "layercut-test/never-cached", "task": "sst2"})
     assert answer.status_code == 202
     assert answer.json()["resolved"]["plan"] is None

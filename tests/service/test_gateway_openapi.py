@@ -61,9 +61,7 @@ def test_every_operation_has_a_name_of_its_own_and_says_what_it_does(document: d
         assert operation["tags"], name
 
 
-def test_the_examples_in_the_document_are_accepted(
-    client: TestClient, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_examples_in_the_document_are_accepted(client: TestClient, document: dict[str, Any]) -> None:
     content = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]
     for example in content["examples"].values():
         assert client.post("/v1/jobs", json=example["value"]).status_code == 202

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from processes import gone
 
 from workers.protocol import READY, Handover, read_event
 
@@ -78,10 +75,3 @@ def test_a_waiting_runner_does_the_job_it_is_handed_and_names_the_stage_that_fai
     assert last is not None
     assert last.data["error"]["code"] in ("model_not_found", "model_not_allowed")
     assert last.data["error"]["stage"] == "resolving"
-
-
-def test_sigterm_ends_a_runner_at_once() -> None:
-    with waiting() as process:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == -signal.SIGTERM
-        assert gone(process.pid)

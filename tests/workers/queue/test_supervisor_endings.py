@@ -122,6 +122,16 @@ def test_files_outside_of_its_folder_are_not_published(bench: Bench, tmp_path: P
     assert bench.stored(job.id) == []
 
 
+def test_files_that_cannot_be_stored_fail_the_job_and_leave_no_half(bench: Bench) -> None:
+    (bench.settings.data_dir / "artifacts" / "jobs").write_text("in the way")
+    job = bench.run("succeed")
+
+    assert job.status == Status.FAILED
+    assert job.error is not None
+    assert (job.error.code, job.error.stage) == ("internal", "publishing")
+    assert bench.store.artifact(job.id) is None
+
+
 def test_a_job_that_runs_too_long_is_killed_with_all_it_started(bench: Bench, tmp_path: Path) -> None:
     job = bench.run("child:" + str(tmp_path / "pid"), "linger", max_runtime_seconds=1)
 

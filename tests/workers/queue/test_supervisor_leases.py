@@ -67,6 +67,23 @@ def test_a_lost_lease_kills_the_runner_and_writes_nothing(bench: Bench, tmp_path
     assert [event.type for event in bench.events(job_id)] == [EventType.QUEUED, EventType.STARTED]
 
 
+def test_a_job_may_run_for_longer_than_its_lease(bench: Bench, tmp_path: Path) -> None:
+    bench.settings.heartbeat_seconds = 0.1
+    job_id = bench.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
+    thread = bench.start()
+    eventually((tmp_path / "here").exists)
+
+    def expiry() -> str:
+        with bench.engine.connect() as connection:
+            return str(connection.execute(text("SELECT lease_expires_at FROM jobs")).scalar_one())
+
+    first = expiry()
+    eventually(lambda: expiry() > first)
+    (tmp_path / "go").touch()
+    thread.join(20)
+    assert bench.store.get(job_id).status == Status.SUCCEEDED
+
+
 def test_what_a_loser_has_uploaded_is_swept(bench: Bench, tmp_path: Path) -> None:
     job_id = bench.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
     thread = bench.start()

@@ -13,7 +13,7 @@ HEAVY = "torch transformers sklearn scipy"
 CHECK = """
 import importlib, sys
 for name in sys.argv[1].split(): importlib.import_module(name)
-sys.exit(", ".join(name for name in sys.argv[2].split() if name in sys.modules))
+sys.exit(", ".join(name for name in sys.argv[2].split() if name in sys.modules) or 0)
 """
 
 

@@ -84,10 +84,11 @@ class Site:
         eventually(lambda: worker.ready)
         return worker
 
-    def submit(self, *acts: str, **limits: int) -> str:
-        sent = {"model": "a/b", "task": "none", "metadata": {"acts": " ".join(acts)}, "limits": limits}
+    def submit(self, *acts: str, wake: bool = True) -> str:
+        sent = {"model": "a/b", "task": "none", "metadata": {"acts": " ".join(acts)}}
         job_id = self.store.create(JobRequest.model_validate(sent), sent).id
-        self.wake()
+        if wake:
+            self.wake()
         return job_id
 
     def wake(self) -> None:
