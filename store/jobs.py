@@ -141,9 +141,15 @@ class JobStore:
             return read_job(connection, lease.job_id)
 
     def release(self, lease: Lease, reason: str) -> Job:
-        """The runner was lost, or the worker hands the job back: queue it again while attempts are left."""
+        """The runner was lost: queue the job again while attempts are left."""
         with self._engine.begin() as connection:
             leases.release(connection, lease, reason)
+            return read_job(connection, lease.job_id)
+
+    def hand_back(self, lease: Lease, reason: str) -> Job:
+        """The worker has to stop: queue the job again, at no cost to its attempts."""
+        with self._engine.begin() as connection:
+            leases.hand_back(connection, lease, reason)
             return read_job(connection, lease.job_id)
 
     def has_queued(self) -> bool:

@@ -101,6 +101,21 @@ def release(connection: Connection, lease: Lease, reason: str) -> None:
     lose(connection, _hold(connection, lease), reason)
 
 
+def hand_back(connection: Connection, lease: Lease, reason: str) -> None:
+    """Queue the job again through no fault of its own: the attempt is given back, so that a deploy uses none up."""
+    row = _hold(connection, lease)
+    if row.status == Status.CANCELLING:
+        return _end_cancelled(connection, row, {})
+    lost = NewEvent(
+        type=EventType.ATTEMPT_LOST,
+        level="warning",
+        message=f"attempt {row.attempt} ended early: {reason}; queued again, and one more attempt is allowed",
+        data={"reason": reason, "attempts_left": row.max_attempts + 1 - row.attempt},
+    )
+    more = {"max_attempts": row.max_attempts + 1}
+    return move(connection, row, Status.QUEUED, lost, status_reason=lost.message, **more)
+
+
 def lose(connection: Connection, row: Row[Any], reason: str) -> Status:
     """A locked row's attempt came to nothing: queue it again while attempts are left. Returns what it became."""
     if row.status == Status.CANCELLING:

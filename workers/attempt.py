@@ -123,7 +123,8 @@ class Attempt:
         self._release(str(exit_))
 
     def _handed_back(self, _: Interrupt) -> None:
-        self._release(STOPPING)
+        self._desk.flush()
+        self._desk.settle(lambda: self._store.hand_back(self._lease, STOPPING))
 
     def _cancelled(self, _: Interrupt) -> None:
         self._finish(NewEvent(type=EventType.CANCELLED, message="cancelled"))

@@ -201,7 +201,21 @@ def test_a_job_that_was_lost_keeps_its_place_by_age(store: JobStore, submit: Sub
     assert claimed(store).lease.job_id == old.id
 
 
-def test_release_hands_back_and_gives_up_after_the_last_attempt(store: JobStore, submit: Submit) -> None:
+def test_a_job_that_is_handed_back_has_lost_no_attempt(store: JobStore, submit: Submit) -> None:
+    job = submit(limits={"max_attempts": 1})
+    for attempt in (1, 2):
+        lease = claimed(store).lease
+        assert lease.attempt == attempt
+        back = store.hand_back(lease, "the worker is told to stop")
+        assert (back.status, back.worker) == (Status.QUEUED, None)
+        assert "told to stop" in (back.status_reason or "")
+    assert store.release(claimed(store).lease, "killed").status == Status.FAILED
+    with pytest.raises(LeaseLost):
+        store.hand_back(lease, "late")
+    assert store.events(job.id)[0][-1].type == EventType.FAILED
+
+
+def test_release_gives_up_after_the_last_attempt(store: JobStore, submit: Submit) -> None:
     submit(limits={"max_attempts": 1})
     job = store.release(claimed(store).lease, "the runner was killed by signal 9")
     assert job.status == Status.FAILED
