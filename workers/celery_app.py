@@ -20,8 +20,8 @@ from store.artifacts import ArtifactStore
 from store.broker import WAKE, celery_settings
 from store.database import migrate, open_engine
 from store.jobs import JobStore
-from workers import scratch
 from workers.settings import Settings
+from workers.supervision import scratch
 from workers.supervisor import Supervisor
 
 log = logging.getLogger("layercut.worker")

@@ -7,11 +7,11 @@ import time
 
 from store.artifacts import ArtifactStore
 from store.jobs import Claim, JobStore
-from workers.attempt import Attempt
-from workers.desk import Desk, Interrupt
-from workers.process import RunnerProcess
 from workers.settings import Settings
-from workers.warm import WaitingRoom
+from workers.supervision.attempt import Attempt
+from workers.supervision.desk import Desk, Interrupt
+from workers.supervision.process import RunnerProcess
+from workers.supervision.warm import WaitingRoom
 
 log = logging.getLogger("layercut.supervisor")
 

@@ -13,12 +13,12 @@ from processes import eventually, gone
 from queue_bench import Bench
 
 from api_schemas.jobs import Status
-from workers.scratch import Scratch, sweep
 from workers.settings import Settings
+from workers.supervision.scratch import Scratch, sweep
 
 KILLED_WITH_A_FOLDER = """
 import os, pathlib, signal, sys
-from workers.scratch import Scratch
+from workers.supervision.scratch import Scratch
 (Scratch(pathlib.Path(sys.argv[1])).folder / "weights").write_text("x")
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -14,11 +14,11 @@ from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Stage
 from store.artifacts import ArtifactStore
 from store.jobs import Claim, JobStore, LeaseLost
-from workers.desk import Desk, Interrupt
 from workers.failures import explained
-from workers.process import Exit, RunnerProcess
 from workers.protocol import JobFile
 from workers.settings import Settings
+from workers.supervision.desk import Desk, Interrupt
+from workers.supervision.process import Exit, RunnerProcess
 
 log = logging.getLogger("layercut.attempt")
 

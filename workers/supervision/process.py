@@ -15,9 +15,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO
 
-from workers.environment import runner_environment
 from workers.protocol import READY, Handover, read_event
-from workers.scratch import Scratch
+from workers.supervision.environment import runner_environment
+from workers.supervision.scratch import Scratch
 
 log = logging.getLogger("layercut.runner")
 

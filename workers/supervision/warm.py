@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workers.process import RunnerProcess
+from workers.supervision.process import RunnerProcess
 
 
 class WaitingRoom:

@@ -1,0 +1,1 @@
+"""What stands between the queue and a runner: leases, limits, kills and what is written down. Imports no torch."""
