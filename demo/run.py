@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 from samples import model_folder, write_tweets
-from server import DemoError, serve
+from server import DemoError, Explained, serve
 from show import before_and_after, findings, follow
 
 OUTPUT = Path("demo-output")
@@ -55,10 +54,9 @@ def run_job(console: Console, client: httpx.Client, body: dict[str, Any]) -> str
     follow(console, client, f"/v1/jobs/{job['id']}/events")
     job = checked(client.get(f"/v1/jobs/{job['id']}"))
     if job["status"] != "succeeded":
-        error = job["error"] or {}
-        raise DemoError(
-            f"the job {job['status']} while {error.get('stage')}: {error.get('code')}: {error.get('message')}"
-        )
+        error = job["error"] or {"code": "internal", "message": f"the job is {job['status']}", "stage": job["stage"]}
+        kind = DemoError if error["code"] == "internal" else Explained
+        raise kind(f"{error['message']} ({error['code']}, while {error['stage']})")
     return str(job["id"])
 
 
@@ -71,10 +69,8 @@ def download(client: httpx.Client, job: str) -> Path:
         stream.raise_for_status()
         for piece in stream.iter_bytes():
             file.write(piece)
-    with tarfile.open(archive) as tar:
-        folder = OUTPUT / tar.getnames()[0].split("/")[0]
-        tar.extractall(OUTPUT, filter="data")
-    return folder
+    run_tool("tar", "-xf", archive.name, cwd=OUTPUT)
+    return OUTPUT / job
 
 
 def run_tool(*command: str | Path, cwd: Path | None = None, **environment: str) -> str:
@@ -135,7 +131,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="layercut-demo-") as folder:
             story(console, asked.task, Path(folder))
-    except (DemoError, httpx.HTTPError) as error:
+    except (DemoError, Explained) as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"\nThe demo failed: {error}", markup=False)
         return 1
     except KeyboardInterrupt:

@@ -18,7 +18,11 @@ STOP_SECONDS = 30
 
 
 class DemoError(Exception):
-    """Something to read: the demo ends with it and the end of the server's log."""
+    """Something went wrong: the demo ends with it, after the end of the server's log."""
+
+
+class Explained(Exception):
+    """Something went wrong, and its text says why: the demo ends with it alone."""
 
 
 @contextmanager
@@ -40,7 +44,7 @@ def serve(folder: Path, model_roots: Path, data_roots: Path) -> Iterator[httpx.C
             _wait_until_ready(client, server)
             yield client
     except (DemoError, httpx.HTTPError) as error:
-        raise DemoError(f"{error}\n\nThe end of the server's log:\n{_tail(log)}") from error
+        raise DemoError(f"The end of the server's log:\n{_tail(log)}\n\n{error}") from error
     finally:
         _stop(server)
 

@@ -41,7 +41,7 @@ def follow(console: Console, client: httpx.Client, url: str) -> None:
             if event["type"] == "job.progress":
                 progress.update(bar, completed=data["fraction"], detail=_detail(data))
                 continue
-            message = " ".join((event["message"], data.get("side", "")))
+            message = " ".join([event["message"], *filter(None, [data.get("side")])])
             console.print(f"  [dim]{event['number']:>3}[/] {event['type']:<15} {message}")
             if event["type"] == "job.stage" and not data["skipped"]:
                 progress.update(bar, description=data["stage"], detail="")
