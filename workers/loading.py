@@ -24,6 +24,12 @@ SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 SHOWN = 6
 
 
+def quiet_libraries() -> None:
+    """Keep progress bars and load reports off stderr: what matters in them is told as events, in words."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The folder's tokenizer, padding and cutting only where a call asks for it; raises ``model_invalid``."""
     try:

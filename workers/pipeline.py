@@ -18,7 +18,7 @@ from workers import outcome
 from workers.data.batches import collate, scoring_batches
 from workers.evaluation import latency
 from workers.evaluation.scores import Scores, evaluate, logits_of
-from workers.loading import label_order
+from workers.loading import label_order, quiet_libraries
 from workers.narrator import Narrator
 from workers.pruning.scoring import measure_activations, measure_weights
 from workers.pruning.surgery import drop_layers
@@ -36,6 +36,7 @@ def run(
 
     Raises ``LayercutError`` for what a person can mend; ``tell`` gets every event on the way.
     """
+    quiet_libraries()
     story = Narrator(tell)
     warnings: list[str] = []
     with story.stage(Stage.RESOLVING):
@@ -129,6 +130,9 @@ def recover(bench: Workbench, baseline: PreTrainedModel | None, pruned: PreTrain
         objective = label_objective(subject.train.labels, subject.device)
         if recovery.method == "distill":
             assert baseline is not None
+            bench.story.log(
+                f"the baseline answers the {len(subject.train)} training rows that the pruned model learns from"
+            )
             objective = distillation_objective(
                 logits_of(baseline, subject.train, subject.device),
                 subject.train.labels,

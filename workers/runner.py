@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TextIO
 
-from api_schemas.errors import JobError
+from api_schemas.errors import JobError, LayercutError
 from api_schemas.events import EventType, NewEvent
 from workers.failures import explained
 from workers.protocol import READY, Handover, JobFile
@@ -52,7 +52,8 @@ def run_job(job: Path, out: Path, tell: Teller) -> bool:
         # Only here: it imports torch, which takes seconds, and a job file with a fault should not wait for that.
         import_module("workers.pipeline").run(file.request, job_id=file.id, out=out, settings=Settings(), tell=tell)
     except Exception as error:
-        traceback.print_exc()
+        if not isinstance(error, LayercutError):  # that one is for people, and says all there is to say
+            traceback.print_exc()
         body = JobError.of(explained(error), tell.stage)
         data = {"error": body.model_dump(mode="json")}
         tell(NewEvent(type=EventType.FAILED, level="error", message=body.message, data=data))
