@@ -1,7 +1,8 @@
 """What supervisor and runner say to each other: one JSON object a line, over the runner's stdin and stdout.
 
 To the runner goes one ``Handover``, and then a ``ShelfAnswer`` to each of its ``ShelfRequest``s; the end of its stdin
-means that the supervisor is dead. Back come one ``READY`` line, and then events, of which SUCCEEDED or FAILED is the last.
+means that the supervisor is dead. Back come one ``READY`` line, and then events, of which
+SUCCEEDED or FAILED is the last.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class ShelfRequest(BaseModel):
 
 
 class ShelfAnswer(BaseModel):
-    """``folder`` holds the thing, which took ``seconds`` to make; where it is not ``made``, it is empty and to be filled."""
+    """``folder`` holds the thing, which took ``seconds`` to make; where it is not ``made``, it is to be filled."""
 
     folder: Path
     made: bool
