@@ -60,6 +60,14 @@ class Interval(BaseModel):
     resamples: int
 
 
+class Reused(BaseModel):
+    """What an earlier job, or another one at the same time, had made."""
+
+    kind: str = Field(description="tokenized_data, baseline, baseline_logits, baseline_scores or layer_scores")
+    fingerprint: str = Field(description="sha256 of everything that it depends on")
+    seconds_saved: float = Field(description="what making it took; time spent waiting for its maker is not taken off")
+
+
 class Report(BaseModel):
     """The keys that outside tools rely on come first."""
 
@@ -80,6 +88,7 @@ class Report(BaseModel):
     gain_interval: Interval | None = Field(default=None, description="of score after - score before, in points")
     training: dict[str, Any] = {}
     data: dict[str, Any] = {}
+    reused: list[Reused] = []
     warnings: list[str] = []
     seed: int
     device: dict[str, Any]

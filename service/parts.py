@@ -14,6 +14,7 @@ from service.settings import Settings
 from store.artifacts import ArtifactStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
+from store.shelf import ShelfStore
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Parts:
     settings: Settings
     engine: Engine
     store: JobStore
+    shelf: ShelfStore
     artifacts: ArtifactStore
     wakeups: WakeUps
     feed: Feed
@@ -35,6 +37,7 @@ def open_parts(settings: Settings) -> Parts:
         settings=settings,
         engine=engine,
         store=store,
+        shelf=ShelfStore(engine),
         artifacts=ArtifactStore(settings.artifacts_url),
         wakeups=WakeUps(settings.broker_url),
         feed=Feed(store, settings.feed_seconds),

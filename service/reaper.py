@@ -1,5 +1,5 @@
 """The thread that mends: jobs whose worker was lost, jobs that waited too long, wake-ups that the broker lost,
-files of attempts that came to nothing.
+files of attempts that came to nothing, what the shelf has no room for.
 
 Every gateway runs one; the store makes it safe in many at once.
 """
@@ -24,7 +24,7 @@ class Reaper(threading.Thread):
 
     def run(self) -> None:
         while True:
-            for step in (self.reap, self.wake_again, self.sweep):
+            for step in (self.reap, self.wake_again, self.sweep, self.clear_shelf):
                 try:
                     step()
                 except Exception:  # the database may be away for a while; the next round asks again
@@ -63,3 +63,9 @@ class Reaper(threading.Thread):
             self._parts.store.mark_swept(job_id)
             if files:
                 log.info("swept", job_id=job_id, files=files)
+
+    def clear_shelf(self) -> None:
+        """Delete what was not used for longest where the shelf is full, and what lost makers left."""
+        for prefix in self._parts.shelf.evict(self._parts.settings.shelf_bytes):
+            self._parts.artifacts.delete(prefix)
+            log.info("cleared_from_shelf", prefix=prefix)

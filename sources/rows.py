@@ -24,6 +24,13 @@ class Rows:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def digest(self) -> str:
+        """sha256 of the texts and labels themselves, in their order: of what is learned, wherever it was read."""
+        sizes = [[len(text) for text in row] for row in self.texts]
+        # JSON may have brought lone surrogates, which plain UTF-8 refuses.
+        texts = "".join(text for row in self.texts for text in row).encode("utf-8", "surrogatepass")
+        return hashlib.sha256(repr((sizes, self.labels)).encode() + texts).hexdigest()
+
     def pick(self, indexes: Iterable[int], source: str) -> Rows:
         """The rows at ``indexes``, in that order."""
         chosen = list(indexes)

@@ -100,6 +100,19 @@ class ArtifactStore:
             answer = obstore.get(self._store, path, options={"range": (start, end)})
         return (bytes(chunk) for chunk in answer.stream(min_chunk_size=CHUNK_BYTES))
 
+    def fetch(self, prefix: str, folder: Path) -> None:
+        """Download all files into ``folder``; raises ``file_not_found`` where one is missing or is not what it was."""
+        for file in self.manifest(prefix).files:
+            path = folder.joinpath(*PurePosixPath(file.name).parts)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            digest = hashlib.sha256()
+            with path.open("wb") as target:
+                for chunk in self.open_range(prefix, file.name, 0, file.bytes):
+                    target.write(chunk)
+                    digest.update(chunk)
+            if digest.hexdigest() != file.sha256:
+                raise LayercutError("file_not_found", f"{file.name} is not the file that was published")
+
     def delete(self, prefix: str) -> None:
         """Delete all files of an artifact; one that does not exist is deleted already."""
         paths = self._paths(f"{_path(prefix)}/")

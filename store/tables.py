@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, ForeignKey, Index, Integer, MetaData, String, Table, text
+from sqlalchemy import JSON, BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, text
 
 from store.columns import Id, PlainText, UtcTime
 
@@ -70,4 +70,20 @@ job_metadata = Table(
     Column("key", PlainText, primary_key=True),
     Column("value", PlainText, nullable=False),
     Index("ix_job_metadata_key_value", "key", "value"),
+)
+
+# What is made once and read by many. The maker is an attempt: while its lease holds, the making is in good hands.
+shelf = Table(
+    "shelf",
+    METADATA,
+    Column("fingerprint", String(64), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("job_id", Id, nullable=False),
+    Column("lease_token", String(64), nullable=False),
+    Column("seconds", Float),
+    Column("bytes", BigInteger),
+    Column("created_at", UtcTime, nullable=False),
+    Column("used_at", UtcTime, nullable=False),
+    Index("ix_shelf_used_at", "used_at"),
 )

@@ -20,6 +20,7 @@ from store.artifacts import ArtifactStore
 from store.broker import WAKE, celery_settings
 from store.database import migrate, open_engine
 from store.jobs import JobStore
+from store.shelf import ShelfStore
 from workers.settings import Settings
 from workers.supervision import scratch
 from workers.supervisor import Supervisor
@@ -39,6 +40,7 @@ class Station:
         self.store = JobStore(self.engine, settings.lease_seconds)
         self.supervisor = Supervisor(
             self.store,
+            ShelfStore(self.engine),
             ArtifactStore(settings.artifacts_url),
             settings,
             command=RUNNER,

@@ -53,8 +53,12 @@ class Narrator:
         self._training_seconds += seconds
         self._progress(step=step.number, total_steps=step.total, epoch=round(step.epoch, 3))
 
-    def resolved(self, data: dict[str, Any]) -> None:
-        self._tell(NewEvent(type=EventType.RESOLVED, message="every default and every auto is filled in", data=data))
+    def spare(self, stage: Stage) -> None:
+        """The training that was expected of this stage need not be done."""
+        self._work.pop(stage, None)
+
+    def resolved(self, data: dict[str, Any], message: str = "every default and every auto is filled in") -> None:
+        self._tell(NewEvent(type=EventType.RESOLVED, message=message, data=data))
 
     def metric(self, name: str, value: float, **data: Any) -> None:
         message = f"{name} {value:.4f}"

@@ -133,6 +133,7 @@ def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: 
         gain_interval=gain,
         training={stage: trained.as_dict() for stage, trained in bench.trainings.items()},
         data=_data(bench),
+        reused=bench.ledger.reused,
         warnings=bench.story.warnings,
         seed=request.seed,
         device=describe(subject.device),
@@ -211,7 +212,7 @@ def _usage(bench: Workbench, report: Report) -> Usage:
     return Usage(
         wall_seconds=round(sum(report.timings.values()), 3),
         peak_memory_bytes=report.peak_memory_bytes,
-        training_steps=sum(trained.steps for trained in bench.trainings.values()),
+        training_steps=sum(trained.steps for stage, trained in bench.trainings.items() if not bench.ledger.has(stage)),
     )
 
 

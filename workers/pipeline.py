@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from transformers import PreTrainedModel
 
 from api_schemas.events import EventType, NewEvent
@@ -14,36 +17,46 @@ from api_schemas.jobs import Stage
 from api_schemas.pruning import Plan, make_plan
 from api_schemas.requests import JobRequest
 from api_schemas.strategies import STRATEGIES
-from workers import outcome
+from workers import keeping, outcome
 from workers.data.batches import collate, scoring_batches
 from workers.evaluation import latency
 from workers.evaluation.scores import Scores, evaluate, logits_of
+from workers.ledger import Ledger
 from workers.loading import label_order, quiet_libraries
 from workers.narrator import Narrator
 from workers.pruning.scoring import measure_activations, measure_weights
 from workers.pruning.surgery import drop_layers
 from workers.settings import Settings
-from workers.subject import Subject, find_subject
+from workers.shelf import FolderShelf, Shelf
+from workers.subject import CALIBRATION_ROWS, Subject, find_subject
 from workers.training.loop import Step, total_steps, train
 from workers.training.objectives import Objective, distillation_objective, label_objective
 from workers.workbench import Workbench
 
 
 def run(
-    request: JobRequest, *, job_id: str | None, out: Path, settings: Settings, tell: Callable[[NewEvent], None]
+    request: JobRequest,
+    *,
+    job_id: str | None,
+    out: Path,
+    settings: Settings,
+    tell: Callable[[NewEvent], None],
+    shelf: Shelf | None = None,
 ) -> None:
     """Carry the job out, and leave its artifact under ``out``. The last event told is SUCCEEDED.
 
+    What ``shelf`` has is not made again; without one, all is made here and nothing is kept for others.
     Raises ``LayercutError`` for what a person can mend; ``tell`` gets every event on the way.
     """
     quiet_libraries()
     story = Narrator(tell)
+    ledger = Ledger(shelf or FolderShelf(out / "shelf", settings.shelf_bytes), story)
     warnings: list[str] = []
     with story.stage(Stage.RESOLVING):
-        subject = find_subject(request, settings)
-        story.resolved(subject.resolved())
+        subject = find_subject(request, settings, ledger)
+        story.resolved({**subject.resolved(), **ledger.resolved()})
         source = subject.load(warnings)
-    bench = Workbench(subject, story, out, job_id)
+    bench = Workbench(subject, story, ledger, out, job_id)
     expect(bench)
     for warning in warnings:
         story.warn(warning)
@@ -79,9 +92,17 @@ def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel 
         bench.story.skip(Stage.BASELINE, "nothing is trained" if not subject.trains else "evaluation.baseline is false")
         return None
     baseline = source if subject.recovery.method == "distill" else copy.deepcopy(source)
-    with bench.story.stage(Stage.BASELINE):
+
+    def make(folder: Path) -> None:
         assert subject.train is not None
         train_on(bench, Stage.BASELINE, baseline, label_objective(subject.train.labels, subject.device))
+        keeping.save_baseline(baseline, bench.trainings[Stage.BASELINE.value], folder)
+
+    with bench.story.stage(Stage.BASELINE):
+        folder = bench.ledger.get("baseline", subject.baseline_print, make)
+        if Stage.BASELINE.value not in bench.trainings:
+            bench.trainings[Stage.BASELINE.value] = keeping.load_baseline(baseline, folder)
+            bench.story.spare(Stage.BASELINE)
     return baseline
 
 
@@ -94,7 +115,7 @@ def choose_layers(bench: Workbench, model: PreTrainedModel) -> Plan:
         bench.story.skip(Stage.SCORING, f"strategy {strategy.name} needs no scores")
     else:
         with bench.story.stage(Stage.SCORING):
-            scores = measure_layers(subject, model)[strategy.measure]
+            scores = measure_layers(bench, model)[strategy.measure]
     with bench.story.stage(Stage.PLANNING):
         plan = make_plan(prune, subject.facts, seed=subject.request.seed, scores=scores)
         for warning in plan.warnings:
@@ -103,9 +124,26 @@ def choose_layers(bench: Workbench, model: PreTrainedModel) -> Plan:
     return plan
 
 
-def measure_layers(subject: Subject, model: PreTrainedModel) -> dict[str, list[float]]:
-    if not STRATEGIES[subject.request.prune.strategy].needs_data:
-        return measure_weights(model, subject.architecture)
+def measure_layers(bench: Workbench, model: PreTrainedModel) -> dict[str, list[float]]:
+    """Of the model that layers are dropped from: the baseline where the job distills, else the source."""
+    subject = bench.subject
+    needs_data = STRATEGIES[subject.request.prune.strategy].needs_data
+    distills = subject.recovery.method == "distill"
+    data = {"train": subject.prints.get("train"), "rows": CALIBRATION_ROWS, "seed": subject.request.seed}
+    fingerprint = subject.print_of(
+        "layer_scores",
+        model=subject.baseline_print if distills else subject.source_print,
+        data=data if needs_data else None,
+    )
+    take = activations_of if needs_data else weights_of
+    return bench.ledger.share("layer_scores", fingerprint, lambda: take(subject, model))
+
+
+def weights_of(subject: Subject, model: PreTrainedModel) -> dict[str, list[float]]:
+    return measure_weights(model, subject.architecture)
+
+
+def activations_of(subject: Subject, model: PreTrainedModel) -> dict[str, list[float]]:
     rows = subject.calibration()
     batches = (collate(rows, batch, subject.device) for batch in scoring_batches(rows))
     return measure_activations(model, subject.architecture, batches)
@@ -134,13 +172,22 @@ def recover(bench: Workbench, baseline: PreTrainedModel | None, pruned: PreTrain
                 f"the baseline answers the {len(subject.train)} training rows that the pruned model learns from"
             )
             objective = distillation_objective(
-                logits_of(baseline, subject.train, subject.device),
+                baseline_logits(bench, baseline),
                 subject.train.labels,
                 subject.device,
                 temperature=recovery.temperature,
                 label_weight=recovery.label_weight,
             )
         train_on(bench, Stage.RECOVERING, pruned, objective)
+
+
+def baseline_logits(bench: Workbench, baseline: PreTrainedModel) -> npt.NDArray[np.float32]:
+    """The baseline's answers to the training rows, ``(N, C)``, in row order."""
+    subject = bench.subject
+    assert subject.train is not None
+    fingerprint = subject.print_of("baseline_logits", baseline=subject.baseline_print)
+    answer = partial(logits_of, baseline, subject.train, subject.device)
+    return bench.ledger.share("baseline_logits", fingerprint, answer)
 
 
 def train_on(bench: Workbench, stage: Stage, model: PreTrainedModel, objective: Objective) -> None:
@@ -171,7 +218,7 @@ def measure(bench: Workbench, before: PreTrainedModel, after: PreTrainedModel) -
     compares = subject.wants_baseline or not subject.trains
     if subject.scored:
         with story.stage(Stage.EVALUATING):
-            scores = [score(bench, before) if compares else None, score(bench, after)]
+            scores = [score_before(bench, before) if compares else None, score(bench, after)]
             for side, found in zip(("before", "after"), scores, strict=True):
                 for name, value in (found.metrics if found else {}).items():
                     story.metric(name, value, side=side)
@@ -183,6 +230,20 @@ def measure(bench: Workbench, before: PreTrainedModel, after: PreTrainedModel) -
         latencies = latency.measure((before, after), subject.latency_cells, vocabulary=vocabulary, device=device)
         flops = [latency.flops(model, tokens=tokens, vocabulary=vocabulary, device=device) for model in (before, after)]
     return outcome.Measured.of((before, after), scores, latencies, flops, subject.dtype)
+
+
+def score_before(bench: Workbench, before: PreTrainedModel) -> Scores:
+    subject, data = bench.subject, bench.subject.data
+    assert data is not None
+    fingerprint = subject.print_of(
+        "baseline_scores",
+        model=subject.baseline_print if subject.wants_baseline else subject.source_print,
+        dev=[subject.prints[f"dev:{split}"] for split in data.dev],
+        splits=list(data.dev),
+        metrics=data.metrics,
+        labels=data.label_names,
+    )
+    return bench.ledger.share("baseline_scores", fingerprint, lambda: score(bench, before))
 
 
 def score(bench: Workbench, model: PreTrainedModel) -> Scores:

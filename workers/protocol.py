@@ -1,16 +1,17 @@
 """What supervisor and runner say to each other: one JSON object a line, over the runner's stdin and stdout.
 
-To the runner goes one ``Handover``, and then nothing: the end of its stdin means that the supervisor is dead. Back come
-one ``READY`` line, and then events, of which SUCCEEDED or FAILED is the last.
+To the runner goes one ``Handover``, and then a ``ShelfAnswer`` to each of its ``ShelfRequest``s; the end of its stdin
+means that the supervisor is dead. Back come one ``READY`` line, and then events, of which
+SUCCEEDED or FAILED is the last.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, NewEvent
@@ -60,10 +61,29 @@ class JobFile(BaseModel):
 
 
 class Handover(BaseModel):
-    """The one line that a waiting runner is given: the job file, and the folder for what it makes."""
+    """What a waiting runner is given: the job file, the folder for what it makes, and the host's own shelf."""
 
     job: Path
     out: Path
+    shelf: Path
+
+
+class ShelfRequest(BaseModel):
+    """The runner wants a thing of the shelf; or it has made the thing, in ``seconds``, in the folder it was given."""
+
+    shelf: Literal["want", "made"]
+    # Both become names of folders.
+    kind: str = Field(pattern=r"^[a-z_]{1,32}$")
+    fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
+    seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+
+class ShelfAnswer(BaseModel):
+    """``folder`` holds the thing, which took ``seconds`` to make; where it is not ``made``, it is to be filled."""
+
+    folder: Path
+    made: bool
+    seconds: float = 0.0
 
 
 def read_event(line: str) -> NewEvent | None:
@@ -73,6 +93,14 @@ def read_event(line: str) -> NewEvent | None:
     except ValidationError:
         return None
     return event if event.type in TOLD_BY_RUNNER else None
+
+
+def read_request(line: str) -> ShelfRequest | None:
+    """What a line of the runner's stdout asks of the shelf; None for a line that asks nothing."""
+    try:
+        return ShelfRequest.model_validate_json(line)
+    except ValidationError:
+        return None
 
 
 def _wrapped(found: Any) -> Any:

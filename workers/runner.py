@@ -12,8 +12,10 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TextIO
 
 from api_schemas.errors import JobError, LayercutError
@@ -21,6 +23,7 @@ from api_schemas.events import EventType, NewEvent
 from workers.failures import explained
 from workers.protocol import READY, Handover, JobFile
 from workers.settings import Settings
+from workers.shelf import AskingShelf, FolderShelf, Shelf
 
 
 class Teller:
@@ -44,13 +47,15 @@ class Teller:
             self._stream.flush()
 
 
-def run_job(job: Path, out: Path, tell: Teller) -> bool:
+def run_job(job: Path, out: Path, tell: Teller, open_shelf: Callable[[Settings], Shelf]) -> bool:
     """Do the job that the file ``job`` describes. Whether it succeeded; the last event told is SUCCEEDED or FAILED."""
     try:
         file = JobFile.read(job)
         out.mkdir(parents=True, exist_ok=True)
         # Only here: it imports torch, which takes seconds, and a job file with a fault should not wait for that.
-        import_module("workers.pipeline").run(file.request, job_id=file.id, out=out, settings=Settings(), tell=tell)
+        run = import_module("workers.pipeline").run
+        settings = Settings()
+        run(file.request, job_id=file.id, out=out, settings=settings, tell=tell, shelf=open_shelf(settings))
     except Exception as error:
         if not isinstance(error, LayercutError):  # that one is for people, and says all there is to say
             traceback.print_exc()
@@ -64,7 +69,7 @@ def run_in_foreground(job: Path, out: Path) -> int:
     """For people: exit code 0 or 1, and 130 for Ctrl-C."""
     with _stdout_for_events() as stream:
         try:
-            return 0 if run_job(job, out, Teller(stream)) else 1
+            return 0 if run_job(job, out, Teller(stream), _host_shelf) else 1
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
 
@@ -79,8 +84,14 @@ def wait_for_job() -> int:
         if not line:
             return 0
         handover = Handover.model_validate_json(line)
-        threading.Thread(target=_die_with_supervisor, daemon=True).start()
-        return 0 if run_job(handover.job, handover.out, tell) else 1
+        answers: SimpleQueue[str] = SimpleQueue()
+        threading.Thread(target=_listen_to_supervisor, args=(answers,), daemon=True).start()
+        shelf = AskingShelf(handover.shelf, tell.line, answers.get)
+        return 0 if run_job(handover.job, handover.out, tell, lambda _: shelf) else 1
+
+
+def _host_shelf(settings: Settings) -> Shelf:
+    return FolderShelf(settings.data_dir / "shelf", settings.shelf_bytes)
 
 
 def _import_pipeline() -> None:
@@ -99,10 +110,15 @@ def _stdout_for_events() -> TextIO:
     return os.fdopen(real, "w", encoding="utf-8")
 
 
-def _die_with_supervisor() -> None:
-    # os.read and not sys.stdin: a thread that waits in a buffered read cannot be left behind at exit.
-    while os.read(0, 4096):
-        pass
+def _listen_to_supervisor(answers: SimpleQueue[str]) -> None:
+    """Pass on its lines. When they end, it is dead and so are we."""
+    # os.read and not sys.stdin: a thread that waits in a buffered read cannot be left behind at exit. Nothing is lost
+    # between the two: until it is asked, the supervisor says no more than the handover.
+    rest = b""
+    while block := os.read(0, 65536):
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            answers.put(line.decode())
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)

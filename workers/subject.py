@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from sources.models import fetch, read_facts
 from sources.tasks import TaskData, load_task
 from workers.data.features import Features, encode
 from workers.device import choose_device, choose_precision
+from workers.fingerprint import NOT_OF_BASELINE, FileHashes, fingerprint
+from workers.ledger import Ledger
 from workers.loading import load_for_task, load_source, load_tokenizer
 from workers.settings import Settings
+from workers.training.loop import Trained
 
 DTYPE_NAMES = {
     "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -41,6 +45,7 @@ class Subject:
     data: TaskData | None
     train: Features | None
     dev: dict[str, Features]
+    prints: dict[str, str]
 
     @property
     def architecture(self) -> Architecture:
@@ -93,6 +98,33 @@ class Subject:
             model = load_source(self.folder, self.facts, warnings)
         return model.to(self.device).eval()
 
+    def print_of(self, kind: str, **parts: Any) -> str:
+        """The fingerprint of a thing that this job wants."""
+        return fingerprint(kind, device=self.device.type, **parts)
+
+    @property
+    def source_print(self) -> str:
+        """Of the source as ``load`` gives it: the seed has drawn its head."""
+        parts: dict[str, Any] = {"weights": self.prints["weights"], "texts": self.prints["texts"]}
+        if self.trains:
+            assert self.data is not None
+            parts |= {
+                "labels": self.data.label_names, "regression": self.data.regression, "seed": self.request.seed,
+            }  # fmt: skip
+        return self.print_of("source", trains=self.trains, **parts)
+
+    @property
+    def baseline_print(self) -> str:
+        """The strategy, and what only the recovery reads, are no part of it: jobs that differ in these share it."""
+        return self.print_of(
+            "baseline",
+            source=self.source_print,
+            train=self.prints["train"],
+            recovery=self.recovery.model_dump(exclude=set(NOT_OF_BASELINE)),
+            seed=self.request.seed,
+            told=[field.name for field in fields(Trained)],
+        )
+
     def calibration(self) -> Features:
         """A seeded slice of the training set: never dev."""
         assert self.train is not None
@@ -110,7 +142,7 @@ class Subject:
         }
 
 
-def find_subject(request: JobRequest, settings: Settings) -> Subject:
+def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Subject:
     """Fetch the model, read and tokenize the data, decide what is open; raises ``LayercutError``."""
     folder = fetch(request.model, settings)
     facts = read_facts(folder, request.model)
@@ -119,6 +151,19 @@ def find_subject(request: JobRequest, settings: Settings) -> Subject:
     recovery = recovery.model_copy(update={"precision": choose_precision(recovery.precision, device)})
     tokenizer = load_tokenizer(folder)
     data = load_task(request.task, settings, seed=request.seed) if request.task.trains else None
+    hashes = FileHashes(ledger.root / "hashes")
+    prints = {"weights": fingerprint("weights", files=hashes.weights(folder))}
+    prints["texts"] = fingerprint("texts", files=hashes.texts(folder))
+    splits = {} if data is None else {"train": data.train, **{f"dev:{name}": rows for name, rows in data.dev.items()}}
+    features: dict[str, Features] = {}
+    for split, rows in splits.items():
+        assert data is not None
+        prints[split] = fingerprint(
+            "tokenized_data", texts=prints["texts"], rows=rows.digest(), max_length=recovery.max_length,
+            regression=data.regression,
+        )  # fmt: skip
+        encoded = partial(encode, tokenizer, rows, recovery.max_length, regression=data.regression)
+        features[split] = ledger.share("tokenized_data", prints[split], encoded)
     return Subject(
         request=request,
         facts=facts,
@@ -127,11 +172,7 @@ def find_subject(request: JobRequest, settings: Settings) -> Subject:
         recovery=recovery,
         device=device,
         data=data,
-        train=encode(tokenizer, data.train, recovery.max_length, regression=data.regression) if data else None,
-        dev={
-            split: encode(tokenizer, rows, recovery.max_length, regression=data.regression)
-            for split, rows in data.dev.items()
-        }
-        if data
-        else {},
+        train=features.get("train"),
+        dev={split: features[f"dev:{split}"] for split in data.dev} if data else {},
+        prints=prints,
     )

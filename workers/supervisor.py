@@ -7,8 +7,11 @@ import time
 
 from store.artifacts import ArtifactStore
 from store.jobs import Claim, JobStore
+from store.shelf import ShelfStore
 from workers.settings import Settings
+from workers.shelf import FolderShelf
 from workers.supervision.attempt import Attempt
+from workers.supervision.clerk import Clerk
 from workers.supervision.desk import Desk, Interrupt
 from workers.supervision.process import RunnerProcess
 from workers.supervision.warm import WaitingRoom
@@ -20,11 +23,19 @@ class Supervisor:
     """One job at a time. ``command`` starts a runner that waits for a ``Handover`` on its stdin."""
 
     def __init__(
-        self, store: JobStore, artifacts: ArtifactStore, settings: Settings, *, command: list[str], worker: str
+        self,
+        store: JobStore,
+        shelf: ShelfStore,
+        artifacts: ArtifactStore,
+        settings: Settings,
+        *,
+        command: list[str],
+        worker: str,
     ) -> None:
         self._store, self._artifacts, self._settings = store, artifacts, settings
         self._worker = worker
-        self._room = WaitingRoom(command, settings.scratch_root)
+        self._shelf, self._cache = shelf, FolderShelf(settings.scratch_root / "shelf", settings.shelf_bytes)
+        self._room = WaitingRoom(command, settings.scratch_root, self._cache.root)
         self._runner: RunnerProcess | None = None
         self.stopping = False
 
@@ -73,8 +84,11 @@ class Supervisor:
             runner.inbox.put(Interrupt.STOPPING)
         try:
             with Desk(self._store, claim.lease, self._settings, inbox=runner.inbox, accepted=sent) as desk:
+                clerk = Clerk(
+                    claim.lease, runner, desk, shelf=self._shelf, artifacts=self._artifacts, cache=self._cache
+                )
                 Attempt(
-                    claim, runner, desk,
+                    claim, runner, desk, clerk,
                     store=self._store, artifacts=self._artifacts, settings=self._settings, started=sent,
                 ).run()  # fmt: skip
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from workers.ledger import Ledger
 from workers.narrator import Narrator
 from workers.subject import Subject
 from workers.training.loop import Trained
@@ -16,6 +17,7 @@ class Workbench:
 
     subject: Subject
     story: Narrator
+    ledger: Ledger
     out: Path
     job_id: str | None
     trainings: dict[str, Trained] = field(default_factory=dict)

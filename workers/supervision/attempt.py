@@ -15,8 +15,9 @@ from api_schemas.jobs import Stage
 from store.artifacts import ArtifactStore
 from store.jobs import Claim, JobStore, LeaseLost
 from workers.failures import explained
-from workers.protocol import JobFile
+from workers.protocol import JobFile, ShelfRequest
 from workers.settings import Settings
+from workers.supervision.clerk import Clerk
 from workers.supervision.desk import Desk, Interrupt
 from workers.supervision.process import Exit, RunnerProcess
 
@@ -35,6 +36,7 @@ class Attempt:
         claim: Claim,
         runner: RunnerProcess,
         desk: Desk,
+        clerk: Clerk,
         *,
         store: JobStore,
         artifacts: ArtifactStore,
@@ -42,7 +44,7 @@ class Attempt:
         started: float,
     ) -> None:
         self._claim, self._lease = claim, claim.lease
-        self._runner, self._desk = runner, desk
+        self._runner, self._desk, self._clerk = runner, desk, clerk
         self._store, self._artifacts, self._settings = store, artifacts, settings
         self._latest = started + claim.request.limits.max_runtime_seconds
         self._endings: dict[object, Callable[[Any], None]] = {
@@ -67,6 +69,8 @@ class Attempt:
         ending = self._listen()
         log.info("job %s: attempt %d ends: %s", lease.job_id, lease.attempt, getattr(ending, "type", ending))
         self._let_go(ending)
+        # What the runner made goes on to the shelf while the lease still holds; nobody waits long for a stop.
+        self._clerk.close(None if isinstance(ending, NewEvent) else self._settings.kill_grace_seconds)
         try:
             self._endings[_kind(ending)](ending)
         except LeaseLost:
@@ -77,11 +81,14 @@ class Attempt:
     def _listen(self) -> Ending:
         while True:
             item = self._next()
-            if not isinstance(item, NewEvent) or item.type.terminal:
+            if isinstance(item, ShelfRequest):
+                self._clerk.hear(item)
+            elif not isinstance(item, NewEvent) or item.type.terminal:
                 return item
-            self._desk.write(item)
+            else:
+                self._desk.write(item)
 
-    def _next(self) -> Ending:
+    def _next(self) -> Ending | ShelfRequest:
         """What comes next, or the clock that ran out first. The lease's own end moves while it is renewed."""
         while (left := min(self._latest, self._desk.deadline) - time.monotonic()) > 0:
             try:

@@ -15,7 +15,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO
 
-from workers.protocol import READY, Handover, read_event
+from pydantic import BaseModel
+
+from workers.protocol import READY, Handover, ShelfAnswer, read_event, read_request
 from workers.supervision.environment import runner_environment
 from workers.supervision.scratch import Scratch
 
@@ -45,12 +47,14 @@ class Exit:
 
 
 class RunnerProcess:
-    """A waiting runner with its scratch folder. ``inbox`` gets its events, and one ``Exit`` after the last of them.
+    """A waiting runner with its scratch folder. ``inbox`` gets its events, what it asks of the shelf, and one ``Exit``
+    after the last of them. ``shelf`` is the host's own shelf.
 
     Raises ``OSError`` where it cannot be started. Whoever makes one disposes of it.
     """
 
-    def __init__(self, command: list[str], scratch_root: Path) -> None:
+    def __init__(self, command: list[str], scratch_root: Path, shelf: Path) -> None:
+        self._shelf = shelf
         self.scratch = Scratch(scratch_root)
         #: Reentrant, so that a signal handler may put something here too.
         self.inbox: SimpleQueue[object] = SimpleQueue()
@@ -100,9 +104,12 @@ class RunnerProcess:
     def give(self) -> None:
         """Hand over the job that lies in ``job_file``; raises ``OSError`` where nobody takes it."""
         self.out.mkdir()
-        assert self._process.stdin is not None
-        self._process.stdin.write(Handover(job=self.job_file, out=self.out).model_dump_json() + "\n")
-        self._process.stdin.flush()
+        self._say(Handover(job=self.job_file, out=self.out, shelf=self._shelf))
+
+    def answer(self, answer: ShelfAnswer) -> None:
+        """Answer its last request. One that is gone needs no answer."""
+        with suppress(OSError, ValueError):  # ValueError: the pipe is closed on our side already
+            self._say(answer)
 
     def stop(self, grace_seconds: float) -> None:
         """SIGTERM, time to leave, SIGKILL; to all that it started. Returns when the process is gone."""
@@ -127,6 +134,11 @@ class RunnerProcess:
                 pipe.close()
         self.scratch.remove()
 
+    def _say(self, body: BaseModel) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(body.model_dump_json() + "\n")
+        self._process.stdin.flush()
+
     def _signal(self, number: signal.Signals) -> None:
         # The process leads its group. PermissionError is how macOS says that only zombies are left. Never call this
         # when the process is long gone: its number may by then be another's.
@@ -142,9 +154,9 @@ class RunnerProcess:
         self.inbox.put(Exit(code))
 
     def _hear(self, line: str) -> None:
-        event = read_event(line)
-        if event is not None:
-            self.inbox.put(event)
+        told = read_event(line) or read_request(line)
+        if told is not None:
+            self.inbox.put(told)
         elif line != READY:
             log.warning("runner %s said on stdout what is no event: %.500s", self.pid, line)
 

@@ -10,9 +10,10 @@ from workers.supervision.process import RunnerProcess
 class WaitingRoom:
     """Keeps one runner waiting."""
 
-    def __init__(self, command: list[str], scratch_root: Path) -> None:
+    def __init__(self, command: list[str], scratch_root: Path, shelf: Path) -> None:
         self._command = command
         self._scratch_root = scratch_root
+        self._shelf = shelf
         self._waiting: RunnerProcess | None = None
 
     def prepare(self) -> None:
@@ -34,4 +35,4 @@ class WaitingRoom:
             runner.dispose()
 
     def _start(self) -> RunnerProcess:
-        return RunnerProcess(self._command, self._scratch_root)
+        return RunnerProcess(self._command, self._scratch_root, self._shelf)

@@ -4,7 +4,8 @@
 stdout), `moan:text` (stderr), `wait:FILE` (until it exists), `touch:FILE`, `succeed`, `fail:code`, `fail-with-files`,
 `bad-ending`, `exit:3`, `die:9` (signal), `deaf` (ignores SIGTERM), `child:FILE` (a grandchild that ignores SIGTERM and
 holds stdout open; its pid goes into FILE), `pid:FILE`, `environment:FILE`, `outside:FOLDER` (names it as its artifact),
-`linger` (never leaves).
+`linger` (never leaves). Of the shelf: `want:a` (the baseline whose fingerprint is 64 times that letter; says `make` or
+`have` with its content), `fill:text` (the folder that it was given), `made:a`.
 """
 
 import json
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from queue import SimpleQueue
 
 CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 
@@ -70,7 +72,36 @@ def spawn(_, file):
     Path(file).write_text(str(child.pid))
 
 
+ANSWERS = SimpleQueue()
+GIVEN = []
+
+
+def ask(shelf, letter):
+    request = {"shelf": shelf, "kind": "baseline", "fingerprint": letter * 64, "seconds": 7.0 * (shelf == "made")}
+    print(json.dumps(request), flush=True)
+    answer = json.loads(ANSWERS.get())
+    GIVEN[:] = [Path(answer["folder"])]
+    return answer
+
+
+def want(_, letter):
+    answer = ask("want", letter)
+    tell("log", f"have:{thing()}:{answer['seconds']}" if answer["made"] else f"make:{os.listdir(GIVEN[0])}")
+
+
+def made(_, letter):
+    ask("made", letter)
+    tell("log", f"made:{thing()}")
+
+
+def thing():
+    return (GIVEN[0] / "thing").read_text()
+
+
 ACTS = {
+    "want": want,
+    "fill": lambda _, text: (GIVEN[0] / "thing").write_text(text),
+    "made": made,
     "stage": lambda _, name: tell("stage", stage=name, skipped=False),
     "progress": lambda _, value: tell("progress", fraction=float(value)),
     "many": lambda _, count: [tell("progress", fraction=step / int(count)) for step in range(int(count))],
@@ -94,9 +125,10 @@ ACTS = {
 }
 
 
-def die_with_supervisor():
-    while os.read(0, 4096):
-        pass
+def listen_to_supervisor():
+    while block := os.read(0, 65536):
+        for line in block.decode().splitlines():
+            ANSWERS.put(line)
     os._exit(1)
 
 
@@ -105,7 +137,7 @@ def main():
     line = sys.stdin.readline()
     if not line:
         return
-    threading.Thread(target=die_with_supervisor, daemon=True).start()
+    threading.Thread(target=listen_to_supervisor, daemon=True).start()
     handover = json.loads(line)
     job = json.loads(Path(handover["job"]).read_text())
     out = Path(handover["out"])

@@ -1,4 +1,7 @@
-"""`layercut worker` with another runner: `launch_worker.py RUNNER_SCRIPT`. Settings come from the environment."""
+"""`layercut worker`, with another runner where one is named: `launch_worker.py [RUNNER_SCRIPT]`.
+
+Settings come from the environment.
+"""
 
 import logging
 import sys
@@ -6,5 +9,6 @@ import sys
 from workers import celery_app
 
 logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(process)d %(name)s %(message)s")
-celery_app.RUNNER = [sys.executable, sys.argv[1]]
+if len(sys.argv) > 1:
+    celery_app.RUNNER = [sys.executable, sys.argv[1]]
 sys.exit(celery_app.run_worker())

@@ -12,6 +12,7 @@ from api_schemas.requests import JobRequest
 from store.artifacts import ArtifactStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
+from store.shelf import ShelfStore
 from workers.settings import Settings
 from workers.supervisor import Supervisor
 
@@ -27,7 +28,8 @@ class Bench:
         migrate(self.engine)
         self.store = JobStore(self.engine, settings.lease_seconds)
         self.artifacts = ArtifactStore(settings.artifacts_url)
-        self.supervisor = Supervisor(self.store, self.artifacts, settings, command=command, worker="bench")
+        self.shelf = ShelfStore(self.engine)
+        self.supervisor = Supervisor(self.store, self.shelf, self.artifacts, settings, command=command, worker="bench")
         self._threads: list[threading.Thread] = []
 
     def submit(self, *acts: str, **limits: int) -> str:

@@ -49,7 +49,9 @@ def wobbly(bench: Bench) -> WobblyStore:
     """The bench's supervisor now talks to this store."""
     bench.supervisor.close()
     store = WobblyStore(bench.engine, bench.settings.lease_seconds)
-    bench.supervisor = Supervisor(store, bench.artifacts, bench.settings, command=FAKE_RUNNER, worker="bench")
+    bench.supervisor = Supervisor(
+        store, bench.shelf, bench.artifacts, bench.settings, command=FAKE_RUNNER, worker="bench"
+    )
     return store
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,13 +25,13 @@ LAUNCHER = Path(__file__).with_name("launch_worker.py")
 
 
 class WorkerProcess:
-    """One ``layercut worker`` whose runner is the fake one."""
+    """One ``layercut worker``, whose runner is the fake one unless a real one is asked for."""
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, environment: dict[str, str], log: Path, *, real: bool = False) -> None:
         self.log = log
         with log.open("ab") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, LAUNCHER, FAKE_RUNNER[1]],
+                [sys.executable, LAUNCHER, *([] if real else FAKE_RUNNER[1:])],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
                 stderr=stream,
                 stdout=stream,
@@ -70,7 +70,7 @@ class Site:
         self.folder = folder
         self.broker_url = broker_url or f"filesystem://{folder}/broker"
         values = {"data_dir": folder, "broker_url": self.broker_url, "kill_grace_seconds": 2, **settings}
-        self.environment = {f"LAYERCUT_{name.upper()}": str(value) for name, value in values.items()}
+        self.environment = _environment(values)
         self.engine = open_engine(f"sqlite:///{folder}/layercut.db")
         migrate(self.engine)
         self.store = JobStore(self.engine, float(str(settings.get("lease_seconds", 60))))
@@ -78,8 +78,9 @@ class Site:
         self.sender.conf.update(celery_settings(self.broker_url))
         self.workers: list[WorkerProcess] = []
 
-    def start_worker(self) -> WorkerProcess:
-        worker = WorkerProcess(self.environment, self.folder / f"worker-{len(self.workers)}.log")
+    def start_worker(self, *, real: bool = False, **settings: object) -> WorkerProcess:
+        environment = {**self.environment, **_environment(settings)}
+        worker = WorkerProcess(environment, self.folder / f"worker-{len(self.workers)}.log", real=real)
         self.workers.append(worker)
         eventually(lambda: worker.ready)
         return worker
@@ -113,6 +114,10 @@ class Site:
             worker.destroy()
         self.sender.close()
         self.engine.dispose()
+
+
+def _environment(settings: Mapping[str, object]) -> dict[str, str]:
+    return {f"LAYERCUT_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 @contextmanager

@@ -1,0 +1,163 @@
+"""The shelf: what is made once by fingerprint and read by many. One attempt makes it; the others wait, and then read.
+
+There is no lease of the making's own: it is that of the attempt that makes. So it is renewed with the job's heartbeat,
+and whatever ends the attempt, its release, its cancelling or its worker's death, frees the making too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, delete, exists, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from store.columns import later
+from store.leases import Lease
+from store.rows import ACTIVE
+from store.tables import jobs, shelf
+
+MAKING, MADE = "making", "made"
+
+# Rows evicted by one call at most: the next call takes the rest.
+BATCH = 100
+
+
+@dataclass(frozen=True)
+class Have:
+    """It is there. ``prefix`` is where its files are, ``seconds`` what making it took, ``job_id`` who made it."""
+
+    prefix: str
+    seconds: float
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Make:
+    """The caller makes it, and nobody else while the caller's lease holds. Its files go to ``prefix``.
+
+    ``lost`` is where a maker that was lost may have left files: the caller deletes them.
+    """
+
+    prefix: str
+    lost: str | None = None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """The job ``job_id`` is making it."""
+
+    job_id: str
+
+
+class ShelfStore:
+    """Rows only: the files are the caller's to write, and to delete where a method says so. Thread-safe."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def take(self, lease: Lease, kind: str, fingerprint: str) -> Have | Make | Wait:
+        """Ask for a thing. One asker is told to make it; when that one is lost, the next to ask is."""
+        with self._engine.begin() as connection:
+            row = _locked(connection, fingerprint) or _put_down(connection, lease, kind, fingerprint)
+            if row is None:
+                return Make(_prefix(kind, fingerprint, lease.token))
+            if row.state == MADE:
+                _change(connection, fingerprint, used_at=later())
+                return Have(_prefix(row.kind, fingerprint, row.lease_token), row.seconds, row.job_id)
+            if row.lease_token == lease.token:
+                return Make(_prefix(kind, fingerprint, lease.token))
+            if connection.scalar(select(_maker_lives(row))):
+                return Wait(row.job_id)
+            _change(connection, fingerprint, job_id=lease.job_id, lease_token=lease.token, created_at=later())
+            return Make(*(_prefix(kind, fingerprint, token) for token in (lease.token, row.lease_token)))
+
+    def made(self, lease: Lease, fingerprint: str, *, seconds: float, size: int) -> bool:
+        """All files are at the prefix, ``size`` bytes. False where it is no longer the caller's: delete the files."""
+        values = {"state": MADE, "seconds": seconds, "bytes": size, "used_at": later()}
+        with self._engine.begin() as connection:
+            mine = update(shelf).where(_making(lease, fingerprint)).values(**values)
+            return connection.execute(mine).rowcount == 1
+
+    def abandon(self, lease: Lease, fingerprint: str) -> None:
+        """The caller lives and will not make it after all."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(shelf).where(_making(lease, fingerprint)))
+
+    def forget(self, fingerprint: str, prefix: str) -> None:
+        """The files at ``prefix`` are gone or broken: the next to ask makes the thing anew."""
+        token = prefix.rpartition("/")[2]
+        gone = delete(shelf).where(
+            shelf.c.fingerprint == fingerprint, shelf.c.lease_token == token, shelf.c.state == MADE
+        )
+        with self._engine.begin() as connection:
+            connection.execute(gone)
+
+    def evict(self, max_bytes: int) -> list[str]:
+        """Forget what was not used for longest until ``max_bytes`` are left, and makings whose maker is lost.
+
+        Returns the prefixes of which the caller deletes the files. What is being made stays.
+        """
+        with self._engine.begin() as connection:
+            rows = [*_lost_makings(connection), *_beyond(connection, max_bytes)][:BATCH]
+            if rows:
+                connection.execute(delete(shelf).where(shelf.c.fingerprint.in_([row.fingerprint for row in rows])))
+            return [_prefix(row.kind, row.fingerprint, row.lease_token) for row in rows]
+
+
+def _prefix(kind: str, fingerprint: str, token: str) -> str:
+    """With the token in it, so that no two makers ever write to one place."""
+    return f"shelf/{kind}/{fingerprint}/{token}"
+
+
+def _locked(connection: Connection, fingerprint: str) -> Row[Any] | None:
+    return connection.execute(select(shelf).where(shelf.c.fingerprint == fingerprint).with_for_update()).first()
+
+
+def _put_down(connection: Connection, lease: Lease, kind: str, fingerprint: str) -> Row[Any] | None:
+    """None where the caller is the maker now; the row of one who was faster, else."""
+    row = {"kind": kind, "state": MAKING, "job_id": lease.job_id, "lease_token": lease.token}
+    try:
+        with connection.begin_nested():
+            connection.execute(
+                insert(shelf).values(fingerprint=fingerprint, **row, created_at=later(), used_at=later())
+            )
+    except IntegrityError:
+        return _locked(connection, fingerprint)
+    return None
+
+
+def _change(connection: Connection, fingerprint: str, **values: Any) -> None:
+    connection.execute(update(shelf).where(shelf.c.fingerprint == fingerprint).values(**values))
+
+
+def _making(lease: Lease, fingerprint: str) -> ColumnElement[bool]:
+    return and_(shelf.c.fingerprint == fingerprint, shelf.c.lease_token == lease.token, shelf.c.state == MAKING)
+
+
+def _maker_lives(row: Any) -> ColumnElement[bool]:
+    """``row`` is a row, or the table for a query over all of them."""
+    return exists().where(
+        jobs.c.id == row.job_id,
+        jobs.c.lease_token == row.lease_token,
+        jobs.c.status.in_(ACTIVE),
+        jobs.c.lease_expires_at > later(),
+    )
+
+
+def _lost_makings(connection: Connection) -> list[Row[Any]]:
+    lost = select(shelf).where(shelf.c.state == MAKING, ~_maker_lives(shelf.c)).with_for_update(skip_locked=True)
+    return list(connection.execute(lost.limit(BATCH)))
+
+
+def _beyond(connection: Connection, max_bytes: int) -> list[Row[Any]]:
+    """The made rows that do not fit into ``max_bytes`` when the latest used go in first."""
+    made = select(shelf).where(shelf.c.state == MADE).order_by(shelf.c.used_at.desc(), shelf.c.fingerprint)
+    if (connection.scalar(select(func.sum(made.subquery().c.bytes))) or 0) <= max_bytes:
+        return []
+    total, beyond = 0, []
+    for row in connection.execute(made.with_for_update(skip_locked=True)):
+        total += row.bytes
+        if total > max_bytes:
+            beyond.append(row)
+    return beyond

@@ -1,0 +1,91 @@
+"""What a thing on the shelf is named by: a sha256 of everything that its bits depend on. Imports no torch.
+
+Files count by what is in them, not by where they lie or what they are called: the same model, from the hub and from a
+folder, is one. The machine does not count beyond the type of its device: see docs/decisions.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+#: Raise it with any change of code that changes what is made: what is on the shelf is then made anew.
+RECIPE = 1
+
+#: Nothing of these reaches the weights of a baseline. A hyperparameter that is not named here is taken to.
+NOT_OF_BASELINE = frozenset({"method", "temperature", "label_weight"})
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
+# What a config or a tokenizer is read from, beside *.json.
+SMALL_FILES = (".json", ".txt", ".model", ".jinja")
+# Below this, hashing is faster than remembering.
+REMEMBERED_BYTES = 1 << 20
+# A file may change twice within one tick of its clock: what has just changed is not remembered.
+SETTLED_SECONDS = 5.0
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def fingerprint(kind: str, **parts: Any) -> str:
+    """sha256 of the parts, which are JSON: floats count by their shortest exact form."""
+    everything = {"kind": kind, "recipe": RECIPE, "versions": {name: version(name) for name in LIBRARIES}, **parts}
+    text = json.dumps(everything, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class FileHashes:
+    """sha256 of files; those of large ones are remembered in ``folder`` until the file changes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def weights(self, model: Path) -> dict[str, str]:
+        """Of the safetensors files of a model's folder."""
+        return {path.name: self.of(path) for path in sorted(model.glob("*.safetensors"))}
+
+    def texts(self, model: Path) -> dict[str, str]:
+        """Of its config, its tokenizer and the other small files that loading may read."""
+        files = sorted(path for path in model.iterdir() if path.suffix in SMALL_FILES and path.is_file())
+        return {path.name: self.of(path) for path in files}
+
+    def of(self, path: Path) -> str:
+        real = path.resolve()
+        if real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
+            return real.name  # the hub's cache names large files by their sha256
+        stat = real.stat()
+        if stat.st_size < REMEMBERED_BYTES:
+            return _hash(real)
+        # ctime, as any program can set mtime back.
+        state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+        note = self._folder / hashlib.sha256(str(real).encode()).hexdigest()
+        if (known := _read(note)).get("state") == state:
+            return str(known["sha256"])
+        found = _hash(real)
+        if time.time() - stat.st_ctime > SETTLED_SECONDS:
+            _write(note, {"state": state, "sha256": found, "path": str(real)})
+        return found
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(note: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(note.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _write(note: Path, known: dict[str, Any]) -> None:
+    note.parent.mkdir(parents=True, exist_ok=True)
+    new = note.with_suffix(f".{time.monotonic_ns()}")
+    new.write_text(json.dumps(known))
+    new.replace(note)

@@ -1,0 +1,193 @@
+"""The shelf as a job sees it: what any job made before is not made again. Imports no torch and no store."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from workers.protocol import ShelfAnswer, ShelfRequest
+
+Make = Callable[[Path], None]
+
+MADE = "made.json"
+FILES = "files"
+#: What was used this lately is not evicted: someone may be about to open it. What is open outlives its name.
+FRESH_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Shelved:
+    """``folder`` is whole, and for reading only. ``seconds`` is what making it took, whoever made it."""
+
+    folder: Path
+    reused: bool
+    seconds: float
+
+
+class Shelf(Protocol):
+    """``root`` is a folder of this host that outlives the job: for notes such as the hashes of large files."""
+
+    @property
+    def root(self) -> Path: ...
+
+    def get(self, kind: str, fingerprint: str, make: Make) -> Shelved:
+        """The thing of that fingerprint. Where it is not there, ``make`` fills the empty folder that it is given.
+
+        Of all that ask at once one makes; the others wait for it. When the maker dies, another makes.
+        """
+        ...
+
+
+class FolderShelf:
+    """A shelf for the processes of one host: ``root/<kind>/<fingerprint>/files``, whole once beside ``made.json``.
+
+    The lock on the thing's folder is the kernel's: it goes with its holder, however that dies. Of more than
+    ``max_bytes``, what was not used for longest is removed.
+    """
+
+    def __init__(self, root: Path, max_bytes: int) -> None:
+        self.root = root
+        self._max_bytes = max_bytes
+
+    def get(self, kind: str, fingerprint: str, make: Make) -> Shelved:
+        with _locked(self.root / kind / fingerprint) as place:
+            if (found := _read(place)) is not None:
+                return found
+            folder = _emptied(place)
+            folder.mkdir()
+            began = time.perf_counter()
+            make(folder)
+            seconds = time.perf_counter() - began
+            _mark(place, seconds)
+        self._trim()
+        return Shelved(folder, False, seconds)
+
+    def find(self, kind: str, fingerprint: str) -> Shelved | None:
+        """The thing where it is there."""
+        if not (self.root / kind / fingerprint / MADE).exists():
+            return None
+        with _locked(self.root / kind / fingerprint) as place:
+            return _read(place)
+
+    def put(self, kind: str, fingerprint: str, folder: Path, seconds: float) -> Path:
+        """Take in a whole ``folder`` by moving it; where its files are now."""
+        with _locked(self.root / kind / fingerprint) as place:
+            if (found := _read(place)) is not None:
+                return found.folder
+            files = _emptied(place)
+            shutil.move(folder, files)
+            _mark(place, seconds)
+        self._trim()
+        return files
+
+    def _trim(self) -> None:
+        """Make room. A thing that is in someone's hands stays."""
+        total = 0
+        for used, size, place in sorted(self._things(), reverse=True):
+            total += size
+            if total > self._max_bytes and time.time() - used > FRESH_SECONDS:
+                _remove(place)
+
+    def _things(self) -> Iterator[tuple[float, int, Path]]:
+        """(when it was used last, bytes, where) of each whole thing."""
+        for mark in self.root.glob(f"*/*/{MADE}"):
+            with suppress(OSError, ValueError):
+                yield mark.stat().st_mtime, sum(json.loads(mark.read_text())["files"].values()), mark.parent
+
+
+class AskingShelf:
+    """The shelf of the whole platform, asked for through the supervisor.
+
+    ``tell`` sends it a line; ``hear`` waits for its answer, also for as long as another job is at making the thing.
+    """
+
+    def __init__(self, root: Path, tell: Callable[[str], None], hear: Callable[[], str]) -> None:
+        self.root = root
+        self._tell, self._hear = tell, hear
+
+    def get(self, kind: str, fingerprint: str, make: Make) -> Shelved:
+        answer = self._ask(ShelfRequest(shelf="want", kind=kind, fingerprint=fingerprint))
+        if answer.made:
+            return Shelved(answer.folder, True, answer.seconds)
+        began = time.perf_counter()
+        make(answer.folder)
+        seconds = time.perf_counter() - began
+        answer = self._ask(ShelfRequest(shelf="made", kind=kind, fingerprint=fingerprint, seconds=seconds))
+        return Shelved(answer.folder, False, seconds)
+
+    def _ask(self, request: ShelfRequest) -> ShelfAnswer:
+        self._tell(request.model_dump_json())
+        return ShelfAnswer.model_validate_json(self._hear())
+
+
+@contextmanager
+def _locked(place: Path) -> Iterator[Path]:
+    handle = _lock(place, fcntl.LOCK_EX)
+    try:
+        yield place
+    finally:
+        os.close(handle)
+
+
+def _lock(place: Path, how: int) -> int:
+    while True:
+        place.mkdir(parents=True, exist_ok=True)
+        handle = os.open(place, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, how)
+            # While we waited it may have been removed, and made anew by another: then ours is the lock of nothing.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), place.stat()):
+                    return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _read(place: Path) -> Shelved | None:
+    """The thing where it is whole, which then counts as used now."""
+    try:
+        made = json.loads((place / MADE).read_text())
+        # A machine that lost power may have kept the names of files and lost what was in them.
+        whole = all((place / FILES / name).stat().st_size == size for name, size in made["files"].items())
+        os.utime(place / MADE)
+    except (OSError, ValueError):
+        return None
+    return Shelved(place / FILES, True, made["seconds"]) if whole else None
+
+
+def _emptied(place: Path) -> Path:
+    (place / MADE).unlink(missing_ok=True)
+    shutil.rmtree(place / FILES, ignore_errors=True)
+    return place / FILES
+
+
+def _mark(place: Path, seconds: float) -> None:
+    files = {str(path.relative_to(place / FILES)): path.stat().st_size for path in _plain_files(place / FILES)}
+    (place / "new.json").write_text(json.dumps({"seconds": seconds, "files": files}))
+    (place / "new.json").rename(place / MADE)
+
+
+def _plain_files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def _remove(place: Path) -> None:
+    try:
+        handle = _lock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return
+    try:
+        (place / MADE).unlink(missing_ok=True)
+        shutil.rmtree(place, ignore_errors=True)
+    finally:
+        os.close(handle)
