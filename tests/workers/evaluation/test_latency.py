@@ -15,9 +15,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_half_the_layers_are_about_half_the_work(architecture: str) -> None:
     whole, half = build(architecture, layers=6), build(architecture, layers=3)
-    count = [
-        latency.flops(model, tokens=16, vocabulary=model.config.vocab_size, device=CPU) for model in (whole, half)
-    ]
+    count = [latency.flops(model, tokens=16, vocabulary=model.config.vocab_size, device=CPU) for model in (whole, half)]
     assert 1.5 < count[0] / count[1] <= 2
 
 
