@@ -45,12 +45,18 @@ class Teller:
 
 
 def run_job(job: Path, out: Path, tell: Teller) -> bool:
-    """Do the job that the file ``job`` describes. Whether it succeeded; the last event told is SUCCEEDED or FAILED."""
+    """Do the job that the file ``job`` describes. Whether it succeeded; the last event told is SUCCEEDED or FAILED.
+
+    On SIGTERM in the middle of a training, SystemExit passes through, and the story has no end.
+    """
     try:
         file = JobFile.read(job)
         out.mkdir(parents=True, exist_ok=True)
         # Only here: it imports torch, which takes seconds, and a job file with a fault should not wait for that.
-        import_module("workers.pipeline").run(file.request, job_id=file.id, out=out, settings=Settings(), tell=tell)
+        import_module("workers.pipeline").run(
+            file.request, job_id=file.id, out=out, settings=Settings(), tell=tell,
+            attempt=file.attempt, checkpoints=file.checkpoints,
+        )  # fmt: skip
     except Exception as error:
         traceback.print_exc()
         body = JobError.of(explained(error), tell.stage)

@@ -75,10 +75,10 @@ class Subject:
         lengths = sorted({min(length, longest) for length in asked.sequence_lengths})
         return [(size, length) for size in asked.batch_sizes for length in lengths]
 
-    def load(self, warnings: list[str]) -> PreTrainedModel:
+    def load(self, warnings: list[str], seed: int) -> PreTrainedModel:
         """The source, with a head for the task where it will be trained; on the job's device, in evaluation mode.
 
-        What the checkpoint lacks, or has too much, is appended to ``warnings``.
+        ``seed`` is that of a new head. What the checkpoint lacks, or has too much, is appended to ``warnings``.
         """
         if self.trains:
             assert self.data is not None
@@ -86,7 +86,7 @@ class Subject:
                 self.folder,
                 labels=self.data.label_names,
                 regression=self.data.regression,
-                seed=self.request.seed,
+                seed=seed,
                 warnings=warnings,
             )
         else:
@@ -105,6 +105,7 @@ class Subject:
             **self.request.model_dump(mode="json"),
             "model": {**self.request.model.model_dump(), "revision": self.facts.revision},
             "recovery": self.recovery.model_dump(),
+            "evaluation": {**self.request.evaluation.model_dump(mode="json"), "seeds": self.request.seeds},
             "export": {"dtype": str(self.dtype).removeprefix("torch.")},
             "device": str(self.device),
         }
