@@ -22,6 +22,7 @@ from store.database import migrate, open_engine
 from store.jobs import JobStore
 from workers.settings import Settings
 from workers.supervision import scratch
+from workers.supervision.courier import sweep_ended
 from workers.supervisor import Supervisor
 
 log = logging.getLogger("layercut.worker")
@@ -37,6 +38,7 @@ class Station:
         migrate(self.engine)
         scratch.sweep(settings.scratch_root)
         self.store = JobStore(self.engine, settings.lease_seconds)
+        sweep_ended(settings.checkpoint_root, self.store)
         self.supervisor = Supervisor(
             self.store,
             ArtifactStore(settings.artifacts_url),
