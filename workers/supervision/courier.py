@@ -1,4 +1,4 @@
-"""Carries a job's checkpoints to the artifact store, and to hosts that lack them. To lose one costs time, not the job."""
+"""Carries a job's checkpoints to the artifact store, and to hosts that lack them. Losing one costs only time."""
 
 from __future__ import annotations
 

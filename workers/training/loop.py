@@ -152,6 +152,7 @@ class OneTraining:
             try:
                 value = guard.check(loss, stepper.clip(), tally.step + 1)
             except Diverged:
+                stepper.clear()  # the next start must not find these gradients
                 self.care.jumped(tally.step, 0, self.total)
                 raise
             stepper.step()

@@ -24,9 +24,8 @@ def kept_in_store(bench: Bench, job_id: str) -> set[str]:
 
 def lose_an_attempt(bench: Bench, tmp_path: Path, *acts: str) -> str:
     """A job whose second attempt writes down the checkpoints that it found."""
-    again = (f"checkpoints:{tmp_path}/seen", "succeed")
     (tmp_path / "first").touch()
-    job_id = bench.submit(f"checkpoints:{tmp_path}/seen", *acts, f"exit-once:{tmp_path}/first", *again)
+    job_id = bench.submit(f"checkpoints:{tmp_path}/seen", *acts, f"exit-once:{tmp_path}/first", "succeed")
     assert bench.supervisor.work()
     assert bench.store.get(job_id).status == Status.QUEUED
     return job_id
