@@ -18,13 +18,25 @@ class Latency(BaseModel):
     examples_per_second: float
 
 
+class SeedScores(BaseModel):
+    """The headline score of each seed's model. ``std`` is the sample standard deviation; null for one seed."""
+
+    mean: float
+    std: float | None
+    by_seed: dict[int, float]
+
+
 class Side(BaseModel):
-    """The model before, or after. ``score`` is null where nothing was trained and it has no head for the task."""
+    """The model before, or after. ``score`` is null where nothing was trained and it has no head for the task.
+
+    ``score`` and ``metrics`` are means over the seeds; size and speed are those of the first seed's model.
+    """
 
     parameters: int
     bytes: int
     flops: int | None = Field(default=None, description="of the matrix products of one example of `max_length` tokens")
     score: float | None = None
+    scores: SeedScores | None = None
     metrics: dict[str, float] = {}
     latency: list[Latency] = []
 
@@ -52,7 +64,10 @@ class Verification(BaseModel):
 
 
 class Interval(BaseModel):
-    """Paired bootstrap over the rows of the dev split: both models are scored on the same drawn rows."""
+    """Paired bootstrap over the rows of the dev split: both models are scored on the same drawn rows.
+
+    With several seeds, each resample draws seeds and rows, both with replacement, and takes the mean over the seeds.
+    """
 
     low: float
     high: float
@@ -91,6 +106,7 @@ class Report(BaseModel):
     reused: list[Reused] = []
     warnings: list[str] = []
     seed: int
+    seeds: list[int] = Field(default=[], description="of the trainings; the first one's model is the exported one")
     device: dict[str, Any]
     versions: dict[str, str]
     timings: dict[str, float] = Field(description="seconds in each stage")

@@ -14,6 +14,8 @@ from api_schemas.recovery import RecoverySpec
 from api_schemas.strategies import STRATEGIES
 from api_schemas.tasks import METRICS, TASKS, Metric, Task
 
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
 SCHEMES_REFUSED = ("http://", "https://", "file://", "ftp://")
 
 
@@ -130,7 +132,23 @@ class LatencySpec(Request):
 
 class EvaluationSpec(Request):
     baseline: bool = Field(default=True, description="train and score the full model too; `distill` always does")
+    seeds: list[Seed] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=10,
+        description="train and score once with each, and report the mean; by default [`seed`]. The first one's model is"
+        " the one that is exported",
+    )
     latency: LatencySpec = LatencySpec()
+
+    @model_validator(mode="after")
+    def _distinct_seeds(self) -> EvaluationSpec:
+        seeds = self.seeds or []
+        twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+        if twice:
+            message = f"seed {twice[0]} is listed twice: it would give the same model again"
+            raise LayercutError("validation_failed", message, param="/evaluation/seeds")
+        return self
 
 
 class ExportSpec(Request):
@@ -160,6 +178,11 @@ class JobRequest(Request):
         default={}, max_length=16
     )
 
+    @property
+    def seeds(self) -> list[int]:
+        """Of the trainings, the exported model's first."""
+        return self.evaluation.seeds or [self.seed]
+
     @model_validator(mode="after")
     def _parts_that_fit(self) -> JobRequest:
         strategy = STRATEGIES[self.prune.strategy]
@@ -180,6 +203,10 @@ class JobRequest(Request):
                 "validation_failed",
                 "distill learns from the baseline: it cannot be left out",
                 param="/evaluation/baseline",
+            )
+        if len(self.seeds) > 1 and (not self.task.trains or self.recovery.method == "none"):
+            raise LayercutError(
+                "validation_failed", "nothing is trained, so further seeds change nothing", param="/evaluation/seeds"
             )
         return self
 

@@ -113,6 +113,11 @@ class ArtifactStore:
             if digest.hexdigest() != file.sha256:
                 raise LayercutError("file_not_found", f"{file.name} is not the file that was published")
 
+    def prefixes(self, start: str) -> list[str]:
+        """Those under ``start`` that something whole was published at."""
+        ending = f"/{MANIFEST}"
+        return [path.removesuffix(ending) for path in self._paths(f"{_path(start)}/") if path.endswith(ending)]
+
     def delete(self, prefix: str) -> None:
         """Delete all files of an artifact; one that does not exist is deleted already."""
         paths = self._paths(f"{_path(prefix)}/")
@@ -120,10 +125,11 @@ class ArtifactStore:
         self._delete(sorted(paths, key=lambda path: not path.endswith(f"/{MANIFEST}")))
 
     def sweep(self, job_id: str, keep_prefix: str | None) -> int:
-        """Delete the files of all attempts but the one that is kept; returns how many files went."""
+        """Of a job that ended, delete checkpoints and all attempts but the one that is kept; how many files went."""
         attempts = _path("jobs", job_id, "attempts")
         kept = f"{keep_prefix}/" if keep_prefix else None
         losers = [path for path in self._paths(f"{attempts}/") if not (kept and path.startswith(kept))]
+        losers += self._paths(f"{_path('jobs', job_id, 'checkpoint')}/")
         self._delete(losers)
         return len(losers)
 

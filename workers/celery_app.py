@@ -23,6 +23,7 @@ from store.jobs import JobStore
 from store.shelf import ShelfStore
 from workers.settings import Settings
 from workers.supervision import scratch
+from workers.supervision.courier import sweep_ended
 from workers.supervisor import Supervisor
 
 log = logging.getLogger("layercut.worker")
@@ -38,6 +39,7 @@ class Station:
         migrate(self.engine)
         scratch.sweep(settings.scratch_root)
         self.store = JobStore(self.engine, settings.lease_seconds)
+        sweep_ended(settings.checkpoint_root, self.store)
         self.supervisor = Supervisor(
             self.store,
             ShelfStore(self.engine),

@@ -12,7 +12,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: Compiled libraries tell these only in words. Lower case.
 WORDS = (
     ("storage_full", ("no space left on device", "disk quota exceeded", "storagefull")),
-    ("out_of_memory", ("out of memory", "can't allocate memory", "cannot allocate memory")),
+    ("out_of_memory", ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")),
     ("out_of_memory", ("cublas_status_alloc_failed",)),
 )
 

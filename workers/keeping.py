@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from workers.data.features import Features, Padding
 from workers.evaluation.scores import Scores
-from workers.training.loop import Trained
+from workers.training.tally import Trained
 
 WEIGHTS = "model.safetensors"
 

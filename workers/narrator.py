@@ -9,8 +9,10 @@ from typing import Any
 
 from api_schemas.events import EventType, Level, NewEvent
 from api_schemas.jobs import Progress, Stage
-from workers.training.loop import Step
+from workers.training.tally import Step
 
+# Steps that the pace is a mean of, about.
+PACE_STEPS = 200
 # Seconds that a stage without training is guessed to take, until it is over. Only the ETA depends on it.
 GUESSES = {Stage.SCORING: 3.0, Stage.EVALUATING: 5.0, Stage.EXPORTING: 2.0, Stage.VERIFYING: 15.0}
 
@@ -23,23 +25,27 @@ class Narrator:
         self._began = time.monotonic()
         self._ahead = dict(GUESSES)
         self._work: dict[Stage, float] = {}
-        self._done = self._training_seconds = self._fraction = 0.0
+        self._pace: float | None = None
+        self._left = self._saved = self._fraction = 0.0
+        self._paced = 0
         self.stage_now = Stage.RESOLVING
         self.timings: dict[str, float] = {}
         self.warnings: list[str] = []
 
-    def expect(self, work: dict[Stage, float], *, benchmark_seconds: float) -> None:
-        """What lies ahead: ``work`` per training stage, in steps of the full model."""
-        self._work = work
+    def expect(self, work: dict[Stage, float], *, rounds: int, benchmark_seconds: float) -> None:
+        """What lies ahead: ``work`` of one training in each stage, in steps of the full model; ``rounds`` of all."""
+        self._work, self._left = work, rounds * sum(work.values())
         self._ahead[Stage.BENCHMARKING] = benchmark_seconds
 
     @contextmanager
-    def stage(self, stage: Stage) -> Iterator[None]:
+    def stage(self, stage: Stage, **data: Any) -> Iterator[None]:
+        """A stage may come again, for another seed: its seconds are added up."""
         self.stage_now = stage
-        self._tell(NewEvent(type=EventType.STAGE, message=stage.value, data={"stage": stage.value, "skipped": False}))
+        told = {"stage": stage.value, "skipped": False, **data}
+        self._tell(NewEvent(type=EventType.STAGE, message=stage.value, data=told))
         began = time.monotonic()
         yield
-        self.timings[stage.value] = round(time.monotonic() - began, 3)
+        self.timings[stage.value] = round(self.timings.get(stage.value, 0.0) + time.monotonic() - began, 3)
         self._leave(stage)
 
     def skip(self, stage: Stage, why: str) -> None:
@@ -49,13 +55,24 @@ class Narrator:
 
     def step(self, stage: Stage, step: Step, seconds: float) -> None:
         """An optimizer step is done, ``seconds`` after the one before it."""
-        self._done += self._work[stage] / step.total
-        self._training_seconds += seconds
+        work = self._work[stage] / step.total
+        self._left -= work
+        self._paced += 1
+        pace, before = seconds / work, self._pace
+        # Of the last steps only: memory that ran out, or another job, may have made them slower than the first.
+        self._pace = pace if before is None else before + (pace - before) * max(1 / PACE_STEPS, 1 / self._paced)
         self._progress(step=step.number, total_steps=step.total, epoch=round(step.epoch, 3))
 
+    def jump(self, stage: Stage, before: int, after: int, total: int) -> None:
+        """A training goes on where an earlier attempt left it, or starts again."""
+        work = (after - before) * self._work[stage] / total
+        self._left -= work
+        self._saved += max(0.0, work)
+        self._progress(step=after, total_steps=total)
+
     def spare(self, stage: Stage) -> None:
-        """The training that was expected of this stage need not be done."""
-        self._work.pop(stage, None)
+        """A training that was expected of this stage need not be done: another job has done it."""
+        self._left -= self._work.get(stage, 0.0)
 
     def resolved(self, data: dict[str, Any], message: str = "every default and every auto is filled in") -> None:
         self._tell(NewEvent(type=EventType.RESOLVED, message=message, data=data))
@@ -64,8 +81,8 @@ class Narrator:
         message = f"{name} {value:.4f}"
         self._tell(NewEvent(type=EventType.METRIC, message=message, data={"name": name, "value": value, **data}))
 
-    def log(self, message: str, level: Level = "info") -> None:
-        self._tell(NewEvent(type=EventType.LOG, message=message, level=level))
+    def log(self, message: str, level: Level = "info", **data: Any) -> None:
+        self._tell(NewEvent(type=EventType.LOG, message=message, level=level, data=data))
 
     def warn(self, message: str) -> None:
         """Logged, and kept for the report."""
@@ -79,7 +96,8 @@ class Narrator:
     def _progress(self, **where: Any) -> None:
         eta = self._eta()
         if eta is not None:
-            elapsed = time.monotonic() - self._began
+            # What earlier attempts did counts as if it had been done just now.
+            elapsed = time.monotonic() - self._began + self._saved * (self._pace or 0.0)
             # The estimate may grow; what was shown as done stays done.
             self._fraction = max(self._fraction, min(0.999, elapsed / (elapsed + eta)))
         progress = Progress(fraction=round(self._fraction, 4), eta_seconds=eta and round(eta, 1), **where)
@@ -91,8 +109,6 @@ class Narrator:
 
     def _eta(self) -> float | None:
         """Seconds: the training ahead at the speed measured so far, and the guesses. None before the first step."""
-        work = sum(self._work.values())
-        if work and not self._done:
+        if self._left > 1e-6 and self._pace is None:
             return None
-        training = (work - self._done) * self._training_seconds / self._done if work else 0.0
-        return max(0.0, training) + sum(self._ahead.values())
+        return max(0.0, self._left) * (self._pace or 0.0) + sum(self._ahead.values())

@@ -19,6 +19,7 @@ from api_schemas.reports import Latency, LayerMap, Report, Side, Verification
 from api_schemas.strategies import STRATEGIES
 from workers.data.batches import collate
 from workers.device import describe, peak_memory
+from workers.evaluation.answers import Answers
 from workers.evaluation.latency import speedup
 from workers.evaluation.retention import Intervals, bootstrap, retention, verdict
 from workers.evaluation.scores import Scores
@@ -34,17 +35,17 @@ REPORTED_VERSIONS = ("torch", "transformers", "tokenizers", "safetensors", "nump
 
 @dataclass(frozen=True)
 class Measured:
-    """The two sides of the comparison, and the answers that the interval is drawn from."""
+    """The two sides of the comparison, and each seed's answers before and after, for the interval."""
 
     before: Side
     after: Side
-    scores: tuple[Scores | None, Scores | None]
+    pairs: list[tuple[Scores, Scores]]
 
     @classmethod
     def of(
         cls,
         models: tuple[PreTrainedModel, PreTrainedModel],
-        scores: Sequence[Scores | None],
+        answers: Sequence[Answers | None],
         latencies: Sequence[list[Latency]],
         flops: Sequence[int],
         dtype: torch.dtype,
@@ -54,13 +55,16 @@ class Measured:
                 parameters=model.num_parameters(),
                 bytes=_weight_bytes(model, dtype),
                 flops=flop,
-                score=found.score if found else None,
+                score=found.spread.mean if found else None,
+                scores=found.spread if found else None,
                 metrics=found.metrics if found else {},
                 latency=latency,
             )
-            for model, found, latency, flop in zip(models, scores, latencies, flops, strict=True)
+            for model, found, latency, flop in zip(models, answers, latencies, flops, strict=True)
         ]
-        return cls(sides[0], sides[1], (scores[0], scores[1]))
+        before, after = answers
+        pairs = [(before.by_seed[seed], after.by_seed[seed]) for seed in after.by_seed] if before and after else []
+        return cls(sides[0], sides[1], pairs)
 
 
 @dataclass(frozen=True)
@@ -131,11 +135,12 @@ def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: 
         recovery=subject.recovery.model_dump(),
         retention_interval=intervals.retention if intervals else None,
         gain_interval=gain,
-        training={stage: trained.as_dict() for stage, trained in bench.trainings.items()},
+        training={name: trained.as_dict() for name, trained in bench.trainings.items()},
         data=_data(bench),
         reused=bench.ledger.reused,
         warnings=bench.story.warnings,
         seed=request.seed,
+        seeds=request.seeds,
         device=describe(subject.device),
         versions={"python": platform.python_version()} | {name: version(name) for name in REPORTED_VERSIONS},
         timings=bench.story.timings,
@@ -149,11 +154,10 @@ def headline(bench: Workbench) -> str | None:
 
 
 def _intervals(bench: Workbench, measured: Measured) -> Intervals | None:
-    before, after = measured.scores
     metric = headline(bench)
-    if before is None or after is None or metric is None:
+    if not measured.pairs or metric is None:
         return None
-    return bootstrap(before, after, metric, seed=bench.subject.request.seed)
+    return bootstrap(measured.pairs, metric, seed=bench.subject.request.seed)
 
 
 def _strategy(plan: Plan) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-import time
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,17 +21,22 @@ from api_schemas.strategies import STRATEGIES
 from workers import keeping, outcome
 from workers.data.batches import collate, scoring_batches
 from workers.evaluation import latency
+from workers.evaluation.answers import SIDES, Answers, Pair, from_tensors, sides_of, to_tensors
 from workers.evaluation.scores import Scores, evaluate, logits_of
 from workers.ledger import Ledger
 from workers.loading import label_order, quiet_libraries
 from workers.narrator import Narrator
+from workers.origin import origin_of
 from workers.pruning.scoring import measure_activations, measure_weights
 from workers.pruning.surgery import drop_layers
 from workers.settings import Settings
 from workers.shelf import FolderShelf, Shelf
 from workers.subject import CALIBRATION_ROWS, Subject, find_subject
-from workers.training.loop import Step, total_steps, train
-from workers.training.objectives import Objective, distillation_objective, label_objective
+from workers.trainer import train_on
+from workers.training.loop import total_steps
+from workers.training.memory import MicroBatches
+from workers.training.objectives import distillation_objective, label_objective
+from workers.training.saving import Checkpoints
 from workers.workbench import Workbench
 
 
@@ -42,11 +48,15 @@ def run(
     settings: Settings,
     tell: Callable[[NewEvent], None],
     shelf: Shelf | None = None,
+    attempt: int = 1,
+    checkpoints: Path | None = None,
 ) -> None:
     """Carry the job out, and leave its artifact under ``out``. The last event told is SUCCEEDED.
 
-    What ``shelf`` has is not made again; without one, all is made here and nothing is kept for others.
-    Raises ``LayercutError`` for what a person can mend; ``tell`` gets every event on the way.
+    What ``shelf`` has is not made again; without one, all is made here and nothing is kept for others. Goes on where an
+    earlier attempt left ``checkpoints``, a folder that whoever gave it removes; without one, where an earlier run left
+    ``out``. ``tell`` gets every event on the way. Raises ``LayercutError`` for what a person can mend, and ``Stopped``
+    after a SIGTERM in the middle of a training.
     """
     quiet_libraries()
     story = Narrator(tell)
@@ -55,18 +65,30 @@ def run(
     with story.stage(Stage.RESOLVING):
         subject = find_subject(request, settings, ledger)
         story.resolved({**subject.resolved(), **ledger.resolved()})
-        source = subject.load(warnings)
-    bench = Workbench(subject, story, ledger, out, job_id)
+        source = subject.load(warnings, request.seeds[0])
+    kept = Checkpoints(
+        checkpoints or out / "checkpoints",
+        attempt=attempt,
+        every_seconds=settings.checkpoint_seconds,
+        origin=lambda: origin_of(subject),
+        tell=story.log,
+    )
+    memory = MicroBatches(settings.micro_batches)
+    bench = Workbench(subject, story, ledger, out, job_id, request.seeds[0], kept, memory)
     expect(bench)
     for warning in warnings:
         story.warn(warning)
     before = make_baseline(bench, source)
     plan = choose_layers(bench, source)
+    bench = replace(bench, kept=plan.kept)
     after = prune(bench, source, plan)
     recover(bench, before, after)
     after.to(subject.dtype)
-    measured = measure(bench, before or source, after)
+    others = {seed: repeat(replace(bench, seed=seed), plan) for seed in request.seeds[1:]}
+    measured = measure(bench, before or source, after, others)
     artifact = outcome.deliver(bench, plan, after, measured)
+    if checkpoints is None:
+        shutil.rmtree(kept.folder, ignore_errors=True)
     tell(NewEvent(type=EventType.SUCCEEDED, message=artifact.result.verdict, data=artifact.data()))
 
 
@@ -78,7 +100,8 @@ def expect(bench: Workbench) -> None:
         assert subject.train is not None
         steps = float(total_steps(len(subject.train), subject.recovery))
         work = {Stage.BASELINE: steps * subject.wants_baseline, Stage.RECOVERING: steps * 2 / 3}
-    bench.story.expect(work, benchmark_seconds=len(subject.latency_cells) * 2 * latency.SECONDS_A_CELL)
+    rounds = len(subject.request.seeds)
+    bench.story.expect(work, rounds=rounds, benchmark_seconds=len(subject.latency_cells) * 2 * latency.SECONDS_A_CELL)
 
 
 def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel | None:
@@ -96,12 +119,13 @@ def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel 
     def make(folder: Path) -> None:
         assert subject.train is not None
         train_on(bench, Stage.BASELINE, baseline, label_objective(subject.train.labels, subject.device))
-        keeping.save_baseline(baseline, bench.trainings[Stage.BASELINE.value], folder)
+        keeping.save_baseline(baseline, bench.trainings[name], folder)
 
-    with bench.story.stage(Stage.BASELINE):
-        folder = bench.ledger.get("baseline", subject.baseline_print, make)
-        if Stage.BASELINE.value not in bench.trainings:
-            bench.trainings[Stage.BASELINE.value] = keeping.load_baseline(baseline, folder)
+    name = bench.training_name(Stage.BASELINE)
+    with bench.story.stage(Stage.BASELINE, seed=bench.seed):
+        folder = bench.ledger.get("baseline", subject.baseline_print(bench.seed), make)
+        if name not in bench.trainings:
+            bench.trainings[name] = keeping.load_baseline(baseline, folder)
             bench.story.spare(Stage.BASELINE)
     return baseline
 
@@ -132,7 +156,7 @@ def measure_layers(bench: Workbench, model: PreTrainedModel) -> dict[str, list[f
     data = {"train": subject.prints.get("train"), "rows": CALIBRATION_ROWS, "seed": subject.request.seed}
     fingerprint = subject.print_of(
         "layer_scores",
-        model=subject.baseline_print if distills else subject.source_print,
+        model=subject.baseline_print(bench.seed) if distills else subject.source_print(bench.seed),
         data=data if needs_data else None,
     )
     take = activations_of if needs_data else weights_of
@@ -151,7 +175,7 @@ def activations_of(subject: Subject, model: PreTrainedModel) -> dict[str, list[f
 
 def prune(bench: Workbench, source: PreTrainedModel, plan: Plan) -> PreTrainedModel:
     """A copy with the layers gone."""
-    with bench.story.stage(Stage.PRUNING):
+    with bench.story.stage(Stage.PRUNING, seed=bench.seed):
         pruned = copy.deepcopy(source)
         assert plan.kept is not None
         drop_layers(pruned, bench.subject.architecture, plan.kept)
@@ -163,7 +187,7 @@ def recover(bench: Workbench, baseline: PreTrainedModel | None, pruned: PreTrain
     if not subject.trains:
         bench.story.skip(Stage.RECOVERING, "recovery.method is none")
         return
-    with bench.story.stage(Stage.RECOVERING):
+    with bench.story.stage(Stage.RECOVERING, seed=bench.seed):
         assert subject.train is not None
         objective = label_objective(subject.train.labels, subject.device)
         if recovery.method == "distill":
@@ -185,41 +209,44 @@ def baseline_logits(bench: Workbench, baseline: PreTrainedModel) -> npt.NDArray[
     """The baseline's answers to the training rows, ``(N, C)``, in row order."""
     subject = bench.subject
     assert subject.train is not None
-    fingerprint = subject.print_of("baseline_logits", baseline=subject.baseline_print)
+    fingerprint = subject.print_of("baseline_logits", baseline=subject.baseline_print(bench.seed))
     answer = partial(logits_of, baseline, subject.train, subject.device)
     return bench.ledger.share("baseline_logits", fingerprint, answer)
 
 
-def train_on(bench: Workbench, stage: Stage, model: PreTrainedModel, objective: Objective) -> None:
-    subject, last = bench.subject, time.perf_counter()
-    assert subject.train is not None
+def repeat(bench: Workbench, plan: Plan) -> Pair:
+    """All of it again with the bench's seed, for its scores alone. The layers are those of the first seed's plan."""
+    subject, slot = bench.subject, bench.slot("scores")
+    found = slot.latest()
+    if found is not None:
+        for stage in (Stage.BASELINE, Stage.RECOVERING):
+            bench.story.jump(stage, 0, 1, 1)
+        return from_tensors(found.tensors, found.facts)
+    source = subject.load([], bench.seed)
+    before = make_baseline(bench, source)
+    after = prune(bench, source, plan)
+    recover(bench, before, after)
+    after.to(subject.dtype)
+    with bench.story.stage(Stage.EVALUATING, seed=bench.seed):
+        pair = score_before(bench, before) if before else None, score(bench, after)
+    slot.save(1, *to_tensors(pair), finished=True)
+    for stage in (Stage.BASELINE, Stage.RECOVERING):
+        bench.slot(stage.value).forget()
+    return pair
 
-    def on_step(step: Step) -> None:
-        nonlocal last
-        now = time.perf_counter()
-        bench.story.step(stage, step, now - last)
-        last = now
 
-    bench.trainings[stage.value] = train(
-        model,
-        subject.train,
-        objective,
-        subject.recovery,
-        seed=subject.request.seed,
-        device=subject.device,
-        on_step=on_step,
-    )
-
-
-def measure(bench: Workbench, before: PreTrainedModel, after: PreTrainedModel) -> outcome.Measured:
-    """Scores and speed, before and after."""
+def measure(
+    bench: Workbench, before: PreTrainedModel, after: PreTrainedModel, others: dict[int, Pair]
+) -> outcome.Measured:
+    """Scores and speed, before and after. ``others`` has the scores of the seeds after the first."""
     subject, story = bench.subject, bench.story
-    scores: list[Scores | None] = [None, None]
+    answers: tuple[Answers | None, Answers | None] = (None, None)
     compares = subject.wants_baseline or not subject.trains
     if subject.scored:
-        with story.stage(Stage.EVALUATING):
-            scores = [score_before(bench, before) if compares else None, score(bench, after)]
-            for side, found in zip(("before", "after"), scores, strict=True):
+        with story.stage(Stage.EVALUATING, seed=bench.seed):
+            first = score_before(bench, before) if compares else None, score(bench, after)
+            answers = sides_of({bench.seed: first, **others})
+            for side, found in zip(SIDES, answers, strict=True):
                 for name, value in (found.metrics if found else {}).items():
                     story.metric(name, value, side=side)
     else:
@@ -229,7 +256,7 @@ def measure(bench: Workbench, before: PreTrainedModel, after: PreTrainedModel) -
         tokens = subject.recovery.max_length
         latencies = latency.measure((before, after), subject.latency_cells, vocabulary=vocabulary, device=device)
         flops = [latency.flops(model, tokens=tokens, vocabulary=vocabulary, device=device) for model in (before, after)]
-    return outcome.Measured.of((before, after), scores, latencies, flops, subject.dtype)
+    return outcome.Measured.of((before, after), answers, latencies, flops, subject.dtype)
 
 
 def score_before(bench: Workbench, before: PreTrainedModel) -> Scores:
@@ -237,7 +264,7 @@ def score_before(bench: Workbench, before: PreTrainedModel) -> Scores:
     assert data is not None
     fingerprint = subject.print_of(
         "baseline_scores",
-        model=subject.baseline_print if subject.wants_baseline else subject.source_print,
+        model=subject.baseline_print(bench.seed) if subject.wants_baseline else subject.source_print(bench.seed),
         dev=[subject.prints[f"dev:{split}"] for split in data.dev],
         splits=list(data.dev),
         metrics=data.metrics,

@@ -34,13 +34,17 @@ TOLD_BY_RUNNER = frozenset(
 
 
 class JobFile(BaseModel):
-    """``job.json``: the request as sent, and which attempt this is. A bare request body is taken too."""
+    """``job.json``: the request as sent, and which attempt this is. A bare request body is taken too.
+
+    ``checkpoints`` is a folder that outlives the attempt; without one, the runner keeps them in its ``out``.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     request: JobRequest
     id: str | None = None
     attempt: int = 1
+    checkpoints: Path | None = None
 
     @classmethod
     def read(cls, path: Path) -> JobFile:

@@ -48,14 +48,20 @@ class Teller:
 
 
 def run_job(job: Path, out: Path, tell: Teller, open_shelf: Callable[[Settings], Shelf]) -> bool:
-    """Do the job that the file ``job`` describes. Whether it succeeded; the last event told is SUCCEEDED or FAILED."""
+    """Do the job that the file ``job`` describes. Whether it succeeded; the last event told is SUCCEEDED or FAILED.
+
+    On SIGTERM in the middle of a training, SystemExit passes through, and the story has no end.
+    """
     try:
         file = JobFile.read(job)
         out.mkdir(parents=True, exist_ok=True)
         # Only here: it imports torch, which takes seconds, and a job file with a fault should not wait for that.
         run = import_module("workers.pipeline").run
         settings = Settings()
-        run(file.request, job_id=file.id, out=out, settings=settings, tell=tell, shelf=open_shelf(settings))
+        run(
+            file.request, job_id=file.id, out=out, settings=settings, tell=tell, shelf=open_shelf(settings),
+            attempt=file.attempt, checkpoints=file.checkpoints,
+        )  # fmt: skip
     except Exception as error:
         if not isinstance(error, LayercutError):  # that one is for people, and says all there is to say
             traceback.print_exc()

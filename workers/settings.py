@@ -15,6 +15,7 @@ class Settings(StoreSettings, SourceSettings):
 
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:<n>; one worker a GPU")
     heartbeat_seconds: float = Field(default=0.0, ge=0, description="how often a lease is renewed; 0: a quarter of it")
+    checkpoint_seconds: float = Field(default=300.0, ge=0, description="how often a training's state is kept")
     kill_grace_seconds: float = Field(default=10.0, ge=0, description="between SIGTERM and SIGKILL of a runner")
     log_level: str = "INFO"
     scratch_dir: Path | None = Field(default=None, description="for files of running jobs; by default in data_dir")
@@ -28,6 +29,16 @@ class Settings(StoreSettings, SourceSettings):
                 f" LAYERCUT_LEASE_SECONDS ({self.lease_seconds:g}), so that one lost beat does not lose the job"
             )
         return self
+
+    @property
+    def checkpoint_root(self) -> Path:
+        """Folders of jobs that have not ended, by id."""
+        return self.data_dir / "checkpoints"
+
+    @property
+    def micro_batches(self) -> Path:
+        """What is known of the memory that trainings need."""
+        return self.data_dir / "micro_batches.json"
 
     @property
     def scratch_root(self) -> Path:

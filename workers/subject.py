@@ -22,7 +22,7 @@ from workers.fingerprint import NOT_OF_BASELINE, FileHashes, fingerprint
 from workers.ledger import Ledger
 from workers.loading import load_for_task, load_source, load_tokenizer
 from workers.settings import Settings
-from workers.training.loop import Trained
+from workers.training.tally import Trained
 
 DTYPE_NAMES = {
     "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -80,10 +80,10 @@ class Subject:
         lengths = sorted({min(length, longest) for length in asked.sequence_lengths})
         return [(size, length) for size in asked.batch_sizes for length in lengths]
 
-    def load(self, warnings: list[str]) -> PreTrainedModel:
+    def load(self, warnings: list[str], seed: int) -> PreTrainedModel:
         """The source, with a head for the task where it will be trained; on the job's device, in evaluation mode.
 
-        What the checkpoint lacks, or has too much, is appended to ``warnings``.
+        ``seed`` is that of a new head. What the checkpoint lacks, or has too much, is appended to ``warnings``.
         """
         if self.trains:
             assert self.data is not None
@@ -91,7 +91,7 @@ class Subject:
                 self.folder,
                 labels=self.data.label_names,
                 regression=self.data.regression,
-                seed=self.request.seed,
+                seed=seed,
                 warnings=warnings,
             )
         else:
@@ -102,26 +102,24 @@ class Subject:
         """The fingerprint of a thing that this job wants."""
         return fingerprint(kind, device=self.device.type, **parts)
 
-    @property
-    def source_print(self) -> str:
+    def source_print(self, seed: int) -> str:
         """Of the source as ``load`` gives it: the seed has drawn its head."""
         parts: dict[str, Any] = {"weights": self.prints["weights"], "texts": self.prints["texts"]}
         if self.trains:
             assert self.data is not None
             parts |= {
-                "labels": self.data.label_names, "regression": self.data.regression, "seed": self.request.seed,
+                "labels": self.data.label_names, "regression": self.data.regression, "seed": seed,
             }  # fmt: skip
         return self.print_of("source", trains=self.trains, **parts)
 
-    @property
-    def baseline_print(self) -> str:
+    def baseline_print(self, seed: int) -> str:
         """The strategy, and what only the recovery reads, are no part of it: jobs that differ in these share it."""
         return self.print_of(
             "baseline",
-            source=self.source_print,
+            source=self.source_print(seed),
             train=self.prints["train"],
             recovery=self.recovery.model_dump(exclude=set(NOT_OF_BASELINE)),
-            seed=self.request.seed,
+            seed=seed,
             told=[field.name for field in fields(Trained)],
         )
 
@@ -137,6 +135,7 @@ class Subject:
             **self.request.model_dump(mode="json"),
             "model": {**self.request.model.model_dump(), "revision": self.facts.revision},
             "recovery": self.recovery.model_dump(),
+            "evaluation": {**self.request.evaluation.model_dump(mode="json"), "seeds": self.request.seeds},
             "export": {"dtype": str(self.dtype).removeprefix("torch.")},
             "device": str(self.device),
         }

@@ -70,7 +70,8 @@ class Jobs:
     def baseline(self, **more: Any) -> str:
         """The fingerprint of the baseline that such a job wants."""
         ledger = Ledger(self.shelf, Narrator(lambda _: None))
-        return find_subject(self.request(**more), self.settings, ledger).baseline_print
+        request = self.request(**more)
+        return find_subject(request, self.settings, ledger).baseline_print(request.seed)
 
 
 class Done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,20 +28,24 @@ class Intervals(NamedTuple):
     retention: Interval | None
 
 
-def bootstrap(before: Scores, after: Scores, metric: str, *, seed: int) -> Intervals | None:
-    """Percentile intervals over rows drawn together for both models; None for fewer than 2 rows.
+def bootstrap(pairs: Sequence[tuple[Scores, Scores]], metric: str, *, seed: int) -> Intervals | None:
+    """Percentile intervals over rows drawn together for all models; None for fewer than 2 rows.
 
-    Paired, because the two models see the same rows (Efron & Tibshirani 1993, §16).
+    ``pairs`` are before and after, one pair a training seed. Paired, because the models see the same rows (Efron &
+    Tibshirani 1993, §16). Each resample draws as many seeds as there are and then the rows, both with replacement, and
+    takes the mean over the drawn seeds: the interval is of what another training on other rows would give.
     """
-    rows = len(before.gold)
+    gold = pairs[0][0].gold
+    rows = len(gold)
     if rows < 2:
         return None
     draw, function = np.random.default_rng(seed), FUNCTIONS[metric]
     scores = np.empty((RESAMPLES, 2))
     for at in range(RESAMPLES):
+        seeds = draw.integers(0, len(pairs), len(pairs))
         picked = draw.integers(0, rows, rows)
-        gold = before.gold[picked]
-        scores[at] = function(gold, before.guess[picked]), function(gold, after.guess[picked])
+        each = [[function(gold[picked], side.guess[picked]) for side in pairs[one]] for one in seeds]
+        scores[at] = np.mean(each, axis=0)
     was, now = scores.T
     return Intervals(_interval(100 * (now - was)), _interval(now / was) if (was > 0).all() else None)
 

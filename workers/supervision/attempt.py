@@ -18,6 +18,7 @@ from workers.failures import explained
 from workers.protocol import JobFile, ShelfRequest
 from workers.settings import Settings
 from workers.supervision.clerk import Clerk
+from workers.supervision.courier import Courier, sweep_ended
 from workers.supervision.desk import Desk, Interrupt
 from workers.supervision.process import Exit, RunnerProcess
 
@@ -46,6 +47,9 @@ class Attempt:
         self._claim, self._lease = claim, claim.lease
         self._runner, self._desk, self._clerk = runner, desk, clerk
         self._store, self._artifacts, self._settings = store, artifacts, settings
+        self._checkpoints = settings.checkpoint_root / self._lease.job_id
+        self._courier = Courier(artifacts, self._lease.job_id, self._checkpoints)
+        # An attempt's own: one that goes on from a checkpoint has the whole of it again.
         self._latest = started + claim.request.limits.max_runtime_seconds
         self._endings: dict[object, Callable[[Any], None]] = {
             EventType.SUCCEEDED: self._succeeded,
@@ -59,8 +63,16 @@ class Attempt:
 
     def run(self) -> None:
         """Returns when the attempt has ended, in the store too. Raises what the store raises when it stays away."""
+        with self._courier:
+            self._run()
+
+    def _run(self) -> None:
         lease = self._lease
-        file = JobFile(id=lease.job_id, request=self._claim.request, attempt=lease.attempt)
+        file = JobFile(
+            id=lease.job_id, request=self._claim.request, attempt=lease.attempt, checkpoints=self._checkpoints
+        )
+        if lease.attempt > 1:
+            self._courier.fetch()
         try:
             file.write(self._runner.job_file)
             self._runner.give()
@@ -86,7 +98,12 @@ class Attempt:
             elif not isinstance(item, NewEvent) or item.type.terminal:
                 return item
             else:
-                self._desk.write(item)
+                self._hear(item)
+
+    def _hear(self, event: NewEvent) -> None:
+        self._desk.write(event)
+        if "checkpoint" in event.data:
+            self._courier.call()
 
     def _next(self) -> Ending | ShelfRequest:
         """What comes next, or the clock that ran out first. The lease's own end moves while it is renewed."""
@@ -98,11 +115,11 @@ class Attempt:
         return Interrupt.TIMEOUT if self._latest <= self._desk.deadline else Interrupt.LEASE_LOST
 
     def _let_go(self, ending: Ending) -> None:
-        """Nothing of the runner is left when this returns."""
-        if ending is Interrupt.LEASE_LOST:
-            self._runner.stop(0)
-        elif isinstance(ending, Interrupt):
+        """Nothing of the runner is left when this returns. Only a job that goes on elsewhere is worth a checkpoint."""
+        if ending is Interrupt.STOPPING:
             self._runner.stop(self._settings.kill_grace_seconds)
+        elif isinstance(ending, Interrupt):
+            self._runner.stop(0)
         else:
             self._runner.wait(self._settings.kill_grace_seconds)
 
@@ -127,9 +144,14 @@ class Attempt:
 
     def _lost_runner(self, exit_: Exit) -> None:
         self._tell_last_words(str(exit_))
+        self._courier.settle(self._settings.kill_grace_seconds)
         self._release(str(exit_))
 
     def _handed_back(self, _: Interrupt) -> None:
+        """The next host may ask for the checkpoint as soon as the job is queued: it is carried first, if in time."""
+        while isinstance(said := self._runner.inbox.get(), NewEvent) and not said.type.terminal:
+            self._hear(said)
+        self._courier.settle(self._settings.kill_grace_seconds)
         self._desk.flush()
         self._desk.settle(lambda: self._store.hand_back(self._lease, STOPPING))
 
@@ -186,6 +208,9 @@ class Attempt:
                 self._artifacts.sweep(self._lease.job_id, keep_prefix=winner)
             else:
                 self._artifacts.delete(self._lease.prefix)
+            if self._store.get(self._lease.job_id).status.terminal:
+                self._courier.discard()
+            sweep_ended(self._settings.checkpoint_root, self._store)
         except Exception:  # sweeping is no part of the job
             log.warning("job %s: cannot sweep", self._lease.job_id, exc_info=True)
 

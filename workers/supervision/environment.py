@@ -23,6 +23,8 @@ NAMES = frozenset(
         "SSL_CERT_DIR",
         "REQUESTS_CA_BUNDLE",
         "CURL_CA_BUNDLE",
+        "LAYERCUT_CHECKPOINT_SECONDS",
+        "LAYERCUT_DATA_DIR",
         "LAYERCUT_GLUE_DIR",
         "LAYERCUT_MODEL_ROOTS",
         "LAYERCUT_DATA_ROOTS",

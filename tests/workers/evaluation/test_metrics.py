@@ -54,7 +54,7 @@ def test_the_interval_tells_a_real_loss_from_noise() -> None:
     bad = np.where(draw.random(500) < 0.7, gold, 1 - gold)
     for after, word in ((same, "within noise"), (bad, "worse than"), (gold, "better than")):
         one, other = scores(gold, good), scores(gold, after)
-        intervals = bootstrap(one, other, "accuracy", seed=1)
+        intervals = bootstrap([(one, other)], "accuracy", seed=1)
         assert intervals is not None
         assert intervals.retention is not None
         interval = intervals.gain

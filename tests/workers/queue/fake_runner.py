@@ -4,8 +4,10 @@
 stdout), `moan:text` (stderr), `wait:FILE` (until it exists), `touch:FILE`, `succeed`, `fail:code`, `fail-with-files`,
 `bad-ending`, `exit:3`, `die:9` (signal), `deaf` (ignores SIGTERM), `child:FILE` (a grandchild that ignores SIGTERM and
 holds stdout open; its pid goes into FILE), `pid:FILE`, `environment:FILE`, `outside:FOLDER` (names it as its artifact),
-`linger` (never leaves). Of the shelf: `want:a` (the baseline whose fingerprint is 64 times that letter; says `make` or
-`have` with its content), `fill:text` (the folder that it was given), `made:a`.
+`linger` (never leaves), `checkpoint:NAME` (writes one and tells it), `checkpoint-at-term:NAME` (at SIGTERM, and
+leaves), `exit-once:FILE` (where it exists, and removes it), `checkpoints:FILE` (what there are goes into FILE).
+Of the shelf: `want:a` (the baseline whose fingerprint is 64 times that letter; says `make` or `have` with its content),
+`fill:text` (the folder that it was given), `made:a`.
 """
 
 import json
@@ -19,6 +21,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+JOB = {}
 
 RESULT = {
     "layers_total": 6,
@@ -65,6 +69,32 @@ def fail(_, code):
 def fail_with_files(out, _):
     error = {"code": "objective_not_met", "message": "too low", "retryable": False}
     tell("failed", "too low", error=error, artifact=make_artifact(out))
+
+
+def checkpoint(_, name):
+    folder = Path(JOB["checkpoints"]) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "state.safetensors").write_text(f"weights of {name}")
+    tell("log", f"checkpoint {name}", checkpoint=name)
+
+
+def checkpoint_at_term(_, name):
+    def save(*_):
+        checkpoint(None, name)
+        os._exit(143)
+
+    signal.signal(signal.SIGTERM, save)
+
+
+def see_checkpoints(_, file):
+    found = {path.parent.name: path.read_text() for path in Path(JOB["checkpoints"]).glob("*/state.safetensors")}
+    Path(file).write_text(json.dumps(found))
+
+
+def exit_once(_, file):
+    if Path(file).exists():
+        Path(file).unlink()
+        sys.exit(1)
 
 
 def spawn(_, file):
@@ -119,6 +149,10 @@ ACTS = {
     "die": lambda _, number: os.kill(os.getpid(), int(number)),
     "deaf": lambda _, __: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "child": spawn,
+    "exit-once": exit_once,
+    "checkpoint": checkpoint,
+    "checkpoint-at-term": checkpoint_at_term,
+    "checkpoints": see_checkpoints,
     "pid": lambda _, file: Path(file).write_text(str(os.getpid())),
     "environment": lambda _, file: Path(file).write_text(json.dumps(dict(os.environ))),
     "linger": lambda _, __: time.sleep(600),
@@ -140,6 +174,7 @@ def main():
     threading.Thread(target=listen_to_supervisor, daemon=True).start()
     handover = json.loads(line)
     job = json.loads(Path(handover["job"]).read_text())
+    JOB.update(job)
     out = Path(handover["out"])
     for word in job["request"]["metadata"]["acts"].split():
         act, _, value = word.partition(":")

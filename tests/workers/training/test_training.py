@@ -19,8 +19,9 @@ from sources.rows import Rows
 from workers.data.features import Features, Padding, encode
 from workers.evaluation.scores import logits_of
 from workers.training.dropout import quick_dropout
-from workers.training.loop import Step, total_steps, train
+from workers.training.loop import total_steps, train
 from workers.training.objectives import distillation_objective, label_objective
+from workers.training.tally import Step
 from workers.training.vocabulary import compact_vocabulary, used_tokens
 
 CPU = torch.device("cpu")

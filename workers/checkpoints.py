@@ -1,0 +1,57 @@
+"""How checkpoints lie in a folder, for those who write them and those who carry them. Imports no torch.
+
+A checkpoint is a folder ``<training>-<steps>`` with two files, and what is in it never changes: it is made under a
+hidden name, and the rename is what makes it one. A later one of the same training takes its place.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+WEIGHTS, FACTS = "state.safetensors", "checkpoint.json"
+
+_NAME = re.compile(r"([a-z]+-[0-9]+)-([0-9]{9})")
+
+
+def checkpoint_name(training: str, step: int) -> str:
+    return f"{training}-{step:09d}"
+
+
+def training_of(name: str) -> str | None:
+    """The training that the checkpoint of this name is of; None where it is not the name of one."""
+    found = _NAME.fullmatch(name)
+    return found[1] if found else None
+
+
+def newest(names: Iterable[str]) -> dict[str, str]:
+    """For each training, the name of its furthest checkpoint; other names are passed over."""
+    return {training: name for name in sorted(names) if (training := training_of(name))}
+
+
+def newest_in(folder: Path) -> dict[str, str]:
+    return newest(path.name for path in folder.glob("*")) if folder.is_dir() else {}
+
+
+def prepare(folder: Path, training: str) -> Path:
+    """A new hidden folder beside the checkpoints, to be handed to ``put_in_place``."""
+    hidden = folder / f".{training}"
+    shutil.rmtree(hidden, ignore_errors=True)  # of one that was killed as it wrote
+    hidden.mkdir(parents=True)
+    return hidden
+
+
+def put_in_place(hidden: Path, name: str) -> None:
+    """Make ``hidden`` the checkpoint of that name, and remove the older ones of its training."""
+    folder = hidden.parent
+    shutil.rmtree(folder / name, ignore_errors=True)
+    hidden.rename(folder / name)
+    forget(folder, training_of(name), but=name)
+
+
+def forget(folder: Path, training: str | None, but: str | None = None) -> None:
+    for path in folder.glob("*"):
+        if path.name != but and training_of(path.name) == training:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,45 @@
+"""One training of a job: the loop, with the job's checkpoints, warnings and progress around it."""
+
+from __future__ import annotations
+
+import time
+
+from transformers import PreTrainedModel
+
+from api_schemas.jobs import Stage
+from workers.training.care import Care
+from workers.training.loop import train
+from workers.training.objectives import Objective
+from workers.training.tally import Step
+from workers.workbench import Workbench
+
+
+def train_on(bench: Workbench, stage: Stage, model: PreTrainedModel, objective: Objective) -> None:
+    """Train ``model`` in place on the job's rows. Raises what ``train`` raises."""
+    subject, story, last = bench.subject, bench.story, time.perf_counter()
+    assert subject.train is not None
+
+    def on_step(step: Step) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        story.step(stage, step, now - last)
+        last = now
+
+    care = Care(
+        slot=bench.slot(stage.value),
+        micro_batches=bench.micro_batches,
+        on_warning=story.warn,
+        jumped=lambda before, after, total: story.jump(stage, before, after, total),
+    )
+    with bench.checkpoints.heeding_sigterm():
+        trained = train(
+            model,
+            subject.train,
+            objective,
+            subject.recovery,
+            seed=bench.seed,
+            device=subject.device,
+            on_step=on_step,
+            care=care,
+        )
+    bench.trainings[bench.training_name(stage)] = trained

@@ -1,0 +1,62 @@
+"""All that a training's next step depends on, beside its data and its settings: as tensors and JSON, and back again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workers.training.saving import Checkpoint
+from workers.training.stepper import Stepper
+from workers.training.tally import Tally
+
+WEIGHTS, OPTIMIZER, RANDOM, RANDOM_CUDA = "weights/", "optimizer/", "random/cpu", "random/cuda"
+
+
+def weights_of(model: nn.Module, *, copy: bool = False) -> dict[str, Tensor]:
+    """Every weight once, by name; ``copy`` puts them aside in the CPU's memory. No architecture here trains buffers."""
+    return {
+        name: weight.detach().to("cpu", copy=True) if copy else weight.detach().contiguous()
+        for name, weight in model.named_parameters()
+    }
+
+
+def load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Raises ``KeyError`` where one is missing."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.copy_(tensors[name])
+
+
+def saved_state(model: nn.Module, stepper: Stepper, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """To be taken between two steps, while the embedding is compact: its other rows are the source's, but for decay."""
+    optimizer, facts = stepper.state()
+    tensors = {
+        **_prefixed(WEIGHTS, weights_of(model)),
+        **_prefixed(OPTIMIZER, optimizer),
+        RANDOM: torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        tensors[RANDOM_CUDA] = torch.cuda.get_rng_state(device)
+    return tensors, facts
+
+
+def restored(model: nn.Module, stepper: Stepper, saved: Checkpoint, device: torch.device) -> Tally:
+    """Make model, stepper and generators what they were; the numbers so far."""
+    load_weights(model, _under(WEIGHTS, saved.tensors))
+    # Copies: what safetensors gives is a view into the file.
+    optimizer = {key: value.clone() for key, value in _under(OPTIMIZER, saved.tensors).items()}
+    stepper.restore(optimizer, saved.facts["stepper"])
+    torch.set_rng_state(saved.tensors[RANDOM])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(saved.tensors[RANDOM_CUDA], device)
+    return Tally(**saved.facts["tally"])
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,71 @@
+"""The numbers of a training: of one step, so far, and in the end."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from api_schemas.recovery import Recovery
+
+
+@dataclass(frozen=True)
+class Step:
+    """An optimizer step that is done. ``number`` counts from 1; ``loss`` is the running mean."""
+
+    number: int
+    total: int
+    epoch: float
+    loss: float
+
+
+@dataclass
+class Tally:
+    """A training so far. ``factor`` is of the learning rate; ``rows`` is how many are computed at a time.
+
+    Tokens leave padding out; seconds are those of all attempts.
+    """
+
+    factor: float
+    rows: int
+    step: int = 0
+    loss: float = 0.0
+    examples: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def add(self, loss: float, examples: int, tokens: int) -> None:
+        """One more step; the loss is a mean over about the last fifty."""
+        self.step += 1
+        self.loss += (loss - self.loss) * max(0.02, 1 / self.step)
+        self.examples += examples
+        self.tokens += tokens
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training took. Tokens leave padding out. ``micro_batch`` rows were computed at a time."""
+
+    steps: int
+    examples: int
+    tokens: int
+    seconds: float
+    loss: float
+    precision: str
+    learning_rate: float
+    micro_batch: int
+
+    @classmethod
+    def of(cls, tally: Tally, recovery: Recovery) -> Trained:
+        return cls(
+            steps=tally.step,
+            examples=tally.examples,
+            tokens=tally.tokens,
+            seconds=tally.seconds,
+            loss=tally.loss,
+            precision=recovery.precision,
+            learning_rate=recovery.learning_rate,
+            micro_batch=tally.rows,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "examples_per_second": self.examples / max(self.seconds, 1e-9)}
