@@ -10,8 +10,10 @@ from test_pipeline import carry_out, own, settings, table
 from tiny_models import tiny_model
 
 from api_schemas.errors import LayercutError
-from api_schemas.events import EventType
+from api_schemas.events import EventType, NewEvent
+from api_schemas.reports import Report
 from api_schemas.requests import JobRequest
+from workers.pipeline import run
 from workers.settings import Settings
 
 __all__ = ["settings", "table"]  # fixtures
@@ -53,6 +55,8 @@ def test_scores_are_means_and_the_model_is_the_first_seeds(tmp_path: Path, setti
     fractions = [event.data["fraction"] for event in many.events if event.type == EventType.PROGRESS]
     assert fractions == sorted(fractions)
     assert not (settings.data_dir / "many" / "checkpoints").exists()
+    card = (settings.data_dir / "many" / "artifact" / "README.md").read_text()
+    assert "standard deviation over 3 training seeds" in card
 
 
 @pytest.mark.parametrize(
@@ -71,3 +75,29 @@ def test_seeds_that_make_no_sense_are_refused(evaluation: dict, more: dict, word
 
 def test_the_seed_is_the_one_seed_by_default() -> None:
     assert JobRequest.model_validate({"model": "a/b", "task": "sst2", "seed": 9}).seeds == [9]
+
+
+def test_a_later_attempt_trains_and_scores_nothing_again(tmp_path: Path, settings: Settings, table: Path) -> None:
+    model = tiny_model("bert", tmp_path / "source", head="base", layers=2)
+    request = JobRequest.model_validate(
+        {
+            "model": str(model), "task": own(table), "prune": {"drop": 1},
+            "recovery": {"epochs": 1, "batch_size": 8}, "evaluation": {"seeds": [7, 5], "latency": LATENCY},
+        }
+    )  # fmt: skip
+    sides, told = [], []
+    for attempt in (1, 2):
+        events: list[NewEvent] = []
+        out = tmp_path / f"out-{attempt}"
+        out.mkdir()
+        run(
+            request, job_id="job_x", out=out, settings=settings, tell=events.append,
+            attempt=attempt, checkpoints=tmp_path / "checkpoints",
+        )  # fmt: skip
+        report = Report.model_validate_json((out / "artifact" / "report.json").read_text())
+        sides.append((report.before.scores, report.after.scores, report.gain_interval))
+        told.append([event.message for event in events if event.type == EventType.LOG])
+    assert sides[0] == sides[1]
+    assert told[1] == ["finished in attempt 1", "finished in attempt 1"]
+    kept = sorted(path.name.rpartition("-")[0] for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["baseline-7", "recovering-7", "scores-5"]
