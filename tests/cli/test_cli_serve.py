@@ -33,7 +33,7 @@ def test_it_answers_replaces_a_killed_child_and_ends_as_a_whole(tmp_path: Path) 
         everyone = server.everyone()
         assert len(everyone) >= 4
         assert server.stop() == 0
-        assert all(gone(process.pid) for process in everyone)
+        eventually(lambda: all(gone(process.pid) for process in everyone))
 
 
 def test_the_children_follow_a_parent_that_was_killed(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def messages(told: list[Line]) -> str:
 def test_killed_twice_it_delivers_the_same_bytes(tmp_path: Path) -> None:
     told = messages(kill_and_compare(tmp_path, 2))
     assert "resumed at step" in told
-    assert "finished in attempt" in told
+    assert "reused: baseline " in told
 
 
 @pytest.mark.chaos
