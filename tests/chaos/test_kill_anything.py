@@ -61,7 +61,7 @@ def test_a_job_ends_once_whatever_dies(victim: str, tmp_path: Path) -> None:
 
         ended = job(server, job_id)
         assert (ended["status"], ended["attempt"]) == ("succeeded", ATTEMPTS[victim]), ended["error"]
-        manifests = list((server.data / "artifacts").rglob("manifest.json"))
+        manifests = list((server.data / "artifacts" / "jobs").rglob("manifest.json"))
         assert len(manifests) == 1
         events = server.client.get(f"/v1/jobs/{job_id}/events", params={"limit": 1000}).json()["data"]
         assert [event["type"] for event in events].count("job.succeeded") == 1

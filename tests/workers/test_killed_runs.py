@@ -43,7 +43,8 @@ class Job:
         file = self.folder / f"{name}.json"
         kept = str(self.folder / f"{name}-checkpoints")
         file.write_text(json.dumps({"request": self.request, "attempt": attempt, "checkpoints": kept}))
-        roots = {"model_roots": self.folder, "data_roots": self.folder, "data_dir": self.folder / "data"}
+        # A data folder a name: one must not find on its shelf what the other has made.
+        roots = {"model_roots": self.folder, "data_roots": self.folder, "data_dir": self.folder / f"{name}-data"}
         process = subprocess.Popen(
             [*RUNNER, file, "--out", self.folder / name / str(attempt)],
             env=environment(**roots, device="cpu", checkpoint_seconds=0.03), stdout=subprocess.PIPE, text=True,
