@@ -16,8 +16,6 @@ from api_schemas.tasks import METRICS, TASKS, Metric, Task
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
-SCHEMES_REFUSED = ("http://", "https://", "file://", "ftp://")
-
 
 class Request(BaseModel):
     model_config = ConfigDict(extra="forbid")

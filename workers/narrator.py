@@ -28,7 +28,6 @@ class Narrator:
         self._pace: float | None = None
         self._left = self._saved = self._fraction = 0.0
         self._paced = 0
-        self.stage_now = Stage.RESOLVING
         self.timings: dict[str, float] = {}
         self.warnings: list[str] = []
 
@@ -40,7 +39,6 @@ class Narrator:
     @contextmanager
     def stage(self, stage: Stage, **data: Any) -> Iterator[None]:
         """A stage may come again, for another seed: its seconds are added up."""
-        self.stage_now = stage
         told = {"stage": stage.value, "skipped": False, **data}
         self._tell(NewEvent(type=EventType.STAGE, message=stage.value, data=told))
         began = time.monotonic()

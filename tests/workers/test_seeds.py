@@ -99,5 +99,6 @@ def test_a_later_attempt_trains_and_scores_nothing_again(tmp_path: Path, setting
         told.append([event.message for event in events if event.type == EventType.LOG])
     assert sides[0] == sides[1]
     assert told[1].count("finished in attempt 1") == 2
+    assert not any("checkpoint at step" in line for line in told[1])
     kept = sorted(path.name.rpartition("-")[0] for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["baseline-7", "recovering-7", "scores-5"]
