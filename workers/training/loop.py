@@ -26,6 +26,7 @@ from workers.training.dropout import quick_dropout
 from workers.training.guard import Diverged, Guard
 from workers.training.memory import Accumulator
 from workers.training.objectives import Objective
+from workers.training.packed import packed_encoder
 from workers.training.saving import Checkpoint
 from workers.training.state import load_weights, restored, saved_state, weights_of
 from workers.training.stepper import Stepper
@@ -127,6 +128,7 @@ class OneTraining:
         with (
             quick_dropout(self.model, self.device),
             quick_attention(self.model, self.device),
+            packed_encoder(self.model, self.device, DTYPES[self.precision], left=self.features.padding.left),
             compact_vocabulary(self.model, self.features) as compact,
         ):
             stepper = Stepper(

@@ -45,7 +45,7 @@ def small_memory(model: PreTrainedModel, rows: int, error: Callable[[], Exceptio
         if len(hidden) > rows:
             raise error()
 
-    model.bert.encoder.layer[0].register_forward_hook(refuse)
+    model.bert.embeddings.register_forward_hook(refuse)
     return model
 
 
