@@ -5,9 +5,11 @@ On a CPU most of a step is matrix products, whose speed is the machine's: what i
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -51,23 +53,40 @@ class _Attention(torch.autograd.Function):
         return torch.bmm(of_scores, key), of_key, torch.bmm(kept.transpose(1, 2), gradient), None, None
 
 
-class _Joined(torch.autograd.Function):
-    """Weights or biases below one another, in another dtype; the first times ``scale``. Each is read once."""
+class _Cast(torch.autograd.Function):
+    """Weights in another dtype, all of a model in one go: a hundred small nodes of the graph cost more than the casts.
+
+    ``groups`` says how many of ``parts`` are put below one another in each result; the first of each is multiplied by
+    the group's number in ``scales``.
+    """
 
     @staticmethod
-    def forward(ctx: Any, dtype: torch.dtype, scale: float, *parts: Tensor) -> Tensor:
-        ctx.scale, ctx.sizes, ctx.dtype = scale, [len(part) for part in parts], parts[0].dtype
-        joined = parts[0].new_empty(sum(ctx.sizes), *parts[0].shape[1:], dtype=dtype)
-        first, *others = joined.split(ctx.sizes)
-        torch.mul(parts[0], scale, out=first)
-        for place, part in zip(others, parts[1:], strict=True):
-            place.copy_(part)
-        return joined
+    def forward(
+        ctx: Any, dtype: torch.dtype, groups: list[int], scales: list[float], *parts: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.groups, ctx.scales = groups, scales
+        ctx.sizes, ctx.dtypes = [len(part) for part in parts], [part.dtype for part in parts]
+        left, joined = iter(parts), []
+        for count, scale in zip(groups, scales, strict=True):
+            first, *others = itertools.islice(left, count)
+            together = first.new_empty(sum(map(len, (first, *others))), *first.shape[1:], dtype=dtype)
+            places = together.split([len(part) for part in (first, *others)])
+            places[0].copy_(first if scale == 1 else first * scale)
+            for place, part in zip(places[1:], others, strict=True):
+                place.copy_(part)
+            joined.append(together)
+        return tuple(joined)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        first, *others = (part.to(ctx.dtype, copy=True) for part in gradients[0].split(ctx.sizes))
-        return None, None, first.mul_(ctx.scale), *others
+        sizes, dtypes, found = iter(ctx.sizes), iter(ctx.dtypes), []
+        for gradient, count, scale in zip(gradients, ctx.groups, ctx.scales, strict=True):
+            parts = gradient.split(list(itertools.islice(sizes, count)))
+            whole = [part.to(dtype, copy=True) for part, dtype in zip(parts, dtypes, strict=False)]
+            if scale != 1:
+                whole[0].mul_(scale)
+            found += whole
+        return None, None, None, *found
 
 
 class _AddDropped(torch.autograd.Function):
@@ -85,11 +104,43 @@ class _AddDropped(torch.autograd.Function):
         return gradients[0], (gradients[0] * mask).to(ctx.dtype), None
 
 
-def _linear(states: Tensor, *layers: nn.Linear, scale: float = 1.0) -> Tensor:
-    """What ``layers`` make of the states, side by side; the first one's times ``scale``."""
-    weight = _Joined.apply(states.dtype, scale, *(layer.weight for layer in layers))
-    bias = _Joined.apply(states.dtype, scale, *(layer.bias for layer in layers))
-    return F.linear(states, weight, bias)
+Linear = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Of a block, ready for use: (weight, bias) of each matrix product that it takes. Queries come out scaled.
+
+    ``looks`` is of query, key and value in one; or of the query, and of key and value, where few tokens have a query.
+    """
+
+    looks: list[Linear]
+    mix: Linear
+    widen: Linear
+    narrow: Linear
+
+
+def _cast(blocks: list[Block], dtype: torch.dtype, *, every_query: bool) -> list[_Weights]:
+    """The weights of all blocks; of the last one, query apart from key and value unless it has ``every_query``."""
+    plan = [_products(block, together=every_query or block is not blocks[-1]) for block in blocks]
+    groups = [group for products in plan for group in products]
+    layers = [layer for _, group in groups for layer in group]
+    counts, scales = [len(group) for _, group in groups], [scale for scale, _ in groups]
+    weights = _Cast.apply(dtype, counts, scales, *(layer.weight for layer in layers))
+    biases = _Cast.apply(dtype, counts, scales, *(layer.bias for layer in layers))
+    ready, found = zip(weights, biases, strict=True), []
+    for products in plan:
+        *looks, mix, widen, narrow = itertools.islice(ready, len(products))
+        found.append(_Weights(looks, mix, widen, narrow))
+    return found
+
+
+def _products(block: Block, *, together: bool) -> list[tuple[float, tuple[nn.Linear, ...]]]:
+    """(scale of the first, layers computed as one) of each matrix product of a block."""
+    scale = 1 / math.sqrt(block.query.out_features // block.heads)
+    looks = [(scale, (block.query, block.key, block.value))]
+    apart = [(scale, (block.query,)), (1.0, (block.key, block.value))]
+    return [*(looks if together else apart), *((1.0, (layer,)) for layer in (block.mix, block.widen, block.narrow))]
 
 
 def _add(base: Tensor, states: Tensor, p: float) -> Tensor:
@@ -130,43 +181,36 @@ class PackedEncoder:
 
     def _through(self, padded: Tensor, packing: Packing) -> Tensor:
         blocks = [self._read(layer) for layer in self._layers]
+        weights = _cast(blocks, self._dtype, every_query=self._all)
         bias = packing.bias(blocks[0].heads, self._dtype)
-        states = packing.pack(padded)
-        if not self._all:
-            for block in blocks[:-1]:
-                states = self._layer(block, states, packing, bias)
-            return self._last(blocks[-1], states, packing, bias).unsqueeze(1)
-        every = [padded]
-        for block in blocks:
-            states = self._layer(block, states, packing, bias)
-            every.append(packing.unpack(states, padded.shape[1]))
+        states, every = packing.pack(padded), [padded]
+        for block, ready in zip(blocks, weights, strict=True):
+            if len(ready.looks) > 1:
+                return self._last(block, ready, states, packing, bias).unsqueeze(1)
+            states = self._layer(block, ready, states, packing, bias)
+            if self._all:
+                every.append(packing.unpack(states, padded.shape[1]))
         self.hidden_states = tuple(every)
         return every[-1]
 
-    def _layer(self, block: Block, states: Tensor, packing: Packing, bias: Tensor | None) -> Tensor:
-        scale = _scale(block)
-        together = _linear(states.to(self._dtype), block.query, block.key, block.value, scale=scale)
-        heads = packing.to_heads(together, 3, block.heads)
+    def _layer(self, block: Block, ready: _Weights, states: Tensor, packing: Packing, bias: Tensor | None) -> Tensor:
+        heads = packing.to_heads(F.linear(states.to(self._dtype), *ready.looks[0]), 3, block.heads)
         attended = packing.from_heads(_Attention.apply(*heads, bias, block.dropouts[0]), block.heads)
-        return self._finish(block, states, attended)
+        return self._finish(block, ready, states, attended)
 
-    def _last(self, block: Block, states: Tensor, packing: Packing, bias: Tensor | None) -> Tensor:
+    def _last(self, block: Block, ready: _Weights, states: Tensor, packing: Packing, bias: Tensor | None) -> Tensor:
         """The same layer, for the first token of each row: ``(B, H)``. The others are looked at, and not updated."""
         first = states.index_select(0, packing.first)
-        query = _linear(first.to(self._dtype), block.query, scale=_scale(block))
-        heads = packing.to_heads(_linear(states.to(self._dtype), block.key, block.value), 2, block.heads)
-        query = query.view(packing.batch * block.heads, 1, -1)
-        attended = _Attention.apply(query, *heads, None if bias is None else bias[:, :1], block.dropouts[0])
-        return self._finish(block, first, attended.view(packing.batch, -1))
+        query, others = ready.looks
+        heads = packing.to_heads(F.linear(states.to(self._dtype), *others), 2, block.heads)
+        own = F.linear(first.to(self._dtype), *query).view(packing.batch * block.heads, 1, -1)
+        attended = _Attention.apply(own, *heads, None if bias is None else bias[:, :1], block.dropouts[0])
+        return self._finish(block, ready, first, attended.view(packing.batch, -1))
 
-    def _finish(self, block: Block, states: Tensor, attended: Tensor) -> Tensor:
-        states = block.mixed_norm(_add(states, _linear(attended, block.mix), block.dropouts[1]))
-        wide = block.activation(_linear(states.to(self._dtype), block.widen))
-        return block.norm(_add(states, _linear(wide, block.narrow), block.dropouts[2]))
-
-
-def _scale(block: Block) -> float:
-    return 1 / math.sqrt(block.query.out_features // block.heads)
+    def _finish(self, block: Block, ready: _Weights, states: Tensor, attended: Tensor) -> Tensor:
+        states = block.mixed_norm(_add(states, F.linear(attended, *ready.mix), block.dropouts[1]))
+        wide = block.activation(F.linear(states.to(self._dtype), *ready.widen))
+        return block.norm(_add(states, F.linear(wide, *ready.narrow), block.dropouts[2]))
 
 
 @contextmanager
