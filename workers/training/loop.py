@@ -25,7 +25,7 @@ from workers.training.care import Care
 from workers.training.dropout import quick_dropout
 from workers.training.guard import Diverged, Guard
 from workers.training.memory import Accumulator
-from workers.training.objectives import Objective
+from workers.training.objectives import Answer, Objective
 from workers.training.saving import Checkpoint
 from workers.training.state import load_weights, restored, saved_state, weights_of
 from workers.training.stepper import Stepper
@@ -56,9 +56,8 @@ def train(
     """Train ``model`` in place. The same seed repeats bit for bit on a CPU with the same number of threads, and so does
     a training that goes on from a checkpoint of ``care``.
 
-    ``objective`` must be a mean over the rows it is given: a batch is cut where memory is short. A loss or a gradient
-    that is not a number starts the training anew at a quarter of the rate; a second one raises ``training_diverged``.
-    Raises ``out_of_memory`` where one row is too much, and ``Stopped``.
+    A loss or a gradient that is not a number starts the training anew at a quarter of the rate; a second one raises
+    ``training_diverged``. Raises ``out_of_memory`` where one row is too much, and ``Stopped``.
     """
     care = care or Care()
     saved = care.latest()
@@ -123,7 +122,8 @@ class OneTraining:
         """Train with the learning rate times ``factor``. Raises ``Diverged``: the weights are spoilt then."""
         recovery = self.recovery.model_copy(update={"learning_rate": self.recovery.learning_rate * factor})
         torch.manual_seed(self.seed)
-        self.model.train()
+        # Dropout is all that training mode changes in these models.
+        self.model.train(recovery.dropout)
         with (
             quick_dropout(self.model, self.device),
             quick_attention(self.model, self.device),
@@ -166,9 +166,11 @@ class OneTraining:
         precision = self.precision
 
         def loss_of(rows: npt.NDArray[np.int64]) -> Tensor:
+            inputs = collate(features, rows, self.device)
             with torch.autocast(self.device.type, DTYPES[precision], enabled=precision != "fp32"):
-                logits = self.model(**collate(features, rows, self.device)).logits
-            return self.objective(logits.float(), rows)
+                output = self.model(**inputs, output_hidden_states=self.objective.wants_hidden)
+            hidden = output.hidden_states if self.objective.wants_hidden else ()
+            return self.objective.loss(Answer(output.logits.float(), hidden, inputs["attention_mask"].bool()), rows)
 
         def halved(rows: int) -> None:
             tally.rows = rows

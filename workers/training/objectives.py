@@ -1,17 +1,38 @@
-"""What a training step minimises. Logits are ``(B, C)`` float32; ``rows`` are the batch's indexes into the features."""
+"""What a training step minimises. ``rows`` are the batch's indexes into the features."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Objective = Callable[[Tensor, npt.NDArray[np.int64]], Tensor]
+from api_schemas.recovery import Recovery
+from workers.data.batches import Rows
+from workers.training.targets import Lesson, Pair, Targets
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of the model that is trained, for ``B`` rows padded to ``L`` tokens: logits ``(B, C)`` float32; where the
+    objective wants them, the embeddings and every layer's output ``(B, L, W)``; mask ``(B, L)``, true but for padding.
+    """
+
+    logits: Tensor
+    hidden: Sequence[Tensor]
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Objective:
+    """``loss`` must be a mean over the rows of the batch: a batch is cut where memory is short."""
+
+    loss: Callable[[Answer, Rows], Tensor]
+    wants_hidden: bool = False
 
 
 def label_objective(labels: npt.NDArray[Any], device: torch.device) -> Objective:
@@ -19,41 +40,51 @@ def label_objective(labels: npt.NDArray[Any], device: torch.device) -> Objective
     gold = torch.from_numpy(labels).to(device)
     regression = gold.is_floating_point()
 
-    def loss(logits: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
+    def loss(answer: Answer, rows: Rows) -> Tensor:
         wanted = gold[torch.from_numpy(rows).to(device)]
-        return F.mse_loss(logits.squeeze(-1), wanted) if regression else F.cross_entropy(logits, wanted)
+        return F.mse_loss(answer.logits.squeeze(-1), wanted) if regression else F.cross_entropy(answer.logits, wanted)
 
-    return loss
+    return Objective(loss)
 
 
 def distillation_objective(
-    teacher: npt.NDArray[np.float32],
-    labels: npt.NDArray[Any],
-    device: torch.device,
-    *,
-    temperature: float,
-    label_weight: float,
+    targets: Targets, pairs: Sequence[Pair], labels: npt.NDArray[Any], device: torch.device, recovery: Recovery
 ) -> Objective:
-    """Learn the baseline's ``teacher`` logits ``(N, C)``; ``label_weight`` of the loss comes from the gold labels.
+    """Learn the baseline's ``targets``: its logits, ``hidden_weight`` times its hidden states at ``pairs``, and
+    ``label_weight`` of the logits' share from the gold labels.
 
     Classes: KL divergence at ``temperature``, times its square so that the gradient keeps its size (Hinton et al.
-    2015, arXiv 1503.02531, §2.1). A number: mean squared error.
+    2015, arXiv 1503.02531, §2.1). A number: mean squared error. Hidden states: mean squared error over a row's tokens,
+    as a share of the states' mean square, mean over the pairs (after Sun et al. 2019, arXiv 1908.09355, §3.2).
     """
-    targets = torch.from_numpy(teacher).to(device)
-    from_labels = label_objective(labels, device)
+    labelled = label_objective(labels, device)
     regression = labels.dtype.kind == "f"
 
-    def soft(logits: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
-        wanted = targets[torch.from_numpy(rows).to(device)]
+    def soft(answer: Answer, lesson: Lesson) -> Tensor:
         if regression:
-            return F.mse_loss(logits, wanted)
-        student = F.log_softmax(logits / temperature, dim=-1)
-        aim = F.log_softmax(wanted / temperature, dim=-1)
-        return F.kl_div(student, aim, log_target=True, reduction="batchmean") * temperature**2
+            return F.mse_loss(answer.logits, lesson.logits)
+        pupil = F.log_softmax(answer.logits / recovery.temperature, dim=-1)
+        aim = F.log_softmax(lesson.logits / recovery.temperature, dim=-1)
+        return F.kl_div(pupil, aim, log_target=True, reduction="batchmean") * recovery.temperature**2
 
-    def loss(logits: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
-        if label_weight == 0:
-            return soft(logits, rows)
-        return (1 - label_weight) * soft(logits, rows) + label_weight * from_labels(logits, rows)
+    def loss(answer: Answer, rows: Rows) -> Tensor:
+        lesson = targets.of(rows)
+        total = soft(answer, lesson)
+        if recovery.label_weight:
+            total = torch.lerp(total, labelled.loss(answer, rows), recovery.label_weight)
+        if lesson.hidden is not None:
+            total = total + recovery.hidden_weight * hidden_error(answer, lesson.hidden, pairs, targets.scales)
+        return total
 
-    return loss
+    return Objective(loss, wants_hidden=bool(pairs))
+
+
+def hidden_error(answer: Answer, wanted: Tensor, pairs: Sequence[Pair], scales: Tensor) -> Tensor:
+    """``wanted`` ``(G, T, W)`` has no padding. Every row counts alike, however long it is."""
+    mask = answer.mask
+    share = (1 / (mask.sum(1) * len(mask)))[:, None].expand(mask.shape)[mask]
+    errors = [
+        (answer.hidden[pair.pruned][mask].float() - states.float()).pow(2).mean(1) @ share / scale
+        for pair, states, scale in zip(pairs, wanted, scales, strict=True)
+    ]
+    return torch.stack(errors).mean()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -22,12 +21,14 @@ from workers.training.dropout import quick_dropout
 from workers.training.loop import total_steps, train
 from workers.training.objectives import distillation_objective, label_objective
 from workers.training.tally import Step
+from workers.training.targets import LogitTargets
 from workers.training.vocabulary import compact_vocabulary, used_tokens
 
 CPU = torch.device("cpu")
 RECOVERY = Recovery(
     method="finetune", epochs=6, learning_rate=3e-3, batch_size=8, max_length=32, warmup_ratio=0.1,
-    weight_decay=0.0, precision="fp32", temperature=2.0, label_weight=0.0,
+    weight_decay=0.0, precision="fp32", temperature=2.0, label_weight=0.0, hidden_weight=1.0, dropout=True,
+    baseline_epochs=3, baseline_learning_rate=3e-3,
 )  # fmt: skip
 
 
@@ -163,9 +164,7 @@ def test_a_student_comes_to_answer_as_its_teacher(regression: bool, features: Fe
     wanted = (
         np.where(features.labels[:, None] == 1, 2.0, -2.0) * np.array([[1.0, 0.5, -1.0]])[:, : 1 if regression else 3]
     )
-    objective: Callable = distillation_objective(
-        wanted.astype(np.float32), labels, CPU, temperature=2.0, label_weight=0.0
-    )
+    objective = distillation_objective(LogitTargets(wanted.astype(np.float32), CPU), [], labels, CPU, RECOVERY)
     recovery = RECOVERY.model_copy(update={"epochs": 12})
     train(model, features, objective, recovery, seed=3, device=CPU, on_step=lambda step: None)
     found = logits_of(model, features, CPU)
