@@ -33,6 +33,10 @@ class RecoverySpec(BaseModel):
     hidden_weight: Annotated[float, Field(ge=0)] | Auto = Field(
         default="auto", description="of `distill`: weight of the hidden states' loss, beside the logits' 1"
     )
+    noise: Annotated[float, Field(ge=0, lt=1)] | Auto = Field(
+        default="auto",
+        description="of `distill`: share of the tokens that others of the data replace; the baseline answers that",
+    )
     dropout: bool | Auto = Field(
         default="auto", description="whether the model's own dropout is on; auto: in `finetune`, not in `distill`"
     )
@@ -58,6 +62,7 @@ class Recovery(BaseModel):
     temperature: float
     label_weight: float
     hidden_weight: float
+    noise: float
     dropout: bool
     baseline_epochs: float
     baseline_learning_rate: float
@@ -71,10 +76,12 @@ class Recovery(BaseModel):
 
 #: Of `distill`: what the hidden states' error weighs beside the logits' (docs/recovery.md).
 HIDDEN_WEIGHT = 10.0
+#: Of `distill`: share of the tokens that are replaced.
+NOISE = 0.15
 
 
 def protocol_rate(hidden_size: int) -> float:
-    """The paper's 2e-5 is for a width of 768; narrower models want more, by the cube of the width (docs/recovery.md)."""
+    """The paper's 2e-5 is for a width of 768; narrower models want more, by the width's cube (docs/recovery.md)."""
     return float(f"{min(3e-4, max(1e-5, 2e-5 * (768 / hidden_size) ** 3)):.2g}")
 
 
@@ -99,6 +106,7 @@ def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, trains: bool) -> 
         "temperature": 2.0,
         "label_weight": 0.0,
         "hidden_weight": HIDDEN_WEIGHT,
+        "noise": NOISE,
         "dropout": method != "distill",
         "baseline_epochs": 3.0,
         "baseline_learning_rate": rate,

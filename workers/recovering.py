@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
 from transformers import PreTrainedModel
 
 from api_schemas.jobs import Stage
-from workers.device import choose_precision
 from workers.evaluation.scores import logits_of
 from workers.trainer import train_on
-from workers.training.objectives import Objective, distillation_objective, label_objective
-from workers.training.targets import LogitTargets, Pair, Targets, baseline_targets, hidden_pairs
+from workers.training.distilling import distillation
+from workers.training.objectives import Objective, label_objective
 from workers.workbench import Workbench
 
 
@@ -36,24 +37,23 @@ def _objective(bench: Workbench, baseline: PreTrainedModel | None) -> Iterator[O
         return
     assert baseline is not None
     assert bench.kept is not None
-    bench.story.log(f"the baseline answers the {len(subject.train)} training rows that the pruned model learns from")
-    pairs = hidden_pairs(bench.kept, subject.facts.layers) if recovery.hidden_weight else []
-    with _targets(bench, baseline, pairs) as targets:
-        yield distillation_objective(targets, pairs, subject.train.labels, subject.device, recovery)
+    with distillation(
+        baseline,
+        subject.train,
+        recovery,
+        kept=bench.kept,
+        special=subject.tokenizer.all_special_ids,
+        logits=partial(_baseline_logits, bench, baseline),
+        device=subject.device,
+    ) as objective:
+        yield objective
 
 
-@contextmanager
-def _targets(bench: Workbench, baseline: PreTrainedModel, pairs: list[Pair]) -> Iterator[Targets]:
+def _baseline_logits(bench: Workbench, baseline: PreTrainedModel) -> npt.NDArray[np.float32]:
+    """The baseline's answers to the training rows, ``(N, C)``, in row order."""
     subject = bench.subject
     assert subject.train is not None
-    if pairs:
-        precision = choose_precision(subject.recovery.precision, subject.device)
-        folder = bench.out / "targets"
-        with baseline_targets(
-            baseline, subject.train, pairs, device=subject.device, precision=precision, folder=folder
-        ) as targets:
-            yield targets
-        return
+    bench.story.log(f"the baseline answers the {len(subject.train)} training rows that the pruned model learns from")
     fingerprint = subject.print_of("baseline_logits", baseline=subject.baseline_print(bench.seed))
     answer = partial(logits_of, baseline, subject.train, subject.device)
-    yield LogitTargets(bench.ledger.share("baseline_logits", fingerprint, answer), subject.device)
+    return bench.ledger.share("baseline_logits", fingerprint, answer)

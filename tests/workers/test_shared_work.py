@@ -124,8 +124,9 @@ def test_another_strategy_reuses_the_baseline_and_gets_the_bits_it_would_have_ma
 
 
 def test_logits_are_asked_once_where_nothing_else_is_learnt_from(jobs: Jobs) -> None:
-    jobs.run(recovery={"hidden_weight": 0})
-    assert "baseline_logits" in jobs.run(recovery={"hidden_weight": 0, "learning_rate": 0.001}).reused
+    logits = {"hidden_weight": 0, "noise": 0}
+    jobs.run(recovery=logits)
+    assert "baseline_logits" in jobs.run(recovery={**logits, "learning_rate": 0.001}).reused
 
 
 def test_the_comparison_of_a_finetuning_is_the_same_baseline(jobs: Jobs) -> None:
@@ -181,7 +182,14 @@ SAME: dict[str, dict[str, Any]] = {
     "strategy": {"prune": {"strategy": "bottom", "drop": 1}},
     "method": {"recovery": {"method": "finetune"}},
     "what only distilling reads": {
-        "recovery": {"temperature": 3.0, "label_weight": 0.5, "hidden_weight": 2.0, "epochs": 9, "learning_rate": 1e-3}
+        "recovery": {
+            "temperature": 3.0,
+            "label_weight": 0.5,
+            "hidden_weight": 2.0,
+            "noise": 0,
+            "epochs": 9,
+            "learning_rate": 1e-3,
+        }
     },
     "export": {"export": {"dtype": "float16"}},
     "names": {"suffix": "x", "metadata": {"a": "b"}, "priority": 3},

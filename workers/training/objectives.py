@@ -12,27 +12,34 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from api_schemas.recovery import Recovery
-from workers.data.batches import Rows
+from workers.data.batches import Inputs, Rows
 from workers.training.targets import Lesson, Pair, Targets
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Of the model that is trained, for ``B`` rows padded to ``L`` tokens: logits ``(B, C)`` float32; where the
-    objective wants them, the embeddings and every layer's output ``(B, L, W)``; mask ``(B, L)``, true but for padding.
+    """What the model that is trained makes of ``inputs``, ``B`` rows padded to ``L`` tokens: logits ``(B, C)`` float32,
+    and where the objective wants them, the embeddings and every layer's output ``(B, L, W)``.
     """
 
+    inputs: Inputs
     logits: Tensor
     hidden: Sequence[Tensor]
-    mask: Tensor
+
+
+def unaltered(inputs: Inputs) -> Inputs:
+    return inputs
 
 
 @dataclass(frozen=True)
 class Objective:
-    """``loss`` must be a mean over the rows of the batch: a batch is cut where memory is short."""
+    """``loss`` must be a mean over the rows of the batch: a batch is cut where memory is short. ``alter`` is what is
+    done to a batch before the model sees it.
+    """
 
     loss: Callable[[Answer, Rows], Tensor]
     wants_hidden: bool = False
+    alter: Callable[[Inputs], Inputs] = unaltered
 
 
 def label_objective(labels: npt.NDArray[Any], device: torch.device) -> Objective:
@@ -48,14 +55,19 @@ def label_objective(labels: npt.NDArray[Any], device: torch.device) -> Objective
 
 
 def distillation_objective(
-    targets: Targets, pairs: Sequence[Pair], labels: npt.NDArray[Any], device: torch.device, recovery: Recovery
+    targets: Targets,
+    pairs: Sequence[Pair],
+    labels: npt.NDArray[Any],
+    device: torch.device,
+    recovery: Recovery,
+    *,
+    alter: Callable[[Inputs], Inputs] = unaltered,
 ) -> Objective:
     """Learn the baseline's ``targets``: its logits, ``hidden_weight`` times its hidden states at ``pairs``, and
     ``label_weight`` of the logits' share from the gold labels.
 
     Classes: KL divergence at ``temperature``, times its square so that the gradient keeps its size (Hinton et al.
-    2015, arXiv 1503.02531, §2.1). A number: mean squared error. Hidden states: mean squared error over a row's tokens,
-    as a share of the states' mean square, mean over the pairs (after Sun et al. 2019, arXiv 1908.09355, §3.2).
+    2015, arXiv 1503.02531, §2.1). A number: mean squared error. Hidden states: see ``hidden_error``.
     """
     labelled = label_objective(labels, device)
     regression = labels.dtype.kind == "f"
@@ -68,23 +80,28 @@ def distillation_objective(
         return F.kl_div(pupil, aim, log_target=True, reduction="batchmean") * recovery.temperature**2
 
     def loss(answer: Answer, rows: Rows) -> Tensor:
-        lesson = targets.of(rows)
+        lesson = targets(answer.inputs, rows)
         total = soft(answer, lesson)
         if recovery.label_weight:
             total = torch.lerp(total, labelled.loss(answer, rows), recovery.label_weight)
-        if lesson.hidden is not None:
-            total = total + recovery.hidden_weight * hidden_error(answer, lesson.hidden, pairs, targets.scales)
+        if pairs:
+            total = total + recovery.hidden_weight * hidden_error(answer, lesson.hidden, pairs)
         return total
 
-    return Objective(loss, wants_hidden=bool(pairs))
+    return Objective(loss, wants_hidden=bool(pairs), alter=alter)
 
 
-def hidden_error(answer: Answer, wanted: Tensor, pairs: Sequence[Pair], scales: Tensor) -> Tensor:
-    """``wanted`` ``(G, T, W)`` has no padding. Every row counts alike, however long it is."""
-    mask = answer.mask
+def hidden_error(answer: Answer, wanted: Sequence[Tensor], pairs: Sequence[Pair]) -> Tensor:
+    """The squared distance to the ``wanted`` states ``(T, W)``, which have no padding, as a share of their own squared
+    length; mean over the tokens of a row, the rows and the pairs (after Sun et al. 2019, arXiv 1908.09355, §3.2).
+
+    Each token's own length, as a few tokens of a decoder have states a thousand times larger than all others.
+    """
+    mask = answer.inputs["attention_mask"].bool()
     share = (1 / (mask.sum(1) * len(mask)))[:, None].expand(mask.shape)[mask]
     errors = [
-        (answer.hidden[pair.pruned][mask].float() - states.float()).pow(2).mean(1) @ share / scale
-        for pair, states, scale in zip(pairs, wanted, scales, strict=True)
+        ((answer.hidden[pair.pruned][mask].float() - states).pow(2).sum(1) / states.pow(2).sum(1).clamp_min(1e-9))
+        @ share
+        for pair, states in zip(pairs, wanted, strict=True)
     ]
     return torch.stack(errors).mean()

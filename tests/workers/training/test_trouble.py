@@ -23,7 +23,7 @@ from workers.data.batches import Rows, collate
 from workers.training.care import Care
 from workers.training.loop import train
 from workers.training.memory import Accumulator, MicroBatches
-from workers.training.objectives import Answer, label_objective
+from workers.training.objectives import Answer, label_objective, unaltered
 from workers.training.stepper import Stepper
 from workers.training.tally import Step, Trained
 from workers.training.vocabulary import compact_vocabulary
@@ -45,7 +45,7 @@ def small_memory(model: PreTrainedModel, rows: int, error: Callable[[], Exceptio
         if len(hidden) > rows:
             raise error()
 
-    model.bert.encoder.layer[0].register_forward_hook(refuse)
+    model.bert.embeddings.register_forward_hook(refuse)
     return model
 
 
@@ -85,13 +85,13 @@ def test_gradients_of_unequal_parts_are_those_of_the_batch() -> None:
     found: list[dict[str, Tensor]] = []
     for rows in (8, 3):
         model = still()
-        with compact_vocabulary(model, features) as compact:
-            stepper = Stepper(model, compact.embedding, RECOVERY, total=1, device=CPU, precision="fp32")
+        with compact_vocabulary(model, features) as embedding:
+            stepper = Stepper(model, embedding, RECOVERY, total=1, device=CPU, precision="fp32")
             objective = label_objective(features.labels, CPU)
 
             def loss_of(part: npt.NDArray[np.int64]) -> Tensor:
-                inputs = collate(compact.features, part, CPU)
-                answer = Answer(model(**inputs).logits, (), inputs["attention_mask"].bool())  # noqa: B023
+                inputs = collate(features, part, CPU)
+                answer = Answer(inputs, model(**inputs).logits, ())  # noqa: B023
                 return objective.loss(answer, part)  # noqa: B023
 
             Accumulator(loss_of, stepper, rows, halved=lambda rows: None)(batch)
@@ -157,6 +157,7 @@ class Spoilt:
     """An objective whose loss, or gradient, is no number at each of these calls."""
 
     wants_hidden = False
+    alter = staticmethod(unaltered)
 
     def __init__(self, *calls: int, gradient: bool = False) -> None:
         self._plain = label_objective(features_of("bert").labels, CPU)
