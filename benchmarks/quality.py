@@ -1,9 +1,9 @@
 """What is left of a score when layers go: the paper's protocol, and layercut's default, on the same models and data.
 
 `paper` drops from the pre-trained model and fine-tunes; `ours` drops from the baseline (the full model fine-tuned, by
-which both are measured) and distils. Each column has its own learning rate from RATES, chosen for each task on a slice of
-the training set with half of the layers gone; dev is read once for each cell. Two processes of one thread each do more
-on two cores than one of two threads; times are sums over the processes. Reads LAYERCUT_GLUE_DIR, or the hub.
+which both are measured) and distils. Each column has its own learning rate from RATES, chosen for each task on a slice
+of the training set with half of the layers gone; dev is read once for each cell. Two processes of one thread each do
+more on two cores than one of two threads; times are sums over the processes. Reads LAYERCUT_GLUE_DIR, or the hub.
 Ends with one line of JSON: mean retention (%) of each column with a third, and with half, of the layers gone.
 """
 
