@@ -13,7 +13,8 @@ from torch import Tensor, nn
 class Block:
     """A layer that attends, adds and norms; then widens, narrows, adds and norms (Vaswani et al. 2017, §3.1).
 
-    ``dropouts`` are of the attention's weights, of what it gives, and of what the narrowing gives.
+    ``dropouts`` are of the attention's weights, of what it gives, and of what the narrowing gives: 0 where the layer
+    is in evaluation mode.
     """
 
     query: nn.Linear
@@ -29,6 +30,10 @@ class Block:
     dropouts: tuple[float, float, float]
 
 
+def _rate(dropout: nn.Dropout) -> float:
+    return dropout.p if dropout.training else 0.0
+
+
 def _bert(layer: Any) -> Block:
     attention, after = layer.attention.self, layer.attention.output
     return Block(
@@ -37,7 +42,7 @@ def _bert(layer: Any) -> Block:
         widen=layer.intermediate.dense, activation=layer.intermediate.intermediate_act_fn,
         narrow=layer.output.dense, norm=layer.output.LayerNorm,
         heads=attention.num_attention_heads,
-        dropouts=(attention.dropout.p, after.dropout.p, layer.output.dropout.p),
+        dropouts=(_rate(attention.dropout), _rate(after.dropout), _rate(layer.output.dropout)),
     )  # fmt: skip
 
 
@@ -47,7 +52,7 @@ def _distilbert(layer: Any) -> Block:
         query=attention.q_lin, key=attention.k_lin, value=attention.v_lin,
         mix=attention.out_lin, mixed_norm=layer.sa_layer_norm,
         widen=wide.lin1, activation=wide.activation, narrow=wide.lin2, norm=layer.output_layer_norm,
-        heads=attention.n_heads, dropouts=(attention.dropout.p, 0.0, wide.dropout.p),
+        heads=attention.n_heads, dropouts=(_rate(attention.dropout), 0.0, _rate(wide.dropout)),
     )  # fmt: skip
 
 
