@@ -6,12 +6,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_training import CPU, RECOVERY, features_of
+from tiny_models import build
 from transformers import BertConfig, BertForSequenceClassification
 
 from api_schemas.errors import LayercutError
 from api_schemas.recovery import Precision
 from workers.device import DTYPES
+from workers.training import loop
+from workers.training.care import Care
 from workers.training.estimate import Size, estimate, rows_that_fit
+from workers.training.objectives import label_objective
 
 BERT_BASE = Size(parameters=109_000_000, layers=12, width=768, inner=3072, heads=0, length=128, precision="bf16")
 
@@ -84,3 +89,17 @@ def test_what_cannot_fit_is_refused_with_the_numbers() -> None:
     assert refused.value.code == "out_of_memory"
     for number in ("1.20 GB", "0.44 GB", "0.87 GB", "128 tokens"):
         assert number in refused.value.message
+
+
+def test_a_training_begins_with_the_rows_that_are_estimated_to_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, features = build("bert", layers=2), features_of("bert")
+    size = Size.of(model, int(features.lengths.max()), "fp32")
+    monkeypatch.setattr(loop, "free_memory", lambda _: estimate(size, RECOVERY.batch_size - 1).to_come)
+    care = Care()
+
+    trained = loop.train(
+        model, features, label_objective(features.labels, CPU), RECOVERY,
+        seed=1, device=CPU, on_step=lambda _: None, care=care,
+    )  # fmt: skip
+    assert trained.micro_batch == RECOVERY.batch_size // 2
+    assert any("do not fit into memory" in warning for warning in care.warnings)
