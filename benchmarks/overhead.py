@@ -1,9 +1,9 @@
 """From `POST /v1/jobs` to the first optimizer step, on a warm worker with model and data cached. Goal: ≤ 1.5 s.
 
-Starts `layercut serve` on a free port of 127.0.0.1 with a data folder of its own. One job puts tokens, baseline and the
-baseline's answers on the shelf. Then jobs are posted one at a time, each when the worker's next runner waits, and
-cancelled after their first step. Two cases take turns: the baseline is on the shelf, so the first step is the
-recovery's; or the seed is new, so it is the baseline's. All rows of the task, from LAYERCUT_GLUE_DIR or the hub.
+Starts `layercut serve` on a free port of 127.0.0.1 with a data folder of its own. One job puts tokens and baseline on
+the shelf. Then jobs are posted one at a time, each when the worker's next runner waits, and cancelled after their first
+step. Two cases take turns: the baseline is on the shelf, so the first step is the recovery's; or the seed is new, so it
+is the baseline's. All rows of the task, from LAYERCUT_GLUE_DIR or the hub.
 
 The clock stops when the first progress event that counts a step is written down: the step is done by then, and all that
 lies between runner and store is counted. A watcher hears of it at the feed's next tick (LAYERCUT_FEED_SECONDS): that is
@@ -50,7 +50,6 @@ MARKS = {
     "model loaded": "job.stage baseline",
     "baseline from the shelf": "job.resolved reused: baseline ",
     "layers chosen and dropped": "job.stage recovering",
-    "the baseline's answers from the shelf": "job.resolved reused: baseline logits",
     STEP: "job.progress",
 }
 ENDINGS = ("job.succeeded", "job.failed", "job.cancelled")
@@ -108,7 +107,7 @@ def request(seed: int) -> dict[str, Any]:
         "model": str(SOURCE),
         "task": TASK,
         "prune": {"strategy": "top", "drop": 2},
-        "recovery": {"epochs": 0.05},
+        "recovery": {"baseline_epochs": 0.05},
         "seed": seed,
         "evaluation": {"latency": {"batch_sizes": [], "sequence_lengths": []}},
     }
@@ -132,8 +131,8 @@ def measure(server: Server, seed: int, stage: str) -> Times:
         if event["type"] in ENDINGS:
             raise SystemExit(f"the job ended before its first step: {event['message']}")
         now = event["data"].get("stage", now)
-        row = max((row for row in MARKS if marks(row, event)), key=lambda row: len(MARKS[row]), default=None)
-        if row is not None:
+        row = next((row for row in MARKS if marks(row, event)), None)
+        if row is not None and row not in times:
             at = datetime.fromisoformat(event["created_at"]).timestamp()
             times[row], last = at - last, at
         if row == STEP and now == stage:
@@ -164,7 +163,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer jobs")
     rounds = ROUNDS[parser.parse_args().quick]
     with tempfile.TemporaryDirectory(prefix="layercut-overhead-") as folder, serve(Path(folder)) as server:
-        measure(server, 0, "recovering")  # puts tokens, baseline and its answers on the shelf
+        measure(server, 0, "recovering")  # puts tokens and baseline on the shelf
         jobs = [(measure(server, 0, "recovering"), measure(server, at, "baseline")) for at in range(1, rounds + 1)]
     shelved, trained = map(list, zip(*jobs, strict=True))
     cases = {"baseline on the shelf": shelved, "baseline to be trained": trained}
