@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import time
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,14 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 def fingerprint(kind: str, **parts: Any) -> str:
     """sha256 of the parts, which are JSON: floats count by their shortest exact form."""
-    everything = {"kind": kind, "recipe": RECIPE, "versions": {name: version(name) for name in LIBRARIES}, **parts}
+    everything = {"kind": kind, "recipe": RECIPE, "versions": _versions(), **parts}
     text = json.dumps(everything, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in LIBRARIES}
 
 
 class FileHashes:
