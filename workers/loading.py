@@ -82,6 +82,7 @@ def read_rows_as_decoder(tokenizer: PreTrainedTokenizerBase) -> None:
     serves. Raises ``model_invalid`` where there is none either.
     """
     tokenizer.padding_side = "right"
+    tokenizer.init_kwargs["padding_side"] = "right"  # what is saved: the attribute alone is forgotten
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             message = "the tokenizer has neither a padding nor an end-of-text token: batches cannot be filled up"
