@@ -21,9 +21,9 @@ from workers.data.features import Features
 class CompactEmbedding(nn.Module):
     """Some rows ``(U, H)`` of an embedding table, with one gradient buffer that lives as long as the training.
 
-    ``places`` ``(V,)`` says which row is whose; what is looked up is multiplied by ``scale``. Only the rows that a step touched are cleared after it: a fresh dense
-    gradient each step would cost more in page faults than the whole backward pass of a small model. ``decay`` is what
-    weight decay has left of the rows that are not here.
+    ``places`` ``(V,)`` says which row is whose; what is looked up is multiplied by ``scale``. Only the rows that a step
+    touched are cleared after it: a fresh dense gradient each step would cost more in page faults than the whole
+    backward pass of a small model. ``decay`` is what weight decay has left of the rows that are not here.
     """
 
     def __init__(self, rows: Tensor, places: Tensor, padding_idx: int | None, scale: float) -> None:
