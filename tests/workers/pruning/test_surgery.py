@@ -6,6 +6,7 @@ import copy
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,11 @@ from safetensors.torch import load_file
 from tiny_models import LAYERS, SENTENCES, build, heads_of, tiny_model, tiny_tokenizer
 from transformers import AutoModel
 
-from api_schemas.architectures import ARCHITECTURES, ModelFacts
+from api_schemas.architectures import ARCHITECTURES, Architecture
+from api_schemas.pruning import PruneSpec, make_plan
 from api_schemas.renumbering import new_fields, new_key, split_layers
+from api_schemas.requests import ModelRef
+from sources.models import read_facts
 from workers.export.files import export_model
 from workers.loading import load_source, load_tokenizer
 from workers.pruning.surgery import drop_layers, layer_count, layers_of
@@ -34,11 +38,9 @@ def kept_of(architecture: str) -> list[list[int]]:
     ]
 
 
-def facts_of(folder: Path, architecture: str, layers: int = LAYERS) -> ModelFacts:
-    classes = json.loads((folder / "config.json").read_text())["architectures"]
-    return ModelFacts(
-        id="tiny", architecture=architecture, layers=layers, hidden_size=32, classes=classes, dtype="float32"
-    )
+def request_of(row: Architecture, left: list[list[int]]) -> Any:
+    """As a request names them: a list, or one for each stack."""
+    return {stack.name: own for stack, own in zip(row.stacks, left, strict=True)} if len(left) > 1 else left[0]
 
 
 @pytest.mark.parametrize(("architecture", "head"), CASES)
@@ -49,7 +51,10 @@ def test_every_class_that_a_model_is_saved_from_is_cut_and_loads_again(
     folder = tiny_model(architecture, tmp_path / "source", head=head, labels=3)
     source = load_file(folder / "model.safetensors")
     warnings: list[str] = []
-    whole = load_source(folder, facts_of(folder, architecture), warnings)
+    facts = read_facts(folder, ModelRef(id=str(folder)))
+    assert facts.layers == LAYERS * len(row.stacks)
+    assert facts.num_labels == (3 if head == "classification" else None)
+    whole = load_source(folder, facts, warnings)
     assert warnings == []
     for number, kept in enumerate(kept_of(architecture)):
         out, sizes = tmp_path / str(number), [LAYERS] * len(row.stacks)
@@ -63,6 +68,10 @@ def test_every_class_that_a_model_is_saved_from_is_cut_and_loads_again(
         expected.pop(None, None)
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+        plan = make_plan(PruneSpec(strategy="explicit", keep_layers=request_of(row, left)), facts, seed=0)
+        assert plan.kept == kept
+        assert plan.parameters_after == sum(tensor.numel() for tensor in found.values())
 
         before, config = (json.loads((at / "config.json").read_text()) for at in (folder, out))
         changed = {name: value for name, value in config.items() if value != before.get(name)}
