@@ -40,7 +40,7 @@ class Stack:
     @cached_property
     def key(self) -> re.Pattern[str]:
         """Matches a tensor's name up to its layer's number (group 1), with or without the base model's prefix."""
-        return re.compile(rf"^(?:.+?\.)?{re.escape(self.layers)}\.(\d+)(?=\.)")
+        return re.compile(rf"^(?:.+?\.)?{re.escape(self.layers)}\.(\d{{1,6}})(?=\.)")
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,8 @@ def _every(field: str, default: int, *, first: bool) -> Callable[[Config, int], 
     """Of every ``config[field]`` layers the first, or the last, sees the whole text, and the others a window."""
 
     def types(config: Config, total: int) -> list[str]:
-        every = config.get(field, default)
+        found = config.get(field)
+        every = found if isinstance(found, int) and found > 0 else default
         return [SLIDING if (layer + (not first)) % every else FULL for layer in range(total)]
 
     return types
@@ -141,7 +142,8 @@ def _every(field: str, default: int, *, first: bool) -> Callable[[Config, int], 
 def _window_above(config: Config, total: int) -> list[str]:
     """Qwen: where windows are in use at all, the layers from ``max_window_layers`` on have one."""
     windows = config.get("use_sliding_window", False) and config.get("sliding_window", 4096) is not None
-    first = config.get("max_window_layers", 28) if windows else total
+    found = config.get("max_window_layers")
+    first = total if not windows else found if isinstance(found, int) else 28
     return [SLIDING if layer >= first else FULL for layer in range(total)]
 
 

@@ -54,14 +54,22 @@ def check_config(config: Any, id: str) -> Architecture:
     if config.get("quantization_config"):
         raise invalid(f"{id!r} is quantized; layercut prunes float weights: use the model that it was made from")
     architecture = architecture_of(config)
-    numbers = {stack.count_field: stack.count(config) for stack in architecture.stacks}
-    for field, value in {**numbers, architecture.hidden_field: config.get(architecture.hidden_field)}.items():
+    _check_fields(config, architecture, id)
+    return architecture
+
+
+def _check_fields(config: dict[str, Any], architecture: Architecture, id: str) -> None:
+    """Numbers that are numbers, and lists with one entry a layer."""
+    counts = {stack.count_field: stack.count(config) for stack in architecture.stacks}
+    for field, value in {**counts, architecture.hidden_field: config.get(architecture.hidden_field)}.items():
         if not _positive(value):
             raise invalid(f"config.json of {id!r} has no {field}, a number of at least 1")
-    for field, value in numbers.items():
-        if value > MAX_LAYERS:
+        if field in counts and value > MAX_LAYERS:
             raise invalid(f"config.json of {id!r} says more than {MAX_LAYERS} layers ({field})")
-    return architecture
+    for field in architecture.per_layer_fields:
+        listed = config.get(field)
+        if listed is not None and (not isinstance(listed, list) or len(listed) != architecture.sizes(config)[0]):
+            raise invalid(f"{field} in config.json of {id!r} is not a list with one entry a layer")
 
 
 def choose_weights(names: Collection[str], id: str) -> str:
