@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import Result, Stage, Usage
 from api_schemas.pruning import Plan
 from api_schemas.reports import Latency, LayerMap, Report, Side, Verification
 from api_schemas.strategies import STRATEGIES
 from workers.data.batches import collate
+from workers.data.made_up import made_up_inputs
 from workers.device import describe, peak_memory
 from workers.evaluation.answers import Answers
 from workers.evaluation.latency import speedup
@@ -92,11 +94,11 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
     with story.stage(Stage.EXPORTING):
         export_model(model, subject.tokenizer, folder, subject.dtype)
         write_sums(folder)
-        probe = save_probe(model, probe_inputs(bench), bench.out / "probe.safetensors")
+        probe = save_probe(model, probe_inputs(bench, model.config), bench.out / "probe.safetensors")
     with story.stage(Stage.VERIFYING):
         verification = verify(
-            folder, probe, layers=len(plan.kept or []), source_bytes=measured.before.bytes,
-            shared_layers=subject.architecture.shared_layers,
+            folder, probe, layers=_layer_counts(subject.architecture, plan), source_bytes=measured.before.bytes,
+            kind=subject.architecture.kind, shared_layers=subject.architecture.shared_layers,
         )  # fmt: skip
         _require(verification)
     report = make_report(bench, plan, measured, verification)
@@ -106,6 +108,12 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
     name = "-".join(part for part in (bench.job_id or "model", subject.request.suffix) if part)
     make_archive(folder, bench.out / f"{name}.tar", name)
     return Artifact(_result(report, plan, bench), _usage(bench, report), folder.name, f"{name}.tar")
+
+
+def _layer_counts(architecture: Architecture, plan: Plan) -> dict[str, int]:
+    """What the exported config must say, stack by stack."""
+    kept = [stack.kept for stack in plan.stacks.values()] if plan.stacks else [plan.kept or []]
+    return {stack.count_field: len(layers) for stack, layers in zip(architecture.stacks, kept, strict=True)}
 
 
 def _require(verification: Verification) -> None:
@@ -121,7 +129,7 @@ def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: 
     gain = intervals.gain if intervals else None
     kept = None if before.score is None or after.score is None else retention(before.score, after.score)
     return Report(
-        layers=LayerMap(total=plan.layers_total, kept=plan.kept or [], dropped=plan.dropped or []),
+        layers=LayerMap(total=plan.layers_total, kept=plan.kept or [], dropped=plan.dropped or [], stacks=plan.stacks),
         before=before,
         after=after,
         retention=kept,
@@ -183,15 +191,13 @@ def _data(bench: Workbench) -> dict[str, Any]:
     } | {"labels": list(data.label_names)}
 
 
-def probe_inputs(bench: Workbench) -> dict[str, torch.Tensor]:
+def probe_inputs(bench: Workbench, config: PreTrainedConfig) -> dict[str, torch.Tensor]:
     """A few inputs whose logits the exported model must repeat: dev rows, or drawn tokens where there is no data."""
     subject = bench.subject
     if subject.dev:
         rows = next(iter(subject.dev.values()))
         return collate(rows, np.arange(min(PROBE_ROWS, len(rows))), torch.device("cpu"))
-    vocabulary = int(subject.facts.vocabulary or 100)
-    ids = torch.randint(0, vocabulary, (4, 16), generator=torch.Generator().manual_seed(bench.subject.request.seed))
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    return made_up_inputs(config, 4, 16, seed=bench.subject.request.seed)
 
 
 def _result(report: Report, plan: Plan, bench: Workbench) -> Result:

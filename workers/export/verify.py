@@ -37,9 +37,12 @@ def save_probe(model: PreTrainedModel, inputs: dict[str, Tensor], path: Path) ->
     return path
 
 
-def verify(folder: Path, probe: Path, *, layers: int, source_bytes: int, shared_layers: bool) -> Verification:
-    """Check ``folder`` against ``probe``: files, hashes, loading, tokenizer, layer count, outputs, size.
+def verify(
+    folder: Path, probe: Path, *, layers: dict[str, int], source_bytes: int, kind: str, shared_layers: bool
+) -> Verification:
+    """Check ``folder`` against ``probe``: files, hashes, loading, tokenizer, layer count, outputs, size, generation.
 
+    ``layers`` is what the config must say, by field; ``kind`` is that of the architecture.
     ``source_bytes`` is the size of the full model's weights in the exported dtype. Raises ``verification_failed``
     where the process itself fails; a check that fails is in the answer.
     """
@@ -48,6 +51,7 @@ def verify(folder: Path, probe: Path, *, layers: int, source_bytes: int, shared_
         "probe": str(probe.resolve()),
         "layers": layers,
         "source_bytes": source_bytes,
+        "kind": kind,
         "shared_layers": shared_layers,
     }
     with tempfile.TemporaryDirectory(prefix="layercut-verify-") as home:

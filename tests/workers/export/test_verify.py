@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import pickle
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import SENTENCES, build, heads_of, tiny_tokenizer
+from tiny_models import LAYERS, SENTENCES, build, heads_of, inputs_of, tiny_tokenizer
 from transformers import PreTrainedModel
 
 from api_schemas.architectures import ARCHITECTURES
 from api_schemas.errors import LayercutError
+from api_schemas.renumbering import split_layers
 from api_schemas.reports import Verification
 from workers.export import verification
 from workers.export import verify as verifying
@@ -36,7 +37,8 @@ class Exported:
     model: PreTrainedModel
     source_bytes: int
     shared_layers: bool = False
-    layers: int = len(KEPT)
+    layers: dict[str, int] = field(default_factory=lambda: {"num_hidden_layers": len(KEPT)})
+    kind: str = "encoder"
 
     def examine(self) -> dict[str, tuple[bool, str]]:
         """The checks, carried out here: what they say does not depend on the process, but for the last."""
@@ -45,6 +47,7 @@ class Exported:
             "probe": str(self.probe),
             "layers": self.layers,
             "source_bytes": self.source_bytes,
+            "kind": self.kind,
             "shared_layers": self.shared_layers,
         }
         return {check["name"]: (check["passed"], check["detail"]) for check in verification.examine(asked)["checks"]}
@@ -58,6 +61,7 @@ class Exported:
             self.probe,
             layers=self.layers,
             source_bytes=self.source_bytes,
+            kind=self.kind,
             shared_layers=self.shared_layers,
         )
 
@@ -70,18 +74,28 @@ class Exported:
 
 
 def exported(
-    architecture: str, folder: Path, *, head: str = "classification", dtype: torch.dtype = torch.float32
+    architecture: str,
+    folder: Path,
+    *,
+    head: str = "classification",
+    dtype: torch.dtype = torch.float32,
+    kept: list[int] | None = None,
 ) -> Exported:
-    model = build(architecture, head=head).to(dtype)
+    """``kept`` goes through the stacks; by default KEPT of each."""
+    # Not two labels: a stock BART forgets that number, where the labels have no names.
+    model = build(architecture, head=head, labels=3).to(dtype)
     size = sum(weight.numel() for weight in model.parameters()) * dtype.itemsize
     row = ARCHITECTURES[architecture]
-    drop_layers(model, row, KEPT)
+    kept = kept or [layer + LAYERS * stack for stack in range(len(row.stacks)) for layer in KEPT]
+    drop_layers(model, row, kept)
     tokenizer = tiny_tokenizer(architecture)
     export_model(model, tokenizer, folder / "artifact", dtype)
     write_sums(folder / "artifact")
-    inputs = dict(tokenizer(list(SENTENCES), padding=True, return_tensors="pt"))
+    inputs = inputs_of(architecture)
     probe = save_probe(model, inputs | {"labels": torch.zeros(len(SENTENCES))}, folder / "probe.safetensors")
-    return Exported(folder / "artifact", probe, model, size, row.shared_layers)
+    left = split_layers(kept, [LAYERS] * len(row.stacks))
+    layers = {stack.count_field: len(own) for stack, own in zip(row.stacks, left, strict=True)}
+    return Exported(folder / "artifact", probe, model, size, row.shared_layers, layers, row.kind)
 
 
 @pytest.fixture
@@ -150,7 +164,7 @@ def test_files_and_sums_must_name_the_same(bert: Exported, change: str) -> None:
 
 
 def test_a_wrong_number_of_layers_is_found(bert: Exported) -> None:
-    bert.layers = 3
+    bert.layers = {"num_hidden_layers": 3}
     assert bert.failed() == {"layers": "config says 4, 4 ran, 3 were kept"}
 
 
@@ -219,6 +233,27 @@ def test_a_folder_without_weights_fails_every_check_that_needs_them(bert: Export
     (bert.folder / "model.safetensors").unlink()
     write_sums(bert.folder)
     assert bert.failed().keys() == {"loads", "layers", "outputs", "size"}
+
+
+def test_a_classifier_that_pads_with_another_token_than_its_tokenizer_is_found(tmp_path: Path) -> None:
+    decoder = exported("llama", tmp_path)
+    path = decoder.folder / "config.json"
+    for pad_token in (None, 7):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token_id": pad_token}))
+        write_sums(decoder.folder)
+        assert f"config.json pads with token {pad_token}, and the tokenizer with 3" in decoder.failed()["padding"]
+
+
+def test_a_model_that_cannot_generate_with_a_cache_is_found(tmp_path: Path) -> None:
+    """As stock T5 is where its decoder is deeper than its encoder, and the config does not say so twice."""
+    deep = exported("t5", tmp_path, head="seq2seq_lm", kept=[0, 1, 6, 7, 8, 9])
+    assert deep.failed() == {}
+    path = deep.folder / "config.json"
+    config = json.loads(path.read_text())
+    del config["decoder_layers"]
+    path.write_text(json.dumps(config))
+    write_sums(deep.folder)
+    assert deep.failed().keys() == {"generates"}
 
 
 def test_a_process_that_breaks_is_an_error_of_its_own(
