@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -25,8 +25,8 @@ from workers.evaluation.retention import Intervals, bootstrap, retention, verdic
 from workers.evaluation.scores import Scores
 from workers.export.archive import make_archive
 from workers.export.card import make_card
-from workers.export.files import export_model, write_sums
-from workers.export.verify import save_probe, verify
+from workers.export.files import export_model, stream_model, write_sums
+from workers.export.verify import Streamed, save_probe, verify
 from workers.workbench import Workbench
 
 PROBE_ROWS = 8
@@ -47,7 +47,7 @@ class Measured:
         models: tuple[PreTrainedModel, PreTrainedModel],
         answers: Sequence[Answers | None],
         latencies: Sequence[list[Latency]],
-        flops: Sequence[int],
+        flops: Sequence[int | None],
         dtype: torch.dtype,
     ) -> Measured:
         sides = [
@@ -65,6 +65,11 @@ class Measured:
         before, after = answers
         pairs = [(before.by_seed[seed], after.by_seed[seed]) for seed in after.by_seed] if before and after else []
         return cls(sides[0], sides[1], pairs)
+
+    def sized(self, before: int, after: int) -> Measured:
+        """With the bytes that are really in the files."""
+        sides = (self.before.model_copy(update={"bytes": before}), self.after.model_copy(update={"bytes": after}))
+        return replace(self, before=sides[0], after=sides[1])
 
 
 @dataclass(frozen=True)
@@ -89,14 +94,24 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
     """Export, verify in a fresh process, write report, card and sums. Raises ``verification_failed``."""
     subject, story = bench.subject, bench.story
     folder = bench.out / "artifact"
+    compared = subject.dtype if subject.mapped else torch.float32
+    streamed = None
     with story.stage(Stage.EXPORTING):
-        export_model(model, subject.tokenizer, folder, subject.dtype)
+        if subject.streams:
+            cut = stream_model(
+                subject.folder, subject.tokenizer, folder, architecture=subject.architecture, kept=plan.kept or [],
+                stock_class=type(model).__name__,
+            )  # fmt: skip
+            measured = measured.sized(cut.bytes_before, cut.bytes_after)
+            streamed = Streamed(subject.folder, cut.origins)
+        else:
+            export_model(model, subject.tokenizer, folder, subject.dtype)
         write_sums(folder)
-        probe = save_probe(model, probe_inputs(bench), bench.out / "probe.safetensors")
+        probe = save_probe(model, probe_inputs(bench), bench.out / "probe.safetensors", compared)
     with story.stage(Stage.VERIFYING):
         verification = verify(
             folder, probe, layers=len(plan.kept or []), source_bytes=measured.before.bytes,
-            shared_layers=subject.architecture.shared_layers,
+            shared_layers=subject.architecture.shared_layers, dtype=compared, streamed=streamed,
         )  # fmt: skip
         _require(verification)
     report = make_report(bench, plan, measured, verification)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
 from workers.loading import forget_padding
+from workers.pruning.streaming import Cut, new_fields, new_key, plan_cut, write_cut
 
 SUMS = "SHA256SUMS"
 
@@ -33,6 +37,31 @@ def export_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
             text = f"{name} holds numbers that {str(dtype).removeprefix('torch.')} cannot: choose another export.dtype"
             raise LayercutError("export_failed", text, param="/export/dtype")
     copied.save_pretrained(folder)
+    _finish(folder, tokenizer)
+
+
+def stream_model(
+    source: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    architecture: Architecture,
+    kept: Sequence[int],
+    stock_class: str,
+) -> Cut:
+    """Write the model in ``source`` without its other layers, and ``tokenizer``; every kept tensor as it is.
+
+    No weight is put into memory. ``stock_class`` is what ``config.json`` then says it is loaded with.
+    """
+    config = json.loads((source / "config.json").read_bytes())
+    changed = {**new_fields(architecture, config, kept), "architectures": [stock_class]}
+    cut = plan_cut(source, lambda key: new_key(architecture, key, kept))
+    write_cut(cut, source, folder, config | changed)
+    _finish(folder, tokenizer)
+    return cut
+
+
+def _finish(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     forget_padding(tokenizer).save_pretrained(folder)
     for path in folder.iterdir():
         # safetensors leaves its file readable to its owner alone, and others are to use it.

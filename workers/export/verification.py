@@ -1,8 +1,9 @@
 """Checks an exported folder as its user would meet it: with stock `transformers` and none of our code.
 
 A program of its own, run by path: it must not import anything of this repository. It reads one JSON object from
-stdin, ``{folder, probe, layers, source_bytes, shared_layers}``, and prints one, ``{checks: [{name, passed, detail}],
-versions}``. A check that cannot be carried out has failed.
+stdin, ``{folder, probe, layers, source_bytes, shared_layers, dtype, source}``, and prints one, ``{checks: [{name,
+passed, detail}], versions}``. ``source`` is null but for a model whose tensors were copied: then it has the ``folder``
+they came from and their ``origins``, ``{name: [file, name there]}``. A check that cannot be carried out has failed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
@@ -66,11 +68,46 @@ def _sha256(path: Path) -> str:
 
 
 def check_loads(asked: dict[str, Any], loaded: Any) -> Said:
-    """The class that config.json names loads, and every tensor has its place."""
+    """The class that config.json names loads, and every tensor has its place; in a copy, all that had one before."""
     model, info = loaded()
     wrong = [f"{what.removesuffix('_keys')}: {_listed(info[what])}" for what in sorted(info) if info[what]]
-    fine = f"{type(model).__name__} has all its tensors, and no other"
-    return not wrong, "; ".join(wrong) if wrong else fine
+    if not wrong:
+        return True, f"{type(model).__name__} has all its tensors, and no other"
+    if not asked["source"]:
+        return False, "; ".join(wrong)
+    alike = _wrong_before(asked, type(model)).issuperset(_pairs(info))
+    return alike, f"{'as in' if alike else 'not all as in'} the original, {'; '.join(wrong)}"
+
+
+def _wrong_before(asked: dict[str, Any], stock_class: Any) -> set[tuple[str, str]]:
+    """What is wrong with the original, by the names that its tensors have now."""
+    new = {old: name for name, (_, old) in asked["source"]["origins"].items()}
+    _, info = _load(asked["source"]["folder"], getattr(torch, asked["dtype"]), stock_class)
+    return {(what, new.get(key, key)) for what, key in _pairs(info)}
+
+
+def _pairs(info: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(what, str(key)) for what, keys in info.items() for key in keys}
+
+
+def check_tensors(asked: dict[str, Any], _: Any) -> Said:
+    """Every tensor has type, shape and bytes of the one that it is a copy of; and there is no other."""
+    source, origins = asked["source"]["folder"], dict(asked["source"]["origins"])
+    count = len(origins)
+    for path in sorted(Path(asked["folder"]).glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 - no mapping
+                home, old = origins.pop(name)
+                with safe_open(Path(source) / home, "pt") as original:
+                    if not _same(file.get_tensor(name), original.get_tensor(old)):
+                        return False, f"{name} is not {old} of the original"
+    return not origins, f"not there: {_listed(origins)}" if origins else f"{count} tensors have the original's bytes"
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return torch.equal(*(tensor.reshape(-1).view(torch.uint8) for tensor in (one, other)))
 
 
 def check_tokenizer(asked: dict[str, Any], _: Any) -> Said:
@@ -93,12 +130,15 @@ def check_layers(asked: dict[str, Any], loaded: Any) -> Said:
 
 def check_outputs(asked: dict[str, Any], loaded: Any) -> Said:
     """The outputs are those of the model that was exported."""
-    model, _ = loaded()
+    model, info = loaded()
     inputs, expected = _probe(asked)
+    if info["missing_keys"]:  # drawn at random whenever it is loaded, as in the original
+        model, expected = model.base_model, load_file(asked["probe"])["expected_base"]
     found = model(**inputs)[0]
     if found.shape != expected.shape:
         return False, f"shape {list(found.shape)}, not {list(expected.shape)}"
     # Compared so that a NaN on either side fails.
+    found, expected = found.float(), expected.float()
     far, allowed = float((found - expected).abs().max()), TOLERANCE * max(1.0, float(expected.abs().max()))
     return far <= allowed, f"largest difference {far:.2g} over {expected.numel()} outputs, {allowed:.2g} allowed"
 
@@ -133,6 +173,7 @@ CHECKS: dict[str, Callable[[dict[str, Any], Any], Said]] = {
     "files": check_files,
     "hashes": check_hashes,
     "loads": check_loads,
+    "tensors": check_tensors,
     "tokenizer": check_tokenizer,
     "layers": check_layers,
     "outputs": check_outputs,
@@ -141,28 +182,34 @@ CHECKS: dict[str, Callable[[dict[str, Any], Any], Said]] = {
 }
 
 
+OF_COPIES = {"tensors"}
+
+
 def _probe(asked: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     tensors = load_file(asked["probe"])
+    del tensors["expected_base"]
     return tensors, tensors.pop("expected")
 
 
-def _loader(folder: str) -> Callable[[], tuple[Any, dict[str, Any]]]:
+def _loader(folder: str, dtype: torch.dtype) -> Callable[[], tuple[Any, dict[str, Any]]]:
     """Loads once; every check that needs the model fails with the same words where it cannot be."""
     kept: list[Any] = []
 
     def loaded() -> tuple[Any, dict[str, Any]]:
         if not kept:
-            kept.append(_load(folder))
+            kept.append(_load(folder, dtype))
         return kept[0]
 
     return loaded
 
 
-def _load(folder: str) -> tuple[Any, dict[str, Any]]:
-    (name,) = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["architectures"]
-    model, info = getattr(transformers, name).from_pretrained(
+def _load(folder: str, dtype: torch.dtype, stock_class: Any = None) -> tuple[Any, dict[str, Any]]:
+    if stock_class is None:
+        (name,) = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["architectures"]
+        stock_class = getattr(transformers, name)
+    model, info = stock_class.from_pretrained(
         folder,
-        dtype=torch.float32,
+        dtype=dtype,
         output_loading_info=True,
         use_safetensors=True,
         local_files_only=True,
@@ -178,10 +225,12 @@ def _listed(found: Any) -> str:
 
 def examine(asked: dict[str, Any]) -> dict[str, Any]:
     """Carry out every check."""
-    loaded = _loader(asked["folder"])
+    loaded = _loader(asked["folder"], getattr(torch, asked["dtype"]))
     checks = []
     with torch.inference_mode():
         for name, check in CHECKS.items():
+            if name in OF_COPIES and not asked["source"]:
+                continue
             try:
                 passed, detail = check(asked, loaded)
             except Exception as error:  # whatever it was, the check was not passed, and its words say why

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
 from api_schemas.reports import Check, Verification
+from workers.export.files import as_exported
 
 PROGRAM = Path(__file__).with_name("verification.py")
 TIMEOUT_SECONDS = 1800.0
@@ -24,24 +25,46 @@ TIMEOUT_SECONDS = 1800.0
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
 
 
-@torch.inference_mode()
-def save_probe(model: PreTrainedModel, inputs: dict[str, Tensor], path: Path) -> Path:
-    """Write ``inputs`` and what ``model`` makes of them, in float32 on the CPU: logits, or hidden states.
+@dataclass(frozen=True)
+class Streamed:
+    """Where the exported tensors were copied from: by name, a file of ``folder`` and the tensor's name in it."""
 
-    ``model`` must hold its weights as they are exported, rounding included; it stays as it is.
+    folder: Path
+    origins: dict[str, tuple[str, str]]
+
+
+@torch.inference_mode()
+def save_probe(
+    model: PreTrainedModel, inputs: dict[str, Tensor], path: Path, dtype: torch.dtype = torch.float32
+) -> Path:
+    """Write ``inputs`` and what ``model``, and its base, make of them in ``dtype`` on the CPU.
+
+    That is logits, or hidden states. ``model`` must hold its weights as they are exported, rounding included; it stays
+    as it is.
     """
-    copied = copy.deepcopy(model).to("cpu", torch.float32).eval()
+    copied = as_exported(model, dtype).eval()
     taken = {name: value.cpu().contiguous() for name, value in inputs.items() if name != "labels"}
-    expected = copied(**taken)[0]
-    save_file({**taken, "expected": expected.contiguous()}, path)
+    expected = {"expected": copied(**taken)[0], "expected_base": copied.base_model(**taken)[0]}
+    save_file({**taken, **{name: value.clone() for name, value in expected.items()}}, path)
     return path
 
 
-def verify(folder: Path, probe: Path, *, layers: int, source_bytes: int, shared_layers: bool) -> Verification:
+def verify(
+    folder: Path,
+    probe: Path,
+    *,
+    layers: int,
+    source_bytes: int,
+    shared_layers: bool,
+    dtype: torch.dtype = torch.float32,
+    streamed: Streamed | None = None,
+) -> Verification:
     """Check ``folder`` against ``probe``: files, hashes, loading, tokenizer, layer count, outputs, size.
 
-    ``source_bytes`` is the size of the full model's weights in the exported dtype. Raises ``verification_failed``
-    where the process itself fails; a check that fails is in the answer.
+    ``source_bytes`` is the size of the full model's weights in the exported dtype. In its own ``dtype``, a model is
+    read from its files as it is used, and need not fit into memory. What was ``streamed`` must have the bytes of its
+    source, and load as it does. Raises ``verification_failed`` where the process itself fails; a check that fails is in
+    the answer.
     """
     asked = {
         "folder": str(folder.resolve()),
@@ -49,6 +72,8 @@ def verify(folder: Path, probe: Path, *, layers: int, source_bytes: int, shared_
         "layers": layers,
         "source_bytes": source_bytes,
         "shared_layers": shared_layers,
+        "dtype": str(dtype).removeprefix("torch."),
+        "source": streamed and {"folder": str(streamed.folder.resolve()), "origins": streamed.origins},
     }
     with tempfile.TemporaryDirectory(prefix="layercut-verify-") as home:
         done = _run(asked, home)
