@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,8 @@ def load_source(folder: Path, facts: ModelFacts, warnings: list[str] | None = No
             f"tensors have another shape than config.json says: {_listed(key for key, *_ in info['mismatched_keys'])}",
             param="/model",
         )
-    _check_loaded(info, ARCHITECTURES[facts.architecture], facts.layers)
+    architecture = ARCHITECTURES[facts.architecture]
+    _check_loaded(info, architecture, architecture.sizes(model.config.to_dict()))
     notes.extend(_what_differs(info))
     return model
 
@@ -115,7 +117,7 @@ def load_for_task(
         )
     resized = {key for key, *_ in info["mismatched_keys"]}
     new = set(info["missing_keys"]) | resized
-    _check_loaded({**info, "missing_keys": new}, architecture, getattr(config, architecture.count_field))
+    _check_loaded({**info, "missing_keys": new}, architecture, architecture.sizes(config.to_dict()))
     if warnings is not None:
         warnings.extend(_what_differs({"missing_keys": new - _head(model), "unexpected_keys": ()}))
     if not new & _head(model):
@@ -150,18 +152,23 @@ def _dtype(facts: ModelFacts) -> torch.dtype | str:
     return found if isinstance(found, torch.dtype) else "auto"
 
 
-def _check_loaded(info: dict[str, Any], architecture: Architecture, layers: int) -> None:
-    vital = [key for key in info["missing_keys"] if architecture.layer_key.match(key) or "embeddings." in key]
+# Without these a model says nothing, in whatever family: layers apart, which the table knows.
+_EMBEDDINGS = re.compile(r"(^|\.)(embed\w*|wte|wpe|shared|word_embedding)\.")
+
+
+def _check_loaded(info: dict[str, Any], architecture: Architecture, sizes: Sequence[int]) -> None:
+    vital = [key for key in info["missing_keys"] if architecture.place(key) or _EMBEDDINGS.search(key)]
     if vital:
         raise LayercutError("model_invalid", f"the checkpoint lacks, or misshapes, {_listed(vital)}", param="/model")
-    indexes = (architecture.layer_key.match(key) for key in info["unexpected_keys"])
-    above = sorted({int(found[2]) for found in indexes if found and int(found[2]) >= layers})
-    if above:
-        raise LayercutError(
-            "model_invalid",
-            f"config.json says {layers} layers, but the checkpoint also has layers {above}",
-            param="/model",
-        )
+    places = [place for key in info["unexpected_keys"] if (place := architecture.place(key))]
+    for number, (stack, size) in enumerate(zip(architecture.stacks, sizes, strict=True)):
+        above = sorted({place.layer for place in places if place.stack == number and place.layer >= size})
+        if above:
+            raise LayercutError(
+                "model_invalid",
+                f"config.json says {size} layers ({stack.count_field}), but the checkpoint also has layers {above}",
+                param="/model",
+            )
 
 
 def _what_differs(info: dict[str, Any]) -> list[str]:

@@ -136,7 +136,7 @@ def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: 
     gain = intervals.gain if intervals else None
     kept = None if before.score is None or after.score is None else retention(before.score, after.score)
     return Report(
-        layers=LayerMap(total=plan.layers_total, kept=plan.kept or [], dropped=plan.dropped or []),
+        layers=LayerMap(total=plan.layers_total, kept=plan.kept or [], dropped=plan.dropped or [], stacks=plan.stacks),
         before=before,
         after=after,
         retention=kept,

@@ -213,8 +213,14 @@ def test_albert_with_several_groups_is_refused_with_the_reason() -> None:
         ("xlnet", "transformer.layer_1.weight", None),
         ("deberta-v2", "deberta.encoder.conv.conv.weight", None),
         ("mpnet", "mpnet.encoder.relative_attention_bias.weight", None),
+        ("gpt2", "transformer.h.11.attn.c_attn.weight", 11),
+        ("gpt2", "h.3.mlp.c_fc.bias", 3),
+        ("opt", "model.decoder.layers.2.fc1.weight", 2),
+        ("llama", "model.layers.31.mlp.up_proj.weight", 31),
+        ("bart", "model.decoder.layers.4.encoder_attn.k_proj.weight", 4),
+        ("t5", "encoder.block.5.layer.1.DenseReluDense.wi.weight", 5),
     ],
 )
 def test_a_tensors_name_tells_its_layer(architecture: str, name: str, layer: int | None) -> None:
-    found = ARCHITECTURES[architecture].layer_key.match(name)
-    assert (int(found[2]) if found else None) == layer
+    found = ARCHITECTURES[architecture].place(name)
+    assert (found.layer if found else None) == layer

@@ -117,7 +117,7 @@ INDEX = "model.safetensors.index.json"
         ({"config.json": b"{oops"}, "model_invalid", "config.json is not JSON"),
         ({"config.json": b"[]"}, "model_invalid", "not a JSON object"),
         ({"config.json": b"\xff\xfe"}, "model_invalid", "config.json is not JSON"),
-        (config(model_type="t5"), "unsupported_architecture", "'t5' is not supported; supported: bert, roberta"),
+        (config(model_type="mamba"), "unsupported_architecture", "'mamba' is not supported; supported: bert, roberta"),
         (config(model_type=None), "model_invalid", "no model_type"),
         (config(num_hidden_layers=0), "model_invalid", "no num_hidden_layers"),
         (config(num_hidden_layers="3"), "model_invalid", "no num_hidden_layers"),

@@ -150,10 +150,10 @@ def test_pruning_alone_changes_no_weight(architecture: str, tmp_path: Path, sett
     row = ARCHITECTURES[architecture]
     before, after = load_file(source / "model.safetensors"), load_file(done.folder / "model.safetensors")
     for name, tensor in after.items():
-        found = row.layer_key.match(name)
+        found = row.place(name)
         was = name
         if found and not row.shared_layers:
-            was = f"{found[1]}{[0, 2, 3, 5][int(found[2])]}{name[found.end() :]}"
+            was = f"{name[: found.start]}{[0, 2, 3, 5][found.layer]}{name[found.end :]}"
         assert torch.equal(tensor, before[was]), name
     assert done.report.after.score is None
     assert "not scored" in done.report.verdict
