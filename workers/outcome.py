@@ -25,7 +25,7 @@ from workers.evaluation.retention import Intervals, bootstrap, retention, verdic
 from workers.evaluation.scores import Scores
 from workers.export.archive import make_archive
 from workers.export.card import make_card
-from workers.export.files import export_model, stream_model, write_sums
+from workers.export.files import export_model, export_stream, write_sums
 from workers.export.verify import Streamed, save_probe, verify
 from workers.workbench import Workbench
 
@@ -98,7 +98,7 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
     streamed = None
     with story.stage(Stage.EXPORTING):
         if subject.streams:
-            cut = stream_model(
+            cut = export_stream(
                 subject.folder, subject.tokenizer, folder, architecture=subject.architecture, kept=plan.kept or [],
                 stock_class=type(model).__name__,
             )  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
 from workers.loading import forget_padding
-from workers.pruning.streaming import Cut, new_fields, new_key, plan_cut, write_cut
+from workers.pruning.streaming import Cut, stream_layers
 
 SUMS = "SHA256SUMS"
 
@@ -40,7 +39,7 @@ def export_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
     _finish(folder, tokenizer)
 
 
-def stream_model(
+def export_stream(
     source: Path,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
@@ -49,14 +48,11 @@ def stream_model(
     kept: Sequence[int],
     stock_class: str,
 ) -> Cut:
-    """Write the model in ``source`` without its other layers, and ``tokenizer``; every kept tensor as it is.
+    """As ``export_model`` of the model in ``source`` with its layers ``kept``; no weight is put into memory.
 
-    No weight is put into memory. ``stock_class`` is what ``config.json`` then says it is loaded with.
+    ``stock_class`` is what ``config.json`` then says the model is loaded with.
     """
-    config = json.loads((source / "config.json").read_bytes())
-    changed = {**new_fields(architecture, config, kept), "architectures": [stock_class]}
-    cut = plan_cut(source, lambda key: new_key(architecture, key, kept))
-    write_cut(cut, source, folder, config | changed)
+    cut = stream_layers(source, folder, architecture, kept, architectures=[stock_class])
     _finish(folder, tokenizer)
     return cut
 

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from api_schemas.errors import LayercutError
 from api_schemas.reports import Check, Verification
 from workers.export.files import as_exported
+from workers.export.verification import outputs_of
 
 PROGRAM = Path(__file__).with_name("verification.py")
 TIMEOUT_SECONDS = 1800.0
@@ -44,8 +45,8 @@ def save_probe(
     """
     copied = as_exported(model, dtype).eval()
     taken = {name: value.cpu().contiguous() for name, value in inputs.items() if name != "labels"}
-    expected = {"expected": copied(**taken)[0], "expected_base": copied.base_model(**taken)[0]}
-    save_file({**taken, **{name: value.clone() for name, value in expected.items()}}, path)
+    whole, base = outputs_of(copied, taken)
+    save_file({**taken, "expected": whole.contiguous(), "expected_base": base.clone()}, path)
     return path
 
 

@@ -1,7 +1,6 @@
 """Takes layers out of a checkpoint on disk: bytes go from file to file, and no model is built.
 
-Memory does not grow with the model, and torch is not imported. What a tensor is called afterwards, or that it goes, is
-the caller's rule.
+Memory does not grow with the model, and torch is not imported.
 """
 
 from __future__ import annotations
@@ -15,11 +14,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from api_schemas.architectures import Architecture
+from api_schemas.renumbering import new_fields, new_key, split_layers
 from sources.facts import INDEX, WEIGHTS, choose_weights, invalid, read_index
 from sources.headers import Layout, Tensor, read_layout
 
-#: Faster than larger ones, which leave the processor's cache, and as fast as `cp`: see docs/performance.md.
-BLOCK = 1 << 20
+#: As fast as `cp`; a larger one leaves the processor's cache when the machine is busy: see docs/performance.md.
+BLOCK = 128 << 10
 #: What a model saves beside its weights and its config.
 COPIED = ("generation_config.json",)
 
@@ -56,11 +56,24 @@ class Cut:
         return {new: (shard.source.name, old) for shard in self.shards for new, old in shard.origins.items()}
 
 
+def stream_layers(source: Path, target: Path, architecture: Architecture, kept: Sequence[int], **fields: Any) -> Cut:
+    """Write the model in ``source`` with its layers ``kept`` and no others into ``target``; every tensor as it is.
+
+    Layers are numbered through the stacks. ``fields`` of ``config.json`` are changed beside those of the layers.
+    ``read_facts`` must have found the source to be sound. Raises ``model_invalid``.
+    """
+    config = json.loads((source / "config.json").read_bytes())
+    left = split_layers(kept, architecture.sizes(config))
+    cut = plan_cut(source, lambda key: new_key(architecture, key, left))
+    write_cut(cut, source, target, {**config, **new_fields(architecture, config, left), **fields})
+    return cut
+
+
 def plan_cut(folder: Path, rename: Rename) -> Cut:
-    """What becomes of the weights in ``folder``, which ``read_facts`` has found to be sound. Reads headers only.
+    """What becomes of the weights in ``folder``; reads headers only.
 
     ``rename`` gives the new name of a tensor, or None for one that goes. A shard stays a shard; one of which nothing is
-    left is not written, and the others are numbered anew. Raises ``model_invalid``.
+    left is not written, and the others are numbered anew.
     """
     index, layouts = _read(folder)
     kept = {file: _renamed(layout, rename) for file, layout in layouts.items()}
@@ -183,16 +196,3 @@ def _copy(source: BinaryIO, target: BinaryIO, start: int, end: int, block: memor
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def new_key(row: Architecture, key: str, kept: Sequence[int]) -> str | None:
-    found = row.layer_key.match(key)
-    if found is None or row.shared_layers:
-        return key
-    layer = int(found[2])
-    return f"{found[1]}{kept.index(layer)}{key[found.end() :]}" if layer in kept else None
-
-
-def new_fields(row: Architecture, config: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:
-    lists = {name: config[name] for name in row.per_layer_fields if config.get(name) is not None}
-    return {row.count_field: len(kept)} | {name: [values[i] for i in kept] for name, values in lists.items()}
