@@ -81,7 +81,12 @@ def make_checkpoint(folder: Path, size: Size) -> None:
         shards.setdefault(layer // size.layers_a_shard, []).append(name)
     files = {f"model-{number + 1:05}-of-{len(shards):05}.safetensors": names for number, names in shards.items()}
     for file, names in files.items():
-        tensors = {name: drawn[: shapes[name].numel()].roll(len(name)).reshape(shapes[name]) for name in names}
+        # Rolled by the place in the model: no two layers are alike.
+        tensors = {
+            name: drawn[: shapes[name].numel()].roll(number).reshape(shapes[name])
+            for number, name in enumerate(shapes)
+            if name in names
+        }
         save_file(tensors, folder / file, metadata={"format": "pt"})
     total = sum(shape.numel() for shape in shapes.values())
     index = {
@@ -143,16 +148,16 @@ def settle(read: Path, remove: Path) -> None:
 
 def check_alike(one: Path, other: Path) -> None:
     """The two folders hold the same tensors."""
+    import torch  # noqa: PLC0415
     from safetensors import safe_open  # noqa: PLC0415
 
-    def tensors(folder: Path) -> dict[str, bytes]:
-        found = {}
-        for path in sorted(folder.glob("*.safetensors")):
-            with safe_open(path, "pt") as file:
-                found |= {name: file.get_tensor(name).float().sum().item() for name in file.keys()}  # noqa: SIM118
-        return found
+    def files(folder: Path) -> dict[str, Any]:
+        opened = [safe_open(path, "pt") for path in folder.glob("*.safetensors")]
+        return {name: file for file in opened for name in file.keys()}  # noqa: SIM118
 
-    if tensors(one) != tensors(other):
+    ours, theirs = files(one), files(other)
+    same = (torch.equal(ours[name].get_tensor(name), theirs[name].get_tensor(name)) for name in ours)
+    if ours.keys() != theirs.keys() or not all(same):
         raise SystemExit("the streamed model is not the one that from_pretrained and save_pretrained give")
 
 

@@ -60,15 +60,14 @@ def _cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def free_memory() -> int:
+def free_memory(root: Path = Path("/")) -> int:
     """Bytes that this process may still take: of the machine, and of every control group (v2) that it is in.
 
     Without an answer of the system, more than there can be.
     """
-    rows = _fields(Path("/proc/meminfo"))
+    rows = _fields(root / "proc/meminfo")
     free = [rows["MemAvailable:"] * 1024] if "MemAvailable:" in rows else [sys.maxsize]
-    group = _text(Path("/proc/self/cgroup")).rpartition("0::/")[2].strip()
-    inner = Path("/sys/fs/cgroup") / group
+    inner = root / "sys/fs/cgroup" / _text(root / "proc/self/cgroup").rpartition("0::/")[2].strip()
     for folder in (inner, *inner.parents):
         limit, used = _text(folder / "memory.max").strip(), _text(folder / "memory.current").strip()
         if limit.isdecimal() and used.isdecimal():

@@ -99,8 +99,8 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
     with story.stage(Stage.EXPORTING):
         if subject.streams:
             cut = export_stream(
-                subject.folder, subject.tokenizer, folder, architecture=subject.architecture, kept=plan.kept or [],
-                stock_class=type(model).__name__,
+                model, subject.tokenizer, folder, source=subject.folder, architecture=subject.architecture,
+                kept=plan.kept or [],
             )  # fmt: skip
             measured = measured.sized(cut.bytes_before, cut.bytes_after)
             streamed = Streamed(subject.folder, cut.origins)

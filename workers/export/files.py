@@ -40,19 +40,21 @@ def export_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
 
 
 def export_stream(
-    source: Path,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     *,
+    source: Path,
     architecture: Architecture,
     kept: Sequence[int],
-    stock_class: str,
 ) -> Cut:
-    """As ``export_model`` of the model in ``source`` with its layers ``kept``; no weight is put into memory.
+    """As ``export_model``, with the files in ``source`` for ``model``: it has their weights, in the layers ``kept``.
 
-    ``stock_class`` is what ``config.json`` then says the model is loaded with.
+    No weight is put into memory, and every tensor of those files has its place, used by ``model`` or not.
     """
-    cut = stream_layers(source, folder, architecture, kept, architectures=[stock_class])
+    padding = model.config.get_text_config().pad_token_id
+    fields = {"architectures": [type(model).__name__]} | ({} if padding is None else {"pad_token_id": padding})
+    cut = stream_layers(source, folder, architecture, kept, **fields)
     _finish(folder, tokenizer)
     return cut
 

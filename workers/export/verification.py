@@ -27,7 +27,7 @@ SAFE_NAMES = {"SHA256SUMS", "LICENSE", "NOTICE"}
 SAFE_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".jinja", ".md"}
 PICKLE_STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
 # Of the largest expected value: kernels may add up in another order, and nothing more.
-TOLERANCE = 1e-4
+TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 
 Said = tuple[bool, str]
 
@@ -139,7 +139,10 @@ def check_outputs(asked: dict[str, Any], loaded: Any) -> Said:
         return False, f"shape {list(found.shape)}, not {list(expected.shape)}"
     # Compared so that a NaN on either side fails.
     found, expected = found.float(), expected.float()
-    far, allowed = float((found - expected).abs().max()), TOLERANCE * max(1.0, float(expected.abs().max()))
+    far, allowed = (
+        float((found - expected).abs().max()),
+        TOLERANCES[asked["dtype"]] * max(1.0, float(expected.abs().max())),
+    )
     return far <= allowed, f"largest difference {far:.2g} over {expected.numel()} outputs, {allowed:.2g} allowed"
 
 
