@@ -6,6 +6,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from workers.export.archive import make_archive
 from workers.export.card import make_card
 from workers.export.files import export_model, export_stream, write_sums
 from workers.export.verify import Streamed, save_probe, verify
+from workers.pruning.streaming import Cut
 from workers.workbench import Workbench
 
 PROBE_ROWS = 8
@@ -94,24 +96,18 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
     """Export, verify in a fresh process, write report, card and sums. Raises ``verification_failed``."""
     subject, story = bench.subject, bench.story
     folder = bench.out / "artifact"
-    compared = subject.dtype if subject.mapped else torch.float32
-    streamed = None
     with story.stage(Stage.EXPORTING):
-        if subject.streams:
-            cut = export_stream(
-                model, subject.tokenizer, folder, source=subject.folder, architecture=subject.architecture,
-                kept=plan.kept or [],
-            )  # fmt: skip
-            measured = measured.sized(cut.bytes_before, cut.bytes_after)
-            streamed = Streamed(subject.folder, cut.origins)
-        else:
-            export_model(model, subject.tokenizer, folder, subject.dtype)
+        cut = export(bench, plan, model, folder)
         write_sums(folder)
-        probe = save_probe(model, probe_inputs(bench), bench.out / "probe.safetensors", compared)
+        # In float32 there may be no room for the model; and what lost bits when it was loaded has other outputs there.
+        dtype = subject.dtype if cut and (subject.mapped or cut.mixed) else torch.float32
+        probe = save_probe(model, probe_inputs(bench), bench.out / "probe.safetensors", dtype)
+    if cut:
+        measured = measured.sized(cut.bytes_before, cut.bytes_after)
     with story.stage(Stage.VERIFYING):
         verification = verify(
             folder, probe, layers=len(plan.kept or []), source_bytes=measured.before.bytes,
-            shared_layers=subject.architecture.shared_layers, dtype=compared, streamed=streamed,
+            shared_layers=subject.architecture.shared_layers, dtype=dtype, streamed=cut and Streamed(subject.folder, cut.origins),
         )  # fmt: skip
         _require(verification)
     report = make_report(bench, plan, measured, verification)
@@ -121,6 +117,17 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
     name = "-".join(part for part in (bench.job_id or "model", subject.request.suffix) if part)
     make_archive(folder, bench.out / f"{name}.tar", name)
     return Artifact(_result(report, plan, bench), _usage(bench, report), folder.name, f"{name}.tar")
+
+
+def export(bench: Workbench, plan: Plan, model: PreTrainedModel, folder: Path) -> Cut | None:
+    """Write the model's files: copied from the source's where nothing changed its weights, which the answer is about."""
+    subject = bench.subject
+    if not subject.streams:
+        export_model(model, subject.tokenizer, folder, subject.dtype)
+        return None
+    return export_stream(
+        model, subject.tokenizer, folder, source=subject.folder, architecture=subject.architecture, kept=plan.kept or []
+    )
 
 
 def _require(verification: Verification) -> None:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from api_schemas.architectures import Architecture
 from api_schemas.renumbering import new_fields, new_key, split_layers
-from sources.facts import INDEX, WEIGHTS, choose_weights, invalid, read_index
+from sources.facts import DTYPES, INDEX, WEIGHTS, choose_weights, invalid, read_index
 from sources.headers import Layout, Tensor, read_layout
 
 #: As fast as `cp`; a larger one leaves the processor's cache when the machine is busy: see docs/performance.md.
@@ -43,10 +43,14 @@ class Shard:
 
 @dataclass(frozen=True)
 class Cut:
-    """A checkpoint as it will be. ``index`` is None where it is one file. Sizes are those of the tensors, in bytes."""
+    """A checkpoint as it will be. ``index`` is None where it is one file. Sizes are those of the tensors, in bytes.
+
+    ``mixed``: its weights are of several types, which a model in memory is not.
+    """
 
     shards: list[Shard]
     index: dict[str, Any] | None
+    mixed: bool
     bytes_before: int
     bytes_after: int
 
@@ -86,9 +90,11 @@ def plan_cut(folder: Path, rename: Rename) -> Cut:
         tensor for file, layout in layouts.items() for name, tensor in layout.tensors.items() if name not in kept[file]
     ]
     size = sum(shard.bytes for shard in shards)
+    types = {layouts[file].tensors[name].dtype for file, names in kept.items() for name in names}
     return Cut(
         shards=shards,
         index=None if index is None else _index(index, shards, size, sum(tensor.size for tensor in gone)),
+        mixed=len(types & DTYPES.keys()) > 1,
         bytes_before=size + sum(tensor.end - tensor.start for tensor in gone),
         bytes_after=size,
     )
