@@ -192,8 +192,8 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "unsupported_ar
     Architecture("t5", "encoder.block", count_field="num_layers", hidden_field="d_model", positions_field="",
                  kind="encoder-decoder", decoder=Stack("decoder", "decoder.block", "num_decoder_layers", "num_layers"),
                  carried=("layer.0.SelfAttention.relative_attention_bias",),
-                 note="The relative position bias of a stack is in its first layer and serves all: it moves to the first"
-                      " kept layer, which computes the same with it."),
+                 note="The relative position bias of a stack is in its first layer and serves all: it moves to the"
+                      " first kept layer, which computes the same with it."),
     Architecture("bart", "encoder.layers", count_field="encoder_layers", hidden_field="d_model",
                  kind="encoder-decoder", decoder=Stack("decoder", "decoder.layers", "decoder_layers")),
 ))

@@ -31,6 +31,7 @@ PATTERNS = [
     "model-*-of-*.safetensors",
     "tokenizer.json",
     "tokenizer_config.json",
+    "chat_template.jinja",
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.txt",

@@ -74,6 +74,22 @@ _OURS_ONLY = frozenset(
 )
 
 
+def read_rows_as_decoder(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Have a decoder's tokenizer pad as its classifier reads: on the right, with a token that the model is told of.
+
+    A classifier on a decoder reads the last token that is not padding, whichever side is padded; but GPT-2 counts its
+    positions from the first token, padding or not. Where the tokenizer has no token for padding, the end-of-text token
+    serves. Raises ``model_invalid`` where there is none either.
+    """
+    tokenizer.padding_side = "right"
+    tokenizer.init_kwargs["padding_side"] = "right"  # what is saved: the attribute alone is forgotten
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            message = "the tokenizer has neither a padding nor an end-of-text token: batches cannot be filled up"
+            raise LayercutError("model_invalid", message, param="/model")
+        tokenizer.pad_token = tokenizer.eos_token
+
+
 def load_source(folder: Path, facts: ModelFacts, warnings: list[str] | None = None) -> PreTrainedModel:
     """The model as it was saved: the class its config names, the dtype of its weights.
 
@@ -95,12 +111,19 @@ def load_source(folder: Path, facts: ModelFacts, warnings: list[str] | None = No
 
 
 def load_for_task(
-    folder: Path, *, labels: tuple[str, ...], regression: bool, seed: int, warnings: list[str] | None = None
+    folder: Path,
+    *,
+    labels: tuple[str, ...],
+    regression: bool,
+    seed: int,
+    pad_token: int | None = None,
+    warnings: list[str] | None = None,
 ) -> PreTrainedModel:
     """The model with a classification (or, for ``regression``, one-number) head, in float32, in evaluation mode.
 
     The checkpoint's own head is used where it has as many outputs; where its label names are those of ``labels`` in
     another order, its outputs are put into the order of ``labels``. Else the head is new, drawn with ``seed``.
+    ``pad_token``: its id in the tokenizer, for a decoder, which has to know it to find the end of a text.
     """
     config = AutoConfig.from_pretrained(folder, **SAFE)
     before = dict(config.id2label or {})
@@ -110,6 +133,8 @@ def load_for_task(
         config.label2id = {name: index for index, name in enumerate(labels)}
     config.problem_type = "regression" if regression else "single_label_classification"
     architecture = ARCHITECTURES[config.model_type]
+    if architecture.kind == "decoder":
+        config.pad_token_id = pad_token
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, info = _load(

@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import Result, Stage, Usage
 from api_schemas.pruning import Plan
 from api_schemas.reports import Latency, LayerMap, Report, Side, Verification
 from api_schemas.strategies import STRATEGIES
 from workers.data.batches import collate
+from workers.data.made_up import made_up_inputs
 from workers.device import describe, peak_memory
 from workers.evaluation.answers import Answers
 from workers.evaluation.latency import speedup
@@ -101,13 +103,14 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
         write_sums(folder)
         # In float32 there may be no room for the model; and what lost bits when it was loaded has other outputs there.
         dtype = subject.dtype if cut and (subject.mapped or cut.mixed) else torch.float32
-        probe = save_probe(model, probe_inputs(bench), bench.out / "probe.safetensors", dtype)
+        probe = save_probe(model, probe_inputs(bench, model.config), bench.out / "probe.safetensors", dtype)
     if cut:
         measured = measured.sized(cut.bytes_before, cut.bytes_after)
     with story.stage(Stage.VERIFYING):
         verification = verify(
-            folder, probe, layers=len(plan.kept or []), source_bytes=measured.before.bytes,
-            shared_layers=subject.architecture.shared_layers, dtype=dtype, streamed=cut and Streamed(subject.folder, cut.origins),
+            folder, probe, layers=_layer_counts(subject.architecture, plan), source_bytes=measured.before.bytes,
+            kind=subject.architecture.kind, shared_layers=subject.architecture.shared_layers, dtype=dtype,
+            mapped=subject.mapped, streamed=cut and Streamed(subject.folder, cut.origins),
         )  # fmt: skip
         _require(verification)
     report = make_report(bench, plan, measured, verification)
@@ -120,7 +123,7 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
 
 
 def export(bench: Workbench, plan: Plan, model: PreTrainedModel, folder: Path) -> Cut | None:
-    """Write the model's files: copied from the source's where nothing changed its weights, which the answer is about."""
+    """Write the model's files. Where nothing changed its weights, they are copied, and the answer says what and how."""
     subject = bench.subject
     if not subject.streams:
         export_model(model, subject.tokenizer, folder, subject.dtype)
@@ -128,6 +131,12 @@ def export(bench: Workbench, plan: Plan, model: PreTrainedModel, folder: Path) -
     return export_stream(
         model, subject.tokenizer, folder, source=subject.folder, architecture=subject.architecture, kept=plan.kept or []
     )
+
+
+def _layer_counts(architecture: Architecture, plan: Plan) -> dict[str, int]:
+    """What the exported config must say, stack by stack."""
+    kept = [stack.kept for stack in plan.stacks.values()] if plan.stacks else [plan.kept or []]
+    return {stack.count_field: len(layers) for stack, layers in zip(architecture.stacks, kept, strict=True)}
 
 
 def _require(verification: Verification) -> None:
@@ -205,15 +214,13 @@ def _data(bench: Workbench) -> dict[str, Any]:
     } | {"labels": list(data.label_names)}
 
 
-def probe_inputs(bench: Workbench) -> dict[str, torch.Tensor]:
+def probe_inputs(bench: Workbench, config: PreTrainedConfig) -> dict[str, torch.Tensor]:
     """A few inputs whose logits the exported model must repeat: dev rows, or drawn tokens where there is no data."""
     subject = bench.subject
     if subject.dev:
         rows = next(iter(subject.dev.values()))
         return collate(rows, np.arange(min(PROBE_ROWS, len(rows))), torch.device("cpu"))
-    vocabulary = int(subject.facts.vocabulary or 100)
-    ids = torch.randint(0, vocabulary, (4, 16), generator=torch.Generator().manual_seed(bench.subject.request.seed))
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    return made_up_inputs(config, 4, 16, seed=bench.subject.request.seed)
 
 
 def _result(report: Report, plan: Plan, bench: Workbench) -> Result:

@@ -258,10 +258,9 @@ def measure(
     else:
         story.skip(Stage.EVALUATING, "nothing was trained, and the model has no head for the task")
     with story.stage(Stage.BENCHMARKING):
-        vocabulary, device = int(before.config.get_text_config().vocab_size), subject.device
-        tokens = subject.recovery.max_length
-        latencies = latency.measure((before, after), subject.latency_cells, vocabulary=vocabulary, device=device)
-        count = partial(latency.flops, tokens=tokens, vocabulary=vocabulary, device=device)
+        tokens, device = subject.recovery.max_length, subject.device
+        latencies = latency.measure((before, after), subject.latency_cells, device=device)
+        count = partial(latency.flops, tokens=tokens, device=device)
         flops = [None if subject.mapped else count(model) for model in (before, after)]
     return outcome.Measured.of((before, after), answers, latencies, flops, subject.dtype)
 

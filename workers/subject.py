@@ -20,7 +20,7 @@ from workers.data.features import Features, encode
 from workers.device import choose_device, choose_precision, free_memory
 from workers.fingerprint import NOT_OF_BASELINE, FileHashes, fingerprint
 from workers.ledger import Ledger
-from workers.loading import load_for_task, load_source, load_tokenizer
+from workers.loading import load_for_task, load_source, load_tokenizer, read_rows_as_decoder
 from workers.settings import Settings
 from workers.training.tally import Trained
 
@@ -107,10 +107,13 @@ class Subject:
                 labels=self.data.label_names,
                 regression=self.data.regression,
                 seed=seed,
+                pad_token=self.tokenizer.pad_token_id,
                 warnings=warnings,
             )
         else:
             model = load_source(self.folder, self.facts, warnings)
+            if reads_rows_as_decoder(self.request, self.facts):
+                model.config.pad_token_id = self.tokenizer.pad_token_id
         return model.to(self.device).eval()
 
     def print_of(self, kind: str, **parts: Any) -> str:
@@ -156,10 +159,17 @@ class Subject:
         }
 
 
+def reads_rows_as_decoder(request: JobRequest, facts: ModelFacts) -> bool:
+    """Whether a decoder is, or becomes, a classifier. One that generates keeps the padding that it came with."""
+    classifies = request.task.trains or any(name.endswith("ForSequenceClassification") for name in facts.classes[:1])
+    return classifies and ARCHITECTURES[facts.architecture].kind == "decoder"
+
+
 def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Subject:
     """Fetch the model, read and tokenize the data, decide what is open; raises ``LayercutError``."""
     folder = fetch(request.model, settings)
     facts = read_facts(folder, request.model)
+    request.check_model(facts)
     recovery = resolve_recovery(request.recovery, facts, trains=request.task.trains)
     device = choose_device(settings.device)
     mapped = streams(request, recovery, facts) and not fits(facts, device)
@@ -167,6 +177,8 @@ def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Sub
         device = torch.device("cpu")
     recovery = recovery.model_copy(update={"precision": choose_precision(recovery.precision, device)})
     tokenizer = load_tokenizer(folder)
+    if reads_rows_as_decoder(request, facts):
+        read_rows_as_decoder(tokenizer)
     data = load_task(request.task, settings, seed=request.seed) if request.task.trains else None
     hashes = FileHashes(ledger.root / "hashes")
     prints = {"weights": fingerprint("weights", files=hashes.weights(folder))}

@@ -204,6 +204,67 @@ def test_a_model_larger_than_memory_is_copied_and_verified_but_not_timed(
     assert any("larger than the memory" in warning for warning in report.warnings)
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen2"])
+def test_a_decoder_becomes_a_classifier(architecture: str, tmp_path: Path, settings: Settings, table: Path) -> None:
+    """As they come: without a token for padding, and Llama's tokenizer pads on the left."""
+    model = tiny_model(architecture, tmp_path / "source", head="causal_lm", layers=4)
+    for name in ("config.json", "tokenizer_config.json"):
+        path = model / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": None, "pad_token_id": None}))
+    prune = {"strategy": "contribution", "drop": 1}
+    recovery = {"epochs": 12, "learning_rate": 0.002, "batch_size": 8}
+    done = carry_out({"model": str(model), "task": own(table), "prune": prune, "recovery": recovery}, settings)
+
+    assert done.report.strategy["protected"] == [0, 3]
+    assert done.report.verification.passed
+    said = {check.name: check.detail for check in done.report.verification.checks}
+    assert "two texts in one batch" in said["padding"]
+    assert done.report.after.score > 90
+    loaded = AutoModelForSequenceClassification.from_pretrained(done.folder)
+    tokenizer = AutoTokenizer.from_pretrained(done.folder)
+    assert loaded.config.pad_token_id == tokenizer.pad_token_id is not None
+    assert tokenizer.padding_side == "right"
+    together = loaded(**tokenizer([*KIND, *UNKIND], padding=True, return_tensors="pt")).logits
+    alone = torch.cat([loaded(**tokenizer(text, return_tensors="pt")).logits for text in KIND + UNKIND])
+    torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "head", "drop", "kept"),
+    [
+        ("gemma3_text", "causal_lm", [2, 3], [0, 1, 4, 5]),
+        ("t5", "seq2seq_lm", {"encoder": [0, 4], "decoder": [0]}, [1, 2, 3, 5, 7, 8, 9, 10, 11]),
+        ("bart", "classification", {"decoder": [1, 5]}, [0, 1, 2, 3, 4, 5, 6, 8, 9, 10]),
+    ],
+)
+def test_what_generates_is_pruned_without_a_task(
+    architecture: str, head: str, drop: Any, kept: list[int], tmp_path: Path, settings: Settings
+) -> None:
+    source = tiny_model(architecture, tmp_path / "source", head=head, labels=3)
+    prune = {"strategy": "explicit", "drop_layers": drop}
+    done = carry_out({"model": str(source), "task": "none", "prune": prune}, settings)
+    assert done.report.layers.kept == kept
+    said = {check.name: check.detail for check in done.report.verification.checks}
+    assert done.report.verification.passed
+    assert ("20 tokens" in said["generates"]) is (head != "classification")
+    if isinstance(drop, dict):
+        assert done.report.layers.stacks is not None
+        assert done.report.layers.stacks["decoder"].dropped == drop["decoder"]
+        assert said["layers"].endswith(f"{6 - len(drop.get('encoder', []))} and {6 - len(drop['decoder'])} were kept")
+    card = (done.folder / "README.md").read_text()
+    tags = {"gemma3_text": "text-generation", "t5": "text2text-generation", "bart": "text-classification"}
+    assert f"pipeline_tag: {tags[architecture]}" in card
+    before, after = AutoTokenizer.from_pretrained(source), AutoTokenizer.from_pretrained(done.folder)
+    assert (before.padding_side, before.pad_token) == (after.padding_side, after.pad_token)
+
+
+def test_an_encoder_decoder_is_not_trained_on_a_task(tmp_path: Path, settings: Settings, table: Path) -> None:
+    model = tiny_model("t5", tmp_path / "source", head="seq2seq_lm")
+    with pytest.raises(LayercutError, match="encoder-decoder") as caught:
+        carry_out({"model": str(model), "task": own(table)}, settings)
+    assert (caught.value.code, caught.value.param) == ("unsupported_architecture", "/task")
+
+
 def test_a_trained_classifier_is_scored_without_training(tmp_path: Path, settings: Settings, table: Path) -> None:
     source = tiny_model("electra", tmp_path / "source", head="classification")
     done = carry_out({"model": str(source), "task": own(table), "recovery": {"method": "none"}}, settings)

@@ -54,25 +54,29 @@ def verify(
     folder: Path,
     probe: Path,
     *,
-    layers: int,
+    layers: dict[str, int],
     source_bytes: int,
+    kind: str,
     shared_layers: bool,
     dtype: torch.dtype = torch.float32,
+    mapped: bool = False,
     streamed: Streamed | None = None,
 ) -> Verification:
-    """Check ``folder`` against ``probe``: files, hashes, loading, tokenizer, layer count, outputs, size.
+    """Check ``folder`` against ``probe``: files, hashes, loading, tokenizer, layer count, outputs, size, generation.
 
-    ``source_bytes`` is the size of the full model's weights in the exported dtype. In its own ``dtype``, a model is
-    read from its files as it is used, and need not fit into memory. What was ``streamed`` must have the bytes of its
-    source, and load as it does. Raises ``verification_failed`` where the process itself fails; a check that fails is in
-    the answer.
+    ``layers`` is what the config must say, by field; ``kind`` is that of the architecture. ``source_bytes`` is the size
+    of the full model's weights in the exported dtype. ``dtype`` is that of ``probe``; where it is that of the files too,
+    weights are read from them as they are used, so that a ``mapped`` model, which is larger than memory, can be checked.
+    What was ``streamed`` must have the bytes of its source, and load as it does. Raises ``verification_failed`` where the process itself fails; a check that fails is in the answer.
     """
     asked = {
         "folder": str(folder.resolve()),
         "probe": str(probe.resolve()),
         "layers": layers,
         "source_bytes": source_bytes,
+        "kind": kind,
         "shared_layers": shared_layers,
+        "mapped": mapped,
         "dtype": str(dtype).removeprefix("torch."),
         "source": streamed and {"folder": str(streamed.folder.resolve()), "origins": streamed.origins},
     }

@@ -27,8 +27,9 @@ class CompactEmbedding(nn.Module):
     that are not here.
     """
 
-    def __init__(self, rows: Tensor, padding_idx: int | None) -> None:
+    def __init__(self, rows: Tensor, padding_idx: int | None, scale: float = 1.0) -> None:
         super().__init__()
+        self.scale = scale
         self.weight = nn.Parameter(rows)
         self.weight.grad = torch.zeros_like(rows)
         self.padding_idx = padding_idx
@@ -38,7 +39,8 @@ class CompactEmbedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """``(B, L)`` ids to ``(B, L, H)``."""
         self._touched.append(ids.flatten())
-        return _Lookup.apply(self.weight, ids, self)
+        found: Tensor = _Lookup.apply(self.weight, ids, self)
+        return found if self.scale == 1.0 else found * self.scale
 
     def accumulate(self, ids: Tensor, gradient: Tensor) -> None:
         assert self.weight.grad is not None
@@ -82,7 +84,9 @@ def compact_vocabulary(model: PreTrainedModel, features: Features) -> Iterator[C
     assert isinstance(table, nn.Embedding)
     used = used_tokens(features, len(table.weight))
     index = torch.from_numpy(used).to(table.weight.device)
-    compact = CompactEmbedding(table.weight.detach()[index].clone(), table.padding_idx)
+    # Gemma 3 scales what it looks up.
+    scale = float(getattr(table, "scalar_embed_scale", 1.0))
+    compact = CompactEmbedding(table.weight.detach()[index].clone(), table.padding_idx, scale)
     renumber = np.zeros(len(table.weight), dtype=np.int32)
     renumber[used] = np.arange(len(used))
     model.set_input_embeddings(compact)

@@ -8,11 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from tiny_models import build, tiny_tokenizer
+from tiny_models import CLASSIFIERS, build, tiny_tokenizer
 from torch import nn
 from transformers import PreTrainedModel
 
-from api_schemas.architectures import ARCHITECTURES
 from api_schemas.errors import LayercutError
 from api_schemas.recovery import Recovery
 from sources.rows import Rows
@@ -85,7 +84,7 @@ def test_a_loss_that_is_no_number_is_told(features: Features) -> None:
     assert caught.value.code == "training_diverged"
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", CLASSIFIERS)
 def test_every_architecture_trains_and_is_itself_again(architecture: str) -> None:
     model = build(architecture, layers=2)
     before = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
@@ -96,7 +95,7 @@ def test_every_architecture_trains_and_is_itself_again(architecture: str) -> Non
     assert model.config._attn_implementation == build(architecture, layers=2).config._attn_implementation
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", CLASSIFIERS)
 def test_the_compact_vocabulary_changes_no_output(architecture: str) -> None:
     model, features = build(architecture, layers=2), features_of(architecture)
     wanted = logits_of(model, features, CPU)
