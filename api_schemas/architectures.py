@@ -22,13 +22,15 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 class Stack:
     """One list of layers: ``layers`` is its path inside the base model, ``count_field`` the config's number of them.
 
-    ``default_field`` has the number where the config leaves ``count_field`` out.
+    ``default_field`` has the number where the config leaves ``count_field`` out. ``cache_field`` is written beside it:
+    where stock `transformers` looks when it makes a key-value cache, which would have the encoder's layers without.
     """
 
     name: str
     layers: str
     count_field: str
     default_field: str = ""
+    cache_field: str = ""
 
     def count(self, config: Config) -> Any:
         """As the config says it, which may be nothing, or no number."""
@@ -190,7 +192,8 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "unsupported_ar
                  note=_TYPES_KEPT),
     Architecture("phi3", "layers", **_DECODER),
     Architecture("t5", "encoder.block", count_field="num_layers", hidden_field="d_model", positions_field="",
-                 kind="encoder-decoder", decoder=Stack("decoder", "decoder.block", "num_decoder_layers", "num_layers"),
+                 kind="encoder-decoder",
+                 decoder=Stack("decoder", "decoder.block", "num_decoder_layers", "num_layers", "decoder_layers"),
                  carried=("layer.0.SelfAttention.relative_attention_bias",),
                  note="The relative position bias of a stack is in its first layer and serves all: it moves to the"
                       " first kept layer, which computes the same with it."),

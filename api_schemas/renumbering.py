@@ -43,6 +43,7 @@ def new_fields(row: Architecture, config: Config, kept: Kept) -> dict[str, Any]:
     """
     total, left = row.sizes(config)[0], kept[0]
     fields: dict[str, Any] = {stack.count_field: len(layers) for stack, layers in zip(row.stacks, kept, strict=True)}
+    fields |= {stack.cache_field: fields[stack.count_field] for stack in row.stacks if stack.cache_field}
     if "num_hidden_layers" in config:  # some files have it beside the family's own name, and it would win
         fields["num_hidden_layers"] = len(left)
     for name in row.per_layer_fields:

@@ -230,16 +230,17 @@ def test_a_decoder_becomes_a_classifier(architecture: str, tmp_path: Path, setti
 
 
 @pytest.mark.parametrize(
-    ("architecture", "head", "drop", "kept"),
+    ("saved", "drop", "kept"),
     [
-        ("gemma3_text", "causal_lm", [2, 3], [0, 1, 4, 5]),
-        ("t5", "seq2seq_lm", {"encoder": [0, 4], "decoder": [0]}, [1, 2, 3, 5, 7, 8, 9, 10, 11]),
-        ("bart", "classification", {"decoder": [1, 5]}, [0, 1, 2, 3, 4, 5, 6, 8, 9, 10]),
+        (("gemma3_text", "causal_lm"), [2, 3], [0, 1, 4, 5]),
+        (("t5", "seq2seq_lm"), {"encoder": [0, 4], "decoder": [0]}, [1, 2, 3, 5, 7, 8, 9, 10, 11]),
+        (("bart", "classification"), {"decoder": [1, 5]}, [0, 1, 2, 3, 4, 5, 6, 8, 9, 10]),
     ],
 )
 def test_what_generates_is_pruned_without_a_task(
-    architecture: str, head: str, drop: Any, kept: list[int], tmp_path: Path, settings: Settings
+    saved: tuple[str, str], drop: Any, kept: list[int], tmp_path: Path, settings: Settings
 ) -> None:
+    architecture, head = saved
     source = tiny_model(architecture, tmp_path / "source", head=head, labels=3)
     prune = {"strategy": "explicit", "drop_layers": drop}
     done = carry_out({"model": str(source), "task": "none", "prune": prune}, settings)
