@@ -65,9 +65,10 @@ def verify(
     """Check ``folder`` against ``probe``: files, hashes, loading, tokenizer, layer count, outputs, size, generation.
 
     ``layers`` is what the config must say, by field; ``kind`` is that of the architecture. ``source_bytes`` is the size
-    of the full model's weights in the exported dtype. ``dtype`` is that of ``probe``; where it is that of the files too,
-    weights are read from them as they are used, so that a ``mapped`` model, which is larger than memory, can be checked.
-    What was ``streamed`` must have the bytes of its source, and load as it does. Raises ``verification_failed`` where the process itself fails; a check that fails is in the answer.
+    of the full model's weights in the exported dtype. ``dtype`` is that of ``probe``; where it is that of the files
+    too, weights are read as they are used, so that a ``mapped`` model, which is larger than memory, can be checked.
+    What was ``streamed`` must have the bytes of its source, and load as it does. Raises ``verification_failed`` where
+    the process itself fails; a check that fails is in the answer.
     """
     asked = {
         "folder": str(folder.resolve()),
