@@ -227,7 +227,8 @@ def measure(
                 for name, value in (found.metrics if found else {}).items():
                     story.metric(name, value, side=side)
     else:
-        story.skip(Stage.EVALUATING, "nothing was trained, and the model has no head for the task")
+        why = "it is larger than memory" if subject.mapped else "nothing was trained, and it has no head for the task"
+        story.skip(Stage.EVALUATING, f"the model is not scored: {why}")
     with story.stage(Stage.BENCHMARKING):
         tokens, device = subject.recovery.max_length, subject.device
         latencies = latency.measure((before, after), subject.latency_cells, device=device)
