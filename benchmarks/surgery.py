@@ -187,7 +187,7 @@ def measure(root: Path, quick: bool) -> dict[str, Any]:
         "source_mb": _megabytes(source),
         "kept_mb": _megabytes(streamed),
         "seconds": {side: statistics.median(found) for side, found in seconds.items()},
-        "turns": {side: len(found) for side, found in seconds.items()},
+        "range": {side: f"{min(found):.2f} to {max(found):.2f} in {len(found)}" for side, found in seconds.items()},
         "peak_mb": {side: max(found) for side, found in peaks.items()},
     }
 
@@ -201,12 +201,12 @@ def show(found: dict[str, Any]) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(title=f"{found['source_mb']:.0f} MB in shards, {found['kept_mb']:.0f} MB kept")
-    for heading in ("side", "median seconds", "turns", "MB/s of what is kept", "peak MB"):
+    for heading in ("side", "median seconds", "least to most, in turns", "MB/s of what is kept", "peak MB"):
         table.add_column(heading, justify="right")
     names = {"stream": "layercut", "cp": "cp of the kept bytes", "build": "from_pretrained + save_pretrained"}
     for side, name in names.items():
         taken, peak = found["seconds"][side], found["peak_mb"].get(side)
-        cells = [f"{taken:.3f}", str(found["turns"][side]), f"{found['kept_mb'] / taken:.0f}"]
+        cells = [f"{taken:.3f}", found["range"][side], f"{found['kept_mb'] / taken:.0f}"]
         table.add_row(name, *cells, "–" if peak is None else f"{peak:.0f}")
     Console().print(table)
 
