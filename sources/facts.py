@@ -86,16 +86,34 @@ def choose_weights(names: Collection[str], id: str) -> str:
     raise invalid(f"{id!r} has no weights: neither {WEIGHTS} nor {INDEX}")
 
 
-def shard_names(index: Any, id: str) -> list[str]:
-    """The files that an index lists; raises ``model_invalid`` for one that is no plain file name."""
+def read_index(index: Any, id: str) -> dict[str, str]:
+    """Which file each tensor is in; raises ``model_invalid`` for one that is no plain file name."""
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
         raise invalid(f"{INDEX} of {id!r} has no weight_map of tensor names to files")
-    names = sorted(set(shards.values()))
-    for name in names:
+    for name in sorted(set(shards.values())):
         if "/" in name or not name.endswith(".safetensors"):
             raise invalid(f"{INDEX} of {id!r} lists {name!r}, which is not a safetensors file beside it")
-    return names
+    return shards
+
+
+def merge_shards(parts: dict[str, dict[str, Tensor]], weight_map: dict[str, str], id: str) -> dict[str, Tensor]:
+    """All tensors of the shards (``parts``, by file name).
+
+    Raises ``model_invalid`` for one that is in two of them, and for one that is not where ``weight_map`` says.
+    """
+    merged: dict[str, Tensor] = {}
+    home: dict[str, str] = {}
+    for file, tensors in parts.items():
+        for name in tensors:
+            if name in home:
+                raise invalid(f"{id!r} has the tensor {name!r} twice, in {home[name]!r} and in {file!r}")
+            home[name] = file
+        merged.update(tensors)
+    lost = sorted(name for name, file in weight_map.items() if home.get(name) != file)
+    if lost:
+        raise invalid(f"{INDEX} of {id!r} says that {lost[0]!r} is in {weight_map[lost[0]]!r}, and it is not")
+    return merged
 
 
 def make_facts(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ from workers.evaluation.retention import Intervals, bootstrap, retention, verdic
 from workers.evaluation.scores import Scores
 from workers.export.archive import make_archive
 from workers.export.card import make_card
-from workers.export.files import export_model, write_sums
-from workers.export.verify import save_probe, verify
+from workers.export.files import export_model, export_stream, write_sums
+from workers.export.verify import Streamed, save_probe, verify
+from workers.pruning.streaming import Cut
 from workers.workbench import Workbench
 
 PROBE_ROWS = 8
@@ -49,7 +51,7 @@ class Measured:
         models: tuple[PreTrainedModel, PreTrainedModel],
         answers: Sequence[Answers | None],
         latencies: Sequence[list[Latency]],
-        flops: Sequence[int],
+        flops: Sequence[int | None],
         dtype: torch.dtype,
     ) -> Measured:
         sides = [
@@ -67,6 +69,11 @@ class Measured:
         before, after = answers
         pairs = [(before.by_seed[seed], after.by_seed[seed]) for seed in after.by_seed] if before and after else []
         return cls(sides[0], sides[1], pairs)
+
+    def sized(self, before: int, after: int) -> Measured:
+        """With the bytes that are really in the files."""
+        sides = (self.before.model_copy(update={"bytes": before}), self.after.model_copy(update={"bytes": after}))
+        return replace(self, before=sides[0], after=sides[1])
 
 
 @dataclass(frozen=True)
@@ -92,13 +99,18 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
     subject, story = bench.subject, bench.story
     folder = bench.out / "artifact"
     with story.stage(Stage.EXPORTING):
-        export_model(model, subject.tokenizer, folder, subject.dtype)
+        cut = export(bench, plan, model, folder)
         write_sums(folder)
-        probe = save_probe(model, probe_inputs(bench, model.config), bench.out / "probe.safetensors")
+        # In float32 there may be no room for the model; and what lost bits when it was loaded has other outputs there.
+        dtype = subject.dtype if cut and (subject.mapped or cut.mixed) else torch.float32
+        probe = save_probe(model, probe_inputs(bench, model.config), bench.out / "probe.safetensors", dtype)
+    if cut:
+        measured = measured.sized(cut.bytes_before, cut.bytes_after)
     with story.stage(Stage.VERIFYING):
         verification = verify(
             folder, probe, layers=_layer_counts(subject.architecture, plan), source_bytes=measured.before.bytes,
-            kind=subject.architecture.kind, shared_layers=subject.architecture.shared_layers,
+            kind=subject.architecture.kind, shared_layers=subject.architecture.shared_layers, dtype=dtype,
+            mapped=subject.mapped, streamed=cut and Streamed(subject.folder, cut.origins),
         )  # fmt: skip
         _require(verification)
     report = make_report(bench, plan, measured, verification)
@@ -108,6 +120,17 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
     name = "-".join(part for part in (bench.job_id or "model", subject.request.suffix) if part)
     make_archive(folder, bench.out / f"{name}.tar", name)
     return Artifact(_result(report, plan, bench), _usage(bench, report), folder.name, f"{name}.tar")
+
+
+def export(bench: Workbench, plan: Plan, model: PreTrainedModel, folder: Path) -> Cut | None:
+    """Write the model's files. Where nothing changed its weights, they are copied, and the answer says what and how."""
+    subject = bench.subject
+    if not subject.streams:
+        export_model(model, subject.tokenizer, folder, subject.dtype)
+        return None
+    return export_stream(
+        model, subject.tokenizer, folder, source=subject.folder, architecture=subject.architecture, kept=plan.kept or []
+    )
 
 
 def _layer_counts(architecture: Architecture, plan: Plan) -> dict[str, int]:

@@ -19,6 +19,7 @@ from sources.tasks import TaskData, load_task
 from workers.data.features import Features, encode
 from workers.device import choose_device, choose_precision
 from workers.fingerprint import NOT_OF_BASELINE, FileHashes, fingerprint
+from workers.host import host_memory
 from workers.ledger import Ledger
 from workers.loading import load_for_task, load_source, load_tokenizer, read_rows_as_decoder
 from workers.settings import Settings
@@ -31,10 +32,15 @@ DTYPE_NAMES = {
 
 CALIBRATION_ROWS = 512
 
+FLOAT32_BYTES = 4
+
 
 @dataclass(frozen=True)
 class Subject:
-    """A request with its model found, its data read and tokenized, and every "auto" decided."""
+    """A request with its model found, its data read and tokenized, and every "auto" decided.
+
+    ``mapped``: the model is larger than memory. Its weights stay in their files and are read when they are used.
+    """
 
     request: JobRequest
     facts: ModelFacts
@@ -46,6 +52,7 @@ class Subject:
     train: Features | None
     dev: dict[str, Features]
     prints: dict[str, str]
+    mapped: bool = False
 
     @property
     def architecture(self) -> Architecture:
@@ -58,13 +65,18 @@ class Subject:
     @property
     def scored(self) -> bool:
         """Whether its models can be scored: they are trained, or the source has a head for the task."""
-        if self.data is None:
+        if self.data is None or self.mapped:
             return False
         return self.trains or self.facts.num_labels == max(1, len(self.data.label_names))
 
     @property
     def wants_baseline(self) -> bool:
         return self.trains and (self.recovery.method == "distill" or self.request.evaluation.baseline)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the kept weights are copied from file to file, as nothing changes them."""
+        return streams(self.request, self.recovery, self.facts)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -74,7 +86,11 @@ class Subject:
 
     @property
     def latency_cells(self) -> list[tuple[int, int]]:
-        """(batch size, tokens) to measure; no longer than the model can read."""
+        """(batch size, tokens) to measure; no longer than the model can read. None of a model that is read anew from
+        its files each time.
+        """
+        if self.mapped:
+            return []
         asked = self.request.evaluation.latency
         longest = self.facts.max_positions or max(asked.sequence_lengths, default=0)
         lengths = sorted({min(length, longest) for length in asked.sequence_lengths})
@@ -155,8 +171,11 @@ def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Sub
     folder = fetch(request.model, settings)
     facts = read_facts(folder, request.model)
     request.check_model(facts)
-    device = choose_device(settings.device)
     recovery = resolve_recovery(request.recovery, facts, trains=request.task.trains)
+    device = choose_device(settings.device)
+    mapped = streams(request, recovery, facts) and not fits(facts, device)
+    if mapped:
+        device = torch.device("cpu")
     recovery = recovery.model_copy(update={"precision": choose_precision(recovery.precision, device)})
     tokenizer = load_tokenizer(folder)
     if reads_rows_as_decoder(request, facts):
@@ -186,4 +205,17 @@ def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Sub
         train=features.get("train"),
         dev={split: features[f"dev:{split}"] for split in data.dev} if data else {},
         prints=prints,
+        mapped=mapped,
     )
+
+
+def streams(request: JobRequest, recovery: Recovery, facts: ModelFacts) -> bool:
+    return recovery.method == "none" and facts.dtype in DTYPE_NAMES and request.export.dtype in ("auto", facts.dtype)
+
+
+def fits(facts: ModelFacts, device: torch.device) -> bool:
+    """Whether there is room for the model in float32, which verification loads, and for its own weights beside that."""
+    own = facts.bytes or 0
+    if device.type == "cuda" and own > torch.cuda.mem_get_info(device)[0]:
+        return False
+    return own + FLOAT32_BYTES * (facts.parameters or 0) <= host_memory()

@@ -263,3 +263,18 @@ def test_only_what_is_not_the_head_is_warned_of(tmp_path: Path) -> None:
     load_for_task(folder, labels=("no", "yes"), regression=False, seed=0, warnings=warnings)
     assert len(warnings) == 1
     assert "bert.pooler.dense.weight" in warnings[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")
+def test_weights_stay_in_their_file_until_they_are_used(tmp_path: Path) -> None:
+    # What lets a model that is larger than memory be verified: its weights must not become memory of the process.
+    folder = tiny_model("bert", tmp_path, head="base", vocab_size=400_000)
+    before = anonymous_memory()
+    model = load_source(folder, facts_of(folder))
+    model(torch.tensor([[1, 399_999]]))
+    assert anonymous_memory() - before < model.get_input_embeddings().weight.nbytes / 2
+
+
+def anonymous_memory() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))

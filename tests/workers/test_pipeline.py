@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_models import SENTENCES, tiny_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -20,6 +20,7 @@ from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Stage
 from api_schemas.reports import Report
 from api_schemas.requests import JobRequest
+from workers import subject
 from workers.pipeline import run
 from workers.settings import Settings
 
@@ -51,6 +52,10 @@ class Delivered:
         self.folder = out / "artifact"
         self.archive = out / events[-1].data["artifact"]["archive"]
         self.report = Report.model_validate_json((self.folder / "report.json").read_text())
+
+    def details(self) -> dict[str, str]:
+        """What each check of the verification said."""
+        return {check.name: check.detail for check in self.report.verification.checks}
 
     def stages(self, *, skipped: bool) -> list[str]:
         told = [event.data for event in self.events if event.type == EventType.STAGE]
@@ -159,6 +164,44 @@ def test_pruning_alone_changes_no_weight(architecture: str, tmp_path: Path, sett
     assert "not scored" in done.report.verdict
     assert done.stages(skipped=True) == ["baseline", "scoring", "recovering", "evaluating"]
     assert any("saves time and no size" in warning for warning in done.report.warnings) is row.shared_layers
+
+
+def test_every_tensor_of_the_file_is_copied_in_its_own_dtype(tmp_path: Path, settings: Settings) -> None:
+    source = tiny_model("bert", tmp_path / "source", head="masked_lm", dtype=torch.bfloat16)
+    tensors = load_file(source / "model.safetensors")
+    tensors["bert.encoder.layer.3.output.LayerNorm.weight"] = torch.rand(32)
+    tensors["cls.seq_relationship.weight"] = torch.rand(2, 32)  # the class has no place for it
+    save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
+    done = carry_out({"model": str(source), "task": "none", "prune": {"strategy": "bottom", "drop": 2}}, settings)
+    left = load_file(done.folder / "model.safetensors")
+    assert left["bert.encoder.layer.1.output.LayerNorm.weight"].dtype == torch.float32
+    assert torch.equal(left["cls.seq_relationship.weight"], tensors["cls.seq_relationship.weight"])
+    assert len(left) == sum(not name.startswith(("bert.encoder.layer.0", "bert.encoder.layer.1")) for name in tensors)
+    assert done.report.after.bytes == sum(tensor.nbytes for tensor in left.values())
+    assert done.report.before.bytes == sum(tensor.nbytes for tensor in tensors.values())
+    assert f"{len(left)} tensors have the original's bytes" in done.details()["tensors"]
+    assert "cls.seq_relationship.weight" in done.details()["loads"]
+
+
+def test_another_dtype_is_not_a_copy(tmp_path: Path, settings: Settings) -> None:
+    source = tiny_model("bert", tmp_path / "source", head="masked_lm")
+    done = carry_out({"model": str(source), "task": "none", "export": {"dtype": "float16"}}, settings)
+    assert {tensor.dtype for tensor in load_file(done.folder / "model.safetensors").values()} == {torch.float16}
+    assert "tensors" not in done.details()
+
+
+def test_a_model_larger_than_memory_is_copied_and_verified_but_not_timed(
+    tmp_path: Path, settings: Settings, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tiny_model("electra", tmp_path / "source", dtype=torch.bfloat16)
+    monkeypatch.setattr(subject, "host_memory", lambda: 1000)
+    done = carry_out({"model": str(source), "task": own(table), "recovery": {"method": "none"}}, settings)
+    report = done.report
+    assert report.verification.passed
+    assert {"loads", "tensors", "layers", "outputs"} <= done.details().keys()
+    assert (report.before.latency, report.speedup, report.before.flops, report.before.score) == ([], None, None, None)
+    assert report.after.parameters < report.before.parameters
+    assert any("larger than the memory" in warning for warning in report.warnings)
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen2"])

@@ -1,8 +1,10 @@
 """Checks an exported folder as its user would meet it: with stock `transformers` and none of our code.
 
 A program of its own, run by path: it must not import anything of this repository. It reads one JSON object from
-stdin, ``{folder, probe, layers, source_bytes, kind, shared_layers}``, and prints one, ``{checks: [{name, passed,
-detail}], versions}``. A check that cannot be carried out has failed.
+stdin, ``{folder, probe, layers, source_bytes, kind, shared_layers, dtype, mapped, source}``, and prints one, ``{checks:
+[{name, passed, detail}], versions}``. ``source`` is null but for a model whose tensors were copied: then it has the
+``folder`` they came from and their ``origins``, ``{name: [file, name there]}``. A check that cannot be carried out has
+failed.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, GenerationConfig
 
@@ -25,8 +28,9 @@ SAFE_NAMES = {"SHA256SUMS", "LICENSE", "NOTICE"}
 SAFE_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".jinja", ".md"}
 PICKLE_STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
 # Of the largest expected value: kernels may add up in another order, and nothing more.
-TOLERANCE = 1e-4
-GENERATED = 20
+TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+# Tokens; fewer of a model that is larger than memory, and read from its files again for each.
+GENERATED = {False: 20, True: 3}
 
 Said = tuple[bool, str]
 
@@ -67,11 +71,46 @@ def _sha256(path: Path) -> str:
 
 
 def check_loads(asked: dict[str, Any], loaded: Any) -> Said:
-    """The class that config.json names loads, and every tensor has its place."""
+    """The class that config.json names loads, and every tensor has its place; in a copy, all that had one before."""
     model, info = loaded()
     wrong = [f"{what.removesuffix('_keys')}: {_listed(info[what])}" for what in sorted(info) if info[what]]
-    fine = f"{type(model).__name__} has all its tensors, and no other"
-    return not wrong, "; ".join(wrong) if wrong else fine
+    if not wrong:
+        return True, f"{type(model).__name__} has all its tensors, and no other"
+    if not asked["source"]:
+        return False, "; ".join(wrong)
+    alike = _wrong_before(asked, type(model)).issuperset(_pairs(info))
+    return alike, f"{'as in' if alike else 'not all as in'} the original, {'; '.join(wrong)}"
+
+
+def _wrong_before(asked: dict[str, Any], stock_class: Any) -> set[tuple[str, str]]:
+    """What is wrong with the original, by the names that its tensors have now."""
+    new = {old: name for name, (_, old) in asked["source"]["origins"].items()}
+    _, info = _load(asked["source"]["folder"], getattr(torch, asked["dtype"]), stock_class)
+    return {(what, new.get(key, key)) for what, key in _pairs(info)}
+
+
+def _pairs(info: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(what, str(key)) for what, keys in info.items() for key in keys}
+
+
+def check_tensors(asked: dict[str, Any], _: Any) -> Said:
+    """Every tensor has type, shape and bytes of the one that it is a copy of; and there is no other."""
+    source, origins = asked["source"]["folder"], dict(asked["source"]["origins"])
+    count = len(origins)
+    for path in sorted(Path(asked["folder"]).glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 - no mapping
+                home, old = origins.pop(name)
+                with safe_open(Path(source) / home, "pt") as original:
+                    if not _same(file.get_tensor(name), original.get_tensor(old)):
+                        return False, f"{name} is not {old} of the original"
+    return not origins, f"not there: {_listed(origins)}" if origins else f"{count} tensors have the original's bytes"
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return torch.equal(*(tensor.reshape(-1).view(torch.uint8) for tensor in (one, other)))
 
 
 def check_tokenizer(asked: dict[str, Any], _: Any) -> Said:
@@ -117,9 +156,11 @@ def _counts(numbers: Iterable[int]) -> str:
 
 def check_outputs(asked: dict[str, Any], loaded: Any) -> Said:
     """The outputs are those of the model that was exported."""
-    model, _ = loaded()
+    model, info = loaded()
     inputs, expected = _probe(asked)
-    found = model(**inputs)[0]
+    found, base = outputs_of(model, inputs)
+    if info["missing_keys"]:  # drawn at random whenever it is loaded, as in the original: only what comes before counts
+        found, expected = base, load_file(asked["probe"])["expected_base"]
     if found.shape != expected.shape:
         return False, f"shape {list(found.shape)}, not {list(expected.shape)}"
     far, allowed = _far(found, expected), _allowed(expected)
@@ -128,11 +169,11 @@ def check_outputs(asked: dict[str, Any], loaded: Any) -> Said:
 
 
 def _far(found: Any, expected: Any) -> float:
-    return float((found - expected).abs().max())
+    return float((found.float() - expected.float()).abs().max())
 
 
 def _allowed(expected: Any) -> float:
-    return TOLERANCE * max(1.0, float(expected.abs().max()))
+    return TOLERANCES[expected.dtype] * max(1.0, float(expected.abs().max()))
 
 
 def _near(found: Any, expected: Any) -> bool:
@@ -150,7 +191,8 @@ def check_generates(asked: dict[str, Any], loaded: Any) -> Said:
     model, _ = loaded()
     if not model.can_generate():
         return True, f"{type(model).__name__} does not generate"
-    prompt = _prompt(asked, model)
+    count = GENERATED[asked["mapped"]]
+    prompt = _prompt(asked, model, count)
     config, encodes = model.config, model.config.is_encoder_decoder
     first = model.generation_config.decoder_start_token_id
     model.generation_config = GenerationConfig(
@@ -159,19 +201,29 @@ def check_generates(asked: dict[str, Any], loaded: Any) -> Said:
         decoder_start_token_id=(config.pad_token_id or 0) if encodes and first is None else first,
     )
     given = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
-    said = model.generate(**given, max_new_tokens=GENERATED, do_sample=False, use_cache=True)
+    said = model.generate(**given, max_new_tokens=count, do_sample=False, use_cache=True)
     whole = {**given, "decoder_input_ids": said[:, :-1]} if encodes else {"input_ids": said[:, :-1]}
-    logits = model(**whole, use_cache=False).logits[0, -GENERATED:]
-    chosen = logits.gather(1, said[0, -GENERATED:, None])[:, 0]
-    return _near(chosen, logits.max(1).values), f"{GENERATED} tokens with a cache, compared with one pass without"
+    logits = model(**whole, use_cache=False).logits[0, -count:]
+    chosen = logits.gather(1, said[0, -count:, None])[:, 0]
+    return _near(chosen, logits.max(1).values), f"{count} tokens with a cache, compared with one pass without"
 
 
-def _prompt(asked: dict[str, Any], model: Any) -> Any:
+def _prompt(asked: dict[str, Any], model: Any, count: int) -> Any:
     """The first text of the probe without its padding, and short enough to go on from."""
     inputs, _ = _probe(asked)
     ids = inputs["input_ids"][:1, inputs["attention_mask"][0].bool()]
-    longest = getattr(model.config, "max_position_embeddings", None) or ids.shape[1] + GENERATED
-    return ids[:, : max(1, longest - GENERATED)]
+    longest = getattr(model.config, "max_position_embeddings", None) or ids.shape[1] + count
+    return ids[:, : max(1, longest - count)]
+
+
+def outputs_of(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the model, and of its base on the way."""
+    on_the_way: list[torch.Tensor] = []
+    hook = model.base_model.register_forward_hook(lambda _module, _inputs, output: on_the_way.append(output[0]))
+    try:
+        return model(**inputs)[0], on_the_way[0]
+    finally:
+        hook.remove()
 
 
 def check_size(asked: dict[str, Any], _: Any) -> Said:
@@ -204,6 +256,7 @@ CHECKS: dict[str, Callable[[dict[str, Any], Any], Said]] = {
     "files": check_files,
     "hashes": check_hashes,
     "loads": check_loads,
+    "tensors": check_tensors,
     "tokenizer": check_tokenizer,
     "padding": check_padding,
     "layers": check_layers,
@@ -214,27 +267,32 @@ CHECKS: dict[str, Callable[[dict[str, Any], Any], Said]] = {
 }
 
 
+OF_COPIES = {"tensors"}
+
+
 def _probe(asked: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     tensors = load_file(asked["probe"])
+    del tensors["expected_base"]
     return tensors, tensors.pop("expected")
 
 
-def _loader(folder: str) -> Callable[[], tuple[Any, dict[str, Any]]]:
+def _loader(folder: str, dtype: torch.dtype) -> Callable[[], tuple[Any, dict[str, Any]]]:
     """Loads once; every check that needs the model fails with the same words where it cannot be."""
     kept: list[Any] = []
 
     def loaded() -> tuple[Any, dict[str, Any]]:
         if not kept:
-            kept.append(_load(folder))
+            kept.append(_load(folder, dtype))
         return kept[0]
 
     return loaded
 
 
-def _load(folder: str) -> tuple[Any, dict[str, Any]]:
-    model, info = getattr(transformers, _class_name(folder)).from_pretrained(
+def _load(folder: str, dtype: torch.dtype, stock_class: Any = None) -> tuple[Any, dict[str, Any]]:
+    stock_class = stock_class or getattr(transformers, _class_name(folder))
+    model, info = stock_class.from_pretrained(
         folder,
-        dtype=torch.float32,
+        dtype=dtype,
         output_loading_info=True,
         use_safetensors=True,
         local_files_only=True,
@@ -255,10 +313,12 @@ def _listed(found: Any) -> str:
 
 def examine(asked: dict[str, Any]) -> dict[str, Any]:
     """Carry out every check."""
-    loaded = _loader(asked["folder"])
+    loaded = _loader(asked["folder"], getattr(torch, asked["dtype"]))
     checks = []
     with torch.inference_mode():
         for name, check in CHECKS.items():
+            if name in OF_COPIES and not asked["source"]:
+                continue
             try:
                 passed, detail = check(asked, loaded)
             except Exception as error:  # whatever it was, the check was not passed, and its words say why

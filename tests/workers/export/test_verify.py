@@ -20,8 +20,8 @@ from api_schemas.renumbering import split_layers
 from api_schemas.reports import Verification
 from workers.export import verification
 from workers.export import verify as verifying
-from workers.export.files import export_model, write_sums
-from workers.export.verify import save_probe, verify
+from workers.export.files import export_model, export_stream, write_sums
+from workers.export.verify import Streamed, save_probe, verify
 from workers.pruning.surgery import drop_layers
 
 CASES = [(architecture, head) for architecture in ARCHITECTURES for head in heads_of(architecture)]
@@ -39,6 +39,7 @@ class Exported:
     shared_layers: bool = False
     layers: dict[str, int] = field(default_factory=lambda: {"num_hidden_layers": len(KEPT)})
     kind: str = "encoder"
+    streamed: Streamed | None = None
 
     def examine(self) -> dict[str, tuple[bool, str]]:
         """The checks, carried out here: what they say does not depend on the process, but for the last."""
@@ -49,6 +50,9 @@ class Exported:
             "source_bytes": self.source_bytes,
             "kind": self.kind,
             "shared_layers": self.shared_layers,
+            "dtype": "float32",
+            "mapped": False,
+            "source": self.streamed and {"folder": str(self.streamed.folder), "origins": self.streamed.origins},
         }
         return {check["name"]: (check["passed"], check["detail"]) for check in verification.examine(asked)["checks"]}
 
@@ -63,6 +67,7 @@ class Exported:
             source_bytes=self.source_bytes,
             kind=self.kind,
             shared_layers=self.shared_layers,
+            streamed=self.streamed,
         )
 
     def change_tensors(self, **changed: torch.Tensor | None) -> None:
@@ -122,7 +127,7 @@ def test_a_fresh_process_knows_none_of_our_code(bert: Exported, monkeypatch: pyt
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     found = bert.verify()
     assert found.passed
-    assert {check.name for check in found.checks} == set(verification.CHECKS)
+    assert {check.name for check in found.checks} == set(verification.CHECKS) - verification.OF_COPIES
     assert all(check.passed and check.detail for check in found.checks)
     assert set(found.versions) == {"torch", "transformers"}
     # Here, where our rooms are imported, the same check says no.
@@ -218,6 +223,60 @@ def test_a_zipped_pickle_is_found_whatever_its_name(bert: Exported) -> None:
 def test_a_file_that_did_not_shrink_is_found(bert: Exported) -> None:
     bert.source_bytes = sum(weight.numel() for weight in bert.model.parameters()) * 4
     assert bert.failed().keys() == {"size"}
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Exported:
+    """A masked language model whose file lacks a part of the head, and has tensors that its class has no place for."""
+    model, tokenizer, row = build("bert", head="masked_lm"), tiny_tokenizer("bert"), ARCHITECTURES["bert"]
+    model.save_pretrained(tmp_path / "source")
+    tensors = load_file(tmp_path / "source" / "model.safetensors")
+    del tensors["cls.predictions.transform.dense.weight"]
+    tensors |= {"cls.seq_relationship.weight": torch.ones(2, 32), "bert.encoder.layer.4.extra": torch.ones(3)}
+    save_file(tensors, tmp_path / "source" / "model.safetensors", metadata={"format": "pt"})
+    drop_layers(model, row, KEPT)
+    folder = tmp_path / "artifact"
+    cut = export_stream(model, tokenizer, folder, source=tmp_path / "source", architecture=row, kept=KEPT)
+    write_sums(folder)
+    probe = save_probe(model, dict(tokenizer(list(SENTENCES), padding=True, return_tensors="pt")), tmp_path / "probe")
+    return Exported(folder, probe, model, cut.bytes_before, streamed=Streamed(tmp_path / "source", cut.origins))
+
+
+def test_a_copy_may_lack_and_have_too_much_what_its_original_does(copied: Exported) -> None:
+    found = copied.verify()
+    assert {check.name for check in found.checks} == set(verification.CHECKS)
+    assert found.passed
+    loads = next(check.detail for check in found.checks if check.name == "loads")
+    assert loads.startswith("as in the original, missing: cls.predictions.transform.dense.weight; unexpected: ")
+    assert "bert.encoder.layer.2.extra" in loads, "the number that the layer has now"
+
+
+def test_one_bit_that_is_not_the_originals_is_found(copied: Exported) -> None:
+    path = copied.folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    write_sums(copied.folder)
+    assert "of the original" in copied.failed()["tensors"]
+
+
+def test_a_copy_that_lost_a_tensor_is_found(copied: Exported) -> None:
+    copied.change_tensors(**{"bert.encoder.layer.1.output.dense.bias": None})
+    failed = copied.failed()
+    assert failed["tensors"] == "not there: bert.encoder.layer.1.output.dense.bias"
+    assert failed["loads"].startswith("not all as in the original")
+
+
+def test_layers_in_another_order_are_found_though_every_byte_is_there(copied: Exported) -> None:
+    names = {
+        name: name.replace("layer.0.", "layer.x.").replace("layer.1.", "layer.0.") for name in copied.streamed.origins
+    }
+    names = {name: new.replace("layer.x.", "layer.1.") for name, new in names.items()}
+    path = copied.folder / "model.safetensors"
+    save_file({names[n]: t for n, t in load_file(path).items()}, path, metadata={"format": "pt"})
+    write_sums(copied.folder)
+    copied.streamed = Streamed(copied.streamed.folder, {names[n]: was for n, was in copied.streamed.origins.items()})
+    assert copied.failed().keys() == {"outputs"}
 
 
 def test_a_tokenizer_that_pads_by_itself_is_found(bert: Exported) -> None:
