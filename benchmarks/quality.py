@@ -52,7 +52,7 @@ DEVICE = choose_device("auto")
 ROWS = {"sst2": 5000}
 RATES = (5e-5, 1.5e-4, 4.5e-4)
 #: Rows that a rate is chosen with: to learn from, and to be scored on.
-LEARN, JUDGE = 1500, 500
+LEARN, JUDGE = 1000, 500
 SIZES = {"third": 2, "half": 3}
 
 
