@@ -41,10 +41,10 @@ class RecoverySpec(BaseModel):
         default="auto", description="whether the model's own dropout is on; auto: in `finetune`, not in `distill`"
     )
     baseline_epochs: Annotated[float, Field(gt=0, le=1000)] | Auto = Field(
-        default="auto", description="auto: 3 for `distill`; those of the recovery for `finetune`"
+        default="auto", description="of the full model that all is measured by; auto: as many as `epochs`"
     )
     baseline_learning_rate: Annotated[float, Field(gt=0, lt=1)] | Auto = Field(
-        default="auto", description="auto: by the model's width for `distill`; that of the recovery for `finetune`"
+        default="auto", description="auto: by the model's width in `distill`; that of the recovery in `finetune`"
     )
 
 
@@ -108,10 +108,8 @@ def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, trains: bool) -> 
         "hidden_weight": HIDDEN_WEIGHT,
         "noise": NOISE,
         "dropout": method != "distill",
-        "baseline_epochs": 3.0,
-        "baseline_learning_rate": rate,
+        "baseline_epochs": asked.get("epochs", 3.0),
+        # A fine-tuned model is compared with its equal; distillations at several rates share their baseline.
+        "baseline_learning_rate": rate if method == "distill" else asked.get("learning_rate", rate),
     }
-    if method != "distill":
-        # The full model must have what the pruned one has, or the two could not be compared.
-        defaults |= {f"baseline_{name}": asked.get(name, defaults[name]) for name in ("epochs", "learning_rate")}
     return Recovery.model_validate({**defaults, **asked})

@@ -232,11 +232,11 @@ def test_what_is_asked_for_is_what_is_used(field: str) -> None:
     assert getattr(resolve_recovery(spec, facts(), trains=True), field) == ASKED[field]
 
 
-def test_a_distillation_has_a_baseline_of_its_own_and_a_fine_tuning_one_like_itself() -> None:
-    """So jobs that differ in how they distil share the baseline, and a fine-tuned model is compared with its equal."""
+def test_a_distillation_has_a_rate_of_its_own_and_a_fine_tuning_one_like_itself() -> None:
+    """So distillations at several rates share the baseline, and a fine-tuned model is compared with its equal."""
     asked = {"epochs": 9.0, "learning_rate": 7e-4}
     distilled = resolve_recovery(RecoverySpec.model_validate({"method": "distill", **asked}), facts(), trains=True)
-    assert (distilled.of_baseline().epochs, distilled.of_baseline().learning_rate) == (3.0, 2e-5)
+    assert (distilled.of_baseline().epochs, distilled.of_baseline().learning_rate) == (9.0, 2e-5)
     assert (distilled.dropout, distilled.of_baseline().dropout) == (False, True)
     tuned = resolve_recovery(RecoverySpec.model_validate({"method": "finetune", **asked}), facts(), trains=True)
     assert tuned.of_baseline() == tuned

@@ -80,7 +80,7 @@ def own(table: Path, **more: Any) -> dict[str, Any]:
 
 def test_distillation_of_own_data_delivers_a_proved_model(tmp_path: Path, settings: Settings, table: Path) -> None:
     model = tiny_model("bert", tmp_path / "source", head="base", layers=3)
-    recovery = {"epochs": 20, "learning_rate": 0.001, "batch_size": 8}
+    recovery = {"epochs": 20, "learning_rate": 0.001, "baseline_learning_rate": 0.001, "batch_size": 8}
     done = carry_out({"model": str(model), "task": own(table), "recovery": recovery, "suffix": "small"}, settings)
 
     report = done.report
@@ -212,7 +212,7 @@ def test_a_decoder_becomes_a_classifier(architecture: str, tmp_path: Path, setti
         path = model / name
         path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": None, "pad_token_id": None}))
     prune = {"strategy": "contribution", "drop": 1}
-    recovery = {"epochs": 12, "learning_rate": 0.002, "batch_size": 8}
+    recovery = {"epochs": 12, "learning_rate": 0.002, "baseline_learning_rate": 0.002, "batch_size": 8}
     done = carry_out({"model": str(model), "task": own(table), "prune": prune, "recovery": recovery}, settings)
 
     assert done.report.strategy["protected"] == [0, 3]
