@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -10,9 +10,11 @@ from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.strategies import (
     STRATEGIES,
+    LayerScores,
     Question,
     Selection,
     check_count,
+    ranking,
     select_explicit,
     select_layers,
     select_threshold,
@@ -24,6 +26,55 @@ AMOUNTS = ("drop", "drop_ratio", "drop_layers", "keep_layers", "target_params", 
 
 # More than any model has; it keeps a refusal shorter than the request.
 Layers = Annotated[list[int], Field(max_length=1024)]
+
+
+class CalibrationSpec(BaseModel):
+    """The text that layers are scored on, by strategies that need some: the task's training rows, or text alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Literal["auto", "task", "text"] = Field(
+        default="auto", description="auto: `text` where a dataset is given, else `task`"
+    )
+    dataset: str | None = Field(
+        default=None,
+        min_length=1,
+        description="of `text`: a TXT (a text a line), JSONL, CSV or TSV file under an allowed root",
+    )
+    text_columns: list[str] = Field(
+        default=[], max_length=2, description="of `dataset`; by default [text]. TXT has none"
+    )
+    rows: int = Field(default=512, le=100_000, description="scored on a seeded sample of this many rows")
+
+    @model_validator(mode="after")
+    def _whole(self) -> CalibrationSpec:
+        if self.rows < 1:
+            raise LayercutError(
+                "validation_failed",
+                f"calibration on {self.rows} rows scores nothing: give at least 1",
+                param="/prune/calibration/rows",
+            )
+        if self.source == "text" and self.dataset is None:
+            raise LayercutError(
+                "validation_failed", "calibration on text needs a dataset", param="/prune/calibration/dataset"
+            )
+        extra = "dataset" if self.dataset is not None else "text_columns"
+        if (self.source == "task" or self.dataset is None) and getattr(self, extra):
+            raise LayercutError(
+                "validation_failed",
+                f"{extra} is for calibration on text; the task has its own",
+                param=f"/prune/calibration/{extra}",
+            )
+        return self
+
+    @property
+    def on_text(self) -> bool:
+        return self.dataset is not None
+
+    @property
+    def decided(self) -> CalibrationSpec:
+        """With no "auto" in it."""
+        return self.model_copy(update={"source": "text" if self.on_text else "task"})
 
 
 class PruneSpec(BaseModel):
@@ -39,8 +90,11 @@ class PruneSpec(BaseModel):
     target_params: int | None = Field(default=None, gt=0, description="drop as few layers as reach this size")
     threshold: float | None = Field(default=None, description="for `contribution`: drop every layer scored above it")
     protect_layers: Layers | None = Field(
-        default=None, description="never dropped; by default [0] for strategies with scores, else []"
+        default=None,
+        description="never dropped; by default the first layer, and of a decoder the last, for strategies with scores;"
+        " else []",
     )
+    calibration: CalibrationSpec = CalibrationSpec()
 
     @model_validator(mode="after")
     def _one_amount_that_suits(self) -> PruneSpec:
@@ -64,7 +118,19 @@ class PruneSpec(BaseModel):
                 f"strategy {self.strategy!r} takes no threshold; these do: {able}",
                 param="/prune/threshold",
             )
+        if not strategy.needs_data and self.calibration != CalibrationSpec():
+            raise LayercutError(
+                "validation_failed",
+                f"strategy {self.strategy!r} looks at no text: it takes no calibration",
+                param="/prune/calibration",
+            )
         return self
+
+    @property
+    def decided(self) -> PruneSpec:
+        """With no "auto" in what is read."""
+        reads = STRATEGIES[self.strategy].needs_data
+        return self.model_copy(update={"calibration": self.calibration.decided}) if reads else self
 
 
 class Plan(BaseModel):
@@ -81,15 +147,24 @@ class Plan(BaseModel):
     bytes_before: int | None
     bytes_after: int | None
     expected_speedup: float | None = Field(description="layers before / layers after: what depth alone gives")
-    scores: list[float] | None = None
+    scores: list[float] | None = Field(
+        default=None, description="one a layer; of `angular`, one a block of as many layers as go, by its first layer"
+    )
     measure: str | None = Field(default=None, description="what the scores are")
+    scored_by: str | None = Field(
+        default=None, description="the job that took the scores, where they were there already"
+    )
     warnings: list[str] = []
 
 
-def protected_layers(spec: PruneSpec, total: int) -> frozenset[int]:
+def protected_layers(spec: PruneSpec, model: ModelFacts) -> frozenset[int]:
     """The layers that ``spec`` keeps from being dropped; raises ``invalid_layers`` where one does not exist."""
+    total = model.layers
     if spec.protect_layers is None:
-        return frozenset({0} if STRATEGIES[spec.strategy].needs_scores else ())
+        if not STRATEGIES[spec.strategy].needs_scores:
+            return frozenset()
+        # A decoder's last layer turns states into what its head reads: it matters more than its scores say.
+        return frozenset({0, total - 1} if ARCHITECTURES[model.architecture].kind == "decoder" else {0})
     outside = sorted(layer for layer in spec.protect_layers if not 0 <= layer < total)
     if outside:
         raise LayercutError(
@@ -100,14 +175,17 @@ def protected_layers(spec: PruneSpec, total: int) -> frozenset[int]:
     return frozenset(spec.protect_layers)
 
 
-def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, scores: list[float] | None = None) -> Plan:
+def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, scores: LayerScores | None = None) -> Plan:
     """Which layers go and what that saves. Checks all that can be checked before the scores are known.
+
+    ``scores`` are those of the strategy's measure, as they were taken.
 
     Raises ``LayercutError`` (``invalid_layers``, ``validation_failed``) with the field to blame.
     """
     strategy = STRATEGIES.find(spec.strategy, "/prune/strategy")
-    protected = protected_layers(spec, model.layers)
-    selection = _select(spec, model, protected, seed, scores)
+    protected = protected_layers(spec, model)
+    ranked = None if scores is None else ranking(spec.strategy, scores, drop_count(spec, model))
+    selection = _select(spec, model, protected, seed, ranked)
     warnings = list(selection.warnings) if selection else [f"layers are known once {strategy.measure} is measured"]
     if ARCHITECTURES[model.architecture].shared_layers:
         warnings.append(ARCHITECTURES[model.architecture].note)
@@ -124,7 +202,7 @@ def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, scores: list[flo
         bytes_before=model.bytes,
         bytes_after=_scaled(model.bytes, after, model.parameters),
         expected_speedup=round(model.layers / len(selection.kept), 3) if selection else None,
-        scores=scores,
+        scores=ranked,
         measure=strategy.measure,
         warnings=warnings,
     )
