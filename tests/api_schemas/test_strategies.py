@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -274,6 +275,14 @@ def test_every_row_is_whole(row: Strategy) -> None:
     assert row.reference
     assert (row.kind == "scored") == row.needs_scores == (row.drops is not None)
     assert not row.takes_threshold or row.needs_scores
+
+
+def test_the_docs_say_what_the_table_says() -> None:
+    page = " ".join((Path(__file__).parents[2] / "docs" / "strategies.md").read_text(encoding="utf-8").split())
+    for name, row in STRATEGIES.items():
+        text = f"### `{name}` {row.summary} *When:* {row.when} *Source:* {row.reference}."
+        assert " ".join(text.split()) in page, name
+    assert page.count("### `") == len(STRATEGIES)
 
 
 def test_check_count_blames_the_field_that_it_is_told() -> None:

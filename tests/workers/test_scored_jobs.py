@@ -80,20 +80,6 @@ def test_plain_text_scores_a_model_without_a_task_once_for_every_strategy(jobs: 
     assert 0 not in block.layers.dropped
 
 
-def test_what_scores_hang_on_is_what_they_are_kept_under(jobs: Jobs) -> None:
-    model = tiny_model("bert", jobs.folder / "source", head="base")
-
-    def reused(name: str, **calibration: Any) -> bool:
-        prune = {"strategy": "block_influence", "calibration": {"dataset": str(jobs.text), **calibration}}
-        return bool(jobs.run(model, name, prune, recovery={"max_length": 12}).reused)
-
-    assert not reused("first", rows=5)
-    assert not reused("more", rows=6)
-    jobs.text.write_text("\n".join(SENTENCES[:7]) + "\n")
-    assert not reused("changed", rows=5)
-    assert reused("again", rows=5)
-
-
 def test_taylor_goes_by_the_tasks_loss_and_without_a_task_by_the_language_models(jobs: Jobs) -> None:
     model = tiny_model("bert", jobs.folder / "source", head="masked_lm")
     recovery = {"epochs": 1, "batch_size": 8, "learning_rate": 0.001}
