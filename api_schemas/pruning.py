@@ -175,6 +175,12 @@ def protected_layers(spec: PruneSpec, model: ModelFacts) -> frozenset[int]:
     return frozenset(spec.protect_layers)
 
 
+def removal_steps(spec: PruneSpec, model: ModelFacts) -> int:
+    """How many layers greedy removal takes: half of them at least, so that jobs for a smaller size share the order."""
+    free = model.layers - len(protected_layers(spec, model))
+    return min(free, model.layers - 1, max(model.layers // 2, drop_count(spec, model)))
+
+
 def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, scores: LayerScores | None = None) -> Plan:
     """Which layers go and what that saves. Checks all that can be checked before the scores are known.
 

@@ -218,7 +218,7 @@ class JobRequest(Request):
                 f"strategy {strategy.name!r} scores layers by the loss on the task's labels, and text has none",
                 param="/prune/calibration",
             )
-        if strategy.needs_labels and self.recovery.method == "finetune" and not self.evaluation.baseline:
+        if strategy.needs_head and self.recovery.method == "finetune" and not self.evaluation.baseline:
             raise LayercutError(
                 "validation_failed",
                 f"strategy {strategy.name!r} needs a head that has learnt the task: the baseline cannot be left out",

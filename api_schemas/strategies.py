@@ -46,7 +46,7 @@ class Measure:
     """
 
     name: str
-    taken_from: Literal["weights", "activations", "gradients"]
+    taken_from: Literal["weights", "activations", "gradients", "removals"]
     blocks: bool = False
 
 
@@ -57,6 +57,7 @@ MEASURES: Registry[Measure] = Registry("measure", "validation_failed", (
     Measure("block_influence", "activations"),
     Measure("angular_distance", "activations", blocks=True),
     Measure("taylor", "gradients"),
+    Measure("removal_step", "removals"),
 ))  # fmt: skip
 
 
@@ -71,7 +72,7 @@ class Strategy:
     summary: str
     when: str
     reference: str
-    kind: Literal["fixed", "scored", "explicit"]
+    kind: Literal["fixed", "scored", "measured", "explicit"]
     rule: Callable[[Question], list[int]]
     measure: str | None = None
     drops: Literal["highest", "lowest"] | None = None
@@ -90,6 +91,11 @@ class Strategy:
     def needs_labels(self) -> bool:
         """Whether its measure is taken on a loss, so that text alone will not do where a task is given."""
         return self.measure is not None and MEASURES[self.measure].taken_from == "gradients"
+
+    @property
+    def needs_head(self) -> bool:
+        """Whether its measure is taken on the model's answers: those of a head that has learnt nothing tell nothing."""
+        return self.measure is not None and MEASURES[self.measure].taken_from in ("gradients", "removals")
 
     @property
     def drops_block(self) -> bool:
@@ -218,6 +224,11 @@ STRATEGIES: Registry[Strategy] = Registry("strategy", "unknown_strategy", (
              "When what matters is the task and not how much the states turn; it costs a backward pass.",
              "after Michel et al. 2019, arXiv 1905.10650 (heads), and Kim et al. 2024, arXiv 2402.02834 (Taylor)",
              "scored", _ranked("lowest"), measure="taylor", drops="lowest"),
+    Strategy("greedy", "Takes out the layer without which the model's answers change least, and again from what is "
+             "left. The model itself is asked each time, so layers that stand in for one another are seen.",
+             "When a better choice is worth some minutes: the reference that scores are held against.",
+             "after Peer et al. 2022, arXiv 2105.14839 (by fine-tuned score), and Song et al. 2024 (SLEB), arXiv "
+             "2402.09025", "measured", _ranked("lowest"), measure="removal_step", drops="lowest"),
     Strategy("parameter_aggregate", "Drops the layers with the lowest mean |w| over their weight matrices. "
              "The formula is ours: the paper names the family and prints none.",
              "When there is no data at hand.", SAJJAD, "scored", _ranked("lowest"),

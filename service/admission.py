@@ -55,15 +55,15 @@ def plan(request: PlanRequest, settings: Settings, scores: KeptScores) -> Plan:
         raise LayercutError(
             "hub_unavailable", f"the model hub did not answer for {request.model.id!r}; try again later", param="/model"
         )
+    unscored = make_plan(request.prune, facts, seed=request.seed)
     measure = STRATEGIES[request.prune.strategy].measure
     if measure is None:
-        return make_plan(request.prune, facts, seed=request.seed)
+        return unscored
     found = scores.find(request, facts)
-    if found is not None:
-        made = make_plan(request.prune, facts, seed=request.seed, scores=found.scores[measure])
-        return made.model_copy(update={"scored_by": found.job_id})
-    made = make_plan(request.prune, facts, seed=request.seed)
-    return made.model_copy(update={"warnings": [*made.warnings, HOW_TO_SCORE]})
+    if found is None:
+        return unscored.model_copy(update={"warnings": [*unscored.warnings, HOW_TO_SCORE]})
+    made = make_plan(request.prune, facts, seed=request.seed, scores=found.scores[measure])
+    return made.model_copy(update={"scored_by": found.job_id})
 
 
 def _on(facts: ModelFacts, request: JobRequest) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from api_schemas.architectures import ModelFacts
+from api_schemas.pruning import protected_layers, removal_steps
 from api_schemas.recovery import Recovery, resolve_recovery
 from api_schemas.requests import JobRequest, ModelRef, PlanRequest, TaskSpec
 from api_schemas.strategies import MEASURES, STRATEGIES
@@ -30,9 +31,9 @@ SCORER = 1
 def scores_baseline(recovery: Recovery, taken_from: str) -> bool:
     """Whether scores are taken of the baseline, and not of the model as it came.
 
-    Where the job distils, layers are dropped from the baseline; and only a head that was trained has a loss to go by.
+    Where the job distils, layers are dropped from the baseline; and only a head that was trained has answers to go by.
     """
-    return recovery.method == "distill" or (recovery.method == "finetune" and taken_from == "gradients")
+    return recovery.method == "distill" or (recovery.method == "finetune" and taken_from in ("gradients", "removals"))
 
 
 def scores_print(
@@ -61,6 +62,9 @@ def scores_print(
         calibration = request.prune.calibration
         data = _texts(request, settings, hashes) if calibration.on_text else task
         parts |= {"data": data, "rows": calibration.rows, "drawn": request.seed, "length": recovery.max_length}
+    if measure.taken_from == "removals":
+        spec = request.prune
+        parts |= {"protected": sorted(protected_layers(spec, facts)), "steps": removal_steps(spec, facts)}
     if None in (parts.get("data", ""), parts.get("task", "")):
         return None
     return digest(KIND, scorer=SCORER, **parts)

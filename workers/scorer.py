@@ -10,12 +10,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
+from api_schemas.pruning import protected_layers, removal_steps
 from api_schemas.strategies import LayerScores
 from workers.data.batches import collate, scoring_batches
 from workers.data.features import Features
 from workers.loading import label_order
-from workers.pruning.language import Batch, masked_token, next_token
-from workers.pruning.scoring import Loss, measure_activations, measure_gradients, measure_weights
+from workers.pruning.language import masked_token, next_token
+from workers.pruning.measuring import measure_removals
+from workers.pruning.scoring import Batch, Loss, measure_activations, measure_gradients, measure_weights
 from workers.subject import Subject
 from workers.training.objectives import label_objective
 
@@ -43,10 +45,23 @@ def _gradients(subject: Subject, model: PreTrainedModel) -> dict[str, LayerScore
     return measure_gradients(model, subject.architecture, batches)
 
 
+def _removals(subject: Subject, model: PreTrainedModel) -> dict[str, LayerScores]:
+    rows, spec, facts = subject.calibration(), subject.request.prune, subject.facts
+    free = set(range(facts.layers)) - protected_layers(spec, facts)
+    return measure_removals(
+        model,
+        subject.architecture,
+        lambda: (collate(rows, batch, subject.device) for batch in scoring_batches(rows)),
+        free=free,
+        steps=removal_steps(spec, facts),
+    )
+
+
 TAKERS: dict[str, Callable[[Subject, PreTrainedModel], dict[str, LayerScores]]] = {
     "weights": _weights,
     "activations": _activations,
     "gradients": _gradients,
+    "removals": _removals,
 }
 
 

@@ -49,7 +49,9 @@ def body(tmp_path: Path) -> dict[str, Any]:
     return {"model": str(tmp_path / "model"), "task": task, "prune": {"strategy": "block_influence", "drop": 2}}
 
 
-def take(client: TestClient, folder: Path, body: dict[str, Any]) -> tuple[str, Subject, dict[str, Any]]:
+def take(
+    client: TestClient, folder: Path, body: dict[str, Any], taken_from: str = "activations"
+) -> tuple[str, Subject, dict[str, Any]]:
     """A job is asked for, and its worker takes the scores and puts them on the shelf; no gateway has a hand in it."""
     parts: Parts = client.app.state.parts  # type: ignore[attr-defined]
     job_id = client.post("/v1/jobs", json=body).json()["id"]
@@ -57,7 +59,7 @@ def take(client: TestClient, folder: Path, body: dict[str, Any]) -> tuple[str, S
     settings = WorkerSettings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu", glue_dir=None)
     ledger = Ledger(FolderShelf(folder / "host", 1 << 30), Narrator(lambda _: None))
     subject = find_subject(JobRequest.model_validate(body), settings, ledger)
-    scores = take_scores("activations", subject, subject.load([], 42))
+    scores = take_scores(taken_from, subject, subject.load([], 42))
     made = parts.shelf.take(lease, KIND, subject.prints[KIND])
     (folder / "scores").mkdir(exist_ok=True)
     save_layer_scores(scores, folder / "scores")
@@ -144,6 +146,20 @@ def test_text_scores_answer_without_a_task_and_are_forgotten_with_their_files(
     parts.artifacts.delete(found.prefix)
     assert client.post("/v1/plans", json=body).json()["dropped"] is None
     assert parts.shelf.find(subject.prints[KIND]) is None
+
+
+def test_an_order_of_removal_answers_for_every_smaller_size_and_for_these_protected_layers(
+    client: TestClient, body: dict[str, Any], tmp_path: Path
+) -> None:
+    body["prune"] = {"strategy": "greedy", "drop": 3}
+    job_id, _, scores = take(client, tmp_path, body, "removals")
+    order = sorted(range(6), key=lambda layer: scores["removal_step"][layer])
+    for drop in (1, 2, 3):
+        plan = client.post("/v1/plans", json={**body, "prune": {"strategy": "greedy", "drop": drop}}).json()
+        assert (plan["dropped"], plan["scored_by"]) == (sorted(order[:drop]), job_id)
+    for other in ({"drop": 4}, {"drop": 2, "protect_layers": [0, 1]}):
+        plan = client.post("/v1/plans", json={**body, "prune": {"strategy": "greedy", **other}}).json()
+        assert plan["dropped"] is None
 
 
 def test_a_plan_refuses_data_as_a_job_does(client: TestClient, body: dict[str, Any], tmp_path: Path) -> None:

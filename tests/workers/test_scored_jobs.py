@@ -94,6 +94,17 @@ def test_taylor_goes_by_the_tasks_loss_and_without_a_task_by_the_language_models
     assert task.strategy["scores"] != text.strategy["scores"]
 
 
+def test_greedy_measures_any_model_and_its_order_serves_smaller_sizes(jobs: Jobs) -> None:
+    model = tiny_model("distilbert", jobs.folder / "source", head="base")
+    prune = {"strategy": "greedy", "calibration": {"dataset": str(jobs.text)}}
+    three = jobs.run(model, "three", {**prune, "drop": 3})
+    two = jobs.run(model, "two", {**prune, "drop": 2})
+    assert [thing.kind for thing in two.reused] == ["layer_scores"]
+    assert set(two.layers.dropped) < set(three.layers.dropped)
+    assert 0 in two.layers.kept
+    assert two.strategy["measure"] == "removal_step"
+
+
 def test_taylor_without_any_loss_is_refused_with_what_would_do(jobs: Jobs) -> None:
     bare = tiny_model("bert", jobs.folder / "bare", head="base")
     error = jobs.refusal(bare, "text", {"strategy": "taylor", "calibration": {"dataset": str(jobs.text)}})

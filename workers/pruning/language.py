@@ -7,11 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from workers.pruning.scoring import Loss
+from workers.pruning.scoring import Batch, Loss
 
 MASKED_SHARE = 0.15
-
-Batch = dict[str, Tensor]
 
 
 def next_token(batch: Batch) -> tuple[Batch, Loss]:

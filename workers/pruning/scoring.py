@@ -18,6 +18,11 @@ from api_schemas.errors import LayercutError
 from api_schemas.strategies import LayerScores
 from workers.pruning.surgery import layer_count, layers_of
 
+#: ``input_ids`` and ``attention_mask``, each (rows, tokens), and whatever else the model takes.
+Batch = dict[str, Tensor]
+#: From logits, (rows, …) in float32, to the mean over the rows of each row's loss.
+Loss = Callable[[Tensor], Tensor]
+
 
 def measure_weights(model: PreTrainedModel, architecture: Architecture) -> dict[str, LayerScores]:
     """``weight_mean_abs`` and ``weight_variance`` of each layer, over all entries of its weight matrices together.
@@ -49,7 +54,7 @@ def _weight_stats(layer: nn.Module) -> tuple[float, float]:
 
 
 def measure_activations(
-    model: PreTrainedModel, architecture: Architecture, batches: Iterable[dict[str, Tensor]]
+    model: PreTrainedModel, architecture: Architecture, batches: Iterable[Batch]
 ) -> dict[str, LayerScores]:
     """All measures of activations, of one pass over ``batches``, for a model of ``L`` layers.
 
@@ -59,15 +64,14 @@ def measure_activations(
     arccos(cosine) / pi between the summary token in the input of layer l and in that of layer m, over all rows, the
     input of layer L being the output of the last; Gromov et al. 2024, arXiv 2403.17887, eq. 7.
 
-    ``batches`` hold ``input_ids`` and ``attention_mask``, each (rows, tokens), and whatever else the model takes;
-    labels are ignored. Only sums are kept. Raises ``activations_not_finite`` where a layer's output is not finite, and
+    Labels are ignored. Only sums are kept. Raises ``activations_not_finite`` where a layer's output is not finite, and
     ``dataset_invalid`` where there is no row.
     """
     layers = layer_count(model, architecture)
     summary, tokens = torch.zeros(layers).double(), torch.zeros(layers).double()
     angles = torch.zeros(layers + 1, layers + 1).double()
     rows = count = 0
-    with _evaluating(model):
+    with evaluating(model):
         for batch in batches:
             found = _compare(model, architecture, batch)
             _check_finite(found.summary + found.tokens, architecture)
@@ -76,7 +80,7 @@ def measure_activations(
             angles += found.angles
             rows += len(batch["input_ids"])
             count += int(batch["attention_mask"].sum())
-    _check_rows(rows)
+    check_rows(rows)
     return {
         "summary_cosine": (summary / rows).tolist(),
         "block_influence": (1 - tokens / count).tolist(),
@@ -94,8 +98,8 @@ class _Compared:
 
 
 @torch.inference_mode()
-def _compare(model: PreTrainedModel, architecture: Architecture, batch: dict[str, Tensor]) -> _Compared:
-    inputs = _inputs(model, batch)
+def _compare(model: PreTrainedModel, architecture: Architecture, batch: Batch) -> _Compared:
+    inputs = inputs_of(model, architecture, batch)
     mask = inputs["attention_mask"].bool()
     positions = _summary_positions(inputs["attention_mask"], architecture)
     rows = torch.arange(len(positions), device=positions.device)
@@ -106,7 +110,7 @@ def _compare(model: PreTrainedModel, architecture: Architecture, batch: dict[str
 
     def compare(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         nonlocal last
-        before, after = (state.float() for state in _states(architecture, args, kwargs, output))
+        before, after = (state.float() for state in states_of(architecture, args, kwargs, output))
         tokens.append(cosine_similarity(before, after, dim=-1).where(mask, 0).double().sum())
         before, last = before[rows, positions], after[rows, positions]
         summary.append(cosine_similarity(before, last, dim=-1).double().sum())
@@ -122,12 +126,8 @@ def _compare(model: PreTrainedModel, architecture: Architecture, batch: dict[str
     return _Compared(torch.stack(summary).cpu(), torch.stack(tokens).cpu(), angles.fill_diagonal_(0).cpu())
 
 
-#: From logits, (rows, …) in float32, to the mean over the rows of each row's loss.
-Loss = Callable[[Tensor], Tensor]
-
-
 def measure_gradients(
-    model: PreTrainedModel, architecture: Architecture, batches: Iterable[tuple[dict[str, Tensor], Loss]]
+    model: PreTrainedModel, architecture: Architecture, batches: Iterable[tuple[Batch, Loss]]
 ) -> dict[str, LayerScores]:
     """``taylor``: how much the loss moves, to first order, when a layer is taken out.
 
@@ -141,28 +141,28 @@ def measure_gradients(
     """
     sums = torch.zeros(layer_count(model, architecture)).double()
     rows = 0
-    with _evaluating(model):
+    with evaluating(model):
         for batch, loss in batches:
             found = _first_order(model, architecture, batch, loss)
             _check_finite(found, architecture)
             sums += found
             rows += len(batch["input_ids"])
-    _check_rows(rows)
+    check_rows(rows)
     return {"taylor": (sums / rows).tolist()}
 
 
-def _first_order(model: PreTrainedModel, architecture: Architecture, batch: dict[str, Tensor], loss: Loss) -> Tensor:
+def _first_order(model: PreTrainedModel, architecture: Architecture, batch: Batch, loss: Loss) -> Tensor:
     """(L,): the sum over the batch's rows."""
     passed: list[tuple[Tensor, Tensor]] = []
 
     def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        before, after = _states(architecture, args, kwargs, output, turned=False)
+        before, after = states_of(architecture, args, kwargs, output, turned=False)
         if not after.isfinite().all():
-            raise _not_finite(len(passed), architecture)
+            raise not_finite(len(passed), architecture)
         passed.append((before.detach(), after))
 
     with torch.enable_grad(), _hooked(layers_of(model, architecture), keep):
-        logits = model(**_inputs(model, batch)).logits
+        logits = model(**inputs_of(model, architecture, batch)).logits
         total = loss(logits.float()) * len(batch["input_ids"])
     gradients = torch.autograd.grad(total, [after for _, after in passed])
     over = (0, 2) if architecture.time_first else (1, 2)
@@ -173,14 +173,20 @@ def _first_order(model: PreTrainedModel, architecture: Architecture, batch: dict
     return torch.stack(changes).cpu()
 
 
-def _inputs(model: PreTrainedModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.to(model.device) for name, value in batch.items() if name != "labels"}
+def inputs_of(model: PreTrainedModel, architecture: Architecture, batch: Batch) -> dict[str, Any]:
+    """What the model is called with."""
+    tensors = {name: value.to(model.device) for name, value in batch.items() if name != "labels"}
+    # Nothing is generated: a cache of keys and values would only fill memory.
+    return {**tensors, "use_cache": False} if architecture.kind == "decoder" else tensors
 
 
-def _states(
+def states_of(
     architecture: Architecture, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, *, turned: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """A layer's input and output, (rows, tokens, width); as the layer has them, where not ``turned``."""
+    """A layer's input and output, (rows, tokens, width); as the layer has them, where not ``turned``.
+
+    ``args``, ``kwargs`` and ``output`` are what a forward hook hears.
+    """
     before = args[0] if args else kwargs["hidden_states"]
     after = output[0] if isinstance(output, tuple) else output
     if architecture.time_first and turned:
@@ -192,10 +198,11 @@ def _check_finite(values: Tensor, architecture: Architecture) -> None:
     """``values`` are one a layer; the text goes on from the first that is wrong."""
     wrong = (~values.isfinite()).nonzero()
     if len(wrong):
-        raise _not_finite(int(wrong[0]), architecture)
+        raise not_finite(int(wrong[0]), architecture)
 
 
-def _not_finite(layer: int, architecture: Architecture) -> LayercutError:
+def not_finite(layer: int, architecture: Architecture) -> LayercutError:
+    """What is raised for ``layer``, which gives NaN or infinity."""
     # Layers that share their weights have no names of their own.
     name = "" if architecture.shared_layers else f" ({architecture.layers}.{layer})"
     return LayercutError(
@@ -203,13 +210,15 @@ def _not_finite(layer: int, architecture: Architecture) -> LayercutError:
     )
 
 
-def _check_rows(rows: int) -> None:
+def check_rows(rows: int) -> None:
+    """Raise ``dataset_invalid`` where there were none."""
     if not rows:
         raise LayercutError("dataset_invalid", "there is no text to score layers on", param="/prune/calibration")
 
 
 @contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """In evaluation mode, and afterwards as it was."""
     was_training = model.training
     model.eval()
     try:

@@ -15,6 +15,7 @@ from api_schemas.architectures import ARCHITECTURES, Architecture
 from api_schemas.errors import LayercutError
 from api_schemas.strategies import MEASURES, STRATEGIES
 from workers.pruning.language import masked_token, next_token
+from workers.pruning.measuring import measure_removals
 from workers.pruning.scoring import measure_activations, measure_gradients, measure_weights
 
 
@@ -247,9 +248,7 @@ def test_every_measure_that_a_strategy_wants_is_taken() -> None:
         "weights": measure_weights(model, row),
         "activations": measure_activations(model, row, [inputs]),
         "gradients": measure_gradients(model, row, [(inputs, lambda logits: logits.mean())]),
-    }
-    assert {name: measure.taken_from for name, measure in MEASURES.items()} == {
-        name: source for source, found in taken.items() for name in found
+        "removals": measure_removals(model, row, lambda: [inputs], free={1, 2}, steps=1),
     }
     assert {strategy.measure for strategy in STRATEGIES.values() if strategy.measure} == MEASURES.keys()
     assert all(np.ndim(taken[row.taken_from][name]) == 1 + row.blocks for name, row in MEASURES.items())
