@@ -54,9 +54,10 @@ def measure_removals(
     total = layer_count(model, architecture)
     kept, left = list(range(total)), sorted(free)
     step_of, hurt_of = [float(steps + 1)] * total, [0.0] * total
+    ladder, wholes = _Ladder(model, architecture), dict[int, _Answer]()
     with evaluating(model), torch.inference_mode():
         for step in range(1, steps + 1):
-            hurts = _hurts(model, architecture, batches(), kept, left)
+            hurts = _hurts(ladder, batches(), kept, left, wholes)
             broken = [layer for layer in left if not math.isfinite(hurts[layer])]
             if broken:
                 message = f"without layer {broken[0]} the model's answer is not finite"
@@ -69,17 +70,21 @@ def measure_removals(
 
 
 def _hurts(
-    model: PreTrainedModel, architecture: Architecture, batches: Iterable[Batch], kept: list[int], candidates: list[int]
+    ladder: _Ladder, batches: Iterable[Batch], kept: list[int], candidates: list[int], wholes: dict[int, _Answer]
 ) -> dict[int, float]:
-    """For each candidate, how far the answer without it, and what is gone already, is from the whole model's."""
+    """For each candidate, how far the answer without it, and what is gone already, is from the whole model's.
+
+    ``wholes`` are the whole model's answers by batch, of a size to be kept from one step to the next.
+    """
     sums = torch.zeros(len(candidates), dtype=torch.float64)
     weight = 0
-    for batch in batches:
-        inputs = inputs_of(model, architecture, batch)
-        ladder = _Ladder(model, architecture, inputs)
-        whole = ladder.whole()
-        ladder.climb(kept)
-        found = [_distance(whole, ladder.without(layer, kept), inputs["attention_mask"]) for layer in candidates]
+    for number, batch in enumerate(batches):
+        mask = ladder.enter(batch)
+        answer = ladder.climb(kept)
+        whole = wholes.get(number) or (answer if len(kept) == ladder.total else ladder.answer())
+        if whole.kind == "classes":
+            wholes[number] = whole
+        found = [_distance(whole, ladder.without(layer, kept), mask) for layer in candidates]
         sums += torch.stack([distance.double().sum() for distance in found]).cpu()
         weight += found[0].numel()
     check_rows(weight)
@@ -95,26 +100,22 @@ class _Answer:
 
 
 class _Ladder:
-    """One batch's way through the model's layers, to be entered at any depth."""
+    """A batch's way through the model's layers, to be entered at any depth."""
 
-    def __init__(self, model: PreTrainedModel, architecture: Architecture, inputs: Batch) -> None:
-        self._model, self._row, self._inputs = model, architecture, inputs
+    def __init__(self, model: PreTrainedModel, architecture: Architecture) -> None:
+        self._model, self._row = model, architecture
         self._layers = layers_of(model, architecture)
+        self._inputs: dict[str, Any] = {}
         self._below: dict[int, Tensor] = {}
-        #: Whether layers give a tuple, and how much beside the state is in it.
+        #: Whether layers give a tuple, and how much beside the state is in it; known once all of them have run.
         self._beside: int | None = None
+        self.total = layer_count(model, architecture)
 
-    def whole(self) -> _Answer:
-        """The answer of all layers."""
-
-        def look(_: nn.Module, _args: Any, output: Any) -> None:
-            self._beside = len(output) - 1 if isinstance(output, tuple) else None
-
-        handle = self._layers[0].register_forward_hook(look)
-        try:
-            return self.answer()
-        finally:
-            handle.remove()
+    def enter(self, batch: Batch) -> Tensor:
+        """``batch`` is the one that is meant from now on; its mask, where the model is."""
+        self._inputs = inputs_of(self._model, self._row, batch)
+        self._below = {}
+        return self._inputs["attention_mask"]
 
     def answer(self) -> _Answer:
         """As the model stands."""
@@ -127,28 +128,37 @@ class _Ladder:
         base = found if hasattr(found, "last_hidden_state") else self._model.base_model(**self._inputs)
         return _Answer("states", base.last_hidden_state)
 
-    def climb(self, kept: list[int]) -> None:
-        """Remember what comes into each kept layer. The layers that are gone let everything pass."""
-        if self._row.shared_layers:
-            return
-        with self._replaced({layer: None for layer in range(len(self._layers)) if layer not in kept}):
+    def climb(self, kept: list[int]) -> _Answer:
+        """The answer of the layers ``kept``; what comes into each of them is remembered.
+
+        The first time, all are kept. (Of layers with one set of weights the answer is always that of all.)
+        """
+        handles = []
+        if not self._row.shared_layers:
             handles = [self._layers[layer].register_forward_hook(self._note(layer), with_kwargs=True) for layer in kept]
-            try:
-                self._model.base_model(**self._inputs)
-            finally:
-                for handle in handles:
-                    handle.remove()
+        try:
+            with self._replaced(self._gone(kept)):
+                return self.answer()
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def without(self, gone: int, kept: list[int]) -> _Answer:
         """The answer of the layers ``kept`` but ``gone``; ``climb`` has been through ``kept``."""
         if self._row.shared_layers:
             return self._shorter(len(kept) - 1)
-        stubs: dict[int, Tensor | None] = {layer: None for layer in range(len(self._layers)) if layer not in kept}
+        stubs = self._gone(kept)
         # Layers below say nothing new: the state that came in is put in the place of the layer that goes.
         stubs |= dict.fromkeys(range(gone), None)
         stubs[gone] = self._below[gone]
         with self._replaced(stubs):
             return self.answer()
+
+    def _gone(self, kept: list[int]) -> dict[int, Tensor | None]:
+        """Layers that let everything pass."""
+        if self._row.shared_layers:
+            return {}
+        return {layer: None for layer in range(self.total) if layer not in kept}
 
     def _shorter(self, layers: int) -> _Answer:
         """Of layers with one set of weights it is all one which goes."""
@@ -163,6 +173,7 @@ class _Ladder:
     def _note(self, layer: int) -> Any:
         def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             self._below[layer], after = states_of(self._row, args, kwargs, output, turned=False)
+            self._beside = len(output) - 1 if isinstance(output, tuple) else None
             if not after.isfinite().all():
                 raise not_finite(layer, self._row)
 
