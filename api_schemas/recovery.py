@@ -28,7 +28,23 @@ class RecoverySpec(BaseModel):
     precision: Precision | Auto = Field(default="auto", description="auto: bf16 where the device has it, else fp32")
     temperature: Annotated[float, Field(gt=0)] | Auto = Field(default="auto", description="of `distill`")
     label_weight: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
-        default="auto", description="of `distill`: share of the loss that comes from the gold labels"
+        default="auto", description="of `distill`: share of the logits' loss that comes from the gold labels"
+    )
+    hidden_weight: Annotated[float, Field(ge=0)] | Auto = Field(
+        default="auto", description="of `distill`: weight of the hidden states' loss, beside the logits' 1"
+    )
+    noise: Annotated[float, Field(ge=0, lt=1)] | Auto = Field(
+        default="auto",
+        description="of `distill`: share of the tokens that others of the data replace; the baseline answers that",
+    )
+    dropout: bool | Auto = Field(
+        default="auto", description="whether the model's own dropout is on; auto: in `finetune`, not in `distill`"
+    )
+    baseline_epochs: Annotated[float, Field(gt=0, le=1000)] | Auto = Field(
+        default="auto", description="auto: 3 for `distill`; those of the recovery for `finetune`"
+    )
+    baseline_learning_rate: Annotated[float, Field(gt=0, lt=1)] | Auto = Field(
+        default="auto", description="auto: by the model's width for `distill`; that of the recovery for `finetune`"
     )
 
 
@@ -45,26 +61,57 @@ class Recovery(BaseModel):
     precision: Precision | Auto
     temperature: float
     label_weight: float
+    hidden_weight: float
+    noise: float
+    dropout: bool
+    baseline_epochs: float
+    baseline_learning_rate: float
+
+    def of_baseline(self) -> Recovery:
+        """How the full model is fine-tuned: dropout on, and its own epochs and rate."""
+        return self.model_copy(
+            update={"dropout": True, "epochs": self.baseline_epochs, "learning_rate": self.baseline_learning_rate}
+        )
+
+
+#: Of `distill`: what the hidden states' error weighs beside the logits' (docs/recovery.md).
+HIDDEN_WEIGHT = 10.0
+#: Of `distill`: share of the tokens that are replaced.
+NOISE = 0.15
+
+
+def protocol_rate(hidden_size: int) -> float:
+    """The paper's 2e-5 is for a width of 768; narrower models want more, by the width's cube (docs/recovery.md)."""
+    return float(f"{min(3e-4, max(1e-5, 2e-5 * (768 / hidden_size) ** 3)):.2g}")
 
 
 def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, trains: bool) -> Recovery:
     """Fill in every "auto". ``trains``: whether the job has a task to learn from.
 
-    Epochs, batch size, length, no warm-up and no weight decay are the paper's protocol. Its learning rate, 2e-5, is
-    for a width of 768; narrower models want more (docs/recovery.md), so it scales with the cube of the width.
+    Epochs, batch size, length, no warm-up and no weight decay are the paper's protocol. What `distill` does otherwise
+    was chosen on slices of training sets: docs/recovery.md.
     """
-    scale = (768 / model.hidden_size) ** 3
-    longest = min(128, model.max_positions) if model.max_positions else 128
+    asked = {name: value for name, value in spec.model_dump().items() if value != "auto"}
+    method = asked.get("method", "distill" if trains else "none")
+    rate = protocol_rate(model.hidden_size)
     defaults = {
-        "method": "distill" if trains else "none",
+        "method": method,
         "epochs": 3.0,
-        "learning_rate": float(f"{min(3e-4, max(1e-5, 2e-5 * scale)):.2g}"),
+        "learning_rate": rate,
         "batch_size": 32,
-        "max_length": longest,
+        "max_length": min(128, model.max_positions) if model.max_positions else 128,
         "warmup_ratio": 0.0,
         "weight_decay": 0.0,
+        "precision": "auto",
         "temperature": 2.0,
         "label_weight": 0.0,
+        "hidden_weight": HIDDEN_WEIGHT,
+        "noise": NOISE,
+        "dropout": method != "distill",
+        "baseline_epochs": 3.0,
+        "baseline_learning_rate": rate,
     }
-    asked = {name: value for name, value in spec.model_dump().items() if value != "auto" or name not in defaults}
+    if method != "distill":
+        # The full model must have what the pruned one has, or the two could not be compared.
+        defaults |= {f"baseline_{name}": asked.get(name, defaults[name]) for name in ("epochs", "learning_rate")}
     return Recovery.model_validate({**defaults, **asked})

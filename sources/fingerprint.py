@@ -18,7 +18,9 @@ from typing import Any
 RECIPE = 1
 
 #: Nothing of these reaches the weights of a baseline. A hyperparameter that is not named here is taken to.
-NOT_OF_BASELINE = frozenset({"method", "temperature", "label_weight"})
+NOT_OF_BASELINE = frozenset(
+    {"method", "temperature", "label_weight", "hidden_weight", "noise", "baseline_epochs", "baseline_learning_rate"}
+)
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 # What a config or a tokenizer is read from, beside *.json.

@@ -56,7 +56,7 @@ def scores_print(
     parts: dict[str, Any] = {"model": _model(request.model, facts, settings, hashes), "from": measure.taken_from}
     parts["trains"] = recovery.method != "none"  # a model that will be trained is read in float32
     if scores_baseline(recovery, measure.taken_from):
-        trained = recovery.model_dump(mode="json", exclude=set(NOT_OF_BASELINE))
+        trained = recovery.of_baseline().model_dump(mode="json", exclude=set(NOT_OF_BASELINE))
         parts |= {"baseline": trained, "recipe": RECIPE, "task": task, "seed": request.seed if seed is None else seed}
     if measure.taken_from != "weights":
         calibration = request.prune.calibration

@@ -9,8 +9,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from transformers import PreTrainedModel
 
 from api_schemas.events import EventType, NewEvent
@@ -23,12 +21,13 @@ from sources.scorings import scores_baseline
 from workers import keeping, outcome
 from workers.evaluation import latency
 from workers.evaluation.answers import SIDES, Answers, Pair, from_tensors, sides_of, to_tensors
-from workers.evaluation.scores import Scores, evaluate, logits_of
+from workers.evaluation.scores import Scores, evaluate
 from workers.ledger import Ledger
 from workers.loading import label_order, quiet_libraries
 from workers.narrator import Narrator
 from workers.origin import origin_of
 from workers.pruning.surgery import drop_layers
+from workers.recovering import recover
 from workers.scorer import take_scores
 from workers.settings import Settings
 from workers.shelf import FolderShelf, Shelf
@@ -36,7 +35,7 @@ from workers.subject import find_subject
 from workers.trainer import train_on
 from workers.training.loop import total_steps
 from workers.training.memory import MicroBatches
-from workers.training.objectives import distillation_objective, label_objective
+from workers.training.objectives import label_objective
 from workers.training.saving import Checkpoints
 from workers.workbench import Workbench
 
@@ -99,8 +98,11 @@ def expect(bench: Workbench) -> None:
     work: dict[Stage, float] = {}
     if subject.trains:
         assert subject.train is not None
-        steps = float(total_steps(len(subject.train), subject.recovery))
-        work = {Stage.BASELINE: steps * subject.wants_baseline, Stage.RECOVERING: steps * 2 / 3}
+        rows, recovery = len(subject.train), subject.recovery
+        work = {
+            Stage.BASELINE: total_steps(rows, recovery.of_baseline()) * float(subject.wants_baseline),
+            Stage.RECOVERING: total_steps(rows, recovery) * 2 / 3,
+        }
     rounds = len(subject.request.seeds)
     bench.story.expect(work, rounds=rounds, benchmark_seconds=len(subject.latency_cells) * 2 * latency.SECONDS_A_CELL)
 
@@ -119,7 +121,8 @@ def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel 
 
     def make(folder: Path) -> None:
         assert subject.train is not None
-        train_on(bench, Stage.BASELINE, baseline, label_objective(subject.train.labels, subject.device))
+        objective = label_objective(subject.train.labels, subject.device)
+        train_on(bench, Stage.BASELINE, baseline, objective, subject.recovery.of_baseline())
         keeping.save_baseline(baseline, bench.trainings[name], folder)
 
     name = bench.training_name(Stage.BASELINE)
@@ -167,38 +170,6 @@ def prune(bench: Workbench, source: PreTrainedModel, plan: Plan) -> PreTrainedMo
         assert plan.kept is not None
         drop_layers(pruned, bench.subject.architecture, plan.kept)
     return pruned
-
-
-def recover(bench: Workbench, baseline: PreTrainedModel | None, pruned: PreTrainedModel) -> None:
-    subject, recovery = bench.subject, bench.subject.recovery
-    if not subject.trains:
-        bench.story.skip(Stage.RECOVERING, "recovery.method is none")
-        return
-    with bench.story.stage(Stage.RECOVERING, seed=bench.seed):
-        assert subject.train is not None
-        objective = label_objective(subject.train.labels, subject.device)
-        if recovery.method == "distill":
-            assert baseline is not None
-            bench.story.log(
-                f"the baseline answers the {len(subject.train)} training rows that the pruned model learns from"
-            )
-            objective = distillation_objective(
-                baseline_logits(bench, baseline),
-                subject.train.labels,
-                subject.device,
-                temperature=recovery.temperature,
-                label_weight=recovery.label_weight,
-            )
-        train_on(bench, Stage.RECOVERING, pruned, objective)
-
-
-def baseline_logits(bench: Workbench, baseline: PreTrainedModel) -> npt.NDArray[np.float32]:
-    """The baseline's answers to the training rows, ``(N, C)``, in row order."""
-    subject = bench.subject
-    assert subject.train is not None
-    fingerprint = subject.print_of("baseline_logits", baseline=subject.baseline_print(bench.seed))
-    answer = partial(logits_of, baseline, subject.train, subject.device)
-    return bench.ledger.share("baseline_logits", fingerprint, answer)
 
 
 def repeat(bench: Workbench, plan: Plan) -> Pair:

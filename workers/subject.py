@@ -122,7 +122,7 @@ class Subject:
             "baseline",
             source=self.source_print(seed),
             train=self.prints["train"],
-            recovery=self.recovery.model_dump(exclude=set(NOT_OF_BASELINE)),
+            recovery=self.recovery.of_baseline().model_dump(exclude=set(NOT_OF_BASELINE)),
             seed=seed,
             told=[field.name for field in fields(Trained)],
         )

@@ -7,6 +7,7 @@ import time
 from transformers import PreTrainedModel
 
 from api_schemas.jobs import Stage
+from api_schemas.recovery import Recovery
 from workers.training.care import Care
 from workers.training.loop import train
 from workers.training.objectives import Objective
@@ -14,7 +15,7 @@ from workers.training.tally import Step
 from workers.workbench import Workbench
 
 
-def train_on(bench: Workbench, stage: Stage, model: PreTrainedModel, objective: Objective) -> None:
+def train_on(bench: Workbench, stage: Stage, model: PreTrainedModel, objective: Objective, recovery: Recovery) -> None:
     """Train ``model`` in place on the job's rows. Raises what ``train`` raises."""
     subject, story, last = bench.subject, bench.story, time.perf_counter()
     assert subject.train is not None
@@ -36,7 +37,7 @@ def train_on(bench: Workbench, stage: Stage, model: PreTrainedModel, objective: 
             model,
             subject.train,
             objective,
-            subject.recovery,
+            recovery,
             seed=bench.seed,
             device=subject.device,
             on_step=on_step,

@@ -232,6 +232,11 @@ ASKED = {
     "precision": "bf16",
     "temperature": 4.0,
     "label_weight": 0.5,
+    "hidden_weight": 3.0,
+    "noise": 0.3,
+    "dropout": True,
+    "baseline_epochs": 1.0,
+    "baseline_learning_rate": 5e-5,
 }
 
 
@@ -239,6 +244,17 @@ ASKED = {
 def test_what_is_asked_for_is_what_is_used(field: str) -> None:
     spec = RecoverySpec.model_validate({field: ASKED[field]})
     assert getattr(resolve_recovery(spec, facts(), trains=True), field) == ASKED[field]
+
+
+def test_a_distillation_has_a_baseline_of_its_own_and_a_fine_tuning_one_like_itself() -> None:
+    """So jobs that differ in how they distil share the baseline, and a fine-tuned model is compared with its equal."""
+    asked = {"epochs": 9.0, "learning_rate": 7e-4}
+    distilled = resolve_recovery(RecoverySpec.model_validate({"method": "distill", **asked}), facts(), trains=True)
+    assert (distilled.of_baseline().epochs, distilled.of_baseline().learning_rate) == (3.0, 2e-5)
+    assert (distilled.dropout, distilled.of_baseline().dropout) == (False, True)
+    tuned = resolve_recovery(RecoverySpec.model_validate({"method": "finetune", **asked}), facts(), trains=True)
+    assert tuned.of_baseline() == tuned
+    assert (tuned.epochs, tuned.dropout) == (9.0, True)
 
 
 def test_narrower_models_learn_faster_within_bounds() -> None:
@@ -271,6 +287,11 @@ def test_texts_are_no_longer_than_the_model_takes() -> None:
         {"precision": "int8"},
         {"temperature": 0},
         {"label_weight": 1.1},
+        {"hidden_weight": -1},
+        {"noise": 1},
+        {"dropout": "sometimes"},
+        {"baseline_epochs": 0},
+        {"baseline_learning_rate": 1},
     ],
 )
 def test_recoveries_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from workers.settings import Settings
 from workers.shelf import FolderShelf
 from workers.subject import find_subject
 
-BASELINE_KINDS = {"baseline", "baseline_logits", "baseline_scores"}
+BASELINE_KINDS = {"baseline", "baseline_scores"}
 
 
 class Jobs:
@@ -46,7 +46,8 @@ class Jobs:
         self.table.write_text("\n".join(["text,label", *lines]) + "\n", encoding="utf-8")
 
     def request(self, **more: Any) -> JobRequest:
-        recovery = {"epochs": 2, "learning_rate": 0.003, "batch_size": 8, **more.pop("recovery", {})}
+        baseline = {"baseline_epochs": 2, "baseline_learning_rate": 0.003}
+        recovery = {"epochs": 2, "learning_rate": 0.003, "batch_size": 8, **baseline, **more.pop("recovery", {})}
         body = {
             "model": str(self.model),
             "task": {"dataset": str(self.table), "text_columns": ["text"], "label_column": "label"},
@@ -122,6 +123,12 @@ def test_another_strategy_reuses_the_baseline_and_gets_the_bits_it_would_have_ma
     assert fractions == sorted(fractions)
 
 
+def test_logits_are_asked_once_where_nothing_else_is_learnt_from(jobs: Jobs) -> None:
+    logits = {"hidden_weight": 0, "noise": 0}
+    jobs.run(recovery=logits)
+    assert "baseline_logits" in jobs.run(recovery={**logits, "learning_rate": 0.001}).reused
+
+
 def test_the_comparison_of_a_finetuning_is_the_same_baseline(jobs: Jobs) -> None:
     jobs.run()
     finetuned = jobs.run(recovery={"method": "finetune"}, prune={"strategy": "contribution", "drop": 2})
@@ -151,8 +158,8 @@ def _other_vocabulary(jobs: Jobs) -> dict[str, Any]:
 
 
 CHANGES: dict[str, Callable[[Jobs], dict[str, Any]]] = {
-    "rate": lambda _: {"recovery": {"learning_rate": 0.0030001}},
-    "epochs": lambda _: {"recovery": {"epochs": 2.5}},
+    "rate": lambda _: {"recovery": {"baseline_learning_rate": 0.0030001}},
+    "epochs": lambda _: {"recovery": {"baseline_epochs": 2.5}},
     "decay": lambda _: {"recovery": {"weight_decay": 0.01}},
     "precision": lambda _: {"recovery": {"precision": "bf16"}},
     "length": lambda _: {"recovery": {"max_length": 12}},
@@ -174,7 +181,16 @@ def test_a_job_with_another_baseline_makes_its_own(jobs: Jobs, change: str) -> N
 SAME: dict[str, dict[str, Any]] = {
     "strategy": {"prune": {"strategy": "bottom", "drop": 1}},
     "method": {"recovery": {"method": "finetune"}},
-    "what only distilling reads": {"recovery": {"temperature": 3.0, "label_weight": 0.5}},
+    "what only distilling reads": {
+        "recovery": {
+            "temperature": 3.0,
+            "label_weight": 0.5,
+            "hidden_weight": 2.0,
+            "noise": 0,
+            "epochs": 9,
+            "learning_rate": 1e-3,
+        }
+    },
     "export": {"export": {"dtype": "float16"}},
     "names": {"suffix": "x", "metadata": {"a": "b"}, "priority": 3},
 }

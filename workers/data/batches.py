@@ -10,6 +10,8 @@ from torch import Tensor
 from workers.data.features import Features
 
 Rows = npt.NDArray[np.int64]
+#: What a model takes, by name.
+Inputs = dict[str, Tensor]
 
 # Rows are sorted by length inside a pool of this many batches: wide enough to save padding, narrow enough that
 # every epoch mixes its batches anew.
@@ -45,7 +47,7 @@ def scoring_batches(features: Features, *, tokens: int = 8192) -> list[Rows]:
     return [*batches, np.asarray(batch)]
 
 
-def collate(features: Features, rows: Rows, device: torch.device, *, pad_to: int | None = None) -> dict[str, Tensor]:
+def collate(features: Features, rows: Rows, device: torch.device, *, pad_to: int | None = None) -> Inputs:
     """Model inputs of ``B`` rows padded to ``L`` tokens: ``input_ids``, ``attention_mask``, maybe ``token_type_ids``.
 
     Each is int64 ``(B, L)``. Labels are not among them: the losses are ours.

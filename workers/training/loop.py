@@ -25,7 +25,8 @@ from workers.training.care import Care
 from workers.training.dropout import quick_dropout
 from workers.training.guard import Diverged, Guard
 from workers.training.memory import Accumulator
-from workers.training.objectives import Objective
+from workers.training.objectives import Answer, Objective
+from workers.training.packed import packed_encoder
 from workers.training.saving import Checkpoint
 from workers.training.state import load_weights, restored, saved_state, weights_of
 from workers.training.stepper import Stepper
@@ -56,9 +57,8 @@ def train(
     """Train ``model`` in place. The same seed repeats bit for bit on a CPU with the same number of threads, and so does
     a training that goes on from a checkpoint of ``care``.
 
-    ``objective`` must be a mean over the rows it is given: a batch is cut where memory is short. A loss or a gradient
-    that is not a number starts the training anew at a quarter of the rate; a second one raises ``training_diverged``.
-    Raises ``out_of_memory`` where one row is too much, and ``Stopped``.
+    A loss or a gradient that is not a number starts the training anew at a quarter of the rate; a second one raises
+    ``training_diverged``. Raises ``out_of_memory`` where one row is too much, and ``Stopped``.
     """
     care = care or Care()
     saved = care.latest()
@@ -123,30 +123,32 @@ class OneTraining:
         """Train with the learning rate times ``factor``. Raises ``Diverged``: the weights are spoilt then."""
         recovery = self.recovery.model_copy(update={"learning_rate": self.recovery.learning_rate * factor})
         torch.manual_seed(self.seed)
-        self.model.train()
+        # Dropout is all that training mode changes in these models.
+        self.model.train(recovery.dropout)
         with (
             quick_dropout(self.model, self.device),
             quick_attention(self.model, self.device),
-            compact_vocabulary(self.model, self.features) as compact,
+            packed_encoder(self.model, self.device, DTYPES[self.precision], left=self.features.padding.left),
+            compact_vocabulary(self.model, self.features) as embedding,
         ):
             stepper = Stepper(
-                self.model, compact.embedding, recovery, total=self.total, device=self.device, precision=self.precision
+                self.model, embedding, recovery, total=self.total, device=self.device, precision=self.precision
             )
             if saved is None:
                 known = self.care.micro_batches.recall(self.shape) or recovery.batch_size
                 tally = Tally(factor=factor, rows=min(known, recovery.batch_size))
             else:
                 tally = restored(self.model, stepper, saved, self.device)
-            self._steps(compact.features, stepper, tally)
+            self._steps(stepper, tally)
         self.model.eval()
         trained = Trained.of(tally, recovery)
         self.care.finish(trained, weights_of(self.model))
         return trained
 
-    def _steps(self, features: Features, stepper: Stepper, tally: Tally) -> None:
-        accumulate = self._accumulator(features, stepper, tally)
+    def _steps(self, stepper: Stepper, tally: Tally) -> None:
+        accumulate = self._accumulator(stepper, tally)
         guard = Guard(self.precision, self.total)
-        began, lengths = time.perf_counter() - tally.seconds, features.lengths
+        began, lengths = time.perf_counter() - tally.seconds, self.features.lengths
         for epoch, rows in itertools.islice(self._schedule(), tally.step, None):
             loss = accumulate(rows)
             try:
@@ -162,13 +164,15 @@ class OneTraining:
             if tally.step < self.total and self.care.due:
                 self.care.save(tally, self.total, *saved_state(self.model, stepper, self.device))
 
-    def _accumulator(self, features: Features, stepper: Stepper, tally: Tally) -> Accumulator:
+    def _accumulator(self, stepper: Stepper, tally: Tally) -> Accumulator:
         precision = self.precision
 
         def loss_of(rows: npt.NDArray[np.int64]) -> Tensor:
+            inputs = self.objective.alter(collate(self.features, rows, self.device))
             with torch.autocast(self.device.type, DTYPES[precision], enabled=precision != "fp32"):
-                logits = self.model(**collate(features, rows, self.device)).logits
-            return self.objective(logits.float(), rows)
+                output = self.model(**inputs, output_hidden_states=self.objective.wants_hidden)
+            hidden = output.hidden_states if self.objective.wants_hidden else ()
+            return self.objective.loss(Answer(inputs, output.logits.float(), hidden), rows)
 
         def halved(rows: int) -> None:
             tally.rows = rows

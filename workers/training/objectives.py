@@ -1,17 +1,45 @@
-"""What a training step minimises. Logits are ``(B, C)`` float32; ``rows`` are the batch's indexes into the features."""
+"""What a training step minimises. ``rows`` are the batch's indexes into the features."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Objective = Callable[[Tensor, npt.NDArray[np.int64]], Tensor]
+from api_schemas.recovery import Recovery
+from workers.data.batches import Inputs, Rows
+from workers.training.targets import Lesson, Pair, Targets
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model that is trained makes of ``inputs``, ``B`` rows padded to ``L`` tokens: logits ``(B, C)`` float32,
+    and where the objective wants them, the embeddings and every layer's output ``(B, L, W)``.
+    """
+
+    inputs: Inputs
+    logits: Tensor
+    hidden: Sequence[Tensor]
+
+
+def unaltered(inputs: Inputs) -> Inputs:
+    return inputs
+
+
+@dataclass(frozen=True)
+class Objective:
+    """``loss`` must be a mean over the rows of the batch: a batch is cut where memory is short. ``alter`` is what is
+    done to a batch before the model sees it.
+    """
+
+    loss: Callable[[Answer, Rows], Tensor]
+    wants_hidden: bool = False
+    alter: Callable[[Inputs], Inputs] = unaltered
 
 
 def label_objective(labels: npt.NDArray[Any], device: torch.device) -> Objective:
@@ -19,41 +47,61 @@ def label_objective(labels: npt.NDArray[Any], device: torch.device) -> Objective
     gold = torch.from_numpy(labels).to(device)
     regression = gold.is_floating_point()
 
-    def loss(logits: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
+    def loss(answer: Answer, rows: Rows) -> Tensor:
         wanted = gold[torch.from_numpy(rows).to(device)]
-        return F.mse_loss(logits.squeeze(-1), wanted) if regression else F.cross_entropy(logits, wanted)
+        return F.mse_loss(answer.logits.squeeze(-1), wanted) if regression else F.cross_entropy(answer.logits, wanted)
 
-    return loss
+    return Objective(loss)
 
 
 def distillation_objective(
-    teacher: npt.NDArray[np.float32],
+    targets: Targets,
+    pairs: Sequence[Pair],
     labels: npt.NDArray[Any],
     device: torch.device,
+    recovery: Recovery,
     *,
-    temperature: float,
-    label_weight: float,
+    alter: Callable[[Inputs], Inputs] = unaltered,
 ) -> Objective:
-    """Learn the baseline's ``teacher`` logits ``(N, C)``; ``label_weight`` of the loss comes from the gold labels.
+    """Learn the baseline's ``targets``: its logits, ``hidden_weight`` times its hidden states at ``pairs``, and
+    ``label_weight`` of the logits' share from the gold labels.
 
     Classes: KL divergence at ``temperature``, times its square so that the gradient keeps its size (Hinton et al.
-    2015, arXiv 1503.02531, §2.1). A number: mean squared error.
+    2015, arXiv 1503.02531, §2.1). A number: mean squared error. Hidden states: see ``hidden_error``.
     """
-    targets = torch.from_numpy(teacher).to(device)
-    from_labels = label_objective(labels, device)
+    labelled = label_objective(labels, device)
     regression = labels.dtype.kind == "f"
 
-    def soft(logits: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
-        wanted = targets[torch.from_numpy(rows).to(device)]
+    def soft(answer: Answer, lesson: Lesson) -> Tensor:
         if regression:
-            return F.mse_loss(logits, wanted)
-        student = F.log_softmax(logits / temperature, dim=-1)
-        aim = F.log_softmax(wanted / temperature, dim=-1)
-        return F.kl_div(student, aim, log_target=True, reduction="batchmean") * temperature**2
+            return F.mse_loss(answer.logits, lesson.logits)
+        pupil = F.log_softmax(answer.logits / recovery.temperature, dim=-1)
+        aim = F.log_softmax(lesson.logits / recovery.temperature, dim=-1)
+        return F.kl_div(pupil, aim, log_target=True, reduction="batchmean") * recovery.temperature**2
 
-    def loss(logits: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
-        if label_weight == 0:
-            return soft(logits, rows)
-        return (1 - label_weight) * soft(logits, rows) + label_weight * from_labels(logits, rows)
+    def loss(answer: Answer, rows: Rows) -> Tensor:
+        lesson = targets(answer.inputs, rows)
+        total = soft(answer, lesson)
+        if recovery.label_weight:
+            total = torch.lerp(total, labelled.loss(answer, rows), recovery.label_weight)
+        if pairs:
+            total = total + recovery.hidden_weight * hidden_error(answer, lesson.hidden, pairs)
+        return total
 
-    return loss
+    return Objective(loss, wants_hidden=bool(pairs), alter=alter)
+
+
+def hidden_error(answer: Answer, wanted: Sequence[Tensor], pairs: Sequence[Pair]) -> Tensor:
+    """The squared distance to the ``wanted`` states ``(T, W)``, which have no padding, as a share of their own squared
+    length; mean over the tokens of a row, the rows and the pairs (after Sun et al. 2019, arXiv 1908.09355, §3.2).
+
+    Each token's own length, as a few tokens of a decoder have states a thousand times larger than all others.
+    """
+    mask = answer.inputs["attention_mask"].bool()
+    share = (1 / (mask.sum(1) * len(mask)))[:, None].expand(mask.shape)[mask]
+    errors = [
+        ((answer.hidden[pair.pruned][mask].float() - states).pow(2).sum(1) / states.pow(2).sum(1).clamp_min(1e-9))
+        @ share
+        for pair, states in zip(pairs, wanted, strict=True)
+    ]
+    return torch.stack(errors).mean()

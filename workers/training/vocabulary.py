@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,83 +21,69 @@ from workers.data.features import Features
 class CompactEmbedding(nn.Module):
     """Some rows ``(U, H)`` of an embedding table, with one gradient buffer that lives as long as the training.
 
-    Only the rows that a step touched are cleared after it: a fresh dense gradient each step would cost more in
-    page faults than the whole backward pass of a small model. ``decay`` is what weight decay has left of the rows
-    that are not here.
+    ``places`` ``(V,)`` says which row is whose. Only the rows that a step touched are cleared after it: a fresh dense
+    gradient each step would cost more in page faults than the whole backward pass of a small model. ``decay`` is what
+    weight decay has left of the rows that are not here.
     """
 
-    def __init__(self, rows: Tensor, padding_idx: int | None) -> None:
+    def __init__(self, rows: Tensor, places: Tensor, padding_idx: int | None) -> None:
         super().__init__()
         self.weight = nn.Parameter(rows)
         self.weight.grad = torch.zeros_like(rows)
         self.padding_idx = padding_idx
         self.decay = 1.0
+        self._places = places
         self._touched: list[Tensor] = []
 
     def forward(self, ids: Tensor) -> Tensor:
-        """``(B, L)`` ids to ``(B, L, H)``."""
-        self._touched.append(ids.flatten())
-        return _Lookup.apply(self.weight, ids, self)
+        """``(B, L)`` ids of the whole table to ``(B, L, H)``."""
+        places = self._places[ids]
+        self._touched.append(places.flatten())
+        return _Lookup.apply(self.weight, places, self)
 
-    def accumulate(self, ids: Tensor, gradient: Tensor) -> None:
+    def accumulate(self, places: Tensor, gradient: Tensor) -> None:
         assert self.weight.grad is not None
-        self.weight.grad.index_add_(0, ids.flatten(), gradient.flatten(0, -2).to(self.weight.dtype))
+        self.weight.grad.index_add_(0, places.flatten(), gradient.flatten(0, -2).to(self.weight.dtype))
         if self.padding_idx is not None:
-            self.weight.grad[self.padding_idx] = 0
+            self.weight.grad[self._places[self.padding_idx]] = 0
 
     def clear(self) -> None:
         """Forget the step's gradient."""
         assert self.weight.grad is not None
-        for ids in self._touched:
-            self.weight.grad[ids] = 0
+        for places in self._touched:
+            self.weight.grad[places] = 0
         self._touched.clear()
 
 
 class _Lookup(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, ids: Tensor, embedding: CompactEmbedding) -> Tensor:
-        ctx.save_for_backward(ids)
+    def forward(ctx: Any, weight: Tensor, places: Tensor, embedding: CompactEmbedding) -> Tensor:
+        ctx.save_for_backward(places)
         ctx.embedding = embedding
-        return nn.functional.embedding(ids, weight)
+        return nn.functional.embedding(places, weight)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:
-        (ids,) = ctx.saved_tensors
-        ctx.embedding.accumulate(ids, gradients[0])
+        (places,) = ctx.saved_tensors
+        ctx.embedding.accumulate(places, gradients[0])
         return None, None, None
 
 
-class Compact(NamedTuple):
-    """The same rows in new numbers, and the table that they index."""
-
-    features: Features
-    embedding: CompactEmbedding
-
-
 @contextmanager
-def compact_vocabulary(model: PreTrainedModel, features: Features) -> Iterator[Compact]:
-    """Inside, the model reads the numbers of ``Compact.features``; afterwards its own ids again, as learnt."""
+def compact_vocabulary(model: PreTrainedModel, features: Features) -> Iterator[CompactEmbedding]:
+    """Inside, the model has embeddings of the tokens of ``features`` and of padding alone; then all, as learnt."""
     table = model.get_input_embeddings()
     assert isinstance(table, nn.Embedding)
-    used = used_tokens(features, len(table.weight))
-    index = torch.from_numpy(used).to(table.weight.device)
-    compact = CompactEmbedding(table.weight.detach()[index].clone(), table.padding_idx)
-    renumber = np.zeros(len(table.weight), dtype=np.int32)
-    renumber[used] = np.arange(len(used))
+    padding = [features.padding.token, *([] if table.padding_idx is None else [table.padding_idx])]
+    used = torch.from_numpy(np.union1d(features.ids, padding)).to(table.weight.device)
+    places = torch.zeros(len(table.weight), dtype=torch.int64, device=used.device)
+    places[used] = torch.arange(len(used), device=used.device)
+    compact = CompactEmbedding(table.weight.detach()[used].clone(), places, table.padding_idx)
     model.set_input_embeddings(compact)
     try:
-        yield Compact(replace(features, ids=renumber[features.ids]), compact)
+        yield compact
     finally:
         with torch.no_grad():
             table.weight *= compact.decay
-            table.weight[index] = compact.weight
+            table.weight[used] = compact.weight
         model.set_input_embeddings(table)
-
-
-def used_tokens(features: Features, vocabulary: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Ids that occur, so placed that padding keeps its number: RoBERTa's positions are counted from it."""
-    pad = features.padding.token
-    found = np.setdiff1d(features.ids, [pad])
-    spare = np.setdiff1d(np.arange(min(vocabulary, pad + len(found) + 1)), np.append(found, pad))
-    before = np.concatenate([found, spare])[: max(pad, len(found))]
-    return np.concatenate([before[:pad], [pad], before[pad:]]).astype(np.int64)

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
-from workers.data.batches import collate
+from workers.data.batches import Rows, collate
 from workers.training.care import Care
 from workers.training.loop import train
 from workers.training.memory import Accumulator, MicroBatches
-from workers.training.objectives import label_objective
+from workers.training.objectives import Answer, label_objective, unaltered
 from workers.training.stepper import Stepper
 from workers.training.tally import Step, Trained
 from workers.training.vocabulary import compact_vocabulary
@@ -45,7 +45,7 @@ def small_memory(model: PreTrainedModel, rows: int, error: Callable[[], Exceptio
         if len(hidden) > rows:
             raise error()
 
-    model.bert.encoder.layer[0].register_forward_hook(refuse)
+    model.bert.embeddings.register_forward_hook(refuse)
     return model
 
 
@@ -85,12 +85,14 @@ def test_gradients_of_unequal_parts_are_those_of_the_batch() -> None:
     found: list[dict[str, Tensor]] = []
     for rows in (8, 3):
         model = still()
-        with compact_vocabulary(model, features) as compact:
-            stepper = Stepper(model, compact.embedding, RECOVERY, total=1, device=CPU, precision="fp32")
+        with compact_vocabulary(model, features) as embedding:
+            stepper = Stepper(model, embedding, RECOVERY, total=1, device=CPU, precision="fp32")
             objective = label_objective(features.labels, CPU)
 
             def loss_of(part: npt.NDArray[np.int64]) -> Tensor:
-                return objective(model(**collate(compact.features, part, CPU)).logits, part)  # noqa: B023
+                inputs = collate(features, part, CPU)
+                answer = Answer(inputs, model(**inputs).logits, ())  # noqa: B023
+                return objective.loss(answer, part)  # noqa: B023
 
             Accumulator(loss_of, stepper, rows, halved=lambda rows: None)(batch)
             found.append({name: weight.grad.clone() for name, weight in model.named_parameters()})
@@ -154,17 +156,20 @@ def test_a_resumed_training_goes_on_with_the_rows_that_fitted(tmp_path: Path) ->
 class Spoilt:
     """An objective whose loss, or gradient, is no number at each of these calls."""
 
+    wants_hidden = False
+    alter = staticmethod(unaltered)
+
     def __init__(self, *calls: int, gradient: bool = False) -> None:
         self._plain = label_objective(features_of("bert").labels, CPU)
         self._calls, self._gradient, self._count = calls, gradient, 0
 
-    def __call__(self, logits: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
-        loss = self._plain(logits, rows)
+    def loss(self, answer: Answer, rows: Rows) -> Tensor:
+        loss = self._plain.loss(answer, rows)
         self._count += 1
         if self._count not in self._calls:
             return loss
         # The root of nothing is a number; its slope is not.
-        return loss + (logits.sum() * 0).sqrt() if self._gradient else loss * float("nan")
+        return loss + (answer.logits.sum() * 0).sqrt() if self._gradient else loss * float("nan")
 
 
 def spoilt_fit(model: PreTrainedModel, objective: Spoilt, run: Run) -> Trained:

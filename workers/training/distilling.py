@@ -1,0 +1,44 @@
+"""How a pruned model learns from its baseline: what is altered, what is asked, what is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import PreTrainedModel
+
+from api_schemas.recovery import Recovery
+from workers.data.features import Features
+from workers.device import choose_precision
+from workers.training.noise import Noise
+from workers.training.objectives import Objective, distillation_objective, unaltered
+from workers.training.targets import hidden_pairs, known_targets, live_targets
+
+
+@contextmanager
+def distillation(
+    baseline: PreTrainedModel,
+    features: Features,
+    recovery: Recovery,
+    *,
+    kept: Sequence[int],
+    special: Collection[int],
+    logits: Callable[[], npt.NDArray[np.float32]],
+    device: torch.device,
+) -> Iterator[Objective]:
+    """The objective of a model that has the layers ``kept`` of ``baseline`` and learns on the rows of ``features``.
+
+    ``special`` token ids are never noise. Where logits are all that is learnt, those are the baseline's ``logits()``,
+    ``(N, C)``; else it answers every batch, in the recovery's precision.
+    """
+    pairs = hidden_pairs(kept, baseline.config.num_hidden_layers) if recovery.hidden_weight else []
+    if not pairs and not recovery.noise:
+        yield distillation_objective(known_targets(logits(), device), pairs, features.labels, device, recovery)
+        return
+    alter = Noise(recovery.noise, features, special, device) if recovery.noise else unaltered
+    precision = choose_precision(recovery.precision, device)
+    with live_targets(baseline, pairs, device=device, precision=precision, left=features.padding.left) as targets:
+        yield distillation_objective(targets, pairs, features.labels, device, recovery, alter=alter)

@@ -1,0 +1,133 @@
+"""Where the tokens of a padded batch go when the padding is left out, and where they come back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: Softmax over rows that are no multiple of this is many times slower where rows are short.
+SHORT = 16
+
+
+class _Take(torch.autograd.Function):
+    """Rows of a matrix by index. The way back is an index as well, which is faster than adding up."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, there: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        return matrix.index_select(0, there)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (back,) = ctx.saved_tensors
+        return gradients[0].contiguous().index_select(0, back), None, None
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Of a batch of ``B`` rows, cut to its longest row's ``L`` tokens: ``mask`` bool ``(B, L)`` says which are real.
+
+    Packed, a batch is ``(P, …)``: its real tokens in order, and one more that stands for all the padding. Nobody
+    attends to that one and no output depends on it, so its gradient is zero, and whoever reads a gradient in its place
+    reads the right one. Where nothing is padded there is none. In attention, tokens lie in a grid of ``B`` rows of
+    ``width`` places.
+    """
+
+    mask: Tensor
+    width: int
+
+    @classmethod
+    def of(cls, mask: Tensor) -> Packing:
+        """``mask`` ``(B, at least L)`` is of tokens that come first in their rows."""
+        longest = int(mask.sum(1).max())
+        return cls(mask[:, :longest].bool(), max(SHORT, longest))
+
+    @property
+    def batch(self) -> int:
+        return len(self.mask)
+
+    @cached_property
+    def full(self) -> bool:
+        """No place of the grid is padding."""
+        return self.mask.shape[1] == self.width and bool(self.mask.all())
+
+    @cached_property
+    def _padded(self) -> Tensor:
+        """Index into the padded batch of each packed token; any will do for the one of padding."""
+        real = self.mask.flatten().nonzero().squeeze(1)
+        return real if self.full else torch.cat([real, real.new_zeros(1)])
+
+    @cached_property
+    def _packed(self) -> Tensor:
+        """Index of the packed token at each place of the padded batch, ``(B, L)``."""
+        number = self.mask.flatten().cumsum(0).sub_(1).view_as(self.mask)
+        return number.masked_fill_(~self.mask, len(self._padded) - 1)
+
+    @cached_property
+    def _grid(self) -> Tensor:
+        """The same for each place of the grid, ``(B, width)``."""
+        return F.pad(self._packed, (0, self.width - self.mask.shape[1]), value=len(self._padded) - 1)
+
+    @cached_property
+    def _places(self) -> Tensor:
+        """Place in the grid of each packed token; a place of padding for the one of padding."""
+        places = torch.zeros(len(self._padded), dtype=torch.int64)
+        return places.index_copy_(0, self._grid.flatten(), torch.arange(self._grid.numel()))
+
+    def pack(self, states: Tensor) -> Tensor:
+        """``(B, at least L, H)`` to ``(P, H)``."""
+        cut = states[:, : self.mask.shape[1]].reshape(-1, states.shape[2])
+        return _Take.apply(cut, self._padded, self._packed.flatten())
+
+    def unpack(self, states: Tensor, width: int) -> Tensor:
+        """``(P, H)`` to ``(B, width, H)``, zeros where there is padding."""
+        # Not _Take: whoever has these may make a loss of padding, too.
+        padded = states.index_select(0, self._packed.flatten()).view(*self.mask.shape, -1) * self.mask.unsqueeze(-1)
+        return F.pad(padded, (0, 0, 0, width - self.mask.shape[1]))
+
+    @cached_property
+    def first(self) -> Tensor:
+        """Index of each row's first token among the packed, ``(B,)``."""
+        return self._packed[:, 0]
+
+    def to_heads(self, states: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
+        """``(P, parts * H)``, of queries, keys, values, to as many ``(B * heads, width, H / heads)``."""
+        index = self._indexes(parts, heads)
+        rows = _Take.apply(states.view(-1, states.shape[1] // (parts * heads)), *index)
+        return rows.view(parts, self.batch * heads, self.width, -1).unbind(0)
+
+    def from_heads(self, states: Tensor, heads: int) -> Tensor:
+        """``(B * heads, width, H / heads)`` to ``(P, H)``."""
+        there, back = self._indexes(1, heads)
+        return _Take.apply(states.flatten(0, 1), back, there).view(len(self._padded), -1)
+
+    def _indexes(self, parts: int, heads: int) -> tuple[Tensor, Tensor]:
+        """Between ``(P, parts, heads)`` and ``(parts, B, heads, width)``: to take there, and back."""
+        key = (parts, heads)
+        if key not in self._known:
+            part, head = torch.arange(parts), torch.arange(heads)
+            there = (self._grid.view(1, self.batch, 1, self.width) * parts + part.view(-1, 1, 1, 1)) * heads
+            row, column = self._places // self.width, self._places % self.width
+            back = ((part.view(-1, 1) * self.batch + row.view(-1, 1, 1)) * heads + head) * self.width
+            self._known[key] = (there + head.view(-1, 1)).flatten(), (back + column.view(-1, 1, 1)).flatten()
+        return self._known[key]
+
+    @cached_property
+    def _known(self) -> dict[tuple[int, int], tuple[Tensor, Tensor]]:
+        return {}
+
+    def bias(self, heads: int, dtype: torch.dtype) -> Tensor | None:
+        """To add to the scores ``(B * heads, width, width)``: none to a real key, and as good as -inf to padding.
+
+        Spread out once a batch: adding it row by row is slow on a CPU.
+        """
+        if self.full:
+            return None
+        row = torch.zeros(self.batch, 1, 1, self.width, dtype=dtype)
+        row.masked_fill_((self._grid == len(self._padded) - 1).view_as(row), torch.finfo(dtype).min)
+        return row.expand(-1, heads, self.width, -1).reshape(self.batch * heads, self.width, self.width)
