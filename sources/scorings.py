@@ -65,16 +65,16 @@ def scores_print(
     if measure.taken_from == "removals":
         spec = request.prune
         parts |= {"protected": sorted(protected_layers(spec, facts)), "steps": removal_steps(spec, facts)}
-    if None in (parts.get("data", ""), parts.get("task", "")):
+    if any(parts.get(name, "") is None for name in ("model", "task", "data")):
         return None
     return digest(KIND, scorer=SCORER, **parts)
 
 
-def _model(ref: ModelRef, facts: ModelFacts, settings: SourceSettings, hashes: FileHashes) -> dict[str, Any]:
+def _model(ref: ModelRef, facts: ModelFacts, settings: SourceSettings, hashes: FileHashes) -> dict[str, Any] | None:
     """A hub model by its commit, which is content too; a folder by what is in it, wherever it lies."""
     folder = locate(ref, settings).folder
     if folder is None:
-        return {"id": facts.id, "revision": facts.revision}
+        return None if facts.revision is None else {"id": facts.id, "revision": facts.revision}
     return {"weights": hashes.weights(folder), "texts": hashes.texts(folder)}
 
 

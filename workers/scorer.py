@@ -12,14 +12,14 @@ from transformers import PreTrainedModel
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import protected_layers, removal_steps
 from api_schemas.strategies import LayerScores
-from workers.data.batches import collate, scoring_batches
+from workers.data.batches import Rows, collate, scoring_batches
 from workers.data.features import Features
 from workers.loading import label_order
 from workers.pruning.language import masked_token, next_token
 from workers.pruning.measuring import measure_removals
 from workers.pruning.scoring import Batch, Loss, measure_activations, measure_gradients, measure_weights
 from workers.subject import Subject
-from workers.training.objectives import label_objective
+from workers.training.objectives import Answer, label_objective
 
 # A backward pass keeps the states of every layer.
 GRADIENT_TOKENS = 2048
@@ -76,13 +76,13 @@ def _labelled(subject: Subject, model: PreTrainedModel) -> Iterator[tuple[Batch,
     rows = subject.calibration()
     objective = label_objective(rows.labels, subject.device)
     order = label_order(model.config.id2label, subject.data.label_names)
+
+    def loss_of(inputs: Batch, batch: Rows, logits: Tensor) -> Tensor:
+        return objective.loss(Answer(inputs, logits if order is None else logits[:, order], ()), batch)
+
     for batch in scoring_batches(rows, tokens=GRADIENT_TOKENS):
-        loss = partial(lambda logits, batch: objective(_ordered(logits, order), batch), batch=batch)
-        yield collate(rows, batch, subject.device), loss
-
-
-def _ordered(logits: Tensor, order: list[int] | None) -> Tensor:
-    return logits if order is None else logits[:, order]
+        inputs = collate(rows, batch, subject.device)
+        yield inputs, partial(loss_of, inputs, batch)
 
 
 def _unlabelled(subject: Subject, model: PreTrainedModel, rows: Features) -> Iterator[tuple[Batch, Loss]]:
