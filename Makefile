@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
     $$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow chaos lint format serve bench
+.PHONY: help setup demo test test-slow test-gpu chaos lint format serve bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: $(STAMP) ## Run the tests, without the slow ones (ARGS='-k name' to choose
 
 test-slow: $(STAMP) ## Run the tests that take more than a minute
 	$(PY) -m pytest -m slow $(ARGS)
+
+test-gpu: $(STAMP) ## Run the tests that need a CUDA device
+	$(PY) -m pytest -m gpu tests/gpu $(ARGS)
 
 chaos: $(STAMP) ## Run the tests that kill processes in the middle of a job
 	$(PY) -m pytest -m chaos $(ARGS)

@@ -71,11 +71,22 @@ class TaskList(BaseModel):
     metrics: list[MetricInfo] = Field(description="what data of your own can be scored with")
 
 
-class ArchitectureInfo(BaseModel):
-    name: str = Field(description="model_type of the config")
-    kind: Literal["encoder", "decoder"]
+class StackInfo(BaseModel):
+    """One list of layers. ``encoder`` and ``decoder`` are named in ``prune`` where a model has both."""
+
+    name: str
     layers: str = Field(description="path of the layer list inside the base model")
     count_field: str = Field(description="the config's number of layers")
+
+
+class ArchitectureInfo(BaseModel):
+    name: str = Field(description="model_type of the config")
+    kind: Literal["encoder", "decoder", "encoder-decoder"] = Field(
+        description="an encoder-decoder is pruned with task `none` only"
+    )
+    layers: str = Field(description="path of the layer list inside the base model; an encoder-decoder's first one")
+    count_field: str = Field(description="the config's number of layers")
+    stacks: list[StackInfo] = Field(description="all its lists of layers")
     shared_layers: bool = Field(description="one set of weights is run many times: it gets faster, not smaller")
     note: str
 

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
+from api_schemas.reports import StackMap
+from api_schemas.stacks import AMOUNTS, Part, PerStack, parts_of, plain, stack_maps
 from api_schemas.strategies import (
     STRATEGIES,
     LayerScores,
@@ -22,10 +24,9 @@ from api_schemas.strategies import (
 
 DEFAULT_DROP_RATIO = 1 / 3
 
-AMOUNTS = ("drop", "drop_ratio", "drop_layers", "keep_layers", "target_params", "threshold")
-
 # More than any model has; it keeps a refusal shorter than the request.
 Layers = Annotated[list[int], Field(max_length=1024)]
+Ratio = Annotated[float, Field(gt=0, lt=1)]
 
 
 class CalibrationSpec(BaseModel):
@@ -78,20 +79,28 @@ class CalibrationSpec(BaseModel):
 
 
 class PruneSpec(BaseModel):
-    """Which layers go. One amount at most is given; without any, a third of the layers goes."""
+    """Which layers go. One amount at most is given; without any, a third of the layers goes.
+
+    An encoder-decoder has two lists of layers, each numbered from 0: there a value is given for each by name,
+    ``{"encoder": …, "decoder": …}``, and one that is not named stays whole.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     strategy: str = Field(default="top", description="a name of GET /v1/strategies")
-    drop: int | None = Field(default=None, description="number of layers to drop")
-    drop_ratio: float | None = Field(default=None, gt=0, lt=1, description="share of the layers to drop, rounded")
-    drop_layers: Layers | None = Field(default=None, description="for `explicit`, from 0 in the original model")
-    keep_layers: Layers | None = Field(default=None, description="for `explicit`: all others go")
+    drop: PerStack[int] | None = Field(default=None, description="number of layers to drop")
+    drop_ratio: PerStack[Ratio] | None = Field(
+        default=None, description="share of the layers to drop, rounded; of an encoder-decoder, of each"
+    )
+    drop_layers: PerStack[Layers] | None = Field(
+        default=None, description="for `explicit`, from 0 in the original model"
+    )
+    keep_layers: PerStack[Layers] | None = Field(default=None, description="for `explicit`: all others go")
     target_params: int | None = Field(default=None, gt=0, description="drop as few layers as reach this size")
     threshold: float | None = Field(default=None, description="for `contribution`: drop every layer scored above it")
-    protect_layers: Layers | None = Field(
+    protect_layers: PerStack[Layers] | None = Field(
         default=None,
-        description="never dropped; by default the first layer, and of a decoder the last, for strategies with scores;"
+        description="never dropped; by default the first layer, and the last of a decoder, for strategies with scores,"
         " else []",
     )
     calibration: CalibrationSpec = CalibrationSpec()
@@ -141,6 +150,11 @@ class Plan(BaseModel):
     layers_total: int
     kept: list[int] | None
     dropped: list[int] | None
+    stacks: dict[str, StackMap] | None = Field(
+        default=None,
+        description="of an encoder-decoder, each stack's layers from 0; elsewhere they are numbered through, the"
+        " encoder's first",
+    )
     protected: list[int]
     parameters_before: int | None
     parameters_after: int | None
@@ -157,41 +171,59 @@ class Plan(BaseModel):
     warnings: list[str] = []
 
 
-def protected_layers(spec: PruneSpec, model: ModelFacts) -> frozenset[int]:
-    """The layers that ``spec`` keeps from being dropped; raises ``invalid_layers`` where one does not exist."""
-    total = model.layers
-    if spec.protect_layers is None:
-        if not STRATEGIES[spec.strategy].needs_scores:
-            return frozenset()
-        # A decoder's last layer turns states into what its head reads: it matters more than its scores say.
-        return frozenset({0, total - 1} if ARCHITECTURES[model.architecture].kind == "decoder" else {0})
-    outside = sorted(layer for layer in spec.protect_layers if not 0 <= layer < total)
+def protected_layers(part: Part) -> frozenset[int]:
+    """The layers of one stack that may not be dropped; raises ``invalid_layers`` where one does not exist."""
+    pinned = {0} if part.first_stays else set()
+    if part.spec is None:
+        return frozenset()
+    asked = plain(part.spec.protect_layers)
+    if asked is None:
+        ends = {0, part.layers - 1} if part.is_decoder else {0}
+        return frozenset(pinned | ends if STRATEGIES[part.spec.strategy].needs_scores else pinned)
+    outside = sorted(layer for layer in asked if not 0 <= layer < part.layers)
     if outside:
         raise LayercutError(
             "invalid_layers",
-            f"protected layers {outside} do not exist: {total} layers are numbered 0 to {total - 1}",
+            f"protected layers {outside} do not exist: {part.layers} layers are numbered 0 to {part.layers - 1}",
             param="/prune/protect_layers",
         )
-    return frozenset(spec.protect_layers)
+    return frozenset(pinned.union(asked))
+
+
+def all_protected(spec: PruneSpec, model: ModelFacts) -> frozenset[int]:
+    """The layers of ``model`` that may not be dropped, numbered through its stacks."""
+    return frozenset(part.first + layer for part in parts_of(spec, model) for layer in protected_layers(part))
 
 
 def removal_steps(spec: PruneSpec, model: ModelFacts) -> int:
     """How many layers greedy removal takes: half of them at least, so that jobs for a smaller size share the order."""
-    free = model.layers - len(protected_layers(spec, model))
-    return min(free, model.layers - 1, max(model.layers // 2, drop_count(spec, model)))
+    free = model.layers - len(all_protected(spec, model))
+    return min(free, model.layers - 1, max(model.layers // 2, drop_count(spec, model, model.layers)))
 
 
 def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, scores: LayerScores | None = None) -> Plan:
     """Which layers go and what that saves. Checks all that can be checked before the scores are known.
 
-    ``scores`` are those of the strategy's measure, as they were taken.
-
+    ``scores`` are those of the strategy's measure, as they were taken. Layers are numbered through the stacks of an
+    encoder-decoder, the encoder's first; ``Plan.stacks`` has them apart.
     Raises ``LayercutError`` (``invalid_layers``, ``validation_failed``) with the field to blame.
     """
     strategy = STRATEGIES.find(spec.strategy, "/prune/strategy")
-    protected = protected_layers(spec, model)
-    ranked = None if scores is None else ranking(spec.strategy, scores, drop_count(spec, model))
-    selection = _select(spec, model, protected, seed, ranked)
+    if model.stacks is not None and strategy.needs_data:
+        raise LayercutError(
+            "validation_failed",
+            f"strategy {strategy.name!r} sends text through one list of layers, and {model.architecture} has two",
+            param="/prune/strategy",
+        )
+    drop = drop_count(spec, model, model.layers) if strategy.drops_block else 0
+    ranked = None if scores is None else ranking(spec.strategy, scores, drop)
+    protected: list[int] = []
+    selection: Selection | None = Selection([], [], [])
+    for part in parts_of(spec, model):
+        with part.blamed():
+            safe = protected_layers(part)
+            protected += [part.first + layer for layer in sorted(safe)]
+            selection = _joined(selection, _select(part, model, safe, seed, part.slice(ranked)), part)
     warnings = list(selection.warnings) if selection else [f"layers are known once {strategy.measure} is measured"]
     if ARCHITECTURES[model.architecture].shared_layers:
         warnings.append(ARCHITECTURES[model.architecture].note)
@@ -202,7 +234,8 @@ def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, scores: LayerSco
         layers_total=model.layers,
         kept=selection.kept if selection else None,
         dropped=selection.dropped if selection else None,
-        protected=sorted(protected),
+        stacks=stack_maps(model, selection.kept) if selection else None,
+        protected=protected,
         parameters_before=model.parameters,
         parameters_after=after,
         bytes_before=model.bytes,
@@ -214,18 +247,32 @@ def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, scores: LayerSco
     )
 
 
+def _joined(before: Selection | None, found: Selection | None, part: Part) -> Selection | None:
+    """With the layers of one more stack; None once the layers of one are not known yet."""
+    if before is None or found is None:
+        return None
+    return Selection(
+        dropped=before.dropped + [part.first + layer for layer in found.dropped],
+        kept=before.kept + [part.first + layer for layer in found.kept],
+        warnings=before.warnings + [f"{part.stack}: {text}" if part.stack else text for text in found.warnings],
+    )
+
+
 def _select(
-    spec: PruneSpec, model: ModelFacts, protected: frozenset[int], seed: int, scores: list[float] | None
+    part: Part, model: ModelFacts, protected: frozenset[int], seed: int, scores: list[float] | None
 ) -> Selection | None:
+    spec, total = part.spec, part.layers
+    if spec is None:
+        return Selection(dropped=[], kept=list(range(total)), warnings=[])
     if spec.drop_layers is not None or spec.keep_layers is not None:
-        chosen = select_explicit(model.layers, drop=spec.drop_layers, keep=spec.keep_layers)
+        chosen = select_explicit(total, drop=plain(spec.drop_layers), keep=plain(spec.keep_layers))
         return _unprotected(chosen, protected)
     known = tuple(scores) if scores is not None else None
     needs_scores = STRATEGIES[spec.strategy].needs_scores
     if spec.threshold is not None:
-        question = Question(model.layers, 0, protected, known or (), seed)
+        question = Question(total, 0, protected, known or (), seed)
         return select_threshold(spec.strategy, question, spec.threshold) if known is not None else None
-    question = Question(model.layers, drop_count(spec, model), protected, known or (), seed)
+    question = Question(total, drop_count(spec, model, total), protected, known or (), seed)
     if needs_scores and known is None:
         check_count(question.total, question.drop)
         # Any ranking shows whether the count fits beside the protected layers.
@@ -243,14 +290,14 @@ def _unprotected(selection: Selection, protected: frozenset[int]) -> Selection:
     return selection
 
 
-def drop_count(spec: PruneSpec, model: ModelFacts) -> int:
-    """How many layers ``spec`` asks to drop of ``model``; for a ratio at least 1, and never the last one left."""
-    if spec.drop is not None:
-        return spec.drop
+def drop_count(spec: PruneSpec, model: ModelFacts, total: int) -> int:
+    """How many of ``total`` layers ``spec`` asks to drop; for a ratio at least 1, and never the last one left."""
+    drop, ratio = plain(spec.drop), plain(spec.drop_ratio)
+    if drop is not None:
+        return drop
     if spec.target_params is not None:
         return _drop_for_size(spec.target_params, model)
-    ratio = DEFAULT_DROP_RATIO if spec.drop_ratio is None else spec.drop_ratio
-    return max(1, min(model.layers - 1, int(model.layers * ratio + 0.5)))
+    return max(1, min(total - 1, int(total * (DEFAULT_DROP_RATIO if ratio is None else ratio) + 0.5)))
 
 
 def _drop_for_size(target: int, model: ModelFacts) -> int:

@@ -41,12 +41,18 @@ class Side(BaseModel):
     latency: list[Latency] = []
 
 
-class LayerMap(BaseModel):
+class StackMap(BaseModel):
     """Counted from 0 in the original model: layer ``kept[i]`` of the source is layer ``i`` of the result."""
 
     total: int
     kept: list[int]
     dropped: list[int]
+
+
+class LayerMap(StackMap):
+    """Of an encoder-decoder, the layers are numbered through here, the encoder's first; ``stacks`` has them apart."""
+
+    stacks: dict[str, StackMap] | None = None
 
 
 class Check(BaseModel):

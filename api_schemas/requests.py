@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_v
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import PruneSpec
 from api_schemas.recovery import RecoverySpec
@@ -180,6 +181,16 @@ class JobRequest(Request):
     def seeds(self) -> list[int]:
         """Of the trainings, the exported model's first."""
         return self.evaluation.seeds or [self.seed]
+
+    def check_model(self, model: ModelFacts) -> None:
+        """Raise ``unsupported_architecture`` for a task that the model's family is not trained on."""
+        if self.task.trains and ARCHITECTURES[model.architecture].kind == "encoder-decoder":
+            raise LayercutError(
+                "unsupported_architecture",
+                f"{model.architecture} is an encoder-decoder: it can be pruned with task 'none', and not trained on a"
+                " task",
+                param="/task",
+            )
 
     @model_validator(mode="after")
     def _parts_that_fit(self) -> JobRequest:

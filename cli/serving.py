@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
-import signal
 import socket
 import time
 from pathlib import Path
 
 import typer
 
-from cli.children import LEAVE_SECONDS, Child
+from cli.children import Child, keep_running
 
 
 def serve_here(host: str, port: int, data_dir: Path) -> int:
@@ -22,15 +21,7 @@ def serve_here(host: str, port: int, data_dir: Path) -> int:
         _say(f"cannot listen on {host}:{port}: {error.strerror}. Another port: --port N, or --port 0 for a free one")
         return 1
     children = [Child("gateway", "--host", host, "--port", str(port), say=_say), Child("worker", say=_say)]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        for child in children:
-            child.start()
-        _announce(host, port, data_dir)
-        while True:
-            signal.pause()
-    except KeyboardInterrupt:
-        _stop(children)
+    keep_running(children, lambda: _announce(host, port, data_dir), _say_stopping)
     return 0
 
 
@@ -41,17 +32,8 @@ def _announce(host: str, port: int, data_dir: Path) -> None:
     _say(f"ready at http://{shown}:{port} (try /docs); data in {data_dir}")
 
 
-def _stop(children: list[Child]) -> None:
+def _say_stopping() -> None:
     _say("stopping; a running job goes back to the queue")
-    for child in children:
-        child.stop()
-    patience = LEAVE_SECONDS
-    for child in children:
-        try:
-            child.wait(patience)
-        except KeyboardInterrupt:
-            patience = 0
-            child.wait(patience)
 
 
 def _bindable(host: str, port: int) -> int:

@@ -67,6 +67,7 @@ def plan(request: PlanRequest, settings: Settings, scores: KeptScores) -> Plan:
 
 
 def _on(facts: ModelFacts, request: JobRequest) -> dict[str, Any]:
+    request.check_model(facts)
     made = make_plan(request.prune, facts, seed=request.seed)
     recovery = resolve_recovery(request.recovery, facts, trains=request.task.trains)
     return {"plan": made.model_dump(mode="json"), "recovery": recovery.model_dump(mode="json")}

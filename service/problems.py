@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from api_schemas.errors import ERRORS, FieldError, LayercutError, Problem, problem
+from api_schemas.stacks import FORMS
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -84,6 +85,8 @@ def _pointer(place: tuple[Any, ...], body: Any) -> str:
     for part in place[1:]:
         if not isinstance(value, dict | list):
             break
+        if part in FORMS:
+            continue
         parts.append(str(part).replace("~", "~0").replace("/", "~1"))
         value = _inside(value, part)
     return "".join(f"/{part}" for part in parts)

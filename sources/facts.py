@@ -18,8 +18,17 @@ MAX_LAYERS = 1024
 # Integer tensors are buffers (position_ids), not parameters.
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
+# Buffers of floats: the causal masks that GPT-2's files carry, and the frequencies in old Llama files.
+BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+
 # The last tensor of a classification head, by family; its first dimension is the number of labels.
-HEADS = ("classifier.weight", "classifier.out_proj.weight", "logits_proj.weight")
+HEADS = (
+    "classifier.weight",
+    "classifier.out_proj.weight",
+    "logits_proj.weight",
+    "score.weight",
+    "classification_head.out_proj.weight",
+)
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
@@ -45,12 +54,22 @@ def check_config(config: Any, id: str) -> Architecture:
     if config.get("quantization_config"):
         raise invalid(f"{id!r} is quantized; layercut prunes float weights: use the model that it was made from")
     architecture = architecture_of(config)
-    for field in (architecture.count_field, architecture.hidden_field):
-        if not _positive(config.get(field)):
-            raise invalid(f"config.json of {id!r} has no {field}, a number of at least 1")
-    if config[architecture.count_field] > MAX_LAYERS:
-        raise invalid(f"config.json of {id!r} says more than {MAX_LAYERS} layers ({architecture.count_field})")
+    _check_fields(config, architecture, id)
     return architecture
+
+
+def _check_fields(config: dict[str, Any], architecture: Architecture, id: str) -> None:
+    """Numbers that are numbers, and lists with one entry a layer."""
+    counts = {stack.count_field: stack.count(config) for stack in architecture.stacks}
+    for field, value in {**counts, architecture.hidden_field: config.get(architecture.hidden_field)}.items():
+        if not _positive(value):
+            raise invalid(f"config.json of {id!r} has no {field}, a number of at least 1")
+        if field in counts and value > MAX_LAYERS:
+            raise invalid(f"config.json of {id!r} says more than {MAX_LAYERS} layers ({field})")
+    for field in architecture.per_layer_fields:
+        listed = config.get(field)
+        if listed is not None and (not isinstance(listed, list) or len(listed) != architecture.sizes(config)[0]):
+            raise invalid(f"{field} in config.json of {id!r} is not a list with one entry a layer")
 
 
 def choose_weights(names: Collection[str], id: str) -> str:
@@ -67,16 +86,34 @@ def choose_weights(names: Collection[str], id: str) -> str:
     raise invalid(f"{id!r} has no weights: neither {WEIGHTS} nor {INDEX}")
 
 
-def shard_names(index: Any, id: str) -> list[str]:
-    """The files that an index lists; raises ``model_invalid`` for one that is no plain file name."""
+def read_index(index: Any, id: str) -> dict[str, str]:
+    """Which file each tensor is in; raises ``model_invalid`` for one that is no plain file name."""
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
         raise invalid(f"{INDEX} of {id!r} has no weight_map of tensor names to files")
-    names = sorted(set(shards.values()))
-    for name in names:
+    for name in sorted(set(shards.values())):
         if "/" in name or not name.endswith(".safetensors"):
             raise invalid(f"{INDEX} of {id!r} lists {name!r}, which is not a safetensors file beside it")
-    return names
+    return shards
+
+
+def merge_shards(parts: dict[str, dict[str, Tensor]], weight_map: dict[str, str], id: str) -> dict[str, Tensor]:
+    """All tensors of the shards (``parts``, by file name).
+
+    Raises ``model_invalid`` for one that is in two of them, and for one that is not where ``weight_map`` says.
+    """
+    merged: dict[str, Tensor] = {}
+    home: dict[str, str] = {}
+    for file, tensors in parts.items():
+        for name in tensors:
+            if name in home:
+                raise invalid(f"{id!r} has the tensor {name!r} twice, in {home[name]!r} and in {file!r}")
+            home[name] = file
+        merged.update(tensors)
+    lost = sorted(name for name, file in weight_map.items() if home.get(name) != file)
+    if lost:
+        raise invalid(f"{INDEX} of {id!r} says that {lost[0]!r} is in {weight_map[lost[0]]!r}, and it is not")
+    return merged
 
 
 def make_facts(
@@ -90,12 +127,15 @@ def make_facts(
 ) -> ModelFacts:
     """``tensors`` None: the weights were not looked at. ``size`` is that of the weight files, in bytes."""
     architecture = check_config(config, id)
+    sizes = architecture.sizes(config)
+    names = [stack.name for stack in architecture.stacks]
     facts = ModelFacts(
         id=id,
         revision=revision,
         architecture=architecture.name,
         classes=[name for name in config.get("architectures") or [] if isinstance(name, str)],
-        layers=config[architecture.count_field],
+        layers=sum(sizes),
+        stacks=dict(zip(names, sizes, strict=True)) if len(sizes) > 1 else None,
         hidden_size=config[architecture.hidden_field],
         vocabulary=config["vocab_size"] if _positive(config.get("vocab_size")) else None,
         max_positions=_max_positions(config, architecture),
@@ -106,7 +146,9 @@ def make_facts(
 
 
 def _weight_facts(facts: ModelFacts, architecture: Architecture, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    weights = {name: tensor for name, tensor in tensors.items() if tensor.dtype in DTYPES}
+    weights = {
+        name: tensor for name, tensor in tensors.items() if tensor.dtype in DTYPES and not name.endswith(BUFFERS)
+    }
     if not weights:
         found = ", ".join(sorted({tensor.dtype for tensor in tensors.values()})) or "none"
         raise invalid(f"{facts.id!r} has no float weights; the tensors' types are: {found}")
@@ -122,19 +164,23 @@ def _weight_facts(facts: ModelFacts, architecture: Architecture, tensors: dict[s
 
 
 def _per_layer(facts: ModelFacts, architecture: Architecture, weights: dict[str, Tensor]) -> list[int] | None:
-    sizes: dict[int, int] = {}
+    counts = [1] if architecture.shared_layers else list((facts.stacks or {"": facts.layers}).values())
+    sizes: list[dict[int, int]] = [{} for _ in counts]
     for name, tensor in weights.items():
-        if match := architecture.layer_key.match(name):
-            layer = int(match[2])
-            sizes[layer] = sizes.get(layer, 0) + tensor.size
-    expected = 1 if architecture.shared_layers else facts.layers
-    if sorted(sizes) != list(range(expected)):
-        found = ", ".join(map(str, sorted(sizes))) or f"none: no tensor is named …{architecture.layers}.<number>.…"
-        raise invalid(
-            f"the config of {facts.id!r} says {facts.layers} layers ({architecture.count_field}), and the weights hold"
-            f" layers {found}"
-        )
-    return None if architecture.shared_layers else [sizes[layer] for layer in range(expected)]
+        place = architecture.place(name)
+        if place and not architecture.is_carried(name, place):
+            layers = sizes[place.stack]
+            layers[place.layer] = layers.get(place.layer, 0) + tensor.size
+    for stack, count, layers in zip(architecture.stacks, counts, sizes, strict=True):
+        if sorted(layers) != list(range(count)):
+            found = ", ".join(map(str, sorted(layers))) or f"none: no tensor is named …{stack.layers}.<number>.…"
+            raise invalid(
+                f"the config of {facts.id!r} says {count} layers ({stack.count_field}), and the weights hold"
+                f" layers {found}"
+            )
+    if architecture.shared_layers:
+        return None
+    return [layers[layer] for count, layers in zip(counts, sizes, strict=True) for layer in range(count)]
 
 
 def _head_labels(facts: ModelFacts, weights: dict[str, Tensor]) -> int | None:
@@ -144,7 +190,7 @@ def _head_labels(facts: ModelFacts, weights: dict[str, Tensor]) -> int | None:
 
 
 def _max_positions(config: dict[str, Any], architecture: Architecture) -> int | None:
-    positions = config.get("max_position_embeddings")
+    positions = config.get(architecture.positions_field)
     if not isinstance(positions, int) or positions < 1:
         return None
     if not architecture.positions_after_padding:

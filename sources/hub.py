@@ -95,7 +95,9 @@ def read_header(repo: Repo, name: str, deadline: Deadline) -> dict[str, Tensor]:
     """The tensors of a safetensors file of ``repo``: a Range request for its header."""
     with _errors(repo.id, repo.commit, "model"):
         header = _api().parse_safetensors_file_metadata(repo.id, name, revision=repo.commit, timeout=deadline.left)
-    return {name: Tensor(tensor.dtype, tuple(tensor.shape)) for name, tensor in header.tensors.items()}
+    return {
+        name: Tensor(tensor.dtype, tuple(tensor.shape), *tensor.data_offsets) for name, tensor in header.tensors.items()
+    }
 
 
 def fetch(

@@ -17,8 +17,8 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.requests import ModelRef
 from sources import hub
-from sources.facts import INDEX, WEIGHTS, check_config, choose_weights, invalid, make_facts, shard_names
-from sources.headers import Tensor, read_header
+from sources.facts import INDEX, WEIGHTS, check_config, choose_weights, invalid, make_facts, merge_shards, read_index
+from sources.headers import Tensor, read_layout
 from sources.paths import inside_roots, is_inside
 from sources.settings import SourceSettings
 
@@ -31,6 +31,7 @@ PATTERNS = [
     "model-*-of-*.safetensors",
     "tokenizer.json",
     "tokenizer_config.json",
+    "chat_template.jinja",
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.txt",
@@ -129,11 +130,10 @@ def read_facts(folder: Path, ref: ModelRef) -> ModelFacts:
     _check_tokenizer(folder, ref.id)
     names = {path.name for path in folder.iterdir() if path.is_file()}
     weights = choose_weights(names, ref.id)
-    shards = shard_names(_read_json(folder / INDEX), ref.id) if weights == INDEX else [weights]
+    weight_map = read_index(_read_json(folder / INDEX), ref.id) if weights == INDEX else {}
+    shards = sorted(set(weight_map.values())) or [weights]
     _check_shards(shards, names, ref.id)
-    tensors: dict[str, Tensor] = {}
-    for name in shards:
-        tensors.update(read_header(folder / name))
+    tensors = merge_shards({name: read_layout(folder / name).tensors for name in shards}, weight_map, ref.id)
     # A snapshot in the hub's cache is named after its commit.
     revision = folder.name if folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name) else None
     return make_facts(
@@ -199,11 +199,10 @@ def _inspect_remote(source: ModelSource, deadline: hub.Deadline) -> ModelFacts:
 def _remote_weights(
     repo: hub.Repo, weights: str, deadline: hub.Deadline
 ) -> tuple[dict[str, Tensor] | None, int | None]:
-    shards = shard_names(hub.read_json(repo, INDEX, deadline), repo.id) if weights == INDEX else [weights]
+    weight_map = read_index(hub.read_json(repo, INDEX, deadline), repo.id) if weights == INDEX else {}
+    shards = sorted(set(weight_map.values())) or [weights]
     _check_shards(shards, repo.files, repo.id)
-    tensors: dict[str, Tensor] = {}
-    for name in shards:
-        tensors.update(hub.read_header(repo, name, deadline))
+    tensors = merge_shards({name: hub.read_header(repo, name, deadline) for name in shards}, weight_map, repo.id)
     return tensors, sum(repo.files[name] for name in shards)
 
 

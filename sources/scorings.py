@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from api_schemas.architectures import ModelFacts
-from api_schemas.pruning import protected_layers, removal_steps
+from api_schemas.pruning import all_protected, removal_steps
 from api_schemas.recovery import Recovery, resolve_recovery
 from api_schemas.requests import JobRequest, ModelRef, PlanRequest, TaskSpec
 from api_schemas.strategies import MEASURES, STRATEGIES
@@ -64,7 +64,7 @@ def scores_print(
         parts |= {"data": data, "rows": calibration.rows, "drawn": request.seed, "length": recovery.max_length}
     if measure.taken_from == "removals":
         spec = request.prune
-        parts |= {"protected": sorted(protected_layers(spec, facts)), "steps": removal_steps(spec, facts)}
+        parts |= {"protected": sorted(all_protected(spec, facts)), "steps": removal_steps(spec, facts)}
     if any(parts.get(name, "") is None for name in ("model", "task", "data")):
         return None
     return digest(KIND, scorer=SCORER, **parts)

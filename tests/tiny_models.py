@@ -7,6 +7,7 @@ a row in SHAPES; until it has one, every test that walks the registry fails and 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForPreTraining,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -34,8 +37,18 @@ HEADS: dict[str, Any] = {
     "base": AutoModel,
     "masked_lm": AutoModelForMaskedLM,
     "pretraining": AutoModelForPreTraining,
+    "causal_lm": AutoModelForCausalLM,
+    "seq2seq_lm": AutoModelForSeq2SeqLM,
     "classification": AutoModelForSequenceClassification,
 }
+# What a kind of model is saved as. `transformers` also has decoders made of BERT, and masked language models of BART.
+HEADS_OF_KIND = {
+    "encoder": ("base", "masked_lm", "pretraining", "classification"),
+    "decoder": ("base", "causal_lm", "classification"),
+    "encoder-decoder": ("base", "seq2seq_lm", "classification"),
+}
+# Those that are trained on tasks.
+CLASSIFIERS = [name for name, row in ARCHITECTURES.items() if row.kind != "encoder-decoder"]
 
 SENTENCES = (
     "the film was a joy from its first scene to the last",
@@ -58,9 +71,15 @@ DEBERTA_SHAPE = {
 }
 
 
+# As Llama and its kin have it: fewer heads for keys than for queries.
+LLAMA_SHAPE = {**BERT_SHAPE, "num_key_value_heads": 2, "head_dim": 8}
+# Windows shorter than the sentences, so that a layer's kind of attention shows in what it computes.
+WINDOW = 4
+
+
 @dataclass(frozen=True)
 class Shape:
-    """A config small enough to run in milliseconds, and the family's own tokenizer class."""
+    """A config small enough to run in milliseconds, and the family's own tokenizer class with its ``options``."""
 
     config: dict[str, Any]
     tokenizer: str
@@ -70,7 +89,9 @@ class Shape:
 
 
 BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+GEMMA_TOKENS = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
 ROBERTA_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+# fmt: off
 SHAPES: dict[str, Shape] = {
     "bert": Shape(BERT_SHAPE, "BertTokenizer", "wordpiece", BERT_TOKENS),
     "roberta": Shape(BERT_SHAPE, "RobertaTokenizer", "bpe", ROBERTA_TOKENS),
@@ -111,7 +132,56 @@ SHAPES: dict[str, Shape] = {
         "unigram",
         BERT_TOKENS,
     ),
+    "modernbert": Shape({**BERT_SHAPE, "local_attention": 2 * WINDOW}, "TokenizersBackend", "backend", BERT_TOKENS),
+    "eurobert": Shape(LLAMA_SHAPE, "TokenizersBackend", "backend", BERT_TOKENS),
+    "nomic_bert": Shape({**BERT_SHAPE, "head_dim": 8}, "BertTokenizer", "wordpiece", BERT_TOKENS),
+    # GPT-2 and Llama come without a token for padding; tests of just that take it away again.
+    "gpt2": Shape(
+        {"n_embd": 32, "n_head": 4, "n_positions": 64},
+        "GPT2Tokenizer", "bpe", ("<|endoftext|>",), {"pad_token": "<|endoftext|>"},
+    ),
+    "opt": Shape(
+        {"hidden_size": 32, "ffn_dim": 64, "num_attention_heads": 4, "max_position_embeddings": 64},
+        "GPT2Tokenizer", "bpe", ("<s>", "<pad>", "</s>", "<unk>"),
+        {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"},
+    ),
+    "llama": Shape(
+        LLAMA_SHAPE, "LlamaTokenizer", "bpe_of_words", ("<unk>", "<s>", "</s>", "<pad>"), {"pad_token": "<pad>"}
+    ),
+    "mistral": Shape(
+        {**LLAMA_SHAPE, "sliding_window": WINDOW},
+        "LlamaTokenizer", "bpe_of_words", ("<unk>", "<s>", "</s>", "<pad>"), {"pad_token": "<pad>"},
+    ),
+    "qwen2": Shape(
+        {**LLAMA_SHAPE, "use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 3},
+        "Qwen2Tokenizer", "bpe", ("<|endoftext|>",),
+    ),
+    "qwen3": Shape(
+        {**LLAMA_SHAPE, "use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 3},
+        "Qwen2Tokenizer", "bpe", ("<|endoftext|>",),
+    ),
+    "gemma": Shape(LLAMA_SHAPE, "GemmaTokenizer", "bpe_of_words", GEMMA_TOKENS),
+    "gemma2": Shape({**LLAMA_SHAPE, "sliding_window": WINDOW}, "GemmaTokenizer", "bpe_of_words", GEMMA_TOKENS),
+    "gemma3_text": Shape(
+        {**LLAMA_SHAPE, "sliding_window": WINDOW, "sliding_window_pattern": 3},
+        "GemmaTokenizer", "bpe_of_words", GEMMA_TOKENS,
+    ),
+    "phi3": Shape(
+        {**LLAMA_SHAPE, "sliding_window": WINDOW, "original_max_position_embeddings": 64},
+        "LlamaTokenizer", "bpe_of_words", ("<unk>", "<s>", "</s>", "<pad>"), {"pad_token": "<pad>"},
+    ),
+    "t5": Shape(
+        {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_heads": 4, "relative_attention_num_buckets": 8,
+         "decoder_start_token_id": 0},
+        "T5Tokenizer", "unigram", ("<pad>", "</s>", "<unk>"), {"extra_ids": 0},
+    ),
+    "bart": Shape(
+        {"d_model": 32, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 64,
+         "decoder_ffn_dim": 64, "max_position_embeddings": 64},
+        "BartTokenizer", "bpe", ROBERTA_TOKENS,
+    ),
 }
+# fmt: on
 
 
 def shape_of(architecture: str) -> Shape:
@@ -123,7 +193,8 @@ def shape_of(architecture: str) -> Shape:
 def heads_of(architecture: str) -> list[str]:
     """The heads that `transformers` has a class for."""
     config = type(AutoConfig.for_model(architecture))
-    return [head for head, auto in HEADS.items() if config in auto._model_mapping]
+    heads = HEADS_OF_KIND[ARCHITECTURES[architecture].kind]
+    return [head for head in heads if config in HEADS[head]._model_mapping]
 
 
 def tiny_model(
@@ -154,7 +225,7 @@ def build(
     **config: Any,
 ) -> PreTrainedModel:
     """A model in memory. Every number is drawn, biases and norms too: equal tensors would hide a mixed-up layer."""
-    count = {ARCHITECTURES[architecture].count_field: layers}
+    count = {stack.count_field: layers for stack in ARCHITECTURES[architecture].stacks}
     tokenizer = tiny_tokenizer(architecture)
     fields = {
         "vocab_size": len(tokenizer),
@@ -172,11 +243,19 @@ def build(
     return model.eval()
 
 
+def inputs_of(architecture: str, texts: Sequence[str] = SENTENCES) -> dict[str, torch.Tensor]:
+    """One padded batch, with all that the family's models want to be given."""
+    inputs = dict(tiny_tokenizer(architecture)(list(texts), padding=True, return_tensors="pt"))
+    if ARCHITECTURES[architecture].kind == "encoder-decoder":
+        inputs["decoder_input_ids"] = inputs["input_ids"].clone()
+    return inputs
+
+
 @cache
 def tiny_tokenizer(architecture: str) -> PreTrainedTokenizerBase:
     """The family's own tokenizer class over a vocabulary learnt from SENTENCES."""
     shape = shape_of(architecture)
-    return getattr(transformers, shape.tokenizer)(**VOCABULARIES[shape.vocabulary](shape.specials))
+    return getattr(transformers, shape.tokenizer)(**VOCABULARIES[shape.vocabulary](shape.specials), **shape.options)
 
 
 def _wordpiece(specials: tuple[str, ...]) -> dict[str, Any]:
@@ -207,7 +286,37 @@ def _unigram(specials: tuple[str, ...]) -> dict[str, Any]:
     return {"vocab": [tuple(pair) for pair in _saved(_learn(tokenizer, trainer))["vocab"]]}
 
 
-VOCABULARIES = {"wordpiece": _wordpiece, "bpe": _bpe, "unigram": _unigram}
+def _bpe_of_words(specials: tuple[str, ...]) -> dict[str, Any]:
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=list(specials), show_progress=False)
+    model = _saved(_learn(tokenizer, trainer))
+    return {"vocab": model["vocab"], "merges": [tuple(pair) for pair in model["merges"]]}
+
+
+def _backend(specials: tuple[str, ...]) -> dict[str, Any]:
+    """A whole tokenizer, as families without a class of their own bring it."""
+    pad, unknown, first, last, mask = specials
+    tokenizer = Tokenizer(models.WordPiece(unk_token=unknown))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=list(specials), show_progress=False)
+    _learn(tokenizer, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} $B {last}",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (first, last)],
+    )
+    names = {"pad_token": pad, "unk_token": unknown, "cls_token": first, "sep_token": last, "mask_token": mask}
+    return {"tokenizer_object": tokenizer, **names}
+
+
+VOCABULARIES = {
+    "wordpiece": _wordpiece,
+    "bpe": _bpe,
+    "unigram": _unigram,
+    "bpe_of_words": _bpe_of_words,
+    "backend": _backend,
+}
 
 
 def _learn(tokenizer: Tokenizer, trainer: Any) -> Tokenizer:

@@ -12,23 +12,40 @@ import torch
 from api_schemas.errors import LayercutError
 from api_schemas.recovery import Precision
 
+#: As nvidia-smi writes them.
+UUID_PREFIX = "GPU-"
+
+_WITHOUT_BF16: dict[str, Precision] = {"cuda": "fp16", "cpu": "fp32"}
+
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is the GPU where there is one; raises ``validation_failed`` for a device that is not here."""
+    """``auto`` is the GPU where there is one; ``GPU-…`` is the one of that UUID. Raises ``validation_failed`` for a
+    device that is not here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith(UUID_PREFIX):
+        return torch.device("cuda", _index_of(name))
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise LayercutError("validation_failed", f"LAYERCUT_DEVICE is {name!r}, but torch sees no GPU")
     return device
 
 
+def _index_of(uuid: str) -> int:
+    here = [f"{UUID_PREFIX}{torch.cuda.get_device_properties(at).uuid}" for at in range(torch.cuda.device_count())]
+    if uuid not in here:
+        seen = ", ".join(here) or "no GPU"
+        raise LayercutError("validation_failed", f"LAYERCUT_DEVICE is {uuid!r}, but torch sees {seen}")
+    return here.index(uuid)
+
+
 def choose_precision(asked: Precision | str, device: torch.device) -> Precision:
-    """``auto`` is bf16 where the device computes in it, and fp32 elsewhere."""
+    """``auto`` is bf16 where the device computes in it; else fp16 on a GPU, and fp32 on a CPU."""
     if asked == "auto":
-        return "bf16" if _has_bf16(device) else "fp32"
+        return "bf16" if _has_bf16(device) else _WITHOUT_BF16[device.type]
     if asked == "fp16" and device.type == "cpu":
         raise LayercutError(
             "validation_failed", "fp16 needs a GPU: ask for bf16, fp32 or auto", param="/recovery/precision"
@@ -38,7 +55,8 @@ def choose_precision(asked: Precision | str, device: torch.device) -> Precision:
 
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     # Emulated bf16 is slower than fp32: only instructions count.
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
@@ -47,7 +65,13 @@ def describe(device: torch.device) -> dict[str, Any]:
     """For the report: a speed means nothing without the machine."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        return {"type": "cuda", "name": properties.name, "memory_bytes": properties.total_memory}
+        return {
+            "type": "cuda",
+            "name": properties.name,
+            "memory_bytes": properties.total_memory,
+            # What float32 matrices are multiplied in: "highest" is float32, not TF32. See docs/decisions.md.
+            "float32_matmul": torch.get_float32_matmul_precision(),
+        }
     return {"type": "cpu", "name": _cpu_name(), "threads": torch.get_num_threads()}
 
 
@@ -57,6 +81,14 @@ def _cpu_name() -> str:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes of the GPU that this process may still take; None on a CPU, where nobody can say."""
+    if device.type != "cuda":
+        return None
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
 
 
 def peak_memory(device: torch.device) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,22 @@ _OURS_ONLY = frozenset(
 )
 
 
+def read_rows_as_decoder(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Have a decoder's tokenizer pad as its classifier reads: on the right, with a token that the model is told of.
+
+    A classifier on a decoder reads the last token that is not padding, whichever side is padded; but GPT-2 counts its
+    positions from the first token, padding or not. Where the tokenizer has no token for padding, the end-of-text token
+    serves. Raises ``model_invalid`` where there is none either.
+    """
+    tokenizer.padding_side = "right"
+    tokenizer.init_kwargs["padding_side"] = "right"  # what is saved: the attribute alone is forgotten
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            message = "the tokenizer has neither a padding nor an end-of-text token: batches cannot be filled up"
+            raise LayercutError("model_invalid", message, param="/model")
+        tokenizer.pad_token = tokenizer.eos_token
+
+
 def load_source(folder: Path, facts: ModelFacts, warnings: list[str] | None = None) -> PreTrainedModel:
     """The model as it was saved: the class its config names, the dtype of its weights.
 
@@ -87,18 +104,26 @@ def load_source(folder: Path, facts: ModelFacts, warnings: list[str] | None = No
             f"tensors have another shape than config.json says: {_listed(key for key, *_ in info['mismatched_keys'])}",
             param="/model",
         )
-    _check_loaded(info, ARCHITECTURES[facts.architecture], facts.layers)
+    architecture = ARCHITECTURES[facts.architecture]
+    _check_loaded(info, architecture, architecture.sizes(model.config.to_dict()))
     notes.extend(_what_differs(info))
     return model
 
 
 def load_for_task(
-    folder: Path, *, labels: tuple[str, ...], regression: bool, seed: int, warnings: list[str] | None = None
+    folder: Path,
+    *,
+    labels: tuple[str, ...],
+    regression: bool,
+    seed: int,
+    pad_token: int | None = None,
+    warnings: list[str] | None = None,
 ) -> PreTrainedModel:
     """The model with a classification (or, for ``regression``, one-number) head, in float32, in evaluation mode.
 
     The checkpoint's own head is used where it has as many outputs; where its label names are those of ``labels`` in
     another order, its outputs are put into the order of ``labels``. Else the head is new, drawn with ``seed``.
+    ``pad_token``: its id in the tokenizer, for a decoder, which has to know it to find the end of a text.
     """
     config = AutoConfig.from_pretrained(folder, **SAFE)
     before = dict(config.id2label or {})
@@ -108,6 +133,8 @@ def load_for_task(
         config.label2id = {name: index for index, name in enumerate(labels)}
     config.problem_type = "regression" if regression else "single_label_classification"
     architecture = ARCHITECTURES[config.model_type]
+    if architecture.kind == "decoder":
+        config.pad_token_id = pad_token
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, info = _load(
@@ -115,7 +142,7 @@ def load_for_task(
         )
     resized = {key for key, *_ in info["mismatched_keys"]}
     new = set(info["missing_keys"]) | resized
-    _check_loaded({**info, "missing_keys": new}, architecture, getattr(config, architecture.count_field))
+    _check_loaded({**info, "missing_keys": new}, architecture, architecture.sizes(config.to_dict()))
     if warnings is not None:
         warnings.extend(_what_differs({"missing_keys": new - _head(model), "unexpected_keys": ()}))
     if not new & _head(model):
@@ -150,18 +177,23 @@ def _dtype(facts: ModelFacts) -> torch.dtype | str:
     return found if isinstance(found, torch.dtype) else "auto"
 
 
-def _check_loaded(info: dict[str, Any], architecture: Architecture, layers: int) -> None:
-    vital = [key for key in info["missing_keys"] if architecture.layer_key.match(key) or "embeddings." in key]
+# Without these a model says nothing, in whatever family: layers apart, which the table knows.
+_EMBEDDINGS = re.compile(r"(^|\.)(embed\w*|wte|wpe|shared|word_embedding)\.")
+
+
+def _check_loaded(info: dict[str, Any], architecture: Architecture, sizes: Sequence[int]) -> None:
+    vital = [key for key in info["missing_keys"] if architecture.place(key) or _EMBEDDINGS.search(key)]
     if vital:
         raise LayercutError("model_invalid", f"the checkpoint lacks, or misshapes, {_listed(vital)}", param="/model")
-    indexes = (architecture.layer_key.match(key) for key in info["unexpected_keys"])
-    above = sorted({int(found[2]) for found in indexes if found and int(found[2]) >= layers})
-    if above:
-        raise LayercutError(
-            "model_invalid",
-            f"config.json says {layers} layers, but the checkpoint also has layers {above}",
-            param="/model",
-        )
+    places = [place for key in info["unexpected_keys"] if (place := architecture.place(key))]
+    for number, (stack, size) in enumerate(zip(architecture.stacks, sizes, strict=True)):
+        above = sorted({place.layer for place in places if place.stack == number and place.layer >= size})
+        if above:
+            raise LayercutError(
+                "model_invalid",
+                f"config.json says {size} layers ({stack.count_field}), but the checkpoint also has layers {above}",
+                param="/model",
+            )
 
 
 def _what_differs(info: dict[str, Any]) -> list[str]:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import Result, Stage, Usage
 from api_schemas.pruning import Plan
 from api_schemas.reports import Latency, LayerMap, Report, Side, Verification
 from api_schemas.strategies import STRATEGIES
 from workers.data.batches import collate
+from workers.data.made_up import made_up_inputs
 from workers.device import describe, peak_memory
 from workers.evaluation.answers import Answers
 from workers.evaluation.latency import speedup
@@ -25,8 +28,9 @@ from workers.evaluation.retention import Intervals, bootstrap, retention, verdic
 from workers.evaluation.scores import Scores
 from workers.export.archive import make_archive
 from workers.export.card import make_card
-from workers.export.files import export_model, write_sums
-from workers.export.verify import save_probe, verify
+from workers.export.files import export_model, export_stream, write_sums
+from workers.export.verify import Streamed, save_probe, verify
+from workers.pruning.streaming import Cut
 from workers.workbench import Workbench
 
 PROBE_ROWS = 8
@@ -47,7 +51,7 @@ class Measured:
         models: tuple[PreTrainedModel, PreTrainedModel],
         answers: Sequence[Answers | None],
         latencies: Sequence[list[Latency]],
-        flops: Sequence[int],
+        flops: Sequence[int | None],
         dtype: torch.dtype,
     ) -> Measured:
         sides = [
@@ -65,6 +69,11 @@ class Measured:
         before, after = answers
         pairs = [(before.by_seed[seed], after.by_seed[seed]) for seed in after.by_seed] if before and after else []
         return cls(sides[0], sides[1], pairs)
+
+    def sized(self, before: int, after: int) -> Measured:
+        """With the bytes that are really in the files."""
+        sides = (self.before.model_copy(update={"bytes": before}), self.after.model_copy(update={"bytes": after}))
+        return replace(self, before=sides[0], after=sides[1])
 
 
 @dataclass(frozen=True)
@@ -90,13 +99,18 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
     subject, story = bench.subject, bench.story
     folder = bench.out / "artifact"
     with story.stage(Stage.EXPORTING):
-        export_model(model, subject.tokenizer, folder, subject.dtype)
+        cut = export(bench, plan, model, folder)
         write_sums(folder)
-        probe = save_probe(model, probe_inputs(bench), bench.out / "probe.safetensors")
+        # In float32 there may be no room for the model; and what lost bits when it was loaded has other outputs there.
+        dtype = subject.dtype if cut and (subject.mapped or cut.mixed) else torch.float32
+        probe = save_probe(model, probe_inputs(bench, model.config), bench.out / "probe.safetensors", dtype)
+    if cut:
+        measured = measured.sized(cut.bytes_before, cut.bytes_after)
     with story.stage(Stage.VERIFYING):
         verification = verify(
-            folder, probe, layers=len(plan.kept or []), source_bytes=measured.before.bytes,
-            shared_layers=subject.architecture.shared_layers,
+            folder, probe, layers=_layer_counts(subject.architecture, plan), source_bytes=measured.before.bytes,
+            kind=subject.architecture.kind, shared_layers=subject.architecture.shared_layers, dtype=dtype,
+            mapped=subject.mapped, streamed=cut and Streamed(subject.folder, cut.origins),
         )  # fmt: skip
         _require(verification)
     report = make_report(bench, plan, measured, verification)
@@ -106,6 +120,23 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
     name = "-".join(part for part in (bench.job_id or "model", subject.request.suffix) if part)
     make_archive(folder, bench.out / f"{name}.tar", name)
     return Artifact(_result(report, plan, bench), _usage(bench, report), folder.name, f"{name}.tar")
+
+
+def export(bench: Workbench, plan: Plan, model: PreTrainedModel, folder: Path) -> Cut | None:
+    """Write the model's files. Where nothing changed its weights, they are copied, and the answer says what and how."""
+    subject = bench.subject
+    if not subject.streams:
+        export_model(model, subject.tokenizer, folder, subject.dtype)
+        return None
+    return export_stream(
+        model, subject.tokenizer, folder, source=subject.folder, architecture=subject.architecture, kept=plan.kept or []
+    )
+
+
+def _layer_counts(architecture: Architecture, plan: Plan) -> dict[str, int]:
+    """What the exported config must say, stack by stack."""
+    kept = [stack.kept for stack in plan.stacks.values()] if plan.stacks else [plan.kept or []]
+    return {stack.count_field: len(layers) for stack, layers in zip(architecture.stacks, kept, strict=True)}
 
 
 def _require(verification: Verification) -> None:
@@ -121,7 +152,7 @@ def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: 
     gain = intervals.gain if intervals else None
     kept = None if before.score is None or after.score is None else retention(before.score, after.score)
     return Report(
-        layers=LayerMap(total=plan.layers_total, kept=plan.kept or [], dropped=plan.dropped or []),
+        layers=LayerMap(total=plan.layers_total, kept=plan.kept or [], dropped=plan.dropped or [], stacks=plan.stacks),
         before=before,
         after=after,
         retention=kept,
@@ -184,15 +215,13 @@ def _data(bench: Workbench) -> dict[str, Any]:
     } | {"labels": list(data.label_names)}
 
 
-def probe_inputs(bench: Workbench) -> dict[str, torch.Tensor]:
+def probe_inputs(bench: Workbench, config: PreTrainedConfig) -> dict[str, torch.Tensor]:
     """A few inputs whose logits the exported model must repeat: dev rows, or drawn tokens where there is no data."""
     subject = bench.subject
     if subject.dev:
         rows = next(iter(subject.dev.values()))
         return collate(rows, np.arange(min(PROBE_ROWS, len(rows))), torch.device("cpu"))
-    vocabulary = int(subject.facts.vocabulary or 100)
-    ids = torch.randint(0, vocabulary, (4, 16), generator=torch.Generator().manual_seed(bench.subject.request.seed))
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    return made_up_inputs(config, 4, 16, seed=bench.subject.request.seed)
 
 
 def _result(report: Report, plan: Plan, bench: Workbench) -> Result:

@@ -78,6 +78,11 @@ def run(
     expect(bench)
     for warning in warnings:
         story.warn(warning)
+    if subject.mapped:
+        story.warn(
+            f"the model ({(subject.facts.bytes or 0) / 1e9:.1f} GB) is larger than the memory that is free here: its"
+            " speed, its FLOPs and its scores are not measured, and it is verified in its own dtype, not in float32"
+        )
     before = make_baseline(bench, source)
     plan = choose_layers(bench, source, before)
     bench = replace(bench, kept=plan.kept)
@@ -164,9 +169,10 @@ def scores_of(bench: Workbench, source: PreTrainedModel, baseline: PreTrainedMod
 
 
 def prune(bench: Workbench, source: PreTrainedModel, plan: Plan) -> PreTrainedModel:
-    """A copy with the layers gone."""
+    """A copy with the layers gone; where nothing will change its weights, they are those of ``source``."""
     with bench.story.stage(Stage.PRUNING, seed=bench.seed):
-        pruned = copy.deepcopy(source)
+        shared = (*source.parameters(), *source.buffers()) if bench.subject.streams else ()
+        pruned = copy.deepcopy(source, {id(weight): weight for weight in shared})
         assert plan.kept is not None
         drop_layers(pruned, bench.subject.architecture, plan.kept)
     return pruned
@@ -208,12 +214,13 @@ def measure(
                 for name, value in (found.metrics if found else {}).items():
                     story.metric(name, value, side=side)
     else:
-        story.skip(Stage.EVALUATING, "nothing was trained, and the model has no head for the task")
+        why = "it is larger than memory" if subject.mapped else "nothing was trained, and it has no head for the task"
+        story.skip(Stage.EVALUATING, f"the model is not scored: {why}")
     with story.stage(Stage.BENCHMARKING):
-        vocabulary, device = int(before.config.get_text_config().vocab_size), subject.device
-        tokens = subject.recovery.max_length
-        latencies = latency.measure((before, after), subject.latency_cells, vocabulary=vocabulary, device=device)
-        flops = [latency.flops(model, tokens=tokens, vocabulary=vocabulary, device=device) for model in (before, after)]
+        tokens, device = subject.recovery.max_length, subject.device
+        latencies = latency.measure((before, after), subject.latency_cells, device=device)
+        count = partial(latency.flops, tokens=tokens, device=device)
+        flops = [None if subject.mapped else count(model) for model in (before, after)]
     return outcome.Measured.of((before, after), answers, latencies, flops, subject.dtype)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
-from api_schemas.pruning import protected_layers, removal_steps
+from api_schemas.pruning import all_protected, removal_steps
 from api_schemas.strategies import LayerScores
 from workers.data.batches import Rows, collate, scoring_batches
 from workers.data.features import Features
@@ -47,7 +47,7 @@ def _gradients(subject: Subject, model: PreTrainedModel) -> dict[str, LayerScore
 
 def _removals(subject: Subject, model: PreTrainedModel) -> dict[str, LayerScores]:
     rows, spec, facts = subject.calibration(), subject.request.prune, subject.facts
-    free = set(range(facts.layers)) - protected_layers(spec, facts)
+    free = set(range(facts.layers)) - all_protected(spec, facts)
     return measure_removals(
         model,
         subject.architecture,

@@ -24,8 +24,9 @@ from sources.tasks import TaskData, load_task
 from sources.texts import read_texts
 from workers.data.features import Features, encode
 from workers.device import choose_device, choose_precision
+from workers.host import host_memory
 from workers.ledger import Ledger
-from workers.loading import load_for_task, load_source, load_tokenizer
+from workers.loading import load_for_task, load_source, load_tokenizer, read_rows_as_decoder
 from workers.settings import Settings
 from workers.training.tally import Trained
 
@@ -34,10 +35,15 @@ DTYPE_NAMES = {
     "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
 }  # fmt: skip
 
+FLOAT32_BYTES = 4
+
 
 @dataclass(frozen=True)
 class Subject:
-    """A request with its model found, its data read and tokenized, and every "auto" decided."""
+    """A request with its model found, its data read and tokenized, and every "auto" decided.
+
+    ``mapped``: the model is larger than memory. Its weights stay in their files and are read when they are used.
+    """
 
     request: JobRequest
     facts: ModelFacts
@@ -50,6 +56,7 @@ class Subject:
     dev: dict[str, Features]
     texts: Rows | None
     prints: dict[str, str]
+    mapped: bool = False
 
     @property
     def architecture(self) -> Architecture:
@@ -62,13 +69,18 @@ class Subject:
     @property
     def scored(self) -> bool:
         """Whether its models can be scored: they are trained, or the source has a head for the task."""
-        if self.data is None:
+        if self.data is None or self.mapped:
             return False
         return self.trains or self.facts.num_labels == max(1, len(self.data.label_names))
 
     @property
     def wants_baseline(self) -> bool:
         return self.trains and (self.recovery.method == "distill" or self.request.evaluation.baseline)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the kept weights are copied from file to file, as nothing changes them."""
+        return streams(self.request, self.recovery, self.facts)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -78,7 +90,11 @@ class Subject:
 
     @property
     def latency_cells(self) -> list[tuple[int, int]]:
-        """(batch size, tokens) to measure; no longer than the model can read."""
+        """(batch size, tokens) to measure; no longer than the model can read. None of a model that is read anew from
+        its files each time.
+        """
+        if self.mapped:
+            return []
         asked = self.request.evaluation.latency
         longest = self.facts.max_positions or max(asked.sequence_lengths, default=0)
         lengths = sorted({min(length, longest) for length in asked.sequence_lengths})
@@ -96,10 +112,13 @@ class Subject:
                 labels=self.data.label_names,
                 regression=self.data.regression,
                 seed=seed,
+                pad_token=self.tokenizer.pad_token_id,
                 warnings=warnings,
             )
         else:
             model = load_source(self.folder, self.facts, warnings)
+            if reads_rows_as_decoder(self.request, self.facts):
+                model.config.pad_token_id = self.tokenizer.pad_token_id
         return model.to(self.device).eval()
 
     def print_of(self, kind: str, **parts: Any) -> str:
@@ -163,14 +182,26 @@ class Subject:
         }
 
 
+def reads_rows_as_decoder(request: JobRequest, facts: ModelFacts) -> bool:
+    """Whether a decoder is, or becomes, a classifier. One that generates keeps the padding that it came with."""
+    classifies = request.task.trains or any(name.endswith("ForSequenceClassification") for name in facts.classes[:1])
+    return classifies and ARCHITECTURES[facts.architecture].kind == "decoder"
+
+
 def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Subject:
     """Fetch the model, read and tokenize the data, decide what is open; raises ``LayercutError``."""
     folder = fetch(request.model, settings)
     facts = read_facts(folder, request.model)
-    device = choose_device(settings.device)
+    request.check_model(facts)
     recovery = resolve_recovery(request.recovery, facts, trains=request.task.trains)
+    device = choose_device(settings.device)
+    mapped = streams(request, recovery, facts) and not fits(facts, device)
+    if mapped:
+        device = torch.device("cpu")
     recovery = recovery.model_copy(update={"precision": choose_precision(recovery.precision, device)})
     tokenizer = load_tokenizer(folder)
+    if reads_rows_as_decoder(request, facts):
+        read_rows_as_decoder(tokenizer)
     data = load_task(request.task, settings, seed=request.seed) if request.task.trains else None
     strategy, calibration = STRATEGIES[request.prune.strategy], request.prune.calibration
     texts = read_texts(calibration, settings, request.seed) if strategy.needs_data and calibration.on_text else None
@@ -201,4 +232,17 @@ def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Sub
         dev={split: features[f"dev:{split}"] for split in data.dev} if data else {},
         texts=texts,
         prints=prints,
+        mapped=mapped,
     )
+
+
+def streams(request: JobRequest, recovery: Recovery, facts: ModelFacts) -> bool:
+    return recovery.method == "none" and facts.dtype in DTYPE_NAMES and request.export.dtype in ("auto", facts.dtype)
+
+
+def fits(facts: ModelFacts, device: torch.device) -> bool:
+    """Whether there is room for the model in float32, which verification loads, and for its own weights beside that."""
+    own = facts.bytes or 0
+    if device.type == "cuda" and own > torch.cuda.mem_get_info(device)[0]:
+        return False
+    return own + FLOAT32_BYTES * (facts.parameters or 0) <= host_memory()

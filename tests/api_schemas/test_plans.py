@@ -133,6 +133,11 @@ def test_every_strategy_has_a_plan_on_every_architecture(strategy: str, architec
     amount = {"drop_layers": [2, 4]} if row.kind == "explicit" else {"drop": 2}
     facts = model(6, architecture=architecture)
     spec = {"strategy": strategy, **amount}
+    if ARCHITECTURES[architecture].first_stays and strategy == "bottom":
+        error = refusal(spec, facts)
+        assert (error.code, error.param) == ("invalid_layers", "/prune/protect_layers")
+        assert ARCHITECTURES[architecture].first_stays in error.message
+        return
     if row.needs_scores:
         first = plan(spec, facts)
         assert first.kept is first.dropped is first.parameters_after is first.expected_speedup is None
@@ -191,6 +196,15 @@ def test_a_block_is_ranked_by_the_distance_across_as_many_layers_as_go() -> None
         assert refusal({"strategy": "angular", "drop": drop}, model(6), scores=distances).param == "/prune/drop"
 
 
+def test_scores_of_text_are_refused_on_two_lists_of_layers() -> None:
+    facts = model(6, architecture="t5", stacks={"encoder": 3, "decoder": 3})
+    for name, row in STRATEGIES.items():
+        if row.needs_data:
+            error = refusal({"strategy": name, "drop": {"encoder": 1}}, facts)
+            assert (error.code, error.param) == ("validation_failed", "/prune/strategy")
+            assert "t5 has two" in error.message
+
+
 # --- calibration
 
 
@@ -246,6 +260,74 @@ def test_a_model_that_was_not_read_still_has_a_plan() -> None:
     assert made.parameters_after is made.bytes_after is None
 
 
+# --- an encoder and a decoder
+
+
+def seq2seq(encoder: int = 6, decoder: int = 4) -> ModelFacts:
+    return model(encoder + decoder, architecture="t5", stacks={"encoder": encoder, "decoder": decoder})
+
+
+@pytest.mark.parametrize(
+    ("spec", "dropped"),
+    [
+        ({}, [4, 5, 9]),
+        ({"drop_ratio": 0.5}, [3, 4, 5, 8, 9]),
+        ({"drop": {"encoder": 2, "decoder": 1}}, [4, 5, 9]),
+        ({"drop": {"decoder": 1}}, [9]),
+        ({"drop_ratio": {"encoder": 0.5}}, [3, 4, 5]),
+        ({"strategy": "bottom", "drop": {"encoder": 1, "decoder": 2}}, [0, 6, 7]),
+        ({"strategy": "explicit", "drop_layers": {"encoder": [1, 3], "decoder": [0]}}, [1, 3, 6]),
+        ({"strategy": "explicit", "keep_layers": {"decoder": [0, 3]}}, [7, 8]),
+    ],
+)
+def test_each_stack_loses_its_own_layers(spec: dict[str, Any], dropped: list[int]) -> None:
+    made = plan(spec, seq2seq())
+    assert made.dropped == dropped
+    assert sorted((made.kept or []) + dropped) == list(range(10))
+    assert made.parameters_after == 14_000 - 1_000 * len(dropped)
+    assert made.stacks is not None
+    assert made.stacks["encoder"].dropped == [layer for layer in dropped if layer < 6]
+    assert made.stacks["decoder"].dropped == [layer - 6 for layer in dropped if layer >= 6]
+    assert [made.stacks["encoder"].total, made.stacks["decoder"].total] == [6, 4]
+
+
+def test_scores_are_ranked_within_a_stack_and_a_decoder_keeps_both_ends() -> None:
+    spec = {"strategy": "parameter_aggregate", "drop": {"encoder": 1, "decoder": 1}}
+    assert plan(spec, seq2seq()).dropped is None
+    made = plan(spec, seq2seq(), scores=[0.1, 5, 5, 5, 5, 2, 0.1, 4, 3, 0.1])
+    assert (made.dropped, made.protected) == ([5, 8], [0, 6, 9])
+    alone = plan({"strategy": "parameter_aggregate", "drop": 1}, model(4, architecture="gpt2"), scores=[0, 2, 1, 0])
+    assert (alone.dropped, alone.protected) == ([2], [0, 3])
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "param", "text"),
+    [
+        ({"drop": 2}, "validation_failed", "/prune/drop", '{"encoder": …, "decoder": …}'),
+        ({"strategy": "explicit", "drop_layers": [1]}, "validation_failed", "/prune/drop_layers", "has an encoder and"),
+        ({"target_params": 9_000}, "validation_failed", "/prune/target_params", "t5 has two"),
+        ({"drop": {"encoder": 6}}, "invalid_layers", "/prune/drop", "encoder: the model has 6 layers"),
+        ({"drop": {"decoder": 0}}, "invalid_layers", "/prune/drop", "decoder: at least one"),
+        ({"drop": {}}, "validation_failed", "/prune", "neither"),
+        (
+            {"strategy": "explicit", "drop_layers": {"decoder": [4]}},
+            "invalid_layers", "/prune/drop_layers", "decoder: layers [4] do not exist",
+        ),
+        ({"drop": {"encoder": 1}, "protect_layers": [0]}, "validation_failed", "/prune/protect_layers", "each with"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_two_stacks_is_refused(spec: dict[str, Any], code: str, param: str, text: str) -> None:
+    error = refusal(spec, seq2seq())
+    assert (error.code, error.param) == (code, param)
+    assert text in error.message
+
+
+def test_a_stack_is_not_named_where_there_is_one_list() -> None:
+    error = refusal({"drop": {"encoder": 1}}, model(6))
+    assert (error.code, error.param) == ("validation_failed", "/prune/drop")
+    assert "bert has one list of layers" in error.message
+
+
 # --- architectures
 
 
@@ -283,8 +365,14 @@ def test_albert_with_several_groups_is_refused_with_the_reason() -> None:
         ("xlnet", "transformer.layer_1.weight", None),
         ("deberta-v2", "deberta.encoder.conv.conv.weight", None),
         ("mpnet", "mpnet.encoder.relative_attention_bias.weight", None),
+        ("gpt2", "transformer.h.11.attn.c_attn.weight", 11),
+        ("gpt2", "h.3.mlp.c_fc.bias", 3),
+        ("opt", "model.decoder.layers.2.fc1.weight", 2),
+        ("llama", "model.layers.31.mlp.up_proj.weight", 31),
+        ("bart", "model.decoder.layers.4.encoder_attn.k_proj.weight", 4),
+        ("t5", "encoder.block.5.layer.1.DenseReluDense.wi.weight", 5),
     ],
 )
 def test_a_tensors_name_tells_its_layer(architecture: str, name: str, layer: int | None) -> None:
-    found = ARCHITECTURES[architecture].layer_key.match(name)
-    assert (int(found[2]) if found else None) == layer
+    found = ARCHITECTURES[architecture].place(name)
+    assert (found.layer if found else None) == layer

@@ -102,6 +102,69 @@ def test_shards_are_added_up(write: Write) -> None:
     refused(folder, "model_invalid", r"lists 'model-00002-of-00002\.safetensors', which is not there")
 
 
+SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+
+
+def sharded(*parts: dict[str, np.ndarray], weight_map: dict[str, str] | None = None) -> dict[str, bytes]:
+    """The files of a whole model in shards; the index is the right one unless ``weight_map`` changes entries."""
+    right = {name: shard for shard, part in zip(SHARDS, parts, strict=True) for name in part}
+    return {
+        "config.json": json.dumps(bert_config()).encode(),
+        "model.safetensors.index.json": json.dumps({"weight_map": {**right, **(weight_map or {})}}).encode(),
+        **{shard: save(part) for shard, part in zip(SHARDS, parts, strict=True)},
+    }
+
+
+def halves() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    tensors = bert_tensors()
+    first = sorted(tensors)[:3]
+    return {name: tensors[name] for name in first}, {n: t for n, t in tensors.items() if n not in first}
+
+
+def test_a_tensor_in_two_shards_is_refused(write: Write) -> None:
+    one, other = halves()
+    name = next(iter(one))
+    refused(write(sharded(one, {**other, name: one[name]})), "model_invalid", f"{name}' twice, in '{SHARDS[0]}'")
+
+
+@pytest.mark.parametrize("name", ["embeddings.word_embeddings.weight", "no.such.tensor"])
+def test_a_tensor_that_is_not_where_the_index_says_is_refused(write: Write, name: str) -> None:
+    files = sharded(*halves(), weight_map={name: SHARDS[1]})
+    refused(write(files), "model_invalid", f"{name}' is in '{SHARDS[1]}', and it is not")
+
+
+def test_a_truncated_shard_is_named(write: Write) -> None:
+    files = sharded(*halves())
+    refused(write({**files, SHARDS[1]: files[SHARDS[1]][:-1]}), "model_invalid", f"{SHARDS[1]} .* truncated or broken")
+
+
+def test_a_shard_that_links_out_of_the_roots_is_refused(write: Write, tmp_path: Path) -> None:
+    folder = write(sharded(*halves()))
+    (folder / SHARDS[0]).rename(tmp_path / "elsewhere.safetensors")
+    (folder / SHARDS[0]).symlink_to(tmp_path / "elsewhere.safetensors")
+    refused(folder, "model_not_allowed", f"{SHARDS[0]}' .* leads out")
+
+
+@pytest.mark.parametrize(
+    ("spans", "length"),
+    [([[0, 4], [2, 6]], 6), ([[0, 4], [6, 10]], 10), ([[0, 4], [4, 9]], 9), ([[0, 4], [4, -1]], 8)],
+    ids=["overlap", "hole", "longer than its shape", "backwards"],
+)
+def test_spans_that_do_not_fit_are_refused(write: Write, spans: list[list[int]], length: int) -> None:
+    rows = {f"t{n}": {"dtype": "F32", "shape": [1], "data_offsets": span} for n, span in enumerate(spans)}
+    header = json.dumps(rows).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(length)
+    refused(write({**bert_files(), "model.safetensors": content}), "model_invalid", "model.safetensors .* broken")
+
+
+def test_a_header_that_is_too_long_is_not_read(write: Write) -> None:
+    folder = write(bert_files())
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write((30_000_000).to_bytes(8, "little"))
+        file.truncate(60_000_000)
+    refused(folder, "model_invalid", "its header claims 30000000")
+
+
 def config(**change: Any) -> dict[str, bytes]:
     return {"config.json": json.dumps(bert_config(**change)).encode()}
 
@@ -117,7 +180,8 @@ INDEX = "model.safetensors.index.json"
         ({"config.json": b"{oops"}, "model_invalid", "config.json is not JSON"),
         ({"config.json": b"[]"}, "model_invalid", "not a JSON object"),
         ({"config.json": b"\xff\xfe"}, "model_invalid", "config.json is not JSON"),
-        (config(model_type="t5"), "unsupported_architecture", "'t5' is not supported; supported: bert, roberta"),
+        (config(layer_types=["full_attention"]), "model_invalid", "layer_types .* one entry a layer"),
+        (config(model_type="mamba"), "unsupported_architecture", "'mamba' is not supported; supported: bert, roberta"),
         (config(model_type=None), "model_invalid", "no model_type"),
         (config(num_hidden_layers=0), "model_invalid", "no num_hidden_layers"),
         (config(num_hidden_layers="3"), "model_invalid", "no num_hidden_layers"),

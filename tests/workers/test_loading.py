@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import LAYERS, SENTENCES, heads_of, tiny_model, tiny_tokenizer
+from tiny_models import CLASSIFIERS, LAYERS, SENTENCES, heads_of, tiny_model, tiny_tokenizer
 from tokenizers import Tokenizer
 
 from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
-from workers.loading import load_for_task, load_source, load_tokenizer
+from workers.loading import load_for_task, load_source, load_tokenizer, read_rows_as_decoder
 
-TASKED = [(architecture, head) for architecture in ARCHITECTURES for head in heads_of(architecture)]
+TASKED = [(architecture, head) for architecture in CLASSIFIERS for head in heads_of(architecture)]
 
 
 def facts_of(folder: Path, architecture: str = "bert", **changed: object) -> ModelFacts:
@@ -79,6 +79,27 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).unlink()
     with pytest.raises(LayercutError, match="tokenizer") as caught:
         load_tokenizer(tmp_path)
+    assert caught.value.code == "model_invalid"
+
+
+def test_a_decoder_without_a_padding_token_pads_on_the_right_with_the_end_of_the_text(tmp_path: Path) -> None:
+    """As GPT-2 and Llama come, and Llama pads on the left."""
+    tiny_tokenizer("llama").save_pretrained(tmp_path)
+    edit_json(tmp_path / "tokenizer_config.json", pad_token=None)
+    tokenizer = load_tokenizer(tmp_path)
+    assert (tokenizer.pad_token, tokenizer.padding_side) == (None, "left")
+    read_rows_as_decoder(tokenizer)
+    tokenizer.save_pretrained(tmp_path / "again")
+    again = load_tokenizer(tmp_path / "again")
+    assert (again.pad_token, again.padding_side) == ("</s>", "right")
+
+
+def test_a_decoder_with_nothing_to_pad_with_is_refused(tmp_path: Path) -> None:
+    tiny_tokenizer("llama").save_pretrained(tmp_path)
+    edit_json(tmp_path / "tokenizer_config.json", pad_token=None, eos_token=None)
+    tokenizer = load_tokenizer(tmp_path)
+    with pytest.raises(LayercutError, match="neither a padding nor an end-of-text token") as caught:
+        read_rows_as_decoder(tokenizer)
     assert caught.value.code == "model_invalid"
 
 
@@ -172,14 +193,22 @@ def test_a_class_of_ones_own_gives_the_base_model_and_says_so(tmp_path: Path) ->
 # --- with a head for a task
 
 
-def task_model(folder: Path, *, labels: tuple[str, ...] = ("no", "yes"), seed: int = 1, regression: bool = False):
-    return load_for_task(folder, labels=() if regression else labels, regression=regression, seed=seed)
+def task_model(
+    folder: Path,
+    *,
+    labels: tuple[str, ...] = ("no", "yes"),
+    seed: int = 1,
+    regression: bool = False,
+    pad_token: int | None = None,
+):
+    labels = () if regression else labels
+    return load_for_task(folder, labels=labels, regression=regression, seed=seed, pad_token=pad_token)
 
 
 @pytest.mark.parametrize(("architecture", "head"), TASKED)
 def test_every_class_becomes_a_classifier(architecture: str, head: str, tmp_path: Path) -> None:
     folder = tiny_model(architecture, tmp_path, head=head, dtype=torch.float16)
-    model = task_model(folder, labels=("a", "b", "c"))
+    model = task_model(folder, labels=("a", "b", "c"), pad_token=tiny_tokenizer(architecture).pad_token_id)
     assert type(model).__name__.endswith("ForSequenceClassification")
     assert model.config.id2label == {0: "a", 1: "b", 2: "c"}
     assert model.config.problem_type == "single_label_classification"
@@ -211,7 +240,7 @@ def test_the_checkpoints_own_head_is_used_where_it_fits(tmp_path: Path) -> None:
     assert task_model(folder).classifier.weight.shape == (2, 32)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", CLASSIFIERS)
 def test_a_head_with_the_same_labels_in_another_order_is_put_in_order(architecture: str, tmp_path: Path) -> None:
     """As roberta-large-mnli, whose first label is CONTRADICTION and not entailment."""
     theirs, ours = ("CONTRADICTION", "NEUTRAL", "ENTAILMENT"), ("entailment", "neutral", "contradiction")
@@ -220,7 +249,8 @@ def test_a_head_with_the_same_labels_in_another_order_is_put_in_order(architectu
     inputs = tiny_tokenizer(architecture)(list(SENTENCES), padding=True, return_tensors="pt")
     with torch.inference_mode():
         said = load_source(folder, facts_of(folder, architecture))(**inputs)[0]
-        asked = task_model(folder, labels=ours)(**inputs)[0]
+        pad_token = tiny_tokenizer(architecture).pad_token_id
+        asked = task_model(folder, labels=ours, pad_token=pad_token)(**inputs)[0]
     torch.testing.assert_close(asked, said.flip(1))
 
 
@@ -233,3 +263,18 @@ def test_only_what_is_not_the_head_is_warned_of(tmp_path: Path) -> None:
     load_for_task(folder, labels=("no", "yes"), regression=False, seed=0, warnings=warnings)
     assert len(warnings) == 1
     assert "bert.pooler.dense.weight" in warnings[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's account of memory")
+def test_weights_stay_in_their_file_until_they_are_used(tmp_path: Path) -> None:
+    # What lets a model that is larger than memory be verified: its weights must not become memory of the process.
+    folder = tiny_model("bert", tmp_path, head="base", vocab_size=400_000)
+    before = anonymous_memory()
+    model = load_source(folder, facts_of(folder))
+    model(torch.tensor([[1, 399_999]]))
+    assert anonymous_memory() - before < model.get_input_embeddings().weight.nbytes / 2
+
+
+def anonymous_memory() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))

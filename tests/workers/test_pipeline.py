@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_models import SENTENCES, tiny_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -20,6 +20,7 @@ from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Stage
 from api_schemas.reports import Report
 from api_schemas.requests import JobRequest
+from workers import subject
 from workers.pipeline import run
 from workers.settings import Settings
 
@@ -51,6 +52,10 @@ class Delivered:
         self.folder = out / "artifact"
         self.archive = out / events[-1].data["artifact"]["archive"]
         self.report = Report.model_validate_json((self.folder / "report.json").read_text())
+
+    def details(self) -> dict[str, str]:
+        """What each check of the verification said."""
+        return {check.name: check.detail for check in self.report.verification.checks}
 
     def stages(self, *, skipped: bool) -> list[str]:
         told = [event.data for event in self.events if event.type == EventType.STAGE]
@@ -150,15 +155,115 @@ def test_pruning_alone_changes_no_weight(architecture: str, tmp_path: Path, sett
     row = ARCHITECTURES[architecture]
     before, after = load_file(source / "model.safetensors"), load_file(done.folder / "model.safetensors")
     for name, tensor in after.items():
-        found = row.layer_key.match(name)
+        found = row.place(name)
         was = name
         if found and not row.shared_layers:
-            was = f"{found[1]}{[0, 2, 3, 5][int(found[2])]}{name[found.end() :]}"
+            was = f"{name[: found.start]}{[0, 2, 3, 5][found.layer]}{name[found.end :]}"
         assert torch.equal(tensor, before[was]), name
     assert done.report.after.score is None
     assert "not scored" in done.report.verdict
     assert done.stages(skipped=True) == ["baseline", "scoring", "recovering", "evaluating"]
     assert any("saves time and no size" in warning for warning in done.report.warnings) is row.shared_layers
+
+
+def test_every_tensor_of_the_file_is_copied_in_its_own_dtype(tmp_path: Path, settings: Settings) -> None:
+    source = tiny_model("bert", tmp_path / "source", head="masked_lm", dtype=torch.bfloat16)
+    tensors = load_file(source / "model.safetensors")
+    tensors["bert.encoder.layer.3.output.LayerNorm.weight"] = torch.rand(32)
+    tensors["cls.seq_relationship.weight"] = torch.rand(2, 32)  # the class has no place for it
+    save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
+    done = carry_out({"model": str(source), "task": "none", "prune": {"strategy": "bottom", "drop": 2}}, settings)
+    left = load_file(done.folder / "model.safetensors")
+    assert left["bert.encoder.layer.1.output.LayerNorm.weight"].dtype == torch.float32
+    assert torch.equal(left["cls.seq_relationship.weight"], tensors["cls.seq_relationship.weight"])
+    assert len(left) == sum(not name.startswith(("bert.encoder.layer.0", "bert.encoder.layer.1")) for name in tensors)
+    assert done.report.after.bytes == sum(tensor.nbytes for tensor in left.values())
+    assert done.report.before.bytes == sum(tensor.nbytes for tensor in tensors.values())
+    assert f"{len(left)} tensors have the original's bytes" in done.details()["tensors"]
+    assert "cls.seq_relationship.weight" in done.details()["loads"]
+
+
+def test_another_dtype_is_not_a_copy(tmp_path: Path, settings: Settings) -> None:
+    source = tiny_model("bert", tmp_path / "source", head="masked_lm")
+    done = carry_out({"model": str(source), "task": "none", "export": {"dtype": "float16"}}, settings)
+    assert {tensor.dtype for tensor in load_file(done.folder / "model.safetensors").values()} == {torch.float16}
+    assert "tensors" not in done.details()
+
+
+def test_a_model_larger_than_memory_is_copied_and_verified_but_not_timed(
+    tmp_path: Path, settings: Settings, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tiny_model("electra", tmp_path / "source", dtype=torch.bfloat16)
+    monkeypatch.setattr(subject, "host_memory", lambda: 1000)
+    done = carry_out({"model": str(source), "task": own(table), "recovery": {"method": "none"}}, settings)
+    report = done.report
+    assert report.verification.passed
+    assert {"loads", "tensors", "layers", "outputs"} <= done.details().keys()
+    assert (report.before.latency, report.speedup, report.before.flops, report.before.score) == ([], None, None, None)
+    assert report.after.parameters < report.before.parameters
+    assert any("larger than the memory" in warning for warning in report.warnings)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen2"])
+def test_a_decoder_becomes_a_classifier(architecture: str, tmp_path: Path, settings: Settings, table: Path) -> None:
+    """As they come: without a token for padding, and Llama's tokenizer pads on the left."""
+    model = tiny_model(architecture, tmp_path / "source", head="causal_lm", layers=4)
+    for name in ("config.json", "tokenizer_config.json"):
+        path = model / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": None, "pad_token_id": None}))
+    prune = {"strategy": "contribution", "drop": 1}
+    recovery = {"epochs": 12, "learning_rate": 0.002, "batch_size": 8}
+    done = carry_out({"model": str(model), "task": own(table), "prune": prune, "recovery": recovery}, settings)
+
+    assert done.report.strategy["protected"] == [0, 3]
+    assert done.report.verification.passed
+    said = {check.name: check.detail for check in done.report.verification.checks}
+    assert "two texts in one batch" in said["padding"]
+    assert done.report.after.score > 90
+    loaded = AutoModelForSequenceClassification.from_pretrained(done.folder)
+    tokenizer = AutoTokenizer.from_pretrained(done.folder)
+    assert loaded.config.pad_token_id == tokenizer.pad_token_id is not None
+    assert tokenizer.padding_side == "right"
+    together = loaded(**tokenizer([*KIND, *UNKIND], padding=True, return_tensors="pt")).logits
+    alone = torch.cat([loaded(**tokenizer(text, return_tensors="pt")).logits for text in KIND + UNKIND])
+    torch.testing.assert_close(together, alone)
+
+
+@pytest.mark.parametrize(
+    ("saved", "drop", "kept"),
+    [
+        (("gemma3_text", "causal_lm"), [2, 3], [0, 1, 4, 5]),
+        (("t5", "seq2seq_lm"), {"encoder": [0, 4], "decoder": [0]}, [1, 2, 3, 5, 7, 8, 9, 10, 11]),
+        (("bart", "classification"), {"decoder": [1, 5]}, [0, 1, 2, 3, 4, 5, 6, 8, 9, 10]),
+    ],
+)
+def test_what_generates_is_pruned_without_a_task(
+    saved: tuple[str, str], drop: Any, kept: list[int], tmp_path: Path, settings: Settings
+) -> None:
+    architecture, head = saved
+    source = tiny_model(architecture, tmp_path / "source", head=head, labels=3)
+    prune = {"strategy": "explicit", "drop_layers": drop}
+    done = carry_out({"model": str(source), "task": "none", "prune": prune}, settings)
+    assert done.report.layers.kept == kept
+    said = {check.name: check.detail for check in done.report.verification.checks}
+    assert done.report.verification.passed
+    assert ("20 tokens" in said["generates"]) is (head != "classification")
+    if isinstance(drop, dict):
+        assert done.report.layers.stacks is not None
+        assert done.report.layers.stacks["decoder"].dropped == drop["decoder"]
+        assert said["layers"].endswith(f"{6 - len(drop.get('encoder', []))} and {6 - len(drop['decoder'])} were kept")
+    card = (done.folder / "README.md").read_text()
+    tags = {"gemma3_text": "text-generation", "t5": "text2text-generation", "bart": "text-classification"}
+    assert f"pipeline_tag: {tags[architecture]}" in card
+    before, after = AutoTokenizer.from_pretrained(source), AutoTokenizer.from_pretrained(done.folder)
+    assert (before.padding_side, before.pad_token) == (after.padding_side, after.pad_token)
+
+
+def test_an_encoder_decoder_is_not_trained_on_a_task(tmp_path: Path, settings: Settings, table: Path) -> None:
+    model = tiny_model("t5", tmp_path / "source", head="seq2seq_lm")
+    with pytest.raises(LayercutError, match="encoder-decoder") as caught:
+        carry_out({"model": str(model), "task": own(table)}, settings)
+    assert (caught.value.code, caught.value.param) == ("unsupported_architecture", "/task")
 
 
 def test_a_trained_classifier_is_scored_without_training(tmp_path: Path, settings: Settings, table: Path) -> None:

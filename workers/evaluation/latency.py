@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
 
 from api_schemas.reports import Latency
+from workers.data.made_up import made_up_inputs
 
 WARM_UP_RUNS = 2
 FEWEST_RUNS = 5
@@ -19,12 +21,12 @@ SECONDS_A_CELL = 2.0
 
 
 def measure(
-    models: Sequence[nn.Module], cells: Sequence[tuple[int, int]], *, vocabulary: int, device: torch.device
+    models: Sequence[PreTrainedModel], cells: Sequence[tuple[int, int]], *, device: torch.device
 ) -> list[list[Latency]]:
     """For each model, its latency in each cell of (batch size, tokens). Models are of the same vocabulary."""
     found: list[list[Latency]] = [[] for _ in models]
     for batch_size, tokens in cells:
-        inputs = _inputs(batch_size, tokens, vocabulary, device)
+        inputs = _inputs(models[0], batch_size, tokens, device)
         times = _time_in_turns(models, inputs, device)
         for model_times, latencies in zip(times, found, strict=True):
             p50, p95 = np.quantile(model_times, [0.5, 0.95]) * 1000
@@ -47,18 +49,16 @@ def speedup(before: Sequence[Latency], after: Sequence[Latency]) -> float | None
     return float(np.mean(ratios)) if ratios else None
 
 
-def flops(model: nn.Module, *, tokens: int, vocabulary: int, device: torch.device) -> int:
+def flops(model: PreTrainedModel, *, tokens: int, device: torch.device) -> int:
     """Floating-point operations of the matrix products for one example of ``tokens`` tokens."""
     # With gradients on: the counter's hooks fail on autograd functions, such as DeBERTa's, without.
     with FlopCounterMode(display=False) as counter:
-        model(**_inputs(1, tokens, vocabulary, device))
+        model(**_inputs(model, 1, tokens, device))
     return int(counter.get_total_flops())
 
 
-def _inputs(batch_size: int, tokens: int, vocabulary: int, device: torch.device) -> dict[str, Tensor]:
-    draw = torch.Generator().manual_seed(0)
-    ids = torch.randint(0, vocabulary, (batch_size, tokens), generator=draw).to(device)
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+def _inputs(model: PreTrainedModel, batch_size: int, tokens: int, device: torch.device) -> dict[str, Tensor]:
+    return {name: value.to(device) for name, value in made_up_inputs(model.config, batch_size, tokens).items()}
 
 
 def _time_in_turns(models: Sequence[nn.Module], inputs: dict[str, Tensor], device: torch.device) -> list[list[float]]:

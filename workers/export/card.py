@@ -17,12 +17,17 @@ TAGS = ["layercut", "layer-dropping", "pruned", "safetensors"]
 PIPELINES = {
     "ForSequenceClassification": "text-classification",
     "ForMaskedLM": "fill-mask",
+    "ForCausalLM": "text-generation",
+    "GPT2LMHeadModel": "text-generation",
+    "ForConditionalGeneration": "text2text-generation",
     "ForTokenClassification": "token-classification",
     "ForQuestionAnswering": "question-answering",
 }
 AUTO_CLASSES = {
     "text-classification": "AutoModelForSequenceClassification",
     "fill-mask": "AutoModelForMaskedLM",
+    "text-generation": "AutoModelForCausalLM",
+    "text2text-generation": "AutoModelForSeq2SeqLM",
     "token-classification": "AutoModelForTokenClassification",
     "question-answering": "AutoModelForQuestionAnswering",
 }

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
 from workers.loading import forget_padding
+from workers.pruning.streaming import Cut, stream_layers
 
 SUMS = "SHA256SUMS"
 
@@ -33,6 +36,30 @@ def export_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
             text = f"{name} holds numbers that {str(dtype).removeprefix('torch.')} cannot: choose another export.dtype"
             raise LayercutError("export_failed", text, param="/export/dtype")
     copied.save_pretrained(folder)
+    _finish(folder, tokenizer)
+
+
+def export_stream(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    source: Path,
+    architecture: Architecture,
+    kept: Sequence[int],
+) -> Cut:
+    """As ``export_model``, with the files in ``source`` for ``model``: it has their weights, in the layers ``kept``.
+
+    No weight is put into memory, and every tensor of those files has its place, used by ``model`` or not.
+    """
+    padding = model.config.get_text_config().pad_token_id
+    fields = {"architectures": [type(model).__name__]} | ({} if padding is None else {"pad_token_id": padding})
+    cut = stream_layers(source, folder, architecture, kept, **fields)
+    _finish(folder, tokenizer)
+    return cut
+
+
+def _finish(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     forget_padding(tokenizer).save_pretrained(folder)
     for path in folder.iterdir():
         # safetensors leaves its file readable to its owner alone, and others are to use it.

@@ -1,8 +1,10 @@
 """Checks an exported folder as its user would meet it: with stock `transformers` and none of our code.
 
 A program of its own, run by path: it must not import anything of this repository. It reads one JSON object from
-stdin, ``{folder, probe, layers, source_bytes, shared_layers}``, and prints one, ``{checks: [{name, passed, detail}],
-versions}``. A check that cannot be carried out has failed.
+stdin, ``{folder, probe, layers, source_bytes, kind, shared_layers, dtype, mapped, source}``, and prints one, ``{checks:
+[{name, passed, detail}], versions}``. ``source`` is null but for a model whose tensors were copied: then it has the
+``folder`` they came from and their ``origins``, ``{name: [file, name there]}``. A check that cannot be carried out has
+failed.
 """
 
 from __future__ import annotations
@@ -11,21 +13,24 @@ import hashlib
 import json
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors import safe_open
 from safetensors.torch import load_file
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GenerationConfig
 
 ROOMS = {"api_schemas", "store", "sources", "service", "workers", "cli"}
 SAFE_NAMES = {"SHA256SUMS", "LICENSE", "NOTICE"}
 SAFE_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".jinja", ".md"}
 PICKLE_STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
 # Of the largest expected value: kernels may add up in another order, and nothing more.
-TOLERANCE = 1e-4
+TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+# Tokens; fewer of a model that is larger than memory, and read from its files again for each.
+GENERATED = {False: 20, True: 3}
 
 Said = tuple[bool, str]
 
@@ -66,11 +71,46 @@ def _sha256(path: Path) -> str:
 
 
 def check_loads(asked: dict[str, Any], loaded: Any) -> Said:
-    """The class that config.json names loads, and every tensor has its place."""
+    """The class that config.json names loads, and every tensor has its place; in a copy, all that had one before."""
     model, info = loaded()
     wrong = [f"{what.removesuffix('_keys')}: {_listed(info[what])}" for what in sorted(info) if info[what]]
-    fine = f"{type(model).__name__} has all its tensors, and no other"
-    return not wrong, "; ".join(wrong) if wrong else fine
+    if not wrong:
+        return True, f"{type(model).__name__} has all its tensors, and no other"
+    if not asked["source"]:
+        return False, "; ".join(wrong)
+    alike = _wrong_before(asked, type(model)).issuperset(_pairs(info))
+    return alike, f"{'as in' if alike else 'not all as in'} the original, {'; '.join(wrong)}"
+
+
+def _wrong_before(asked: dict[str, Any], stock_class: Any) -> set[tuple[str, str]]:
+    """What is wrong with the original, by the names that its tensors have now."""
+    new = {old: name for name, (_, old) in asked["source"]["origins"].items()}
+    _, info = _load(asked["source"]["folder"], getattr(torch, asked["dtype"]), stock_class)
+    return {(what, new.get(key, key)) for what, key in _pairs(info)}
+
+
+def _pairs(info: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(what, str(key)) for what, keys in info.items() for key in keys}
+
+
+def check_tensors(asked: dict[str, Any], _: Any) -> Said:
+    """Every tensor has type, shape and bytes of the one that it is a copy of; and there is no other."""
+    source, origins = asked["source"]["folder"], dict(asked["source"]["origins"])
+    count = len(origins)
+    for path in sorted(Path(asked["folder"]).glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 - no mapping
+                home, old = origins.pop(name)
+                with safe_open(Path(source) / home, "pt") as original:
+                    if not _same(file.get_tensor(name), original.get_tensor(old)):
+                        return False, f"{name} is not {old} of the original"
+    return not origins, f"not there: {_listed(origins)}" if origins else f"{count} tensors have the original's bytes"
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return torch.equal(*(tensor.reshape(-1).view(torch.uint8) for tensor in (one, other)))
 
 
 def check_tokenizer(asked: dict[str, Any], _: Any) -> Said:
@@ -82,25 +122,108 @@ def check_tokenizer(asked: dict[str, Any], _: Any) -> Said:
     return found > 0 and not baked, f"{type(tokenizer).__name__}{' pads or cuts by itself' if baked else ''}"
 
 
+def check_padding(asked: dict[str, Any], loaded: Any) -> Said:
+    """A decoder's classifier reads the last token that is not padding: model and tokenizer agree on which that is."""
+    if asked["kind"] != "decoder" or not _class_name(asked["folder"]).endswith("ForSequenceClassification"):
+        return True, "what it says does not depend on which token pads"
+    model, _ = loaded()
+    tokenizer = AutoTokenizer.from_pretrained(asked["folder"], local_files_only=True, trust_remote_code=False)
+    pads = model.config.get_text_config().pad_token_id, tokenizer.pad_token_id
+    if pads[0] is None or pads[0] != pads[1]:
+        return False, f"config.json pads with token {pads[0]}, and the tokenizer with {pads[1]}"
+    texts = ["one", "one two three four"]
+    together = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits
+    alone = torch.cat([model(**tokenizer(text, return_tensors="pt")).logits for text in texts])
+    return _near(together, alone), f"two texts in one batch, and one by one: both pad with token {pads[0]}"
+
+
 def check_layers(asked: dict[str, Any], loaded: Any) -> Said:
     """config.json says the right number of layers, and a text goes through as many."""
     model, _ = loaded()
-    count = model.config.num_hidden_layers
-    states = model.base_model(**_probe(asked)[0], output_hidden_states=True).hidden_states
-    ran = len(states) - 1
-    return count == ran == asked["layers"], f"config says {count}, {ran} ran, {asked['layers']} were kept"
+    counts = {field: getattr(model.config, field) for field in asked["layers"]}
+    out = model.base_model(**_probe(asked)[0], output_hidden_states=True)
+    names = ("encoder_hidden_states", "decoder_hidden_states") if len(counts) > 1 else ("hidden_states",)
+    ran = [len(getattr(out, name)) - 1 for name in names]
+    kept = list(asked["layers"].values())
+    return list(counts.values()) == ran == kept, (
+        f"config says {_counts(counts.values())}, {_counts(ran)} ran, {_counts(kept)} were kept"
+    )
+
+
+def _counts(numbers: Iterable[int]) -> str:
+    return " and ".join(map(str, numbers))
 
 
 def check_outputs(asked: dict[str, Any], loaded: Any) -> Said:
     """The outputs are those of the model that was exported."""
-    model, _ = loaded()
+    model, info = loaded()
     inputs, expected = _probe(asked)
-    found = model(**inputs)[0]
+    found, base = outputs_of(model, inputs)
+    if info["missing_keys"]:  # drawn at random whenever it is loaded, as in the original: only what comes before counts
+        found, expected = base, load_file(asked["probe"])["expected_base"]
     if found.shape != expected.shape:
         return False, f"shape {list(found.shape)}, not {list(expected.shape)}"
+    far, allowed = _far(found, expected), _allowed(expected)
+    detail = f"largest difference {far:.2g} over {expected.numel()} outputs, {allowed:.2g} allowed"
+    return _near(found, expected), detail
+
+
+def _far(found: Any, expected: Any) -> float:
+    return float((found.float() - expected.float()).abs().max())
+
+
+def _allowed(expected: Any) -> float:
+    return TOLERANCES[expected.dtype] * max(1.0, float(expected.abs().max()))
+
+
+def _near(found: Any, expected: Any) -> bool:
     # Compared so that a NaN on either side fails.
-    far, allowed = float((found - expected).abs().max()), TOLERANCE * max(1.0, float(expected.abs().max()))
-    return far <= allowed, f"largest difference {far:.2g} over {expected.numel()} outputs, {allowed:.2g} allowed"
+    return _far(found, expected) <= _allowed(expected)
+
+
+def check_generates(asked: dict[str, Any], loaded: Any) -> Said:
+    """The tokens it generates with a key-value cache are those that it would choose without one.
+
+    Each layer looks its own past up by its number. Where two tokens are as good within rounding, either is right.
+    """
+    if asked["kind"] == "encoder":
+        return True, "an encoder does not generate"
+    model, _ = loaded()
+    if not model.can_generate():
+        return True, f"{type(model).__name__} does not generate"
+    count = GENERATED[asked["mapped"]]
+    prompt = _prompt(asked, model, count)
+    config, encodes = model.config, model.config.is_encoder_decoder
+    first = model.generation_config.decoder_start_token_id
+    model.generation_config = GenerationConfig(
+        pad_token_id=config.pad_token_id or 0,
+        bos_token_id=config.bos_token_id,
+        decoder_start_token_id=(config.pad_token_id or 0) if encodes and first is None else first,
+    )
+    given = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt)}
+    said = model.generate(**given, max_new_tokens=count, do_sample=False, use_cache=True)
+    whole = {**given, "decoder_input_ids": said[:, :-1]} if encodes else {"input_ids": said[:, :-1]}
+    logits = model(**whole, use_cache=False).logits[0, -count:]
+    chosen = logits.gather(1, said[0, -count:, None])[:, 0]
+    return _near(chosen, logits.max(1).values), f"{count} tokens with a cache, compared with one pass without"
+
+
+def _prompt(asked: dict[str, Any], model: Any, count: int) -> Any:
+    """The first text of the probe without its padding, and short enough to go on from."""
+    inputs, _ = _probe(asked)
+    ids = inputs["input_ids"][:1, inputs["attention_mask"][0].bool()]
+    longest = getattr(model.config, "max_position_embeddings", None) or ids.shape[1] + count
+    return ids[:, : max(1, longest - count)]
+
+
+def outputs_of(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the model, and of its base on the way."""
+    on_the_way: list[torch.Tensor] = []
+    hook = model.base_model.register_forward_hook(lambda _module, _inputs, output: on_the_way.append(output[0]))
+    try:
+        return model(**inputs)[0], on_the_way[0]
+    finally:
+        hook.remove()
 
 
 def check_size(asked: dict[str, Any], _: Any) -> Said:
@@ -133,42 +256,54 @@ CHECKS: dict[str, Callable[[dict[str, Any], Any], Said]] = {
     "files": check_files,
     "hashes": check_hashes,
     "loads": check_loads,
+    "tensors": check_tensors,
     "tokenizer": check_tokenizer,
+    "padding": check_padding,
     "layers": check_layers,
     "outputs": check_outputs,
+    "generates": check_generates,
     "size": check_size,
     "alone": check_alone,
 }
 
 
+OF_COPIES = {"tensors"}
+
+
 def _probe(asked: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     tensors = load_file(asked["probe"])
+    del tensors["expected_base"]
     return tensors, tensors.pop("expected")
 
 
-def _loader(folder: str) -> Callable[[], tuple[Any, dict[str, Any]]]:
+def _loader(folder: str, dtype: torch.dtype) -> Callable[[], tuple[Any, dict[str, Any]]]:
     """Loads once; every check that needs the model fails with the same words where it cannot be."""
     kept: list[Any] = []
 
     def loaded() -> tuple[Any, dict[str, Any]]:
         if not kept:
-            kept.append(_load(folder))
+            kept.append(_load(folder, dtype))
         return kept[0]
 
     return loaded
 
 
-def _load(folder: str) -> tuple[Any, dict[str, Any]]:
-    (name,) = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["architectures"]
-    model, info = getattr(transformers, name).from_pretrained(
+def _load(folder: str, dtype: torch.dtype, stock_class: Any = None) -> tuple[Any, dict[str, Any]]:
+    stock_class = stock_class or getattr(transformers, _class_name(folder))
+    model, info = stock_class.from_pretrained(
         folder,
-        dtype=torch.float32,
+        dtype=dtype,
         output_loading_info=True,
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
     )
     return model.eval(), info
+
+
+def _class_name(folder: str) -> str:
+    (name,) = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["architectures"]
+    return str(name)
 
 
 def _listed(found: Any) -> str:
@@ -178,10 +313,12 @@ def _listed(found: Any) -> str:
 
 def examine(asked: dict[str, Any]) -> dict[str, Any]:
     """Carry out every check."""
-    loaded = _loader(asked["folder"])
+    loaded = _loader(asked["folder"], getattr(torch, asked["dtype"]))
     checks = []
     with torch.inference_mode():
         for name, check in CHECKS.items():
+            if name in OF_COPIES and not asked["source"]:
+                continue
             try:
                 passed, detail = check(asked, loaded)
             except Exception as error:  # whatever it was, the check was not passed, and its words say why

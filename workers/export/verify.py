@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,6 +17,8 @@ from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
 from api_schemas.reports import Check, Verification
+from workers.export.files import as_exported
+from workers.export.verification import outputs_of
 
 PROGRAM = Path(__file__).with_name("verification.py")
 TIMEOUT_SECONDS = 1800.0
@@ -24,31 +26,60 @@ TIMEOUT_SECONDS = 1800.0
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
 
 
-@torch.inference_mode()
-def save_probe(model: PreTrainedModel, inputs: dict[str, Tensor], path: Path) -> Path:
-    """Write ``inputs`` and what ``model`` makes of them, in float32 on the CPU: logits, or hidden states.
+@dataclass(frozen=True)
+class Streamed:
+    """Where the exported tensors were copied from: by name, a file of ``folder`` and the tensor's name in it."""
 
-    ``model`` must hold its weights as they are exported, rounding included; it stays as it is.
+    folder: Path
+    origins: dict[str, tuple[str, str]]
+
+
+@torch.inference_mode()
+def save_probe(
+    model: PreTrainedModel, inputs: dict[str, Tensor], path: Path, dtype: torch.dtype = torch.float32
+) -> Path:
+    """Write ``inputs`` and what ``model``, and its base, make of them in ``dtype`` on the CPU.
+
+    That is logits, or hidden states. ``model`` must hold its weights as they are exported, rounding included; it stays
+    as it is.
     """
-    copied = copy.deepcopy(model).to("cpu", torch.float32).eval()
+    copied = as_exported(model, dtype).eval()
     taken = {name: value.cpu().contiguous() for name, value in inputs.items() if name != "labels"}
-    expected = copied(**taken)[0]
-    save_file({**taken, "expected": expected.contiguous()}, path)
+    whole, base = outputs_of(copied, taken)
+    save_file({**taken, "expected": whole.contiguous(), "expected_base": base.clone()}, path)
     return path
 
 
-def verify(folder: Path, probe: Path, *, layers: int, source_bytes: int, shared_layers: bool) -> Verification:
-    """Check ``folder`` against ``probe``: files, hashes, loading, tokenizer, layer count, outputs, size.
+def verify(
+    folder: Path,
+    probe: Path,
+    *,
+    layers: dict[str, int],
+    source_bytes: int,
+    kind: str,
+    shared_layers: bool,
+    dtype: torch.dtype = torch.float32,
+    mapped: bool = False,
+    streamed: Streamed | None = None,
+) -> Verification:
+    """Check ``folder`` against ``probe``: files, hashes, loading, tokenizer, layer count, outputs, size, generation.
 
-    ``source_bytes`` is the size of the full model's weights in the exported dtype. Raises ``verification_failed``
-    where the process itself fails; a check that fails is in the answer.
+    ``layers`` is what the config must say, by field; ``kind`` is that of the architecture. ``source_bytes`` is the size
+    of the full model's weights in the exported dtype. ``dtype`` is that of ``probe``; where it is that of the files
+    too, weights are read as they are used, so that a ``mapped`` model, which is larger than memory, can be checked.
+    What was ``streamed`` must have the bytes of its source, and load as it does. Raises ``verification_failed`` where
+    the process itself fails; a check that fails is in the answer.
     """
     asked = {
         "folder": str(folder.resolve()),
         "probe": str(probe.resolve()),
         "layers": layers,
         "source_bytes": source_bytes,
+        "kind": kind,
         "shared_layers": shared_layers,
+        "mapped": mapped,
+        "dtype": str(dtype).removeprefix("torch."),
+        "source": streamed and {"folder": str(streamed.folder.resolve()), "origins": streamed.origins},
     }
     with tempfile.TemporaryDirectory(prefix="layercut-verify-") as home:
         done = _run(asked, home)

@@ -25,8 +25,9 @@ log = logging.getLogger("layercut.desk")
 AWAY = (OperationalError, InterfaceError, NoConnection, OSError)
 
 POLL_SECONDS = 1.0
-PROGRESS_SECONDS = 0.5
 RETRY_SECONDS = 0.5
+#: How long a progress waits after an event of that type. The first of a stage tells that its work has begun.
+PROGRESS_AFTER = {EventType.PROGRESS: 0.5, EventType.STAGE: 0.0}
 
 Answer = TypeVar("Answer")
 
@@ -177,8 +178,8 @@ class Desk:
             raise
         except Exception:  # one event that cannot be kept is no reason to lose the job
             log.exception("job %s: cannot keep a %s event", self._lease.job_id, event.type)
-        if event.type == EventType.PROGRESS:
-            self._next_progress = time.monotonic() + PROGRESS_SECONDS
+        if event.type in PROGRESS_AFTER:
+            self._next_progress = time.monotonic() + PROGRESS_AFTER[event.type]
 
     def _give_up(self) -> None:
         with self._change:

@@ -42,11 +42,14 @@ PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 def runner_environment(environ: Mapping[str, str], scratch: Path) -> dict[str, str]:
     """The environment of a runner whose temporary files lie in ``scratch``.
 
-    Threads that wait do not spin, and there are no more of them than cores: the gateway lives on the same ones.
+    Threads that wait do not spin, and there are no more of them than cores: the gateway lives on the same ones. Of the
+    host's GPUs it sees the one that its worker was given by UUID: an index could mean another one to it.
     """
+    device = environ.get("LAYERCUT_DEVICE", "")
+    pinned = {"CUDA_VISIBLE_DEVICES": device} if device.startswith("GPU-") else {}
     threads = {"OMP_NUM_THREADS": str(cpu_budget().count), "OMP_WAIT_POLICY": "PASSIVE"}
     kept = {name: value for name, value in environ.items() if _needed(name)}
-    return {**threads, **kept, "TMPDIR": str(scratch)}
+    return {**threads, **kept, **pinned, "TMPDIR": str(scratch)}
 
 
 def _needed(name: str) -> bool:

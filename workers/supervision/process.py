@@ -157,7 +157,9 @@ class RunnerProcess:
         told = read_event(line) or read_request(line)
         if told is not None:
             self.inbox.put(told)
-        elif line != READY:
+        elif line == READY:
+            log.info("runner %s: a runner waits for a job", self.pid)
+        else:
             log.warning("runner %s said on stdout what is no event: %.500s", self.pid, line)
 
     def _note(self, line: str) -> None:

@@ -19,10 +19,11 @@ from api_schemas.errors import LayercutError
 from api_schemas.recovery import Precision, Recovery
 from workers.data.batches import collate, training_batches
 from workers.data.features import Features
-from workers.device import DTYPES, choose_precision, describe
+from workers.device import DTYPES, choose_precision, describe, free_memory
 from workers.training.attention import quick_attention
 from workers.training.care import Care
 from workers.training.dropout import quick_dropout
+from workers.training.estimate import Size, rows_that_fit
 from workers.training.guard import Diverged, Guard
 from workers.training.memory import Accumulator
 from workers.training.objectives import Answer, Objective
@@ -136,7 +137,7 @@ class OneTraining:
             )
             if saved is None:
                 known = self.care.micro_batches.recall(self.shape) or recovery.batch_size
-                tally = Tally(factor=factor, rows=min(known, recovery.batch_size))
+                tally = Tally(factor=factor, rows=self._fitting(min(known, recovery.batch_size)))
             else:
                 tally = restored(self.model, stepper, saved, self.device)
             self._steps(stepper, tally)
@@ -144,6 +145,17 @@ class OneTraining:
         trained = Trained.of(tally, recovery)
         self.care.finish(trained, weights_of(self.model))
         return trained
+
+    def _fitting(self, rows: int) -> int:
+        """How many of ``rows`` to begin with: on a GPU, as many as are estimated to fit."""
+        free = free_memory(self.device)
+        if free is None:
+            return rows
+        size = Size.of(self.model, int(self.features.lengths.max()), self.precision)
+        fitting = rows_that_fit(size, rows, free)
+        if fitting < rows:
+            self.care.warn(f"by estimate {rows} rows do not fit into memory at once: {fitting} are computed at a time")
+        return fitting
 
     def _steps(self, stepper: Stepper, tally: Tally) -> None:
         accumulate = self._accumulator(stepper, tally)

@@ -30,7 +30,8 @@ class _Attention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, p: float) -> Tensor:
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        query, key, value, bias, p = inputs
         turned = key.transpose(1, 2)
         scores = torch.bmm(query, turned) if bias is None else torch.baddbmm(bias, query, turned)
         # Torch's bf16 softmax is slower than the one in float32 and two casts, and rounds more.

@@ -21,13 +21,14 @@ from workers.data.features import Features
 class CompactEmbedding(nn.Module):
     """Some rows ``(U, H)`` of an embedding table, with one gradient buffer that lives as long as the training.
 
-    ``places`` ``(V,)`` says which row is whose. Only the rows that a step touched are cleared after it: a fresh dense
-    gradient each step would cost more in page faults than the whole backward pass of a small model. ``decay`` is what
-    weight decay has left of the rows that are not here.
+    ``places`` ``(V,)`` says which row is whose; what is looked up is multiplied by ``scale``. Only the rows that a step
+    touched are cleared after it: a fresh dense gradient each step would cost more in page faults than the whole
+    backward pass of a small model. ``decay`` is what weight decay has left of the rows that are not here.
     """
 
-    def __init__(self, rows: Tensor, places: Tensor, padding_idx: int | None) -> None:
+    def __init__(self, rows: Tensor, places: Tensor, padding_idx: int | None, scale: float) -> None:
         super().__init__()
+        self.scale = scale
         self.weight = nn.Parameter(rows)
         self.weight.grad = torch.zeros_like(rows)
         self.padding_idx = padding_idx
@@ -39,7 +40,8 @@ class CompactEmbedding(nn.Module):
         """``(B, L)`` ids of the whole table to ``(B, L, H)``."""
         places = self._places[ids]
         self._touched.append(places.flatten())
-        return _Lookup.apply(self.weight, places, self)
+        found: Tensor = _Lookup.apply(self.weight, places, self)
+        return found if self.scale == 1 else found * self.scale
 
     def accumulate(self, places: Tensor, gradient: Tensor) -> None:
         assert self.weight.grad is not None
@@ -78,7 +80,9 @@ def compact_vocabulary(model: PreTrainedModel, features: Features) -> Iterator[C
     used = torch.from_numpy(np.union1d(features.ids, padding)).to(table.weight.device)
     places = torch.zeros(len(table.weight), dtype=torch.int64, device=used.device)
     places[used] = torch.arange(len(used), device=used.device)
-    compact = CompactEmbedding(table.weight.detach()[used].clone(), places, table.padding_idx)
+    # Gemma 3 scales what it looks up.
+    scale = float(getattr(table, "scalar_embed_scale", 1.0))
+    compact = CompactEmbedding(table.weight.detach()[used].clone(), places, table.padding_idx, scale)
     model.set_input_embeddings(compact)
     try:
         yield compact

@@ -142,6 +142,9 @@ def test_pruning_alone_claims_no_training_and_no_score() -> None:
         ("RobertaForMaskedLM", "fill-mask"),
         ("XLNetLMHeadModel", "feature-extraction"),
         ("ElectraForPreTraining", "feature-extraction"),
+        ("GPT2LMHeadModel", "text-generation"),
+        ("Qwen3ForCausalLM", "text-generation"),
+        ("T5ForConditionalGeneration", "text2text-generation"),
         ("XLNetForSequenceClassification", "text-classification"),
     ],
 )

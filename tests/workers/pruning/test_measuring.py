@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import LAYERS, SENTENCES, build, tiny_tokenizer
+from tiny_models import CLASSIFIERS, LAYERS, SENTENCES, build, tiny_tokenizer
 from torch import Tensor
 
 from api_schemas.architectures import ARCHITECTURES
@@ -71,7 +71,7 @@ def check(model: Any, architecture: str, distance: Any, steps: int = 3) -> None:
     np.testing.assert_allclose([found["removal_hurt"][layer] for layer in expected], list(expected.values()), rtol=1e-3)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", CLASSIFIERS)
 def test_removal_is_what_brute_force_finds(architecture: str) -> None:
     check(build(architecture, labels=3), architecture, classes)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,91 +15,88 @@ from safetensors.torch import load_file
 from tiny_models import LAYERS, SENTENCES, build, heads_of, tiny_model, tiny_tokenizer
 from transformers import AutoModel
 
-from api_schemas.architectures import ARCHITECTURES, ModelFacts
+from api_schemas.architectures import ARCHITECTURES, Architecture
+from api_schemas.pruning import PruneSpec, make_plan
+from api_schemas.renumbering import new_fields, new_key, split_layers
+from api_schemas.requests import ModelRef
+from sources.models import read_facts
 from workers.export.files import export_model
 from workers.loading import load_source, load_tokenizer
 from workers.pruning.surgery import drop_layers, layer_count, layers_of
 
-KEPT = ([0], [5], [0, 1, 2, 3], [1, 3, 5], [0, 1, 4, 5], [2, 3, 4])
+KEPT = ([0], [0, 1, 2, 3], [1, 3, 5])
 CASES = [(architecture, head) for architecture in ARCHITECTURES for head in heads_of(architecture)]
 
 
-def facts_of(folder: Path, architecture: str, layers: int = LAYERS) -> ModelFacts:
-    classes = json.loads((folder / "config.json").read_text())["architectures"]
-    return ModelFacts(
-        id="tiny", architecture=architecture, layers=layers, hidden_size=32, classes=classes, dtype="float32"
-    )
-
-
-def expected_tensors(source: dict[str, torch.Tensor], architecture: str, kept: list[int]) -> dict[str, torch.Tensor]:
-    """What an outsider would expect: kept layers renumbered in order, all else as it was."""
+def kept_of(architecture: str) -> list[list[int]]:
+    """Those of KEPT that the family can do, of each of its stacks."""
     row = ARCHITECTURES[architecture]
-    if row.shared_layers:
-        return source
-    pattern = re.compile(rf"(?:^|\.){re.escape(row.layers)}\.(\d+)\.")
-    tensors = {}
-    for name, tensor in source.items():
-        found = pattern.search(name)
-        if found is None:
-            tensors[name] = tensor
-        elif int(found[1]) in kept:
-            start, end = found.span(1)
-            tensors[f"{name[:start]}{kept.index(int(found[1]))}{name[end:]}"] = tensor
-    return tensors
+    return [
+        [layer + LAYERS * stack for stack in range(len(row.stacks)) for layer in kept]
+        for kept in KEPT
+        if kept[0] == 0 or not row.first_stays
+    ]
+
+
+def request_of(row: Architecture, left: list[list[int]]) -> Any:
+    """As a request names them: a list, or one for each stack."""
+    return {stack.name: own for stack, own in zip(row.stacks, left, strict=True)} if len(left) > 1 else left[0]
 
 
 @pytest.mark.parametrize(("architecture", "head"), CASES)
-def test_exported_tensors_are_those_of_the_kept_layers(architecture: str, head: str, tmp_path: Path) -> None:
-    folder = tiny_model(architecture, tmp_path / "source", head=head)
+def test_every_class_that_a_model_is_saved_from_is_cut_and_loads_again(
+    architecture: str, head: str, tmp_path: Path
+) -> None:
+    row = ARCHITECTURES[architecture]
+    folder = tiny_model(architecture, tmp_path / "source", head=head, labels=3)
     source = load_file(folder / "model.safetensors")
     warnings: list[str] = []
-    whole = load_source(folder, facts_of(folder, architecture), warnings)
+    facts = read_facts(folder, ModelRef(id=str(folder)))
+    assert facts.layers == LAYERS * len(row.stacks)
+    assert facts.num_labels == (3 if head == "classification" else None)
+    whole = load_source(folder, facts, warnings)
     assert warnings == []
-    for number, kept in enumerate(KEPT):
-        out = tmp_path / str(number)
+    for number, kept in enumerate(kept_of(architecture)):
+        out, sizes = tmp_path / str(number), [LAYERS] * len(row.stacks)
         model = copy.deepcopy(whole)
-        drop_layers(model, ARCHITECTURES[architecture], kept)
+        drop_layers(model, row, kept)
         export_model(model, load_tokenizer(folder), out, torch.float32)
 
-        found, expected = load_file(out / "model.safetensors"), expected_tensors(source, architecture, kept)
+        # The same, by renaming alone, as files are pruned without a model.
+        found, left = load_file(out / "model.safetensors"), split_layers(kept, sizes)
+        expected = {new_key(row, name, left): tensor for name, tensor in source.items()}
+        expected.pop(None, None)
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
 
-        config = json.loads((out / "config.json").read_text())
-        assert config[ARCHITECTURES[architecture].count_field] == len(kept)
+        plan = make_plan(PruneSpec(strategy="explicit", keep_layers=request_of(row, left)), facts, seed=0)
+        assert plan.kept == kept
+        assert plan.parameters_after == sum(tensor.numel() for tensor in found.values())
+
+        before, config = (json.loads((at / "config.json").read_text()) for at in (folder, out))
+        changed = {name: value for name, value in config.items() if value != before.get(name)}
+        fields = new_fields(row, before, left)
+        assert changed == {name: value for name, value in fields.items() if value != before.get(name)}
         stock, info = getattr(transformers, config["architectures"][0]).from_pretrained(out, output_loading_info=True)
         assert type(stock) is type(whole)
         assert not any(info.values()), info
-        assert stock.config.num_hidden_layers == len(kept)
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_what_is_left_computes_what_the_source_computed_up_to_there(architecture: str) -> None:
-    """Without its top layers a model ends where the full one stands after as many layers."""
-    tokenizer = tiny_tokenizer(architecture)
-    inputs = tokenizer(list(SENTENCES), padding=True, return_tensors="pt")
-    model = build(architecture, head="base")
-    with torch.inference_mode():
-        states = model(**inputs, output_hidden_states=True).hidden_states
-        for left in (5, 3, 1):
-            drop_layers(model, ARCHITECTURES[architecture], list(range(left)))
-            torch.testing.assert_close(model(**inputs)[0], states[left])
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_layer_knows_its_new_place(architecture: str) -> None:
     row = ARCHITECTURES[architecture]
     model = build(architecture, head="base")
-    kept = [1, 3, 5]
+    kept = kept_of(architecture)[-1]
+    left = len(kept) // len(row.stacks)
     originals = [list(layers_of(model, row))[index] for index in kept] if not row.shared_layers else None
     drop_layers(model, row, kept)
-    assert layer_count(model, row) == 3
+    assert layer_count(model, row) == len(kept)
     if originals is not None:
         assert [id(layer) for layer in layers_of(model, row)] == [id(layer) for layer in originals]
     for index, layer in enumerate(layers_of(model, row)):
-        assert {m.layer_idx for m in layer.modules() if hasattr(m, "layer_idx")} <= {index}
+        assert {m.layer_idx for m in layer.modules() if hasattr(m, "layer_idx")} <= {index % left}
     counts = [vars(module)[row.count_field] for module in model.modules() if row.count_field in vars(module)]
-    assert set(counts) <= {3}
+    assert set(counts) <= {left}
 
 
 def test_lists_with_one_entry_a_layer_are_cut_with_the_layers() -> None:

@@ -12,6 +12,7 @@ from queue_bench import Bench
 
 from api_schemas.events import EventType
 from api_schemas.jobs import Stage, Status
+from workers.supervision.desk import PROGRESS_AFTER
 
 
 def test_nothing_queued_is_nothing_to_do(bench: Bench) -> None:
@@ -45,6 +46,17 @@ def test_the_last_progress_is_always_kept_though_many_are_left_out(bench: Bench)
     assert told[-1] == 0.999
     assert told == sorted(told)
     assert len(told) < 200
+
+
+def test_the_first_progress_of_a_stage_is_not_held_back(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PROGRESS_AFTER, EventType.PROGRESS, 3600.0)
+    job_id = bench.submit("stage:baseline", "progress:0.1", "stage:recovering", "progress:0.2", f"wait:{tmp_path}/go")
+    bench.start()
+
+    eventually(lambda: [0.2 for event in bench.events(job_id) if event.data.get("fraction") == 0.2])
+    (tmp_path / "go").touch()
 
 
 def test_events_keep_their_order_around_progress(bench: Bench) -> None:
