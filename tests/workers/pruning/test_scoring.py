@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_models import CLASSIFIERS, LAYERS, SENTENCES, build, tiny_tokenizer
 from torch.nn.functional import cross_entropy, one_hot
+from transformers import PretrainedConfig
 
 from api_schemas.architectures import ARCHITECTURES, Architecture
 from api_schemas.errors import LayercutError
@@ -104,7 +105,7 @@ class Chain(torch.nn.Module):
         self.embed = torch.nn.Embedding(11, width)
         self.layers = torch.nn.ModuleList(torch.nn.Linear(width, width) for _ in range(layers))
         self.head = torch.nn.Linear(width, 3)
-        self.config = SimpleNamespace(num_hidden_layers=layers)
+        self.config = PretrainedConfig(num_hidden_layers=layers)
         self.device = torch.device("cpu")
 
     @property
