@@ -13,12 +13,12 @@ from api_schemas.tasks import Metric, Task
 
 class StrategyInfo(BaseModel):
     name: str
-    summary: str
+    summary: str = Field(description="what goes, and why")
     when: str = Field(description="when it is worth a try")
-    reference: str
-    kind: Literal["fixed", "scored", "explicit"]
+    reference: str = Field(description="where the rule comes from")
+    kind: Literal["fixed", "scored", "measured", "explicit"]
     measure: str | None = Field(description="what a scored strategy ranks the layers by")
-    needs_data: bool = Field(description="whether its scores are taken on the task's training text")
+    needs_data: bool = Field(description="whether its scores are taken on text: the task's, or that of `calibration`")
     takes_threshold: bool
 
     @classmethod

@@ -48,6 +48,7 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind("dataset_invalid", 422, "The dataset cannot be used"),
         ErrorKind("hub_unavailable", 503, "The model hub did not answer", retryable=True),
         ErrorKind("training_diverged", 500, "Training diverged"),
+        ErrorKind("activations_not_finite", 500, "A layer of the model gives numbers that are not finite"),
         ErrorKind("out_of_memory", 500, "The device ran out of memory"),
         ErrorKind("objective_not_met", 500, "The objective was not met"),
         ErrorKind("verification_failed", 500, "The exported model failed verification"),

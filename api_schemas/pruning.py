@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,9 +12,11 @@ from api_schemas.reports import StackMap
 from api_schemas.stacks import AMOUNTS, Part, PerStack, parts_of, plain, stack_maps
 from api_schemas.strategies import (
     STRATEGIES,
+    LayerScores,
     Question,
     Selection,
     check_count,
+    ranking,
     select_explicit,
     select_layers,
     select_threshold,
@@ -25,6 +27,55 @@ DEFAULT_DROP_RATIO = 1 / 3
 # More than any model has; it keeps a refusal shorter than the request.
 Layers = Annotated[list[int], Field(max_length=1024)]
 Ratio = Annotated[float, Field(gt=0, lt=1)]
+
+
+class CalibrationSpec(BaseModel):
+    """The text that layers are scored on, by strategies that need some: the task's training rows, or text alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Literal["auto", "task", "text"] = Field(
+        default="auto", description="auto: `text` where a dataset is given, else `task`"
+    )
+    dataset: str | None = Field(
+        default=None,
+        min_length=1,
+        description="of `text`: a TXT (a text a line), JSONL, CSV or TSV file under an allowed root",
+    )
+    text_columns: list[str] = Field(
+        default=[], max_length=2, description="of `dataset`; by default [text]. TXT has none"
+    )
+    rows: int = Field(default=512, le=100_000, description="scored on a seeded sample of this many rows")
+
+    @model_validator(mode="after")
+    def _whole(self) -> CalibrationSpec:
+        if self.rows < 1:
+            raise LayercutError(
+                "validation_failed",
+                f"calibration on {self.rows} rows scores nothing: give at least 1",
+                param="/prune/calibration/rows",
+            )
+        if self.source == "text" and self.dataset is None:
+            raise LayercutError(
+                "validation_failed", "calibration on text needs a dataset", param="/prune/calibration/dataset"
+            )
+        extra = "dataset" if self.dataset is not None else "text_columns"
+        if (self.source == "task" or self.dataset is None) and getattr(self, extra):
+            raise LayercutError(
+                "validation_failed",
+                f"{extra} is for calibration on text; the task has its own",
+                param=f"/prune/calibration/{extra}",
+            )
+        return self
+
+    @property
+    def on_text(self) -> bool:
+        return self.dataset is not None
+
+    @property
+    def decided(self) -> CalibrationSpec:
+        """With no "auto" in it."""
+        return self.model_copy(update={"source": "text" if self.on_text else "task"})
 
 
 class PruneSpec(BaseModel):
@@ -52,6 +103,7 @@ class PruneSpec(BaseModel):
         description="never dropped; by default the first layer, and the last of a decoder, for strategies with scores,"
         " else []",
     )
+    calibration: CalibrationSpec = CalibrationSpec()
 
     @model_validator(mode="after")
     def _one_amount_that_suits(self) -> PruneSpec:
@@ -75,7 +127,19 @@ class PruneSpec(BaseModel):
                 f"strategy {self.strategy!r} takes no threshold; these do: {able}",
                 param="/prune/threshold",
             )
+        if not strategy.needs_data and self.calibration != CalibrationSpec():
+            raise LayercutError(
+                "validation_failed",
+                f"strategy {self.strategy!r} looks at no text: it takes no calibration",
+                param="/prune/calibration",
+            )
         return self
+
+    @property
+    def decided(self) -> PruneSpec:
+        """With no "auto" in what is read."""
+        reads = STRATEGIES[self.strategy].needs_data
+        return self.model_copy(update={"calibration": self.calibration.decided}) if reads else self
 
 
 class Plan(BaseModel):
@@ -97,8 +161,13 @@ class Plan(BaseModel):
     bytes_before: int | None
     bytes_after: int | None
     expected_speedup: float | None = Field(description="layers before / layers after: what depth alone gives")
-    scores: list[float] | None = None
+    scores: list[float] | None = Field(
+        default=None, description="one a layer; of `angular`, one a block of as many layers as go, by its first layer"
+    )
     measure: str | None = Field(default=None, description="what the scores are")
+    scored_by: str | None = Field(
+        default=None, description="the job that took the scores, where they were there already"
+    )
     warnings: list[str] = []
 
 
@@ -121,20 +190,40 @@ def protected_layers(part: Part) -> frozenset[int]:
     return frozenset(pinned.union(asked))
 
 
-def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, scores: list[float] | None = None) -> Plan:
+def all_protected(spec: PruneSpec, model: ModelFacts) -> frozenset[int]:
+    """The layers of ``model`` that may not be dropped, numbered through its stacks."""
+    return frozenset(part.first + layer for part in parts_of(spec, model) for layer in protected_layers(part))
+
+
+def removal_steps(spec: PruneSpec, model: ModelFacts) -> int:
+    """How many layers greedy removal takes: half of them at least, so that jobs for a smaller size share the order."""
+    free = model.layers - len(all_protected(spec, model))
+    return min(free, model.layers - 1, max(model.layers // 2, drop_count(spec, model, model.layers)))
+
+
+def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, scores: LayerScores | None = None) -> Plan:
     """Which layers go and what that saves. Checks all that can be checked before the scores are known.
 
-    Layers are numbered through the stacks of an encoder-decoder, the encoder's first; ``Plan.stacks`` has them apart.
+    ``scores`` are those of the strategy's measure, as they were taken. Layers are numbered through the stacks of an
+    encoder-decoder, the encoder's first; ``Plan.stacks`` has them apart.
     Raises ``LayercutError`` (``invalid_layers``, ``validation_failed``) with the field to blame.
     """
     strategy = STRATEGIES.find(spec.strategy, "/prune/strategy")
+    if model.stacks is not None and strategy.needs_data:
+        raise LayercutError(
+            "validation_failed",
+            f"strategy {strategy.name!r} sends text through one list of layers, and {model.architecture} has two",
+            param="/prune/strategy",
+        )
+    drop = drop_count(spec, model, model.layers) if strategy.drops_block else 0
+    ranked = None if scores is None else ranking(spec.strategy, scores, drop)
     protected: list[int] = []
     selection: Selection | None = Selection([], [], [])
     for part in parts_of(spec, model):
         with part.blamed():
             safe = protected_layers(part)
             protected += [part.first + layer for layer in sorted(safe)]
-            selection = _joined(selection, _select(part, model, safe, seed, part.slice(scores)), part)
+            selection = _joined(selection, _select(part, model, safe, seed, part.slice(ranked)), part)
     warnings = list(selection.warnings) if selection else [f"layers are known once {strategy.measure} is measured"]
     if ARCHITECTURES[model.architecture].shared_layers:
         warnings.append(ARCHITECTURES[model.architecture].note)
@@ -152,7 +241,7 @@ def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, scores: list[flo
         bytes_before=model.bytes,
         bytes_after=_scaled(model.bytes, after, model.parameters),
         expected_speedup=round(model.layers / len(selection.kept), 3) if selection else None,
-        scores=scores,
+        scores=ranked,
         measure=strategy.measure,
         warnings=warnings,
     )

@@ -194,13 +194,7 @@ class JobRequest(Request):
 
     @model_validator(mode="after")
     def _parts_that_fit(self) -> JobRequest:
-        strategy = STRATEGIES[self.prune.strategy]
-        if not self.task.trains and strategy.needs_data:
-            raise LayercutError(
-                "validation_failed",
-                f"strategy {strategy.name!r} scores layers on a task's training text; task is 'none'",
-                param="/prune/strategy",
-            )
+        self._check_scoring()
         if not self.task.trains and self.recovery.method not in ("auto", "none"):
             raise LayercutError(
                 "validation_failed",
@@ -219,10 +213,35 @@ class JobRequest(Request):
             )
         return self
 
+    def _check_scoring(self) -> None:
+        """That there is text to score on, and where the strategy needs one, a loss."""
+        strategy, calibration = STRATEGIES[self.prune.strategy], self.prune.calibration
+        if strategy.needs_data and not self.task.trains and not calibration.on_text:
+            raise LayercutError(
+                "validation_failed",
+                f"strategy {strategy.name!r} scores layers on a task's training text; task is 'none':"
+                " give prune.calibration.dataset",
+                param="/prune/strategy" if calibration.source == "auto" else "/prune/calibration/source",
+            )
+        if strategy.needs_labels and self.task.trains and calibration.on_text:
+            raise LayercutError(
+                "validation_failed",
+                f"strategy {strategy.name!r} scores layers by the loss on the task's labels, and text has none",
+                param="/prune/calibration",
+            )
+        if strategy.needs_head and self.recovery.method == "finetune" and not self.evaluation.baseline:
+            raise LayercutError(
+                "validation_failed",
+                f"strategy {strategy.name!r} needs a head that has learnt the task: the baseline cannot be left out",
+                param="/evaluation/baseline",
+            )
+
 
 class PlanRequest(Request):
-    """The body of ``POST /v1/plans``."""
+    """The body of ``POST /v1/plans``: as a job's. Task and recovery tell which stored scores are meant."""
 
     model: ModelRef
+    task: TaskSpec = TaskSpec(name="none")
     prune: PruneSpec = PruneSpec()
+    recovery: RecoverySpec = RecoverySpec()
     seed: int = Field(default=42, ge=0, le=2**31 - 1)

@@ -1,7 +1,8 @@
 """STRATEGIES: which layers go. Pure arithmetic on indexes, counted from 0 in the original model.
 
-A fixed strategy needs only the number of layers. A scored one ranks the layers by a *measure*: one number a
-layer, taken by the worker (``workers/pruning/scoring.py``). The golden lists for 12 layers are in the tests.
+A fixed strategy needs only the number of layers. A scored one ranks the layers by a *measure* of ``MEASURES``: one
+number a layer, or one a block of layers, taken by the worker (``workers/pruning/scoring.py``). The golden lists for 12
+layers are in the tests.
 """
 
 from __future__ import annotations
@@ -10,17 +11,25 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from api_schemas.errors import LayercutError
 from api_schemas.registry import Registry
 
 SAJJAD = "Sajjad et al. 2023, arXiv 2004.03844"
+GROMOV = "Gromov et al. 2024, arXiv 2403.17887"
+
+#: One number a layer; or, for a measure of blocks, ``distances[l][m]`` between the inputs of layers l and m (m = number
+#: of layers: the last layer's output).
+LayerScores = list[float] | list[list[float]]
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a rule is asked: ``drop`` of ``total`` layers, never one of ``protected``; ``scores`` one a layer."""
+    """What a rule is asked: ``drop`` of ``total`` layers, never one of ``protected``.
+
+    ``scores`` are one a layer; for a rule that drops a block, one a block of ``drop`` layers, by its first layer.
+    """
 
     total: int
     drop: int
@@ -30,14 +39,40 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """What a scored strategy ranks by. All measures that are taken from one thing come of one pass over the data.
+
+    ``blocks``: it is one number for each pair of depths, and not one a layer.
+    """
+
+    name: str
+    taken_from: Literal["weights", "activations", "gradients", "removals"]
+    blocks: bool = False
+
+
+MEASURES: Registry[Measure] = Registry("measure", "validation_failed", (
+    Measure("weight_mean_abs", "weights"),
+    Measure("weight_variance", "weights"),
+    Measure("summary_cosine", "activations"),
+    Measure("block_influence", "activations"),
+    Measure("angular_distance", "activations", blocks=True),
+    Measure("taylor", "gradients"),
+    Measure("removal_step", "removals"),
+))  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Strategy:
-    """One rule that names the layers to drop. ``measure`` is what a scored strategy ranks by."""
+    """One rule that names the layers to drop. ``measure`` is what a scored strategy ranks by.
+
+    ``summary`` says in two sentences what goes and why, ``when`` in one when to use it.
+    """
 
     name: str
     summary: str
     when: str
     reference: str
-    kind: Literal["fixed", "scored", "explicit"]
+    kind: Literal["fixed", "scored", "measured", "explicit"]
     rule: Callable[[Question], list[int]]
     measure: str | None = None
     drops: Literal["highest", "lowest"] | None = None
@@ -49,11 +84,23 @@ class Strategy:
 
     @property
     def needs_data(self) -> bool:
-        """Whether its measure is taken on a slice of the task's training set."""
-        return self.measure in DATA_MEASURES
+        """Whether its measure is taken on text: the task's, or that of ``prune.calibration``."""
+        return self.measure is not None and MEASURES[self.measure].taken_from != "weights"
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether its measure is taken on a loss, so that text alone will not do where a task is given."""
+        return self.measure is not None and MEASURES[self.measure].taken_from == "gradients"
 
-DATA_MEASURES = frozenset({"summary_cosine"})
+    @property
+    def needs_head(self) -> bool:
+        """Whether its measure is taken on the model's answers: those of a head that has learnt nothing tell nothing."""
+        return self.measure is not None and MEASURES[self.measure].taken_from in ("gradients", "removals")
+
+    @property
+    def drops_block(self) -> bool:
+        """Whether the layers that it drops follow one another, and are scored together."""
+        return self.measure is not None and MEASURES[self.measure].blocks
 
 
 def _top(q: Question) -> list[int]:
@@ -92,6 +139,15 @@ def _random(q: Question) -> list[int]:
     return sorted(random.Random(q.seed).sample(free, q.drop))
 
 
+def ranking(name: str, scores: LayerScores, drop: int) -> list[float]:
+    """What ``name`` ranks by when ``drop`` layers go: one number a layer, or one a block, by its first layer."""
+    if not STRATEGIES[name].drops_block:
+        return cast(list[float], scores)
+    distances = cast(list[list[float]], scores)
+    check_count(len(distances) - 1, drop)
+    return [distances[first][first + drop] for first in range(len(distances) - drop)]
+
+
 def _ranked(drops: Literal["highest", "lowest"]) -> Callable[[Question], list[int]]:
     sign = -1.0 if drops == "highest" else 1.0
 
@@ -103,6 +159,18 @@ def _ranked(drops: Literal["highest", "lowest"]) -> Callable[[Question], list[in
     return rule
 
 
+def _nearest_block(q: Question) -> list[int]:
+    starts = [first for first in range(q.total - q.drop + 1) if q.protected.isdisjoint(range(first, first + q.drop))]
+    if not starts:
+        raise LayercutError(
+            "invalid_layers",
+            f"no {q.drop} layers in a row are free while {sorted(q.protected)} of {q.total} are protected",
+            param="/prune/protect_layers",
+        )
+    first = min(starts, key=lambda start: (q.scores[start], -start))
+    return list(range(first, first + q.drop))
+
+
 def _as_asked(q: Question) -> list[int]:
     raise LayercutError(
         "validation_failed", "strategy 'explicit' takes drop_layers or keep_layers", param="/prune/drop_layers"
@@ -111,29 +179,56 @@ def _as_asked(q: Question) -> list[int]:
 
 # fmt: off
 STRATEGIES: Registry[Strategy] = Registry("strategy", "unknown_strategy", (
-    Strategy("top", "Drops the highest layers, next to the task head.",
+    Strategy("top", "Drops the highest layers, next to the task head. They are the most specialised to what the model "
+             "was pre-trained for, and a new task can do without them.",
              "The safe first choice: the paper's best at a third and a half of the layers.",
              SAJJAD, "fixed", _top),
-    Strategy("bottom", "Drops the lowest layers, next to the embeddings.",
+    Strategy("bottom", "Drops the lowest layers, next to the embeddings. What the layers above were trained to read is "
+             "then gone.",
              "A control: the paper finds it the worst of all.", SAJJAD, "fixed", _bottom),
     Strategy("symmetric",
-             "Drops the middle and keeps both ends; an odd number kept keeps the extra layer at the bottom.",
+             "Drops the middle and keeps both ends; an odd number kept keeps the extra layer at the bottom. Both ends "
+             "may matter more than what lies between them.",
              "Worth a try on BERT; XLNet does not forgive the loss of its middle.", SAJJAD, "fixed", _symmetric),
     Strategy("alternate_odd", "Going down from the top, drops every second layer: "
-             "those odd when counted from 1, as the paper does.",
+             "those odd when counted from 1, as the paper does. Neighbours do much the same, so each that goes has one "
+             "that stays.",
              "The paper's best at a sixth of the layers.", SAJJAD, "fixed", _alternate(parity=0)),
     Strategy("alternate_even", "Going down from the top, drops every second layer: "
-             "those even when counted from 1, as the paper does.",
+             "those even when counted from 1, as the paper does. Neighbours do much the same, so each that goes has "
+             "one that stays.",
              "Like alternate_odd, and the last layer goes too.", SAJJAD, "fixed", _alternate(parity=1)),
-    Strategy("explicit", "Drops or keeps the layers that the request lists.",
+    Strategy("explicit", "Drops or keeps the layers that the request lists. Nothing is measured and nothing is added.",
              "When you know better, or repeat an earlier job.", SAJJAD, "explicit", _as_asked),
-    Strategy("random", "Drops layers drawn with the job's seed.",
+    Strategy("random", "Drops layers drawn with the job's seed. Every free layer is as likely to go as any other.",
              "A control: a strategy that does not beat it has no case.", SAJJAD, "fixed", _random),
-    Strategy("contribution", "Drops the layers whose output is most like their input: mean cosine of the summary token "
-             "before and after the layer over a slice of the training set; by count, or, as in the paper, all above a "
-             "threshold.",
-             "When the task's data should have a say; a cheap first filter.", SAJJAD, "scored", _ranked("highest"),
+    Strategy("contribution", "Drops the layers whose output is most like their input: the mean cosine of the summary "
+             "token before and after the layer. By count, or, as in the paper, all above a threshold.",
+             "When the data should have a say on an encoder that answers from its summary token; a cheap first filter.",
+             SAJJAD, "scored", _ranked("highest"),
              measure="summary_cosine", drops="highest", takes_threshold=True),
+    Strategy("block_influence", "Drops the layers with the lowest block influence: 1 minus the mean cosine of a "
+             "layer's input and output over all tokens. A layer that hardly turns the states of any token is one that "
+             "hardly does anything.",
+             "The usual first filter on decoders, and on models where every token counts.",
+             "Men et al. 2024 (ShortGPT), arXiv 2403.03853", "scored", _ranked("lowest"),
+             measure="block_influence", drops="lowest"),
+    Strategy("angular", "Drops the one block of layers that follow one another whose input and output are nearest: the "
+             "mean angle at the summary token, over pi. What stays above the block then reads something close to what "
+             "it was trained to read.",
+             "On decoders, where single layers taken out here and there cost more than a block.",
+             GROMOV, "scored", _nearest_block, measure="angular_distance", drops="lowest"),
+    Strategy("taylor", "Drops the layers whose removal moves the loss least, to first order: the mean over rows of "
+             "|gradient at the layer's output times what the layer added|. The loss is the task's; without a task, "
+             "that of the model's own language-model head.",
+             "When what matters is the task and not how much the states turn; it costs a backward pass.",
+             "after Michel et al. 2019, arXiv 1905.10650 (heads), and Kim et al. 2024, arXiv 2402.02834 (Taylor)",
+             "scored", _ranked("lowest"), measure="taylor", drops="lowest"),
+    Strategy("greedy", "Takes out the layer without which the model's answers change least, and again from what is "
+             "left. The model itself is asked each time, so layers that stand in for one another are seen.",
+             "When a better choice is worth some minutes: the reference that scores are held against.",
+             "after Peer et al. 2022, arXiv 2105.14839 (by fine-tuned score), and Song et al. 2024 (SLEB), arXiv "
+             "2402.09025", "measured", _ranked("lowest"), measure="removal_step", drops="lowest"),
     Strategy("parameter_aggregate", "Drops the layers with the lowest mean |w| over their weight matrices. "
              "The formula is ours: the paper names the family and prints none.",
              "When there is no data at hand.", SAJJAD, "scored", _ranked("lowest"),

@@ -9,11 +9,13 @@ from api_schemas.errors import LayercutError
 from api_schemas.pruning import Plan, make_plan
 from api_schemas.recovery import resolve_recovery
 from api_schemas.requests import JobRequest, PlanRequest
+from api_schemas.strategies import STRATEGIES
+from service.scores import KeptScores
 from service.settings import Settings
 from sources.models import inspect
 from sources.tasks import check_dataset
 
-PLAN_REFUSALS = (
+MODEL_REFUSALS = (
     "unknown_strategy",
     "invalid_layers",
     "unsupported_architecture",
@@ -21,7 +23,13 @@ PLAN_REFUSALS = (
     "model_not_allowed",
     "model_invalid",
 )
-JOB_REFUSALS = (*PLAN_REFUSALS, "unknown_task", "dataset_not_found", "dataset_not_allowed", "dataset_invalid")
+DATA_REFUSALS = ("unknown_task", "dataset_not_found", "dataset_not_allowed", "dataset_invalid")
+REFUSALS = (*MODEL_REFUSALS, *DATA_REFUSALS)
+
+HOW_TO_SCORE = (
+    "no scores are kept for this question: they are taken by a job (POST /v1/jobs) with the same model, task, recovery,"
+    " prune.calibration and seed, whatever it drops; after it, this call answers from them"
+)
 
 
 def resolve(request: JobRequest, settings: Settings) -> dict[str, Any]:
@@ -29,20 +37,33 @@ def resolve(request: JobRequest, settings: Settings) -> dict[str, Any]:
 
     Where the model cannot be looked at now, ``plan`` is null and recovery keeps its "auto": the worker fills them in.
     """
-    check_dataset(request.task, settings)
+    check_dataset(request.task, settings, request.prune.calibration)
     facts = inspect(request.model, settings)
-    resolved = request.model_dump(mode="json")
+    resolved = {**request.model_dump(mode="json"), "prune": request.prune.decided.model_dump(mode="json")}
     return {**resolved, "plan": None} if facts is None else {**resolved, **_on(facts, request)}
 
 
-def plan(request: PlanRequest, settings: Settings) -> Plan:
-    """The plan of ``POST /v1/plans``; raises ``LayercutError``, ``hub_unavailable`` where the model is out of reach."""
+def plan(request: PlanRequest, settings: Settings, scores: KeptScores) -> Plan:
+    """The plan of ``POST /v1/plans``; raises ``LayercutError``, ``hub_unavailable`` where the model is out of reach.
+
+    A strategy that ranks by scores is answered from those that a job has taken; without any, the plan says how to get
+    them.
+    """
+    check_dataset(request.task, settings, request.prune.calibration)
     facts = inspect(request.model, settings)
     if facts is None:
         raise LayercutError(
             "hub_unavailable", f"the model hub did not answer for {request.model.id!r}; try again later", param="/model"
         )
-    return make_plan(request.prune, facts, seed=request.seed)
+    unscored = make_plan(request.prune, facts, seed=request.seed)
+    measure = STRATEGIES[request.prune.strategy].measure
+    if measure is None:
+        return unscored
+    found = scores.find(request, facts)
+    if found is None:
+        return unscored.model_copy(update={"warnings": [*unscored.warnings, HOW_TO_SCORE]})
+    made = make_plan(request.prune, facts, seed=request.seed, scores=found.scores[measure])
+    return made.model_copy(update={"scored_by": found.job_id})
 
 
 def _on(facts: ModelFacts, request: JobRequest) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from service.feed import Feed
 from service.queue import WakeUps
+from service.scores import KeptScores
 from service.settings import Settings
 from store.artifacts import ArtifactStore
 from store.database import migrate, open_engine
@@ -24,6 +25,7 @@ class Parts:
     store: JobStore
     shelf: ShelfStore
     artifacts: ArtifactStore
+    scores: KeptScores
     wakeups: WakeUps
     feed: Feed
 
@@ -33,12 +35,14 @@ def open_parts(settings: Settings) -> Parts:
     engine = open_engine(settings.database_url)
     migrate(engine)
     store = JobStore(engine, lease_seconds=settings.lease_seconds)
+    shelf, artifacts = ShelfStore(engine), ArtifactStore(settings.artifacts_url)
     return Parts(
         settings=settings,
         engine=engine,
         store=store,
-        shelf=ShelfStore(engine),
-        artifacts=ArtifactStore(settings.artifacts_url),
+        shelf=shelf,
+        artifacts=artifacts,
+        scores=KeptScores(settings, shelf, artifacts, settings.data_dir / "hashes"),
         wakeups=WakeUps(settings.broker_url),
         feed=Feed(store, settings.feed_seconds),
     )

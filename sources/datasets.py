@@ -35,7 +35,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class _File:
+class DataFile:
     """A file or folder: its real ``path``, the ``name`` that it was asked for by, and the field that did."""
 
     path: Path
@@ -64,7 +64,7 @@ def read_dataset(spec: TaskSpec, settings: SourceSettings, seed: int) -> Table:
     Without a dev file, a tenth of the rows, drawn with ``seed`` from every label alike, is kept aside. Raises
     ``dataset_not_found``, ``dataset_not_allowed`` and ``dataset_invalid`` (with file and line).
     """
-    train_file, dev_file = _files(spec, settings)
+    train_file, dev_file = table_files(spec, settings)
     train = _read(spec, train_file)
     names = _label_names(spec, train)
     rows = _rows(train, names)
@@ -78,7 +78,7 @@ def check_table(spec: TaskSpec, settings: SourceSettings, limit: int) -> None:
 
     What takes the whole training file to know (its labels, its number of rows) is left out where it is longer.
     """
-    train_file, dev_file = _files(spec, settings)
+    train_file, dev_file = table_files(spec, settings)
     train = _read(spec, train_file, limit)
     dev = _read(spec, dev_file, limit) if dev_file else None
     if train.lines.cut:
@@ -91,11 +91,11 @@ def check_table(spec: TaskSpec, settings: SourceSettings, limit: int) -> None:
         _rows(dev, names)
 
 
-def _files(spec: TaskSpec, settings: SourceSettings) -> tuple[_File, _File | None]:
-    """The training file, and the dev file if there is one."""
+def table_files(spec: TaskSpec, settings: SourceSettings) -> tuple[DataFile, DataFile | None]:
+    """The training file, and the dev file if there is one; neither is read."""
     given = spec.dataset or ""
-    train: _File | None = _allowed(given, settings, "/task/dataset")
-    dev = _allowed(spec.dev, settings, "/task/dev") if spec.dev else None
+    train: DataFile | None = allowed_file(given, settings, "/task/dataset")
+    dev = allowed_file(spec.dev, settings, "/task/dev") if spec.dev else None
     if train and train.path.is_dir():
         dev = dev or _member(train, DEV_STEMS, settings)
         train = _member(train, TRAIN_STEMS, settings)
@@ -116,17 +116,18 @@ def _files(spec: TaskSpec, settings: SourceSettings) -> tuple[_File, _File | Non
     return train, dev
 
 
-def _allowed(name: str, settings: SourceSettings, param: str) -> _File:
-    return _File(inside_roots(name, settings.data_roots, what="dataset", param=param), name, param)
+def allowed_file(name: str, settings: SourceSettings, param: str) -> DataFile:
+    """The file or folder of that name, where it lies under a root for data; raises as ``inside_roots`` does."""
+    return DataFile(inside_roots(name, settings.data_roots, what="dataset", param=param), name, param)
 
 
-def _member(folder: _File, stems: tuple[str, ...], settings: SourceSettings) -> _File | None:
+def _member(folder: DataFile, stems: tuple[str, ...], settings: SourceSettings) -> DataFile | None:
     names = (f"{stem}{suffix}" for stem in stems for suffix in READERS)
     found = next((name for name in names if (folder.path / name).exists()), None)
-    return None if found is None else _allowed(f"{folder.name.rstrip('/')}/{found}", settings, folder.param)
+    return None if found is None else allowed_file(f"{folder.name.rstrip('/')}/{found}", settings, folder.param)
 
 
-def _read(spec: TaskSpec, file: _File, limit: int | None = None) -> _Raw:
+def _read(spec: TaskSpec, file: DataFile, limit: int | None = None) -> _Raw:
     lines = Lines(file.path, file.name, param=file.param, limit=limit)
     raw = _Raw(lines, [], [], [])
     columns = (*spec.text_columns, spec.label_column or "")
@@ -135,14 +136,15 @@ def _read(spec: TaskSpec, file: _File, limit: int | None = None) -> _Raw:
         if values is None:
             raise lines.error("the row has too few columns", line)
         raw.numbers.append(line)
-        raw.texts.append(tuple(_text(lines, line, *cell) for cell in zip(columns, values[:-1], strict=False)))
+        raw.texts.append(tuple(text_of(lines, line, *cell) for cell in zip(columns, values[:-1], strict=False)))
         raw.labels.append(label_of(lines, line, columns[-1], values[-1]))
     if not raw.texts:
         raise lines.error("the file has no rows", max(1, lines.number))
     return raw
 
 
-def _text(lines: Lines, line: int, column: str, value: Any) -> str:
+def text_of(lines: Lines, line: int, column: str, value: Any) -> str:
+    """``value`` where it is a text with something in it."""
     if not isinstance(value, str):
         raise lines.error(f"{column!r} is not a text but {_short(value)}", line)
     if not value.strip():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -12,6 +13,7 @@ import pyarrow.parquet
 from api_schemas.errors import LayercutError
 from api_schemas.tasks import Task
 from sources import hub
+from sources.fingerprint import FileHashes
 from sources.lines import Lines
 from sources.rows import Rows, hash_files
 from sources.settings import SourceSettings
@@ -43,6 +45,24 @@ def check_glue(task: Task, settings: SourceSettings, limit: int) -> None:
         files = _local_files(task, split, settings.glue_dir)
         if files and files[0].suffix == ".tsv":
             _read_tsv(task, split, files[0], limit)
+
+
+def glue_identity(task: Task, settings: SourceSettings, hashes: FileHashes) -> dict[str, Any] | None:
+    """What tells one state of the training rows from another, without reading them: sha256 of files, or a commit.
+
+    None where the rows are the hub's, and neither the hub nor its cache says which commit.
+    """
+    files = _local_files(task, "train", settings.glue_dir)
+    if files:
+        return {"glue": task.name, "kind": files[0].suffix, "files": [hashes.of(path) for path in files]}
+    try:
+        commit = hub.look(HUB_DATASET, None, hub.Deadline(settings.hub_timeout_seconds), what="dataset").commit
+    except hub.Unreachable:
+        try:
+            commit = hub.cached(HUB_DATASET, None, [f"{task.name}/train-*.parquet"], what="dataset").name
+        except hub.Unreachable:
+            return None
+    return {"glue": task.name, "hub": commit}
 
 
 def _local_files(task: Task, split: str, root: Path | None) -> list[Path]:

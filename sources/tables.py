@@ -43,6 +43,11 @@ def read_jsonl(lines: Lines, columns: Sequence[str]) -> Iterator[Record]:
         yield lines.number, tuple(record[column] for column in columns)
 
 
+def read_txt(lines: Lines, columns: Sequence[str]) -> Iterator[Record]:
+    """One text a line; lines without any are left out. For what has no labels: there are no columns."""
+    return ((lines.number, (line.strip(),)) for line in lines if line.strip())
+
+
 READERS: dict[str, Reader] = {".csv": read_csv, ".tsv": read_tsv, ".jsonl": read_jsonl, ".ndjson": read_jsonl}
 
 

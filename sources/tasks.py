@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from api_schemas.pruning import CalibrationSpec
 from api_schemas.requests import TaskSpec
 from api_schemas.tasks import Task
 from sources.datasets import check_table, read_dataset
 from sources.glue import check_glue, read_glue
 from sources.rows import Rows
 from sources.settings import SourceSettings
+from sources.texts import check_texts
 
 # What the gateway reads of a file before it accepts a job: some 100 000 short rows, a fraction of a second. The worker
 # checks the rest.
@@ -41,12 +43,17 @@ def load_task(spec: TaskSpec, settings: SourceSettings, seed: int) -> TaskData:
     return TaskData(**{**vars(data), "train": _sample(data.train, spec.max_train_rows, seed)})
 
 
-def check_dataset(spec: TaskSpec, settings: SourceSettings) -> None:
-    """Raise now what ``load_task`` would raise later, as far as the first ``CHECK_BYTES`` of local files tell."""
+def check_dataset(spec: TaskSpec, settings: SourceSettings, calibration: CalibrationSpec | None = None) -> None:
+    """Raise now what ``load_task``, and ``read_texts`` for a ``calibration``, would raise later.
+
+    As far as the first ``CHECK_BYTES`` of local files tell.
+    """
     if spec.glue:
         check_glue(spec.glue, settings, CHECK_BYTES)
     elif spec.trains:
         check_table(spec, settings, CHECK_BYTES)
+    if calibration is not None and calibration.on_text:
+        check_texts(calibration, settings, CHECK_BYTES)
 
 
 def _load_glue(task: Task, settings: SourceSettings) -> TaskData:

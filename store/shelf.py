@@ -72,6 +72,15 @@ class ShelfStore:
             _change(connection, fingerprint, job_id=lease.job_id, lease_token=lease.token, created_at=later())
             return Make(*(_prefix(kind, fingerprint, token) for token in (lease.token, row.lease_token)))
 
+    def find(self, fingerprint: str) -> Have | None:
+        """The thing where it is there, which then counts as used now; nobody is told to make it."""
+        with self._engine.begin() as connection:
+            row = _locked(connection, fingerprint)
+            if row is None or row.state != MADE:
+                return None
+            _change(connection, fingerprint, used_at=later())
+            return Have(_prefix(row.kind, fingerprint, row.lease_token), row.seconds, row.job_id)
+
     def made(self, lease: Lease, fingerprint: str, *, seconds: float, size: int) -> bool:
         """All files are at the prefix, ``size`` bytes. False where it is no longer the caller's: delete the files."""
         values = {"state": MADE, "seconds": seconds, "bytes": size, "used_at": later()}

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from safetensors.torch import load_model, save_model
 from transformers import PreTrainedModel
 
+from api_schemas.strategies import LayerScores
+from sources.scorings import FILE as LAYER_SCORES
 from workers.data.features import Features, Padding
 from workers.evaluation.scores import Scores
 from workers.training.tally import Trained
@@ -70,12 +72,12 @@ def load_scores(folder: Path) -> Scores:
     return Scores(**_read(folder / "scores.json"), **arrays)
 
 
-def save_layer_scores(scores: dict[str, list[float]], folder: Path) -> None:
-    _write(folder / "layer_scores.json", scores)
+def save_layer_scores(scores: dict[str, LayerScores], folder: Path) -> None:
+    _write(folder / LAYER_SCORES, scores)
 
 
-def load_layer_scores(folder: Path) -> dict[str, list[float]]:
-    return dict(_read(folder / "layer_scores.json"))
+def load_layer_scores(folder: Path) -> dict[str, LayerScores]:
+    return dict(_read(folder / LAYER_SCORES))
 
 
 #: Kind to how it is written and read.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from workers.fingerprint import RECIPE
+from sources.fingerprint import RECIPE
 from workers.subject import Subject
 
 

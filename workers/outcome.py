@@ -162,7 +162,7 @@ def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: 
         job_id=bench.job_id,
         model=subject.facts.model_dump(mode="json"),
         task={"name": request.task.label, "metric": headline(bench), **request.task.model_dump(exclude_none=True)},
-        strategy=_strategy(plan),
+        strategy=_strategy(plan, subject.calibration_facts()),
         recovery=subject.recovery.model_dump(),
         retention_interval=intervals.retention if intervals else None,
         gain_interval=gain,
@@ -191,7 +191,7 @@ def _intervals(bench: Workbench, measured: Measured) -> Intervals | None:
     return bootstrap(measured.pairs, metric, seed=bench.subject.request.seed)
 
 
-def _strategy(plan: Plan) -> dict[str, Any]:
+def _strategy(plan: Plan, calibration: dict[str, Any] | None) -> dict[str, Any]:
     row = STRATEGIES[plan.strategy]
     return {
         "name": row.name,
@@ -200,6 +200,7 @@ def _strategy(plan: Plan) -> dict[str, Any]:
         "measure": plan.measure,
         "scores": plan.scores,
         "protected": plan.protected,
+        "calibration": calibration,
     }
 
 

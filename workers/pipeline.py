@@ -15,9 +15,10 @@ from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Stage
 from api_schemas.pruning import Plan, make_plan
 from api_schemas.requests import JobRequest
-from api_schemas.strategies import STRATEGIES
+from api_schemas.strategies import MEASURES, STRATEGIES, LayerScores
+from sources.scorings import KIND as SCORES
+from sources.scorings import scores_baseline
 from workers import keeping, outcome
-from workers.data.batches import collate, scoring_batches
 from workers.evaluation import latency
 from workers.evaluation.answers import SIDES, Answers, Pair, from_tensors, sides_of, to_tensors
 from workers.evaluation.scores import Scores, evaluate
@@ -25,12 +26,12 @@ from workers.ledger import Ledger
 from workers.loading import label_order, quiet_libraries
 from workers.narrator import Narrator
 from workers.origin import origin_of
-from workers.pruning.scoring import measure_activations, measure_weights
 from workers.pruning.surgery import drop_layers
 from workers.recovering import recover
+from workers.scorer import take_scores
 from workers.settings import Settings
 from workers.shelf import FolderShelf, Shelf
-from workers.subject import CALIBRATION_ROWS, Subject, find_subject
+from workers.subject import find_subject
 from workers.trainer import train_on
 from workers.training.loop import total_steps
 from workers.training.memory import MicroBatches
@@ -83,7 +84,7 @@ def run(
             " speed, its FLOPs and its scores are not measured, and it is verified in its own dtype, not in float32"
         )
     before = make_baseline(bench, source)
-    plan = choose_layers(bench, source)
+    plan = choose_layers(bench, source, before)
     bench = replace(bench, kept=plan.kept)
     after = prune(bench, source, plan)
     recover(bench, before, after)
@@ -138,7 +139,7 @@ def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel 
     return baseline
 
 
-def choose_layers(bench: Workbench, model: PreTrainedModel) -> Plan:
+def choose_layers(bench: Workbench, source: PreTrainedModel, baseline: PreTrainedModel | None) -> Plan:
     """Measure the layers where the strategy asks for it, and make the plan."""
     subject, prune = bench.subject, bench.subject.request.prune
     strategy = STRATEGIES[prune.strategy]
@@ -147,7 +148,7 @@ def choose_layers(bench: Workbench, model: PreTrainedModel) -> Plan:
         bench.story.skip(Stage.SCORING, f"strategy {strategy.name} needs no scores")
     else:
         with bench.story.stage(Stage.SCORING):
-            scores = measure_layers(bench, model)[strategy.measure]
+            scores = scores_of(bench, source, baseline)[strategy.measure]
     with bench.story.stage(Stage.PLANNING):
         plan = make_plan(prune, subject.facts, seed=subject.request.seed, scores=scores)
         for warning in plan.warnings:
@@ -156,29 +157,15 @@ def choose_layers(bench: Workbench, model: PreTrainedModel) -> Plan:
     return plan
 
 
-def measure_layers(bench: Workbench, model: PreTrainedModel) -> dict[str, list[float]]:
-    """Of the model that layers are dropped from: the baseline where the job distills, else the source."""
+def scores_of(bench: Workbench, source: PreTrainedModel, baseline: PreTrainedModel | None) -> dict[str, LayerScores]:
+    """The strategy's measure, and all others that come of the same pass; from the shelf where they are there."""
     subject = bench.subject
-    needs_data = STRATEGIES[subject.request.prune.strategy].needs_data
-    distills = subject.recovery.method == "distill"
-    data = {"train": subject.prints.get("train"), "rows": CALIBRATION_ROWS, "seed": subject.request.seed}
-    fingerprint = subject.print_of(
-        "layer_scores",
-        model=subject.baseline_print(bench.seed) if distills else subject.source_print(bench.seed),
-        data=data if needs_data else None,
-    )
-    take = activations_of if needs_data else weights_of
-    return bench.ledger.share("layer_scores", fingerprint, lambda: take(subject, model))
-
-
-def weights_of(subject: Subject, model: PreTrainedModel) -> dict[str, list[float]]:
-    return measure_weights(model, subject.architecture)
-
-
-def activations_of(subject: Subject, model: PreTrainedModel) -> dict[str, list[float]]:
-    rows = subject.calibration()
-    batches = (collate(rows, batch, subject.device) for batch in scoring_batches(rows))
-    return measure_activations(model, subject.architecture, batches)
+    measure = MEASURES[STRATEGIES[subject.request.prune.strategy].measure or ""]
+    model = baseline if scores_baseline(subject.recovery, measure.taken_from) else source
+    assert model is not None
+    take = partial(take_scores, measure.taken_from, subject, model)
+    fingerprint = subject.prints.get(SCORES)
+    return take() if fingerprint is None else bench.ledger.share(SCORES, fingerprint, take)
 
 
 def prune(bench: Workbench, source: PreTrainedModel, plan: Plan) -> PreTrainedModel:

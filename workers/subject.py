@@ -14,11 +14,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
 from api_schemas.recovery import Recovery, resolve_recovery
 from api_schemas.requests import JobRequest
+from api_schemas.strategies import STRATEGIES
+from sources.fingerprint import NOT_OF_BASELINE, FileHashes, fingerprint
 from sources.models import fetch, read_facts
+from sources.rows import Rows
+from sources.scorings import KIND as SCORES
+from sources.scorings import scores_print
 from sources.tasks import TaskData, load_task
+from sources.texts import read_texts
 from workers.data.features import Features, encode
 from workers.device import choose_device, choose_precision
-from workers.fingerprint import NOT_OF_BASELINE, FileHashes, fingerprint
 from workers.host import host_memory
 from workers.ledger import Ledger
 from workers.loading import load_for_task, load_source, load_tokenizer, read_rows_as_decoder
@@ -29,8 +34,6 @@ DTYPE_NAMES = {
     "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
 }  # fmt: skip
-
-CALIBRATION_ROWS = 512
 
 FLOAT32_BYTES = 4
 
@@ -51,6 +54,7 @@ class Subject:
     data: TaskData | None
     train: Features | None
     dev: dict[str, Features]
+    texts: Rows | None
     prints: dict[str, str]
     mapped: bool = False
 
@@ -143,16 +147,34 @@ class Subject:
         )
 
     def calibration(self) -> Features:
-        """A seeded slice of the training set: never dev."""
+        """What layers are scored on: plain text, or a seeded slice of the training set; never dev."""
+        if self.texts is not None:
+            return encode(self.tokenizer, self.texts, self.recovery.max_length, regression=False)
         assert self.train is not None
-        rows = np.random.default_rng(self.request.seed).permutation(len(self.train))[:CALIBRATION_ROWS]
+        limit = self.request.prune.calibration.rows
+        rows = np.random.default_rng(self.request.seed).permutation(len(self.train))[:limit]
         return self.train.take(np.sort(rows))
+
+    def calibration_facts(self) -> dict[str, Any] | None:
+        """For the report; None where no text was looked at."""
+        if not STRATEGIES[self.request.prune.strategy].needs_data:
+            return None
+        spec = self.request.prune.calibration.decided
+        if self.texts is not None:
+            rows, source, sha256 = len(self.texts), self.texts.source, self.texts.sha256
+        else:
+            assert self.data is not None
+            train = self.data.train
+            rows, source, sha256 = min(spec.rows, len(train)), train.source, train.sha256
+        told = {"rows": rows, "max_length": self.recovery.max_length, "dataset": source, "sha256": sha256}
+        return {**spec.model_dump(), **told, "seed": self.request.seed}
 
     def resolved(self) -> dict[str, Any]:
         """For ``job.resolved``: the request with every default, and what "auto" became."""
         return {
             **self.request.model_dump(mode="json"),
             "model": {**self.request.model.model_dump(), "revision": self.facts.revision},
+            "prune": self.request.prune.decided.model_dump(mode="json"),
             "recovery": self.recovery.model_dump(),
             "evaluation": {**self.request.evaluation.model_dump(mode="json"), "seeds": self.request.seeds},
             "export": {"dtype": str(self.dtype).removeprefix("torch.")},
@@ -181,9 +203,13 @@ def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Sub
     if reads_rows_as_decoder(request, facts):
         read_rows_as_decoder(tokenizer)
     data = load_task(request.task, settings, seed=request.seed) if request.task.trains else None
+    strategy, calibration = STRATEGIES[request.prune.strategy], request.prune.calibration
+    texts = read_texts(calibration, settings, request.seed) if strategy.needs_data and calibration.on_text else None
     hashes = FileHashes(ledger.root / "hashes")
     prints = {"weights": fingerprint("weights", files=hashes.weights(folder))}
     prints["texts"] = fingerprint("texts", files=hashes.texts(folder))
+    scores = scores_print(request, facts, settings, hashes, seed=request.seeds[0]) if strategy.needs_scores else None
+    prints |= {} if scores is None else {SCORES: scores}
     splits = {} if data is None else {"train": data.train, **{f"dev:{name}": rows for name, rows in data.dev.items()}}
     features: dict[str, Features] = {}
     for split, rows in splits.items():
@@ -204,6 +230,7 @@ def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Sub
         data=data,
         train=features.get("train"),
         dev={split: features[f"dev:{split}"] for split in data.dev} if data else {},
+        texts=texts,
         prints=prints,
         mapped=mapped,
     )

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api_schemas.jobs import Job, JobList, JobPreview, Status
 from api_schemas.requests import JobRequest
-from service.admission import JOB_REFUSALS, resolve
+from service.admission import REFUSALS, resolve
 from service.bodies import JsonBody, validated
 from service.negotiation import wait_seconds
 from service.openapi import BODY, json_body, problems
@@ -48,7 +48,7 @@ EXAMPLE = {
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "the job's address"}}},
         200: {"model": JobPreview, "description": "with validate_only: what the job would be; nothing is stored"},
-        **problems(*BODY, *JOB_REFUSALS),
+        **problems(*BODY, *REFUSALS),
     },
     openapi_extra=json_body(JobRequest, prune_and_distill=EXAMPLE),
 )

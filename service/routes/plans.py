@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from api_schemas.pruning import Plan
 from api_schemas.requests import PlanRequest
-from service.admission import PLAN_REFUSALS, plan
+from service.admission import REFUSALS, plan
 from service.bodies import JsonBody, validated
 from service.openapi import BODY, json_body, problems
 from service.parts import Gateway
@@ -18,9 +18,12 @@ EXAMPLE = {"model": "google-bert/bert-base-uncased", "prune": {"strategy": "symm
 
 @router.post(
     "",
-    responses=problems(*BODY, *PLAN_REFUSALS, "hub_unavailable"),
+    responses=problems(*BODY, *REFUSALS, "hub_unavailable"),
     openapi_extra=json_body(PlanRequest, half=EXAMPLE),
 )
 def create_plan(body: JsonBody, parts: Gateway) -> Plan:
-    """Layers kept and dropped, parameters, bytes, expected speed-up and warnings. Nothing is stored."""
-    return plan(validated(PlanRequest, body), parts.settings)
+    """Layers kept and dropped, parameters, bytes, expected speed-up and warnings. Nothing is stored.
+
+    Strategies with scores are answered from the scores that a job has left; `scored_by` names it.
+    """
+    return plan(validated(PlanRequest, body), parts.settings, parts.scores)

@@ -153,8 +153,22 @@ def test_without_a_task_only_strategies_that_need_data_are_refused(strategy: str
         error = refusal(task="none", prune=prune)
         assert (error.code, error.param) == ("validation_failed", "/prune/strategy")
         assert "task is 'none'" in error.message
+        assert "prune.calibration.dataset" in error.message
+        error = refusal(task="none", prune=prune | {"calibration": {"source": "task"}})
+        assert error.param == "/prune/calibration/source"
+        text = {"calibration": {"dataset": "/data/some.txt"}}
+        assert request(task="none", prune=prune | text).prune.calibration.on_text
     else:
         assert request(task="none", prune=prune).prune.strategy == strategy
+
+
+def test_taylor_wants_labels_and_a_head_that_has_learnt_them() -> None:
+    error = refusal(task="sst2", prune={"strategy": "taylor", "calibration": {"dataset": "/data/some.txt"}})
+    assert (error.param, "text has none" in error.message) == ("/prune/calibration", True)
+    bare = {"recovery": {"method": "finetune"}, "evaluation": {"baseline": False}}
+    error = refusal(task="sst2", prune={"strategy": "taylor"}, **bare)
+    assert (error.param, "a head that has learnt" in error.message) == ("/evaluation/baseline", True)
+    assert request(task="sst2", prune={"strategy": "angular", "calibration": {"dataset": "/data/some.txt"}}, **bare)
 
 
 @pytest.mark.parametrize("method", ["finetune", "distill"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -141,7 +142,10 @@ def test_every_strategy_has_a_plan_on_every_architecture(strategy: str, architec
         first = plan(spec, facts)
         assert first.kept is first.dropped is first.parameters_after is first.expected_speedup is None
         assert row.measure in first.warnings[0]
-    made = plan(spec, facts, scores=[0.6, 0.5, 0.4, 0.3, 0.2, 0.1] if row.needs_scores else None)
+    one_a_layer = [0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    taken = [[abs(low - high) / 10 for high in range(7)] for low in range(7)] if row.drops_block else one_a_layer
+    made = plan(spec, facts, scores=taken if row.needs_scores else None)
+    assert made.scores == (None if not row.needs_scores else [0.2] * 5 if row.drops_block else one_a_layer)
     assert made.kept is not None
     assert made.dropped is not None
     assert sorted(made.kept + made.dropped) == list(range(6))
@@ -160,6 +164,81 @@ def test_the_first_layer_is_protected_where_layers_are_scored_unless_asked_other
     asked = plan({"strategy": "contribution", "drop": 1, "protect_layers": []}, model(6), scores=scores)
     assert (asked.protected, asked.dropped) == ([], [0])
     assert plan({"strategy": "bottom", "drop": 1}).protected == []
+
+
+def test_a_decoders_last_layer_is_protected_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARCHITECTURES._rows, "bert", replace(ARCHITECTURES["bert"], kind="decoder"))
+    scores = [0.1, 0.5, 0.4, 0.3, 0.2, 0.1]
+    made = plan({"strategy": "block_influence", "drop": 1}, model(6), scores=scores)
+    assert (made.protected, made.dropped) == ([0, 5], [4])
+    asked = plan({"strategy": "block_influence", "drop": 1, "protect_layers": []}, model(6), scores=scores)
+    assert asked.dropped == [5]
+    assert plan({"strategy": "top", "drop": 1}, model(6)).dropped == [5]
+
+
+def test_a_block_is_ranked_by_the_distance_across_as_many_layers_as_go() -> None:
+    # From depth 2 to 3 the states hardly move, from 3 to 5 they do; over two layers, 3 to 5 and back is nearest.
+    places = [0.0, 0.9, 0.2, 0.25, 0.6, 0.27, 0.9]
+    distances = [[round(abs(a - b), 3) for b in places] for a in places]
+    dropped = [plan({"strategy": "angular", "drop": n}, model(6), scores=distances).dropped for n in (1, 2, 3)]
+    assert dropped == [[2], [3, 4], [2, 3, 4]]
+    made = plan({"strategy": "angular", "drop": 2}, model(6), scores=distances)
+    assert made.scores == [0.2, 0.65, 0.4, 0.02, 0.3]
+    assert made.measure == "angular_distance"
+    held = plan({"strategy": "angular", "drop": 2, "protect_layers": [4]}, model(6), scores=distances)
+    assert held.dropped == [0, 1]
+    error = refusal({"strategy": "angular", "drop": 3, "protect_layers": [2, 4]}, model(6), scores=distances)
+    assert (error.code, error.param) == ("invalid_layers", "/prune/protect_layers")
+    assert "no 3 layers in a row are free" in error.message
+    error = refusal({"strategy": "angular", "drop": 3, "protect_layers": [2, 4]}, model(6))
+    assert "no 3 layers in a row" in error.message, "known before there are scores"
+    for drop in (-1, 0, 6, 9):
+        assert refusal({"strategy": "angular", "drop": drop}, model(6), scores=distances).param == "/prune/drop"
+
+
+def test_scores_of_text_are_refused_on_two_lists_of_layers() -> None:
+    facts = model(6, architecture="t5", stacks={"encoder": 3, "decoder": 3})
+    for name, row in STRATEGIES.items():
+        if row.needs_data:
+            error = refusal({"strategy": name, "drop": {"encoder": 1}}, facts)
+            assert (error.code, error.param) == ("validation_failed", "/prune/strategy")
+            assert "t5 has two" in error.message
+
+
+# --- calibration
+
+
+@pytest.mark.parametrize(
+    ("calibration", "param", "words"),
+    [
+        ({"rows": 0}, "/rows", "0 rows scores nothing"),
+        ({"rows": -3}, "/rows", "at least 1"),
+        ({"source": "text"}, "/dataset", "needs a dataset"),
+        ({"source": "task", "dataset": "/data/a.txt"}, "/dataset", "for calibration on text"),
+        ({"source": "task", "text_columns": ["text"]}, "/text_columns", "for calibration on text"),
+        ({"text_columns": ["text"]}, "/text_columns", "for calibration on text"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_refused(calibration: dict[str, Any], param: str, words: str) -> None:
+    with pytest.raises(LayercutError, match=words) as caught:
+        PruneSpec.model_validate({"strategy": "angular", "calibration": calibration})
+    assert (caught.value.code, caught.value.param) == ("validation_failed", f"/prune/calibration{param}")
+
+
+@pytest.mark.parametrize("strategy", ["top", "parameter_variance"])
+def test_a_strategy_that_reads_no_text_takes_no_calibration(strategy: str) -> None:
+    with pytest.raises(LayercutError, match="looks at no text") as caught:
+        PruneSpec.model_validate({"strategy": strategy, "calibration": {"rows": 3}})
+    assert caught.value.param == "/prune/calibration"
+    spec = PruneSpec.model_validate({"strategy": strategy})
+    assert PruneSpec.model_validate(spec.decided.model_dump()) == spec, "an echo may be sent again"
+
+
+def test_auto_is_the_text_that_is_given_and_else_the_task() -> None:
+    for given, source in (({}, "task"), ({"dataset": "/data/a.txt"}, "text")):
+        spec = PruneSpec.model_validate({"strategy": "angular", "calibration": given})
+        assert spec.decided.calibration.source == source
+        assert PruneSpec.model_validate(spec.decided.model_dump()).decided == spec.decided
 
 
 def test_a_threshold_waits_for_the_scores() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from api_schemas.errors import LayercutError
 from api_schemas.strategies import (
+    MEASURES,
     STRATEGIES,
     Question,
     Strategy,
@@ -38,6 +42,20 @@ GOLDEN = {
     ("symmetric", 6): [3, 4, 5, 6, 7, 8],
 }
 
+# Twelve layers scored in no simple order; 3 and 7 are equal, 0 is protected.
+SCORED = (0.01, 0.30, 0.90, 0.20, 0.80, 0.50, 0.70, 0.20, 0.60, 0.40, 0.95, 0.10)
+LOWEST = {1: [11], 2: [7, 11], 3: [3, 7, 11], 5: [1, 3, 7, 9, 11]}
+SCORED_GOLDEN = {
+    "contribution": {1: [10], 2: [2, 10], 3: [2, 4, 10], 5: [2, 4, 6, 8, 10]},
+    "block_influence": LOWEST,
+    "taylor": LOWEST,
+    "greedy": LOWEST,
+    "parameter_aggregate": LOWEST,
+    "parameter_variance": LOWEST,
+    # The numbers are those of blocks, by their first layer: 0 is never one, and the last that fits is 12 - drop.
+    "angular": {1: [11], 2: [7, 8], 3: [7, 8, 9], 5: [7, 8, 9, 10, 11]},
+}
+
 SIZES = (2, 3, 5, 6, 7, 12, 24)
 COUNTED = [name for name, strategy in STRATEGIES.items() if strategy.kind != "explicit"]
 
@@ -63,6 +81,13 @@ def test_the_papers_own_lists(name: str, drop: int) -> None:
 def test_every_fixed_strategy_has_golden_lists() -> None:
     fixed = {name for name, row in STRATEGIES.items() if row.kind == "fixed"} - {"random"}
     assert fixed == {name for name, _ in GOLDEN}
+
+
+@pytest.mark.parametrize("name", [name for name, row in STRATEGIES.items() if row.needs_scores])
+def test_the_lists_of_scored_strategies(name: str) -> None:
+    for drop, dropped in SCORED_GOLDEN[name].items():
+        asked = Question(12, drop, protected=frozenset({0}), scores=SCORED)
+        assert select_layers(name, asked).dropped == dropped, drop
 
 
 @pytest.mark.parametrize("total", SIZES)
@@ -130,7 +155,8 @@ def test_random_follows_the_seed() -> None:
 @pytest.mark.parametrize("name", [name for name, row in STRATEGIES.items() if row.needs_scores])
 def test_scored_strategies_drop_from_the_end_that_they_say(name: str) -> None:
     scores = (0.9, 0.1, 0.5, 0.8, 0.2, 0.7)
-    expected = {"highest": [0, 3], "lowest": [1, 4]}[STRATEGIES[name].drops]
+    row = STRATEGIES[name]
+    expected = [1, 2] if row.drops_block else {"highest": [0, 3], "lowest": [1, 4]}[row.drops or ""]
     assert select_layers(name, Question(6, 2, scores=scores)).dropped == expected
 
 
@@ -139,7 +165,10 @@ def test_of_equal_scores_the_higher_layer_goes(name: str) -> None:
     assert select_layers(name, Question(6, 2, scores=(1.0,) * 6)).dropped == [4, 5]
 
 
-@pytest.mark.parametrize("name", [name for name in COUNTED if STRATEGIES[name].needs_scores or name == "random"])
+FREE = [name for name in COUNTED if STRATEGIES[name].needs_scores or name == "random"]
+
+
+@pytest.mark.parametrize("name", [name for name in FREE if not STRATEGIES[name].drops_block])
 def test_protected_layers_stay(name: str) -> None:
     protected = frozenset({0, 3, 5})
     for drop in (1, 2, 3):
@@ -241,11 +270,20 @@ def test_a_name_taken_twice_is_refused() -> None:
 
 @pytest.mark.parametrize("row", STRATEGIES.values(), ids=list(STRATEGIES))
 def test_every_row_is_whole(row: Strategy) -> None:
-    assert row.summary.endswith(".")
+    assert len(re.findall(r"\.( |$)", row.summary)) == 2, "what goes, and why: two sentences"
     assert row.when.endswith(".")
+    assert row.measure is None or row.measure in MEASURES
     assert row.reference
-    assert (row.kind == "scored") == row.needs_scores == (row.drops is not None)
+    assert (row.kind in ("scored", "measured")) == row.needs_scores == (row.drops is not None)
     assert not row.takes_threshold or row.needs_scores
+
+
+def test_the_docs_say_what_the_table_says() -> None:
+    page = " ".join((Path(__file__).parents[2] / "docs" / "strategies.md").read_text(encoding="utf-8").split())
+    for name, row in STRATEGIES.items():
+        text = f"### `{name}` {row.summary} *When:* {row.when} *Source:* {row.reference}."
+        assert " ".join(text.split()) in page, name
+    assert page.count("### `") == len(STRATEGIES)
 
 
 def test_check_count_blames_the_field_that_it_is_told() -> None:

@@ -16,7 +16,7 @@ from tiny_models import tiny_model
 from api_schemas.events import EventType, NewEvent
 from api_schemas.reports import Report
 from api_schemas.requests import JobRequest
-from workers.fingerprint import FileHashes
+from sources.fingerprint import FileHashes
 from workers.ledger import Ledger
 from workers.narrator import Narrator
 from workers.pipeline import run
@@ -211,13 +211,13 @@ def test_a_copy_of_the_model_and_the_data_elsewhere_is_the_same(jobs: Jobs) -> N
 def test_hashes_of_large_files_are_remembered_until_they_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.fingerprint.SETTLED_SECONDS", -1.0)
-    monkeypatch.setattr("workers.fingerprint.REMEMBERED_BYTES", 10)
+    monkeypatch.setattr("sources.fingerprint.SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr("sources.fingerprint.REMEMBERED_BYTES", 10)
     hashes, path = FileHashes(tmp_path / "hashes"), tmp_path / "model.safetensors"
     path.write_bytes(np.arange(1000).tobytes())
     first = hashes.of(path)
     with monkeypatch.context() as patched:
-        patched.setattr("workers.fingerprint._hash", lambda _: pytest.fail("it was read again"))
+        patched.setattr("sources.fingerprint._hash", lambda _: pytest.fail("it was read again"))
         assert FileHashes(tmp_path / "hashes").of(path) == first
     path.write_bytes(np.arange(1, 1001).tobytes())
     second = hashes.of(path)

@@ -35,8 +35,13 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def fingerprint(kind: str, **parts: Any) -> str:
+    """sha256 of the parts, and of what every number hangs on: our recipe and the libraries."""
+    return digest(kind, recipe=RECIPE, versions=_versions(), **parts)
+
+
+def digest(kind: str, **parts: Any) -> str:
     """sha256 of the parts, which are JSON: floats count by their shortest exact form."""
-    everything = {"kind": kind, "recipe": RECIPE, "versions": _versions(), **parts}
+    everything = {"kind": kind, **parts}
     text = json.dumps(everything, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
