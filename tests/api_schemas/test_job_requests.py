@@ -259,7 +259,7 @@ def test_a_distillation_has_a_rate_of_its_own_and_a_fine_tuning_one_like_itself(
 
 def test_narrower_models_learn_faster_within_bounds() -> None:
     rates = [
-        resolve_recovery(RecoverySpec(), facts(hidden_size=width), trains=True).learning_rate
+        resolve_recovery(RecoverySpec(), facts(hidden_size=width), trains=True).baseline_learning_rate
         for width in (32, 384, 768, 1024, 8192)
     ]
     assert rates == sorted(rates, reverse=True)
