@@ -214,7 +214,8 @@ def test_every_auto_is_filled_in() -> None:
     made = resolve_recovery(RecoverySpec(), facts(), trains=True)
     assert made.method == "distill"
     assert (made.epochs, made.batch_size, made.max_length) == (3.0, 32, 128)
-    assert made.learning_rate == pytest.approx(2e-5)
+    assert made.baseline_learning_rate == pytest.approx(2e-5)
+    assert made.learning_rate == pytest.approx(5e-5)
     assert (made.warmup_ratio, made.weight_decay) == (0.0, 0.0)
     open_fields = {name for name, value in made.model_dump().items() if value == "auto"}
     assert open_fields <= {"precision"}
