@@ -11,6 +11,7 @@ from api_schemas.architectures import ModelFacts
 Auto = Literal["auto"]
 Method = Literal["none", "finetune", "distill"]
 Precision = Literal["fp32", "bf16", "fp16"]
+Checkpoint = Literal["last", "best"]
 
 
 class RecoverySpec(BaseModel):
@@ -36,6 +37,11 @@ class RecoverySpec(BaseModel):
     noise: Annotated[float, Field(ge=0, lt=1)] | Auto = Field(
         default="auto",
         description="of `distill`: share of the tokens that others of the data replace; the baseline answers that",
+    )
+    checkpoint: Checkpoint | Auto = Field(
+        default="auto",
+        description="which weights are kept. best: of the epoch that a tenth of the training rows (at most 1000), not "
+        "learnt from, judge best; auto: last",
     )
     dropout: bool | Auto = Field(
         default="auto", description="whether the model's own dropout is on; auto: in `finetune`, not in `distill`"
@@ -63,6 +69,7 @@ class Recovery(BaseModel):
     label_weight: float
     hidden_weight: float
     noise: float
+    checkpoint: Checkpoint
     dropout: bool
     baseline_epochs: float
     baseline_learning_rate: float
@@ -108,6 +115,7 @@ def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, trains: bool) -> 
         "label_weight": 0.0,
         "hidden_weight": HIDDEN_WEIGHT,
         "noise": NOISE,
+        "checkpoint": "last",
         "dropout": method != "distill",
         "baseline_epochs": asked.get("epochs", 3.0),
         # A fine-tuned model is compared with its equal; distillations at several rates share their baseline.

@@ -127,7 +127,7 @@ def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel 
     def make(folder: Path) -> None:
         assert subject.train is not None
         objective = label_objective(subject.train.labels, subject.device)
-        train_on(bench, Stage.BASELINE, baseline, objective, subject.recovery.of_baseline())
+        train_on(bench, Stage.BASELINE, baseline, subject.train, objective, recovery=subject.recovery.of_baseline())
         keeping.save_baseline(baseline, bench.trainings[name], folder)
 
     name = bench.training_name(Stage.BASELINE)
