@@ -217,11 +217,12 @@ def _prompt(asked: dict[str, Any], model: Any, count: int) -> Any:
 
 
 def outputs_of(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of the model, and of its base on the way."""
+    """Of the model, and of its base on the way, or by itself where the model goes past it, as OPT does."""
     on_the_way: list[torch.Tensor] = []
     hook = model.base_model.register_forward_hook(lambda _module, _inputs, output: on_the_way.append(output[0]))
     try:
-        return model(**inputs)[0], on_the_way[0]
+        outputs = model(**inputs)[0]
+        return outputs, on_the_way[0] if on_the_way else model.base_model(**inputs)[0]
     finally:
         hook.remove()
 
