@@ -7,18 +7,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import SENTENCES, tiny_model
+import structlog
+from fastapi.testclient import TestClient
+from tiny_models import SENTENCES, build, tiny_model
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Stage
+from api_schemas.pruning import Plan
 from api_schemas.reports import Report, Search
 from api_schemas.requests import JobRequest
+from service.app import create_app
+from service.settings import Settings as GatewaySettings
+from sources.scorings import CONTEST
 from workers import pipeline, searching
 from workers.pipeline import run
 from workers.settings import Settings
 from workers.shelf import FolderShelf
 from workers.training.loop import total_steps
+
+
+class Found(BaseException):
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+
+def _found(_bench: Any, _source: Any, plan: Plan) -> None:
+    raise Found(plan)
 
 
 class Auto:
@@ -55,6 +70,14 @@ class Auto:
         )  # fmt: skip
         return Report.model_validate_json((out / "artifact" / "report.json").read_text())
 
+    def plan(self, name: str, prune: dict[str, Any], *, shelf: FolderShelf | None = None, **more: Any) -> Plan:
+        """Of a job that is given up when its plan is made."""
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(pipeline, "prune", _found)
+            with pytest.raises(Found) as caught:
+                self.run(name, prune, shelf=shelf, **more)
+        return caught.value.plan
+
     @property
     def ending(self) -> NewEvent:
         return self.events[-1]
@@ -62,11 +85,14 @@ class Auto:
 
 @pytest.fixture
 def auto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Auto:
+    structlog.configure(
+        logger_factory=structlog.ReturnLoggerFactory(), processors=[structlog.processors.JSONRenderer()]
+    )
     monkeypatch.setattr("workers.evaluation.latency.SECONDS_A_CELL", 0.02)
     return Auto(tmp_path)
 
 
-def searched(report: Report) -> Search:
+def searched(report: Report | Plan) -> Search:
     assert report.search is not None
     return report.search
 
@@ -104,15 +130,17 @@ def test_a_drop_is_found_with_few_steps_and_a_second_job_reads_the_search(auto: 
 
 
 def test_a_retention_is_searched_over_sizes(auto: Auto) -> None:
-    report = auto.run("modest", {"objective": {"min_retention": 0.01}})
-    search = searched(report)
-    assert auto.ending.type == EventType.SUCCEEDED
-    assert search.chosen == 4
+    plan = auto.plan("modest", {"objective": {"min_retention": 0.01}})
+    search = searched(plan)
+    assert (search.chosen, plan.dropped) == (4, [1, 2, 3, 4])
     assert [point.drop for point in search.curve] == [3, 4], "by bisection: 3 fits, then 4 does"
     assert [contest.best.last.steps for contest in search.contests] == [16, 16], "half of a recovery more, to be judged"
     assert 4 in search.front
     assert all(point.parameters and point.bytes and point.retention is not None for point in search.curve)
-    assert search.met is True
+    # Another objective holds the contests that it lacks, and reads the others.
+    other = searched(auto.plan("high", {"objective": {"min_retention": 0.99}}))
+    assert [one for one in other.contests if one.drop == 3] == search.contests[:1]
+    assert other.spent_steps == sum(one.steps for one in other.contests if one.drop not in (3, 4))
 
 
 def test_an_objective_that_is_missed_fails_the_job_and_keeps_its_files(auto: Auto) -> None:
@@ -134,15 +162,16 @@ def test_an_objective_that_is_missed_fails_the_job_and_keeps_its_files(auto: Aut
     assert [(cell.batch_size, cell.sequence_length) for cell in report.after.latency] == [(2, 64)]
 
 
-def test_a_speed_and_a_size_that_can_be_had_are_met(auto: Auto) -> None:
-    report = auto.run("slow", {"objective": {"max_latency_ms": 60_000}})
-    assert (searched(report).chosen, searched(report).met) == (1, True)
+def test_a_speed_and_a_size_that_can_be_had(auto: Auto) -> None:
+    slow = searched(auto.plan("slow", {"objective": {"max_latency_ms": 60_000}}))
+    assert (slow.chosen, len(slow.curve), len(slow.contests)) == (1, 4, 1)
     # Of 4 layers left, with the classifier's weights counted: one parameter less takes another layer.
-    size = report.after.parameters
+    whole = build("bert", layers=5)
+    size = whole.num_parameters() - sum(weight.numel() for weight in whole.bert.encoder.layer[0].parameters())
+    less = auto.plan("less", {"objective": {"max_params": size - 1}})
+    assert searched(less).chosen == 2
     fits = auto.run("fits", {"objective": {"max_params": size}})
-    assert (fits.after.parameters, searched(fits).chosen) == (size, 1)
-    less = auto.run("less", {"objective": {"max_params": size - 1}})
-    assert (searched(less).chosen, searched(less).met) == (2, True)
+    assert (fits.after.parameters, searched(fits).chosen, searched(fits).met) == (size, 1, True)
     assert auto.ending.type == EventType.SUCCEEDED
 
 
@@ -161,13 +190,12 @@ def test_dev_is_not_read_while_the_search_is_on(auto: Auto, monkeypatch: pytest.
         return original(replace(bench, subject=sealed), baseline)
 
     monkeypatch.setattr(pipeline, "search_layers", watched)
-    report = auto.run("sealed", {"objective": {"min_retention": 0.5}})
+    assert auto.plan("sealed", {"objective": {"min_retention": 0.5}}).dropped
     assert looked
-    assert report.before.score is not None
 
 
 def test_an_interrupted_search_goes_on_after_its_last_rung(auto: Auto, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = searched(auto.run("whole", {"drop": 2}, shelf=FolderShelf(auto.folder / "other", 1 << 30)))
+    whole = searched(auto.plan("whole", {"drop": 2}, shelf=FolderShelf(auto.folder / "other", 1 << 30)))
 
     class Gone(BaseException):
         pass
@@ -185,9 +213,9 @@ def test_an_interrupted_search_goes_on_after_its_last_rung(auto: Auto, monkeypat
         auto.run("broken", {"drop": 2})
     assert len(trained) == 7
     trained[:] = []
-    report = auto.run("broken", {"drop": 2})
+    plan = auto.plan("broken", {"drop": 2})
     assert len(trained) == 2, "the second rung alone, from its start"
-    assert searched(report).contests == whole.contests
+    assert searched(plan).contests == whole.contests
 
 
 def test_where_nothing_can_be_trained_the_job_says_so(auto: Auto, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,3 +233,45 @@ def test_one_training_row_cannot_be_held_out(auto: Auto) -> None:
     task = {**auto.request({}).task.model_dump(exclude_defaults=True), "max_train_rows": 1}
     with pytest.raises(LayercutError, match="2 training rows at least"):
         auto.run("one", {"drop": 2}, task=task)
+
+
+def test_a_plan_is_answered_from_the_contests_that_jobs_held(auto: Auto, tmp_path: Path) -> None:
+    """The gateway works out the same fingerprints as the worker, and the same choice."""
+    settings = GatewaySettings(
+        data_dir=tmp_path / "data", database_url="", broker_url="", artifacts_url="", glue_dir=None,
+        model_roots=[tmp_path], data_roots=[tmp_path], reap_seconds=3600,
+    )  # fmt: skip
+    with TestClient(create_app(settings)) as client:
+        sent = auto.request({"objective": {"min_retention": 0.01}}).model_dump(mode="json", exclude_unset=True)
+        job_id = client.post("/v1/jobs", json=sent).json()["id"]
+        asked = {name: sent[name] for name in ("model", "task", "recovery", "prune")}
+        before = client.post("/v1/plans", json=asked).json()
+        assert (before["dropped"], before["search"]) == (None, None)
+        assert "POST /v1/jobs" in before["warnings"][-1]
+
+        made = auto.plan("made", sent["prune"])
+        parts = client.app.state.parts  # type: ignore[attr-defined]
+        lease = parts.store.claim("worker-1").lease
+        for folder in (tmp_path / "shelf" / CONTEST).iterdir():
+            place = parts.shelf.take(lease, CONTEST, folder.name)
+            parts.artifacts.publish(place.prefix, folder / "files")
+            assert parts.shelf.made(lease, folder.name, seconds=1.0, size=10)
+
+        plan = client.post("/v1/plans", json=asked).json()
+        assert (plan["dropped"], plan["scored_by"], plan["protected"]) == (made.dropped, job_id, [0])
+        assert plan["search"]["curve"] == searched(made).model_dump(mode="json")["curve"]
+        for prune in ({"objective": {"min_retention": 0.999}}, {"objective": {"max_latency_ms": 5}}, {"drop": 1}):
+            open_ = client.post("/v1/plans", json={**asked, "prune": {"strategy": "auto", **prune}}).json()
+            if open_["dropped"] is None:
+                assert "POST /v1/jobs" in open_["warnings"][-1]
+            else:
+                assert prune == {"objective": {"min_retention": 0.999}}
+        assert client.post("/v1/plans", json={**asked, "seed": 1}).json()["search"] is None
+
+        wrong = {**asked, "prune": {"strategy": "auto", "objective": {"drop": 1, "max_params": 5}}}
+        refused = client.post("/v1/jobs", json=wrong)
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/prune/objective")
+        assert "drop and max_params at once" in refused.json()["detail"]
+        wrong["prune"]["objective"] = {"min_retention": 98}
+        refused = client.post("/v1/jobs", json=wrong)
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/prune/objective/min_retention")
