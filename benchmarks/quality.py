@@ -14,9 +14,10 @@ import copy
 import json
 import multiprocessing
 import os
+import sys
 import time
 from collections import defaultdict
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
@@ -203,9 +204,14 @@ def run(grid: Grid, processes: int) -> list[Cell]:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_alone) as pool:
         chosen = {task: pool.submit(choose, task, grid) for task in grid.tasks}
-        # The slowest first, so that no process ends long before the other.
-        jobs = [pool.submit(measure, t, seed, grid, chosen[t].result()) for t in grid.tasks for seed in grid.seeds]
-        return [cell for job in jobs for cell in job.result()]
+        # One seed after the other, the slowest task first: a run that is stopped early has said something whole.
+        jobs = [pool.submit(measure, t, seed, grid, chosen[t].result()) for seed in grid.seeds for t in grid.tasks]
+        cells: list[Cell] = []
+        for job in as_completed(jobs):
+            for cell in job.result():
+                print(*cell, sep="\t", file=sys.stderr, flush=True)
+                cells.append(cell)
+        return cells
 
 
 def _alone() -> None:

@@ -20,7 +20,16 @@ RECIPE = 2
 
 #: Nothing of these reaches the weights of a baseline. A hyperparameter that is not named here is taken to.
 NOT_OF_BASELINE = frozenset(
-    {"method", "temperature", "label_weight", "hidden_weight", "noise", "baseline_epochs", "baseline_learning_rate"}
+    {
+        "method",
+        "temperature",
+        "label_weight",
+        "hidden_weight",
+        "noise",
+        "checkpoint",
+        "baseline_epochs",
+        "baseline_learning_rate",
+    }
 )
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")

@@ -11,8 +11,11 @@ import numpy.typing as npt
 from transformers import PreTrainedModel
 
 from api_schemas.jobs import Stage
-from workers.evaluation.scores import logits_of
+from workers.data.batches import Rows
+from workers.data.features import Features
+from workers.evaluation.scores import evaluate, logits_of
 from workers.trainer import train_on
+from workers.training.choice import Judge, hold_out
 from workers.training.distilling import distillation
 from workers.training.objectives import Objective, label_objective
 from workers.workbench import Workbench
@@ -24,26 +27,48 @@ def recover(bench: Workbench, baseline: PreTrainedModel | None, pruned: PreTrain
     if not subject.trains:
         bench.story.skip(Stage.RECOVERING, "recovery.method is none")
         return
-    with bench.story.stage(Stage.RECOVERING, seed=bench.seed), _objective(bench, baseline) as objective:
-        train_on(bench, Stage.RECOVERING, pruned, objective, recovery)
+    assert subject.train is not None
+    with bench.story.stage(Stage.RECOVERING, seed=bench.seed):
+        rows, judge = np.arange(len(subject.train)), None
+        if recovery.checkpoint == "best":
+            rows, judged = hold_out(len(subject.train), subject.request.seed)
+            judge = _judge(bench, subject.train.take(judged))
+        features = subject.train if judge is None else subject.train.take(rows)
+        with _objective(bench, baseline, features, rows) as objective:
+            train_on(bench, Stage.RECOVERING, pruned, features, objective, recovery=recovery, judge=judge)
+
+
+def _judge(bench: Workbench, judged: Features) -> Judge:
+    """By the task's headline metric: higher is better for all of them."""
+    subject, data = bench.subject, bench.subject.data
+    assert data is not None
+
+    def score(model: PreTrainedModel) -> float:
+        slices = {"slice": judged}
+        return evaluate(model, slices, data.metrics, regression=data.regression, device=subject.device).score
+
+    bench.story.log(f"{len(judged)} training rows are not learnt from: they judge which epoch's weights are kept")
+    return Judge(judged, score)
 
 
 @contextmanager
-def _objective(bench: Workbench, baseline: PreTrainedModel | None) -> Iterator[Objective]:
+def _objective(
+    bench: Workbench, baseline: PreTrainedModel | None, features: Features, rows: Rows
+) -> Iterator[Objective]:
+    """``features`` are those ``rows`` of the training set that are learnt from."""
     subject, recovery = bench.subject, bench.subject.recovery
-    assert subject.train is not None
     if recovery.method == "finetune":
-        yield label_objective(subject.train.labels, subject.device)
+        yield label_objective(features.labels, subject.device)
         return
     assert baseline is not None
     assert bench.kept is not None
     with distillation(
         baseline,
-        subject.train,
+        features,
         recovery,
         kept=bench.kept,
         special=subject.tokenizer.all_special_ids,
-        logits=partial(_baseline_logits, bench, baseline),
+        logits=lambda: _baseline_logits(bench, baseline)[rows],
         device=subject.device,
     ) as objective:
         yield objective

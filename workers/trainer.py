@@ -8,17 +8,27 @@ from transformers import PreTrainedModel
 
 from api_schemas.jobs import Stage
 from api_schemas.recovery import Recovery
+from workers.data.features import Features
 from workers.training.care import Care
+from workers.training.choice import Judge
 from workers.training.loop import train
 from workers.training.objectives import Objective
 from workers.training.tally import Step
 from workers.workbench import Workbench
 
 
-def train_on(bench: Workbench, stage: Stage, model: PreTrainedModel, objective: Objective, recovery: Recovery) -> None:
-    """Train ``model`` in place on the job's rows. Raises what ``train`` raises."""
+def train_on(
+    bench: Workbench,
+    stage: Stage,
+    model: PreTrainedModel,
+    features: Features,
+    objective: Objective,
+    *,
+    recovery: Recovery,
+    judge: Judge | None = None,
+) -> None:
+    """Train ``model`` in place on ``features``. Raises what ``train`` raises."""
     subject, story, last = bench.subject, bench.story, time.perf_counter()
-    assert subject.train is not None
 
     def on_step(step: Step) -> None:
         nonlocal last
@@ -35,12 +45,13 @@ def train_on(bench: Workbench, stage: Stage, model: PreTrainedModel, objective: 
     with bench.checkpoints.heeding_sigterm():
         trained = train(
             model,
-            subject.train,
+            features,
             objective,
             recovery,
             seed=bench.seed,
             device=subject.device,
             on_step=on_step,
             care=care,
+            judge=judge,
         )
     bench.trainings[bench.training_name(stage)] = trained

@@ -214,7 +214,8 @@ def test_every_auto_is_filled_in() -> None:
     made = resolve_recovery(RecoverySpec(), facts(), trains=True)
     assert made.method == "distill"
     assert (made.epochs, made.batch_size, made.max_length) == (3.0, 32, 128)
-    assert made.learning_rate == pytest.approx(2e-5)
+    assert made.baseline_learning_rate == pytest.approx(2e-5)
+    assert made.learning_rate == pytest.approx(5e-5)
     assert (made.warmup_ratio, made.weight_decay) == (0.0, 0.0)
     open_fields = {name for name, value in made.model_dump().items() if value == "auto"}
     assert open_fields <= {"precision"}
@@ -234,6 +235,7 @@ ASKED = {
     "label_weight": 0.5,
     "hidden_weight": 3.0,
     "noise": 0.3,
+    "checkpoint": "best",
     "dropout": True,
     "baseline_epochs": 1.0,
     "baseline_learning_rate": 5e-5,
@@ -259,7 +261,7 @@ def test_a_distillation_has_a_rate_of_its_own_and_a_fine_tuning_one_like_itself(
 
 def test_narrower_models_learn_faster_within_bounds() -> None:
     rates = [
-        resolve_recovery(RecoverySpec(), facts(hidden_size=width), trains=True).learning_rate
+        resolve_recovery(RecoverySpec(), facts(hidden_size=width), trains=True).baseline_learning_rate
         for width in (32, 384, 768, 1024, 8192)
     ]
     assert rates == sorted(rates, reverse=True)
@@ -289,6 +291,7 @@ def test_texts_are_no_longer_than_the_model_takes() -> None:
         {"label_weight": 1.1},
         {"hidden_weight": -1},
         {"noise": 1},
+        {"checkpoint": "first"},
         {"dropout": "sometimes"},
         {"baseline_epochs": 0},
         {"baseline_learning_rate": 1},

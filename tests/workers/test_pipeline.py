@@ -204,6 +204,20 @@ def test_a_model_larger_than_memory_is_copied_and_verified_but_not_timed(
     assert any("larger than the memory" in warning for warning in report.warnings)
 
 
+@pytest.mark.parametrize("method", ["distill", "finetune"])
+def test_the_best_epoch_by_held_out_training_rows_is_delivered(
+    method: str, tmp_path: Path, settings: Settings, table: Path
+) -> None:
+    model = tiny_model("bert", tmp_path / "source", head="base", layers=3)
+    recovery = {"method": method, "epochs": 4, "learning_rate": 0.001, "batch_size": 8, "checkpoint": "best"}
+    done = carry_out({"model": str(model), "task": own(table), "recovery": recovery}, settings)
+    training = done.report.training
+    assert training["recovering"]["kept_epoch"] in (1, 2, 3, 4)
+    assert 0 <= training["recovering"]["kept_score"] <= 100
+    assert training["baseline"]["kept_epoch"] is None
+    assert training["recovering"]["examples"] < training["baseline"]["examples"], "some rows judge"
+
+
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen2"])
 def test_a_decoder_becomes_a_classifier(architecture: str, tmp_path: Path, settings: Settings, table: Path) -> None:
     """As they come: without a token for padding, and Llama's tokenizer pads on the left."""

@@ -22,6 +22,7 @@ from workers.data.features import Features
 from workers.device import DTYPES, choose_precision, describe, free_memory
 from workers.training.attention import quick_attention
 from workers.training.care import Care
+from workers.training.choice import Best, Judge
 from workers.training.dropout import quick_dropout
 from workers.training.estimate import Size, rows_that_fit
 from workers.training.guard import Diverged, Guard
@@ -29,7 +30,7 @@ from workers.training.memory import Accumulator
 from workers.training.objectives import Answer, Objective
 from workers.training.packed import packed_encoder
 from workers.training.saving import Checkpoint
-from workers.training.state import load_weights, restored, saved_state, weights_of
+from workers.training.state import best_of, load_weights, restored, saved_state, weights_of
 from workers.training.stepper import Stepper
 from workers.training.tally import Step, Tally, Trained
 from workers.training.vocabulary import compact_vocabulary
@@ -54,11 +55,13 @@ def train(
     device: torch.device,
     on_step: Callable[[Step], None],
     care: Care | None = None,
+    judge: Judge | None = None,
 ) -> Trained:
     """Train ``model`` in place. The same seed repeats bit for bit on a CPU with the same number of threads, and so does
     a training that goes on from a checkpoint of ``care``.
 
-    A loss or a gradient that is not a number starts the training anew at a quarter of the rate; a second one raises
+    With a ``judge``, the weights of the epoch that does best by it are kept, else the last. A loss or a gradient
+    that is not a number starts the training anew at a quarter of the rate; a second one raises
     ``training_diverged``. Raises ``out_of_memory`` where one row is too much, and ``Stopped``.
     """
     care = care or Care()
@@ -69,7 +72,7 @@ def train(
         return Trained(**saved.facts["trained"])
     precision = choose_precision(recovery.precision, device)
     recovery = recovery.model_copy(update={"precision": precision})
-    training = OneTraining(model, features, objective, recovery, seed, device, on_step, care)
+    training = OneTraining(model, features, objective, recovery, seed, device, on_step, care, judge)
     start = weights_of(model, copy=True)
     if saved is None or saved.facts["tally"]["factor"] == 1:
         try:
@@ -104,6 +107,7 @@ class OneTraining:
     device: torch.device
     on_step: Callable[[Step], None]
     care: Care
+    judge: Judge | None
 
     @property
     def total(self) -> int:
@@ -130,7 +134,7 @@ class OneTraining:
             quick_dropout(self.model, self.device),
             quick_attention(self.model, self.device),
             packed_encoder(self.model, self.device, DTYPES[self.precision], left=self.features.padding.left),
-            compact_vocabulary(self.model, self.features) as embedding,
+            compact_vocabulary(self.model, *self._texts) as embedding,
         ):
             stepper = Stepper(
                 self.model, embedding, recovery, total=self.total, device=self.device, precision=self.precision
@@ -140,7 +144,10 @@ class OneTraining:
                 tally = Tally(factor=factor, rows=self._fitting(min(known, recovery.batch_size)))
             else:
                 tally = restored(self.model, stepper, saved, self.device)
-            self._steps(stepper, tally)
+            best = Best(self.judge, best_of(saved)) if self.judge else None
+            self._steps(stepper, tally, best)
+            if best:
+                best.put_back(self.model)
         self.model.eval()
         trained = Trained.of(tally, recovery)
         self.care.finish(trained, weights_of(self.model))
@@ -157,7 +164,11 @@ class OneTraining:
             self.care.warn(f"by estimate {rows} rows do not fit into memory at once: {fitting} are computed at a time")
         return fitting
 
-    def _steps(self, stepper: Stepper, tally: Tally) -> None:
+    @property
+    def _texts(self) -> list[Features]:
+        return [self.features, *([self.judge.features] if self.judge else [])]
+
+    def _steps(self, stepper: Stepper, tally: Tally, best: Best | None) -> None:
         accumulate = self._accumulator(stepper, tally)
         guard = Guard(self.precision, self.total)
         began, lengths = time.perf_counter() - tally.seconds, self.features.lengths
@@ -173,8 +184,12 @@ class OneTraining:
             tally.add(value, len(rows), int(lengths[rows].sum()))
             tally.seconds = time.perf_counter() - began
             self.on_step(Step(tally.step, self.total, epoch, tally.loss))
+            if best and (epoch.is_integer() or tally.step == self.total):
+                best.look(self.model, epoch, tally)
             if tally.step < self.total and self.care.due:
-                self.care.save(tally, self.total, *saved_state(self.model, stepper, self.device))
+                self.care.save(
+                    tally, self.total, *saved_state(self.model, stepper, best.weights if best else {}, self.device)
+                )
 
     def _accumulator(self, stepper: Stepper, tally: Tally) -> Accumulator:
         precision = self.precision

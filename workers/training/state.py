@@ -11,7 +11,7 @@ from workers.training.saving import Checkpoint
 from workers.training.stepper import Stepper
 from workers.training.tally import Tally
 
-WEIGHTS, OPTIMIZER, RANDOM, RANDOM_CUDA = "weights/", "optimizer/", "random/cpu", "random/cuda"
+WEIGHTS, BEST, OPTIMIZER, RANDOM, RANDOM_CUDA = "weights/", "best/", "optimizer/", "random/cpu", "random/cuda"
 
 
 def weights_of(model: nn.Module, *, copy: bool = False) -> dict[str, Tensor]:
@@ -29,11 +29,17 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
             weight.copy_(tensors[name])
 
 
-def saved_state(model: nn.Module, stepper: Stepper, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """To be taken between two steps, while the embedding is compact: its other rows are the source's, but for decay."""
+def saved_state(
+    model: nn.Module, stepper: Stepper, best: dict[str, Tensor], device: torch.device
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """To be taken between two steps, while the embedding is compact: its other rows are the source's, but for decay.
+
+    ``best`` are the weights that did best so far, if anyone judges.
+    """
     optimizer, facts = stepper.state()
     tensors = {
         **_prefixed(WEIGHTS, weights_of(model)),
+        **_prefixed(BEST, best),
         **_prefixed(OPTIMIZER, optimizer),
         RANDOM: torch.get_rng_state(),
     }
@@ -52,6 +58,11 @@ def restored(model: nn.Module, stepper: Stepper, saved: Checkpoint, device: torc
     if device.type == "cuda":
         torch.cuda.set_rng_state(saved.tensors[RANDOM_CUDA], device)
     return Tally(**saved.facts["tally"])
+
+
+def best_of(saved: Checkpoint | None) -> dict[str, Tensor]:
+    """The weights that had done best; none where the training begins."""
+    return {} if saved is None else {name: tensor.clone() for name, tensor in _under(BEST, saved.tensors).items()}
 
 
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -22,7 +22,8 @@ class Step:
 class Tally:
     """A training so far. ``factor`` is of the learning rate; ``rows`` is how many are computed at a time.
 
-    Tokens leave padding out; seconds are those of all attempts.
+    Tokens leave padding out; seconds are those of all attempts. ``kept_score`` is the best on held-out rows so far,
+    after ``kept_epoch`` epochs; None where nobody judges.
     """
 
     factor: float
@@ -32,6 +33,8 @@ class Tally:
     examples: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    kept_score: float | None = None
+    kept_epoch: float | None = None
 
     def add(self, loss: float, examples: int, tokens: int) -> None:
         """One more step; the loss is a mean over about the last fifty."""
@@ -43,7 +46,10 @@ class Tally:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training took. Tokens leave padding out. ``micro_batch`` rows were computed at a time."""
+    """What a training took. Tokens leave padding out. ``micro_batch`` rows were computed at a time.
+
+    ``kept_score`` and ``kept_epoch``: of the weights that were kept, where they were chosen.
+    """
 
     steps: int
     examples: int
@@ -53,6 +59,8 @@ class Trained:
     precision: str
     learning_rate: float
     micro_batch: int
+    kept_score: float | None
+    kept_epoch: float | None
 
     @classmethod
     def of(cls, tally: Tally, recovery: Recovery) -> Trained:
@@ -65,6 +73,8 @@ class Trained:
             precision=recovery.precision,
             learning_rate=recovery.learning_rate,
             micro_batch=tally.rows,
+            kept_score=tally.kept_score,
+            kept_epoch=tally.kept_epoch,
         )
 
     def as_dict(self) -> dict[str, Any]:

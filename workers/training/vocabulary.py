@@ -39,7 +39,8 @@ class CompactEmbedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """``(B, L)`` ids of the whole table to ``(B, L, H)``."""
         places = self._places[ids]
-        self._touched.append(places.flatten())
+        if torch.is_grad_enabled():
+            self._touched.append(places.flatten())
         found: Tensor = _Lookup.apply(self.weight, places, self)
         return found if self.scale == 1 else found * self.scale
 
@@ -72,12 +73,13 @@ class _Lookup(torch.autograd.Function):
 
 
 @contextmanager
-def compact_vocabulary(model: PreTrainedModel, features: Features) -> Iterator[CompactEmbedding]:
+def compact_vocabulary(model: PreTrainedModel, *features: Features) -> Iterator[CompactEmbedding]:
     """Inside, the model has embeddings of the tokens of ``features`` and of padding alone; then all, as learnt."""
     table = model.get_input_embeddings()
     assert isinstance(table, nn.Embedding)
-    padding = [features.padding.token, *([] if table.padding_idx is None else [table.padding_idx])]
-    used = torch.from_numpy(np.union1d(features.ids, padding)).to(table.weight.device)
+    padding = [features[0].padding.token, *([] if table.padding_idx is None else [table.padding_idx])]
+    used = torch.from_numpy(np.unique(np.concatenate([padding, *(part.ids for part in features)])))
+    used = used.to(table.weight.device)
     places = torch.zeros(len(table.weight), dtype=torch.int64, device=used.device)
     places[used] = torch.arange(len(used), device=used.device)
     # Gemma 3 scales what it looks up.
