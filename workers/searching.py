@@ -37,13 +37,11 @@ from workers.search.distances import distance
 from workers.search.halving import compete
 from workers.subject import Subject
 from workers.training.care import Care
+from workers.training.choice import hold_out
 from workers.training.distilling import distillation
 from workers.training.loop import total_steps, train
 from workers.training.tally import Step
 from workers.workbench import Workbench
-
-#: Of the training rows, and no more than so many: what candidates are compared on.
-HELD_OUT, MOST_HELD_OUT = 0.1, 500
 
 
 def search_layers(bench: Workbench, baseline: PreTrainedModel) -> Plan:
@@ -163,11 +161,11 @@ class Referee:
                 "dataset_invalid", "auto needs 2 training rows at least: one to learn from, one to compare on",
                 param="/task",
             )  # fmt: skip
-        # From the end: the layers' scores are taken on the first of the same order.
-        order = np.random.default_rng(subject.request.seed).permutation(rows)
-        held = max(1, min(MOST_HELD_OUT, int(rows * HELD_OUT)))
+        learnt, held = hold_out(rows, subject.request.seed)
         self._bench, self._baseline = bench, baseline
-        self._order, self._held = order[:-held], subject.train.take(np.sort(order[-held:]))
+        self._held = subject.train.take(held)
+        #: A longer training has the rows of a shorter one, and more.
+        self._order = np.random.default_rng(subject.request.seed).permutation(learnt)
         self._full = total_steps(rows, subject.recovery)
         self._answers = logits_of(baseline, self._held, subject.device)
         self._slot = bench.slot("trials")

@@ -155,6 +155,9 @@ def test_an_objective_that_is_missed_fails_the_job_and_keeps_its_files(auto: Aut
     assert auto.ending.data["usage"]["training_steps"] > search.spent_steps
     assert (auto.folder / "out-fast" / "model.tar").exists()
     assert report.verification.passed
+    assert (
+        "**The objective was not met**: the fastest model" in (auto.folder / "out-fast/artifact/README.md").read_text()
+    )
     # As fast as it gets: each size was timed at what the model can read, and only the chosen one was searched.
     assert [point.drop for point in search.curve] == [1, 2, 3, 4]
     assert all(point.latency and point.latency.sequence_length == 64 for point in search.curve)
