@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, NewEvent
 from api_schemas.requests import JobRequest
+from api_schemas.stacks import FORMS
 
 READY = '{"ready": true}'
 
@@ -119,4 +120,4 @@ def _explained(error: ValidationError) -> LayercutError:
 
 def _pointer(place: tuple[int | str, ...]) -> str:
     """A JSON pointer into the request."""
-    return "".join(f"/{part}" for part in place if part != "request")
+    return "".join(f"/{part}" for part in place if part not in ("request", *FORMS))
