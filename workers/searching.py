@@ -62,8 +62,11 @@ def search_layers(bench: Workbench, baseline: PreTrainedModel) -> Plan:
                 made.add(drop)
                 return referee.hold(drop, candidates_of(spec, subject.facts, drop, scores))
 
-            fingerprint = contest_print(subject.prints[CONTEST], drop, judged=referee.judges)
-            contests[drop] = bench.ledger.share(CONTEST, fingerprint, make)
+            if (question := subject.prints.get(CONTEST)) is None:
+                contests[drop] = make()
+            else:
+                fingerprint = contest_print(question, drop, judged=referee.judges)
+                contests[drop] = bench.ledger.share(CONTEST, fingerprint, make)
             _tell(bench.story, contests[drop])
             return contests[drop]
 
@@ -126,7 +129,9 @@ def _latencies(bench: Workbench, baseline: PreTrainedModel, sizes: Sequence[int]
     if goal is None or goal.cell is None:
         return {}
     layers, (rows, tokens) = bench.subject.facts.layers, bench.subject.readable(goal.cell)
-    models = [_cut(bench, baseline, range(layers - drop)) for drop in sizes]
+    # In the type that will be exported, and timed again.
+    typed = copy.deepcopy(baseline).to(bench.subject.dtype)
+    models = [_cut(bench, typed, range(layers - drop)) for drop in sizes]
     measured = latency.measure(models, [(rows, tokens)], device=bench.subject.device)
     return {drop: found[0] for drop, found in zip(sizes, measured, strict=True)}
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
 from api_schemas.curves import sizes_of
-from api_schemas.pruning import PruneSpec
+from api_schemas.pruning import PruneSpec, make_plan
 from api_schemas.recovery import Recovery, resolve_recovery
 from api_schemas.requests import JobRequest
 from api_schemas.strategies import MEASURES, STRATEGIES
@@ -256,6 +256,7 @@ def _scoring_prints(request: JobRequest, facts: ModelFacts, settings: Settings, 
     if strategy.needs_scores:
         prints[SCORES] = scores_print(request, facts, settings, hashes, seed=seed)
     if strategy.searches:
+        make_plan(request.prune, facts, seed=seed)  # raises where no size is possible, before sizes are counted
         prints[CONTEST] = search_print(request, facts, settings, hashes, seed=seed)
         for name, spec in asked_of(request.prune, facts, sizes_of(request.prune, facts)[-1]).items():
             if (measure := STRATEGIES[name].measure) is not None:

@@ -232,6 +232,12 @@ def test_where_nothing_can_be_trained_the_job_says_so(auto: Auto, monkeypatch: p
     assert not any(event.data.get("stage") == Stage.RECOVERING for event in auto.events)
 
 
+def test_a_runner_refuses_what_the_gateway_could_not_see(auto: Auto) -> None:
+    with pytest.raises(LayercutError, match="only 0 are free") as caught:
+        auto.run("stuck", {"objective": {"min_retention": 0.9}, "protect_layers": [0, 1, 2, 3, 4]})
+    assert (caught.value.code, caught.value.param) == ("invalid_layers", "/prune/protect_layers")
+
+
 def test_one_training_row_cannot_be_held_out(auto: Auto) -> None:
     task = {**auto.request({}).task.model_dump(exclude_defaults=True), "max_train_rows": 1}
     with pytest.raises(LayercutError, match="2 training rows at least"):
