@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from api_schemas.architectures import Architecture
-from api_schemas.strategies import Strategy
+from api_schemas.strategies import Kind, Strategy
 from api_schemas.tasks import Metric, Task
 
 
@@ -16,7 +16,7 @@ class StrategyInfo(BaseModel):
     summary: str = Field(description="what goes, and why")
     when: str = Field(description="when it is worth a try")
     reference: str = Field(description="where the rule comes from")
-    kind: Literal["fixed", "scored", "measured", "explicit"]
+    kind: Kind
     measure: str | None = Field(description="what a scored strategy ranks the layers by")
     needs_data: bool = Field(description="whether its scores are taken on text: the task's, or that of `calibration`")
     takes_threshold: bool

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
-from api_schemas.reports import StackMap
+from api_schemas.reports import Search, StackMap
+from api_schemas.search import Objective
 from api_schemas.stacks import AMOUNTS, Part, PerStack, parts_of, plain, stack_maps
 from api_schemas.strategies import (
     STRATEGIES,
@@ -98,6 +99,7 @@ class PruneSpec(BaseModel):
     keep_layers: PerStack[Layers] | None = Field(default=None, description="for `explicit`: all others go")
     target_params: int | None = Field(default=None, gt=0, description="drop as few layers as reach this size")
     threshold: float | None = Field(default=None, description="for `contribution`: drop every layer scored above it")
+    objective: Objective | None = Field(default=None, description="for `auto`: what is to be reached")
     protect_layers: PerStack[Layers] | None = Field(
         default=None,
         description="never dropped; by default the first layer, and the last of a decoder, for strategies with scores,"
@@ -108,10 +110,16 @@ class PruneSpec(BaseModel):
     @model_validator(mode="after")
     def _one_amount_that_suits(self) -> PruneSpec:
         strategy = STRATEGIES.find(self.strategy, "/prune/strategy")
-        given = [name for name in AMOUNTS if getattr(self, name) is not None]
+        given = [name for name in (*AMOUNTS, "objective") if getattr(self, name) is not None]
         if len(given) > 1:
             raise LayercutError(
                 "validation_failed", f"give one of {', '.join(given)}, not {len(given)} at once", param="/prune"
+            )
+        if self.objective is not None and not strategy.searches:
+            raise LayercutError(
+                "validation_failed",
+                f"strategy {self.strategy!r} takes no objective; auto does",
+                param="/prune/objective",
             )
         lists = bool(given) and given[0] in ("drop_layers", "keep_layers")
         if (strategy.kind == "explicit") != lists:
@@ -127,6 +135,12 @@ class PruneSpec(BaseModel):
                 f"strategy {self.strategy!r} takes no threshold; these do: {able}",
                 param="/prune/threshold",
             )
+        if strategy.searches and self.calibration.on_text:
+            raise LayercutError(
+                "validation_failed",
+                f"strategy {self.strategy!r} looks at the task's rows, and not at other text",
+                param="/prune/calibration/dataset",
+            )
         if not strategy.needs_data and self.calibration != CalibrationSpec():
             raise LayercutError(
                 "validation_failed",
@@ -138,8 +152,16 @@ class PruneSpec(BaseModel):
     @property
     def decided(self) -> PruneSpec:
         """With no "auto" in what is read."""
-        reads = STRATEGIES[self.strategy].needs_data
-        return self.model_copy(update={"calibration": self.calibration.decided}) if reads else self
+        decided: dict[str, object] = {"objective": self.objective.decided} if self.objective else {}
+        if STRATEGIES[self.strategy].needs_data:
+            decided["calibration"] = self.calibration.decided
+        return self.model_copy(update=decided)
+
+    @property
+    def open_size(self) -> bool:
+        """Whether it takes a search to know how many layers go."""
+        goal = self.objective
+        return goal is not None and (goal.min_retention is not None or goal.max_latency_ms is not None)
 
 
 class Plan(BaseModel):
@@ -165,6 +187,7 @@ class Plan(BaseModel):
         default=None, description="one a layer; of `angular`, one a block of as many layers as go, by its first layer"
     )
     measure: str | None = Field(default=None, description="what the scores are")
+    search: Search | None = Field(default=None, description="of `auto`: how it came to its choice")
     scored_by: str | None = Field(
         default=None, description="the job that took the scores, where they were there already"
     )
@@ -179,7 +202,7 @@ def protected_layers(part: Part) -> frozenset[int]:
     asked = plain(part.spec.protect_layers)
     if asked is None:
         ends = {0, part.layers - 1} if part.is_decoder else {0}
-        return frozenset(pinned | ends if STRATEGIES[part.spec.strategy].needs_scores else pinned)
+        return frozenset(pinned | ends if STRATEGIES[part.spec.strategy].spares_ends else pinned)
     outside = sorted(layer for layer in asked if not 0 <= layer < part.layers)
     if outside:
         raise LayercutError(
@@ -224,7 +247,8 @@ def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, scores: LayerSco
             safe = protected_layers(part)
             protected += [part.first + layer for layer in sorted(safe)]
             selection = _joined(selection, _select(part, model, safe, seed, part.slice(ranked)), part)
-    warnings = list(selection.warnings) if selection else [f"layers are known once {strategy.measure} is measured"]
+    unknown = "a search has compared candidates" if strategy.searches else f"{strategy.measure} is measured"
+    warnings = list(selection.warnings) if selection else [f"layers are known once {unknown}"]
     if ARCHITECTURES[model.architecture].shared_layers:
         warnings.append(ARCHITECTURES[model.architecture].note)
     after = _after(model, selection)
@@ -268,7 +292,7 @@ def _select(
         chosen = select_explicit(total, drop=plain(spec.drop_layers), keep=plain(spec.keep_layers))
         return _unprotected(chosen, protected)
     known = tuple(scores) if scores is not None else None
-    needs_scores = STRATEGIES[spec.strategy].needs_scores
+    needs_scores = STRATEGIES[spec.strategy].spares_ends
     if spec.threshold is not None:
         question = Question(total, 0, protected, known or (), seed)
         return select_threshold(spec.strategy, question, spec.threshold) if known is not None else None
@@ -293,34 +317,44 @@ def _unprotected(selection: Selection, protected: frozenset[int]) -> Selection:
 def drop_count(spec: PruneSpec, model: ModelFacts, total: int) -> int:
     """How many of ``total`` layers ``spec`` asks to drop; for a ratio at least 1, and never the last one left."""
     drop, ratio = plain(spec.drop), plain(spec.drop_ratio)
+    if spec.objective is not None:
+        return _drop_for(spec.objective, model)
     if drop is not None:
         return drop
     if spec.target_params is not None:
-        return _drop_for_size(spec.target_params, model)
+        return _drop_for_size(spec.target_params, model, "target_params")
     return max(1, min(total - 1, int(total * (DEFAULT_DROP_RATIO if ratio is None else ratio) + 0.5)))
 
 
-def _drop_for_size(target: int, model: ModelFacts) -> int:
+def _drop_for(objective: Objective, model: ModelFacts) -> int:
+    """As ``drop_count``; where only a search can tell, 1, which is the least."""
+    if objective.max_params is not None:
+        return _drop_for_size(objective.max_params, model, "objective/max_params")
+    return 1 if objective.drop is None else objective.drop
+
+
+def _drop_for_size(target: int, model: ModelFacts, field: str) -> int:
+    name = field.rpartition("/")[2]
     per_layer = model.parameters_per_layer
     if model.parameters is None or not per_layer:
         raise LayercutError(
             "validation_failed",
-            "target_params needs a model whose layers have weights of their own, and whose weights can be read now",
-            param="/prune/target_params",
+            f"{name} needs a model whose layers have weights of their own, and whose weights can be read now",
+            param=f"/prune/{field}",
         )
     if target >= model.parameters:
         raise LayercutError(
             "validation_failed",
-            f"the model has {model.parameters} parameters already: target_params must be lower",
-            param="/prune/target_params",
+            f"the model has {model.parameters} parameters already: {name} must be lower",
+            param=f"/prune/{field}",
         )
     # Layers of the supported families are alike in size; the largest is a safe count.
     smallest = model.parameters - sum(sorted(per_layer)[1:])
     if target < smallest:
         raise LayercutError(
             "validation_failed",
-            f"one layer alone leaves {smallest} parameters: target_params cannot be lower",
-            param="/prune/target_params",
+            f"one layer alone leaves {smallest} parameters: {name} cannot be lower",
+            param=f"/prune/{field}",
         )
     left, drop = model.parameters, 0
     for size in sorted(per_layer):

@@ -84,9 +84,83 @@ class Interval(BaseModel):
 class Reused(BaseModel):
     """What an earlier job, or another one at the same time, had made."""
 
-    kind: str = Field(description="tokenized_data, baseline, baseline_logits, baseline_scores or layer_scores")
+    kind: str = Field(
+        description="tokenized_data, baseline, baseline_logits, baseline_scores, layer_scores or search_contest"
+    )
     fingerprint: str = Field(description="sha256 of everything that it depends on")
     seconds_saved: float = Field(description="what making it took; time spent waiting for its maker is not taken off")
+
+
+class Trial(BaseModel):
+    """A candidate after ``steps`` of recovery (0: as it is cut), on the held-out slice.
+
+    ``distance`` is how far its answers are from the baseline's: KL(baseline ‖ candidate), or the squared difference of
+    a regression's number; the mean over the rows, null where the training diverged. ``score`` is by the gold labels.
+    """
+
+    steps: int
+    distance: float | None
+    score: float | None
+
+
+class Candidate(BaseModel):
+    dropped: list[int]
+    strategies: list[str] = Field(description="whose choice it is; `all` where every choice of this size is tried")
+    trials: list[Trial] = []
+
+    @property
+    def last(self) -> Trial:
+        return self.trials[-1]
+
+
+class Contest(BaseModel):
+    """The candidates of one size, the best first, with all their trials."""
+
+    drop: int
+    rows: int = Field(description="of the training set, held out of the search's trainings")
+    baseline_score: float = Field(description="on these rows, which the baseline has learnt from")
+    candidates: list[Candidate]
+    steps: int = Field(description="optimizer steps of all trials")
+
+    @property
+    def best(self) -> Candidate:
+        return self.candidates[0]
+
+    @property
+    def retention(self) -> float | None:
+        score = self.best.last.score
+        return None if score is None or self.baseline_score <= 0 else score / self.baseline_score
+
+
+class CurvePoint(BaseModel):
+    """One size: its best candidate, and what that has on the slice after ``steps`` of recovery."""
+
+    drop: int
+    kept: list[int] | None = Field(description="null where only the speed of the size was measured")
+    dropped: list[int] | None
+    strategies: list[str] = []
+    steps: int | None = None
+    distance: float | None = None
+    score: float | None = None
+    retention: float | None = None
+    parameters: int | None
+    bytes: int | None
+    latency: Latency | None = None
+    front: bool = Field(default=False, description="whether no other size is both smaller and better")
+
+
+class Search(BaseModel):
+    """How `auto` came to its choice. Every score here is of the slice, never of dev."""
+
+    objective: dict[str, Any]
+    chosen: int | None = Field(description="layers that go; null while that is not known")
+    met: bool | None = Field(default=None, description="by the report's figures, once there are some")
+    shortfall: str | None = None
+    curve: list[CurvePoint]
+    front: list[int] = Field(description="`drop` of the sizes on the Pareto front of size and retention")
+    contests: list[Contest]
+    steps: int = Field(description="optimizer steps behind all of it")
+    spent_steps: int = Field(description="… of these, by this job; the rest was on the shelf")
 
 
 class Report(BaseModel):
@@ -107,6 +181,7 @@ class Report(BaseModel):
     recovery: dict[str, Any]
     retention_interval: Interval | None = Field(default=None, description="of retention, a ratio")
     gain_interval: Interval | None = Field(default=None, description="of score after - score before, in points")
+    search: Search | None = Field(default=None, description="of `auto`: the curve, and how the layers were chosen")
     training: dict[str, Any] = {}
     data: dict[str, Any] = {}
     reused: list[Reused] = []

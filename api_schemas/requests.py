@@ -194,6 +194,7 @@ class JobRequest(Request):
 
     @model_validator(mode="after")
     def _parts_that_fit(self) -> JobRequest:
+        self._check_search()
         self._check_scoring()
         if not self.task.trains and self.recovery.method not in ("auto", "none"):
             raise LayercutError(
@@ -212,6 +213,25 @@ class JobRequest(Request):
                 "validation_failed", "nothing is trained, so further seeds change nothing", param="/evaluation/seeds"
             )
         return self
+
+    def _check_search(self) -> None:
+        """That candidates have a task to compete on, and a baseline to come near to."""
+        if not STRATEGIES[self.prune.strategy].searches:
+            return
+        if not self.task.trains:
+            raise LayercutError(
+                "validation_failed",
+                f"strategy {self.prune.strategy!r} lets candidates learn from the baseline on a task's training rows;"
+                " task is 'none'",
+                param="/prune/strategy",
+            )
+        if self.recovery.method not in ("auto", "distill"):
+            raise LayercutError(
+                "validation_failed",
+                f"strategy {self.prune.strategy!r} compares candidates by what they learn from the baseline: recovery"
+                f" must be 'distill', not {self.recovery.method!r}",
+                param="/recovery/method",
+            )
 
     def _check_scoring(self) -> None:
         """That there is text to score on, and where the strategy needs one, a loss."""

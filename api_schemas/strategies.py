@@ -24,6 +24,9 @@ GROMOV = "Gromov et al. 2024, arXiv 2403.17887"
 LayerScores = list[float] | list[list[float]]
 
 
+Kind = Literal["fixed", "scored", "measured", "searched", "explicit"]
+
+
 @dataclass(frozen=True)
 class Question:
     """What a rule is asked: ``drop`` of ``total`` layers, never one of ``protected``.
@@ -72,7 +75,7 @@ class Strategy:
     summary: str
     when: str
     reference: str
-    kind: Literal["fixed", "scored", "measured", "explicit"]
+    kind: Kind
     rule: Callable[[Question], list[int]]
     measure: str | None = None
     drops: Literal["highest", "lowest"] | None = None
@@ -83,9 +86,19 @@ class Strategy:
         return self.measure is not None
 
     @property
+    def searches(self) -> bool:
+        """Whether its layers are known only after a search, in which the other strategies' choices compete."""
+        return self.kind == "searched"
+
+    @property
+    def spares_ends(self) -> bool:
+        """Whether the first layer stays, and a decoder's last, unless it is asked otherwise."""
+        return self.needs_scores or self.searches
+
+    @property
     def needs_data(self) -> bool:
         """Whether its measure is taken on text: the task's, or that of ``prune.calibration``."""
-        return self.measure is not None and MEASURES[self.measure].taken_from != "weights"
+        return self.searches or (self.measure is not None and MEASURES[self.measure].taken_from != "weights")
 
     @property
     def needs_labels(self) -> bool:
@@ -229,6 +242,11 @@ STRATEGIES: Registry[Strategy] = Registry("strategy", "unknown_strategy", (
              "When a better choice is worth some minutes: the reference that scores are held against.",
              "after Peer et al. 2022, arXiv 2105.14839 (by fine-tuned score), and Song et al. 2024 (SLEB), arXiv "
              "2402.09025", "measured", _ranked("lowest"), measure="removal_step", drops="lowest"),
+    Strategy("auto", "Lets the choices of all other strategies compete: each is trained a little and the better ones "
+             "more, and who comes nearest to the baseline's answers on held-out training rows wins. With `objective` "
+             "it also finds how many layers may go.",
+             "When the best choice, or the right size, is worth half a recovery more.",
+             "successive halving: Jamieson & Talwalkar 2016, arXiv 1502.07943", "searched", _ranked("lowest")),
     Strategy("parameter_aggregate", "Drops the layers with the lowest mean |w| over their weight matrices. "
              "The formula is ours: the paper names the family and prints none.",
              "When there is no data at hand.", SAJJAD, "scored", _ranked("lowest"),

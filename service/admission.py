@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from api_schemas.architectures import ModelFacts
+from api_schemas.curves import choose, objective_of, search_of, searched_plan, sizes_of
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import Plan, make_plan
 from api_schemas.recovery import resolve_recovery
+from api_schemas.reports import Contest
 from api_schemas.requests import JobRequest, PlanRequest
+from api_schemas.search import Unknown
 from api_schemas.strategies import STRATEGIES
 from service.scores import KeptScores
 from service.settings import Settings
@@ -29,6 +32,11 @@ REFUSALS = (*MODEL_REFUSALS, *DATA_REFUSALS)
 HOW_TO_SCORE = (
     "no scores are kept for this question: they are taken by a job (POST /v1/jobs) with the same model, task, recovery,"
     " prune.calibration and seed, whatever it drops; after it, this call answers from them"
+)
+
+HOW_TO_SEARCH = (
+    "what is kept does not answer this question: a job (POST /v1/jobs) with the same model, task, recovery, prune and"
+    " seed searches; after it, this call answers. Speed is measured by jobs alone, on their device"
 )
 
 
@@ -56,6 +64,8 @@ def plan(request: PlanRequest, settings: Settings, scores: KeptScores) -> Plan:
             "hub_unavailable", f"the model hub did not answer for {request.model.id!r}; try again later", param="/model"
         )
     unscored = make_plan(request.prune, facts, seed=request.seed)
+    if STRATEGIES[request.prune.strategy].searches:
+        return _searched(request, facts, unscored, scores)
     measure = STRATEGIES[request.prune.strategy].measure
     if measure is None:
         return unscored
@@ -64,6 +74,28 @@ def plan(request: PlanRequest, settings: Settings, scores: KeptScores) -> Plan:
         return unscored.model_copy(update={"warnings": [*unscored.warnings, HOW_TO_SCORE]})
     made = make_plan(request.prune, facts, seed=request.seed, scores=found.scores[measure])
     return made.model_copy(update={"scored_by": found.job_id})
+
+
+def _searched(request: PlanRequest, facts: ModelFacts, unknown: Plan, scores: KeptScores) -> Plan:
+    """The plan of `auto`, as far as the contests that jobs have held can tell."""
+    spec = request.prune
+    objective = objective_of(spec, facts)
+    kept = scores.contests(request, facts, judged=objective.min_retention is not None)
+    contests = {drop: contest for drop, (contest, _) in kept.items()}
+
+    def hold(drop: int) -> Contest:
+        if drop not in contests:
+            raise Unknown
+        return contests[drop]
+
+    try:
+        chosen = choose(objective, sizes_of(spec, facts), hold, {})
+        hold(chosen)
+    except Unknown:
+        search = search_of(spec, facts, contests, {}, chosen=None) if contests else None
+        return unknown.model_copy(update={"search": search, "warnings": [*unknown.warnings, HOW_TO_SEARCH]})
+    made = searched_plan(spec, facts, search_of(spec, facts, contests, {}, chosen=chosen))
+    return made.model_copy(update={"scored_by": kept[chosen][1]})
 
 
 def _on(facts: ModelFacts, request: JobRequest) -> dict[str, Any]:

@@ -1,17 +1,19 @@
-"""Scores of layers that jobs have left on the shelf, read without a model, a GPU or torch."""
+"""Scores of layers, and contests of them, that jobs have left on the shelf; read without a model, a GPU or torch."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
+from api_schemas.reports import Contest
 from api_schemas.requests import PlanRequest
 from api_schemas.strategies import LayerScores
 from sources.fingerprint import FileHashes
-from sources.scorings import FILE, scores_print
+from sources.scorings import CONTEST_FILE, FILE, contest_print, scores_print, search_print
 from sources.settings import SourceSettings
 from store.artifacts import ArtifactStore
 from store.shelf import ShelfStore
@@ -34,14 +36,29 @@ class KeptScores:
 
     def find(self, request: PlanRequest, facts: ModelFacts) -> Kept | None:
         """Those that the strategy of ``request`` ranks by, where a job like it has taken them."""
-        fingerprint = scores_print(request, facts, self._settings, self._hashes)
+        found = self._read(scores_print(request, facts, self._settings, self._hashes), FILE)
+        return None if found is None else Kept(*found)
+
+    def contests(self, request: PlanRequest, facts: ModelFacts, *, judged: bool) -> dict[int, tuple[Contest, str]]:
+        """By how many layers went: the contests that jobs like ``request`` have held, and the job that did."""
+        question = search_print(request, facts, self._settings, self._hashes)
+        found: dict[int, tuple[Contest, str]] = {}
+        for drop in range(1, facts.layers) if question is not None else ():
+            assert question is not None
+            read = self._read(contest_print(question, drop, judged=judged), CONTEST_FILE)
+            if read is not None:
+                found[drop] = Contest.model_validate(read[0]), read[1]
+        return found
+
+    def _read(self, fingerprint: str | None, file: str) -> tuple[Any, str] | None:
+        """What a thing on the shelf says, and the job that made it."""
         found = None if fingerprint is None else self._shelf.find(fingerprint)
         if fingerprint is None or found is None:
             return None
         try:
-            size = self._artifacts.manifest(found.prefix).find(FILE).bytes
-            body = b"".join(self._artifacts.open_range(found.prefix, FILE, 0, size))
-        except LayercutError:  # its files are gone: the next job takes the scores anew
+            size = self._artifacts.manifest(found.prefix).find(file).bytes
+            body = b"".join(self._artifacts.open_range(found.prefix, file, 0, size))
+        except LayercutError:  # its files are gone: the next job makes it anew
             self._shelf.forget(fingerprint, found.prefix)
             return None
-        return Kept(json.loads(body), found.job_id)
+        return json.loads(body), found.job_id

@@ -24,8 +24,14 @@ from sources.texts import text_file
 KIND = "layer_scores"
 FILE = "layer_scores.json"
 
+#: The contest of one size, of the strategy `auto`.
+CONTEST = "search_contest"
+CONTEST_FILE = "contest.json"
+
 #: Raise it with any change of what is measured, or of how: scores that were kept are then taken anew.
 SCORER = 1
+#: Raise it with any change of how candidates compete.
+REFEREE = 1
 
 
 def scores_baseline(recovery: Recovery, taken_from: str) -> bool:
@@ -68,6 +74,36 @@ def scores_print(
     if any(parts.get(name, "") is None for name in ("model", "task", "data")):
         return None
     return digest(KIND, scorer=SCORER, **parts)
+
+
+def search_print(
+    request: JobRequest | PlanRequest,
+    facts: ModelFacts,
+    settings: SourceSettings,
+    hashes: FileHashes,
+    *,
+    seed: int | None = None,
+) -> str | None:
+    """The fingerprint of what `auto` is asked, but for the objective: jobs with several share the sizes they try.
+
+    As ``scores_print`` otherwise.
+    """
+    if not request.task.trains:
+        return None
+    recovery = resolve_recovery(request.recovery, facts, trains=True)
+    model, task = _model(request.model, facts, settings, hashes), _task(request, settings, hashes)
+    if model is None or task is None:
+        return None
+    return digest(
+        "search", model=model, task=task, recovery=recovery.model_dump(mode="json"), recipe=RECIPE, scorer=SCORER,
+        referee=REFEREE, rows=request.prune.calibration.rows, drawn=request.seed,
+        seed=request.seed if seed is None else seed, protected=sorted(all_protected(request.prune, facts)),
+    )  # fmt: skip
+
+
+def contest_print(question: str, drop: int, *, judged: bool) -> str:
+    """Of the contest of one size; ``judged``: its best has trained on, to be compared with other sizes'."""
+    return digest(CONTEST, question=question, drop=drop, judged=judged)
 
 
 def _model(ref: ModelRef, facts: ModelFacts, settings: SourceSettings, hashes: FileHashes) -> dict[str, Any] | None:

@@ -31,9 +31,11 @@ class Narrator:
         self.timings: dict[str, float] = {}
         self.warnings: list[str] = []
 
-    def expect(self, work: dict[Stage, float], *, rounds: int, benchmark_seconds: float) -> None:
-        """What lies ahead: ``work`` of one training in each stage, in steps of the full model; ``rounds`` of all."""
-        self._work, self._left = work, rounds * sum(work.values())
+    def expect(self, work: dict[Stage, float], *, rounds: int, benchmark_seconds: float, search: float = 0.0) -> None:
+        """What lies ahead: ``work`` of one training in each stage, in steps of the full model; ``rounds`` of all. The
+        ``search`` for layers comes once.
+        """
+        self._work, self._left = {**work, Stage.PLANNING: search}, rounds * sum(work.values()) + search
         self._ahead[Stage.BENCHMARKING] = benchmark_seconds
 
     @contextmanager

@@ -14,10 +14,13 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from api_schemas.architectures import Architecture
-from api_schemas.errors import LayercutError
+from api_schemas.curves import objective_of
+from api_schemas.errors import JobError, LayercutError
+from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Result, Stage, Usage
 from api_schemas.pruning import Plan
-from api_schemas.reports import Latency, LayerMap, Report, Side, Verification
+from api_schemas.reports import Latency, LayerMap, Report, Search, Side, Verification
+from api_schemas.search import shortfall
 from api_schemas.strategies import STRATEGIES
 from workers.data.batches import collate
 from workers.data.made_up import made_up_inputs
@@ -78,20 +81,29 @@ class Measured:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Files ready to be published: ``folder`` and ``archive`` are names under the run's ``out``."""
+    """Files ready to be published: ``folder`` and ``archive`` are names under the run's ``out``. ``shortfall`` is what
+    keeps the model from its objective.
+    """
 
     result: Result
     usage: Usage
     folder: str
     archive: str
+    shortfall: str | None = None
 
-    def data(self) -> dict[str, Any]:
-        """For the SUCCEEDED event."""
-        return {
-            "result": self.result.model_dump(mode="json"),
+    def ending(self) -> NewEvent:
+        """How the job ends: with the files in either case."""
+        made: dict[str, Any] = {
             "usage": self.usage.model_dump(mode="json"),
             "artifact": {"folder": self.folder, "archive": self.archive},
         }
+        if self.shortfall is None:
+            result = self.result.model_dump(mode="json")
+            return NewEvent(type=EventType.SUCCEEDED, message=self.result.verdict, data={"result": result, **made})
+        message = f"{self.shortfall}; that model, and the curve of all that was tried, are kept"
+        error = JobError.of(LayercutError("objective_not_met", message, param="/prune/objective"), Stage.VERIFYING)
+        data = {"error": error.model_dump(mode="json"), **made}
+        return NewEvent(type=EventType.FAILED, level="error", message=message, data=data)
 
 
 def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Measured) -> Artifact:
@@ -119,7 +131,8 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
     write_sums(folder)
     name = "-".join(part for part in (bench.job_id or "model", subject.request.suffix) if part)
     make_archive(folder, bench.out / f"{name}.tar", name)
-    return Artifact(_result(report, plan, bench), _usage(bench, report), folder.name, f"{name}.tar")
+    missed = report.search.shortfall if report.search else None
+    return Artifact(_result(report, plan, bench), _usage(bench, report), folder.name, f"{name}.tar", missed)
 
 
 def export(bench: Workbench, plan: Plan, model: PreTrainedModel, folder: Path) -> Cut | None:
@@ -166,6 +179,7 @@ def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: 
         recovery=subject.recovery.model_dump(),
         retention_interval=intervals.retention if intervals else None,
         gain_interval=gain,
+        search=_search(bench, plan, after, kept),
         training={name: trained.as_dict() for name, trained in bench.trainings.items()},
         data=_data(bench),
         reused=bench.ledger.reused,
@@ -177,6 +191,14 @@ def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: 
         timings=bench.story.timings,
         peak_memory_bytes=peak_memory(subject.device),
     )
+
+
+def _search(bench: Workbench, plan: Plan, after: Side, kept: float | None) -> Search | None:
+    """With the objective judged, by what the report says of the model."""
+    if plan.search is None:
+        return None
+    missed = shortfall(objective_of(bench.subject.request.prune, bench.subject.facts), after, kept)
+    return plan.search.model_copy(update={"met": missed is None, "shortfall": missed})
 
 
 def headline(bench: Workbench) -> str | None:
@@ -246,7 +268,8 @@ def _usage(bench: Workbench, report: Report) -> Usage:
     return Usage(
         wall_seconds=round(sum(report.timings.values()), 3),
         peak_memory_bytes=report.peak_memory_bytes,
-        training_steps=sum(trained.steps for stage, trained in bench.trainings.items() if not bench.ledger.has(stage)),
+        training_steps=sum(trained.steps for stage, trained in bench.trainings.items() if not bench.ledger.has(stage))
+        + (report.search.spent_steps if report.search else 0),
     )
 
 

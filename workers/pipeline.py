@@ -11,13 +11,11 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from api_schemas.events import EventType, NewEvent
+from api_schemas.events import NewEvent
 from api_schemas.jobs import Stage
 from api_schemas.pruning import Plan, make_plan
 from api_schemas.requests import JobRequest
-from api_schemas.strategies import MEASURES, STRATEGIES, LayerScores
-from sources.scorings import KIND as SCORES
-from sources.scorings import scores_baseline
+from api_schemas.strategies import STRATEGIES
 from workers import keeping, outcome
 from workers.evaluation import latency
 from workers.evaluation.answers import SIDES, Answers, Pair, from_tensors, sides_of, to_tensors
@@ -28,7 +26,8 @@ from workers.narrator import Narrator
 from workers.origin import origin_of
 from workers.pruning.surgery import drop_layers
 from workers.recovering import recover
-from workers.scorer import take_scores
+from workers.scorer import scores_of
+from workers.searching import expected_steps, search_layers
 from workers.settings import Settings
 from workers.shelf import FolderShelf, Shelf
 from workers.subject import find_subject
@@ -55,8 +54,9 @@ def run(
 
     What ``shelf`` has is not made again; without one, all is made here and nothing is kept for others. Goes on where an
     earlier attempt left ``checkpoints``, a folder that whoever gave it removes; without one, where an earlier run left
-    ``out``. ``tell`` gets every event on the way. Raises ``LayercutError`` for what a person can mend, and ``Stopped``
-    after a SIGTERM in the middle of a training.
+    ``out``. ``tell`` gets every event on the way. A model that misses its objective is delivered too, and the last
+    event is FAILED then. Raises ``LayercutError`` for what a person can mend, and ``Stopped`` after a SIGTERM in the
+    middle of a training.
     """
     quiet_libraries()
     story = Narrator(tell)
@@ -94,7 +94,7 @@ def run(
     artifact = outcome.deliver(bench, plan, after, measured)
     if checkpoints is None:
         shutil.rmtree(kept.folder, ignore_errors=True)
-    tell(NewEvent(type=EventType.SUCCEEDED, message=artifact.result.verdict, data=artifact.data()))
+    tell(artifact.ending())
 
 
 def expect(bench: Workbench) -> None:
@@ -110,8 +110,13 @@ def expect(bench: Workbench) -> None:
             Stage.BASELINE: total_steps(rows, recovery.of_baseline()) * float(subject.wants_baseline),
             Stage.RECOVERING: total_steps(rows, recovery) * step,
         }
-    rounds = len(subject.request.seeds)
-    bench.story.expect(work, rounds=rounds, benchmark_seconds=len(subject.latency_cells) * 2 * latency.SECONDS_A_CELL)
+    searches = STRATEGIES[subject.request.prune.strategy].searches
+    bench.story.expect(
+        work,
+        rounds=len(subject.request.seeds),
+        benchmark_seconds=len(subject.latency_cells) * 2 * latency.SECONDS_A_CELL,
+        search=float(expected_steps(subject)) if searches else 0.0,  # its trainings distil
+    )
 
 
 def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel | None:
@@ -142,9 +147,12 @@ def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel 
 
 
 def choose_layers(bench: Workbench, source: PreTrainedModel, baseline: PreTrainedModel | None) -> Plan:
-    """Measure the layers where the strategy asks for it, and make the plan."""
+    """Measure the layers where the strategy asks for it, or let candidates compete, and make the plan."""
     subject, prune = bench.subject, bench.subject.request.prune
     strategy = STRATEGIES[prune.strategy]
+    if strategy.searches:
+        assert baseline is not None
+        return search_layers(bench, baseline)
     scores = None
     if strategy.measure is None:
         bench.story.skip(Stage.SCORING, f"strategy {strategy.name} needs no scores")
@@ -157,17 +165,6 @@ def choose_layers(bench: Workbench, source: PreTrainedModel, baseline: PreTraine
             bench.story.warn(warning)
         bench.story.resolved({"plan": plan.model_dump(mode="json", include={"kept", "dropped", "protected", "scores"})})
     return plan
-
-
-def scores_of(bench: Workbench, source: PreTrainedModel, baseline: PreTrainedModel | None) -> dict[str, LayerScores]:
-    """The strategy's measure, and all others that come of the same pass; from the shelf where they are there."""
-    subject = bench.subject
-    measure = MEASURES[STRATEGIES[subject.request.prune.strategy].measure or ""]
-    model = baseline if scores_baseline(subject.recovery, measure.taken_from) else source
-    assert model is not None
-    take = partial(take_scores, measure.taken_from, subject, model)
-    fingerprint = subject.prints.get(SCORES)
-    return take() if fingerprint is None else bench.ledger.share(SCORES, fingerprint, take)
 
 
 def prune(bench: Workbench, source: PreTrainedModel, plan: Plan) -> PreTrainedModel:

@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import all_protected, removal_steps
-from api_schemas.strategies import LayerScores
+from api_schemas.strategies import MEASURES, STRATEGIES, LayerScores
+from sources.scorings import KIND, scores_baseline
 from workers.data.batches import Rows, collate, scoring_batches
 from workers.data.features import Features
 from workers.loading import label_order
@@ -20,9 +21,21 @@ from workers.pruning.measuring import measure_removals
 from workers.pruning.scoring import Batch, Loss, measure_activations, measure_gradients, measure_weights
 from workers.subject import Subject
 from workers.training.objectives import Answer, label_objective
+from workers.workbench import Workbench
 
 # A backward pass keeps the states of every layer.
 GRADIENT_TOKENS = 2048
+
+
+def scores_of(bench: Workbench, source: PreTrainedModel, baseline: PreTrainedModel | None) -> dict[str, LayerScores]:
+    """The strategy's measure, and all others that come of the same pass; from the shelf where they are there."""
+    subject = bench.subject
+    measure = MEASURES[STRATEGIES[subject.request.prune.strategy].measure or ""]
+    model = baseline if scores_baseline(subject.recovery, measure.taken_from) else source
+    assert model is not None
+    take = partial(take_scores, measure.taken_from, subject, model)
+    fingerprint = subject.prints.get(KIND)
+    return take() if fingerprint is None else bench.ledger.share(KIND, fingerprint, take)
 
 
 def take_scores(taken_from: str, subject: Subject, model: PreTrainedModel) -> dict[str, LayerScores]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,16 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
+from api_schemas.curves import sizes_of
+from api_schemas.pruning import PruneSpec, make_plan
 from api_schemas.recovery import Recovery, resolve_recovery
 from api_schemas.requests import JobRequest
-from api_schemas.strategies import STRATEGIES
+from api_schemas.strategies import MEASURES, STRATEGIES
 from sources.fingerprint import NOT_OF_BASELINE, FileHashes, fingerprint
 from sources.models import fetch, read_facts
 from sources.rows import Rows
+from sources.scorings import CONTEST, scores_print, search_print
 from sources.scorings import KIND as SCORES
-from sources.scorings import scores_print
 from sources.tasks import TaskData, load_task
 from sources.texts import read_texts
 from workers.data.features import Features, encode
@@ -27,6 +29,7 @@ from workers.device import choose_device, choose_precision
 from workers.host import host_memory
 from workers.ledger import Ledger
 from workers.loading import load_for_task, load_source, load_tokenizer, read_rows_as_decoder
+from workers.search.candidates import asked_of
 from workers.settings import Settings
 from workers.training.tally import Trained
 
@@ -95,10 +98,21 @@ class Subject:
         """
         if self.mapped:
             return []
-        asked = self.request.evaluation.latency
-        longest = self.facts.max_positions or max(asked.sequence_lengths, default=0)
-        lengths = sorted({min(length, longest) for length in asked.sequence_lengths})
-        return [(size, length) for size in asked.batch_sizes for length in lengths]
+        asked, goal = self.request.evaluation.latency, self.request.prune.objective
+        cells = [(size, length) for size in asked.batch_sizes for length in sorted(asked.sequence_lengths)]
+        if goal is not None and goal.cell is not None:
+            cells.append(goal.cell)
+        return list(dict.fromkeys(map(self.readable, cells)))
+
+    def readable(self, cell: tuple[int, int]) -> tuple[int, int]:
+        """``cell`` of (batch size, tokens), no longer than the model can read."""
+        return cell[0], min(cell[1], self.facts.max_positions or cell[1])
+
+    def asking(self, spec: PruneSpec, scores: str) -> Subject:
+        """The same, asked for what ``spec`` asks; its scores are kept under the print of that name."""
+        prints = {name: value for name, value in self.prints.items() if name != SCORES}
+        prints |= {SCORES: self.prints[scores]} if scores in self.prints else {}
+        return replace(self, request=self.request.model_copy(update={"prune": spec}), prints=prints)
 
     def load(self, warnings: list[str], seed: int) -> PreTrainedModel:
         """The source, with a head for the task where it will be trained; on the job's device, in evaluation mode.
@@ -208,8 +222,7 @@ def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Sub
     hashes = FileHashes(ledger.root / "hashes")
     prints = {"weights": fingerprint("weights", files=hashes.weights(folder))}
     prints["texts"] = fingerprint("texts", files=hashes.texts(folder))
-    scores = scores_print(request, facts, settings, hashes, seed=request.seeds[0]) if strategy.needs_scores else None
-    prints |= {} if scores is None else {SCORES: scores}
+    prints |= _scoring_prints(request, facts, settings, hashes)
     splits = {} if data is None else {"train": data.train, **{f"dev:{name}": rows for name, rows in data.dev.items()}}
     features: dict[str, Features] = {}
     for split, rows in splits.items():
@@ -234,6 +247,23 @@ def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Sub
         prints=prints,
         mapped=mapped,
     )
+
+
+def _scoring_prints(request: JobRequest, facts: ModelFacts, settings: Settings, hashes: FileHashes) -> dict[str, str]:
+    """What the strategy's scores are kept under; of `auto`, those of every strategy, and its contests."""
+    strategy, seed = STRATEGIES[request.prune.strategy], request.seeds[0]
+    prints: dict[str, str | None] = {}
+    if strategy.needs_scores:
+        prints[SCORES] = scores_print(request, facts, settings, hashes, seed=seed)
+    if strategy.searches:
+        make_plan(request.prune, facts, seed=seed)  # raises where no size is possible, before sizes are counted
+        prints[CONTEST] = search_print(request, facts, settings, hashes, seed=seed)
+        for name, spec in asked_of(request.prune, facts, sizes_of(request.prune, facts)[-1]).items():
+            if (measure := STRATEGIES[name].measure) is not None:
+                asked = request.model_copy(update={"prune": spec})
+                found = scores_print(asked, facts, settings, hashes, seed=seed)
+                prints[f"{SCORES}:{MEASURES[measure].taken_from}"] = found
+    return {name: value for name, value in prints.items() if value is not None}
 
 
 def streams(request: JobRequest, recovery: Recovery, facts: ModelFacts) -> bool:

@@ -24,6 +24,7 @@ EXAMPLE = {"model": "google-bert/bert-base-uncased", "prune": {"strategy": "symm
 def create_plan(body: JsonBody, parts: Gateway) -> Plan:
     """Layers kept and dropped, parameters, bytes, expected speed-up and warnings. Nothing is stored.
 
-    Strategies with scores are answered from the scores that a job has left; `scored_by` names it.
+    Strategies with scores are answered from the scores that a job has left, and `auto` from its search; `scored_by`
+    names it.
     """
     return plan(validated(PlanRequest, body), parts.settings, parts.scores)

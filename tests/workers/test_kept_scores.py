@@ -122,7 +122,7 @@ def test_scores_of_another_question_are_not_taken_for_an_answer(
         {"prune": {"strategy": "parameter_variance"}},
     ):
         assert not answered(**more), more
-    assert answered(recovery={"temperature": 3.0, "epochs": 2}), "only distilling reads it"
+    assert answered(recovery={"temperature": 3.0, "epochs": 2, "baseline_epochs": 3}), "only distilling reads it"
     path = tmp_path / "table.csv"
     path.write_text(path.read_text().replace("dull", "dul"))
     assert not answered()

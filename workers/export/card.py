@@ -45,6 +45,7 @@ def make_card(report: Report) -> str:
             name=_hub_id(report) or Path(str(report.model.get("id", ""))).name,
             report=report,
             rows=_rows(report),
+            score=_score,
         )
     )
 

