@@ -116,7 +116,10 @@ def test_another_strategy_reuses_the_baseline_and_gets_the_bits_it_would_have_ma
     assert second.steps == alone.steps / 2, "what was not trained is not counted"
 
     assert {thing["kind"] for thing in second.resolved["reused"]} == second.reused
-    assert all(thing.seconds_saved > 0 for thing in second.report.reused)
+    # Milliseconds: a tiny thing may take none.
+    saved = {thing.kind: thing.seconds_saved for thing in second.report.reused}
+    assert saved["baseline"] > 0
+    assert min(saved.values()) >= 0
     logs = [event.message for event in second.events if event.type == EventType.LOG]
     assert any("reused: baseline " in message for message in logs)
     fractions = [event.data["fraction"] for event in second.events if event.type == EventType.PROGRESS]
