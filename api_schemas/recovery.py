@@ -22,7 +22,9 @@ class RecoverySpec(BaseModel):
     method: Method | Auto = Field(default="auto", description="auto: `distill`, or `none` where the task is `none`")
     epochs: Annotated[float, Field(gt=0, le=1000)] | Auto = "auto"
     learning_rate: Annotated[float, Field(gt=0, lt=1)] | Auto = "auto"
-    batch_size: Annotated[int, Field(ge=1, le=4096)] | Auto = "auto"
+    batch_size: Annotated[int, Field(ge=1, le=4096)] | Auto = Field(
+        default="auto", description="auto: 32; `distill` halves it, down to 8, where the data makes less than 900 steps"
+    )
     max_length: Annotated[int, Field(ge=4, le=32768)] | Auto = Field(default="auto", description="tokens")
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] | Auto = "auto"
     weight_decay: Annotated[float, Field(ge=0, lt=1)] | Auto = "auto"
@@ -49,18 +51,21 @@ class RecoverySpec(BaseModel):
     baseline_epochs: Annotated[float, Field(gt=0, le=1000)] | Auto = Field(
         default="auto", description="of the full model that all is measured by; auto: as many as `epochs`"
     )
+    baseline_batch_size: Annotated[int, Field(ge=1, le=4096)] | Auto = Field(
+        default="auto", description="auto: `batch_size` where that is given, else 32"
+    )
     baseline_learning_rate: Annotated[float, Field(gt=0, lt=1)] | Auto = Field(
         default="auto", description="auto: by the model's width in `distill`; that of the recovery in `finetune`"
     )
 
 
 class Recovery(BaseModel):
-    """A recovery with nothing left open, but the precision: the device decides that."""
+    """A recovery with nothing left open, but what the data decides (the batch), and the device (the precision)."""
 
     method: Method
     epochs: float
     learning_rate: float
-    batch_size: int
+    batch_size: int | Auto
     max_length: int
     warmup_ratio: float
     weight_decay: float
@@ -72,18 +77,36 @@ class Recovery(BaseModel):
     checkpoint: Checkpoint
     dropout: bool
     baseline_epochs: float
+    baseline_batch_size: int
     baseline_learning_rate: float
 
     def of_baseline(self) -> Recovery:
-        """How the full model is fine-tuned: with its own epochs and rate; a teacher has learnt with dropout."""
-        own = {"epochs": self.baseline_epochs, "learning_rate": self.baseline_learning_rate}
+        """How the full model is fine-tuned: with its own epochs, batch and rate; a teacher has learnt with dropout."""
+        own = {
+            "epochs": self.baseline_epochs,
+            "batch_size": self.baseline_batch_size,
+            "learning_rate": self.baseline_learning_rate,
+        }
         return self.model_copy(update={**own, "dropout": self.dropout or self.method == "distill"})
 
+    def batch_of(self, rows: int) -> int:
+        """Examples of an optimizer step, where there are ``rows`` to learn from."""
+        if self.batch_size != "auto":
+            return self.batch_size
+        halved = BATCH
+        while halved > SMALLEST_BATCH and rows * self.epochs / halved < ENOUGH_STEPS:
+            halved //= 2
+        return halved
 
+
+#: The paper's.
+BATCH = 32
+#: Of `distill`: its gradients have little noise, so that small data is better used in more and smaller steps.
+SMALLEST_BATCH, ENOUGH_STEPS = 8, 900
 #: Of `distill`: what the hidden states' error weighs beside the logits' (docs/recovery.md).
-HIDDEN_WEIGHT = 1.0
+HIDDEN_WEIGHT = 3.0
 #: Of `distill`: a pruned model has more to make up for than a head has to learn, and noise holds it.
-FASTER = 2.5
+FASTER = 1.5
 #: Of `distill`: share of the tokens that are replaced.
 NOISE = 0.15
 
@@ -106,7 +129,7 @@ def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, trains: bool) -> 
         "method": method,
         "epochs": 3.0,
         "learning_rate": float(f"{FASTER * rate:.2g}") if method == "distill" else rate,
-        "batch_size": 32,
+        "batch_size": "auto" if method == "distill" else BATCH,
         "max_length": min(128, model.max_positions) if model.max_positions else 128,
         "warmup_ratio": 0.0,
         "weight_decay": 0.0,
@@ -118,6 +141,7 @@ def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, trains: bool) -> 
         "checkpoint": "last",
         "dropout": method != "distill",
         "baseline_epochs": asked.get("epochs", 3.0),
+        "baseline_batch_size": asked.get("batch_size", BATCH),
         # A fine-tuned model is compared with its equal; distillations at several rates share their baseline.
         "baseline_learning_rate": rate if method == "distill" else asked.get("learning_rate", rate),
     }

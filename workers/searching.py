@@ -238,8 +238,9 @@ class Referee:
         """The job's own recovery, made short: on as many rows as ``steps`` batches take, its rate falling to nothing
         at the end.
         """
-        subject, batch = self._bench.subject, self._bench.subject.recovery.batch_size
+        subject = self._bench.subject
         assert subject.train is not None
+        batch = subject.recovery.batch_of(len(subject.train))
         rows = subject.train.take(np.sort(self._order[: steps * batch]))
         recovery = subject.recovery.model_copy(update={"epochs": steps / math.ceil(len(rows) / batch)})
         care = Care(micro_batches=self._bench.micro_batches, on_warning=self._bench.story.warn)

@@ -217,6 +217,8 @@ def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Sub
     if reads_rows_as_decoder(request, facts):
         read_rows_as_decoder(tokenizer)
     data = load_task(request.task, settings, seed=request.seed) if request.task.trains else None
+    if data is not None:
+        recovery = recovery.model_copy(update={"batch_size": recovery.batch_of(len(data.train))})
     strategy, calibration = STRATEGIES[request.prune.strategy], request.prune.calibration
     texts = read_texts(calibration, settings, request.seed) if strategy.needs_data and calibration.on_text else None
     hashes = FileHashes(ledger.root / "hashes")

@@ -213,12 +213,12 @@ def facts(**changed: Any) -> ModelFacts:
 def test_every_auto_is_filled_in() -> None:
     made = resolve_recovery(RecoverySpec(), facts(), trains=True)
     assert made.method == "distill"
-    assert (made.epochs, made.batch_size, made.max_length) == (3.0, 32, 128)
+    assert (made.epochs, made.batch_size, made.max_length) == (3.0, "auto", 128)
     assert made.baseline_learning_rate == pytest.approx(2e-5)
-    assert made.learning_rate == pytest.approx(5e-5)
+    assert made.learning_rate == pytest.approx(3e-5)
     assert (made.warmup_ratio, made.weight_decay) == (0.0, 0.0)
     open_fields = {name for name, value in made.model_dump().items() if value == "auto"}
-    assert open_fields <= {"precision"}
+    assert open_fields <= {"precision", "batch_size"}
     assert resolve_recovery(RecoverySpec(), facts(), trains=False).method == "none"
 
 
@@ -238,6 +238,7 @@ ASKED = {
     "checkpoint": "best",
     "dropout": True,
     "baseline_epochs": 1.0,
+    "baseline_batch_size": 4,
     "baseline_learning_rate": 5e-5,
 }
 
@@ -257,6 +258,23 @@ def test_a_distillation_has_a_rate_of_its_own_and_a_fine_tuning_one_like_itself(
     tuned = resolve_recovery(RecoverySpec.model_validate({"method": "finetune", **asked}), facts(), trains=True)
     assert tuned.of_baseline() == tuned
     assert (tuned.epochs, tuned.dropout) == (9.0, True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "batch"),
+    [(67_000, 3, 32), (9_600, 3, 32), (9_500, 3, 16), (5_749, 3, 16), (3_668, 3, 8), (100, 3, 8), (3_668, 9, 32)],
+)
+def test_small_data_is_distilled_in_small_batches(rows: int, epochs: float, batch: int) -> None:
+    made = resolve_recovery(RecoverySpec(epochs=epochs), facts(), trains=True)
+    assert made.batch_of(rows) == batch
+    assert made.of_baseline().batch_of(rows) == 32
+
+
+def test_a_batch_that_is_asked_for_is_the_baselines_as_well() -> None:
+    for method in ("distill", "finetune"):
+        made = resolve_recovery(RecoverySpec(method=method, batch_size=5), facts(), trains=True)
+        assert (made.batch_of(10), made.of_baseline().batch_of(10)) == (5, 5)
+    assert resolve_recovery(RecoverySpec(method="finetune"), facts(), trains=True).batch_of(10) == 32
 
 
 def test_narrower_models_learn_faster_within_bounds() -> None:

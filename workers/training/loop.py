@@ -42,7 +42,7 @@ BACK_OFF = 0.25
 
 def total_steps(rows: int, recovery: Recovery) -> int:
     """Optimizer steps of a training on ``rows`` examples; a broken epoch is rounded up to a whole step."""
-    return max(1, math.ceil(math.ceil(rows / recovery.batch_size) * recovery.epochs))
+    return max(1, math.ceil(math.ceil(rows / recovery.batch_of(rows)) * recovery.epochs))
 
 
 def train(
@@ -114,6 +114,10 @@ class OneTraining:
         return total_steps(len(self.features), self.recovery)
 
     @property
+    def batch(self) -> int:
+        return self.recovery.batch_of(len(self.features))
+
+    @property
     def precision(self) -> Precision:
         return cast(Precision, self.recovery.precision)
 
@@ -140,8 +144,8 @@ class OneTraining:
                 self.model, embedding, recovery, total=self.total, device=self.device, precision=self.precision
             )
             if saved is None:
-                known = self.care.micro_batches.recall(self.shape) or recovery.batch_size
-                tally = Tally(factor=factor, rows=self._fitting(min(known, recovery.batch_size)))
+                known = self.care.micro_batches.recall(self.shape) or self.batch
+                tally = Tally(factor=factor, rows=self._fitting(min(known, self.batch)))
             else:
                 tally = restored(self.model, stepper, saved, self.device)
             best = Best(self.judge, best_of(saved)) if self.judge else None
@@ -205,7 +209,7 @@ class OneTraining:
             tally.rows = rows
             self.care.micro_batches.learn(self.shape, rows)
             self.care.warn(
-                f"memory ran out: batches of {self.recovery.batch_size} are computed {rows} rows at a time;"
+                f"memory ran out: batches of {self.batch} are computed {rows} rows at a time;"
                 " the optimizer's batch stays as it is"
             )
 
@@ -215,7 +219,7 @@ class OneTraining:
         """Pairs of (epochs done after the batch, its rows), one for each optimizer step."""
         done = 0
         for epoch in itertools.count():
-            batches = training_batches(self.features, self.recovery.batch_size, seed=self.seed, epoch=epoch)
+            batches = training_batches(self.features, self.batch, seed=self.seed, epoch=epoch)
             for at, rows in enumerate(batches, start=1):
                 yield epoch + at / len(batches), rows
                 done += 1

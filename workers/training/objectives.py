@@ -13,13 +13,14 @@ from torch import Tensor
 
 from api_schemas.recovery import Recovery
 from workers.data.batches import Inputs, Rows
+from workers.training.packing import real_tokens
 from workers.training.targets import Lesson, Pair, Targets
 
 
 @dataclass(frozen=True)
 class Answer:
     """What the model that is trained makes of ``inputs``, ``B`` rows padded to ``L`` tokens: logits ``(B, C)`` float32,
-    and where the objective wants them, the embeddings and every layer's output ``(B, L, W)``.
+    and where the objective wants them, the embeddings and every layer's output, for ``real_tokens``.
     """
 
     inputs: Inputs
@@ -99,9 +100,8 @@ def hidden_error(answer: Answer, wanted: Sequence[Tensor], pairs: Sequence[Pair]
     """
     mask = answer.inputs["attention_mask"].bool()
     share = (1 / (mask.sum(1) * len(mask)))[:, None].expand(mask.shape)[mask]
-    errors = [
-        ((answer.hidden[pair.pruned][mask].float() - states).pow(2).sum(1) / states.pow(2).sum(1).clamp_min(1e-9))
-        @ share
-        for pair, states in zip(pairs, wanted, strict=True)
-    ]
+    errors = []
+    for pair, states in zip(pairs, wanted, strict=True):
+        own = real_tokens(answer.hidden[pair.pruned], mask).float()
+        errors.append(((own - states).pow(2).sum(1) / states.pow(2).sum(1).clamp_min(1e-9)) @ share)
     return torch.stack(errors).mean()

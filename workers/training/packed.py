@@ -152,12 +152,15 @@ class PackedEncoder:
     """Takes the place of an encoder's ``forward`` while it is trained.
 
     Between layers, states are float32 ``(P, H)``, see ``Packing``; matrix products are in ``dtype``. Gives
-    ``(B, 1, H)``, the first token of each row, which is all that a classification head reads; or ``(B, L, H)`` where
-    the hidden states of all layers are asked for, which are then in ``hidden_states``.
+    ``(B, 1, H)``, the first token of each row, which is all that a classification head reads. Where the hidden states
+    of all layers are asked for, they are ``(P, H)`` as well: ``real_tokens`` reads them. A ``frozen`` model's weights
+    are cast once.
     """
 
-    def __init__(self, model: PreTrainedModel, encoder: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, model: PreTrainedModel, encoder: nn.Module, dtype: torch.dtype, *, frozen: bool) -> None:
         self._read, self._layers, self._dtype = BLOCKS[model.config.model_type][1], encoder.layer, dtype
+        self._frozen = frozen
+        self._ready: list[_Weights] = []
         self._mask: Tensor | None = None
         self._all = False
         self.hidden_states: tuple[Tensor, ...] = ()
@@ -182,17 +185,21 @@ class PackedEncoder:
 
     def _through(self, padded: Tensor, packing: Packing) -> Tensor:
         blocks = [self._read(layer) for layer in self._layers]
-        weights = _cast(blocks, self._dtype, every_query=self._all)
         bias = packing.bias(blocks[0].heads, self._dtype)
-        states, every = packing.pack(padded), [padded]
-        for block, ready in zip(blocks, weights, strict=True):
+        every = [packing.pack(padded)]
+        for block, ready in zip(blocks, self._weights(blocks), strict=True):
             if len(ready.looks) > 1:
-                return self._last(block, ready, states, packing, bias).unsqueeze(1)
-            states = self._layer(block, ready, states, packing, bias)
-            if self._all:
-                every.append(packing.unpack(states, padded.shape[1]))
+                return self._last(block, ready, every[-1], packing, bias).unsqueeze(1)
+            every.append(self._layer(block, ready, every[-1], packing, bias))
         self.hidden_states = tuple(every)
-        return every[-1]
+        return every[-1].index_select(0, packing.first).unsqueeze(1)
+
+    def _weights(self, blocks: list[Block]) -> list[_Weights]:
+        if self._ready:
+            return self._ready
+        ready = _cast(blocks, self._dtype, every_query=self._all)
+        self._ready = ready if self._frozen else []
+        return ready
 
     def _layer(self, block: Block, ready: _Weights, states: Tensor, packing: Packing, bias: Tensor | None) -> Tensor:
         heads = packing.to_heads(F.linear(states.to(self._dtype), *ready.looks[0]), 3, block.heads)
@@ -215,17 +222,19 @@ class PackedEncoder:
 
 
 @contextmanager
-def packed_encoder(model: PreTrainedModel, device: torch.device, dtype: torch.dtype, *, left: bool) -> Iterator[None]:
+def packed_encoder(
+    model: PreTrainedModel, device: torch.device, dtype: torch.dtype, *, left: bool, frozen: bool = False
+) -> Iterator[None]:
     """Inside, the model's encoder is a ``PackedEncoder``, where that is known to give the same: see ``fits``.
 
-    ``left``: padding comes before the text.
+    ``left``: padding comes before the text. ``frozen``: the weights do not change, and all calls ask for the same.
     """
     if left or device.type != "cpu" or not fits(model):
         yield
         return
     base = model.base_model
     encoder = base.get_submodule(BLOCKS[model.config.model_type][0])
-    packed = PackedEncoder(model, encoder, dtype)
+    packed = PackedEncoder(model, encoder, dtype, frozen=frozen)
     hooks = [base.register_forward_pre_hook(packed.before, with_kwargs=True), base.register_forward_hook(packed.after)]
     encoder.forward = packed
     try:

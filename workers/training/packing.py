@@ -84,12 +84,6 @@ class Packing:
         cut = states[:, : self.mask.shape[1]].reshape(-1, states.shape[2])
         return _Take.apply(cut, self._padded, self._packed.flatten())
 
-    def unpack(self, states: Tensor, width: int) -> Tensor:
-        """``(P, H)`` to ``(B, width, H)``, zeros where there is padding."""
-        # Not _Take: whoever has these may make a loss of padding, too.
-        padded = states.index_select(0, self._packed.flatten()).view(*self.mask.shape, -1) * self.mask.unsqueeze(-1)
-        return F.pad(padded, (0, 0, 0, width - self.mask.shape[1]))
-
     @cached_property
     def first(self) -> Tensor:
         """Index of each row's first token among the packed, ``(B,)``."""
@@ -131,3 +125,9 @@ class Packing:
         row = torch.zeros(self.batch, 1, 1, self.width, dtype=dtype)
         row.masked_fill_((self._grid == len(self._padded) - 1).view_as(row), torch.finfo(dtype).min)
         return row.expand(-1, heads, self.width, -1).reshape(self.batch * heads, self.width, self.width)
+
+
+def real_tokens(states: Tensor, mask: Tensor) -> Tensor:
+    """``(T, H)``, the states of the ``T`` tokens of ``mask`` ``(B, L)``, from ``(B, L, H)`` or packed."""
+    mask = mask.bool()
+    return states[mask] if states.ndim == mask.ndim + 1 else states[: int(mask.sum())]

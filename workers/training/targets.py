@@ -18,6 +18,7 @@ from workers.data.batches import Inputs, Rows
 from workers.device import DTYPES
 from workers.training.attention import quick_attention
 from workers.training.packed import packed_encoder
+from workers.training.packing import real_tokens
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,10 @@ def live_targets(
     def answer(inputs: Inputs, _: Rows) -> Lesson:
         with torch.no_grad(), torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
             output = baseline(**inputs, output_hidden_states=bool(pairs))
-        mask = inputs["attention_mask"].bool()
-        return Lesson(output.logits.float(), [output.hidden_states[pair.baseline][mask].float() for pair in pairs])
+        mask = inputs["attention_mask"]
+        states = [real_tokens(output.hidden_states[pair.baseline], mask).float() for pair in pairs]
+        return Lesson(output.logits.float(), states)
 
     baseline.eval()
-    with quick_attention(baseline, device), packed_encoder(baseline, device, DTYPES[precision], left=left):
+    with quick_attention(baseline, device), packed_encoder(baseline, device, DTYPES[precision], left=left, frozen=True):
         yield answer

@@ -20,7 +20,7 @@ from workers.data.features import encode
 from workers.training.blocks import BLOCKS
 from workers.training.dropout import dropout_mask, quick_dropout
 from workers.training.packed import fits, packed_encoder
-from workers.training.packing import Packing
+from workers.training.packing import Packing, real_tokens
 
 #: Rows of unlike lengths, shorter and longer than what softmax is rounded to.
 UNLIKE = ("a lovely film", "x", "my flight was late again, " * 6, "a dull and lifeless story")
@@ -95,10 +95,10 @@ def test_in_bf16_it_is_as_near_to_float32_as_autocast(architecture: str) -> None
 @pytest.mark.parametrize("architecture", BLOCKS)
 def test_hidden_states_that_are_asked_for_are_those_of_every_layer(architecture: str) -> None:
     model, inputs = still(architecture), batch(architecture, UNLIKE)
-    real = inputs["attention_mask"].bool()
+    mask = inputs["attention_mask"]
 
     def learnt() -> tuple[list[Tensor], Tensor]:
-        states = [state * real.unsqueeze(-1) for state in model(**inputs, output_hidden_states=True).hidden_states]
+        states = [real_tokens(state, mask) for state in model(**inputs, output_hidden_states=True).hidden_states]
         model.zero_grad()
         sum(state.square().mean() for state in states).backward()
         return states, model.get_input_embeddings().weight.grad.clone()
@@ -108,9 +108,21 @@ def test_hidden_states_that_are_asked_for_are_those_of_every_layer(architecture:
         found, packed_slope = learnt()
         assert model(**inputs).hidden_states is None
     assert len(found) == len(wanted) == 4
+    assert {len(one) for one in found} == {int(mask.sum())}
     for one, other in zip(found, wanted, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
     assert torch.allclose(packed_slope, slope, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_frozen_model_gives_the_same_batch_after_batch(asks: bool) -> None:
+    model, inputs = still("bert").eval(), batch("bert", UNLIKE)
+    with torch.no_grad():
+        wanted = model(**inputs).logits
+        with packed_encoder(model, CPU, torch.float32, left=False, frozen=True):
+            found = [model(**inputs, output_hidden_states=asks).logits for _ in range(2)]
+    assert torch.allclose(found[0], wanted, atol=1e-6)
+    assert torch.equal(found[0], found[1])
 
 
 def test_the_model_is_itself_again_afterwards_and_after_an_error() -> None:

@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 RECOVERY = Recovery(
     method="finetune", epochs=6, learning_rate=3e-3, batch_size=8, max_length=32, warmup_ratio=0.1,
     weight_decay=0.0, precision="fp32", temperature=2.0, label_weight=0.0, hidden_weight=1.0, noise=0.0,
-    checkpoint="last", dropout=True, baseline_epochs=3, baseline_learning_rate=3e-3,
+    checkpoint="last", dropout=True, baseline_epochs=3, baseline_batch_size=8, baseline_learning_rate=3e-3,
 )  # fmt: skip
 
 
