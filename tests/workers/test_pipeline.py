@@ -145,6 +145,10 @@ def test_a_number_to_predict_is_a_regression(tmp_path: Path, settings: Settings)
     done = carry_out({"model": str(model), "task": task, "recovery": {"epochs": 1}}, settings)
     assert AutoModelForSequenceClassification.from_pretrained(done.folder).config.num_labels == 1
     assert set(done.report.after.metrics) == {"spearman"}
+    # 40 rows: the pruned model takes them 8 at a time, and the report says so.
+    assert (done.report.recovery["batch_size"], done.report.recovery["baseline_batch_size"]) == (8, 32)
+    steps = {name: training["steps"] for name, training in done.report.training.items()}
+    assert steps == {"baseline": 2, "recovering": 5}
 
 
 @pytest.mark.parametrize("architecture", ["xlnet", "albert"])
