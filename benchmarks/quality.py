@@ -204,8 +204,8 @@ def _nothing(_: Any) -> None:
 
 
 def choose(task: str, grid: Grid) -> dict[str, float]:
-    """The rate of each column on the slice. By the score where labels are learnt; where the baseline is, by the distance
-    from its answers, which is what a user without labels has, and far less noisy on a few hundred rows.
+    """The rate of each column on the slice. By the score where labels are learnt; where the baseline is, by how far the
+    answers are from its own, which is far less noisy on a few hundred rows.
     """
     if len(grid.rates) == 1:
         return dict.fromkeys(("baseline", *grid.columns), grid.rates[0])
