@@ -194,6 +194,7 @@ SAME: dict[str, dict[str, Any]] = {
             "learning_rate": 1e-3,
         }
     },
+    "batches of its own": {"recovery": {"batch_size": 16, "baseline_batch_size": 8}},
     "export": {"export": {"dtype": "float16"}},
     "names": {"suffix": "x", "metadata": {"a": "b"}, "priority": 3},
 }
