@@ -34,7 +34,7 @@ class RecoverySpec(BaseModel):
         default="auto", description="of `distill`: share of the logits' loss that comes from the gold labels"
     )
     hidden_weight: Annotated[float, Field(ge=0)] | Auto = Field(
-        default="auto", description="of `distill`: weight of the hidden states' loss, beside the logits' 1"
+        default="auto", description="of `distill`: weight of the hidden states' loss at each gap, beside the logits' 1"
     )
     noise: Annotated[float, Field(ge=0, lt=1)] | Auto = Field(
         default="auto",
@@ -103,7 +103,7 @@ class Recovery(BaseModel):
 BATCH = 32
 #: Of `distill`: its gradients have little noise, so that small data is better used in more and smaller steps.
 SMALLEST_BATCH, ENOUGH_STEPS = 8, 900
-#: Of `distill`: what the hidden states' error weighs beside the logits' (docs/recovery.md).
+#: Of `distill`: what the hidden states' error at each gap weighs beside the logits' (docs/recovery.md).
 HIDDEN_WEIGHT = 3.0
 #: Of `distill`: a pruned model has more to make up for than a head has to learn, and noise holds it.
 FASTER = 1.5

@@ -138,7 +138,7 @@ class OneTraining:
             quick_dropout(self.model, self.device),
             quick_attention(self.model, self.device),
             packed_encoder(self.model, self.device, DTYPES[self.precision], left=self.features.padding.left),
-            compact_vocabulary(self.model, *self._texts) as embedding,
+            compact_vocabulary(self.model, *self._texts, trained=self.objective.words) as embedding,
         ):
             stepper = Stepper(
                 self.model, embedding, recovery, total=self.total, device=self.device, precision=self.precision

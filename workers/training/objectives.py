@@ -35,12 +35,13 @@ def unaltered(inputs: Inputs) -> Inputs:
 @dataclass(frozen=True)
 class Objective:
     """``loss`` must be a mean over the rows of the batch: a batch is cut where memory is short. ``alter`` is what is
-    done to a batch before the model sees it.
+    done to a batch before the model sees it. ``words``: whether the word embeddings are trained.
     """
 
     loss: Callable[[Answer, Rows], Tensor]
     wants_hidden: bool = False
     alter: Callable[[Inputs], Inputs] = unaltered
+    words: bool = True
 
 
 def label_objective(labels: npt.NDArray[Any], device: torch.device) -> Objective:
@@ -63,6 +64,7 @@ def distillation_objective(
     recovery: Recovery,
     *,
     alter: Callable[[Inputs], Inputs] = unaltered,
+    words: bool = True,
 ) -> Objective:
     """Learn the baseline's ``targets``: its logits, ``hidden_weight`` times its hidden states at ``pairs``, and
     ``label_weight`` of the logits' share from the gold labels.
@@ -89,12 +91,13 @@ def distillation_objective(
             total = total + recovery.hidden_weight * hidden_error(answer, lesson.hidden, pairs)
         return total
 
-    return Objective(loss, wants_hidden=bool(pairs), alter=alter)
+    return Objective(loss, wants_hidden=bool(pairs), alter=alter, words=words)
 
 
 def hidden_error(answer: Answer, wanted: Sequence[Tensor], pairs: Sequence[Pair]) -> Tensor:
     """The squared distance to the ``wanted`` states ``(T, W)``, which have no padding, as a share of their own squared
-    length; mean over the tokens of a row, the rows and the pairs (after Sun et al. 2019, arXiv 1908.09355, §3.2).
+    length; mean over the tokens of a row and the rows (after Sun et al. 2019, arXiv 1908.09355, §3.2). Summed over the
+    pairs: each mends a layer of its own, and more gaps are not to make each weigh less.
 
     Each token's own length, as a few tokens of a decoder have states a thousand times larger than all others.
     """
@@ -104,4 +107,4 @@ def hidden_error(answer: Answer, wanted: Sequence[Tensor], pairs: Sequence[Pair]
     for pair, states in zip(pairs, wanted, strict=True):
         own = real_tokens(answer.hidden[pair.pruned], mask).float()
         errors.append(((own - states).pow(2).sum(1) / states.pow(2).sum(1).clamp_min(1e-9)) @ share)
-    return torch.stack(errors).mean()
+    return torch.stack(errors).sum()

@@ -23,14 +23,15 @@ class CompactEmbedding(nn.Module):
 
     ``places`` ``(V,)`` says which row is whose; what is looked up is multiplied by ``scale``. Only the rows that a step
     touched are cleared after it: a fresh dense gradient each step would cost more in page faults than the whole
-    backward pass of a small model. ``decay`` is what weight decay has left of the rows that are not here.
+    backward pass of a small model. ``decay`` is what weight decay has left of the rows that are not here. Not
+    ``trained``, the rows stand still and have no gradient.
     """
 
-    def __init__(self, rows: Tensor, places: Tensor, padding_idx: int | None, scale: float) -> None:
+    def __init__(self, rows: Tensor, places: Tensor, padding_idx: int | None, scale: float, *, trained: bool) -> None:
         super().__init__()
         self.scale = scale
-        self.weight = nn.Parameter(rows)
-        self.weight.grad = torch.zeros_like(rows)
+        self.weight = nn.Parameter(rows, requires_grad=trained)
+        self.weight.grad = torch.zeros_like(rows) if trained else None
         self.padding_idx = padding_idx
         self.decay = 1.0
         self._places = places
@@ -39,7 +40,7 @@ class CompactEmbedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """``(B, L)`` ids of the whole table to ``(B, L, H)``."""
         places = self._places[ids]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and self.weight.requires_grad:
             self._touched.append(places.flatten())
         found: Tensor = _Lookup.apply(self.weight, places, self)
         return found if self.scale == 1 else found * self.scale
@@ -52,8 +53,8 @@ class CompactEmbedding(nn.Module):
 
     def clear(self) -> None:
         """Forget the step's gradient."""
-        assert self.weight.grad is not None
         for places in self._touched:
+            assert self.weight.grad is not None
             self.weight.grad[places] = 0
         self._touched.clear()
 
@@ -73,8 +74,11 @@ class _Lookup(torch.autograd.Function):
 
 
 @contextmanager
-def compact_vocabulary(model: PreTrainedModel, *features: Features) -> Iterator[CompactEmbedding]:
-    """Inside, the model has embeddings of the tokens of ``features`` and of padding alone; then all, as learnt."""
+def compact_vocabulary(model: PreTrainedModel, *features: Features, trained: bool) -> Iterator[CompactEmbedding]:
+    """Inside, the model has embeddings of the tokens of ``features`` and of padding alone; then all, as learnt.
+
+    Where they are not ``trained``, they are after it what they were before.
+    """
     table = model.get_input_embeddings()
     assert isinstance(table, nn.Embedding)
     padding = [features[0].padding.token, *([] if table.padding_idx is None else [table.padding_idx])]
@@ -84,12 +88,14 @@ def compact_vocabulary(model: PreTrainedModel, *features: Features) -> Iterator[
     places[used] = torch.arange(len(used), device=used.device)
     # Gemma 3 scales what it looks up.
     scale = float(getattr(table, "scalar_embed_scale", 1.0))
-    compact = CompactEmbedding(table.weight.detach()[used].clone(), places, table.padding_idx, scale)
+    rows = table.weight.detach()[used].clone()
+    compact = CompactEmbedding(rows, places, table.padding_idx, scale, trained=trained)
     model.set_input_embeddings(compact)
     try:
         yield compact
     finally:
-        with torch.no_grad():
-            table.weight *= compact.decay
-            table.weight[used] = compact.weight
+        if trained:
+            with torch.no_grad():
+                table.weight *= compact.decay
+                table.weight[used] = compact.weight
         model.set_input_embeddings(table)

@@ -15,6 +15,7 @@ from api_schemas.architectures import ARCHITECTURES
 from workers.data.batches import collate
 from workers.evaluation.scores import logits_of
 from workers.pruning.surgery import drop_layers
+from workers.training.distilling import distillation
 from workers.training.loop import train
 from workers.training.noise import Noise
 from workers.training.objectives import Answer, Objective, distillation_objective, hidden_error
@@ -116,6 +117,25 @@ def test_a_pruned_model_comes_nearer_to_its_baselines_states(noise: float) -> No
         found[weight] = distance(pruned, baseline)
     assert found[10.0] < 0.5 * before
     assert found[10.0] < found[0.0]
+
+
+@pytest.mark.parametrize(("kept", "moves"), [([0, 2], False), ([1, 2], True)])
+@pytest.mark.parametrize("learnt", [{}, {"hidden_weight": 0.0, "noise": 0.0}])
+def test_word_embeddings_stand_still_before_the_layer_that_is_used_to_them(
+    kept: list[int], moves: bool, learnt: dict[str, float]
+) -> None:
+    baseline, features = build("bert", layers=3), features_of("bert")
+    pruned = copy.deepcopy(baseline)
+    drop_layers(pruned, ARCHITECTURES["bert"], kept)
+    recovery = RECOVERY.model_copy(update={"method": "distill", "weight_decay": 0.1, "noise": 0.2, **learnt})
+    with distillation(
+        baseline, features, recovery, kept=kept, special=tiny_tokenizer("bert").all_special_ids,
+        logits=lambda: logits_of(baseline, features, CPU), device=CPU,
+    ) as objective:  # fmt: skip
+        train(pruned, features, objective, recovery, seed=3, device=CPU, on_step=lambda step: None)
+    words = [model.get_input_embeddings().weight for model in (pruned, baseline)]
+    assert torch.equal(*words) is not moves
+    assert not torch.equal(*(model.bert.embeddings.position_embeddings.weight for model in (pruned, baseline)))
 
 
 def test_without_dropout_the_model_answers_as_it_will_when_used() -> None:

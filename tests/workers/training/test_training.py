@@ -100,7 +100,7 @@ def test_every_architecture_trains_and_is_itself_again(architecture: str) -> Non
 def test_the_compact_vocabulary_changes_no_output(architecture: str) -> None:
     model, features = build(architecture, layers=2), features_of(architecture)
     wanted = logits_of(model, features, CPU)
-    with compact_vocabulary(model, features) as compact:
+    with compact_vocabulary(model, features, trained=True) as compact:
         assert len(compact.weight) < 60
         found = logits_of(model, features, CPU)
     assert np.array_equal(found, wanted)

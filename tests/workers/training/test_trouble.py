@@ -85,7 +85,7 @@ def test_gradients_of_unequal_parts_are_those_of_the_batch() -> None:
     found: list[dict[str, Tensor]] = []
     for rows in (8, 3):
         model = still()
-        with compact_vocabulary(model, features) as embedding:
+        with compact_vocabulary(model, features, trained=True) as embedding:
             stepper = Stepper(model, embedding, RECOVERY, total=1, device=CPU, precision="fp32")
             objective = label_objective(features.labels, CPU)
 
