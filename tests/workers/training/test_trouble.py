@@ -156,7 +156,7 @@ def test_a_resumed_training_goes_on_with_the_rows_that_fitted(tmp_path: Path) ->
 class Spoilt:
     """An objective whose loss, or gradient, is no number at each of these calls."""
 
-    wants_hidden = False
+    wants_hidden, words = False, True
     alter = staticmethod(unaltered)
 
     def __init__(self, *calls: int, gradient: bool = False) -> None:
