@@ -71,6 +71,19 @@ def test_the_error_of_hidden_states_is_a_mean_over_rows_whatever_their_padding()
     assert error(rows, wanted, pad_to=32) == pytest.approx(error(rows, wanted), rel=1e-4)
 
 
+def test_the_errors_of_gaps_add_up() -> None:
+    """More gaps do not make each weigh less."""
+    model, features = build("bert", layers=2), features_of("bert")
+    inputs = collate(features, np.arange(6), CPU)
+    with torch.no_grad():
+        output = model(**inputs, output_hidden_states=True)
+    answer = Answer(inputs, output.logits, output.hidden_states)
+    pairs, tokens = [Pair(1, 1), Pair(2, 3)], int(inputs["attention_mask"].sum())
+    wanted = [torch.randn(tokens, model.config.hidden_size) for _ in pairs]
+    apart = [hidden_error(answer, [states], [pair]).item() for pair, states in zip(pairs, wanted, strict=True)]
+    assert hidden_error(answer, wanted, pairs).item() == pytest.approx(sum(apart), rel=1e-5)
+
+
 def test_noise_replaces_its_share_of_words_and_nothing_else() -> None:
     features, tokenizer = features_of("bert"), tiny_tokenizer("bert")
     special = set(tokenizer.all_special_ids)
