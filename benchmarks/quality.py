@@ -33,7 +33,7 @@ from rich.table import Table
 from transformers import PreTrainedModel
 
 from api_schemas.architectures import ARCHITECTURES
-from api_schemas.recovery import Recovery, RecoverySpec, resolve_recovery
+from api_schemas.recovery import Recovery, RecoverySpec, protocol_rate, resolve_recovery
 from api_schemas.requests import ModelRef, TaskSpec
 from api_schemas.strategies import Question, select_layers
 from sources.models import read_facts
@@ -59,9 +59,11 @@ ROWS = {"sst2": 5000}
 RATES = (5e-5, 1e-4, 2e-4)
 #: Rows that a rate is chosen with: to learn from, and to be scored on.
 LEARN, JUDGE = 1000, 500
-#: What another rate must be better by there than the middle one, for less is noise: points of score where labels are
+#: What another rate must be better by there than the service's own, for less is noise: points of score where labels are
 #: learnt, and the share of the distance to the baseline's answers where those are.
 CLEARLY, NEARER = 1.0, 0.2
+#: The one of RATES that is nearest to what the service takes by itself, for a model of this width.
+OWN_RATE = min(RATES, key=lambda rate: abs(math.log(rate / protocol_rate(FACTS.hidden_size))))
 SIZES = {"third": 2, "half": 3}
 
 
@@ -225,19 +227,15 @@ def choose(task: str, grid: Grid) -> dict[str, float]:
             lab.rates[column] = rate
             model, _ = lab.made(column, baseline, "top", "half", seed)
             scores[rate] = -lab.apart(baseline, model) if column == "ours" else lab.score(model)
-        lead = NEARER * abs(scores[middle(scores)]) if column == "ours" else CLEARLY
+        lead = NEARER * abs(scores[OWN_RATE]) if column == "ours" else CLEARLY
         found[column] = clear_best(scores, lead)
     return found
 
 
-def middle(scores: dict[float, float]) -> float:
-    return sorted(scores)[len(scores) // 2]
-
-
 def clear_best(scores: dict[float, float], lead: float) -> float:
-    """The middle rate, where none is better than it by ``lead``."""
+    """OWN_RATE, where none is better than it by ``lead``."""
     best = max(scores, key=scores.__getitem__)
-    return best if scores[best] >= scores[middle(scores)] + lead else middle(scores)
+    return best if scores[best] >= scores[OWN_RATE] + lead else OWN_RATE
 
 
 def measure(task: str, seed: int, grid: Grid, rates: dict[str, float], until: float) -> list[Cell]:

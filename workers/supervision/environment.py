@@ -34,7 +34,23 @@ NAMES = frozenset(
 )
 
 #: HF_ holds the hub's token: gated models need it.
-PREFIXES = ("LC_", "HF_", "TRANSFORMERS_", "TOKENIZERS_", "CUDA_", "NVIDIA_", "TORCH", "PYTORCH_", "OMP_", "MKL_")
+PREFIXES = (
+    "LC_",
+    "HF_",
+    "TRANSFORMERS_",
+    "TOKENIZERS_",
+    "CUDA_",
+    "NVIDIA_",
+    "TORCH",
+    "PYTORCH_",
+    "OMP_",
+    "GOMP_",
+    "MKL_",
+)
+
+#: How often an idle thread looks for work before it sleeps. On free cores a training is a fifth faster than with no
+#: look at all, and where two trainings share the cores a sixth slower; with ten times as many looks, four times slower.
+SPINS = "1000"
 
 PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 
@@ -42,12 +58,12 @@ PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
 def runner_environment(environ: Mapping[str, str], scratch: Path) -> dict[str, str]:
     """The environment of a runner whose temporary files lie in ``scratch``.
 
-    Threads that wait do not spin, and there are no more of them than cores: the gateway lives on the same ones. Of the
+    Threads that wait soon sleep, and there are no more of them than cores: the gateway lives on the same ones. Of the
     host's GPUs it sees the one that its worker was given by UUID: an index could mean another one to it.
     """
     device = environ.get("LAYERCUT_DEVICE", "")
     pinned = {"CUDA_VISIBLE_DEVICES": device} if device.startswith("GPU-") else {}
-    threads = {"OMP_NUM_THREADS": str(cpu_budget().count), "OMP_WAIT_POLICY": "PASSIVE"}
+    threads = {"OMP_NUM_THREADS": str(cpu_budget().count), "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": SPINS}
     kept = {name: value for name, value in environ.items() if _needed(name)}
     return {**threads, **kept, **pinned, "TMPDIR": str(scratch)}
 

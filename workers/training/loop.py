@@ -26,6 +26,7 @@ from workers.training.choice import Best, Judge
 from workers.training.dropout import quick_dropout
 from workers.training.estimate import Size, rows_that_fit
 from workers.training.guard import Diverged, Guard
+from workers.training.heap import keep_freed_memory
 from workers.training.memory import Accumulator
 from workers.training.objectives import Answer, Objective
 from workers.training.packed import packed_encoder
@@ -64,6 +65,7 @@ def train(
     that is not a number starts the training anew at a quarter of the rate; a second one raises
     ``training_diverged``. Raises ``out_of_memory`` where one row is too much, and ``Stopped``.
     """
+    keep_freed_memory()
     care = care or Care()
     saved = care.latest()
     if saved is not None and saved.finished:
@@ -153,7 +155,7 @@ class OneTraining:
             if best:
                 best.put_back(self.model)
         self.model.eval()
-        trained = Trained.of(tally, recovery)
+        trained = Trained.of(tally, recovery, words=self.objective.words)
         self.care.finish(trained, weights_of(self.model))
         return trained
 

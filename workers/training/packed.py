@@ -18,76 +18,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from workers.training.attending import Attention, Scratch
 from workers.training.blocks import BLOCKS, Block
+from workers.training.casting import CastWeights, Linear, Product
 from workers.training.dropout import dropout_mask
 from workers.training.packing import Packing
-
-
-class _Attention(torch.autograd.Function):
-    """Softmax attention with dropout, each step in the kernel that is fastest for it on a CPU.
-
-    ``query`` ``(N, Q, D)`` is scaled already; ``key`` and ``value`` ``(N, K, D)``; ``bias`` ``(N, Q, K)`` or None.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
-        query, key, value, bias, p = inputs
-        turned = key.transpose(1, 2)
-        scores = torch.bmm(query, turned) if bias is None else torch.baddbmm(bias, query, turned)
-        # Torch's bf16 softmax is slower than the one in float32 and two casts, and rounds more.
-        shares = torch.softmax(scores.float(), -1).to(scores.dtype)
-        mask = dropout_mask(shares.shape, p, shares.dtype) if p else None
-        kept = shares if mask is None else shares * mask
-        ctx.save_for_backward(query, key, value, shares, mask, kept)
-        return torch.bmm(kept, value)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        query, key, value, shares, mask, kept = ctx.saved_tensors
-        gradient = gradients[0].contiguous()
-        of_shares = torch.bmm(gradient, value.transpose(1, 2))
-        if mask is not None:
-            of_shares.mul_(mask)
-        of_scores = torch._softmax_backward_data(of_shares.float(), shares.float(), -1, torch.float32)
-        of_scores = of_scores.to(shares.dtype)
-        of_key = torch.bmm(of_scores.transpose(1, 2), query)
-        return torch.bmm(of_scores, key), of_key, torch.bmm(kept.transpose(1, 2), gradient), None, None
-
-
-class _Cast(torch.autograd.Function):
-    """Weights in another dtype, all of a model in one go: a hundred small nodes of the graph cost more than the casts.
-
-    ``groups`` says how many of ``parts`` are put below one another in each result; the first of each is multiplied by
-    the group's number in ``scales``.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, dtype: torch.dtype, groups: list[int], scales: list[float], *parts: Tensor
-    ) -> tuple[Tensor, ...]:
-        ctx.groups, ctx.scales = groups, scales
-        ctx.sizes, ctx.dtypes = [len(part) for part in parts], [part.dtype for part in parts]
-        left, joined = iter(parts), []
-        for count, scale in zip(groups, scales, strict=True):
-            first, *others = itertools.islice(left, count)
-            together = first.new_empty(sum(map(len, (first, *others))), *first.shape[1:], dtype=dtype)
-            places = together.split([len(part) for part in (first, *others)])
-            places[0].copy_(first if scale == 1 else first * scale)
-            for place, part in zip(places[1:], others, strict=True):
-                place.copy_(part)
-            joined.append(together)
-        return tuple(joined)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        sizes, dtypes, found = iter(ctx.sizes), iter(ctx.dtypes), []
-        for gradient, count, scale in zip(gradients, ctx.groups, ctx.scales, strict=True):
-            parts = gradient.split(list(itertools.islice(sizes, count)))
-            whole = [part.to(dtype, copy=True) for part, dtype in zip(parts, dtypes, strict=False)]
-            if scale != 1:
-                whole[0].mul_(scale)
-            found += whole
-        return None, None, None, *found
 
 
 class _AddDropped(torch.autograd.Function):
@@ -105,9 +40,6 @@ class _AddDropped(torch.autograd.Function):
         return gradients[0], (gradients[0] * mask).to(ctx.dtype), None
 
 
-Linear = tuple[Tensor, Tensor]
-
-
 @dataclass(frozen=True)
 class _Weights:
     """Of a block, ready for use: (weight, bias) of each matrix product that it takes. Queries come out scaled.
@@ -121,27 +53,29 @@ class _Weights:
     narrow: Linear
 
 
-def _cast(blocks: list[Block], dtype: torch.dtype, *, every_query: bool) -> list[_Weights]:
+class _Ready:
     """The weights of all blocks; of the last one, query apart from key and value unless it has ``every_query``."""
-    plan = [_products(block, together=every_query or block is not blocks[-1]) for block in blocks]
-    groups = [group for products in plan for group in products]
-    layers = [layer for _, group in groups for layer in group]
-    counts, scales = [len(group) for _, group in groups], [scale for scale, _ in groups]
-    weights = _Cast.apply(dtype, counts, scales, *(layer.weight for layer in layers))
-    biases = _Cast.apply(dtype, counts, scales, *(layer.bias for layer in layers))
-    ready, found = zip(weights, biases, strict=True), []
-    for products in plan:
-        *looks, mix, widen, narrow = itertools.islice(ready, len(products))
-        found.append(_Weights(looks, mix, widen, narrow))
-    return found
+
+    def __init__(self, blocks: list[Block], dtype: torch.dtype, *, every_query: bool) -> None:
+        self._plan = [_products(block, together=every_query or block is not blocks[-1]) for block in blocks]
+        self._cast = CastWeights([product for products in self._plan for product in products], dtype)
+
+    def __call__(self) -> list[_Weights]:
+        ready, found = iter(self._cast()), []
+        for products in self._plan:
+            *looks, mix, widen, narrow = itertools.islice(ready, len(products))
+            found.append(_Weights(looks, mix, widen, narrow))
+        return found
 
 
-def _products(block: Block, *, together: bool) -> list[tuple[float, tuple[nn.Linear, ...]]]:
-    """(scale of the first, layers computed as one) of each matrix product of a block."""
+def _products(block: Block, *, together: bool) -> list[Product]:
     scale = 1 / math.sqrt(block.query.out_features // block.heads)
-    looks = [(scale, (block.query, block.key, block.value))]
-    apart = [(scale, (block.query,)), (1.0, (block.key, block.value))]
-    return [*(looks if together else apart), *((1.0, (layer,)) for layer in (block.mix, block.widen, block.narrow))]
+    looks = [Product(scale, (block.query, block.key, block.value))]
+    apart = [Product(scale, (block.query,)), Product(1.0, (block.key, block.value))]
+    return [
+        *(looks if together else apart),
+        *(Product(1.0, (layer,)) for layer in (block.mix, block.widen, block.narrow)),
+    ]
 
 
 def _add(base: Tensor, states: Tensor, p: float) -> Tensor:
@@ -160,7 +94,9 @@ class PackedEncoder:
     def __init__(self, model: PreTrainedModel, encoder: nn.Module, dtype: torch.dtype, *, frozen: bool) -> None:
         self._read, self._layers, self._dtype = BLOCKS[model.config.model_type][1], encoder.layer, dtype
         self._frozen = frozen
-        self._ready: list[_Weights] = []
+        self._casts: dict[bool, _Ready] = {}
+        self._standing: list[_Weights] = []
+        self._scratch = Scratch()
         self._mask: Tensor | None = None
         self._all = False
         self.hidden_states: tuple[Tensor, ...] = ()
@@ -195,15 +131,18 @@ class PackedEncoder:
         return every[-1].index_select(0, packing.first).unsqueeze(1)
 
     def _weights(self, blocks: list[Block]) -> list[_Weights]:
-        if self._ready:
-            return self._ready
-        ready = _cast(blocks, self._dtype, every_query=self._all)
-        self._ready = ready if self._frozen else []
-        return ready
+        if self._standing:
+            return self._standing
+        if self._all not in self._casts:
+            self._casts[self._all] = _Ready(blocks, self._dtype, every_query=self._all)
+        weights = self._casts[self._all]()
+        if self._frozen:
+            self._standing = weights
+        return weights
 
     def _layer(self, block: Block, ready: _Weights, states: Tensor, packing: Packing, bias: Tensor | None) -> Tensor:
         heads = packing.to_heads(F.linear(states.to(self._dtype), *ready.looks[0]), 3, block.heads)
-        attended = packing.from_heads(_Attention.apply(*heads, bias, block.dropouts[0]), block.heads)
+        attended = packing.from_heads(Attention.apply(*heads, bias, block.dropouts[0], self._scratch), block.heads)
         return self._finish(block, ready, states, attended)
 
     def _last(self, block: Block, ready: _Weights, states: Tensor, packing: Packing, bias: Tensor | None) -> Tensor:
@@ -212,7 +151,8 @@ class PackedEncoder:
         query, others = ready.looks
         heads = packing.to_heads(F.linear(states.to(self._dtype), *others), 2, block.heads)
         own = F.linear(first.to(self._dtype), *query).view(packing.batch * block.heads, 1, -1)
-        attended = _Attention.apply(own, *heads, None if bias is None else bias[:, :1], block.dropouts[0])
+        seen = None if bias is None else bias[:, :1]
+        attended = Attention.apply(own, *heads, seen, block.dropouts[0], self._scratch)
         return self._finish(block, ready, first, attended.view(packing.batch, -1))
 
     def _finish(self, block: Block, ready: _Weights, states: Tensor, attended: Tensor) -> Tensor:

@@ -43,9 +43,12 @@ class Stepper:
         return loss.detach()
 
     def clip(self) -> Tensor:
-        """Cut the gradients to size; their norm before that."""
+        """Have the step cut the gradients to size; their norm, uncut."""
         self._scaler.unscale_(self._optimizer)
-        return nn.utils.clip_grad_norm_(self._weights, MAX_GRADIENT_NORM)
+        norm = nn.utils.get_total_norm([weight.grad for weight in self._weights if weight.grad is not None])
+        # The fused AdamW divides by it as it reads them: a pass over all gradients less than clip_grad_norm_.
+        self._optimizer.grad_scale = (norm / MAX_GRADIENT_NORM).clamp(min=1.0)  # type: ignore[attr-defined]
+        return norm
 
     def step(self) -> None:
         decayed = self._optimizer.param_groups[0]

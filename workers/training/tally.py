@@ -48,7 +48,8 @@ class Tally:
 class Trained:
     """What a training took. Tokens leave padding out. ``micro_batch`` rows were computed at a time.
 
-    ``kept_score`` and ``kept_epoch``: of the weights that were kept, where they were chosen.
+    ``word_embeddings``: whether they were trained as well. ``kept_score`` and ``kept_epoch``: of the weights that were
+    kept, where they were chosen.
     """
 
     steps: int
@@ -59,11 +60,12 @@ class Trained:
     precision: str
     learning_rate: float
     micro_batch: int
+    word_embeddings: bool
     kept_score: float | None
     kept_epoch: float | None
 
     @classmethod
-    def of(cls, tally: Tally, recovery: Recovery) -> Trained:
+    def of(cls, tally: Tally, recovery: Recovery, *, words: bool) -> Trained:
         return cls(
             steps=tally.step,
             examples=tally.examples,
@@ -73,6 +75,7 @@ class Trained:
             precision=recovery.precision,
             learning_rate=recovery.learning_rate,
             micro_batch=tally.rows,
+            word_embeddings=words,
             kept_score=tally.kept_score,
             kept_epoch=tally.kept_epoch,
         )

@@ -96,6 +96,7 @@ def compact_vocabulary(model: PreTrainedModel, *features: Features, trained: boo
     finally:
         if trained:
             with torch.no_grad():
-                table.weight *= compact.decay
+                if compact.decay != 1:  # a table that was read from a file is not in memory until it is written to
+                    table.weight *= compact.decay
                 table.weight[used] = compact.weight
         model.set_input_embeddings(table)

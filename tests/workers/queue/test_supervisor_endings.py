@@ -218,6 +218,7 @@ def test_the_runner_sees_what_it_needs_and_no_secret(
         "HTTPS_PROXY": "http://proxy",
         "CUDA_VISIBLE_DEVICES": "GPU-1",
         "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "1000",
         "PATH": os.environ["PATH"],
     }
     assert expected.items() <= seen.items()

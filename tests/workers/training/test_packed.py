@@ -20,7 +20,7 @@ from workers.data.features import encode
 from workers.training.blocks import BLOCKS
 from workers.training.dropout import dropout_mask, quick_dropout
 from workers.training.packed import fits, packed_encoder
-from workers.training.packing import Packing, real_tokens
+from workers.training.packing import Packing, real_tokens, size_of
 
 #: Rows of unlike lengths, shorter and longer than what softmax is rounded to.
 UNLIKE = ("a lovely film", "x", "my flight was late again, " * 6, "a dull and lifeless story")
@@ -73,7 +73,27 @@ def test_a_batch_without_padding_has_no_token_for_it() -> None:
     packings = [Packing.of(batch("bert", texts)["attention_mask"]) for texts in (UNLIKE, ALIKE, ALIKE_LONG)]
     assert [packing.full for packing in packings] == [False, False, True]
     counts = [len(packing.pack(torch.zeros(4, 48, 8))) - int(packing.mask.sum()) for packing in packings]
-    assert counts == [1, 1, 0]
+    assert [count > 0 for count in counts] == [True, True, False]
+
+
+def test_packed_batches_have_few_sizes() -> None:
+    """Each new size costs code and memory of oneDNN, that is kept; a sixteenth more tokens at most is the price."""
+    wanted = range(200, 3200)
+    sizes = {size_of(count) for count in wanted}
+    assert len(sizes) < 80
+    assert all(count <= size_of(count) <= count * 17 / 16 for count in wanted)
+
+
+def test_gradients_of_two_batches_add_up() -> None:
+    model, (one, other) = still("bert"), (batch("bert", texts) for texts in (UNLIKE, ALIKE))
+    alone = [answer(model, inputs)[1] for inputs in (one, other)]
+    with packed_encoder(model, CPU, torch.float32, left=False):
+        model.zero_grad()
+        for inputs in (one, other):
+            model(**inputs).logits.square().sum().backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None, name
+        assert torch.allclose(weight.grad, alone[0][name] + alone[1][name], rtol=1e-4, atol=1e-6), name
 
 
 @pytest.mark.parametrize("architecture", BLOCKS)
