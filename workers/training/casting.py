@@ -44,7 +44,7 @@ class _Kept:
             group[0].new_empty(sum(map(len, group)), *group[0].shape[1:], dtype=dtype, requires_grad=False)
             for group in groups
         ]
-        self._gradients = {part: torch.empty_like(part, requires_grad=False) for part in itertools.chain(*groups)}
+        self._gradients: dict[nn.Parameter, Tensor] = {}
 
     def __call__(self) -> tuple[Tensor, ...]:
         # One node of the graph for all: a hundred small ones cost more than the casts.
@@ -69,6 +69,8 @@ class _Kept:
         if part.grad is not None:
             part.grad.add_(gradient, alpha=scale)
             return
+        if part not in self._gradients:
+            self._gradients[part] = torch.empty_like(part, requires_grad=False)
         part.grad = self._gradients[part].copy_(gradient)
         if scale != 1:
             part.grad.mul_(scale)
