@@ -23,7 +23,7 @@ class RecoverySpec(BaseModel):
     epochs: Annotated[float, Field(gt=0, le=1000)] | Auto = "auto"
     learning_rate: Annotated[float, Field(gt=0, lt=1)] | Auto = "auto"
     batch_size: Annotated[int, Field(ge=1, le=4096)] | Auto = Field(
-        default="auto", description="auto: 32; `distill` halves it, down to 8, where the data makes less than 900 steps"
+        default="auto", description="auto: 32; `distill` halves it, down to 8, where the data makes less than 700 steps"
     )
     max_length: Annotated[int, Field(ge=4, le=32768)] | Auto = Field(default="auto", description="tokens")
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] | Auto = "auto"
@@ -102,7 +102,7 @@ class Recovery(BaseModel):
 #: The paper's.
 BATCH = 32
 #: Of `distill`: its gradients have little noise, so that small data is better used in more and smaller steps.
-SMALLEST_BATCH, ENOUGH_STEPS = 8, 900
+SMALLEST_BATCH, ENOUGH_STEPS = 8, 700
 #: Of `distill`: what the hidden states' error at each gap weighs beside the logits' (docs/recovery.md).
 HIDDEN_WEIGHT = 3.0
 #: Of `distill`: a pruned model has more to make up for than a head has to learn, and noise holds it.
