@@ -35,6 +35,7 @@ from transformers import (
     BertForSequenceClassification,
     DataCollatorWithPadding,
     PreTrainedModel,
+    PrinterCallback,
     Trainer,
     TrainingArguments,
     default_data_collator,
@@ -193,6 +194,7 @@ def _trainer(course: Course, model: PreTrainedModel, *, pad_to: int, collator: A
             **options,
         )  # fmt: skip
         trainer = Trainer(model, arguments, train_dataset=examples, data_collator=collator)
+        trainer.remove_callback(PrinterCallback)
         began = time.perf_counter()
         trainer.train()
         return time.perf_counter() - began
@@ -257,7 +259,7 @@ def show(task: str, rows: int, found: dict[str, list[Turn]]) -> None:
             side, f"{seconds:.1f}", ", ".join(f"{turn.seconds:.1f}" for turn in turns), f"{rows / seconds:.1f}",
             f"{turns[0].score:.2f}", f"{statistics.median(shares):.1f}" if shares else "", f"{ratios(found)[side]} ×",
         )  # fmt: skip
-    Console().print(table)
+    Console(width=120).print(table)
 
 
 def main() -> None:
