@@ -208,7 +208,7 @@ class Turn(NamedTuple):
     mfu: float | None
 
 
-#: One turn is enough where the factor is twenty.
+#: One turn is enough where the factor is seven to twenty, and the turn takes minutes.
 TURNS = {"usual": 1, "tuned": 3, "layercut": 3}
 
 Sides = dict[str, ProcessPoolExecutor]

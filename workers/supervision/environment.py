@@ -35,18 +35,8 @@ NAMES = frozenset(
 
 #: HF_ holds the hub's token: gated models need it.
 PREFIXES = (
-    "LC_",
-    "HF_",
-    "TRANSFORMERS_",
-    "TOKENIZERS_",
-    "CUDA_",
-    "NVIDIA_",
-    "TORCH",
-    "PYTORCH_",
-    "OMP_",
-    "GOMP_",
-    "MKL_",
-)
+    "LC_", "HF_", "TRANSFORMERS_", "TOKENIZERS_", "CUDA_", "NVIDIA_", "TORCH", "PYTORCH_", "OMP_", "GOMP_", "MKL_",
+)  # fmt: skip
 
 #: How often an idle thread looks for work before it sleeps. On free cores a training is a fifth faster than with no
 #: look at all, and where two trainings share the cores a sixth slower; with ten times as many looks, four times slower.

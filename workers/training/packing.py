@@ -14,7 +14,7 @@ from torch import Tensor
 SHORT = 16
 
 #: Sizes that are told apart between a power of two and the next. For each size that it meets for the first time, oneDNN
-#: writes code and keeps some 9 MB of a layer's products: that costs more than these paddings, 2 % on average.
+#: writes code and keeps some 7 MB of a layer's products: that costs more than these paddings, 2 % on average.
 SIZES = 16
 
 
