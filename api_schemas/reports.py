@@ -114,7 +114,10 @@ class Candidate(BaseModel):
 
 
 class Contest(BaseModel):
-    """The candidates of one size, the best first, with all their trials."""
+    """The candidates of one size, the winner first, with all their trials.
+
+    The next may be nearer to the baseline than the choice of `top` before it, but not clearly: see docs/strategies.md.
+    """
 
     drop: int
     rows: int = Field(description="of the training set, held out of the search's trainings")

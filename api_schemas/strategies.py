@@ -243,8 +243,8 @@ STRATEGIES: Registry[Strategy] = Registry("strategy", "unknown_strategy", (
              "after Peer et al. 2022, arXiv 2105.14839 (by fine-tuned score), and Song et al. 2024 (SLEB), arXiv "
              "2402.09025", "measured", _ranked("lowest"), measure="removal_step", drops="lowest"),
     Strategy("auto", "Lets the choices of all other strategies compete: each is trained a little and the better ones "
-             "more, and who comes nearest to the baseline's answers on held-out training rows wins. With `objective` "
-             "it also finds how many layers may go.",
+             "more, and the choice of `top` wins unless another comes clearly nearer to the baseline's answers on "
+             "held-out training rows. With `objective` it also finds how many layers may go.",
              "When the best choice, or the right size, is worth half a recovery more.",
              "successive halving: Jamieson & Talwalkar 2016, arXiv 1502.07943", "searched", _ranked("lowest")),
     Strategy("parameter_aggregate", "Drops the layers with the lowest mean |w| over their weight matrices. "

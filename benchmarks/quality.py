@@ -44,7 +44,7 @@ from workers.device import choose_device
 from workers.evaluation.scores import evaluate, logits_of
 from workers.loading import load_for_task, load_tokenizer, quiet_libraries
 from workers.pruning.surgery import drop_layers
-from workers.search.distances import distance
+from workers.search.distances import distances
 from workers.training.distilling import distillation
 from workers.training.loop import train
 from workers.training.objectives import label_objective
@@ -195,7 +195,7 @@ class Lab:
         """How far the model's answers on dev are from the baseline's."""
         (rows,) = self.dev.values()
         answers = [logits_of(one, rows, DEVICE) for one in (baseline, model)]
-        return distance(*answers, regression=self.data.regression)
+        return float(distances(*answers, regression=self.data.regression).mean())
 
     def baseline(self, seed: int) -> tuple[PreTrainedModel, Cell]:
         model, rate = self.fresh(seed), self.rates["baseline"]

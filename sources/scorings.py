@@ -31,7 +31,7 @@ CONTEST_FILE = "contest.json"
 #: Raise it with any change of what is measured, or of how: scores that were kept are then taken anew.
 SCORER = 1
 #: Raise it with any change of how candidates compete.
-REFEREE = 1
+REFEREE = 2
 
 
 def scores_baseline(recovery: Recovery, taken_from: str) -> bool:

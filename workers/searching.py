@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel
 
 from api_schemas.architectures import ModelFacts
@@ -33,7 +34,7 @@ from workers.narrator import Narrator
 from workers.pruning.surgery import drop_layers
 from workers.scorer import scores_of
 from workers.search.candidates import asked_of, candidates_of
-from workers.search.distances import distance
+from workers.search.distances import clearly_less, distances
 from workers.search.halving import compete
 from workers.subject import Subject
 from workers.training.care import Care
@@ -149,8 +150,12 @@ def _tell(story: Narrator, contest: Contest) -> None:
     kept = "" if contest.retention is None else f", {contest.retention:.1%} of the score on held-out rows"
     story.log(
         f"of {len(contest.candidates)} ways to drop {contest.drop} layers, without {best.dropped}"
-        f" ({', '.join(best.strategies)}) is best after {best.last.steps} steps{kept}"
+        f" ({', '.join(best.strategies)}) is chosen after {best.last.steps} steps{kept}"
     )
+
+
+def _name(candidate: Candidate, steps: int) -> str:
+    return f"{candidate.dropped} after {steps}"
 
 
 class Referee:
@@ -176,14 +181,18 @@ class Referee:
         self._slot = bench.slot("trials")
         found = self._slot.latest()
         self._known: dict[str, Trial] = {}
+        #: Of the same trials, where they have any: the distance of each held-out row.
+        self._far: dict[str, np.ndarray] = {}
         if found is not None:
             self._known = {name: Trial.model_validate(trial) for name, trial in found.facts["trials"].items()}
+            self._far = {name: far.numpy() for name, far in found.tensors.items()}
         self._done, self._expected, self._last = 0, expected, time.perf_counter()
         self.judges = judges(subject)
 
     def hold(self, drop: int, candidates: Sequence[Candidate]) -> Contest:
         """Raises ``training_diverged`` where every candidate's training did."""
-        ranked = compete(candidates, int(self._full * CONTEST_SHARE), self._trial, self._keep)
+        budget = int(self._full * CONTEST_SHARE)
+        ranked = compete(candidates, budget, self._trial, self._clearly_nearer, self._keep)
         best = ranked[0]
         if self.judges:
             last = self._trial(best, max(1, int(self._full * JUDGED_SHARE)))
@@ -207,17 +216,24 @@ class Referee:
     def _keep(self) -> None:
         """An attempt that goes on elsewhere begins after the last finished rung."""
         trials = {name: trial.model_dump(mode="json") for name, trial in self._known.items()}
-        self._slot.save(len(trials), {}, {"trials": trials})
+        rows = {name: torch.from_numpy(far) for name, far in self._far.items()}
+        self._slot.save(len(trials), rows, {"trials": trials})
 
     def _trial(self, candidate: Candidate, steps: int) -> Trial:
-        name = f"{candidate.dropped} after {steps}"
+        name = _name(candidate, steps)
         if name in self._known:
             self._jump(steps)
         else:
-            self._known[name] = self._try(candidate.dropped, steps)
+            self._known[name], far = self._try(candidate.dropped, steps)
+            if far is not None:
+                self._far[_name(candidate, self._known[name].steps)] = far
         return self._known[name]
 
-    def _try(self, dropped: list[int], steps: int) -> Trial:
+    def _clearly_nearer(self, one: Candidate, other: Candidate) -> bool:
+        return clearly_less(*(self._far[_name(each, each.last.steps)] for each in (one, other)))
+
+    def _try(self, dropped: list[int], steps: int) -> tuple[Trial, np.ndarray | None]:
+        """And the distance of each held-out row; None where it is not a number."""
         subject = self._bench.subject
         kept = [layer for layer in range(subject.facts.layers) if layer not in dropped]
         model = _cut(self._bench, self._baseline, kept)
@@ -228,11 +244,14 @@ class Referee:
             except LayercutError as error:
                 if error.code != "training_diverged":
                     raise
-                return Trial(steps=steps, distance=None, score=None)
+                return Trial(steps=steps, distance=None, score=None), None
         logits = logits_of(model, self._held, subject.device)
         assert subject.data is not None
-        far = distance(self._answers, logits, regression=subject.data.regression)
-        return Trial(steps=steps, distance=far if math.isfinite(far) else None, score=self._score(logits))
+        far = distances(self._answers, logits, regression=subject.data.regression)
+        mean, score = float(far.mean()), self._score(logits)
+        if not math.isfinite(mean):
+            return Trial(steps=steps, distance=None, score=score), None
+        return Trial(steps=steps, distance=mean, score=score), far
 
     def _train(self, model: PreTrainedModel, kept: list[int], steps: int) -> int:
         """The job's own recovery, made short: on as many rows as ``steps`` batches take, its rate falling to nothing

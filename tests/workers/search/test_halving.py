@@ -13,7 +13,7 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.pruning import PruneSpec
 from api_schemas.reports import Candidate, Trial
 from workers.search.candidates import candidates_of
-from workers.search.distances import distance
+from workers.search.distances import clearly_less, distances
 from workers.search.halving import FIRST_RUNG, compete, rungs
 
 
@@ -73,6 +73,10 @@ def test_rungs_keep_to_the_budget_and_give_more_to_fewer(candidates: int, budget
     assert sum(one.entrants * one.steps for one in made) <= max(budget, sum(one.entrants for one in made) * 2)
 
 
+def always(_one: Candidate, _other: Candidate) -> bool:
+    return True
+
+
 def field(count: int) -> list[Candidate]:
     return [Candidate(dropped=[layer], strategies=["all"]) for layer in range(count)]
 
@@ -85,7 +89,7 @@ def test_a_late_bloomer_wins_over_who_looks_best_untrained() -> None:
         layer = one.dropped[0]
         return Trial(steps=steps, distance=10.0 - layer if steps == 0 else float(layer), score=0.0)
 
-    ranked = compete(field(FIRST_RUNG), 90, attempt, lambda: rounds.append(1))
+    ranked = compete(field(FIRST_RUNG), 90, attempt, always, lambda: rounds.append(1))
     assert [one.dropped[0] for one in ranked] == list(range(FIRST_RUNG))
     assert [trial.steps for trial in ranked[0].trials] == [0, 5, 15]
     assert [len(one.trials) for one in ranked] == [3, 3, 3, 2, 2, 2, 2, 2]
@@ -102,7 +106,7 @@ def test_more_than_the_first_rung_takes_are_cut_by_their_answers_before_training
 
     mixed = field(20)
     random.Random(1).shuffle(mixed)
-    ranked = compete(mixed, 90, attempt, lambda: None)
+    ranked = compete(mixed, 90, attempt, always, lambda: None)
     assert trained == set(range(FIRST_RUNG))
     assert [one.dropped[0] for one in ranked] == list(range(20))
 
@@ -112,12 +116,57 @@ def test_a_candidate_whose_training_diverged_goes_last_and_one_alone_wins_untrai
         broken = one.dropped == [0] and steps > 0
         return Trial(steps=steps, distance=None if broken else 1.0 + one.dropped[0], score=None)
 
-    assert compete(field(3), 30, attempt, lambda: None)[-1].dropped == [0]
-    assert [trial.steps for trial in compete(field(1), 30, attempt, lambda: None)[0].trials] == [0]
+    assert compete(field(3), 30, attempt, always, lambda: None)[-1].dropped == [0]
+    assert [trial.steps for trial in compete(field(1), 30, attempt, always, lambda: None)[0].trials] == [0]
+
+
+@pytest.mark.parametrize("clearly", [False, True])
+def test_the_usual_choice_is_on_every_rung_and_wins_unless_another_is_clearly_nearer(clearly: bool) -> None:
+    """What `top` drops is the farthest, untrained and trained, of more than the first rung takes."""
+    candidates = [*field(20)[:-1], Candidate(dropped=[19], strategies=["top", "angular"])]
+
+    def attempt(one: Candidate, steps: int) -> Trial:
+        return Trial(steps=steps, distance=float(one.dropped[0]), score=0.0)
+
+    compared: list[tuple[int, int]] = []
+
+    def nearer(one: Candidate, other: Candidate) -> bool:
+        compared.append((one.dropped[0], other.dropped[0]))
+        return clearly
+
+    ranked = compete(candidates, 90, attempt, nearer, lambda: None)
+    found = {one.dropped[0]: [trial.steps for trial in one.trials] for one in ranked}
+    assert compared == [(0, 19)]
+    assert [one.dropped[0] for one in ranked][:3] == ([0, 1, 19] if clearly else [19, 0, 1])
+    assert found[19] == found[0] == found[1] == [0, 5, 15], "it is out neither untrained nor after a few steps"
+
+
+def test_the_usual_choice_does_not_stand_where_its_training_diverged() -> None:
+    candidates = [*field(3), Candidate(dropped=[9], strategies=["top"])]
+
+    def attempt(one: Candidate, steps: int) -> Trial:
+        broken = one.dropped == [9] and steps > 0
+        return Trial(steps=steps, distance=None if broken else 1.0 + one.dropped[0], score=None)
+
+    ranked = compete(candidates, 30, attempt, lambda *_: False, lambda: None)
+    assert [one.dropped for one in ranked] == [[0], [1], [2], [9]]
 
 
 def test_distances_are_kl_of_classes_and_squares_of_numbers() -> None:
     ours, theirs = np.log([[0.5, 0.5], [0.9, 0.1]]), np.log([[0.25, 0.75], [0.9, 0.1]]) + 3
-    expected = (0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)) / 2
-    assert distance(ours, theirs, regression=False) == pytest.approx(expected)
-    assert distance(np.array([[1.0], [2.0]]), np.array([[1.0], [4.0]]), regression=True) == pytest.approx(2.0)
+    expected = [0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75), 0.0]
+    assert distances(ours, theirs, regression=False) == pytest.approx(expected)
+    assert distances(np.array([[1.0], [2.0]]), np.array([[1.0], [4.0]]), regression=True) == pytest.approx([0.0, 4.0])
+
+
+def test_clearly_less_is_two_standard_errors_of_the_rows_differences() -> None:
+    """Rows differ by far more than the two do: compared each by itself they could not be told apart."""
+    rows = np.array([1.0, 100.0, 10.0, 1000.0])
+    less = rows - [1.0, 1.2, 0.8, 1.0]
+    assert clearly_less(less, rows)
+    assert not clearly_less(rows, less)
+    # Mean 0.5, standard error 0.25 and a little more or less: at the bound.
+    for spread, expected in ((0.43, True), (0.44, False)):
+        assert clearly_less(rows - 0.5 - spread * np.array([1, -1, 1, -1]), rows) == expected
+    assert not clearly_less(rows, rows)
+    assert not clearly_less(np.array([0.0]), np.array([9.0])), "one row says nothing about chance"
