@@ -148,7 +148,10 @@ class Lab:
         return Lab(self.task, self.data, self.train.take(learnt), {"slice": self.train.take(judged)}, self.special)
 
     def fresh(self, seed: int) -> PreTrainedModel:
-        return load_for_task(SOURCE, labels=self.data.label_names, regression=self.data.regression, seed=seed)
+        data = self.data
+        return load_for_task(
+            SOURCE, labels=data.label_names, regression=data.regression, seed=seed, mean=data.label_mean
+        )
 
     def recovery(self, method: str, rate: float) -> Recovery:
         return resolve_recovery(RecoverySpec(method=method, learning_rate=rate), FACTS, trains=True)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 from dataclasses import dataclass
 
 from api_schemas.pruning import CalibrationSpec
@@ -32,6 +33,11 @@ class TaskData:
     label_names: tuple[str, ...]
     regression: bool
     metrics: tuple[str, ...]
+
+    @property
+    def label_mean(self) -> float:
+        """Of the numbers to learn; 0 where labels are names."""
+        return statistics.fmean(self.train.labels) if self.regression else 0.0
 
 
 def load_task(spec: TaskSpec, settings: SourceSettings, seed: int) -> TaskData:

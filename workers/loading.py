@@ -116,13 +116,15 @@ def load_for_task(
     labels: tuple[str, ...],
     regression: bool,
     seed: int,
+    mean: float = 0.0,
     pad_token: int | None = None,
     warnings: list[str] | None = None,
 ) -> PreTrainedModel:
     """The model with a classification (or, for ``regression``, one-number) head, in float32, in evaluation mode.
 
     The checkpoint's own head is used where it has as many outputs; where its label names are those of ``labels`` in
-    another order, its outputs are put into the order of ``labels``. Else the head is new, drawn with ``seed``.
+    another order, its outputs are put into the order of ``labels``. Else the head is new, drawn with ``seed``; that of a
+    regression begins at ``mean``, the labels' own, where it has a bias.
     ``pad_token``: its id in the tokenizer, for a decoder, which has to know it to find the end of a text.
     """
     config = AutoConfig.from_pretrained(folder, **SAFE)
@@ -147,6 +149,8 @@ def load_for_task(
         warnings.extend(_what_differs({"missing_keys": new - _head(model), "unexpected_keys": ()}))
     if not new & _head(model):
         _reorder_head(model, before, labels)
+    elif regression:
+        _begin_at(model, new & _head(model), mean)
     return model.eval()
 
 
@@ -208,6 +212,13 @@ def _what_differs(info: dict[str, Any]) -> list[str]:
 def _head(model: PreTrainedModel) -> set[str]:
     prefix = f"{model.base_model_prefix}."
     return {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
+
+
+def _begin_at(model: PreTrainedModel, new: set[str], mean: float) -> None:
+    """From 0, a short training is over before it has found the labels' mean (docs/recovery.md)."""
+    for name, weight in model.named_parameters():
+        if name in new and name.endswith(".bias") and weight.numel() == 1:
+            torch.nn.init.constant_(weight, mean)
 
 
 def label_order(id2label: dict[int, str], labels: tuple[str, ...]) -> list[int] | None:

@@ -126,6 +126,7 @@ class Subject:
                 labels=self.data.label_names,
                 regression=self.data.regression,
                 seed=seed,
+                mean=self.data.label_mean,
                 pad_token=self.tokenizer.pad_token_id,
                 warnings=warnings,
             )
@@ -146,6 +147,7 @@ class Subject:
             assert self.data is not None
             parts |= {
                 "labels": self.data.label_names, "regression": self.data.regression, "seed": seed,
+                "mean": self.data.label_mean,
             }  # fmt: skip
         return self.print_of("source", trains=self.trains, **parts)
 

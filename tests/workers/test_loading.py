@@ -199,10 +199,11 @@ def task_model(
     labels: tuple[str, ...] = ("no", "yes"),
     seed: int = 1,
     regression: bool = False,
+    mean: float = 0.0,
     pad_token: int | None = None,
 ):
     labels = () if regression else labels
-    return load_for_task(folder, labels=labels, regression=regression, seed=seed, pad_token=pad_token)
+    return load_for_task(folder, labels=labels, regression=regression, seed=seed, mean=mean, pad_token=pad_token)
 
 
 @pytest.mark.parametrize(("architecture", "head"), TASKED)
@@ -222,6 +223,24 @@ def test_a_regression_has_one_output(tmp_path: Path) -> None:
     model = task_model(tiny_model("bert", tmp_path, head="base"), regression=True)
     assert model.config.problem_type == "regression"
     assert model.classifier.out_features == 1
+
+
+@pytest.mark.parametrize("architecture", CLASSIFIERS)
+def test_a_new_head_of_a_regression_begins_at_the_labels_mean(architecture: str, tmp_path: Path) -> None:
+    """Heads of decoders have no bias to begin with."""
+    folder, tokenizer = tiny_model(architecture, tmp_path, head="base"), tiny_tokenizer(architecture)
+    inputs = tokenizer(list(SENTENCES), padding=True, return_tensors="pt")
+    options = {"regression": True, "pad_token": tokenizer.pad_token_id}
+    with torch.inference_mode():
+        at_0, at_70 = (task_model(folder, mean=mean, **options)(**inputs).logits for mean in (0.0, 70.0))
+    shift = 0.0 if ARCHITECTURES[architecture].kind == "decoder" else 70.0
+    torch.testing.assert_close(at_70, at_0 + shift, rtol=0, atol=1e-3)
+
+
+def test_a_head_that_was_learnt_begins_where_it_was(tmp_path: Path) -> None:
+    folder = tiny_model("bert", tmp_path, labels=1)
+    own = load_file(folder / "model.safetensors")["classifier.bias"]
+    assert torch.equal(task_model(folder, regression=True, mean=70.0).classifier.bias, own)
 
 
 def test_a_new_head_follows_the_seed_and_leaves_the_global_generator_alone(tmp_path: Path) -> None:
