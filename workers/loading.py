@@ -123,8 +123,8 @@ def load_for_task(
     """The model with a classification (or, for ``regression``, one-number) head, in float32, in evaluation mode.
 
     The checkpoint's own head is used where it has as many outputs; where its label names are those of ``labels`` in
-    another order, its outputs are put into the order of ``labels``. Else the head is new, drawn with ``seed``; that of a
-    regression begins at ``mean``, the labels' own, where it has a bias.
+    another order, its outputs are put into the order of ``labels``. Else the head is new, drawn with ``seed``; where it
+    is to give a number and has a bias, that begins at ``mean``, the labels' own.
     ``pad_token``: its id in the tokenizer, for a decoder, which has to know it to find the end of a text.
     """
     config = AutoConfig.from_pretrained(folder, **SAFE)
