@@ -46,13 +46,17 @@ class Courier:
         """Have here what another host has got further with."""
         try:
             stored = newest(self._stored())
-            here = newest_in(self._folder)
-            for training, name in stored.items():
+        except Exception as error:
+            log.warning("job %s: cannot see its checkpoints in the store: %r", self._job_id, error)
+            return
+        here = newest_in(self._folder)
+        for training, name in stored.items():
+            try:
                 if name > here.get(training, ""):
                     self._fetch(training, name)
-            self._sent.update(stored.values())
-        except Exception:
-            log.warning("job %s: cannot fetch its checkpoint", self._job_id, exc_info=True)
+                self._sent.add(name)
+            except Exception as error:  # the other trainings' are as good as ever
+                log.warning("job %s: cannot fetch its checkpoint %s: %r", self._job_id, name, error)
 
     def discard(self) -> None:
         """The job has ended: remove its checkpoints, here now and in the store when an upload is over."""

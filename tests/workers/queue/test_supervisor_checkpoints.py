@@ -49,6 +49,17 @@ def test_another_host_gets_the_furthest_of_each_training(bench: Bench, tmp_path:
     assert json.loads((tmp_path / "seen").read_text()) == {name: f"weights of {name}" for name in names[1:]}
 
 
+def test_one_that_is_damaged_in_the_store_does_not_cost_the_others(bench: Bench, tmp_path: Path) -> None:
+    job_id = lose_an_attempt(bench, tmp_path, "checkpoint:baseline-1-000000200", "checkpoint:recovering-1-000000030")
+    shutil.rmtree(bench.settings.checkpoint_root)
+    (damaged,) = (bench.settings.data_dir / "artifacts").glob(f"jobs/{job_id}/checkpoint/baseline-*/state.safetensors")
+    damaged.write_bytes(b"")
+    assert bench.supervisor.work()
+
+    assert json.loads((tmp_path / "seen").read_text()) == {"recovering-1-000000030": "weights of recovering-1-000000030"}
+    assert bench.store.get(job_id).status == Status.SUCCEEDED
+
+
 def test_a_host_that_fell_behind_is_brought_up_to_date_and_one_ahead_is_left(bench: Bench, tmp_path: Path) -> None:
     job_id = lose_an_attempt(bench, tmp_path, "checkpoint:baseline-1-000000200", "checkpoint:recovering-1-000000030")
     root = bench.settings.checkpoint_root / job_id
