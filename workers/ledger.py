@@ -38,7 +38,6 @@ class Ledger:
             seconds = round(shelved.seconds, 3)
             self.reused.append(Reused(kind=kind, fingerprint=fingerprint, seconds_saved=seconds))
             message = f"reused: {kind.replace('_', ' ')} {fingerprint[:12]}, which took {seconds:.1f} s to make"
-            self._story.log(message)
             self._story.resolved(self.resolved(), message)
         return shelved.folder
 

@@ -109,8 +109,8 @@ def test_another_strategy_reuses_the_baseline_and_gets_the_bits_it_would_have_ma
     assert {name: tensor.numpy().tobytes() for name, tensor in ours.items()} == {
         name: tensor.numpy().tobytes() for name, tensor in theirs.items()
     }
-    told = ("before", "after", "layers", "retention", "retention_interval", "gain_interval", "verdict", "strategy")
-    for name in told:
+    same = ("before", "after", "layers", "retention", "retention_interval", "gain_interval", "verdict", "strategy")
+    for name in same:
         assert getattr(second.report, name) == getattr(alone.report, name), name
     assert second.report.training["baseline"]["steps"] == alone.report.training["baseline"]["steps"]
     assert second.steps == alone.steps / 2, "what was not trained is not counted"
@@ -120,8 +120,9 @@ def test_another_strategy_reuses_the_baseline_and_gets_the_bits_it_would_have_ma
     saved = {thing.kind: thing.seconds_saved for thing in second.report.reused}
     assert saved["baseline"] > 0
     assert min(saved.values()) >= 0
-    logs = [event.message for event in second.events if event.type == EventType.LOG]
-    assert any("reused: baseline " in message for message in logs)
+    told = [event.message for event in second.events if event.message.startswith("reused: ")]
+    assert len(told) == len(set(told)) == len(second.report.reused)
+    assert any(message.startswith("reused: baseline ") for message in told)
     fractions = [event.data["fraction"] for event in second.events if event.type == EventType.PROGRESS]
     assert fractions == sorted(fractions)
 
