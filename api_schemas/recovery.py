@@ -111,9 +111,12 @@ FASTER = 1.5
 NOISE = 0.15
 
 
-def protocol_rate(hidden_size: int) -> float:
-    """The paper's 2e-5 is for a width of 768; narrower models want more, by the width's cube (docs/recovery.md)."""
-    return float(f"{min(3e-4, max(1e-5, 2e-5 * (768 / hidden_size) ** 3)):.2g}")
+def protocol_rate(hidden_size: int, layers: int) -> float:
+    """The paper's 2e-5 is for BERT-base, 768 wide and 12 layers deep; narrower and shallower models want more.
+
+    By the width's square and the depth, as measured on 384 (docs/recovery.md).
+    """
+    return float(f"{min(3e-4, max(1e-5, 2e-5 * (768 / hidden_size) ** 2 * 12 / layers)):.2g}")
 
 
 def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, trains: bool) -> Recovery:
@@ -124,7 +127,7 @@ def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, trains: bool) -> 
     """
     asked = {name: value for name, value in spec.model_dump().items() if value != "auto"}
     method = asked.get("method", "distill" if trains else "none")
-    rate = protocol_rate(model.hidden_size)
+    rate = protocol_rate(model.hidden_size, model.layers)
     defaults = {
         "method": method,
         "epochs": 3.0,

@@ -62,8 +62,8 @@ LEARN, JUDGE = 1000, 500
 #: What another rate must be better by there than the service's own, for less is noise: points of score where labels are
 #: learnt, and the share of the distance to the baseline's answers where those are.
 CLEARLY, NEARER = 1.0, 0.2
-#: The one of RATES that is nearest to what the service takes by itself, for a model of this width.
-OWN_RATE = min(RATES, key=lambda rate: abs(math.log(rate / protocol_rate(FACTS.hidden_size))))
+#: The one of RATES that is nearest to what the service takes by itself, for a model of this shape.
+OWN_RATE = min(RATES, key=lambda rate: abs(math.log(rate / protocol_rate(FACTS.hidden_size, FACTS.layers))))
 SIZES = {"third": 2, "half": 3}
 
 

@@ -277,14 +277,13 @@ def test_a_batch_that_is_asked_for_is_the_baselines_as_well() -> None:
     assert resolve_recovery(RecoverySpec(method="finetune"), facts(), trains=True).batch_of(10) == 32
 
 
-def test_narrower_models_learn_faster_within_bounds() -> None:
+def test_narrow_and_shallow_models_learn_faster_within_bounds() -> None:
+    shapes = ((32, 2), (384, 3), (384, 6), (384, 12), (768, 6), (768, 12), (1024, 24), (8192, 80))
     rates = [
-        resolve_recovery(RecoverySpec(), facts(hidden_size=width), trains=True).baseline_learning_rate
-        for width in (32, 384, 768, 1024, 8192)
+        resolve_recovery(RecoverySpec(), facts(hidden_size=width, layers=layers), trains=True).baseline_learning_rate
+        for width, layers in shapes
     ]
-    assert rates == sorted(rates, reverse=True)
-    assert rates[0] == 3e-4
-    assert rates[-1] == 1e-5
+    assert rates == [3e-4, 3e-4, 1.6e-4, 8e-5, 4e-5, 2e-5, 1e-5, 1e-5]
 
 
 def test_texts_are_no_longer_than_the_model_takes() -> None:
