@@ -50,13 +50,14 @@ def test_another_host_gets_the_furthest_of_each_training(bench: Bench, tmp_path:
 
 
 def test_one_that_is_damaged_in_the_store_does_not_cost_the_others(bench: Bench, tmp_path: Path) -> None:
-    job_id = lose_an_attempt(bench, tmp_path, "checkpoint:baseline-1-000000200", "checkpoint:recovering-1-000000030")
+    sound = "recovering-1-000000030"
+    job_id = lose_an_attempt(bench, tmp_path, "checkpoint:baseline-1-000000200", f"checkpoint:{sound}")
     shutil.rmtree(bench.settings.checkpoint_root)
     (damaged,) = (bench.settings.data_dir / "artifacts").glob(f"jobs/{job_id}/checkpoint/baseline-*/state.safetensors")
     damaged.write_bytes(b"")
     assert bench.supervisor.work()
 
-    assert json.loads((tmp_path / "seen").read_text()) == {"recovering-1-000000030": "weights of recovering-1-000000030"}
+    assert json.loads((tmp_path / "seen").read_text()) == {sound: f"weights of {sound}"}
     assert bench.store.get(job_id).status == Status.SUCCEEDED
 
 
