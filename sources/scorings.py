@@ -29,7 +29,7 @@ CONTEST = "search_contest"
 CONTEST_FILE = "contest.json"
 
 #: Raise it with any change of what is measured, or of how: scores that were kept are then taken anew.
-SCORER = 1
+SCORER = 2
 #: Raise it with any change of how candidates compete.
 REFEREE = 2
 

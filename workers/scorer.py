@@ -15,6 +15,7 @@ from api_schemas.strategies import MEASURES, STRATEGIES, LayerScores
 from sources.scorings import KIND, scores_baseline
 from workers.data.batches import Rows, collate, scoring_batches
 from workers.data.features import Features
+from workers.device import choose_precision
 from workers.loading import label_order
 from workers.pruning.language import masked_token, next_token
 from workers.pruning.measuring import measure_removals
@@ -61,13 +62,17 @@ def _gradients(subject: Subject, model: PreTrainedModel) -> dict[str, LayerScore
 def _removals(subject: Subject, model: PreTrainedModel) -> dict[str, LayerScores]:
     rows, spec, facts = subject.calibration(), subject.request.prune, subject.facts
     free = set(range(facts.layers)) - all_protected(spec, facts)
-    return measure_removals(
-        model,
-        subject.architecture,
-        lambda: (collate(rows, batch, subject.device) for batch in scoring_batches(rows)),
-        free=free,
-        steps=removal_steps(spec, facts),
-    )
+    # Dozens of passes, and what is compared is rounded alike: bf16 gives the same order (docs/strategies.md).
+    # fp16 could overflow, and would look like a broken model.
+    quick = choose_precision("auto", subject.device) == "bf16"
+    with torch.autocast(subject.device.type, torch.bfloat16, enabled=quick):
+        return measure_removals(
+            model,
+            subject.architecture,
+            lambda: (collate(rows, batch, subject.device) for batch in scoring_batches(rows)),
+            free=free,
+            steps=removal_steps(spec, facts),
+        )
 
 
 TAKERS: dict[str, Callable[[Subject, PreTrainedModel], dict[str, LayerScores]]] = {

@@ -18,6 +18,8 @@ Inputs = dict[str, Tensor]
 POOL_BATCHES = 64
 # Lengths are rounded up, so that few shapes occur and matrix kernels run on whole tiles.
 LENGTH_MULTIPLE = 8
+# Tokens of a scored batch that it is better to compute apart than to pad: a core is busy with fewer.
+WORTH_A_BATCH = 512
 
 
 def training_batches(features: Features, batch_size: int, *, seed: int, epoch: int) -> list[Rows]:
@@ -35,12 +37,18 @@ def training_batches(features: Features, batch_size: int, *, seed: int, epoch: i
 
 
 def scoring_batches(features: Features, *, tokens: int = 8192) -> list[Rows]:
-    """Row indexes of batches of at most ``tokens`` tokens with their padding, every row once, shortest first."""
+    """Row indexes of batches of at most ``tokens`` tokens with their padding, every row once, shortest first.
+
+    Where a longer row would have those before it padded, a batch that is large enough already ends.
+    """
     lengths = features.lengths
     batches: list[Rows] = []
     batch: list[int] = []
+    width = 0
     for row in np.argsort(lengths, kind="stable"):
-        if batch and (len(batch) + 1) * _rounded(int(lengths[row])) > tokens:
+        before, width = width, _rounded(int(lengths[row]))
+        worth_it = width > before and len(batch) * before >= WORTH_A_BATCH
+        if batch and (worth_it or (len(batch) + 1) * width > tokens):
             batches.append(np.asarray(batch))
             batch = []
         batch.append(int(row))
