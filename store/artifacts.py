@@ -103,11 +103,12 @@ class ArtifactStore:
     def fetch(self, prefix: str, folder: Path) -> None:
         """Download all files into ``folder``; raises ``file_not_found`` where one is missing or is not what it was."""
         for file in self.manifest(prefix).files:
+            chunks = self.open_range(prefix, file.name, 0, file.bytes)  # first: it refuses a name that leads elsewhere
             path = folder.joinpath(*PurePosixPath(file.name).parts)
             path.parent.mkdir(parents=True, exist_ok=True)
             digest = hashlib.sha256()
             with path.open("wb") as target:
-                for chunk in self.open_range(prefix, file.name, 0, file.bytes):
+                for chunk in chunks:
                     target.write(chunk)
                     digest.update(chunk)
             if digest.hexdigest() != file.sha256:

@@ -85,6 +85,16 @@ def test_a_name_that_is_no_file_of_it_is_not_found(artifacts: ArtifactStore, fol
     assert caught.value.code == "file_not_found"
 
 
+def test_a_forged_manifest_leads_no_download_out_of_its_folder(folder: Path, tmp_path: Path) -> None:
+    artifacts = ArtifactStore(f"file://{tmp_path}/artifacts")
+    artifacts.publish(PREFIX, folder)
+    (manifest,) = (tmp_path / "artifacts" / PREFIX).glob("*manifest*")
+    manifest.write_text(manifest.read_text().replace('"README.md"', '"../escaped"'))
+    with pytest.raises(LayercutError, match="not the name of a file"):
+        artifacts.fetch(PREFIX, tmp_path / "new" / "folder")
+    assert not (tmp_path / "new" / "escaped").exists()
+
+
 @pytest.mark.parametrize("prefix", ["..", "jobs/../../etc", "/etc", "jobs//x", "", "a\\..\\b", "a\0b"])
 def test_no_prefix_leads_out_of_the_store(artifacts: ArtifactStore, folder: Path, prefix: str) -> None:
     for call in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import threading
@@ -10,8 +9,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from api_schemas.errors import LayercutError
-from store.artifacts import ArtifactStore, StoredFile
+from store.artifacts import ArtifactStore
 from store.jobs import JobStore
 from workers.checkpoints import newest, newest_in, prepare, put_in_place, training_of
 
@@ -45,11 +43,10 @@ class Courier:
     def fetch(self) -> None:
         """Have here what another host has got further with."""
         try:
-            stored = newest(self._stored())
+            stored, here = newest(self._stored()), newest_in(self._folder)
         except Exception as error:
-            log.warning("job %s: cannot see its checkpoints in the store: %r", self._job_id, error)
+            log.warning("job %s: cannot see its checkpoints: %r", self._job_id, error)
             return
-        here = newest_in(self._folder)
         for training, name in stored.items():
             try:
                 if name > here.get(training, ""):
@@ -120,19 +117,9 @@ class Courier:
     def _fetch(self, training: str, name: str) -> None:
         prefix = f"{checkpoint_prefix(self._job_id)}/{name}"
         hidden = prepare(self._folder, training)
-        for file in self._artifacts.manifest(prefix).files:
-            self._fetch_file(prefix, file, hidden / Path(file.name).name)
+        self._artifacts.fetch(prefix, hidden)
         put_in_place(hidden, name)
         log.info("job %s: %s was fetched from the store", self._job_id, name)
-
-    def _fetch_file(self, prefix: str, file: StoredFile, path: Path) -> None:
-        digest = hashlib.sha256()
-        with path.open("wb") as target:
-            for chunk in self._artifacts.open_range(prefix, file.name, 0, file.bytes):
-                target.write(chunk)
-                digest.update(chunk)
-        if digest.hexdigest() != file.sha256:
-            raise LayercutError("internal", f"{prefix}/{file.name} is not what was put there")
 
 
 def sweep_ended(root: Path, store: JobStore) -> None:
