@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _progress import at, machine
 from rich.console import Console
 from rich.table import Table
 from transformers import AutoModel
@@ -58,12 +59,14 @@ def compare(full: Any, pruned: Any, batch: dict[str, torch.Tensor], rounds: int)
     """Median milliseconds of each. They take turns, so that a busy moment of the machine hits both."""
     for model in (full, pruned):
         seconds(model, batch)
+    at(f"{rounds} rounds")
     times = [(seconds(full, batch), seconds(pruned, batch)) for _ in range(rounds)]
     before, after = (statistics.median(column) * 1e3 for column in zip(*times, strict=True))
     return before, after
 
 
 def measure(drop: int, rounds: int) -> dict[str, float]:
+    at(f"drop {drop}: pruning")
     with tempfile.TemporaryDirectory() as out:
         pruned = AutoModel.from_pretrained(prune(drop, Path(out))).eval()
     full = AutoModel.from_pretrained(SOURCE).eval()
@@ -83,6 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     rounds = ROUNDS[parser.parse_args().quick]
+    machine()
     rows = [measure(drop, rounds) for drop in DROPS]
     table = Table(title=f"{SOURCE.parent.name}, batch {BATCH} × {LENGTH} tokens, median of {rounds}")
     for heading in rows[0]:

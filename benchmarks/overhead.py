@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from _progress import at, machine
 from rich.console import Console
 from rich.table import Table
 
@@ -124,6 +125,7 @@ def watch(client: httpx.Client, job: dict[str, Any]) -> Iterator[dict[str, Any]]
 def measure(server: Server, seed: int, stage: str) -> Times:
     """Seconds of each row of the table, for one job up to the first step of ``stage``."""
     server.await_runner()
+    at(f"seed {seed}: to the first step of {stage}")
     sent, last, now = time.time(), time.time(), ""
     times: Times = {}
     job = server.client.post("/v1/jobs", json=request(seed)).raise_for_status().json()
@@ -133,8 +135,8 @@ def measure(server: Server, seed: int, stage: str) -> Times:
         now = event["data"].get("stage", now)
         row = next((row for row in MARKS if marks(row, event)), None)
         if row is not None and row not in times:
-            at = datetime.fromisoformat(event["created_at"]).timestamp()
-            times[row], last = at - last, at
+            when = datetime.fromisoformat(event["created_at"]).timestamp()
+            times[row], last = when - last, when
         if row == STEP and now == stage:
             break
     server.client.post(job["urls"]["cancel"]).raise_for_status()
@@ -162,9 +164,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer jobs")
     rounds = ROUNDS[parser.parse_args().quick]
+    machine()
     with tempfile.TemporaryDirectory(prefix="layercut-overhead-") as folder, serve(Path(folder)) as server:
         measure(server, 0, "recovering")  # puts tokens and baseline on the shelf
-        jobs = [(measure(server, 0, "recovering"), measure(server, at, "baseline")) for at in range(1, rounds + 1)]
+        jobs = [
+            (measure(server, 0, "recovering"), measure(server, number, "baseline")) for number in range(1, rounds + 1)
+        ]
     shelved, trained = map(list, zip(*jobs, strict=True))
     cases = {"baseline on the shelf": shelved, "baseline to be trained": trained}
     show(cases)

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from _progress import at, machine
 from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedModel
@@ -245,6 +246,7 @@ def measure(task: str, seed: int, grid: Grid, rates: dict[str, float], until: fl
     """The cells of the task and seed, on dev; those that a clock at ``until`` leaves time for. All columns or none."""
     lab = Lab.of(task, grid.rows)
     lab.rates = rates
+    at(f"{task}, seed {seed}: the baseline at {rates['baseline']:g}")
     if time.time() > until:
         return []
     baseline, cell = lab.baseline(seed)
@@ -262,6 +264,7 @@ def run(grid: Grid, processes: int) -> list[Cell]:
     until = time.time() + 60 * grid.minutes
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_alone) as pool:
+        at(f"rates for {', '.join(grid.tasks)}, on slices of their training rows")
         chosen = {task: pool.submit(choose, task, grid) for task in grid.tasks}
         # One seed after the other, the slowest task first: a run that is stopped early has said something whole.
         jobs = [
@@ -335,6 +338,7 @@ def main() -> None:
     asked = parser.parse_args()
     grid = QUICK if asked.quick else FULL if asked.full else Grid()
     grid = replace(grid, minutes=asked.minutes or grid.minutes)
+    machine()
     began = time.perf_counter()
     cells = run(grid, asked.processes)
     show(cells, grid)

@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from _progress import machine
 from rich.console import Console
 from rich.table import Table
 from transformers import PreTrainedModel
@@ -275,6 +276,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     asked = parser.parse_args()
     grid = QUICK if asked.quick else FULL if asked.full else Grid()
+    machine()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         found, tried = run(grid, asked.processes, Path(folder))

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from _progress import at, machine
+
 from api_schemas.architectures import ARCHITECTURES
 from workers.pruning.streaming import stream_layers
 
@@ -164,6 +166,7 @@ def check_alike(one: Path, other: Path) -> None:
 def measure(root: Path, quick: bool) -> dict[str, Any]:
     size, source, streamed, target = SIZES[quick], root / "source", root / "streamed", root / "target"
     source.mkdir()
+    at("making the checkpoint")
     in_child("make", source, quick=quick)
     in_child("stream", source, streamed, quick=quick)
     seconds: dict[str, list[float]] = {"stream": [], "cp": [], "build": []}
@@ -171,6 +174,7 @@ def measure(root: Path, quick: bool) -> dict[str, Any]:
 
     def turn(side: str) -> None:
         settle(source, target)
+        at(f"{side}, turn {len(seconds[side]) + 1}")
         said = in_child(side, source, target, quick=quick)
         seconds[side].append(said["seconds"])
         peaks[side].append(said["peak_mb"])
@@ -222,6 +226,7 @@ def main() -> None:
         taken = CHILDREN[what](*map(Path, paths), SIZES[given.quick])
         print(json.dumps({"seconds": taken, "peak_mb": peak_mb()}))
         return
+    machine()
     with tempfile.TemporaryDirectory(prefix="layercut-surgery-", dir=given.folder) as root:
         found = measure(Path(root), given.quick)
     show(found)

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from _progress import at, machine
 from rich.console import Console
 from rich.table import Table
 from transformers import (
@@ -48,7 +49,7 @@ from sources.rows import Rows
 from sources.settings import SourceSettings
 from sources.tasks import TaskData, load_task
 from workers.data.features import Features, Padding, encode
-from workers.device import choose_device
+from workers.device import choose_device, choose_precision
 from workers.evaluation.scores import evaluate
 from workers.loading import load_for_task, load_tokenizer, quiet_libraries
 from workers.training.loop import train
@@ -160,12 +161,18 @@ def usual(course: Course, model: PreTrainedModel) -> float:
 
 
 def tuned(course: Course, model: PreTrainedModel) -> float:
-    """The best of its own options: dynamic padding, rows of like length together, bf16, fused AdamW, fast attention."""
+    """The best of its own options: dynamic padding, rows of like length together, fused AdamW, fast attention, and the
+    best precision that the device has: bf16 without the instructions for it crawls.
+    """
     if course.device.type == "cpu":
         # The backward pass of the default attention is slow on a CPU: eager is faster here.
         model.set_attn_implementation("eager")
     collator = DataCollatorWithPadding(load_tokenizer(SOURCE), pad_to_multiple_of=8)
-    return _trainer(course, model, pad_to=0, collator=collator, bf16=True, train_sampling_strategy="group_by_length")
+    precision = choose_precision("auto", course.device)
+    return _trainer(
+        course, model, pad_to=0, collator=collator, bf16=precision == "bf16", fp16=precision == "fp16",
+        train_sampling_strategy="group_by_length",
+    )  # fmt: skip
 
 
 def ours(course: Course, model: PreTrainedModel) -> float:
@@ -236,6 +243,7 @@ def measure(sides: Sides, task: str, rows: int) -> dict[str, list[Turn]]:
     for number in range(max(TURNS.values())):
         for side, process in sides.items():
             if number < TURNS[side]:
+                at(f"{task}: {side}, turn {number + 1} of {TURNS[side]}")
                 found[side].append(process.submit(train_side, side, task, rows).result())
     return found
 
@@ -268,6 +276,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=[SHAPE], help="random weights of this shape, in place of the tasks")
     asked = parser.parse_args()
     quiet_libraries()
+    machine()
     result: dict[str, dict[str, float]] = {}
     with processes() as sides:
         for task, count in {SHAPE: SHAPE_ROWS}.items() if asked.shape else ROWS.items():
