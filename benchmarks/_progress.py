@@ -15,7 +15,7 @@ def at(what: str) -> None:
 
 def machine() -> None:
     """Say which device all figures are of, and the best precision that it computes in."""
-    from workers.device import choose_device, choose_precision, describe  # noqa: PLC0415 - torch is not for all of them
+    from workers.runtime.device import choose_device, choose_precision, describe  # noqa: PLC0415 - torch is not for all of them
 
     device = choose_device("auto")
     told = ", ".join(f"{name} {value}" for name, value in describe(device).items())

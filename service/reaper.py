@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 import structlog
 
-from service.parts import Parts
+from service.state import Parts
 
 log = structlog.get_logger("layercut.reaper")
 

@@ -16,7 +16,7 @@ from sources.fingerprint import FileHashes
 from sources.scorings import CONTEST_FILE, FILE, contest_print, scores_print, search_print
 from sources.settings import SourceSettings
 from store.artifacts import ArtifactStore
-from store.shelf import ShelfStore
+from store.cache import ShelfStore
 
 
 @dataclass(frozen=True)

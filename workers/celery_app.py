@@ -18,13 +18,13 @@ from celery import Celery, signals
 
 from store.artifacts import ArtifactStore
 from store.broker import WAKE, celery_settings
+from store.cache import ShelfStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
-from store.shelf import ShelfStore
 from workers.settings import Settings
 from workers.supervision import scratch
-from workers.supervision.courier import sweep_ended
-from workers.supervisor import Supervisor
+from workers.supervision.checkpoint_sync import sweep_ended
+from workers.supervision.supervisor import Supervisor
 
 log = logging.getLogger("layercut.worker")
 

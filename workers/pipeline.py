@@ -16,27 +16,27 @@ from api_schemas.jobs import Stage
 from api_schemas.pruning import Plan, make_plan
 from api_schemas.requests import JobRequest
 from api_schemas.strategies import STRATEGIES
-from workers import keeping, outcome
+from workers.cache.folder import FolderShelf, Shelf
+from workers.checkpoints.checkpoint import Checkpoints
 from workers.evaluation import latency
 from workers.evaluation.answers import SIDES, Answers, Pair, from_tensors, sides_of, to_tensors
 from workers.evaluation.scores import Scores, evaluate
-from workers.ledger import Ledger
-from workers.loading import label_order, quiet_libraries
-from workers.narrator import Narrator
-from workers.origin import origin_of
 from workers.pruning.surgery import drop_layers
-from workers.recovering import recover
-from workers.scorer import scores_of
-from workers.searching import expected_steps, search_layers
+from workers.runtime.loading import label_order, quiet_libraries
 from workers.settings import Settings
-from workers.shelf import FolderShelf, Shelf
-from workers.subject import find_subject
-from workers.trainer import train_on
+from workers.stages import cache_codecs, deliver
+from workers.stages.job_cache import Ledger
+from workers.stages.layer_importance import scores_of
+from workers.stages.progress import Narrator
+from workers.stages.provenance import origin_of
+from workers.stages.recover import recover
+from workers.stages.resolve import find_subject
+from workers.stages.run_context import Workbench
+from workers.stages.search import expected_steps, search_layers
+from workers.stages.train import train_on
 from workers.training.loop import total_steps
-from workers.training.memory import MicroBatches
-from workers.training.objectives import label_objective
-from workers.training.saving import Checkpoints
-from workers.workbench import Workbench
+from workers.training.micro_batches import MicroBatches
+from workers.training.objectives.losses import label_objective
 
 
 def run(
@@ -91,7 +91,7 @@ def run(
     after.to(subject.dtype)
     others = {seed: repeat(replace(bench, seed=seed), plan) for seed in request.seeds[1:]}
     measured = measure(bench, before or source, after, others)
-    artifact = outcome.deliver(bench, plan, after, measured)
+    artifact = deliver.deliver(bench, plan, after, measured)
     if checkpoints is None:
         shutil.rmtree(kept.folder, ignore_errors=True)
     tell(artifact.ending())
@@ -137,13 +137,13 @@ def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel 
         assert subject.train is not None
         objective = label_objective(subject.train.labels, subject.device)
         train_on(bench, Stage.BASELINE, baseline, subject.train, objective, recovery=subject.recovery.of_baseline())
-        keeping.save_baseline(baseline, bench.trainings[name], folder)
+        cache_codecs.save_baseline(baseline, bench.trainings[name], folder)
 
     name = bench.training_name(Stage.BASELINE)
     with bench.story.stage(Stage.BASELINE, seed=bench.seed):
         folder = bench.ledger.get("baseline", subject.baseline_print(bench.seed), make)
         if name not in bench.trainings:
-            bench.trainings[name] = keeping.load_baseline(baseline, folder)
+            bench.trainings[name] = cache_codecs.load_baseline(baseline, folder)
             bench.story.spare(Stage.BASELINE)
     return baseline
 
@@ -202,7 +202,7 @@ def repeat(bench: Workbench, plan: Plan) -> Pair:
 
 def measure(
     bench: Workbench, before: PreTrainedModel, after: PreTrainedModel, others: dict[int, Pair]
-) -> outcome.Measured:
+) -> deliver.Measured:
     """Scores and speed, before and after. ``others`` has the scores of the seeds after the first."""
     subject, story = bench.subject, bench.story
     answers: tuple[Answers | None, Answers | None] = (None, None)
@@ -222,7 +222,7 @@ def measure(
         latencies = latency.measure((before, after), subject.latency_cells, device=device)
         count = partial(latency.flops, tokens=tokens, device=device)
         flops = [None if subject.mapped else count(model) for model in (before, after)]
-    return outcome.Measured.of((before, after), answers, latencies, flops, subject.dtype)
+    return deliver.Measured.of((before, after), answers, latencies, flops, subject.dtype)
 
 
 def score_before(bench: Workbench, before: PreTrainedModel) -> Scores:

@@ -21,10 +21,10 @@ from typing import TextIO
 
 from api_schemas.errors import JobError, LayercutError
 from api_schemas.events import EventType, NewEvent
-from workers.failures import explained
+from workers.cache.folder import AskingShelf, FolderShelf, Shelf
 from workers.protocol import READY, Handover, JobFile
+from workers.runtime.failures import explained
 from workers.settings import Settings
-from workers.shelf import AskingShelf, FolderShelf, Shelf
 
 
 class Teller:

@@ -13,7 +13,7 @@ from api_schemas.reports import Report
 from service.downloads import send_file
 from service.negotiation import preferred
 from service.openapi import problems
-from service.parts import Gateway, Parts
+from service.state import Gateway, Parts
 from store.artifacts import Manifest, StoredFile
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["artifacts"])

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from api_schemas.errors import ERRORS, LayercutError
 from service.openapi import problems
-from service.parts import Gateway, Parts
+from service.state import Gateway, Parts
 from service.version import VERSION
 
 router = APIRouter(tags=["operations"])

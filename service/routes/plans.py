@@ -9,7 +9,7 @@ from api_schemas.requests import PlanRequest
 from service.admission import REFUSALS, plan
 from service.bodies import JsonBody, validated
 from service.openapi import BODY, json_body, problems
-from service.parts import Gateway
+from service.state import Gateway
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
 

@@ -15,16 +15,16 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.recovery import Precision, Recovery, RecoverySpec, resolve_recovery
+from workers.checkpoints.checkpoint import Checkpoints
 from workers.data.features import Features, Padding
-from workers.device import choose_device, choose_precision, describe
 from workers.evaluation.scores import logits_of
-from workers.training.care import Care
-from workers.training.estimate import Size, estimate
+from workers.runtime.device import choose_device, choose_precision, describe
+from workers.training.hooks import Care
 from workers.training.loop import train
-from workers.training.objectives import label_objective
-from workers.training.saving import Checkpoints
-from workers.training.state import weights_of
-from workers.training.tally import Step, Trained
+from workers.training.memory_estimate import Size, estimate
+from workers.training.objectives.losses import label_objective
+from workers.training.snapshot import weights_of
+from workers.training.trainer_state import Step, Trained
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

@@ -18,8 +18,8 @@ from gateway_worker import claim, succeed
 from safetensors.numpy import save_file
 
 from service.app import create_app
-from service.parts import Parts
 from service.settings import Settings
+from service.state import Parts
 
 
 @pytest.fixture(autouse=True)

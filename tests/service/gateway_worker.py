@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from api_schemas.events import EventType, NewEvent
-from service.parts import Parts
+from service.state import Parts
 from store.jobs import Claim
 
 REPORT = {"verdict": "as good as before", "retention": 1.0}

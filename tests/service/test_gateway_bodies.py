@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from service.parts import Parts
+from service.state import Parts
 
 TEN_MEGABYTES = 10_000_000
 

@@ -13,7 +13,7 @@ from gateway_worker import ARCHIVE, CARD, REPORT, WEIGHTS, claim, succeed
 
 from api_schemas.errors import LayercutError
 from service.downloads import parse_range
-from service.parts import Parts
+from service.state import Parts
 
 SIZE = len(WEIGHTS)
 

@@ -15,8 +15,8 @@ from gateway_worker import claim, say
 
 from api_schemas.events import EventType
 from service.feed import Feed
-from service.parts import Parts
 from service.settings import Settings
+from service.state import Parts
 
 STREAM = {"Accept": "text/event-stream"}
 

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from gateway_worker import claim, say
 
 from api_schemas.events import EventType
-from service.parts import Parts
+from service.state import Parts
 
 
 def test_a_job_is_accepted_and_says_where_it_is(client: TestClient, body: dict[str, Any]) -> None:

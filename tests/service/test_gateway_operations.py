@@ -21,8 +21,8 @@ from api_schemas.strategies import STRATEGIES
 from api_schemas.tasks import METRICS, TASKS
 from service.app import create_app
 from service.logs import configure_logs
-from service.parts import Parts
 from service.settings import Settings
+from service.state import Parts
 
 
 def test_a_living_gateway_is_healthy_ready_and_has_a_version(client: TestClient) -> None:

@@ -12,11 +12,11 @@ from gateway_worker import WEIGHTS, claim, succeed
 from processes import eventually
 
 from api_schemas.events import EventType
-from service.parts import Parts
-from service.queue import WakeUps
 from service.reaper import Reaper
 from service.settings import Settings
-from store.shelf import Have, Make
+from service.state import Parts
+from service.wakeups import WakeUps
+from store.cache import Have, Make
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from store_samples import FAILED, Submit
 
 from api_schemas.errors import LayercutError
 from store.artifacts import ArtifactStore
+from store.cache import Have, Make, ShelfStore, Wait
 from store.columns import later
 from store.jobs import JobStore, Lease
-from store.shelf import Have, Make, ShelfStore, Wait
 from store.tables import shelf as shelf_table
 
 FINGERPRINT = "f" * 64

@@ -21,10 +21,11 @@ from api_schemas.requests import JobRequest
 from service.app import create_app
 from service.settings import Settings as GatewaySettings
 from sources.scorings import CONTEST
-from workers import pipeline, searching
+from workers import pipeline
+from workers.cache.folder import FolderShelf
 from workers.pipeline import run
 from workers.settings import Settings
-from workers.shelf import FolderShelf
+from workers.stages import search as search_stage
 
 
 class Found(BaseException):
@@ -186,7 +187,7 @@ def test_dev_is_not_read_while_the_search_is_on(auto: Auto, monkeypatch: pytest.
             raise AssertionError("dev was opened")
 
     looked: list[bool] = []
-    original = searching.search_layers
+    original = search_stage.search_layers
 
     def watched(bench: Any, baseline: Any) -> Any:
         looked.append(True)
@@ -205,7 +206,7 @@ def test_an_interrupted_search_goes_on_after_its_last_rung(auto: Auto, monkeypat
     class Gone(BaseException):
         pass
 
-    original, trained = searching.Referee._train, []
+    original, trained = search_stage.Referee._train, []
 
     def train(self: Any, model: Any, kept: list[int], steps: int) -> int:
         if len(trained) == 7:  # one into the second rung
@@ -213,7 +214,7 @@ def test_an_interrupted_search_goes_on_after_its_last_rung(auto: Auto, monkeypat
         trained.append(steps)
         return original(self, model, kept, steps)
 
-    monkeypatch.setattr(searching.Referee, "_train", train)
+    monkeypatch.setattr(search_stage.Referee, "_train", train)
     with pytest.raises(Gone):
         auto.run("broken", {"drop": 2})
     assert len(trained) == 7
@@ -227,7 +228,7 @@ def test_where_nothing_can_be_trained_the_job_says_so(auto: Auto, monkeypatch: p
     def diverge(*_: Any) -> int:
         raise LayercutError("training_diverged", "the loss is nan")
 
-    monkeypatch.setattr(searching.Referee, "_train", diverge)
+    monkeypatch.setattr(search_stage.Referee, "_train", diverge)
     with pytest.raises(LayercutError, match="no way to drop 2 layers could be trained") as caught:
         auto.run("nan", {"drop": 2})
     assert (caught.value.code, caught.value.param) == ("training_diverged", "/recovery/learning_rate")

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from api_schemas.errors import LayercutError
-from workers import device
-from workers.device import choose_device, choose_precision, free_memory
+from workers.runtime import device
+from workers.runtime.device import choose_device, choose_precision, free_memory
 
 
 @pytest.mark.parametrize(("kind", "precision"), [("cuda", "fp16"), ("cpu", "fp32")])

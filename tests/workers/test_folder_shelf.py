@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from processes import eventually
 
-from workers.shelf import FRESH_SECONDS, FolderShelf
+from workers.cache.folder import FRESH_SECONDS, FolderShelf
 
 FINGERPRINT = "a" * 64
 
@@ -20,7 +20,7 @@ FINGERPRINT = "a" * 64
 PROCESS = """
 import os, sys, time
 from pathlib import Path
-from workers.shelf import FolderShelf
+from workers.cache.folder import FolderShelf
 
 folder = Path(sys.argv[1])
 

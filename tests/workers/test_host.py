@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.host import host_memory
+from workers.runtime.host import host_memory
 
 GIB = 1 << 30
 

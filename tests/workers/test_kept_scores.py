@@ -14,16 +14,16 @@ from tiny_models import SENTENCES, tiny_model
 from api_schemas.pruning import make_plan
 from api_schemas.requests import JobRequest
 from service.app import create_app
-from service.parts import Parts
 from service.settings import Settings
+from service.state import Parts
 from sources.scorings import KIND
-from workers.keeping import save_layer_scores
-from workers.ledger import Ledger
-from workers.narrator import Narrator
-from workers.scorer import take_scores
+from workers.cache.folder import FolderShelf
 from workers.settings import Settings as WorkerSettings
-from workers.shelf import FolderShelf
-from workers.subject import Subject, find_subject
+from workers.stages.cache_codecs import save_layer_scores
+from workers.stages.job_cache import Ledger
+from workers.stages.layer_importance import take_scores
+from workers.stages.progress import Narrator
+from workers.stages.resolve import Subject, find_subject
 
 
 @pytest.fixture

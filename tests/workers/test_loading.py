@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
-from workers.loading import load_for_task, load_source, load_tokenizer, read_rows_as_decoder
+from workers.runtime.loading import load_for_task, load_source, load_tokenizer, read_rows_as_decoder
 
 TASKED = [(architecture, head) for architecture in CLASSIFIERS for head in heads_of(architecture)]
 

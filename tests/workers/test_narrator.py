@@ -6,8 +6,8 @@ import pytest
 
 from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Stage
-from workers.narrator import GUESSES, Narrator
-from workers.training.tally import Step
+from workers.stages.progress import GUESSES, Narrator
+from workers.training.trainer_state import Step
 
 OTHERS = sum(GUESSES.values())
 

@@ -20,9 +20,9 @@ from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Stage
 from api_schemas.reports import Report
 from api_schemas.requests import JobRequest
-from workers import subject
 from workers.pipeline import run
 from workers.settings import Settings
+from workers.stages import resolve as resolve_stage
 
 KIND = ("a lovely, moving film", "full of wit and warmth", "a joy from the first scene to the last")
 UNKIND = ("a dull and lifeless story", "the plot makes no sense", "late again and no one could say why")
@@ -198,7 +198,7 @@ def test_a_model_larger_than_memory_is_copied_and_verified_but_not_timed(
     tmp_path: Path, settings: Settings, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tiny_model("electra", tmp_path / "source", dtype=torch.bfloat16)
-    monkeypatch.setattr(subject, "host_memory", lambda: 1000)
+    monkeypatch.setattr(resolve_stage, "host_memory", lambda: 1000)
     done = carry_out({"model": str(source), "task": own(table), "recovery": {"method": "none"}}, settings)
     report = done.report
     assert report.verification.passed

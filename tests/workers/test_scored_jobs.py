@@ -13,9 +13,9 @@ from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, NewEvent
 from api_schemas.reports import Report
 from api_schemas.requests import JobRequest
+from workers.cache.folder import FolderShelf
 from workers.pipeline import run
 from workers.settings import Settings
-from workers.shelf import FolderShelf
 
 
 class Jobs:

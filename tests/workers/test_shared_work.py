@@ -17,12 +17,12 @@ from api_schemas.events import EventType, NewEvent
 from api_schemas.reports import Report
 from api_schemas.requests import JobRequest
 from sources.fingerprint import FileHashes
-from workers.ledger import Ledger
-from workers.narrator import Narrator
+from workers.cache.folder import FolderShelf
 from workers.pipeline import run
 from workers.settings import Settings
-from workers.shelf import FolderShelf
-from workers.subject import find_subject
+from workers.stages.job_cache import Ledger
+from workers.stages.progress import Narrator
+from workers.stages.resolve import find_subject
 
 BASELINE_KINDS = {"baseline", "baseline_scores"}
 

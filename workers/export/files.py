@@ -12,8 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
-from workers.loading import forget_padding
 from workers.pruning.streaming import Cut, stream_layers
+from workers.runtime.loading import forget_padding
 
 SUMS = "SHA256SUMS"
 

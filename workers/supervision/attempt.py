@@ -14,13 +14,13 @@ from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Stage
 from store.artifacts import ArtifactStore
 from store.jobs import Claim, JobStore, LeaseLost
-from workers.failures import explained
 from workers.protocol import JobFile, ShelfRequest
+from workers.runtime.failures import explained
 from workers.settings import Settings
-from workers.supervision.clerk import Clerk
-from workers.supervision.courier import Courier, sweep_ended
-from workers.supervision.desk import Desk, Interrupt
-from workers.supervision.process import Exit, RunnerProcess
+from workers.supervision.cache_server import Clerk
+from workers.supervision.checkpoint_sync import Courier, sweep_ended
+from workers.supervision.lease_session import Desk, Interrupt
+from workers.supervision.runner_process import Exit, RunnerProcess
 
 log = logging.getLogger("layercut.attempt")
 

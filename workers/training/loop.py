@@ -17,24 +17,24 @@ from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
 from api_schemas.recovery import Precision, Recovery
+from workers.checkpoints.checkpoint import Checkpoint
 from workers.data.batches import collate, training_batches
 from workers.data.features import Features
-from workers.device import DTYPES, choose_precision, describe, free_memory
-from workers.training.attention import quick_attention
-from workers.training.care import Care
-from workers.training.choice import Best, Judge
-from workers.training.dropout import quick_dropout
-from workers.training.estimate import Size, rows_that_fit
-from workers.training.guard import Diverged, Guard
-from workers.training.heap import keep_freed_memory
-from workers.training.memory import Accumulator
-from workers.training.objectives import Answer, Objective
-from workers.training.packed import packed_encoder
-from workers.training.saving import Checkpoint
-from workers.training.state import best_of, load_weights, restored, saved_state, weights_of
-from workers.training.stepper import Stepper
-from workers.training.tally import Step, Tally, Trained
-from workers.training.vocabulary import compact_vocabulary
+from workers.runtime.device import DTYPES, choose_precision, describe, free_memory
+from workers.runtime.malloc import keep_freed_memory
+from workers.training.best_checkpoint import Best, Judge
+from workers.training.compact_embedding import compact_vocabulary
+from workers.training.cpu.attention_choice import quick_attention
+from workers.training.cpu.dropout import quick_dropout
+from workers.training.cpu.packed_encoder import packed_encoder
+from workers.training.divergence import Diverged, Guard
+from workers.training.hooks import Care
+from workers.training.memory_estimate import Size, rows_that_fit
+from workers.training.micro_batches import Accumulator
+from workers.training.objectives.losses import Answer, Objective
+from workers.training.optimizer import Stepper
+from workers.training.snapshot import best_of, load_weights, restored, saved_state, weights_of
+from workers.training.trainer_state import Step, Tally, Trained
 
 #: Of the learning rate, after a divergence. Twice too high is what diverges mostly, and half of that would train at the
 #: edge. A tenth would be safe and learn too little in a short schedule: a quarter was measured to cost 0 to 6 points.

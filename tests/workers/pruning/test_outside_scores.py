@@ -12,12 +12,12 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from api_schemas.requests import JobRequest
-from workers.ledger import Ledger
-from workers.narrator import Narrator
-from workers.scorer import take_scores
+from workers.cache.folder import FolderShelf
 from workers.settings import Settings
-from workers.shelf import FolderShelf
-from workers.subject import Subject, find_subject
+from workers.stages.job_cache import Ledger
+from workers.stages.layer_importance import take_scores
+from workers.stages.progress import Narrator
+from workers.stages.resolve import Subject, find_subject
 
 TEXTS = [
     "The committee will meet again on Thursday.",

@@ -21,8 +21,8 @@ from api_schemas.renumbering import new_fields, new_key, split_layers
 from api_schemas.requests import ModelRef
 from sources.models import read_facts
 from workers.export.files import export_model
-from workers.loading import load_source, load_tokenizer
 from workers.pruning.surgery import drop_layers, layer_count, layers_of
+from workers.runtime.loading import load_source, load_tokenizer
 
 KEPT = ([0], [0, 1, 2, 3], [1, 3, 5])
 CASES = [(architecture, head) for architecture in ARCHITECTURES for head in heads_of(architecture)]

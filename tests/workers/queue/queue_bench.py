@@ -10,11 +10,11 @@ from api_schemas.events import Event
 from api_schemas.jobs import Job
 from api_schemas.requests import JobRequest
 from store.artifacts import ArtifactStore
+from store.cache import ShelfStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
-from store.shelf import ShelfStore
 from workers.settings import Settings
-from workers.supervisor import Supervisor
+from workers.supervision.supervisor import Supervisor
 
 FAKE_RUNNER = [sys.executable, str(Path(__file__).with_name("fake_runner.py"))]
 

@@ -12,7 +12,7 @@ from queue_bench import Bench
 
 from api_schemas.events import EventType
 from api_schemas.jobs import Stage, Status
-from workers.supervision.desk import PROGRESS_AFTER
+from workers.supervision.lease_session import PROGRESS_AFTER
 
 
 def test_nothing_queued_is_nothing_to_do(bench: Bench) -> None:

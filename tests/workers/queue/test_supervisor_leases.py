@@ -16,7 +16,7 @@ from api_schemas.events import EventType
 from api_schemas.jobs import Status
 from store.jobs import JobStore
 from workers.settings import Settings
-from workers.supervisor import Supervisor
+from workers.supervision.supervisor import Supervisor
 
 
 def steal(bench: Bench, job_id: str) -> None:

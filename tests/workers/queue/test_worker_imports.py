@@ -17,7 +17,9 @@ sys.exit(", ".join(name for name in sys.argv[2].split() if name in sys.modules) 
 """
 
 
-@pytest.mark.parametrize("modules", ["workers.celery_app workers.supervisor", "workers.runner", "cli.main cli.serving"])
+@pytest.mark.parametrize(
+    "modules", ["workers.celery_app workers.supervision.supervisor", "workers.runner", "cli.main cli.serving"]
+)
 def test_torch_is_not_imported(tmp_path: Path, modules: str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LAYERCUT_DATA_DIR": str(tmp_path / "data")}
     done = subprocess.run(

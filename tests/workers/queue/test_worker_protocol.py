@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, NewEvent
 from api_schemas.requests import JobRequest
-from workers.failures import explained
 from workers.protocol import JobFile, read_event
+from workers.runtime.failures import explained
 from workers.settings import Settings
 
 REQUEST = {"model": "a/b", "task": "sst2", "prune": {"strategy": "top", "drop": 2}}

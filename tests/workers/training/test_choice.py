@@ -13,11 +13,11 @@ from tiny_models import build
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from workers.training.care import Care
-from workers.training.choice import MOST, Judge, hold_out
+from workers.training.best_checkpoint import MOST, Judge, hold_out
+from workers.training.hooks import Care
 from workers.training.loop import train
-from workers.training.objectives import label_objective
-from workers.training.tally import Step, Trained
+from workers.training.objectives.losses import label_objective
+from workers.training.trainer_state import Step, Trained
 
 
 class Critic:

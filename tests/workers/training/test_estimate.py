@@ -12,11 +12,11 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from api_schemas.errors import LayercutError
 from api_schemas.recovery import Precision
-from workers.device import DTYPES
+from workers.runtime.device import DTYPES
 from workers.training import loop
-from workers.training.care import Care
-from workers.training.estimate import Size, estimate, rows_that_fit
-from workers.training.objectives import label_objective
+from workers.training.hooks import Care
+from workers.training.memory_estimate import Size, estimate, rows_that_fit
+from workers.training.objectives.losses import label_objective
 
 BERT_BASE = Size(parameters=109_000_000, layers=12, width=768, inner=3072, heads=0, length=128, precision="bf16")
 

@@ -10,7 +10,7 @@ import pytest
 
 STEPS = """
 import resource
-from workers.training.heap import keep_freed_memory
+from workers.runtime.malloc import keep_freed_memory
 
 def step() -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -17,10 +17,10 @@ from api_schemas.architectures import ARCHITECTURES
 from sources.rows import Rows
 from workers.data.batches import collate
 from workers.data.features import encode
-from workers.training.blocks import BLOCKS
-from workers.training.dropout import dropout_mask, quick_dropout
-from workers.training.packed import fits, packed_encoder
-from workers.training.packing import Packing, real_tokens, size_of
+from workers.training.cpu.blocks import BLOCKS
+from workers.training.cpu.dropout import dropout_mask, quick_dropout
+from workers.training.cpu.packed_encoder import fits, packed_encoder
+from workers.training.cpu.packing import Packing, real_tokens, size_of
 
 #: Rows of unlike lengths, shorter and longer than what softmax is rounded to.
 UNLIKE = ("a lovely film", "x", "my flight was late again, " * 6, "a dull and lifeless story")

@@ -16,13 +16,13 @@ from tiny_models import build
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from workers.checkpoints import newest_in
-from workers.training.care import Care
+from workers.checkpoints.checkpoint import Checkpoints, Stopped
+from workers.checkpoints.layout import newest_in
+from workers.training.hooks import Care
 from workers.training.loop import train
-from workers.training.memory import MicroBatches
-from workers.training.objectives import label_objective
-from workers.training.saving import Checkpoints, Stopped
-from workers.training.tally import Step, Trained
+from workers.training.micro_batches import MicroBatches
+from workers.training.objectives.losses import label_objective
+from workers.training.trainer_state import Step, Trained
 
 
 class Killed(BaseException):

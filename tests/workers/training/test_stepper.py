@@ -10,8 +10,8 @@ from torch import nn
 
 from api_schemas.recovery import Precision
 from workers.data.features import Features
-from workers.training.stepper import MAX_GRADIENT_NORM, Stepper
-from workers.training.vocabulary import compact_vocabulary
+from workers.training.compact_embedding import compact_vocabulary
+from workers.training.optimizer import MAX_GRADIENT_NORM, Stepper
 
 __all__ = ["features"]
 

@@ -15,11 +15,11 @@ from api_schemas.architectures import ARCHITECTURES
 from workers.data.batches import collate
 from workers.evaluation.scores import logits_of
 from workers.pruning.surgery import drop_layers
-from workers.training.distilling import distillation
 from workers.training.loop import train
-from workers.training.noise import Noise
-from workers.training.objectives import Answer, Objective, distillation_objective, hidden_error
-from workers.training.targets import Pair, hidden_pairs, live_targets
+from workers.training.objectives.distillation import distillation
+from workers.training.objectives.losses import Answer, Objective, distillation_objective, hidden_error
+from workers.training.objectives.teacher import Pair, hidden_pairs, live_targets
+from workers.training.objectives.token_noise import Noise
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from api_schemas.recovery import Recovery
 from sources.rows import Rows
 from workers.data.features import Features, encode
 from workers.evaluation.scores import logits_of
-from workers.training.dropout import quick_dropout
+from workers.training.compact_embedding import compact_vocabulary
+from workers.training.cpu.dropout import quick_dropout
 from workers.training.loop import total_steps, train
-from workers.training.objectives import distillation_objective, label_objective
-from workers.training.tally import Step
-from workers.training.targets import known_targets
-from workers.training.vocabulary import compact_vocabulary
+from workers.training.objectives.losses import distillation_objective, label_objective
+from workers.training.objectives.teacher import known_targets
+from workers.training.trainer_state import Step
 
 CPU = torch.device("cpu")
 RECOVERY = Recovery(

@@ -20,13 +20,13 @@ from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
 from workers.data.batches import Rows, collate
-from workers.training.care import Care
+from workers.training.compact_embedding import compact_vocabulary
+from workers.training.hooks import Care
 from workers.training.loop import train
-from workers.training.memory import Accumulator, MicroBatches
-from workers.training.objectives import Answer, label_objective, unaltered
-from workers.training.stepper import Stepper
-from workers.training.tally import Step, Trained
-from workers.training.vocabulary import compact_vocabulary
+from workers.training.micro_batches import Accumulator, MicroBatches
+from workers.training.objectives.losses import Answer, label_objective, unaltered
+from workers.training.optimizer import Stepper
+from workers.training.trainer_state import Step, Trained
 
 CPU_WORDS = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 ERRORS: dict[str, Callable[[], Exception]] = {

@@ -1,0 +1,57 @@
+"""What the routes work with, opened when the application starts and found through one dependency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy import Engine
+
+from service.feed import Feed
+from service.scores import KeptScores
+from service.settings import Settings
+from service.wakeups import WakeUps
+from store.artifacts import ArtifactStore
+from store.cache import ShelfStore
+from store.database import migrate, open_engine
+from store.jobs import JobStore
+
+
+@dataclass(frozen=True)
+class Parts:
+    settings: Settings
+    engine: Engine
+    store: JobStore
+    shelf: ShelfStore
+    artifacts: ArtifactStore
+    scores: KeptScores
+    wakeups: WakeUps
+    feed: Feed
+
+
+def open_parts(settings: Settings) -> Parts:
+    """Open the database (made or brought up to date where needed), the artifacts and the broker's sender."""
+    engine = open_engine(settings.database_url)
+    migrate(engine)
+    store = JobStore(engine, lease_seconds=settings.lease_seconds)
+    shelf, artifacts = ShelfStore(engine), ArtifactStore(settings.artifacts_url)
+    return Parts(
+        settings=settings,
+        engine=engine,
+        store=store,
+        shelf=shelf,
+        artifacts=artifacts,
+        scores=KeptScores(settings, shelf, artifacts, settings.data_dir / "hashes"),
+        wakeups=WakeUps(settings.broker_url),
+        feed=Feed(store, settings.feed_seconds),
+    )
+
+
+# async, so that it costs no trip through the thread pool
+async def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+Gateway = Annotated[Parts, Depends(_parts)]

@@ -1,0 +1,116 @@
+"""How each kind of thing on the shelf is written to a folder, and read from it bit for bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.torch import load_model, save_model
+from transformers import PreTrainedModel
+
+from api_schemas.reports import Contest
+from api_schemas.strategies import LayerScores
+from sources.scorings import CONTEST, CONTEST_FILE
+from sources.scorings import FILE as LAYER_SCORES
+from workers.data.features import Features, Padding
+from workers.evaluation.scores import Scores
+from workers.training.trainer_state import Trained
+
+WEIGHTS = "model.safetensors"
+
+
+def save_features(features: Features, folder: Path) -> None:
+    for name in ("ids", "types", "offsets", "labels"):
+        values = getattr(features, name)
+        if values is not None:
+            np.save(folder / f"{name}.npy", values, allow_pickle=False)
+    _write(folder / "padding.json", asdict(features.padding))
+
+
+def load_features(folder: Path) -> Features:
+    """Tokens stay on the disk: pages come in as batches need them."""
+    types = folder / "types.npy"
+    return Features(
+        ids=_mapped(folder / "ids.npy"),
+        types=_mapped(types) if types.exists() else None,
+        offsets=_array(folder / "offsets.npy"),
+        labels=_array(folder / "labels.npy"),
+        padding=Padding(**_read(folder / "padding.json")),
+    )
+
+
+def save_baseline(model: PreTrainedModel, trained: Trained, folder: Path) -> None:
+    save_model(model, folder / WEIGHTS)
+    _write(folder / "trained.json", asdict(trained))
+
+
+def load_baseline(model: PreTrainedModel, folder: Path) -> Trained:
+    """Give ``model`` the baseline's weights, in place; how the baseline was trained."""
+    load_model(model, folder / WEIGHTS, device=str(model.device))
+    return Trained(**_read(folder / "trained.json"))
+
+
+def save_logits(logits: npt.NDArray[np.float32], folder: Path) -> None:
+    np.save(folder / "logits.npy", logits, allow_pickle=False)
+
+
+def load_logits(folder: Path) -> npt.NDArray[np.float32]:
+    return _array(folder / "logits.npy")
+
+
+def save_scores(scores: Scores, folder: Path) -> None:
+    for name in ("gold", "guess"):
+        np.save(folder / f"{name}.npy", getattr(scores, name), allow_pickle=False)
+    _write(folder / "scores.json", {"score": scores.score, "metrics": scores.metrics})
+
+
+def load_scores(folder: Path) -> Scores:
+    arrays = {name: _array(folder / f"{name}.npy") for name in ("gold", "guess")}
+    return Scores(**_read(folder / "scores.json"), **arrays)
+
+
+def save_layer_scores(scores: dict[str, LayerScores], folder: Path) -> None:
+    _write(folder / LAYER_SCORES, scores)
+
+
+def load_layer_scores(folder: Path) -> dict[str, LayerScores]:
+    return dict(_read(folder / LAYER_SCORES))
+
+
+def save_contest(contest: Contest, folder: Path) -> None:
+    _write(folder / CONTEST_FILE, contest.model_dump(mode="json"))
+
+
+def load_contest(folder: Path) -> Contest:
+    return Contest.model_validate(_read(folder / CONTEST_FILE))
+
+
+#: Kind to how it is written and read.
+KEEPERS: dict[str, tuple[Callable[[Any, Path], None], Callable[[Path], Any]]] = {
+    "tokenized_data": (save_features, load_features),
+    "baseline_logits": (save_logits, load_logits),
+    "baseline_scores": (save_scores, load_scores),
+    "layer_scores": (save_layer_scores, load_layer_scores),
+    CONTEST: (save_contest, load_contest),
+}
+
+
+def _mapped(path: Path) -> npt.NDArray[Any]:
+    return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+
+
+def _array(path: Path) -> npt.NDArray[Any]:
+    return np.load(path, allow_pickle=False)
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,50 @@
+"""What one job takes from the shelf: asked for, told, and kept for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from api_schemas.reports import Reused
+from workers.cache.folder import Make, Shelf
+from workers.stages.cache_codecs import KEEPERS
+from workers.stages.progress import Narrator
+
+Thing = TypeVar("Thing")
+
+
+class Ledger:
+    """``reused`` is what this job did not have to make."""
+
+    def __init__(self, shelf: Shelf, story: Narrator) -> None:
+        self._shelf, self._story = shelf, story
+        self.reused: list[Reused] = []
+
+    @property
+    def root(self) -> Path:
+        """A folder of this host's that outlives the job."""
+        return self._shelf.root
+
+    def share(self, kind: str, fingerprint: str, make: Callable[[], Thing]) -> Thing:
+        """The thing itself, of a kind of ``KEEPERS``. Its maker reads it from the shelf too: all get the same bits."""
+        save, load = KEEPERS[kind]
+        return load(self.get(kind, fingerprint, lambda folder: save(make(), folder)))
+
+    def get(self, kind: str, fingerprint: str, make: Make) -> Path:
+        """The folder of the thing, made now (``make`` fills an empty folder) or before."""
+        shelved = self._shelf.get(kind, fingerprint, make)
+        if shelved.reused:
+            seconds = round(shelved.seconds, 3)
+            self.reused.append(Reused(kind=kind, fingerprint=fingerprint, seconds_saved=seconds))
+            message = f"reused: {kind.replace('_', ' ')} {fingerprint[:12]}, which took {seconds:.1f} s to make"
+            self._story.resolved(self.resolved(), message)
+        return shelved.folder
+
+    def has(self, kind: str) -> bool:
+        """Whether a thing of that kind was reused."""
+        return any(thing.kind == kind for thing in self.reused)
+
+    def resolved(self) -> dict[str, list[dict[str, object]]]:
+        """For ``job.resolved``."""
+        return {"reused": [thing.model_dump(mode="json") for thing in self.reused]}

@@ -1,0 +1,119 @@
+"""Takes the scores of a job's layers: which text they are taken on, and by which loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from api_schemas.errors import LayercutError
+from api_schemas.pruning import all_protected, removal_steps
+from api_schemas.strategies import MEASURES, STRATEGIES, LayerScores
+from sources.scorings import KIND, scores_baseline
+from workers.data.batches import Rows, collate, scoring_batches
+from workers.data.features import Features
+from workers.pruning.language import masked_token, next_token
+from workers.pruning.measuring import measure_removals
+from workers.pruning.scoring import Batch, Loss, measure_activations, measure_gradients, measure_weights
+from workers.runtime.device import choose_precision
+from workers.runtime.loading import label_order
+from workers.stages.resolve import Subject
+from workers.stages.run_context import Workbench
+from workers.training.objectives.losses import Answer, label_objective
+
+# A backward pass keeps the states of every layer.
+GRADIENT_TOKENS = 2048
+
+
+def scores_of(bench: Workbench, source: PreTrainedModel, baseline: PreTrainedModel | None) -> dict[str, LayerScores]:
+    """The strategy's measure, and all others that come of the same pass; from the shelf where they are there."""
+    subject = bench.subject
+    measure = MEASURES[STRATEGIES[subject.request.prune.strategy].measure or ""]
+    model = baseline if scores_baseline(subject.recovery, measure.taken_from) else source
+    assert model is not None
+    take = partial(take_scores, measure.taken_from, subject, model)
+    fingerprint = subject.prints.get(KIND)
+    return take() if fingerprint is None else bench.ledger.share(KIND, fingerprint, take)
+
+
+def take_scores(taken_from: str, subject: Subject, model: PreTrainedModel) -> dict[str, LayerScores]:
+    """Every measure that is taken from ``taken_from`` (of ``MEASURES``), of ``model``, in one pass."""
+    return TAKERS[taken_from](subject, model)
+
+
+def _weights(subject: Subject, model: PreTrainedModel) -> dict[str, LayerScores]:
+    return measure_weights(model, subject.architecture)
+
+
+def _activations(subject: Subject, model: PreTrainedModel) -> dict[str, LayerScores]:
+    rows = subject.calibration()
+    batches = (collate(rows, batch, subject.device) for batch in scoring_batches(rows))
+    return measure_activations(model, subject.architecture, batches)
+
+
+def _gradients(subject: Subject, model: PreTrainedModel) -> dict[str, LayerScores]:
+    batches = _labelled(subject, model) if subject.texts is None else _unlabelled(subject, model, subject.calibration())
+    return measure_gradients(model, subject.architecture, batches)
+
+
+def _removals(subject: Subject, model: PreTrainedModel) -> dict[str, LayerScores]:
+    rows, spec, facts = subject.calibration(), subject.request.prune, subject.facts
+    free = set(range(facts.layers)) - all_protected(spec, facts)
+    # Dozens of passes, and what is compared is rounded alike: bf16 gives the same order (docs/strategies.md).
+    # fp16 could overflow, and would look like a broken model.
+    quick = choose_precision("auto", subject.device) == "bf16"
+    with torch.autocast(subject.device.type, torch.bfloat16, enabled=quick):
+        return measure_removals(
+            model,
+            subject.architecture,
+            lambda: (collate(rows, batch, subject.device) for batch in scoring_batches(rows)),
+            free=free,
+            steps=removal_steps(spec, facts),
+        )
+
+
+TAKERS: dict[str, Callable[[Subject, PreTrainedModel], dict[str, LayerScores]]] = {
+    "weights": _weights,
+    "activations": _activations,
+    "gradients": _gradients,
+    "removals": _removals,
+}
+
+
+def _labelled(subject: Subject, model: PreTrainedModel) -> Iterator[tuple[Batch, Loss]]:
+    """The task's loss, on its gold labels."""
+    if not subject.scored or subject.data is None:
+        raise LayercutError(
+            "validation_failed",
+            "taylor goes by the loss on the task's labels, but the model has no head for it, and recovery is 'none'",
+            param="/prune/strategy",
+        )
+    rows = subject.calibration()
+    objective = label_objective(rows.labels, subject.device)
+    order = label_order(model.config.id2label, subject.data.label_names)
+
+    def loss_of(inputs: Batch, batch: Rows, logits: Tensor) -> Tensor:
+        return objective.loss(Answer(inputs, logits if order is None else logits[:, order], ()), batch)
+
+    for batch in scoring_batches(rows, tokens=GRADIENT_TOKENS):
+        inputs = collate(rows, batch, subject.device)
+        yield inputs, partial(loss_of, inputs, batch)
+
+
+def _unlabelled(subject: Subject, model: PreTrainedModel, rows: Features) -> Iterator[tuple[Batch, Loss]]:
+    """The loss of the model's own language-model head."""
+    causal = subject.architecture.kind == "decoder"
+    if model.get_output_embeddings() is None or not (causal or subject.tokenizer.mask_token_id is not None):
+        raise LayercutError(
+            "validation_failed",
+            f"taylor goes by a loss: without a task, the model must have a language-model head, and"
+            f" {type(model).__name__} has none; give a task, or take block_influence or angular",
+            param="/prune/strategy",
+        )
+    draw = torch.Generator().manual_seed(subject.request.seed)
+    for batch in scoring_batches(rows, tokens=GRADIENT_TOKENS):
+        inputs = collate(rows, batch, subject.device)
+        yield next_token(inputs) if causal else masked_token(inputs, subject.tokenizer, draw)

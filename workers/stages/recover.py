@@ -1,0 +1,84 @@
+"""The repair of a pruned model: it learns from the gold labels, or from the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from transformers import PreTrainedModel
+
+from api_schemas.jobs import Stage
+from workers.data.batches import Rows
+from workers.data.features import Features
+from workers.evaluation.scores import evaluate, logits_of
+from workers.stages.run_context import Workbench
+from workers.stages.train import train_on
+from workers.training.best_checkpoint import Judge, hold_out
+from workers.training.objectives.distillation import distillation
+from workers.training.objectives.losses import Objective, label_objective
+
+
+def recover(bench: Workbench, baseline: PreTrainedModel | None, pruned: PreTrainedModel) -> None:
+    """Train ``pruned`` in place, as the job's recovery says. ``distill`` needs the baseline."""
+    subject, recovery = bench.subject, bench.subject.recovery
+    if not subject.trains:
+        bench.story.skip(Stage.RECOVERING, "recovery.method is none")
+        return
+    assert subject.train is not None
+    with bench.story.stage(Stage.RECOVERING, seed=bench.seed):
+        rows, judge = np.arange(len(subject.train)), None
+        if recovery.checkpoint == "best":
+            rows, judged = hold_out(len(subject.train), subject.request.seed)
+            judge = _judge(bench, subject.train.take(judged))
+        features = subject.train if judge is None else subject.train.take(rows)
+        with _objective(bench, baseline, features, rows) as objective:
+            train_on(bench, Stage.RECOVERING, pruned, features, objective, recovery=recovery, judge=judge)
+
+
+def _judge(bench: Workbench, judged: Features) -> Judge:
+    """By the task's headline metric: higher is better for all of them."""
+    subject, data = bench.subject, bench.subject.data
+    assert data is not None
+
+    def score(model: PreTrainedModel) -> float:
+        slices = {"slice": judged}
+        return evaluate(model, slices, data.metrics, regression=data.regression, device=subject.device).score
+
+    bench.story.log(f"{len(judged)} training rows are not learnt from: they judge which epoch's weights are kept")
+    return Judge(judged, score)
+
+
+@contextmanager
+def _objective(
+    bench: Workbench, baseline: PreTrainedModel | None, features: Features, rows: Rows
+) -> Iterator[Objective]:
+    """``features`` are those ``rows`` of the training set that are learnt from."""
+    subject, recovery = bench.subject, bench.subject.recovery
+    if recovery.method == "finetune":
+        yield label_objective(features.labels, subject.device)
+        return
+    assert baseline is not None
+    assert bench.kept is not None
+    with distillation(
+        baseline,
+        features,
+        recovery,
+        kept=bench.kept,
+        special=subject.tokenizer.all_special_ids,
+        logits=lambda: _baseline_logits(bench, baseline)[rows],
+        device=subject.device,
+    ) as objective:
+        yield objective
+
+
+def _baseline_logits(bench: Workbench, baseline: PreTrainedModel) -> npt.NDArray[np.float32]:
+    """The baseline's answers to the training rows, ``(N, C)``, in row order."""
+    subject = bench.subject
+    assert subject.train is not None
+    bench.story.log(f"the baseline answers the {len(subject.train)} training rows that the pruned model learns from")
+    fingerprint = subject.print_of("baseline_logits", baseline=subject.baseline_print(bench.seed))
+    answer = partial(logits_of, baseline, subject.train, subject.device)
+    return bench.ledger.share("baseline_logits", fingerprint, answer)

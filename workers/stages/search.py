@@ -1,0 +1,295 @@
+"""The search of `auto` on one job: candidates are cut from the baseline, trained a little, and compared with it.
+
+A slice of the training rows is kept out of all the search's trainings, and candidates are compared there by how near
+their answers are to the baseline's. Dev is not looked at.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from api_schemas.architectures import ModelFacts
+from api_schemas.curves import choose, objective_of, search_of, searched_plan, sizes_of
+from api_schemas.errors import LayercutError
+from api_schemas.jobs import Stage
+from api_schemas.pruning import Plan
+from api_schemas.reports import Candidate, Contest, Latency, Trial
+from api_schemas.search import CONTEST_SHARE, JUDGED_SHARE, most_asked
+from api_schemas.strategies import MEASURES, STRATEGIES, LayerScores
+from sources.scorings import CONTEST, contest_print
+from sources.scorings import KIND as SCORES
+from workers.evaluation import latency, metrics
+from workers.evaluation.scores import logits_of
+from workers.pruning.surgery import drop_layers
+from workers.runtime.loading import label_order
+from workers.search.candidates import asked_of, candidates_of
+from workers.search.distances import clearly_less, distances
+from workers.search.halving import compete
+from workers.stages.layer_importance import scores_of
+from workers.stages.progress import Narrator
+from workers.stages.resolve import Subject
+from workers.stages.run_context import Workbench
+from workers.training.best_checkpoint import hold_out
+from workers.training.hooks import Care
+from workers.training.loop import total_steps, train
+from workers.training.objectives.distillation import distillation
+from workers.training.trainer_state import Step
+
+
+def search_layers(bench: Workbench, baseline: PreTrainedModel) -> Plan:
+    """The plan of the best candidate of the best size. Raises what scoring and training raise."""
+    subject, spec = bench.subject, bench.subject.request.prune
+    sizes = sizes_of(spec, counted(subject, baseline))
+    with bench.story.stage(Stage.SCORING):
+        scores = _all_scores(bench, baseline)
+    with bench.story.stage(Stage.PLANNING):
+        objective = objective_of(spec, subject.facts)
+        referee = Referee(bench, baseline, expected_steps(subject))
+        times = _latencies(bench, baseline, sizes)
+        contests: dict[int, Contest] = {}
+        made: set[int] = set()
+
+        def hold(drop: int) -> Contest:
+            def make() -> Contest:
+                made.add(drop)
+                return referee.hold(drop, candidates_of(spec, subject.facts, drop, scores))
+
+            if (question := subject.prints.get(CONTEST)) is None:
+                contests[drop] = make()
+            else:
+                fingerprint = contest_print(question, drop, judged=referee.judges)
+                contests[drop] = bench.ledger.share(CONTEST, fingerprint, make)
+            _tell(bench.story, contests[drop])
+            return contests[drop]
+
+        chosen = choose(objective, sizes, hold, times)
+        if chosen not in contests:
+            hold(chosen)
+        referee.close()
+        search = search_of(spec, subject.facts, contests, times, chosen=chosen)
+        spent = sum(contests[drop].steps for drop in made)
+        plan = searched_plan(spec, subject.facts, search.model_copy(update={"spent_steps": spent}))
+        shown = {"kept", "dropped", "protected", "search"}
+        bench.story.resolved({"plan": plan.model_dump(mode="json", include=shown)})
+    return plan
+
+
+def expected_steps(subject: Subject) -> int:
+    """Optimizer steps that the search takes at most, about."""
+    assert subject.train is not None
+    full, sizes = total_steps(len(subject.train), subject.recovery), sizes_of(subject.request.prune, subject.facts)
+    if not judges(subject):
+        return math.ceil(full * CONTEST_SHARE)
+    return math.ceil(full * (CONTEST_SHARE + JUDGED_SHARE)) * most_asked(len(sizes))
+
+
+def judges(subject: Subject) -> bool:
+    """Whether sizes compete by what is left of the score: then a few steps of training do not tell enough."""
+    goal = subject.request.prune.objective
+    return goal is not None and goal.min_retention is not None
+
+
+def counted(subject: Subject, model: PreTrainedModel) -> ModelFacts:
+    """The facts; where size is the objective, with the parameters of the head that ``model`` has got for the task."""
+    goal = subject.request.prune.objective
+    if goal is None or goal.max_params is None:
+        return subject.facts
+    return subject.facts.model_copy(update={"parameters": model.num_parameters()})
+
+
+def _all_scores(bench: Workbench, baseline: PreTrainedModel) -> dict[str, LayerScores]:
+    """By measure; of one pass for all measures that are taken from one thing."""
+    found: dict[str, LayerScores] = {}
+    asked, facts = bench.subject.request.prune, bench.subject.facts
+    for name, spec in asked_of(asked, facts, sizes_of(asked, facts)[-1]).items():
+        measure = STRATEGIES[name].measure
+        if measure is None or measure in found:
+            continue
+        subject = bench.subject.asking(spec, f"{SCORES}:{MEASURES[measure].taken_from}")
+        try:
+            found |= scores_of(replace(bench, subject=subject), baseline, baseline)
+        except LayercutError as error:
+            if error.code != "invalid_layers":
+                raise
+            bench.story.warn(f"{name} does not compete: {error.message}")
+    return found
+
+
+def _latencies(bench: Workbench, baseline: PreTrainedModel, sizes: Sequence[int]) -> dict[int, Latency]:
+    """Of each size, where the objective is about speed: how deep a model is decides, and hardly which layers it has."""
+    goal = bench.subject.request.prune.objective
+    if goal is None or goal.cell is None:
+        return {}
+    layers, (rows, tokens) = bench.subject.facts.layers, bench.subject.readable(goal.cell)
+    # In the type that will be exported, and timed again.
+    typed = copy.deepcopy(baseline).to(bench.subject.dtype)
+    models = [_cut(bench, typed, range(layers - drop)) for drop in sizes]
+    measured = latency.measure(models, [(rows, tokens)], device=bench.subject.device)
+    return {drop: found[0] for drop, found in zip(sizes, measured, strict=True)}
+
+
+def _cut(bench: Workbench, baseline: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
+    """A model of the layers ``kept``, with the baseline's own weights."""
+    shared = {id(weight): weight for weight in (*baseline.parameters(), *baseline.buffers())}
+    model = copy.deepcopy(baseline, shared)
+    drop_layers(model, bench.subject.architecture, list(kept))
+    return model
+
+
+def _tell(story: Narrator, contest: Contest) -> None:
+    best = contest.best
+    kept = "" if contest.retention is None else f", {contest.retention:.1%} of the score on held-out rows"
+    story.log(
+        f"of {len(contest.candidates)} ways to drop {contest.drop} layers, without {best.dropped}"
+        f" ({', '.join(best.strategies)}) is chosen after {best.last.steps} steps{kept}"
+    )
+
+
+def _name(candidate: Candidate, steps: int) -> str:
+    return f"{candidate.dropped} after {steps}"
+
+
+class Referee:
+    """Holds contests. All candidates of a rung learn from the same rows in the same order."""
+
+    def __init__(self, bench: Workbench, baseline: PreTrainedModel, expected: int) -> None:
+        subject = bench.subject
+        assert subject.train is not None
+        assert subject.data is not None
+        rows = len(subject.train)
+        if rows < 2:
+            raise LayercutError(
+                "dataset_invalid", "auto needs 2 training rows at least: one to learn from, one to compare on",
+                param="/task",
+            )  # fmt: skip
+        learnt, held = hold_out(rows, subject.request.seed)
+        self._bench, self._baseline = bench, baseline
+        self._held = subject.train.take(held)
+        #: A longer training has the rows of a shorter one, and more.
+        self._order = np.random.default_rng(subject.request.seed).permutation(learnt)
+        self._full = total_steps(rows, subject.recovery)
+        self._answers = logits_of(baseline, self._held, subject.device)
+        self._slot = bench.slot("trials")
+        found = self._slot.latest()
+        self._known: dict[str, Trial] = {}
+        #: Of the same trials, where they have any: the distance of each held-out row.
+        self._far: dict[str, np.ndarray] = {}
+        if found is not None:
+            self._known = {name: Trial.model_validate(trial) for name, trial in found.facts["trials"].items()}
+            self._far = {name: far.numpy() for name, far in found.tensors.items()}
+        self._done, self._expected, self._last = 0, expected, time.perf_counter()
+        self.judges = judges(subject)
+
+    def hold(self, drop: int, candidates: Sequence[Candidate]) -> Contest:
+        """Raises ``training_diverged`` where every candidate's training did."""
+        budget = int(self._full * CONTEST_SHARE)
+        ranked = compete(candidates, budget, self._trial, self._clearly_nearer, self._keep)
+        best = ranked[0]
+        if self.judges:
+            last = self._trial(best, max(1, int(self._full * JUDGED_SHARE)))
+            ranked[0] = best = best.model_copy(update={"trials": [*best.trials, last]})
+            self._keep()
+        if best.last.distance is None:
+            raise LayercutError(
+                "training_diverged",
+                f"no way to drop {drop} layers could be trained: lower recovery.learning_rate",
+                param="/recovery/learning_rate",
+            )
+        steps = sum(trial.steps for one in ranked for trial in one.trials)
+        whole = self._score(self._answers)
+        return Contest(drop=drop, rows=len(self._held), baseline_score=whole, candidates=ranked, steps=steps)
+
+    def close(self) -> None:
+        """The search is over: what was expected and not needed is not ahead any more."""
+        self._jump(self._expected - self._done)
+        self._slot.forget()
+
+    def _keep(self) -> None:
+        """An attempt that goes on elsewhere begins after the last finished rung."""
+        trials = {name: trial.model_dump(mode="json") for name, trial in self._known.items()}
+        rows = {name: torch.from_numpy(far) for name, far in self._far.items()}
+        self._slot.save(len(trials), rows, {"trials": trials})
+
+    def _trial(self, candidate: Candidate, steps: int) -> Trial:
+        name = _name(candidate, steps)
+        if name in self._known:
+            self._jump(steps)
+        else:
+            self._known[name], far = self._try(candidate.dropped, steps)
+            if far is not None:
+                self._far[_name(candidate, self._known[name].steps)] = far
+        return self._known[name]
+
+    def _clearly_nearer(self, one: Candidate, other: Candidate) -> bool:
+        return clearly_less(*(self._far[_name(each, each.last.steps)] for each in (one, other)))
+
+    def _try(self, dropped: list[int], steps: int) -> tuple[Trial, np.ndarray | None]:
+        """And the distance of each held-out row; None where it is not a number."""
+        subject = self._bench.subject
+        kept = [layer for layer in range(subject.facts.layers) if layer not in dropped]
+        model = _cut(self._bench, self._baseline, kept)
+        if steps:
+            model = copy.deepcopy(model)
+            try:
+                steps = self._train(model, kept, steps)
+            except LayercutError as error:
+                if error.code != "training_diverged":
+                    raise
+                return Trial(steps=steps, distance=None, score=None), None
+        logits = logits_of(model, self._held, subject.device)
+        assert subject.data is not None
+        far = distances(self._answers, logits, regression=subject.data.regression)
+        mean, score = float(far.mean()), self._score(logits)
+        if not math.isfinite(mean):
+            return Trial(steps=steps, distance=None, score=score), None
+        return Trial(steps=steps, distance=mean, score=score), far
+
+    def _train(self, model: PreTrainedModel, kept: list[int], steps: int) -> int:
+        """The job's own recovery, made short: on as many rows as ``steps`` batches take, its rate falling to nothing
+        at the end.
+        """
+        subject = self._bench.subject
+        assert subject.train is not None
+        batch = subject.recovery.batch_of(len(subject.train))
+        rows = subject.train.take(np.sort(self._order[: steps * batch]))
+        recovery = subject.recovery.model_copy(update={"epochs": steps / math.ceil(len(rows) / batch)})
+        care = Care(micro_batches=self._bench.micro_batches, on_warning=self._bench.story.warn)
+        with distillation(
+            self._baseline, rows, recovery, kept=kept, special=subject.tokenizer.all_special_ids,
+            logits=partial(logits_of, self._baseline, rows, subject.device), device=subject.device,
+        ) as objective:  # fmt: skip
+            trained = train(
+                model, rows, objective, recovery,
+                seed=self._bench.seed, device=subject.device, on_step=self._on_step, care=care,
+            )  # fmt: skip
+        return trained.steps
+
+    def _score(self, logits: np.ndarray) -> float:
+        data = self._bench.subject.data
+        assert data is not None
+        order = label_order(self._baseline.config.id2label, data.label_names)
+        guess = metrics.predictions(logits if order is None else logits[:, order], regression=data.regression)
+        return metrics.score(data.metrics[:1], self._held.labels, guess)[data.metrics[0]]
+
+    def _on_step(self, step: Step) -> None:
+        now = time.perf_counter()
+        if self._done < self._expected:
+            self._done += 1
+            told = Step(self._done, self._expected, step.epoch, step.loss)
+            self._bench.story.step(Stage.PLANNING, told, now - self._last)
+        self._last = now
+
+    def _jump(self, steps: int) -> None:
+        """That many steps need not be taken."""
+        before, self._done = self._done, min(self._expected, self._done + steps)
+        if self._done > before:
+            self._bench.story.jump(Stage.PLANNING, before, self._done, self._expected)

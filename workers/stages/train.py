@@ -1,0 +1,57 @@
+"""One training of a job: the loop, with the job's checkpoints, warnings and progress around it."""
+
+from __future__ import annotations
+
+import time
+
+from transformers import PreTrainedModel
+
+from api_schemas.jobs import Stage
+from api_schemas.recovery import Recovery
+from workers.data.features import Features
+from workers.stages.run_context import Workbench
+from workers.training.best_checkpoint import Judge
+from workers.training.hooks import Care
+from workers.training.loop import train
+from workers.training.objectives.losses import Objective
+from workers.training.trainer_state import Step
+
+
+def train_on(
+    bench: Workbench,
+    stage: Stage,
+    model: PreTrainedModel,
+    features: Features,
+    objective: Objective,
+    *,
+    recovery: Recovery,
+    judge: Judge | None = None,
+) -> None:
+    """Train ``model`` in place on ``features``. Raises what ``train`` raises."""
+    subject, story, last = bench.subject, bench.story, time.perf_counter()
+
+    def on_step(step: Step) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        story.step(stage, step, now - last)
+        last = now
+
+    care = Care(
+        slot=bench.slot(stage.value),
+        micro_batches=bench.micro_batches,
+        on_warning=story.warn,
+        jumped=lambda before, after, total: story.jump(stage, before, after, total),
+    )
+    with bench.checkpoints.heeding_sigterm():
+        trained = train(
+            model,
+            features,
+            objective,
+            recovery,
+            seed=bench.seed,
+            device=subject.device,
+            on_step=on_step,
+            care=care,
+            judge=judge,
+        )
+    bench.trainings[bench.training_name(stage)] = trained

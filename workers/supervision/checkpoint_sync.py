@@ -1,0 +1,133 @@
+"""Carries a job's checkpoints to the artifact store, and to hosts that lack them. Losing one costs only time."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Self
+
+from store.artifacts import ArtifactStore
+from store.jobs import JobStore
+from workers.checkpoints.layout import newest, newest_in, prepare, put_in_place, training_of
+
+log = logging.getLogger("layercut.courier")
+
+
+def checkpoint_prefix(job_id: str) -> str:
+    return f"jobs/{job_id}/checkpoint"
+
+
+class Courier:
+    """Of one attempt. ``folder`` holds the job's checkpoints on this host. Use as a context manager."""
+
+    def __init__(self, artifacts: ArtifactStore, job_id: str, folder: Path) -> None:
+        self._artifacts, self._job_id, self._folder = artifacts, job_id, folder
+        self._change = threading.Condition()
+        self._sent: set[str] = set()
+        self._called = self._busy = self._closed = self._over = False
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """An upload that is under way is left behind: it cannot be stopped, and harms nothing."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+
+    def fetch(self) -> None:
+        """Have here what another host has got further with."""
+        try:
+            stored, here = newest(self._stored()), newest_in(self._folder)
+        except Exception as error:
+            log.warning("job %s: cannot see its checkpoints: %r", self._job_id, error)
+            return
+        for training, name in stored.items():
+            try:
+                if name > here.get(training, ""):
+                    self._fetch(training, name)
+                self._sent.add(name)
+            except Exception as error:  # the other trainings' are as good as ever
+                log.warning("job %s: cannot fetch its checkpoint %s: %r", self._job_id, name, error)
+
+    def discard(self) -> None:
+        """The job has ended: remove its checkpoints, here now and in the store when an upload is over."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        with self._change:
+            self._over = self._closed = True
+            self._change.notify_all()
+
+    def call(self) -> None:
+        """There may be a new checkpoint: have it carried soon."""
+        with self._change:
+            self._called = True
+            self._change.notify_all()
+
+    def settle(self, seconds: float) -> None:
+        """Return when all there is has been carried, or when the time is up."""
+        self.call()
+        with self._change:
+            self._change.wait_for(lambda: not (self._called or self._busy), seconds)
+
+    def _run(self) -> None:
+        while self._wait():
+            try:
+                for name in newest_in(self._folder).values():
+                    self._send(name)
+            except Exception as error:  # also where a later one took its place in the meantime: it will be called too
+                log.warning("job %s: cannot keep its checkpoint in the store: %r", self._job_id, error)
+            with self._change:
+                self._busy = False
+                self._change.notify_all()
+
+        if self._over:
+            self._clear()
+
+    def _clear(self) -> None:
+        try:
+            self._artifacts.delete(checkpoint_prefix(self._job_id))
+        except Exception as error:  # the gateway's upkeep does it later
+            log.warning("job %s: cannot remove its checkpoints: %r", self._job_id, error)
+
+    def _wait(self) -> bool:
+        with self._change:
+            self._change.wait_for(lambda: self._called or self._closed)
+            self._called, self._busy = False, True
+            return not self._closed
+
+    def _send(self, name: str) -> None:
+        if name in self._sent:
+            return
+        began = time.monotonic()
+        self._artifacts.publish(f"{checkpoint_prefix(self._job_id)}/{name}", self._folder / name)
+        self._sent.add(name)
+        for other in self._stored():
+            if other < name and training_of(other) == training_of(name):
+                self._artifacts.delete(f"{checkpoint_prefix(self._job_id)}/{other}")
+        log.info("job %s: %s is in the store after %.1f s", self._job_id, name, time.monotonic() - began)
+
+    def _stored(self) -> list[str]:
+        return [prefix.rpartition("/")[2] for prefix in self._artifacts.prefixes(checkpoint_prefix(self._job_id))]
+
+    def _fetch(self, training: str, name: str) -> None:
+        prefix = f"{checkpoint_prefix(self._job_id)}/{name}"
+        hidden = prepare(self._folder, training)
+        self._artifacts.fetch(prefix, hidden)
+        put_in_place(hidden, name)
+        log.info("job %s: %s was fetched from the store", self._job_id, name)
+
+
+def sweep_ended(root: Path, store: JobStore) -> None:
+    """Remove the checkpoints on this host of jobs that have ended, here or elsewhere."""
+    folders = {path.name: path for path in root.glob("*")} if root.is_dir() else {}
+    if not folders:
+        return
+    heads = store.heads(list(folders))
+    for job_id, folder in folders.items():
+        if job_id not in heads or heads[job_id][1].terminal:
+            shutil.rmtree(folder, ignore_errors=True)

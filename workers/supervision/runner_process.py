@@ -1,0 +1,179 @@
+"""One runner process: started in a session of its own, heard line by line, killed with everything it started."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO
+
+from pydantic import BaseModel
+
+from workers.protocol import READY, Handover, ShelfAnswer, read_event, read_request
+from workers.supervision.runner_environment import runner_environment
+from workers.supervision.scratch import Scratch
+
+log = logging.getLogger("layercut.runner")
+
+#: A line longer than this is cut: it is no event.
+LINE_CHARACTERS = 1 << 20
+TAIL_LINES = 40
+#: A process that left the group may hold the pipes open for ever.
+READ_ON_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Exit:
+    """The process is gone. Negative codes are signals, as in `subprocess`."""
+
+    code: int
+
+    def __str__(self) -> str:
+        if self.code >= 0:
+            return f"the runner exited with code {self.code}"
+        try:
+            name = signal.Signals(-self.code).name
+        except ValueError:
+            name = f"signal {-self.code}"
+        return f"the runner was killed by {name}"
+
+
+class RunnerProcess:
+    """A waiting runner with its scratch folder. ``inbox`` gets its events, what it asks of the shelf, and one ``Exit``
+    after the last of them. ``shelf`` is the host's own shelf.
+
+    Raises ``OSError`` where it cannot be started. Whoever makes one disposes of it.
+    """
+
+    def __init__(self, command: list[str], scratch_root: Path, shelf: Path) -> None:
+        self._shelf = shelf
+        self.scratch = Scratch(scratch_root)
+        #: Reentrant, so that a signal handler may put something here too.
+        self.inbox: SimpleQueue[object] = SimpleQueue()
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=runner_environment(os.environ, self.scratch.folder),
+                start_new_session=True,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except BaseException:
+            self.scratch.remove()
+            raise
+        self._readers = [
+            _start(_read_lines, self._process.stdout, self._hear),
+            _start(_read_lines, self._process.stderr, self._note),
+        ]
+        self._waiter = _start(self._wait)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def last_words(self) -> str:
+        """The last lines of its stderr."""
+        return "\n".join(self._tail)
+
+    @property
+    def out(self) -> Path:
+        return self.scratch.folder / "out"
+
+    @property
+    def job_file(self) -> Path:
+        return self.scratch.folder / "job.json"
+
+    def give(self) -> None:
+        """Hand over the job that lies in ``job_file``; raises ``OSError`` where nobody takes it."""
+        self.out.mkdir()
+        self._say(Handover(job=self.job_file, out=self.out, shelf=self._shelf))
+
+    def answer(self, answer: ShelfAnswer) -> None:
+        """Answer its last request. One that is gone needs no answer."""
+        with suppress(OSError, ValueError):  # ValueError: the pipe is closed on our side already
+            self._say(answer)
+
+    def stop(self, grace_seconds: float) -> None:
+        """SIGTERM, time to leave, SIGKILL; to all that it started. Returns when the process is gone."""
+        if self.alive:
+            self._signal(signal.SIGTERM)
+        self.wait(grace_seconds)
+
+    def wait(self, seconds: float) -> None:
+        """Let it leave by itself; what is still there after that is killed."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        if self.alive:
+            self._signal(signal.SIGKILL)
+        self._waiter.join()
+
+    def dispose(self) -> None:
+        """Kill what is left of it, and remove its scratch folder."""
+        self.wait(0)
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            with suppress(OSError):  # what stdin still holds for a dead reader
+                pipe.close()
+        self.scratch.remove()
+
+    def _say(self, body: BaseModel) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(body.model_dump_json() + "\n")
+        self._process.stdin.flush()
+
+    def _signal(self, number: signal.Signals) -> None:
+        # The process leads its group. PermissionError is how macOS says that only zombies are left. Never call this
+        # when the process is long gone: its number may by then be another's.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def _wait(self) -> None:
+        code = self._process.wait()
+        # What it started holds its pipes open and may hold the GPU.
+        self._signal(signal.SIGKILL)
+        for reader in self._readers:
+            reader.join(READ_ON_SECONDS)
+        self.inbox.put(Exit(code))
+
+    def _hear(self, line: str) -> None:
+        told = read_event(line) or read_request(line)
+        if told is not None:
+            self.inbox.put(told)
+        elif line == READY:
+            log.info("runner %s: a runner waits for a job", self.pid)
+        else:
+            log.warning("runner %s said on stdout what is no event: %.500s", self.pid, line)
+
+    def _note(self, line: str) -> None:
+        self._tail.append(line[:2000])
+        log.info("runner %s: %.2000s", self.pid, line)
+
+
+def _read_lines(pipe: IO[str], use: Callable[[str], None]) -> None:
+    for line in iter(lambda: pipe.readline(LINE_CHARACTERS), ""):
+        if text := line.rstrip():
+            use(text)
+
+
+def _start(work: Callable[..., None], *args: object) -> threading.Thread:
+    thread = threading.Thread(target=work, args=args, daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,95 @@
+"""Claims a job, has a runner do it, and tells the store how it ended. Imports no torch."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from store.artifacts import ArtifactStore
+from store.cache import ShelfStore
+from store.jobs import Claim, JobStore
+from workers.cache.folder import FolderShelf
+from workers.settings import Settings
+from workers.supervision.attempt import Attempt
+from workers.supervision.cache_server import Clerk
+from workers.supervision.lease_session import Desk, Interrupt
+from workers.supervision.runner_process import RunnerProcess
+from workers.supervision.warm_runner import WaitingRoom
+
+log = logging.getLogger("layercut.supervisor")
+
+
+class Supervisor:
+    """One job at a time. ``command`` starts a runner that waits for a ``Handover`` on its stdin."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        shelf: ShelfStore,
+        artifacts: ArtifactStore,
+        settings: Settings,
+        *,
+        command: list[str],
+        worker: str,
+    ) -> None:
+        self._store, self._artifacts, self._settings = store, artifacts, settings
+        self._worker = worker
+        self._shelf, self._cache = shelf, FolderShelf(settings.scratch_root / "shelf", settings.shelf_bytes)
+        self._room = WaitingRoom(command, settings.scratch_root, self._cache.root)
+        self._runner: RunnerProcess | None = None
+        self.stopping = False
+
+    def prepare(self) -> None:
+        """Have a runner waiting for the next job, where one can be started now."""
+        if self.stopping:
+            return
+        try:
+            self._room.prepare()
+        except OSError as error:  # the job that needs it will try again, and say so
+            log.warning("cannot start a runner: %s", error)
+
+    def close(self) -> None:
+        self._room.clear()
+
+    def stop(self) -> None:
+        """Hand the running job back and take no other. Safe in a signal handler."""
+        self.stopping = True
+        runner = self._runner
+        if runner is not None:
+            runner.inbox.put(Interrupt.STOPPING)
+
+    def work(self) -> bool:
+        """Claim the best queued job and see it through; False where there was none to claim."""
+        if self.stopping:
+            return False
+        sent = time.monotonic()
+        claim = self._store.claim(self._worker)
+        if claim is None:
+            return False
+        log.info("job %s: attempt %d starts", claim.lease.job_id, claim.lease.attempt)
+        try:
+            self._supervise(claim, sent)
+        finally:
+            self._runner = None
+            self.prepare()
+        return True
+
+    def _supervise(self, claim: Claim, sent: float) -> None:
+        try:
+            runner = self._runner = self._room.take()
+        except OSError as error:
+            self._store.release(claim.lease, f"the worker could not start a runner: {error}")
+            raise
+        if self.stopping:  # told so before there was an inbox to say it in
+            runner.inbox.put(Interrupt.STOPPING)
+        try:
+            with Desk(self._store, claim.lease, self._settings, inbox=runner.inbox, accepted=sent) as desk:
+                clerk = Clerk(
+                    claim.lease, runner, desk, shelf=self._shelf, artifacts=self._artifacts, cache=self._cache
+                )
+                Attempt(
+                    claim, runner, desk, clerk,
+                    store=self._store, artifacts=self._artifacts, settings=self._settings, started=sent,
+                ).run()  # fmt: skip
+        finally:
+            runner.dispose()

@@ -1,0 +1,38 @@
+"""The next runner, started before there is a job: importing torch takes longer than many a job's first steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from workers.supervision.runner_process import RunnerProcess
+
+
+class WaitingRoom:
+    """Keeps one runner waiting."""
+
+    def __init__(self, command: list[str], scratch_root: Path, shelf: Path) -> None:
+        self._command = command
+        self._scratch_root = scratch_root
+        self._shelf = shelf
+        self._waiting: RunnerProcess | None = None
+
+    def prepare(self) -> None:
+        """Have a live runner waiting."""
+        if self._waiting is None or not self._waiting.alive:
+            self.clear()
+            self._waiting = self._start()
+
+    def take(self) -> RunnerProcess:
+        """The waiting runner, or a new one where it died; the caller disposes of it. Raises ``OSError``."""
+        self.prepare()
+        runner, self._waiting = self._waiting, None
+        assert runner is not None
+        return runner
+
+    def clear(self) -> None:
+        runner, self._waiting = self._waiting, None
+        if runner is not None:
+            runner.dispose()
+
+    def _start(self) -> RunnerProcess:
+        return RunnerProcess(self._command, self._scratch_root, self._shelf)

@@ -1,0 +1,192 @@
+"""An encoder that computes what its answer depends on, and no more: no padding, and of the last layer one token a row.
+
+On a CPU most of a step is matrix products, whose speed is the machine's: what is left to save is not to ask for them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+from workers.training.cpu.attention_kernel import Attention, Scratch
+from workers.training.cpu.blocks import BLOCKS, Block
+from workers.training.cpu.cast_weights import CastWeights, Linear, Product
+from workers.training.cpu.dropout import dropout_mask
+from workers.training.cpu.packing import Packing
+
+
+class _AddDropped(torch.autograd.Function):
+    """``base + states * mask``: ``base`` and ``mask`` float32, ``states`` in any dtype."""
+
+    @staticmethod
+    def forward(ctx: Any, base: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(mask)
+        ctx.dtype = states.dtype
+        return torch.addcmul(base, states.float(), mask)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        (mask,) = ctx.saved_tensors
+        return gradients[0], (gradients[0] * mask).to(ctx.dtype), None
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Of a block, ready for use: (weight, bias) of each matrix product that it takes. Queries come out scaled.
+
+    ``looks`` is of query, key and value in one; or of the query, and of key and value, where few tokens have a query.
+    """
+
+    looks: list[Linear]
+    mix: Linear
+    widen: Linear
+    narrow: Linear
+
+
+class _Ready:
+    """The weights of all blocks; of the last one, query apart from key and value unless it has ``every_query``."""
+
+    def __init__(self, blocks: list[Block], dtype: torch.dtype, *, every_query: bool) -> None:
+        self._plan = [_products(block, together=every_query or block is not blocks[-1]) for block in blocks]
+        self._cast = CastWeights([product for products in self._plan for product in products], dtype)
+
+    def __call__(self) -> list[_Weights]:
+        ready, found = iter(self._cast()), []
+        for products in self._plan:
+            *looks, mix, widen, narrow = itertools.islice(ready, len(products))
+            found.append(_Weights(looks, mix, widen, narrow))
+        return found
+
+
+def _products(block: Block, *, together: bool) -> list[Product]:
+    scale = 1 / math.sqrt(block.query.out_features // block.heads)
+    looks = [Product(scale, (block.query, block.key, block.value))]
+    apart = [Product(scale, (block.query,)), Product(1.0, (block.key, block.value))]
+    return [
+        *(looks if together else apart),
+        *(Product(1.0, (layer,)) for layer in (block.mix, block.widen, block.narrow)),
+    ]
+
+
+def _add(base: Tensor, states: Tensor, p: float) -> Tensor:
+    return _AddDropped.apply(base, states, dropout_mask(states.shape, p, torch.float32)) if p else base + states
+
+
+class PackedEncoder:
+    """Takes the place of an encoder's ``forward`` while it is trained.
+
+    Between layers, states are float32 ``(P, H)``, see ``Packing``; matrix products are in ``dtype``. Gives
+    ``(B, 1, H)``, the first token of each row, which is all that a classification head reads. Where the hidden states
+    of all layers are asked for, they are ``(P, H)`` as well: ``real_tokens`` reads them. A ``frozen`` model's weights
+    are cast once.
+    """
+
+    def __init__(self, model: PreTrainedModel, encoder: nn.Module, dtype: torch.dtype, *, frozen: bool) -> None:
+        self._read, self._layers, self._dtype = BLOCKS[model.config.model_type][1], encoder.layer, dtype
+        self._frozen = frozen
+        self._casts: dict[bool, _Ready] = {}
+        self._standing: list[_Weights] = []
+        self._scratch = Scratch()
+        self._mask: Tensor | None = None
+        self._all = False
+        self.hidden_states: tuple[Tensor, ...] = ()
+
+    def before(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Keep the base model's mask: it would make one of ``(B, 1, L, L)`` of it, which nobody needs."""
+        self._mask = kwargs["attention_mask"]
+        self._all = bool(kwargs.get("output_hidden_states"))
+        return args, {**kwargs, "attention_mask": None}
+
+    def after(self, _: nn.Module, __: Any, output: Any) -> Any:
+        if self._all:
+            output.hidden_states, self.hidden_states = self.hidden_states, ()
+        return output
+
+    def __call__(self, hidden_states: Tensor, *_: Any, **__: Any) -> BaseModelOutputWithPastAndCrossAttentions:
+        assert self._mask is not None
+        packing = Packing.of(self._mask)
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            states = self._through(hidden_states.float(), packing)
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states)
+
+    def _through(self, padded: Tensor, packing: Packing) -> Tensor:
+        blocks = [self._read(layer) for layer in self._layers]
+        bias = packing.bias(blocks[0].heads, self._dtype)
+        every = [packing.pack(padded)]
+        for block, ready in zip(blocks, self._weights(blocks), strict=True):
+            if len(ready.looks) > 1:
+                return self._last(block, ready, every[-1], packing, bias).unsqueeze(1)
+            every.append(self._layer(block, ready, every[-1], packing, bias))
+        self.hidden_states = tuple(every)
+        return every[-1].index_select(0, packing.first).unsqueeze(1)
+
+    def _weights(self, blocks: list[Block]) -> list[_Weights]:
+        if self._standing:
+            return self._standing
+        if self._all not in self._casts:
+            self._casts[self._all] = _Ready(blocks, self._dtype, every_query=self._all)
+        weights = self._casts[self._all]()
+        if self._frozen:
+            self._standing = weights
+        return weights
+
+    def _layer(self, block: Block, ready: _Weights, states: Tensor, packing: Packing, bias: Tensor | None) -> Tensor:
+        heads = packing.to_heads(F.linear(states.to(self._dtype), *ready.looks[0]), 3, block.heads)
+        attended = packing.from_heads(Attention.apply(*heads, bias, block.dropouts[0], self._scratch), block.heads)
+        return self._finish(block, ready, states, attended)
+
+    def _last(self, block: Block, ready: _Weights, states: Tensor, packing: Packing, bias: Tensor | None) -> Tensor:
+        """The same layer, for the first token of each row: ``(B, H)``. The others are looked at, and not updated."""
+        first = states.index_select(0, packing.first)
+        query, others = ready.looks
+        heads = packing.to_heads(F.linear(states.to(self._dtype), *others), 2, block.heads)
+        own = F.linear(first.to(self._dtype), *query).view(packing.batch * block.heads, 1, -1)
+        seen = None if bias is None else bias[:, :1]
+        attended = Attention.apply(own, *heads, seen, block.dropouts[0], self._scratch)
+        return self._finish(block, ready, first, attended.view(packing.batch, -1))
+
+    def _finish(self, block: Block, ready: _Weights, states: Tensor, attended: Tensor) -> Tensor:
+        states = block.mixed_norm(_add(states, F.linear(attended, *ready.mix), block.dropouts[1]))
+        wide = block.activation(F.linear(states.to(self._dtype), *ready.widen))
+        return block.norm(_add(states, F.linear(wide, *ready.narrow), block.dropouts[2]))
+
+
+@contextmanager
+def packed_encoder(
+    model: PreTrainedModel, device: torch.device, dtype: torch.dtype, *, left: bool, frozen: bool = False
+) -> Iterator[None]:
+    """Inside, the model's encoder is a ``PackedEncoder``, where that is known to give the same: see ``fits``.
+
+    ``left``: padding comes before the text. ``frozen``: the weights do not change, and all calls ask for the same.
+    """
+    if left or device.type != "cpu" or not fits(model):
+        yield
+        return
+    base = model.base_model
+    encoder = base.get_submodule(BLOCKS[model.config.model_type][0])
+    packed = PackedEncoder(model, encoder, dtype, frozen=frozen)
+    hooks = [base.register_forward_pre_hook(packed.before, with_kwargs=True), base.register_forward_hook(packed.after)]
+    encoder.forward = packed
+    try:
+        yield
+    finally:
+        del encoder.forward
+        for hook in hooks:
+            hook.remove()
+
+
+def fits(model: PreTrainedModel) -> bool:
+    """Layers of a known build, and a head that reads the first token alone."""
+    config = model.config
+    plain = not (getattr(config, "is_decoder", False) or getattr(config, "output_hidden_states", False))
+    return plain and config.model_type in BLOCKS and type(model).__name__.endswith("ForSequenceClassification")

@@ -1,0 +1,1 @@
+"""What a model learns from: gold labels, or a teacher."""

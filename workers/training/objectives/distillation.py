@@ -1,0 +1,48 @@
+"""How a pruned model learns from its baseline: what is altered, what is asked, what is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import PreTrainedModel
+
+from api_schemas.recovery import Recovery
+from workers.data.features import Features
+from workers.runtime.device import choose_precision
+from workers.training.objectives.losses import Objective, distillation_objective, unaltered
+from workers.training.objectives.teacher import hidden_pairs, known_targets, live_targets
+from workers.training.objectives.token_noise import Noise
+
+
+@contextmanager
+def distillation(
+    baseline: PreTrainedModel,
+    features: Features,
+    recovery: Recovery,
+    *,
+    kept: Sequence[int],
+    special: Collection[int],
+    logits: Callable[[], npt.NDArray[np.float32]],
+    device: torch.device,
+) -> Iterator[Objective]:
+    """The objective of a model that has the layers ``kept`` of ``baseline`` and learns on the rows of ``features``.
+
+    Its word embeddings are the baseline's and stay so, unless the layer that is used to them was dropped.
+
+    ``special`` token ids are never noise. Where logits are all that is learnt, those are the baseline's ``logits()``,
+    ``(N, C)``; else it answers every batch, in the recovery's precision.
+    """
+    pairs = hidden_pairs(kept, baseline.config.num_hidden_layers) if recovery.hidden_weight else []
+    words = kept[0] > 0
+    if not pairs and not recovery.noise:
+        targets = known_targets(logits(), device)
+        yield distillation_objective(targets, pairs, features.labels, device, recovery, words=words)
+        return
+    alter = Noise(recovery.noise, features, special, device) if recovery.noise else unaltered
+    precision = choose_precision(recovery.precision, device)
+    with live_targets(baseline, pairs, device=device, precision=precision, left=features.padding.left) as targets:
+        yield distillation_objective(targets, pairs, features.labels, device, recovery, alter=alter, words=words)

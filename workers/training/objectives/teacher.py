@@ -1,0 +1,79 @@
+"""What a pruned model learns from: the baseline's logits, and its hidden states where layers are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from api_schemas.recovery import Precision
+from workers.data.batches import Inputs, Rows
+from workers.runtime.device import DTYPES
+from workers.training.cpu.attention_choice import quick_attention
+from workers.training.cpu.packed_encoder import packed_encoder
+from workers.training.cpu.packing import real_tokens
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Places in ``hidden_states`` that ought to be equal: 0 is the embeddings, ``i`` the output of the i-th layer."""
+
+    pruned: int
+    baseline: int
+
+
+def hidden_pairs(kept: Sequence[int], total: int) -> list[Pair]:
+    """Each kept layer that layers were dropped after, and the last one: the state that the next kept layer is used to.
+
+    A layer whose follower was kept has nothing to make up for. What stands in front of a dropped first layer is the
+    embeddings, which no layer can mend.
+    """
+    following = [*kept[1:], total]
+    gaps = [Pair(at + 1, after) for at, (own, after) in enumerate(zip(kept, following, strict=True)) if after > own + 1]
+    last = Pair(len(kept), total)
+    return gaps if last in gaps else [*gaps, last]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """For a batch of ``B`` rows of ``T`` tokens in all: logits ``(B, C)``, and ``(T, W)`` states for each pair."""
+
+    logits: Tensor
+    hidden: Sequence[Tensor]
+
+
+class Targets(Protocol):
+    """Of the batch that is made of ``rows``, and looks like ``inputs`` to the model."""
+
+    def __call__(self, inputs: Inputs, rows: Rows) -> Lesson: ...
+
+
+def known_targets(logits: npt.NDArray[np.float32], device: torch.device) -> Targets:
+    """Logits ``(N, C)`` that were computed before."""
+    known = torch.from_numpy(logits).to(device)
+    return lambda _, rows: Lesson(known[torch.from_numpy(rows).to(device)], ())
+
+
+@contextmanager
+def live_targets(
+    baseline: PreTrainedModel, pairs: Sequence[Pair], *, device: torch.device, precision: Precision, left: bool
+) -> Iterator[Targets]:
+    """The baseline answers every batch as it comes; ``left``: padding comes before the text."""
+
+    def answer(inputs: Inputs, _: Rows) -> Lesson:
+        with torch.no_grad(), torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
+            output = baseline(**inputs, output_hidden_states=bool(pairs))
+        mask = inputs["attention_mask"]
+        states = [real_tokens(output.hidden_states[pair.baseline], mask).float() for pair in pairs]
+        return Lesson(output.logits.float(), states)
+
+    baseline.eval()
+    with quick_attention(baseline, device), packed_encoder(baseline, device, DTYPES[precision], left=left, frozen=True):
+        yield answer
