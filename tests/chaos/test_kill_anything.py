@@ -9,9 +9,10 @@ from typing import Any
 
 import psutil
 import pytest
-from processes import eventually
-from serve_process import Served, served
-from tiny_models import tiny_model
+
+from tests.support.processes import eventually
+from tests.support.serve_process import Served, served
+from tests.support.tiny_models import tiny_model
 
 pytestmark = pytest.mark.chaos
 

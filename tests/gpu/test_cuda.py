@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import build
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.recovery import Precision, Recovery, RecoverySpec, resolve_recovery
+from tests.support.tiny_models import build
 from workers.checkpoints.checkpoint import Checkpoints
 from workers.data.features import Features, Padding
 from workers.evaluation.scores import logits_of

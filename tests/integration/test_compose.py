@@ -27,7 +27,8 @@ import yaml
 from psycopg import sql
 from safetensors import safe_open
 from sqlalchemy import make_url
-from tiny_models import tiny_model
+
+from tests.support.tiny_models import tiny_model
 
 ROOT = Path(__file__).parents[2]
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]

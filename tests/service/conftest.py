@@ -14,12 +14,12 @@ import pytest
 import structlog
 import uvicorn
 from fastapi.testclient import TestClient
-from gateway_worker import claim, succeed
 from safetensors.numpy import save_file
 
 from service.app import create_app
 from service.settings import Settings
 from service.state import Parts
+from tests.support.gateway_worker import claim, succeed
 
 
 @pytest.fixture(autouse=True)

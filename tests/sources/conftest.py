@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import HubServer
 from huggingface_hub import close_session, constants
 
 from sources.settings import SourceSettings
+from tests.support.hub_server import HubServer
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hub_server import HubServer
 from huggingface_hub import constants
 
 from api_schemas.errors import LayercutError
@@ -19,6 +18,7 @@ from api_schemas.tasks import TASKS, Task
 from sources.glue import read_glue
 from sources.settings import SourceSettings
 from sources.tasks import check_dataset, load_task
+from tests.support.hub_server import HubServer
 
 GLUE_DIR = os.environ.get("LAYERCUT_GLUE_DIR")  # read before the fixture that clears it
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_server import HubServer
 from huggingface_hub import constants, hf_hub_download
 from safetensors.numpy import save
-from tiny_checkpoints import PER_LAYER, WIDTH, bert_config, bert_files, bert_tensors
 
 from api_schemas.errors import LayercutError
 from api_schemas.requests import ModelRef
 from sources.models import fetch, inspect, read_facts
 from sources.settings import SourceSettings
+from tests.support.hub_server import HubServer
+from tests.support.tiny_checkpoints import PER_LAYER, WIDTH, bert_config, bert_files, bert_tensors
 
 ID = "acme/tiny-bert"
 REF = ModelRef(id=ID)

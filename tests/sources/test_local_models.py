@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save
-from tiny_checkpoints import PER_LAYER, WIDTH, bert_config, bert_files, bert_tensors
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.requests import ModelRef
 from sources.models import fetch, inspect
 from sources.settings import SourceSettings
+from tests.support.tiny_checkpoints import PER_LAYER, WIDTH, bert_config, bert_files, bert_tensors
 
 Write = Callable[[dict[str, bytes]], Path]
 

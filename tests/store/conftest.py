@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, delete, make_url, text, update
-from store_samples import Submit
 
 from api_schemas.jobs import Job
 from api_schemas.requests import JobRequest
@@ -18,6 +17,7 @@ from store.columns import later
 from store.database import migrate, open_engine
 from store.jobs import JobStore
 from store.tables import jobs, shelf
+from tests.support.store_samples import Submit
 
 
 @contextmanager

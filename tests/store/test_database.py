@@ -10,11 +10,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, insert, inspect, text
 from sqlalchemy.exc import IntegrityError
-from store_samples import Submit
 
 from store.columns import later
 from store.database import migrate, open_engine
 from store.tables import METADATA, events
+from tests.support.store_samples import Submit
 
 
 def test_the_revisions_make_the_tables_that_the_code_names(engine: Engine) -> None:

@@ -9,14 +9,14 @@ from multiprocessing import get_context
 from threading import Barrier
 
 import pytest
-from crowd import claim_all, migrate_once, reap_all
 from sqlalchemy import Engine
-from store_samples import FAILED, Submit
 
 from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Status
 from store.jobs import JobStore, Lease
 from store.tables import METADATA, jobs
+from tests.support.crowd import claim_all, migrate_once, reap_all
+from tests.support.store_samples import FAILED, Submit
 
 PROCESSES = 3
 THREADS = 8

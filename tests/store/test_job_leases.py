@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 from pydantic import ValidationError
 from sqlalchemy import Engine, update
-from store_samples import CANCELLED, FAILED, RESULT, SUCCEEDED, Submit
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, NewEvent
@@ -15,6 +14,7 @@ from api_schemas.jobs import Stage, Status
 from store.jobs import Claim, JobStore, Lease, LeaseLost
 from store.rows import IllegalTransition
 from store.tables import jobs
+from tests.support.store_samples import CANCELLED, FAILED, RESULT, SUCCEEDED, Submit
 
 LOG = NewEvent(type=EventType.LOG, message="a line")
 

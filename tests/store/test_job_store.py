@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from store_samples import Submit
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, NewEvent
@@ -13,6 +12,7 @@ from api_schemas.jobs import Status
 from api_schemas.requests import JobRequest
 from store.ids import is_job_id
 from store.jobs import JobStore
+from tests.support.store_samples import Submit
 
 MISSING = "job_000000000000000000000000"
 

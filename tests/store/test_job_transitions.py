@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
-from store_samples import CANCELLED, FAILED, SUCCEEDED, Submit
 
 import store as room
 from api_schemas.errors import LayercutError
@@ -18,6 +17,7 @@ from api_schemas.jobs import TRANSITIONS, Status
 from store.jobs import JobStore, Lease, LeaseLost
 from store.rows import IllegalTransition, moving
 from store.tables import jobs
+from tests.support.store_samples import CANCELLED, FAILED, SUCCEEDED, Submit
 
 
 def _running(store: JobStore, job_id: str) -> Lease:

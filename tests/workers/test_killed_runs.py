@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serve_process import environment
-from tiny_models import tiny_model
+
+from tests.support.serve_process import environment
+from tests.support.tiny_models import tiny_model
 
 RUNNER = [sys.executable, "-P", "-m", "workers.runner"]
 EPOCHS, ROWS, BATCH = 6, 60, 8

@@ -11,71 +11,16 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import SENTENCES, tiny_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from api_schemas.architectures import ARCHITECTURES
 from api_schemas.errors import LayercutError
-from api_schemas.events import EventType, NewEvent
+from api_schemas.events import EventType
 from api_schemas.jobs import Stage
-from api_schemas.reports import Report
-from api_schemas.requests import JobRequest
-from workers.pipeline import run
+from tests.support.tiny_models import SENTENCES, tiny_model
+from tests.support.whole_jobs import KIND, UNKIND, carry_out, own
 from workers.settings import Settings
 from workers.stages import resolve as resolve_stage
-
-KIND = ("a lovely, moving film", "full of wit and warmth", "a joy from the first scene to the last")
-UNKIND = ("a dull and lifeless story", "the plot makes no sense", "late again and no one could say why")
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, model_roots=[tmp_path], data_roots=[tmp_path], device="cpu")
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    lines = ["text,mood"]
-    for row in range(60):
-        good = row % 2 == 0
-        lines.append(f'"{(KIND if good else UNKIND)[row % 3]} {row}",{"kind" if good else "unkind"}')
-    path = tmp_path / "reviews.csv"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
-
-
-class Delivered:
-    """What a job told, and the files it left."""
-
-    def __init__(self, events: list[NewEvent], out: Path) -> None:
-        self.events = events
-        self.folder = out / "artifact"
-        self.archive = out / events[-1].data["artifact"]["archive"]
-        self.report = Report.model_validate_json((self.folder / "report.json").read_text())
-
-    def details(self) -> dict[str, str]:
-        """What each check of the verification said."""
-        return {check.name: check.detail for check in self.report.verification.checks}
-
-    def stages(self, *, skipped: bool) -> list[str]:
-        told = [event.data for event in self.events if event.type == EventType.STAGE]
-        return [data["stage"] for data in told if data["skipped"] is skipped]
-
-
-def carry_out(body: dict[str, Any], settings: Settings) -> Delivered:
-    events: list[NewEvent] = []
-    out = settings.data_dir / "out"
-    out.mkdir()
-    request = JobRequest.model_validate(
-        {"evaluation": {"latency": {"batch_sizes": [1], "sequence_lengths": [16]}}, **body}
-    )
-    run(request, job_id="job_x", out=out, settings=settings, tell=events.append)
-    assert events[-1].type == EventType.SUCCEEDED
-    return Delivered(events, out)
-
-
-def own(table: Path, **more: Any) -> dict[str, Any]:
-    return {"dataset": str(table), "text_columns": ["text"], "label_column": "mood", **more}
 
 
 def test_distillation_of_own_data_delivers_a_proved_model(tmp_path: Path, settings: Settings, table: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import build
 
 from api_schemas.architectures import ARCHITECTURES
+from tests.support.tiny_models import build
 from workers.evaluation import latency
 
 CPU = torch.device("cpu")

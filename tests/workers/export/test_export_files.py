@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_models import SENTENCES, build, tiny_tokenizer
 
 from api_schemas.errors import LayercutError
+from tests.support.tiny_models import SENTENCES, build, tiny_tokenizer
 from workers.export.archive import make_archive
 from workers.export.files import export_model, write_sums
 

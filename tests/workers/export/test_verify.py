@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import LAYERS, SENTENCES, build, heads_of, inputs_of, tiny_tokenizer
 from transformers import PreTrainedModel
 
 from api_schemas.architectures import ARCHITECTURES
 from api_schemas.errors import LayercutError
 from api_schemas.renumbering import split_layers
 from api_schemas.reports import Verification
+from tests.support.tiny_models import LAYERS, SENTENCES, build, heads_of, inputs_of, tiny_tokenizer
 from workers.export import verification
 from workers.export import verify as verifying
 from workers.export.files import export_model, export_stream, write_sums

@@ -14,12 +14,12 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
-from tiny_models import LAYERS, build, heads_of, inputs_of, tiny_tokenizer
 from torch import nn
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
 from api_schemas.architectures import ARCHITECTURES
 from api_schemas.renumbering import new_fields
+from tests.support.tiny_models import LAYERS, build, heads_of, inputs_of, tiny_tokenizer
 from workers.export.files import export_model
 from workers.pruning.surgery import drop_layers
 

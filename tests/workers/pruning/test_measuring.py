@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import CLASSIFIERS, LAYERS, SENTENCES, build, tiny_tokenizer
 from torch import Tensor
 
 from api_schemas.architectures import ARCHITECTURES
 from api_schemas.errors import LayercutError
+from tests.support.tiny_models import CLASSIFIERS, LAYERS, SENTENCES, build, tiny_tokenizer
 from workers.pruning.measuring import measure_removals
 from workers.pruning.surgery import drop_layers, layers_of
 

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tiny_models import CLASSIFIERS, LAYERS, SENTENCES, build, tiny_tokenizer
 from torch.nn.functional import cross_entropy, one_hot
 from transformers import PretrainedConfig
 
 from api_schemas.architectures import ARCHITECTURES, Architecture
 from api_schemas.errors import LayercutError
 from api_schemas.strategies import MEASURES, STRATEGIES
+from tests.support.tiny_models import CLASSIFIERS, LAYERS, SENTENCES, build, tiny_tokenizer
 from workers.pruning.language import masked_token, next_token
 from workers.pruning.measuring import measure_removals
 from workers.pruning.scoring import measure_activations, measure_gradients, measure_weights

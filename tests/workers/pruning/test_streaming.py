@@ -15,11 +15,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from tiny_models import HEADS, SENTENCES, build, heads_of, tiny_tokenizer
 
 from api_schemas.architectures import ARCHITECTURES
 from api_schemas.errors import LayercutError
 from sources.headers import read_layout
+from tests.support.tiny_models import HEADS, SENTENCES, build, heads_of, tiny_tokenizer
 from workers.pruning import streaming
 from workers.pruning.streaming import stream_layers
 from workers.pruning.surgery import drop_layers

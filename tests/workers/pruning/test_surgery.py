@@ -12,7 +12,6 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
-from tiny_models import LAYERS, SENTENCES, build, heads_of, tiny_model, tiny_tokenizer
 from transformers import AutoModel
 
 from api_schemas.architectures import ARCHITECTURES, Architecture
@@ -20,6 +19,7 @@ from api_schemas.pruning import PruneSpec, make_plan
 from api_schemas.renumbering import new_fields, new_key, split_layers
 from api_schemas.requests import ModelRef
 from sources.models import read_facts
+from tests.support.tiny_models import LAYERS, SENTENCES, build, heads_of, tiny_model, tiny_tokenizer
 from workers.export.files import export_model
 from workers.pruning.surgery import drop_layers, layer_count, layers_of
 from workers.runtime.loading import load_source, load_tokenizer

@@ -10,75 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from test_training import CPU, RECOVERY, features_of
-from tiny_models import build
-from torch import Tensor
-from transformers import PreTrainedModel
 
-from workers.checkpoints.checkpoint import Checkpoints, Stopped
+from tests.support.tiny_models import build
+from tests.support.trainings import Killed, Run, assert_same, die, weights
+from workers.checkpoints.checkpoint import Stopped
 from workers.checkpoints.layout import newest_in
-from workers.training.hooks import Care
-from workers.training.loop import train
 from workers.training.micro_batches import MicroBatches
-from workers.training.objectives.losses import label_objective
-from workers.training.trainer_state import Step, Trained
-
-
-class Killed(BaseException):
-    """As kill -9 between two steps: nothing gets to write anything down."""
-
-
-class Run:
-    """One attempt at a training that keeps its state in ``folder``; ``told`` is what it said."""
-
-    def __init__(self, folder: Path, *, attempt: int = 1, every: float = 0, **origin: Any) -> None:
-        self.told: list[str] = []
-        self.jumps: list[tuple[int, int, int]] = []
-        self.warnings: list[str] = []
-        self.steps: list[Step] = []
-        self.checkpoints = Checkpoints(
-            folder, attempt=attempt, every_seconds=every,
-            origin=lambda: {"data": "d1", "model": "m1", **origin},
-            tell=lambda message, level="info", **data: self.told.append(f"{level}: {message}"),
-        )  # fmt: skip
-        self.care = Care(
-            slot=self.checkpoints.slot("baseline-3"),
-            micro_batches=MicroBatches(folder / "micro.json"),
-            on_warning=self.warnings.append,
-            jumped=lambda *jump: self.jumps.append(jump),
-        )
-
-    def go(
-        self, model: PreTrainedModel, *, kill_after: int | None = None, act: Callable[[], None] | None = None,
-        architecture: str = "bert", **changes: Any,
-    ) -> Trained:  # fmt: skip
-        def on_step(step: Step) -> None:
-            self.steps.append(step)
-            if step.number == kill_after:
-                (act or _die)()
-
-        features = features_of(architecture)
-        recovery = RECOVERY.model_copy(update={"weight_decay": 0.01, **changes})
-        objective = label_objective(features.labels, CPU)
-        with self.checkpoints.heeding_sigterm():
-            return train(
-                model, features, objective, recovery, seed=3, device=CPU, on_step=on_step, care=self.care
-            )  # fmt: skip
-
-
-def _die() -> None:
-    raise Killed
-
-
-def weights(model: PreTrainedModel) -> dict[str, Tensor]:
-    return {name: weight.clone() for name, weight in model.state_dict().items()}
-
-
-def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for name, weight in one.items():
-        assert torch.equal(weight, other[name]), name
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -115,7 +52,7 @@ def test_steps_since_the_last_checkpoint_are_done_again(tmp_path: Path) -> None:
         first.checkpoints.every_seconds = 1000
 
     with pytest.raises(Killed):
-        first.go(build("bert", layers=2), kill_after=30, act=lambda: (no_more(), _die()))
+        first.go(build("bert", layers=2), kill_after=30, act=lambda: (no_more(), die()))
     second = Run(tmp_path / "cut", attempt=2, every=1000)
     with pytest.raises(Killed):
         second.go(build("bert", layers=2), kill_after=45)

@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from test_resuming import Killed, Run, assert_same, weights
-from test_training import CPU, RECOVERY, features_of
-from tiny_models import build
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
+from tests.support.tiny_models import build
+from tests.support.trainings import CPU, RECOVERY, Killed, Run, assert_same, features_of, weights
 from workers.data.batches import Rows, collate
 from workers.training.compact_embedding import compact_vocabulary
 from workers.training.hooks import Care

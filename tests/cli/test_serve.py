@@ -1,0 +1,71 @@
+"""`layercut serve`: two children that are kept running, and that never outlive their parent."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.processes import eventually, gone
+from tests.support.serve_process import LAYERCUT, Served, environment, served
+
+
+def replaced(server: Served, name: str, old: psutil.Process) -> bool:
+    child = server.child(name)
+    return child is not None and child.pid != old.pid
+
+
+def test_it_answers_replaces_a_killed_child_and_ends_as_a_whole(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        assert server.healthy()
+        assert (server.data / "layercut.db").exists()
+        for name in ("gateway", "worker"):
+            child = server.child(name)
+            assert child is not None
+            child.kill()
+            eventually(lambda name=name, child=child: replaced(server, name, child))
+            assert f"the {name} ended with SIGKILL" in server.log.read_text()
+        eventually(server.healthy)
+        eventually(lambda: server.runner)
+
+        everyone = server.everyone()
+        assert len(everyone) >= 4
+        assert server.stop() == 0
+        eventually(lambda: all(gone(process.pid) for process in everyone))
+
+
+def test_the_children_follow_a_parent_that_was_killed(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        everyone = server.everyone()
+        server.process.kill()
+        server.process.wait()
+        eventually(lambda: all(gone(process.pid) for process in everyone))
+
+
+def test_a_port_that_is_taken_is_said_so(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = subprocess.run(
+            [*LAYERCUT, "serve", "--port", str(port), "--data-dir", tmp_path],
+            env=environment(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stdout
+
+
+@pytest.mark.parametrize("command", [["serve"], ["worker"], ["run", __file__, "--out", "out"]])
+def test_without_the_worker_extra_it_says_what_to_install(tmp_path: Path, command: list[str]) -> None:
+    # None in sys.modules is how Python marks a module that is not there.
+    start = "import sys; sys.modules['torch'] = None; from cli.main import app; app()"
+    done = subprocess.run(
+        [LAYERCUT[0], "-P", "-c", start, *command],
+        env=environment(data_dir=tmp_path), capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "pip install 'layercut[worker]'" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,173 @@
+"""Events over the wire: replayed, live, resumed; one question to the store for all watchers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from api_schemas.events import EventType
+from service.feed import Feed
+from service.settings import Settings
+from service.state import Parts
+from tests.support.gateway_worker import claim, say
+
+STREAM = {"Accept": "text/event-stream"}
+
+
+def messages(lines: Iterator[str]) -> Iterator[dict[str, str]]:
+    """The stream's messages as a browser reads them; comments are under the key ``""``."""
+    message: dict[str, str] = {}
+    for line in lines:
+        if line:
+            key, _, value = line.partition(":")
+            message[key] = value.strip()
+        elif message:
+            yield message
+            message = {}
+
+
+def finish(parts: Parts, taken: Any) -> None:
+    error = {"code": "internal", "message": "it broke"}
+    parts.store.finish(taken.lease, say(EventType.FAILED, "it broke", error=error))
+
+
+def test_a_page_goes_on_after_the_last_number(client: TestClient, parts: Parts, body: dict[str, Any]) -> None:
+    job = client.post("/v1/jobs", json=body).json()
+    taken = claim(parts)
+    parts.store.record(taken.lease, say(EventType.LOG, "hello"))
+    first = client.get(job["urls"]["events"], params={"limit": 2}).json()
+    assert [event["number"] for event in first["data"]] == [1, 2]
+    assert first["has_more"]
+    second = client.get(job["urls"]["events"], params={"after": 2}).json()
+    assert [event["message"] for event in second["data"]] == ["hello"]
+    assert not second["has_more"]
+
+
+def test_a_watcher_sees_what_was_and_what_comes_and_then_the_end(live: tuple[str, Parts], body: dict[str, Any]) -> None:
+    address, parts = live
+    with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
+        job = client.post("/v1/jobs", json=body).json()
+        with client.stream("GET", job["urls"]["events"], headers=STREAM) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            stream = messages(answer.iter_lines())
+            assert "retry" in next(stream)
+            assert next(stream)["event"] == "job.queued"
+            taken = claim(parts)
+            assert next(stream)["event"] == "job.started"
+            parts.store.record(taken.lease, say(EventType.STAGE, stage="pruning"))
+            stage = next(stream)
+            assert (stage["id"], stage["event"]) == ("3", "job.stage")
+            assert json.loads(stage["data"])["data"]["stage"] == "pruning"
+            finish(parts, taken)
+            assert [message["event"] for message in stream] == ["job.failed"]
+
+
+def test_a_watcher_that_lost_the_connection_goes_on_where_it_was(
+    client: TestClient, parts: Parts, body: dict[str, Any]
+) -> None:
+    job = client.post("/v1/jobs", json=body).json()
+    finish(parts, claim(parts))
+    answer = client.get(job["urls"]["events"], headers={**STREAM, "Last-Event-ID": "1"})
+    assert [m["id"] for m in messages(iter(answer.text.split("\n"))) if "id" in m] == ["2", "3"]
+    # The answer that makes a browser stop: nothing will ever come.
+    assert client.get(job["urls"]["events"], headers={**STREAM, "Last-Event-ID": "3"}).status_code == 204
+
+
+@pytest.mark.parametrize("last", ["", "abc", "-1", "1.5", "9" * 30])
+def test_an_event_id_that_was_not_ours_starts_at_the_beginning(
+    client: TestClient, parts: Parts, body: dict[str, Any], last: str
+) -> None:
+    job = client.post("/v1/jobs", json=body).json()
+    finish(parts, claim(parts))
+    answer = client.get(job["urls"]["events"], headers={**STREAM, "Last-Event-ID": last})
+    assert [m["id"] for m in messages(iter(answer.text.split("\n"))) if "id" in m] == ["1", "2", "3"]
+
+
+def test_a_quiet_stream_is_kept_open_with_comments(settings: Settings, request: pytest.FixtureRequest) -> None:
+    settings.sse_heartbeat_seconds = 0.05
+    address, _ = request.getfixturevalue("live")
+    body = request.getfixturevalue("body")
+    with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
+        job = client.post("/v1/jobs", json=body).json()
+        with client.stream("GET", job["urls"]["events"], headers=STREAM) as answer:
+            stream = messages(answer.iter_lines())
+            assert any("" in message for message in stream)
+
+
+def test_an_answer_that_is_neither_json_nor_a_stream_is_refused(client: TestClient, body: dict[str, Any]) -> None:
+    job = client.post("/v1/jobs", json=body).json()
+    answer = client.get(job["urls"]["events"], headers={"Accept": "image/png"})
+    assert (answer.status_code, answer.json()["code"]) == (406, "not_acceptable")
+
+
+class Counted:
+    """The store, with a count of the questions that the feed asks it."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._store = parts.store
+        self.asked: dict[str, int] = {"heads": 0, "events": 0}
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*args: Any) -> Any:
+            with self._lock:
+                self.asked[name] += 1
+            return getattr(self._store, name)(*args)
+
+        return ask
+
+
+def test_many_watchers_cost_one_question_a_change(parts: Parts, client: TestClient, body: dict[str, Any]) -> None:
+    job_id = client.post("/v1/jobs", json=body).json()["id"]
+    store = Counted(parts)
+
+    async def watch() -> list[list[int]]:
+        feed = Feed(store, 0.02)  # type: ignore[arg-type]
+        async with feed.running():
+            head = await feed.head(job_id)
+            seen: list[list[int]] = [[] for _ in range(50)]
+
+            async def follow(numbers: list[int]) -> None:
+                async for event in feed.events(job_id, head[0], head):
+                    numbers.append(event.number)
+
+            watchers = [asyncio.create_task(follow(numbers)) for numbers in seen]
+            taken = await asyncio.to_thread(claim, parts)
+            while not all(numbers == [2] for numbers in seen):
+                await asyncio.sleep(0)
+            await asyncio.to_thread(finish, parts, taken)
+            await asyncio.gather(*watchers)
+            assert not feed._channels
+            return seen
+
+    assert asyncio.run(watch()) == [[2, 3]] * 50
+    assert store.asked["events"] == 2
+
+
+def test_a_burst_longer_than_what_is_kept_reaches_every_watcher_whole(
+    parts: Parts, client: TestClient, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.feed.RECENT", 4)
+    monkeypatch.setattr("service.feed.PAGE", 3)
+    job_id = client.post("/v1/jobs", json=body).json()["id"]
+    taken = claim(parts)
+
+    async def watch() -> list[int]:
+        feed = Feed(parts.store, 0.02)
+        async with feed.running():
+            stream = feed.events(job_id, 0, await feed.head(job_id))
+            numbers = [(await anext(stream)).number]
+            for _ in range(20):
+                await asyncio.to_thread(parts.store.record, taken.lease, say(EventType.LOG))
+            await asyncio.to_thread(finish, parts, taken)
+            numbers += [event.number async for event in stream]
+            return numbers
+
+    assert asyncio.run(watch()) == list(range(1, 24))

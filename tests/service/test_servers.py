@@ -1,0 +1,39 @@
+"""The same gateway on PostgreSQL and Valkey: only two URLs differ."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from api_schemas.events import EventType
+from service.app import create_app
+from service.settings import Settings
+from store.broker import QUEUE
+from tests.support.gateway_worker import claim, say
+
+
+def test_a_job_goes_its_way_through_real_servers(
+    settings: Settings, body: dict[str, Any], postgres_url: str, valkey_url: str
+) -> None:
+    settings.database_url = postgres_url
+    settings.broker_url = valkey_url
+    body["metadata"] = {"test": "gateway-servers"}
+    with TestClient(create_app(settings)) as client:
+        parts = client.app.state.parts  # type: ignore[attr-defined]
+        before = parts.wakeups.waiting()
+        assert client.get("/readyz").json()["status"] == "ok"
+        job = client.post("/v1/jobs", json=body).json()
+        parts.wakeups.stop()
+        assert parts.wakeups.waiting() == before + 1
+        taken = claim(parts)
+        assert taken.lease.job_id == job["id"]
+        parts.store.finish(taken.lease, say(EventType.FAILED, error={"code": "internal", "message": "it broke"}))
+        found = client.get("/v1/jobs", params={"metadata[test]": "gateway-servers", "status": "failed"}).json()["data"]
+        assert [row["id"] for row in found] == [job["id"]]
+        assert found[0]["request"] == body
+        answer = client.get(job["urls"]["events"], headers={"Accept": "text/event-stream"})
+        assert answer.text.count("\nevent: ") == 3
+        with contextlib.closing(parts.wakeups._celery.connection_for_write()) as connection:
+            connection.default_channel.queue_purge(QUEUE)

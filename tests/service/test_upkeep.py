@@ -1,0 +1,137 @@
+"""What the gateway mends by itself: lost workers, lost wake-ups, losers' files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api_schemas.events import EventType
+from service.reaper import Reaper
+from service.settings import Settings
+from service.state import Parts
+from service.wakeups import WakeUps
+from store.cache import Have, Make
+from tests.support.gateway_worker import WEIGHTS, claim, succeed
+from tests.support.processes import eventually
+
+
+@pytest.fixture
+def reaper(parts: Parts) -> Reaper:
+    """A reaper of the test's own; the gateway's has made its one round and waits."""
+    return Reaper(parts)
+
+
+def test_a_lost_worker_costs_an_attempt_and_not_the_job(
+    settings: Settings, request: pytest.FixtureRequest, body: dict[str, Any]
+) -> None:
+    settings.lease_seconds = 0.001
+    parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")
+    client = request.getfixturevalue("client")
+    job = client.post("/v1/jobs", json=body).json()
+    claim(parts)
+
+    def queued_again() -> bool:
+        reaper.reap()
+        return bool(client.get(job["urls"]["self"]).json()["status"] == "queued")
+
+    eventually(queued_again)
+    assert client.get(job["urls"]["self"]).json()["attempt"] == 1
+    assert claim(parts).lease.attempt == 2
+    kinds = [event["type"] for event in client.get(job["urls"]["events"]).json()["data"]]
+    assert kinds == ["job.queued", "job.started", "job.attempt_lost", "job.started"]
+
+
+def test_what_the_broker_lost_is_sent_again(
+    settings: Settings, request: pytest.FixtureRequest, body: dict[str, Any]
+) -> None:
+    settings.wake_again_seconds = 0.001
+    parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")
+    for _ in range(3):
+        request.getfixturevalue("client").post("/v1/jobs", json=body)
+    parts.wakeups.stop()
+    assert parts.wakeups.waiting() == 3
+    shutil.rmtree(settings.data_dir / "broker")
+
+    sender = WakeUps(settings.broker_url)
+    sender.start()
+    reaper._parts = Parts(**{**vars(parts), "wakeups": sender})
+    reaper.wake_again()
+    sender.stop()
+    assert sender.waiting() == 3
+
+
+def test_wake_ups_do_not_pile_up_while_all_workers_are_busy(
+    settings: Settings, request: pytest.FixtureRequest, body: dict[str, Any]
+) -> None:
+    settings.wake_again_seconds = 0.001
+    parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")
+    request.getfixturevalue("client").post("/v1/jobs", json=body)
+    while not parts.wakeups.waiting():
+        pass
+    for _ in range(5):
+        reaper.wake_again()
+    parts.wakeups.stop()
+    assert parts.wakeups.waiting() == 1
+
+
+def test_a_dead_broker_costs_a_wake_up_nothing_and_ends_with_the_gateway() -> None:
+    sender = WakeUps("redis://127.0.0.1:1/0")
+    sender.start()
+    sender.wake(1000)
+    sender.stop()
+    assert not sender._thread.is_alive()
+
+
+def test_files_of_an_attempt_that_lost_go_and_the_winners_stay(
+    settings: Settings, request: pytest.FixtureRequest, body: dict[str, Any], tmp_path: Path
+) -> None:
+    settings.sweep_after_seconds = 0.001
+    parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")
+    client = request.getfixturevalue("client")
+    job = client.post("/v1/jobs", json=body).json()
+    lost = claim(parts)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "model.safetensors").write_bytes(b"half")
+    parts.artifacts.publish(lost.lease.prefix, tmp_path / "half")
+    parts.store.release(lost.lease, "the worker was told to stop")
+    succeed(parts, claim(parts), tmp_path / "scratch")
+    attempts = settings.data_dir / "artifacts" / "jobs" / job["id"] / "attempts"
+
+    def left_after_a_sweep() -> bool:
+        reaper.sweep()
+        return [path.name[0] for path in attempts.iterdir()] == ["2"]
+
+    eventually(left_after_a_sweep)
+    stored = {path.name for path in (settings.data_dir / "artifacts").rglob("*") if path.is_file()}
+    assert client.get(f"{job['urls']['files']}/model.safetensors").content == WEIGHTS
+    assert "manifest.json" in stored
+    assert parts.store.unswept(0) == []
+
+
+def test_the_end_of_a_job_is_told_once(client: TestClient, finished: str) -> None:
+    kinds = [event["type"] for event in client.get(f"/v1/jobs/{finished}/events").json()["data"]]
+    assert kinds.count(EventType.SUCCEEDED) == 1
+
+
+def test_what_the_shelf_has_no_room_for_goes_with_its_files(
+    settings: Settings, request: pytest.FixtureRequest, body: dict[str, Any], tmp_path: Path
+) -> None:
+    settings.shelf_bytes = 5
+    parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")
+    request.getfixturevalue("client").post("/v1/jobs", json=body)
+    lease = claim(parts).lease
+    (tmp_path / "baseline").mkdir()
+    for name, size in (("a", 3), ("b", 4)):
+        made = parts.shelf.take(lease, "baseline", name * 64)
+        (tmp_path / "baseline" / "weights").write_bytes(b"x" * size)
+        parts.artifacts.publish(made.prefix, tmp_path / "baseline")
+        assert parts.shelf.made(lease, name * 64, seconds=1, size=size)
+    reaper.clear_shelf()
+    kept = [path.parent.name for path in (settings.data_dir / "artifacts" / "shelf").glob("*/*/*/weights")]
+    assert kept == [lease.token]
+    assert isinstance(parts.shelf.take(lease, "baseline", "a" * 64), Make)
+    assert isinstance(parts.shelf.take(lease, "baseline", "b" * 64), Have)

@@ -1,0 +1,1 @@
+"""What tests share: real servers and processes, tiny models, and programs that play one part of the service."""

@@ -1,0 +1,129 @@
+"""A real worker in processes of its own, and the gateway's side of its queue."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from celery import Celery
+
+from api_schemas.jobs import Job, Status
+from api_schemas.requests import JobRequest
+from store.broker import QUEUE, WAKE, celery_settings, ensure_folders
+from store.database import migrate, open_engine
+from store.jobs import JobStore
+from tests.support.processes import eventually
+from tests.support.supervisor_rig import FAKE_RUNNER
+
+LAUNCHER = Path(__file__).with_name("launch_worker.py")
+
+
+class WorkerProcess:
+    """One ``layercut worker``, whose runner is the fake one unless a real one is asked for."""
+
+    def __init__(self, environment: dict[str, str], log: Path, *, real: bool = False) -> None:
+        self.log = log
+        with log.open("ab") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, LAUNCHER, *([] if real else FAKE_RUNNER[1:])],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+                stderr=stream,
+                stdout=stream,
+                start_new_session=True,
+            )
+
+    @property
+    def runner(self) -> psutil.Process | None:
+        """The one that waits, or works."""
+        children = psutil.Process(self.process.pid).children()
+        return children[0] if children else None
+
+    @property
+    def ready(self) -> bool:
+        return " ready." in self.log.read_text() and self.runner is not None
+
+    def everyone(self) -> list[psutil.Process]:
+        return [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def destroy(self) -> None:
+        if self.process.poll() is None:
+            for process in reversed(self.everyone()):
+                process.kill()
+            self.process.wait(30)
+
+
+class Site:
+    """A store and a broker, with workers at them. Plays the gateway: creates jobs, sends wake-ups, reaps."""
+
+    def __init__(self, folder: Path, broker_url: str = "", **settings: object) -> None:
+        self.folder = folder
+        self.broker_url = broker_url or f"filesystem://{folder}/broker"
+        values = {"data_dir": folder, "broker_url": self.broker_url, "kill_grace_seconds": 2, **settings}
+        self.environment = _environment(values)
+        self.engine = open_engine(f"sqlite:///{folder}/layercut.db")
+        migrate(self.engine)
+        self.store = JobStore(self.engine, float(str(settings.get("lease_seconds", 60))))
+        self.sender = Celery("gateway", set_as_current=False)
+        self.sender.conf.update(celery_settings(self.broker_url))
+        self.workers: list[WorkerProcess] = []
+
+    def start_worker(self, *, real: bool = False, **settings: object) -> WorkerProcess:
+        environment = {**self.environment, **_environment(settings)}
+        worker = WorkerProcess(environment, self.folder / f"worker-{len(self.workers)}.log", real=real)
+        self.workers.append(worker)
+        eventually(lambda: worker.ready)
+        return worker
+
+    def submit(self, *acts: str, wake: bool = True) -> str:
+        sent = {"model": "a/b", "task": "none", "metadata": {"acts": " ".join(acts)}}
+        job_id = self.store.create(JobRequest.model_validate(sent), sent).id
+        if wake:
+            self.wake()
+        return job_id
+
+    def wake(self) -> None:
+        ensure_folders(self.broker_url)
+        self.sender.send_task(WAKE, queue=QUEUE)
+
+    def ended(self, job_id: str) -> Job:
+        """The job, once it has ended."""
+        eventually(lambda: self.store.get(job_id).status.terminal)
+        return self.store.get(job_id)
+
+    def running(self, job_id: str, here: Path) -> None:
+        """Returns when the runner has touched ``here``."""
+        eventually(lambda: here.exists() and self.store.get(job_id).status == Status.RUNNING)
+
+    def artifacts(self, job_id: str) -> list[str]:
+        attempts = self.folder / "artifacts" / "jobs" / job_id / "attempts"
+        return [path.parent.name for path in attempts.glob("*/manifest.json")]
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.destroy()
+        self.sender.close()
+        self.engine.dispose()
+
+
+def _environment(settings: Mapping[str, object]) -> dict[str, str]:
+    return {f"LAYERCUT_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+@contextmanager
+def site(folder: Path, broker_url: str = "", **settings: object) -> Iterator[Site]:
+    made = Site(folder, broker_url, **settings)
+    try:
+        yield made
+    finally:
+        made.close()

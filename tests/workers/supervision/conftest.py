@@ -1,0 +1,23 @@
+"""One supervisor a test; see `tests/support/supervisor_rig.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.supervisor_rig import FAKE_RUNNER, Bench
+from workers.settings import Settings
+
+
+@pytest.fixture
+def worker_settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data", lease_seconds=20, heartbeat_seconds=5, kill_grace_seconds=5)
+
+
+@pytest.fixture
+def bench(worker_settings: Settings) -> Iterator[Bench]:
+    bench = Bench(worker_settings, FAKE_RUNNER)
+    yield bench
+    bench.close()

@@ -1,0 +1,89 @@
+"""The runner that waits for the next job, and the folders that runners work in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from api_schemas.jobs import Status
+from tests.support.processes import eventually, gone
+from tests.support.supervisor_rig import Bench
+from workers.settings import Settings
+from workers.supervision.scratch import Scratch, sweep
+
+KILLED_WITH_A_FOLDER = """
+import os, pathlib, signal, sys
+from workers.supervision.scratch import Scratch
+(Scratch(pathlib.Path(sys.argv[1])).folder / "weights").write_text("x")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def waiting_pid(bench: Bench) -> int:
+    waiting = bench.supervisor._room._waiting
+    assert waiting is not None
+    return waiting.pid
+
+
+def test_the_waiting_runner_does_the_job_and_another_waits_after_it(bench: Bench, tmp_path: Path) -> None:
+    bench.supervisor.prepare()
+    first = waiting_pid(bench)
+    bench.run(f"pid:{tmp_path}/pid", "succeed")
+
+    assert int((tmp_path / "pid").read_text()) == first
+    assert waiting_pid(bench) != first
+    assert not gone(waiting_pid(bench))
+
+
+def test_one_that_died_while_it_waited_is_replaced_and_costs_no_attempt(bench: Bench, tmp_path: Path) -> None:
+    bench.supervisor.prepare()
+    first = waiting_pid(bench)
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: gone(first))
+    job = bench.run(f"pid:{tmp_path}/pid", "succeed")
+
+    assert (job.status, job.attempt) == (Status.SUCCEEDED, 1)
+    assert int((tmp_path / "pid").read_text()) != first
+
+
+def test_it_leaves_with_its_supervisor_and_leaves_nothing(bench: Bench) -> None:
+    bench.supervisor.prepare()
+    pid = waiting_pid(bench)
+    bench.supervisor.close()
+
+    assert gone(pid)
+    assert list(bench.settings.scratch_root.iterdir()) == []
+
+
+def test_a_runner_that_cannot_be_started_gives_the_job_back(bench: Bench, worker_settings: Settings) -> None:
+    broken = Bench(worker_settings, ["/does/not/exist"])
+    job_id = bench.submit("succeed")
+    with pytest.raises(FileNotFoundError):
+        broken.supervisor.work()
+    broken.close()
+
+    job = bench.store.get(job_id)
+    assert job.status == Status.QUEUED
+    assert "could not start a runner" in (job.status_reason or "")
+    assert bench.scratch() == []
+
+
+def test_only_folders_of_the_dead_are_swept(tmp_path: Path) -> None:
+    mine = Scratch(tmp_path)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_WITH_A_FOLDER, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    sweep(tmp_path)
+
+    assert list(tmp_path.iterdir()) == [mine.folder]
+    mine.remove()
+    assert list(tmp_path.iterdir()) == []

