@@ -163,7 +163,7 @@ class Search(BaseModel):
     front: list[int] = Field(description="`drop` of the sizes on the Pareto front of size and retention")
     contests: list[Contest]
     steps: int = Field(description="optimizer steps behind all of it")
-    spent_steps: int = Field(description="… of these, by this job; the rest was on the shelf")
+    spent_steps: int = Field(description="… of these, by this job; the rest was in the cache")
 
 
 class Report(BaseModel):

@@ -1,8 +1,8 @@
 """From `POST /v1/jobs` to the first optimizer step, on a warm worker with model and data cached. Goal: ≤ 1.5 s.
 
 Starts `layercut serve` on a free port of 127.0.0.1 with a data folder of its own. One job puts tokens and baseline on
-the shelf. Then jobs are posted one at a time, each when the worker's next runner waits, and cancelled after their first
-step. Two cases take turns: the baseline is on the shelf, so the first step is the recovery's; or the seed is new, so it
+the cache. Then jobs are posted one at a time, each when the worker's next runner waits, and cancelled after their first
+step. Two cases take turns: the baseline is in the cache, so the first step is the recovery's; or the seed is new, so it
 is the baseline's. All rows of the task, from LAYERCUT_GLUE_DIR or the hub.
 
 The clock stops when the first progress event that counts a step is written down: the step is done by then, and all that
@@ -47,9 +47,9 @@ MARKS = {
     "the gateway checks and stores it": "job.queued",
     "a worker wakes up and claims it": "job.started",
     "a runner takes it": "job.stage resolving",
-    "model found, data read, tokens from the shelf": "job.resolved every default",
+    "model found, data read, tokens from the cache": "job.resolved every default",
     "model loaded": "job.stage baseline",
-    "baseline from the shelf": "job.resolved reused: baseline ",
+    "baseline from the cache": "job.resolved reused: baseline ",
     "layers chosen and dropped": "job.stage recovering",
     STEP: "job.progress",
 }
@@ -166,12 +166,12 @@ def main() -> None:
     rounds = ROUNDS[parser.parse_args().quick]
     machine()
     with tempfile.TemporaryDirectory(prefix="layercut-overhead-") as folder, serve(Path(folder)) as server:
-        measure(server, 0, "recovering")  # puts tokens and baseline on the shelf
+        measure(server, 0, "recovering")  # puts tokens and baseline in the cache
         jobs = [
             (measure(server, 0, "recovering"), measure(server, number, "baseline")) for number in range(1, rounds + 1)
         ]
-    shelved, trained = map(list, zip(*jobs, strict=True))
-    cases = {"baseline on the shelf": shelved, "baseline to be trained": trained}
+    entry, trained = map(list, zip(*jobs, strict=True))
+    cases = {"baseline in the cache": entry, "baseline to be trained": trained}
     show(cases)
     slowest = max(statistics.median(times[TOLD] for times in runs) for runs in cases.values())
     print(json.dumps({"post_to_first_step_seconds": round(slowest, 3)}))

@@ -38,7 +38,7 @@ from api_schemas.pruning import PruneSpec, make_plan
 from api_schemas.requests import JobRequest, ModelRef
 from api_schemas.strategies import STRATEGIES, Question, select_layers
 from sources.models import read_facts
-from workers.cache.folder import FolderShelf
+from workers.cache.folder import FolderCache
 from workers.checkpoints.checkpoint import Checkpoints
 from workers.pipeline import expect, make_baseline, prune, score
 from workers.runtime.loading import quiet_libraries
@@ -112,14 +112,14 @@ class Desk(NamedTuple):
 
 
 def desk_of(cell: Cell, rows: int, folder: Path) -> Desk:
-    """Baselines and tokens are made once for all, on a shelf in ``folder``."""
+    """Baselines and tokens are made once for all, in a cache in ``folder``."""
     settings = Settings(model_roots=[SOURCE.parent])
     request = JobRequest.model_validate({
         "model": str(SOURCE), "task": {"name": cell.task, "max_train_rows": rows},
         "prune": {"strategy": "auto", "drop": cell.drop}, "evaluation": {"seeds": [cell.seed]},
     })  # fmt: skip
     story = Narrator(lambda _: None)
-    ledger = Ledger(FolderShelf(folder / "shelf", settings.shelf_bytes), story)
+    ledger = Ledger(FolderCache(folder / "cache", settings.cache_bytes), story)
     subject = find_subject(request, settings, ledger)
     out = Path(tempfile.mkdtemp(dir=folder))
     checkpoints = Checkpoints(out, attempt=1, every_seconds=3600.0, origin=dict, tell=lambda *_, **__: None)

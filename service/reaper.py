@@ -1,5 +1,5 @@
 """The thread that mends: jobs whose worker was lost, jobs that waited too long, wake-ups that the broker lost,
-files of attempts that came to nothing, what the shelf has no room for.
+files of attempts that came to nothing, what the cache has no room for.
 
 Every gateway runs one; the store makes it safe in many at once.
 """
@@ -24,7 +24,7 @@ class Reaper(threading.Thread):
 
     def run(self) -> None:
         while True:
-            for step in (self.reap, self.wake_again, self.sweep, self.clear_shelf):
+            for step in (self.reap, self.wake_again, self.sweep, self.clear_cache):
                 try:
                     step()
                 except Exception:  # the database may be away for a while; the next round asks again
@@ -64,8 +64,8 @@ class Reaper(threading.Thread):
             if files:
                 log.info("swept", job_id=job_id, files=files)
 
-    def clear_shelf(self) -> None:
-        """Delete what was not used for longest where the shelf is full, and what lost makers left."""
-        for prefix in self._parts.shelf.evict(self._parts.settings.shelf_bytes):
+    def clear_cache(self) -> None:
+        """Delete what was not used for longest where the cache is full, and what lost makers left."""
+        for prefix in self._parts.cache.evict(self._parts.settings.cache_bytes):
             self._parts.artifacts.delete(prefix)
-            log.info("cleared_from_shelf", prefix=prefix)
+            log.info("cleared_from_cache", prefix=prefix)

@@ -1,4 +1,4 @@
-"""Scores of layers, and contests of them, that jobs have left on the shelf; read without a model, a GPU or torch."""
+"""Scores of layers, and contests of them, that jobs have left in the cache; read without a model, a GPU or torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sources.fingerprint import FileHashes
 from sources.scorings import CONTEST_FILE, FILE, contest_print, scores_print, search_print
 from sources.settings import SourceSettings
 from store.artifacts import ArtifactStore
-from store.cache import ShelfStore
+from store.cache import CacheStore
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Kept:
 class KeptScores:
     """``notes`` is a folder where the hashes of large files are remembered."""
 
-    def __init__(self, settings: SourceSettings, shelf: ShelfStore, artifacts: ArtifactStore, notes: Path) -> None:
-        self._settings, self._shelf, self._artifacts = settings, shelf, artifacts
+    def __init__(self, settings: SourceSettings, cache: CacheStore, artifacts: ArtifactStore, notes: Path) -> None:
+        self._settings, self._cache, self._artifacts = settings, cache, artifacts
         self._hashes = FileHashes(notes)
 
     def find(self, request: PlanRequest, facts: ModelFacts) -> Kept | None:
@@ -51,14 +51,14 @@ class KeptScores:
         return found
 
     def _read(self, fingerprint: str | None, file: str) -> tuple[Any, str] | None:
-        """What a thing on the shelf says, and the job that made it."""
-        found = None if fingerprint is None else self._shelf.find(fingerprint)
+        """What a thing in the cache says, and the job that made it."""
+        found = None if fingerprint is None else self._cache.find(fingerprint)
         if fingerprint is None or found is None:
             return None
         try:
             size = self._artifacts.manifest(found.prefix).find(file).bytes
             body = b"".join(self._artifacts.open_range(found.prefix, file, 0, size))
         except LayercutError:  # its files are gone: the next job makes it anew
-            self._shelf.forget(fingerprint, found.prefix)
+            self._cache.forget(fingerprint, found.prefix)
             return None
         return json.loads(body), found.job_id

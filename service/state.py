@@ -13,7 +13,7 @@ from service.scores import KeptScores
 from service.settings import Settings
 from service.wakeups import WakeUps
 from store.artifacts import ArtifactStore
-from store.cache import ShelfStore
+from store.cache import CacheStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
 
@@ -23,7 +23,7 @@ class Parts:
     settings: Settings
     engine: Engine
     store: JobStore
-    shelf: ShelfStore
+    cache: CacheStore
     artifacts: ArtifactStore
     scores: KeptScores
     wakeups: WakeUps
@@ -35,14 +35,14 @@ def open_parts(settings: Settings) -> Parts:
     engine = open_engine(settings.database_url)
     migrate(engine)
     store = JobStore(engine, lease_seconds=settings.lease_seconds)
-    shelf, artifacts = ShelfStore(engine), ArtifactStore(settings.artifacts_url)
+    cache, artifacts = CacheStore(engine), ArtifactStore(settings.artifacts_url)
     return Parts(
         settings=settings,
         engine=engine,
         store=store,
-        shelf=shelf,
+        cache=cache,
         artifacts=artifacts,
-        scores=KeptScores(settings, shelf, artifacts, settings.data_dir / "hashes"),
+        scores=KeptScores(settings, cache, artifacts, settings.data_dir / "hashes"),
         wakeups=WakeUps(settings.broker_url),
         feed=Feed(store, settings.feed_seconds),
     )

@@ -1,4 +1,4 @@
-"""What a thing on the shelf is named by: a sha256 of everything that its bits depend on. Imports no torch.
+"""What a thing in the cache is named by: a sha256 of everything that its bits depend on. Imports no torch.
 
 Files count by what is in them, not by where they lie or what they are called: the same model, from the hub and from a
 folder, is one. The machine does not count beyond the type of its device: see docs/decisions.md.
@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-#: Raise it with any change of code that changes what is made: what is on the shelf is then made anew.
+#: Raise it with any change of code that changes what is made: what is in the cache is then made anew.
 RECIPE = 5
 
 #: Nothing of these reaches the weights of a baseline. A hyperparameter that is not named here is taken to.

@@ -1,4 +1,4 @@
-"""The shelf: what is made once by fingerprint and read by many. One attempt makes it; the others wait, and then read.
+"""The cache: what is made once by fingerprint and read by many. One attempt makes it; the others wait, and then read.
 
 There is no lease of the making's own: it is that of the attempt that makes. So it is renewed with the job's heartbeat,
 and whatever ends the attempt, its release, its cancelling or its worker's death, frees the making too.
@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from store.columns import later
 from store.leases import Lease
 from store.rows import ACTIVE
-from store.tables import jobs, shelf
+from store.tables import cache, jobs
 
 MAKING, MADE = "making", "made"
 
@@ -50,7 +50,7 @@ class Wait:
     job_id: str
 
 
-class ShelfStore:
+class CacheStore:
     """Rows only: the files are the caller's to write, and to delete where a method says so. Thread-safe."""
 
     def __init__(self, engine: Engine) -> None:
@@ -64,13 +64,15 @@ class ShelfStore:
                 return Make(_prefix(kind, fingerprint, lease.token))
             if row.state == MADE:
                 _change(connection, fingerprint, used_at=later())
-                return Have(_prefix(row.kind, fingerprint, row.lease_token), row.seconds, row.job_id)
+                return Have(row.prefix, row.seconds, row.job_id)
             if row.lease_token == lease.token:
-                return Make(_prefix(kind, fingerprint, lease.token))
+                return Make(row.prefix)
             if connection.scalar(select(_maker_lives(row))):
                 return Wait(row.job_id)
-            _change(connection, fingerprint, job_id=lease.job_id, lease_token=lease.token, created_at=later())
-            return Make(*(_prefix(kind, fingerprint, token) for token in (lease.token, row.lease_token)))
+            prefix = _prefix(kind, fingerprint, lease.token)
+            mine = {"job_id": lease.job_id, "lease_token": lease.token, "prefix": prefix}
+            _change(connection, fingerprint, **mine, created_at=later())
+            return Make(prefix, row.prefix)
 
     def find(self, fingerprint: str) -> Have | None:
         """The thing where it is there, which then counts as used now; nobody is told to make it."""
@@ -79,26 +81,23 @@ class ShelfStore:
             if row is None or row.state != MADE:
                 return None
             _change(connection, fingerprint, used_at=later())
-            return Have(_prefix(row.kind, fingerprint, row.lease_token), row.seconds, row.job_id)
+            return Have(row.prefix, row.seconds, row.job_id)
 
     def made(self, lease: Lease, fingerprint: str, *, seconds: float, size: int) -> bool:
         """All files are at the prefix, ``size`` bytes. False where it is no longer the caller's: delete the files."""
         values = {"state": MADE, "seconds": seconds, "bytes": size, "used_at": later()}
         with self._engine.begin() as connection:
-            mine = update(shelf).where(_making(lease, fingerprint)).values(**values)
+            mine = update(cache).where(_making(lease, fingerprint)).values(**values)
             return connection.execute(mine).rowcount == 1
 
     def abandon(self, lease: Lease, fingerprint: str) -> None:
         """The caller lives and will not make it after all."""
         with self._engine.begin() as connection:
-            connection.execute(delete(shelf).where(_making(lease, fingerprint)))
+            connection.execute(delete(cache).where(_making(lease, fingerprint)))
 
     def forget(self, fingerprint: str, prefix: str) -> None:
         """The files at ``prefix`` are gone or broken: the next to ask makes the thing anew."""
-        token = prefix.rpartition("/")[2]
-        gone = delete(shelf).where(
-            shelf.c.fingerprint == fingerprint, shelf.c.lease_token == token, shelf.c.state == MADE
-        )
+        gone = delete(cache).where(cache.c.fingerprint == fingerprint, cache.c.prefix == prefix, cache.c.state == MADE)
         with self._engine.begin() as connection:
             connection.execute(gone)
 
@@ -110,26 +109,27 @@ class ShelfStore:
         with self._engine.begin() as connection:
             rows = [*_lost_makings(connection), *_beyond(connection, max_bytes)][:BATCH]
             if rows:
-                connection.execute(delete(shelf).where(shelf.c.fingerprint.in_([row.fingerprint for row in rows])))
-            return [_prefix(row.kind, row.fingerprint, row.lease_token) for row in rows]
+                connection.execute(delete(cache).where(cache.c.fingerprint.in_([row.fingerprint for row in rows])))
+            return [row.prefix for row in rows]
 
 
 def _prefix(kind: str, fingerprint: str, token: str) -> str:
     """With the token in it, so that no two makers ever write to one place."""
-    return f"shelf/{kind}/{fingerprint}/{token}"
+    return f"cache/{kind}/{fingerprint}/{token}"
 
 
 def _locked(connection: Connection, fingerprint: str) -> Row[Any] | None:
-    return connection.execute(select(shelf).where(shelf.c.fingerprint == fingerprint).with_for_update()).first()
+    return connection.execute(select(cache).where(cache.c.fingerprint == fingerprint).with_for_update()).first()
 
 
 def _put_down(connection: Connection, lease: Lease, kind: str, fingerprint: str) -> Row[Any] | None:
     """None where the caller is the maker now; the row of one who was faster, else."""
-    row = {"kind": kind, "state": MAKING, "job_id": lease.job_id, "lease_token": lease.token}
+    prefix = _prefix(kind, fingerprint, lease.token)
+    row = {"kind": kind, "state": MAKING, "prefix": prefix, "job_id": lease.job_id, "lease_token": lease.token}
     try:
         with connection.begin_nested():
             connection.execute(
-                insert(shelf).values(fingerprint=fingerprint, **row, created_at=later(), used_at=later())
+                insert(cache).values(fingerprint=fingerprint, **row, created_at=later(), used_at=later())
             )
     except IntegrityError:
         return _locked(connection, fingerprint)
@@ -137,11 +137,11 @@ def _put_down(connection: Connection, lease: Lease, kind: str, fingerprint: str)
 
 
 def _change(connection: Connection, fingerprint: str, **values: Any) -> None:
-    connection.execute(update(shelf).where(shelf.c.fingerprint == fingerprint).values(**values))
+    connection.execute(update(cache).where(cache.c.fingerprint == fingerprint).values(**values))
 
 
 def _making(lease: Lease, fingerprint: str) -> ColumnElement[bool]:
-    return and_(shelf.c.fingerprint == fingerprint, shelf.c.lease_token == lease.token, shelf.c.state == MAKING)
+    return and_(cache.c.fingerprint == fingerprint, cache.c.lease_token == lease.token, cache.c.state == MAKING)
 
 
 def _maker_lives(row: Any) -> ColumnElement[bool]:
@@ -155,13 +155,13 @@ def _maker_lives(row: Any) -> ColumnElement[bool]:
 
 
 def _lost_makings(connection: Connection) -> list[Row[Any]]:
-    lost = select(shelf).where(shelf.c.state == MAKING, ~_maker_lives(shelf.c)).with_for_update(skip_locked=True)
+    lost = select(cache).where(cache.c.state == MAKING, ~_maker_lives(cache.c)).with_for_update(skip_locked=True)
     return list(connection.execute(lost.limit(BATCH)))
 
 
 def _beyond(connection: Connection, max_bytes: int) -> list[Row[Any]]:
     """The made rows that do not fit into ``max_bytes`` when the latest used go in first."""
-    made = select(shelf).where(shelf.c.state == MADE).order_by(shelf.c.used_at.desc(), shelf.c.fingerprint)
+    made = select(cache).where(cache.c.state == MADE).order_by(cache.c.used_at.desc(), cache.c.fingerprint)
     if (connection.scalar(select(func.sum(made.subquery().c.bytes))) or 0) <= max_bytes:
         return []
     total, beyond = 0, []

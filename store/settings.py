@@ -18,7 +18,7 @@ class StoreSettings(BaseSettings):
     broker_url: str = Field(default="", repr=False, description="filesystem://, redis:// or amqp://")
     artifacts_url: str = Field(default="", repr=False, description="file:// or s3://, gs://, az://")
     lease_seconds: float = Field(default=60.0, gt=0, description="a worker silent for this long has lost its job")
-    shelf_bytes: int = Field(
+    cache_bytes: int = Field(
         default=20 * 2**30, ge=0, description="baselines and the like, kept to be used again, take no more than this"
     )
 

@@ -73,17 +73,19 @@ job_metadata = Table(
 )
 
 # What is made once and read by many. The maker is an attempt: while its lease holds, the making is in good hands.
-shelf = Table(
-    "shelf",
+cache = Table(
+    "cache",
     METADATA,
     Column("fingerprint", String(64), primary_key=True),
     Column("kind", String(32), nullable=False),
     Column("state", String(8), nullable=False),
+    # Where its files are in the artifact store.
+    Column("prefix", PlainText, nullable=False),
     Column("job_id", Id, nullable=False),
     Column("lease_token", String(64), nullable=False),
     Column("seconds", Float),
     Column("bytes", BigInteger),
     Column("created_at", UtcTime, nullable=False),
     Column("used_at", UtcTime, nullable=False),
-    Index("ix_shelf_used_at", "used_at"),
+    Index("ix_cache_used_at", "used_at"),
 )

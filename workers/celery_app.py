@@ -18,7 +18,7 @@ from celery import Celery, signals
 
 from store.artifacts import ArtifactStore
 from store.broker import WAKE, celery_settings
-from store.cache import ShelfStore
+from store.cache import CacheStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
 from workers.settings import Settings
@@ -42,7 +42,7 @@ class Station:
         sweep_ended(settings.checkpoint_root, self.store)
         self.supervisor = Supervisor(
             self.store,
-            ShelfStore(self.engine),
+            CacheStore(self.engine),
             ArtifactStore(settings.artifacts_url),
             settings,
             command=RUNNER,

@@ -16,7 +16,7 @@ from api_schemas.jobs import Stage
 from api_schemas.pruning import Plan, make_plan
 from api_schemas.requests import JobRequest
 from api_schemas.strategies import STRATEGIES
-from workers.cache.folder import FolderShelf, Shelf
+from workers.cache.folder import Cache, FolderCache
 from workers.checkpoints.checkpoint import Checkpoints
 from workers.evaluation import latency
 from workers.evaluation.answers import SIDES, Answers, Pair, from_tensors, sides_of, to_tensors
@@ -46,13 +46,13 @@ def run(
     out: Path,
     settings: Settings,
     tell: Callable[[NewEvent], None],
-    shelf: Shelf | None = None,
+    cache: Cache | None = None,
     attempt: int = 1,
     checkpoints: Path | None = None,
 ) -> None:
     """Carry the job out, and leave its artifact under ``out``. The last event told is SUCCEEDED.
 
-    What ``shelf`` has is not made again; without one, all is made here and nothing is kept for others. Goes on where an
+    What ``cache`` has is not made again; without one, all is made here and nothing is kept for others. Goes on where an
     earlier attempt left ``checkpoints``, a folder that whoever gave it removes; without one, where an earlier run left
     ``out``. ``tell`` gets every event on the way. A model that misses its objective is delivered too, and the last
     event is FAILED then. Raises ``LayercutError`` for what a person can mend, and ``Stopped`` after a SIGTERM in the
@@ -60,7 +60,7 @@ def run(
     """
     quiet_libraries()
     story = Narrator(tell)
-    ledger = Ledger(shelf or FolderShelf(out / "shelf", settings.shelf_bytes), story)
+    ledger = Ledger(cache or FolderCache(out / "cache", settings.cache_bytes), story)
     warnings: list[str] = []
     with story.stage(Stage.RESOLVING):
         subject = find_subject(request, settings, ledger)

@@ -1,6 +1,6 @@
 """What supervisor and runner say to each other: one JSON object a line, over the runner's stdin and stdout.
 
-To the runner goes one ``Handover``, and then a ``ShelfAnswer`` to each of its ``ShelfRequest``s; the end of its stdin
+To the runner goes one ``Handover``, and then a ``CacheAnswer`` to each of its ``CacheRequest``s; the end of its stdin
 means that the supervisor is dead. Back come one ``READY`` line, and then events, of which
 SUCCEEDED or FAILED is the last.
 """
@@ -66,24 +66,24 @@ class JobFile(BaseModel):
 
 
 class Handover(BaseModel):
-    """What a waiting runner is given: the job file, the folder for what it makes, and the host's own shelf."""
+    """What a waiting runner is given: the job file, the folder for what it makes, and the host's own cache."""
 
     job: Path
     out: Path
-    shelf: Path
+    cache: Path
 
 
-class ShelfRequest(BaseModel):
-    """The runner wants a thing of the shelf; or it has made the thing, in ``seconds``, in the folder it was given."""
+class CacheRequest(BaseModel):
+    """The runner wants a thing of the cache; or it has made the thing, in ``seconds``, in the folder it was given."""
 
-    shelf: Literal["want", "made"]
+    cache: Literal["want", "made"]
     # Both become names of folders.
     kind: str = Field(pattern=r"^[a-z_]{1,32}$")
     fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
     seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
 
-class ShelfAnswer(BaseModel):
+class CacheAnswer(BaseModel):
     """``folder`` holds the thing, which took ``seconds`` to make; where it is not ``made``, it is to be filled."""
 
     folder: Path
@@ -100,10 +100,10 @@ def read_event(line: str) -> NewEvent | None:
     return event if event.type in TOLD_BY_RUNNER else None
 
 
-def read_request(line: str) -> ShelfRequest | None:
-    """What a line of the runner's stdout asks of the shelf; None for a line that asks nothing."""
+def read_request(line: str) -> CacheRequest | None:
+    """What a line of the runner's stdout asks of the cache; None for a line that asks nothing."""
     try:
-        return ShelfRequest.model_validate_json(line)
+        return CacheRequest.model_validate_json(line)
     except ValidationError:
         return None
 

@@ -21,7 +21,8 @@ from typing import TextIO
 
 from api_schemas.errors import JobError, LayercutError
 from api_schemas.events import EventType, NewEvent
-from workers.cache.folder import AskingShelf, FolderShelf, Shelf
+from workers.cache.folder import Cache, FolderCache
+from workers.cache.remote import RemoteCache
 from workers.protocol import READY, Handover, JobFile
 from workers.runtime.failures import explained
 from workers.settings import Settings
@@ -48,7 +49,7 @@ class Teller:
             self._stream.flush()
 
 
-def run_job(job: Path, out: Path, tell: Teller, open_shelf: Callable[[Settings], Shelf]) -> bool:
+def run_job(job: Path, out: Path, tell: Teller, open_cache: Callable[[Settings], Cache]) -> bool:
     """Do the job that the file ``job`` describes. Whether it succeeded; the last event told is SUCCEEDED or FAILED.
 
     On SIGTERM in the middle of a training, SystemExit passes through, and the story has no end.
@@ -60,7 +61,7 @@ def run_job(job: Path, out: Path, tell: Teller, open_shelf: Callable[[Settings],
         run = import_module("workers.pipeline").run
         settings = Settings()
         run(
-            file.request, job_id=file.id, out=out, settings=settings, tell=tell, shelf=open_shelf(settings),
+            file.request, job_id=file.id, out=out, settings=settings, tell=tell, cache=open_cache(settings),
             attempt=file.attempt, checkpoints=file.checkpoints,
         )  # fmt: skip
     except Exception as error:
@@ -76,7 +77,7 @@ def run_in_foreground(job: Path, out: Path) -> int:
     """For people: exit code 0 or 1, and 130 for Ctrl-C."""
     with _stdout_for_events() as stream:
         try:
-            return 0 if run_job(job, out, Teller(stream), _host_shelf) else 1
+            return 0 if run_job(job, out, Teller(stream), _host_cache) else 1
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
 
@@ -96,12 +97,12 @@ def wait_for_job() -> int:
         handover = Handover.model_validate_json(line)
         answers: SimpleQueue[str] = SimpleQueue()
         threading.Thread(target=_listen_to_supervisor, args=(answers,), daemon=True).start()
-        shelf = AskingShelf(handover.shelf, tell.line, answers.get)
-        return 0 if run_job(handover.job, handover.out, tell, lambda _: shelf) else 1
+        cache = RemoteCache(handover.cache, tell.line, answers.get)
+        return 0 if run_job(handover.job, handover.out, tell, lambda _: cache) else 1
 
 
-def _host_shelf(settings: Settings) -> Shelf:
-    return FolderShelf(settings.data_dir / "shelf", settings.shelf_bytes)
+def _host_cache(settings: Settings) -> Cache:
+    return FolderCache(settings.data_dir / "cache", settings.cache_bytes)
 
 
 def _import_pipeline() -> None:

@@ -117,21 +117,21 @@ def test_the_end_of_a_job_is_told_once(client: TestClient, finished: str) -> Non
     assert kinds.count(EventType.SUCCEEDED) == 1
 
 
-def test_what_the_shelf_has_no_room_for_goes_with_its_files(
+def test_what_the_cache_has_no_room_for_goes_with_its_files(
     settings: Settings, request: pytest.FixtureRequest, body: dict[str, Any], tmp_path: Path
 ) -> None:
-    settings.shelf_bytes = 5
+    settings.cache_bytes = 5
     parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")
     request.getfixturevalue("client").post("/v1/jobs", json=body)
     lease = claim(parts).lease
     (tmp_path / "baseline").mkdir()
     for name, size in (("a", 3), ("b", 4)):
-        made = parts.shelf.take(lease, "baseline", name * 64)
+        made = parts.cache.take(lease, "baseline", name * 64)
         (tmp_path / "baseline" / "weights").write_bytes(b"x" * size)
         parts.artifacts.publish(made.prefix, tmp_path / "baseline")
-        assert parts.shelf.made(lease, name * 64, seconds=1, size=size)
-    reaper.clear_shelf()
-    kept = [path.parent.name for path in (settings.data_dir / "artifacts" / "shelf").glob("*/*/*/weights")]
+        assert parts.cache.made(lease, name * 64, seconds=1, size=size)
+    reaper.clear_cache()
+    kept = [path.parent.name for path in (settings.data_dir / "artifacts" / "cache").glob("*/*/*/weights")]
     assert kept == [lease.token]
-    assert isinstance(parts.shelf.take(lease, "baseline", "a" * 64), Make)
-    assert isinstance(parts.shelf.take(lease, "baseline", "b" * 64), Have)
+    assert isinstance(parts.cache.take(lease, "baseline", "a" * 64), Make)
+    assert isinstance(parts.cache.take(lease, "baseline", "b" * 64), Have)

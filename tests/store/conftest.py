@@ -16,7 +16,7 @@ from api_schemas.requests import JobRequest
 from store.columns import later
 from store.database import migrate, open_engine
 from store.jobs import JobStore
-from store.tables import jobs, shelf
+from store.tables import cache, jobs
 from tests.support.store_samples import Submit
 
 
@@ -62,7 +62,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(delete(jobs))
-        connection.execute(delete(shelf))
+        connection.execute(delete(cache))
     engine.dispose()
     return url
 

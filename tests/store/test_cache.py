@@ -1,4 +1,4 @@
-"""The shelf's rows: one maker, the others wait; a lost maker is followed by another; the least used goes first."""
+"""The cache's rows: one maker, the others wait; a lost maker is followed by another; the least used goes first."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from sqlalchemy import Engine, update
 
 from api_schemas.errors import LayercutError
 from store.artifacts import ArtifactStore
-from store.cache import Have, Make, ShelfStore, Wait
+from store.cache import CacheStore, Have, Make, Wait
 from store.columns import later
 from store.jobs import JobStore, Lease
-from store.tables import shelf as shelf_table
+from store.tables import cache as cache_table
 from tests.support.store_samples import FAILED, Submit
 
 FINGERPRINT = "f" * 64
@@ -23,8 +23,8 @@ KIND = "baseline"
 
 
 @pytest.fixture
-def shelf(engine: Engine) -> ShelfStore:
-    return ShelfStore(engine)
+def cache(engine: Engine) -> CacheStore:
+    return CacheStore(engine)
 
 
 @pytest.fixture
@@ -43,33 +43,33 @@ def start(store: JobStore, submit: Submit) -> Callable[[], Lease]:
 Start = Callable[[], Lease]
 
 
-def make(shelf: ShelfStore, lease: Lease, fingerprint: str, size: int) -> str:
-    found = shelf.take(lease, KIND, fingerprint)
+def make(cache: CacheStore, lease: Lease, fingerprint: str, size: int) -> str:
+    found = cache.take(lease, KIND, fingerprint)
     assert isinstance(found, Make)
-    assert shelf.made(lease, fingerprint, seconds=12.5, size=size)
+    assert cache.made(lease, fingerprint, seconds=12.5, size=size)
     return found.prefix
 
 
-def test_one_makes_the_others_wait_and_then_have(shelf: ShelfStore, start: Start) -> None:
+def test_one_makes_the_others_wait_and_then_have(cache: CacheStore, start: Start) -> None:
     maker, other = start(), start()
-    found = shelf.take(maker, KIND, FINGERPRINT)
+    found = cache.take(maker, KIND, FINGERPRINT)
     assert isinstance(found, Make)
-    assert found.prefix == f"shelf/baseline/{FINGERPRINT}/{maker.token}"
-    assert shelf.take(other, KIND, FINGERPRINT) == Wait(maker.job_id)
-    assert shelf.take(maker, KIND, FINGERPRINT) == found, "asked twice, it does not wait for itself"
+    assert found.prefix == f"cache/baseline/{FINGERPRINT}/{maker.token}"
+    assert cache.take(other, KIND, FINGERPRINT) == Wait(maker.job_id)
+    assert cache.take(maker, KIND, FINGERPRINT) == found, "asked twice, it does not wait for itself"
 
-    assert shelf.made(maker, FINGERPRINT, seconds=12.5, size=7)
-    assert shelf.take(other, KIND, FINGERPRINT) == Have(found.prefix, 12.5, maker.job_id)
-    assert shelf.take(maker, KIND, FINGERPRINT) == Have(found.prefix, 12.5, maker.job_id)
+    assert cache.made(maker, FINGERPRINT, seconds=12.5, size=7)
+    assert cache.take(other, KIND, FINGERPRINT) == Have(found.prefix, 12.5, maker.job_id)
+    assert cache.take(maker, KIND, FINGERPRINT) == Have(found.prefix, 12.5, maker.job_id)
 
 
-def test_many_who_ask_at_once_get_one_maker(shelf: ShelfStore, start: Start) -> None:
+def test_many_who_ask_at_once_get_one_maker(cache: CacheStore, start: Start) -> None:
     leases = [start() for _ in range(8)]
     together = Barrier(len(leases))
 
     def ask(lease: Lease) -> Have | Make | Wait:
         together.wait()
-        return shelf.take(lease, KIND, FINGERPRINT)
+        return cache.take(lease, KIND, FINGERPRINT)
 
     with ThreadPoolExecutor(len(leases)) as threads:
         answers = list(threads.map(ask, leases))
@@ -93,91 +93,91 @@ def _claimed_again(store: JobStore, lease: Lease) -> None:
 
 @pytest.mark.parametrize("end", [_released, _failed, _claimed_again])
 def test_when_the_makers_attempt_ends_the_next_to_ask_makes_it(
-    end: Callable[[JobStore, Lease], None], shelf: ShelfStore, store: JobStore, start: Start
+    end: Callable[[JobStore, Lease], None], cache: CacheStore, store: JobStore, start: Start
 ) -> None:
     maker, other = start(), start()
-    shelf.take(maker, KIND, FINGERPRINT)
+    cache.take(maker, KIND, FINGERPRINT)
     end(store, maker)
-    taken = shelf.take(other, KIND, FINGERPRINT)
+    taken = cache.take(other, KIND, FINGERPRINT)
     assert isinstance(taken, Make)
-    assert taken.lost == f"shelf/baseline/{FINGERPRINT}/{maker.token}"
-    assert not shelf.made(maker, FINGERPRINT, seconds=1, size=1), "it is no longer the first maker's to give"
-    shelf.abandon(maker, FINGERPRINT)
-    assert shelf.made(other, FINGERPRINT, seconds=2, size=1)
-    found = shelf.take(start(), KIND, FINGERPRINT)
+    assert taken.lost == f"cache/baseline/{FINGERPRINT}/{maker.token}"
+    assert not cache.made(maker, FINGERPRINT, seconds=1, size=1), "it is no longer the first maker's to give"
+    cache.abandon(maker, FINGERPRINT)
+    assert cache.made(other, FINGERPRINT, seconds=2, size=1)
+    found = cache.take(start(), KIND, FINGERPRINT)
     assert isinstance(found, Have)
     assert found.prefix == taken.prefix
 
 
 def test_a_maker_whose_lease_ran_out_is_lost_before_anyone_reaps_it(
-    shelf: ShelfStore, start: Start, overdue: Callable[[str, str], None]
+    cache: CacheStore, start: Start, overdue: Callable[[str, str], None]
 ) -> None:
     maker, other = start(), start()
-    shelf.take(maker, KIND, FINGERPRINT)
+    cache.take(maker, KIND, FINGERPRINT)
     overdue(maker.job_id, "lease_expires_at")
-    assert isinstance(shelf.take(other, KIND, FINGERPRINT), Make)
+    assert isinstance(cache.take(other, KIND, FINGERPRINT), Make)
 
 
-def test_a_maker_that_gives_up_is_followed_at_once(shelf: ShelfStore, start: Start) -> None:
+def test_a_maker_that_gives_up_is_followed_at_once(cache: CacheStore, start: Start) -> None:
     maker, other = start(), start()
-    shelf.take(maker, KIND, FINGERPRINT)
-    shelf.abandon(maker, FINGERPRINT)
-    assert isinstance(shelf.take(other, KIND, FINGERPRINT), Make)
+    cache.take(maker, KIND, FINGERPRINT)
+    cache.abandon(maker, FINGERPRINT)
+    assert isinstance(cache.take(other, KIND, FINGERPRINT), Make)
 
 
 def test_what_was_made_outlives_its_maker_until_its_files_are_found_gone(
-    shelf: ShelfStore, store: JobStore, start: Start
+    cache: CacheStore, store: JobStore, start: Start
 ) -> None:
     maker, other = start(), start()
-    prefix = make(shelf, maker, FINGERPRINT, 7)
+    prefix = make(cache, maker, FINGERPRINT, 7)
     store.finish(maker, FAILED)
-    assert isinstance(shelf.take(other, KIND, FINGERPRINT), Have)
-    shelf.forget(FINGERPRINT, prefix.replace(maker.token, "0" * 16))
-    assert isinstance(shelf.take(other, KIND, FINGERPRINT), Have), "another making's loss is not this one's"
-    shelf.forget(FINGERPRINT, prefix)
-    assert isinstance(shelf.take(other, KIND, FINGERPRINT), Make)
+    assert isinstance(cache.take(other, KIND, FINGERPRINT), Have)
+    cache.forget(FINGERPRINT, prefix.replace(maker.token, "0" * 16))
+    assert isinstance(cache.take(other, KIND, FINGERPRINT), Have), "another making's loss is not this one's"
+    cache.forget(FINGERPRINT, prefix)
+    assert isinstance(cache.take(other, KIND, FINGERPRINT), Make)
 
 
 def test_what_was_not_used_for_longest_goes_and_what_is_being_made_stays(
-    engine: Engine, shelf: ShelfStore, start: Start
+    engine: Engine, cache: CacheStore, start: Start
 ) -> None:
     maker, other = start(), start()
-    prefixes = [make(shelf, maker, letter * 64, 10) for letter in "abc"]
-    shelf.take(maker, KIND, FINGERPRINT)
+    prefixes = [make(cache, maker, letter * 64, 10) for letter in "abc"]
+    cache.take(maker, KIND, FINGERPRINT)
     with engine.begin() as connection:
         for age, letter in ((30, "a"), (20, "b"), (10, "c")):
-            old = update(shelf_table).where(shelf_table.c.fingerprint == letter * 64)
+            old = update(cache_table).where(cache_table.c.fingerprint == letter * 64)
             connection.execute(old.values(used_at=later(-age)))
-    assert shelf.evict(30) == []
-    assert isinstance(shelf.take(other, KIND, "a" * 64), Have)  # the oldest is now the latest used
-    assert shelf.evict(20) == [prefixes[1]]
-    assert shelf.evict(0) in ([prefixes[0], prefixes[2]], [prefixes[2], prefixes[0]])
-    assert shelf.take(other, KIND, FINGERPRINT) == Wait(maker.job_id)
-    assert isinstance(shelf.take(other, KIND, "b" * 64), Make)
+    assert cache.evict(30) == []
+    assert isinstance(cache.take(other, KIND, "a" * 64), Have)  # the oldest is now the latest used
+    assert cache.evict(20) == [prefixes[1]]
+    assert cache.evict(0) in ([prefixes[0], prefixes[2]], [prefixes[2], prefixes[0]])
+    assert cache.take(other, KIND, FINGERPRINT) == Wait(maker.job_id)
+    assert isinstance(cache.take(other, KIND, "b" * 64), Make)
 
 
-def test_what_a_lost_maker_left_is_swept(shelf: ShelfStore, store: JobStore, start: Start) -> None:
+def test_what_a_lost_maker_left_is_swept(cache: CacheStore, store: JobStore, start: Start) -> None:
     maker = start()
-    found = shelf.take(maker, KIND, FINGERPRINT)
+    found = cache.take(maker, KIND, FINGERPRINT)
     assert isinstance(found, Make)
-    assert shelf.evict(1000) == []
+    assert cache.evict(1000) == []
     store.release(maker, "the runner was killed")
-    assert shelf.evict(1000) == [found.prefix]
-    assert shelf.evict(1000) == []
+    assert cache.evict(1000) == [found.prefix]
+    assert cache.evict(1000) == []
 
 
 def test_fetching_checks_what_it_brings(tmp_path: Path) -> None:
     artifacts = ArtifactStore(f"file://{tmp_path}/artifacts")
     (tmp_path / "made" / "sub").mkdir(parents=True)
     (tmp_path / "made" / "sub" / "a.npy").write_bytes(b"numbers" * 1000)
-    artifacts.publish("shelf/x", tmp_path / "made")
-    artifacts.fetch("shelf/x", tmp_path / "here")
+    artifacts.publish("cache/x", tmp_path / "made")
+    artifacts.fetch("cache/x", tmp_path / "here")
     assert (tmp_path / "here" / "sub" / "a.npy").read_bytes() == b"numbers" * 1000
 
-    (tmp_path / "artifacts" / "shelf" / "x" / "sub" / "a.npy").write_bytes(b"numb3rs" * 1000)
+    (tmp_path / "artifacts" / "cache" / "x" / "sub" / "a.npy").write_bytes(b"numb3rs" * 1000)
     with pytest.raises(LayercutError, match="not the file that was published"):
-        artifacts.fetch("shelf/x", tmp_path / "there")
-    artifacts.delete("shelf/x")
+        artifacts.fetch("cache/x", tmp_path / "there")
+    artifacts.delete("cache/x")
     with pytest.raises(LayercutError) as caught:
-        artifacts.fetch("shelf/x", tmp_path / "nowhere")
+        artifacts.fetch("cache/x", tmp_path / "nowhere")
     assert caught.value.code == "file_not_found"

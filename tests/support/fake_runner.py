@@ -6,7 +6,7 @@ stdout), `moan:text` (stderr), `wait:FILE` (until it exists), `touch:FILE`, `suc
 holds stdout open; its pid goes into FILE), `pid:FILE`, `environment:FILE`, `outside:FOLDER` (names it as its artifact),
 `linger` (never leaves), `checkpoint:NAME` (writes one and tells it), `checkpoint-at-term:NAME` (at SIGTERM, and
 leaves), `exit-once:FILE` (where it exists, and removes it), `checkpoints:FILE` (what there are goes into FILE).
-Of the shelf: `want:a` (the baseline whose fingerprint is 64 times that letter; says `make` or `have` with its content),
+Of the cache: `want:a` (the baseline whose fingerprint is 64 times that letter; says `make` or `have` with its content),
 `fill:text` (the folder that it was given), `made:a`.
 """
 
@@ -109,8 +109,8 @@ ANSWERS = SimpleQueue()
 GIVEN = []
 
 
-def ask(shelf, letter):
-    request = {"shelf": shelf, "kind": "baseline", "fingerprint": letter * 64, "seconds": 7.0 * (shelf == "made")}
+def ask(cache, letter):
+    request = {"cache": cache, "kind": "baseline", "fingerprint": letter * 64, "seconds": 7.0 * (cache == "made")}
     print(json.dumps(request), flush=True)
     answer = json.loads(ANSWERS.get())
     GIVEN[:] = [Path(answer["folder"])]

@@ -10,7 +10,7 @@ from api_schemas.events import Event
 from api_schemas.jobs import Job
 from api_schemas.requests import JobRequest
 from store.artifacts import ArtifactStore
-from store.cache import ShelfStore
+from store.cache import CacheStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
 from workers.settings import Settings
@@ -28,8 +28,8 @@ class Bench:
         migrate(self.engine)
         self.store = JobStore(self.engine, settings.lease_seconds)
         self.artifacts = ArtifactStore(settings.artifacts_url)
-        self.shelf = ShelfStore(self.engine)
-        self.supervisor = Supervisor(self.store, self.shelf, self.artifacts, settings, command=command, worker="bench")
+        self.cache = CacheStore(self.engine)
+        self.supervisor = Supervisor(self.store, self.cache, self.artifacts, settings, command=command, worker="bench")
         self._threads: list[threading.Thread] = []
 
     def submit(self, *acts: str, **limits: int) -> str:

@@ -44,7 +44,7 @@ class Job:
         file = self.folder / f"{name}.json"
         kept = str(self.folder / f"{name}-checkpoints")
         file.write_text(json.dumps({"request": self.request, "attempt": attempt, "checkpoints": kept}))
-        # A data folder a name: one must not find on its shelf what the other has made.
+        # A data folder a name: one must not find on its cache what the other has made.
         roots = {"model_roots": self.folder, "data_roots": self.folder, "data_dir": self.folder / f"{name}-data"}
         process = subprocess.Popen(
             [*RUNNER, file, "--out", self.folder / name / str(attempt)],

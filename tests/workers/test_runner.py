@@ -65,7 +65,7 @@ def test_a_waiting_runner_does_the_job_it_is_handed_and_names_the_stage_that_fai
     with waiting() as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(Handover(job=job, out=tmp_path / "out", shelf=tmp_path / "shelf").model_dump_json() + "\n")
+        process.stdin.write(Handover(job=job, out=tmp_path / "out", cache=tmp_path / "cache").model_dump_json() + "\n")
         process.stdin.flush()
         events = [read_event(line) for line in process.stdout]
         assert process.wait(30) == 1

@@ -1,4 +1,4 @@
-"""The shelf as a job sees it: what any job made before is not made again. Imports no torch and no store."""
+"""The cache as a job sees it: what any job made before is not made again. Imports no torch and no store."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from workers.protocol import ShelfAnswer, ShelfRequest
-
 Make = Callable[[Path], None]
 
 MADE = "made.json"
@@ -24,7 +22,7 @@ FRESH_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class Shelved:
+class CacheEntry:
     """``folder`` is whole, and for reading only. ``seconds`` is what making it took, whoever made it."""
 
     folder: Path
@@ -32,13 +30,13 @@ class Shelved:
     seconds: float
 
 
-class Shelf(Protocol):
+class Cache(Protocol):
     """``root`` is a folder of this host that outlives the job: for notes such as the hashes of large files."""
 
     @property
     def root(self) -> Path: ...
 
-    def get(self, kind: str, fingerprint: str, make: Make) -> Shelved:
+    def get(self, kind: str, fingerprint: str, make: Make) -> CacheEntry:
         """The thing of that fingerprint. Where it is not there, ``make`` fills the empty folder that it is given.
 
         Of all that ask at once one makes; the others wait for it. When the maker dies, another makes.
@@ -46,8 +44,8 @@ class Shelf(Protocol):
         ...
 
 
-class FolderShelf:
-    """A shelf for the processes of one host: ``root/<kind>/<fingerprint>/files``, whole once beside ``made.json``.
+class FolderCache:
+    """A cache for the processes of one host: ``root/<kind>/<fingerprint>/files``, whole once beside ``made.json``.
 
     The lock on the thing's folder is the kernel's: it goes with its holder, however that dies. Of more than
     ``max_bytes``, what was not used for longest is removed.
@@ -57,7 +55,7 @@ class FolderShelf:
         self.root = root
         self._max_bytes = max_bytes
 
-    def get(self, kind: str, fingerprint: str, make: Make) -> Shelved:
+    def get(self, kind: str, fingerprint: str, make: Make) -> CacheEntry:
         with _locked(self.root / kind / fingerprint) as place:
             if (found := _read(place)) is not None:
                 return found
@@ -68,9 +66,9 @@ class FolderShelf:
             seconds = time.perf_counter() - began
             _mark(place, seconds)
         self._trim()
-        return Shelved(folder, False, seconds)
+        return CacheEntry(folder, False, seconds)
 
-    def find(self, kind: str, fingerprint: str) -> Shelved | None:
+    def find(self, kind: str, fingerprint: str) -> CacheEntry | None:
         """The thing where it is there."""
         if not (self.root / kind / fingerprint / MADE).exists():
             return None
@@ -103,31 +101,6 @@ class FolderShelf:
                 yield mark.stat().st_mtime, sum(json.loads(mark.read_text())["files"].values()), mark.parent
 
 
-class AskingShelf:
-    """The shelf of the whole platform, asked for through the supervisor.
-
-    ``tell`` sends it a line; ``hear`` waits for its answer, also for as long as another job is at making the thing.
-    """
-
-    def __init__(self, root: Path, tell: Callable[[str], None], hear: Callable[[], str]) -> None:
-        self.root = root
-        self._tell, self._hear = tell, hear
-
-    def get(self, kind: str, fingerprint: str, make: Make) -> Shelved:
-        answer = self._ask(ShelfRequest(shelf="want", kind=kind, fingerprint=fingerprint))
-        if answer.made:
-            return Shelved(answer.folder, True, answer.seconds)
-        began = time.perf_counter()
-        make(answer.folder)
-        seconds = time.perf_counter() - began
-        answer = self._ask(ShelfRequest(shelf="made", kind=kind, fingerprint=fingerprint, seconds=seconds))
-        return Shelved(answer.folder, False, seconds)
-
-    def _ask(self, request: ShelfRequest) -> ShelfAnswer:
-        self._tell(request.model_dump_json())
-        return ShelfAnswer.model_validate_json(self._hear())
-
-
 @contextmanager
 def _locked(place: Path) -> Iterator[Path]:
     handle = _lock(place, fcntl.LOCK_EX)
@@ -153,7 +126,7 @@ def _lock(place: Path, how: int) -> int:
         os.close(handle)
 
 
-def _read(place: Path) -> Shelved | None:
+def _read(place: Path) -> CacheEntry | None:
     """The thing where it is whole, which then counts as used now."""
     try:
         made = json.loads((place / MADE).read_text())
@@ -162,7 +135,7 @@ def _read(place: Path) -> Shelved | None:
         os.utime(place / MADE)
     except (OSError, ValueError):
         return None
-    return Shelved(place / FILES, True, made["seconds"]) if whole else None
+    return CacheEntry(place / FILES, True, made["seconds"]) if whole else None
 
 
 def _emptied(place: Path) -> Path:

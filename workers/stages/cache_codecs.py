@@ -1,4 +1,4 @@
-"""How each kind of thing on the shelf is written to a folder, and read from it bit for bit."""
+"""How each kind of thing in the cache is written to a folder, and read from it bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one job takes from the shelf: asked for, told, and kept for the report."""
+"""What one job takes from the cache: asked for, told, and kept for the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from api_schemas.reports import Reused
-from workers.cache.folder import Make, Shelf
+from workers.cache.folder import Cache, Make
 from workers.stages.cache_codecs import KEEPERS
 from workers.stages.progress import Narrator
 
@@ -17,29 +17,29 @@ Thing = TypeVar("Thing")
 class Ledger:
     """``reused`` is what this job did not have to make."""
 
-    def __init__(self, shelf: Shelf, story: Narrator) -> None:
-        self._shelf, self._story = shelf, story
+    def __init__(self, cache: Cache, story: Narrator) -> None:
+        self._cache, self._story = cache, story
         self.reused: list[Reused] = []
 
     @property
     def root(self) -> Path:
         """A folder of this host's that outlives the job."""
-        return self._shelf.root
+        return self._cache.root
 
     def share(self, kind: str, fingerprint: str, make: Callable[[], Thing]) -> Thing:
-        """The thing itself, of a kind of ``KEEPERS``. Its maker reads it from the shelf too: all get the same bits."""
+        """The thing itself, of a kind of ``KEEPERS``. Its maker reads it from the cache too: all get the same bits."""
         save, load = KEEPERS[kind]
         return load(self.get(kind, fingerprint, lambda folder: save(make(), folder)))
 
     def get(self, kind: str, fingerprint: str, make: Make) -> Path:
         """The folder of the thing, made now (``make`` fills an empty folder) or before."""
-        shelved = self._shelf.get(kind, fingerprint, make)
-        if shelved.reused:
-            seconds = round(shelved.seconds, 3)
+        entry = self._cache.get(kind, fingerprint, make)
+        if entry.reused:
+            seconds = round(entry.seconds, 3)
             self.reused.append(Reused(kind=kind, fingerprint=fingerprint, seconds_saved=seconds))
             message = f"reused: {kind.replace('_', ' ')} {fingerprint[:12]}, which took {seconds:.1f} s to make"
             self._story.resolved(self.resolved(), message)
-        return shelved.folder
+        return entry.folder
 
     def has(self, kind: str) -> bool:
         """Whether a thing of that kind was reused."""

@@ -29,7 +29,7 @@ GRADIENT_TOKENS = 2048
 
 
 def scores_of(bench: Workbench, source: PreTrainedModel, baseline: PreTrainedModel | None) -> dict[str, LayerScores]:
-    """The strategy's measure, and all others that come of the same pass; from the shelf where they are there."""
+    """The strategy's measure, and all others that come of the same pass; from the cache where they are there."""
     subject = bench.subject
     measure = MEASURES[STRATEGIES[subject.request.prune.strategy].measure or ""]
     model = baseline if scores_baseline(subject.recovery, measure.taken_from) else source

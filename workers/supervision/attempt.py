@@ -14,7 +14,7 @@ from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Stage
 from store.artifacts import ArtifactStore
 from store.jobs import Claim, JobStore, LeaseLost
-from workers.protocol import JobFile, ShelfRequest
+from workers.protocol import CacheRequest, JobFile
 from workers.runtime.failures import explained
 from workers.settings import Settings
 from workers.supervision.cache_server import Clerk
@@ -81,7 +81,7 @@ class Attempt:
         ending = self._listen()
         log.info("job %s: attempt %d ends: %s", lease.job_id, lease.attempt, getattr(ending, "type", ending))
         self._let_go(ending)
-        # What the runner made goes on to the shelf while the lease still holds; nobody waits long for a stop.
+        # What the runner made goes on to the cache while the lease still holds; nobody waits long for a stop.
         self._clerk.close(None if isinstance(ending, NewEvent) else self._settings.kill_grace_seconds)
         try:
             self._endings[_kind(ending)](ending)
@@ -93,7 +93,7 @@ class Attempt:
     def _listen(self) -> Ending:
         while True:
             item = self._next()
-            if isinstance(item, ShelfRequest):
+            if isinstance(item, CacheRequest):
                 self._clerk.hear(item)
             elif not isinstance(item, NewEvent) or item.type.terminal:
                 return item
@@ -105,7 +105,7 @@ class Attempt:
         if "checkpoint" in event.data:
             self._courier.call()
 
-    def _next(self) -> Ending | ShelfRequest:
+    def _next(self) -> Ending | CacheRequest:
         """What comes next, or the clock that ran out first. The lease's own end moves while it is renewed."""
         while (left := min(self._latest, self._desk.deadline) - time.monotonic()) > 0:
             try:

@@ -17,7 +17,7 @@ from typing import IO
 
 from pydantic import BaseModel
 
-from workers.protocol import READY, Handover, ShelfAnswer, read_event, read_request
+from workers.protocol import READY, CacheAnswer, Handover, read_event, read_request
 from workers.supervision.runner_environment import runner_environment
 from workers.supervision.scratch import Scratch
 
@@ -47,14 +47,14 @@ class Exit:
 
 
 class RunnerProcess:
-    """A waiting runner with its scratch folder. ``inbox`` gets its events, what it asks of the shelf, and one ``Exit``
-    after the last of them. ``shelf`` is the host's own shelf.
+    """A waiting runner with its scratch folder. ``inbox`` gets its events, what it asks of the cache, and one ``Exit``
+    after the last of them. ``cache`` is the host's own cache.
 
     Raises ``OSError`` where it cannot be started. Whoever makes one disposes of it.
     """
 
-    def __init__(self, command: list[str], scratch_root: Path, shelf: Path) -> None:
-        self._shelf = shelf
+    def __init__(self, command: list[str], scratch_root: Path, cache: Path) -> None:
+        self._cache = cache
         self.scratch = Scratch(scratch_root)
         #: Reentrant, so that a signal handler may put something here too.
         self.inbox: SimpleQueue[object] = SimpleQueue()
@@ -104,9 +104,9 @@ class RunnerProcess:
     def give(self) -> None:
         """Hand over the job that lies in ``job_file``; raises ``OSError`` where nobody takes it."""
         self.out.mkdir()
-        self._say(Handover(job=self.job_file, out=self.out, shelf=self._shelf))
+        self._say(Handover(job=self.job_file, out=self.out, cache=self._cache))
 
-    def answer(self, answer: ShelfAnswer) -> None:
+    def answer(self, answer: CacheAnswer) -> None:
         """Answer its last request. One that is gone needs no answer."""
         with suppress(OSError, ValueError):  # ValueError: the pipe is closed on our side already
             self._say(answer)

@@ -6,9 +6,9 @@ import logging
 import time
 
 from store.artifacts import ArtifactStore
-from store.cache import ShelfStore
+from store.cache import CacheStore
 from store.jobs import Claim, JobStore
-from workers.cache.folder import FolderShelf
+from workers.cache.folder import FolderCache
 from workers.settings import Settings
 from workers.supervision.attempt import Attempt
 from workers.supervision.cache_server import Clerk
@@ -25,7 +25,7 @@ class Supervisor:
     def __init__(
         self,
         store: JobStore,
-        shelf: ShelfStore,
+        cache: CacheStore,
         artifacts: ArtifactStore,
         settings: Settings,
         *,
@@ -34,8 +34,8 @@ class Supervisor:
     ) -> None:
         self._store, self._artifacts, self._settings = store, artifacts, settings
         self._worker = worker
-        self._shelf, self._cache = shelf, FolderShelf(settings.scratch_root / "shelf", settings.shelf_bytes)
-        self._room = WaitingRoom(command, settings.scratch_root, self._cache.root)
+        self._cache, self._local = cache, FolderCache(settings.scratch_root / "cache", settings.cache_bytes)
+        self._room = WaitingRoom(command, settings.scratch_root, self._local.root)
         self._runner: RunnerProcess | None = None
         self.stopping = False
 
@@ -85,7 +85,7 @@ class Supervisor:
         try:
             with Desk(self._store, claim.lease, self._settings, inbox=runner.inbox, accepted=sent) as desk:
                 clerk = Clerk(
-                    claim.lease, runner, desk, shelf=self._shelf, artifacts=self._artifacts, cache=self._cache
+                    claim.lease, runner, desk, cache=self._cache, artifacts=self._artifacts, local=self._local
                 )
                 Attempt(
                     claim, runner, desk, clerk,

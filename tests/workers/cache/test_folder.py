@@ -1,4 +1,4 @@
-"""The shelf of one host: processes that ask at once, a maker that is killed, too much on it."""
+"""The cache of one host: processes that ask at once, a maker that is killed, too much on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import eventually
-from workers.cache.folder import FRESH_SECONDS, FolderShelf
+from workers.cache.folder import FRESH_SECONDS, FolderCache
 
 FINGERPRINT = "a" * 64
 
@@ -20,7 +20,7 @@ FINGERPRINT = "a" * 64
 PROCESS = """
 import os, sys, time
 from pathlib import Path
-from workers.cache.folder import FolderShelf
+from workers.cache.folder import FolderCache
 
 folder = Path(sys.argv[1])
 
@@ -32,8 +32,8 @@ def make(here):
     (here / "thing").write_text("whole")
 
 print("asks", flush=True)
-shelved = FolderShelf(folder / "shelf", 1 << 20).get("baseline", "a" * 64, make)
-print(shelved.reused, (shelved.folder / "thing").read_text(), sorted(os.listdir(shelved.folder)))
+entry = FolderCache(folder / "cache", 1 << 20).get("baseline", "a" * 64, make)
+print(entry.reused, (entry.folder / "thing").read_text(), sorted(os.listdir(entry.folder)))
 """
 
 
@@ -76,43 +76,43 @@ def test_after_kill_9_of_the_maker_one_that_waits_makes_it_from_the_start(tmp_pa
     assert answer(second) == "False whole ['half', 'thing']"
 
 
-def put(shelf: FolderShelf, letter: str, size: int) -> Path:
-    return shelf.get(
+def put(cache: FolderCache, letter: str, size: int) -> Path:
+    return cache.get(
         "baseline", letter * 64, lambda folder: (folder / "thing").write_bytes(b"x" * size) and None
     ).folder
 
 
 def test_a_make_that_fails_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
-    shelf = FolderShelf(tmp_path, 100)
+    cache = FolderCache(tmp_path, 100)
 
     def fail(folder: Path) -> None:
         (folder / "half").write_text("x")
         raise ValueError("diverged")
 
     with pytest.raises(ValueError, match="diverged"):
-        shelf.get("baseline", FINGERPRINT, fail)
-    assert shelf.find("baseline", FINGERPRINT) is None
-    assert os.listdir(put(shelf, "a", 5)) == ["thing"]
+        cache.get("baseline", FINGERPRINT, fail)
+    assert cache.find("baseline", FINGERPRINT) is None
+    assert os.listdir(put(cache, "a", 5)) == ["thing"]
 
 
 def test_what_lost_its_content_is_made_again(tmp_path: Path) -> None:
-    shelf = FolderShelf(tmp_path, 100)
-    put(shelf, "a", 5)
-    assert shelf.get("baseline", FINGERPRINT, pytest.fail).reused
+    cache = FolderCache(tmp_path, 100)
+    put(cache, "a", 5)
+    assert cache.get("baseline", FINGERPRINT, pytest.fail).reused
     (tmp_path / "baseline" / FINGERPRINT / "files" / "thing").write_bytes(b"")
-    assert not shelf.get("baseline", FINGERPRINT, lambda folder: (folder / "thing").write_bytes(b"y") and None).reused
+    assert not cache.get("baseline", FINGERPRINT, lambda folder: (folder / "thing").write_bytes(b"y") and None).reused
 
 
 def test_what_was_not_used_for_longest_goes_and_what_was_used_just_now_stays(tmp_path: Path) -> None:
-    shelf = FolderShelf(tmp_path, 1000)
+    cache = FolderCache(tmp_path, 1000)
     for age, letter in ((3, "a"), (2, "b"), (1, "c")):
-        put(shelf, letter, 10)
+        put(cache, letter, 10)
         then = time.time() - age * 2 * FRESH_SECONDS
         os.utime(tmp_path / "baseline" / (letter * 64) / "made.json", (then, then))
-    assert shelf.find("baseline", "a" * 64) is not None  # now the latest used
-    shelf = FolderShelf(tmp_path, 25)
-    put(shelf, "d", 10)
-    kept = {letter for letter in "abcd" if shelf.find("baseline", letter * 64)}
+    assert cache.find("baseline", "a" * 64) is not None  # now the latest used
+    cache = FolderCache(tmp_path, 25)
+    put(cache, "d", 10)
+    kept = {letter for letter in "abcd" if cache.find("baseline", letter * 64)}
     assert kept == {"a", "d"}
-    put(shelf, "e", 100)
-    assert {letter for letter in "ade" if shelf.find("baseline", letter * 64)} == {"a", "d", "e"}
+    put(cache, "e", 100)
+    assert {letter for letter in "ade" if cache.find("baseline", letter * 64)} == {"a", "d", "e"}

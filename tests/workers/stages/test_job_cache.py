@@ -17,7 +17,7 @@ from api_schemas.reports import Report
 from api_schemas.requests import JobRequest
 from sources.fingerprint import FileHashes
 from tests.support.tiny_models import tiny_model
-from workers.cache.folder import FolderShelf
+from workers.cache.folder import FolderCache
 from workers.pipeline import run
 from workers.settings import Settings
 from workers.stages.job_cache import Ledger
@@ -28,12 +28,12 @@ BASELINE_KINDS = {"baseline", "baseline_scores"}
 
 
 class Jobs:
-    """Jobs on one model and one table, with one shelf for all of them."""
+    """Jobs on one model and one table, with one cache for all of them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings = Settings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu")
-        self.shelf = FolderShelf(folder / "shelf", 1 << 30)
+        self.cache = FolderCache(folder / "cache", 1 << 30)
         self.model = tiny_model("bert", folder / "source", head="base")
         self.table = folder / "reviews.csv"
         self.write(60)
@@ -57,20 +57,20 @@ class Jobs:
         }
         return JobRequest.model_validate(body)
 
-    def run(self, shelf: FolderShelf | None = None, **more: Any) -> Done:
+    def run(self, cache: FolderCache | None = None, **more: Any) -> Done:
         self._count += 1
         out = self.folder / f"out-{self._count}"
         out.mkdir()
         events: list[NewEvent] = []
         run(
             self.request(**more), job_id="job_x", out=out, settings=self.settings, tell=events.append,
-            shelf=shelf or self.shelf,
+            cache=cache or self.cache,
         )  # fmt: skip
         return Done(events, out / "artifact")
 
     def baseline(self, **more: Any) -> str:
         """The fingerprint of the baseline that such a job wants."""
-        ledger = Ledger(self.shelf, Narrator(lambda _: None))
+        ledger = Ledger(self.cache, Narrator(lambda _: None))
         request = self.request(**more)
         return find_subject(request, self.settings, ledger).baseline_print(request.seed)
 
@@ -101,7 +101,7 @@ def test_another_strategy_reuses_the_baseline_and_gets_the_bits_it_would_have_ma
     assert first.reused == set()
     assert first.resolved["reused"] == []
     second = jobs.run(prune={"strategy": "contribution", "drop": 3})
-    alone = jobs.run(FolderShelf(jobs.folder / "empty", 1 << 30), prune={"strategy": "contribution", "drop": 3})
+    alone = jobs.run(FolderCache(jobs.folder / "empty", 1 << 30), prune={"strategy": "contribution", "drop": 3})
 
     assert second.reused == {*BASELINE_KINDS, "tokenized_data"}
     assert alone.reused == set()

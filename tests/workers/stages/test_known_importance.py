@@ -17,7 +17,7 @@ from service.settings import Settings
 from service.state import Parts
 from sources.scorings import KIND
 from tests.support.tiny_models import SENTENCES, tiny_model
-from workers.cache.folder import FolderShelf
+from workers.cache.folder import FolderCache
 from workers.settings import Settings as WorkerSettings
 from workers.stages.cache_codecs import save_layer_scores
 from workers.stages.job_cache import Ledger
@@ -52,19 +52,19 @@ def body(tmp_path: Path) -> dict[str, Any]:
 def take(
     client: TestClient, folder: Path, body: dict[str, Any], taken_from: str = "activations"
 ) -> tuple[str, Subject, dict[str, Any]]:
-    """A job is asked for, and its worker takes the scores and puts them on the shelf; no gateway has a hand in it."""
+    """A job is asked for, and its worker takes the scores and puts them in the cache; no gateway has a hand in it."""
     parts: Parts = client.app.state.parts  # type: ignore[attr-defined]
     job_id = client.post("/v1/jobs", json=body).json()["id"]
     lease = parts.store.claim("worker-1").lease  # type: ignore[union-attr]
     settings = WorkerSettings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu", glue_dir=None)
-    ledger = Ledger(FolderShelf(folder / "host", 1 << 30), Narrator(lambda _: None))
+    ledger = Ledger(FolderCache(folder / "host", 1 << 30), Narrator(lambda _: None))
     subject = find_subject(JobRequest.model_validate(body), settings, ledger)
     scores = take_scores(taken_from, subject, subject.load([], 42))
-    made = parts.shelf.take(lease, KIND, subject.prints[KIND])
+    made = parts.cache.take(lease, KIND, subject.prints[KIND])
     (folder / "scores").mkdir(exist_ok=True)
     save_layer_scores(scores, folder / "scores")
     parts.artifacts.publish(made.prefix, folder / "scores")  # type: ignore[union-attr]
-    assert parts.shelf.made(lease, subject.prints[KIND], seconds=1.0, size=10)
+    assert parts.cache.made(lease, subject.prints[KIND], seconds=1.0, size=10)
     return job_id, subject, scores
 
 
@@ -141,11 +141,11 @@ def test_text_scores_answer_without_a_task_and_are_forgotten_with_their_files(
     assert client.post("/v1/plans", json=body).json()["scored_by"] == job_id, "a file counts by what is in it"
 
     parts: Parts = client.app.state.parts  # type: ignore[attr-defined]
-    found = parts.shelf.find(subject.prints[KIND])
+    found = parts.cache.find(subject.prints[KIND])
     assert found is not None
     parts.artifacts.delete(found.prefix)
     assert client.post("/v1/plans", json=body).json()["dropped"] is None
-    assert parts.shelf.find(subject.prints[KIND]) is None
+    assert parts.cache.find(subject.prints[KIND]) is None
 
 
 def test_an_order_of_removal_answers_for_every_smaller_size_and_for_these_protected_layers(

@@ -13,18 +13,18 @@ from api_schemas.events import EventType, NewEvent
 from api_schemas.reports import Report
 from api_schemas.requests import JobRequest
 from tests.support.tiny_models import SENTENCES, tiny_model
-from workers.cache.folder import FolderShelf
+from workers.cache.folder import FolderCache
 from workers.pipeline import run
 from workers.settings import Settings
 
 
 class Jobs:
-    """Jobs with one shelf for all of them, and a table and a file of plain text to ask for."""
+    """Jobs with one cache for all of them, and a table and a file of plain text to ask for."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings = Settings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu")
-        self.shelf = FolderShelf(folder / "shelf", 1 << 30)
+        self.cache = FolderCache(folder / "cache", 1 << 30)
         rows = [f"{SENTENCES[row % 8]} {row},{'up' if row % 2 else 'down'}" for row in range(40)]
         self.table = folder / "table.csv"
         self.table.write_text("\n".join(["text,label", *(row.replace(", ", " ") for row in rows)]) + "\n")
@@ -44,7 +44,7 @@ class Jobs:
         out = self.folder / f"out-{name}"
         out.mkdir()
         request = JobRequest.model_validate(body)
-        run(request, job_id=None, out=out, settings=self.settings, tell=self.events.append, shelf=self.shelf)
+        run(request, job_id=None, out=out, settings=self.settings, tell=self.events.append, cache=self.cache)
         return Report.model_validate_json((out / "artifact" / "report.json").read_text())
 
     def refusal(self, model: Path, name: str, prune: dict[str, Any], task: Any = "none", **more: Any) -> LayercutError:

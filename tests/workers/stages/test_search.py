@@ -22,7 +22,7 @@ from service.settings import Settings as GatewaySettings
 from sources.scorings import CONTEST
 from tests.support.tiny_models import SENTENCES, build, tiny_model
 from workers import pipeline
-from workers.cache.folder import FolderShelf
+from workers.cache.folder import FolderCache
 from workers.pipeline import run
 from workers.settings import Settings
 from workers.stages import search as search_stage
@@ -38,12 +38,12 @@ def _found(_bench: Any, _source: Any, plan: Plan) -> None:
 
 
 class Auto:
-    """Jobs on one tiny model and table. They share a shelf unless they are told to have their own."""
+    """Jobs on one tiny model and table. They share a cache unless they are told to have their own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings = Settings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu")
-        self.shelf = FolderShelf(folder / "shelf", 1 << 30)
+        self.cache = FolderCache(folder / "cache", 1 << 30)
         rows = [f"{SENTENCES[row % 8].replace(',', '')} {row},{'up' if row % 2 else 'down'}" for row in range(72)]
         for name, part in (("table", rows[:60]), ("dev", rows[60:])):
             (folder / f"{name}.csv").write_text("\n".join(["text,label", *part]) + "\n")
@@ -61,22 +61,22 @@ class Auto:
             "evaluation": {"latency": {"batch_sizes": [], "sequence_lengths": []}}, **more,
         })  # fmt: skip
 
-    def run(self, name: str, prune: dict[str, Any], *, shelf: FolderShelf | None = None, **more: Any) -> Report:
+    def run(self, name: str, prune: dict[str, Any], *, cache: FolderCache | None = None, **more: Any) -> Report:
         self.events = []
         out = self.folder / f"out-{name}"
         out.mkdir(exist_ok=True)
         run(
             self.request(prune, **more), job_id=None, out=out, settings=self.settings, tell=self.events.append,
-            shelf=shelf or self.shelf, checkpoints=self.folder / f"checkpoints-{name}",
+            cache=cache or self.cache, checkpoints=self.folder / f"checkpoints-{name}",
         )  # fmt: skip
         return Report.model_validate_json((out / "artifact" / "report.json").read_text())
 
-    def plan(self, name: str, prune: dict[str, Any], *, shelf: FolderShelf | None = None, **more: Any) -> Plan:
+    def plan(self, name: str, prune: dict[str, Any], *, cache: FolderCache | None = None, **more: Any) -> Plan:
         """Of a job that is given up when its plan is made."""
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(pipeline, "prune", _found)
             with pytest.raises(Found) as caught:
-                self.run(name, prune, shelf=shelf, **more)
+                self.run(name, prune, cache=cache, **more)
         return caught.value.plan
 
     @property
@@ -201,7 +201,7 @@ def test_dev_is_not_read_while_the_search_is_on(auto: Auto, monkeypatch: pytest.
 
 
 def test_an_interrupted_search_goes_on_after_its_last_rung(auto: Auto, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = searched(auto.plan("whole", {"drop": 2}, shelf=FolderShelf(auto.folder / "other", 1 << 30)))
+    whole = searched(auto.plan("whole", {"drop": 2}, cache=FolderCache(auto.folder / "other", 1 << 30)))
 
     class Gone(BaseException):
         pass
@@ -264,10 +264,10 @@ def test_a_plan_is_answered_from_the_contests_that_jobs_held(auto: Auto, tmp_pat
         made = auto.plan("made", sent["prune"])
         parts = client.app.state.parts  # type: ignore[attr-defined]
         lease = parts.store.claim("worker-1").lease
-        for folder in (tmp_path / "shelf" / CONTEST).iterdir():
-            place = parts.shelf.take(lease, CONTEST, folder.name)
+        for folder in (tmp_path / "cache" / CONTEST).iterdir():
+            place = parts.cache.take(lease, CONTEST, folder.name)
             parts.artifacts.publish(place.prefix, folder / "files")
-            assert parts.shelf.made(lease, folder.name, seconds=1.0, size=10)
+            assert parts.cache.made(lease, folder.name, seconds=1.0, size=10)
 
         plan = client.post("/v1/plans", json=asked).json()
         assert (plan["dropped"], plan["scored_by"], plan["protected"]) == (made.dropped, job_id, [0])

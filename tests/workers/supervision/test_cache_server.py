@@ -1,4 +1,4 @@
-"""What the supervisor answers when its runner asks the shelf: two workers with a cache each, on one store."""
+"""What the supervisor answers when its runner asks the cache: two workers with a cache each, on one store."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_one_makes_the_other_waits_and_both_have_it(bench: Bench, other: Bench, 
     assert logs(bench, maker) == ["make:[]", "made:weights"]
     assert logs(other, waiter)[-1] == "have:weights:7.0"
     assert logs(bench, bench.run("want:a", "succeed").id) == ["have:weights:7.0"]
-    assert other.scratch() == [other.settings.scratch_root / "shelf"]
+    assert other.scratch() == [other.settings.scratch_root / "cache"]
 
 
 @pytest.mark.parametrize("death", ["die:9", "exit:3", "fail:training_diverged"])
@@ -100,8 +100,8 @@ def test_one_that_waits_can_be_cancelled_and_its_time_runs(bench: Bench, other: 
     assert ended(bench, maker) == Status.SUCCEEDED
 
 
-def test_a_shelf_that_cannot_be_written_costs_no_job(bench: Bench, other: Bench) -> None:
-    (bench.settings.data_dir / "artifacts" / "shelf").write_text("a file where the folder should be")
+def test_a_cache_that_cannot_be_written_costs_no_job(bench: Bench, other: Bench) -> None:
+    (bench.settings.data_dir / "artifacts" / "cache").write_text("a file where the folder should be")
     first = bench.run("want:a", "fill:weights", "made:a", "succeed")
     second = other.run("want:a", "fill:again", "made:a", "succeed")
 
@@ -111,20 +111,20 @@ def test_a_shelf_that_cannot_be_written_costs_no_job(bench: Bench, other: Bench)
 
 def test_files_that_are_gone_are_made_anew(bench: Bench, other: Bench) -> None:
     bench.run("want:a", "fill:weights", "made:a", "succeed")
-    shutil.rmtree(bench.settings.data_dir / "artifacts" / "shelf")
+    shutil.rmtree(bench.settings.data_dir / "artifacts" / "cache")
     job = other.run("want:a", "fill:again", "made:a", "succeed")
     assert logs(other, job.id) == ["make:[]", "made:again"]
 
 
 def test_what_was_evicted_for_all_is_given_back_by_a_host_that_has_it(bench: Bench, other: Bench) -> None:
     bench.run("want:a", "fill:weights", "made:a", "succeed")
-    (prefix,) = bench.shelf.evict(0)
+    (prefix,) = bench.cache.evict(0)
     bench.artifacts.delete(prefix)
     assert logs(bench, bench.run("want:a", "succeed").id) == ["have:weights:7.0"]
     assert logs(other, other.run("want:a", "succeed").id) == ["have:weights:7.0"]
 
 
 def test_names_that_lead_elsewhere_are_no_request(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    forged = '{"shelf":"want","kind":"../../etc","fingerprint":"' + "a" * 64 + '"}'
+    forged = '{"cache":"want","kind":"../../etc","fingerprint":"' + "a" * 64 + '"}'
     assert bench.run(f"say:{forged}", "succeed").status == Status.SUCCEEDED
     assert "../../etc" in caplog.text

@@ -50,7 +50,7 @@ def wobbly(bench: Bench) -> WobblyStore:
     bench.supervisor.close()
     store = WobblyStore(bench.engine, bench.settings.lease_seconds)
     bench.supervisor = Supervisor(
-        store, bench.shelf, bench.artifacts, bench.settings, command=FAKE_RUNNER, worker="bench"
+        store, bench.cache, bench.artifacts, bench.settings, command=FAKE_RUNNER, worker="bench"
     )
     return store
 

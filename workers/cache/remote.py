@@ -1,0 +1,35 @@
+"""The cache of the whole platform, as a runner sees it. Imports no torch and no store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from workers.cache.folder import CacheEntry, Make
+from workers.protocol import CacheAnswer, CacheRequest
+
+
+class RemoteCache:
+    """The cache of the whole platform, asked for through the supervisor.
+
+    ``tell`` sends it a line; ``hear`` waits for its answer, also for as long as another job is at making the thing.
+    """
+
+    def __init__(self, root: Path, tell: Callable[[str], None], hear: Callable[[], str]) -> None:
+        self.root = root
+        self._tell, self._hear = tell, hear
+
+    def get(self, kind: str, fingerprint: str, make: Make) -> CacheEntry:
+        answer = self._ask(CacheRequest(cache="want", kind=kind, fingerprint=fingerprint))
+        if answer.made:
+            return CacheEntry(answer.folder, True, answer.seconds)
+        began = time.perf_counter()
+        make(answer.folder)
+        seconds = time.perf_counter() - began
+        answer = self._ask(CacheRequest(cache="made", kind=kind, fingerprint=fingerprint, seconds=seconds))
+        return CacheEntry(answer.folder, False, seconds)
+
+    def _ask(self, request: CacheRequest) -> CacheAnswer:
+        self._tell(request.model_dump_json())
+        return CacheAnswer.model_validate_json(self._hear())
