@@ -103,7 +103,7 @@ class Tried(NamedTuple):
     seconds: float
 
 
-class Desk(NamedTuple):
+class Prepared(NamedTuple):
     """A job up to its baseline."""
 
     bench: Workbench
@@ -111,7 +111,7 @@ class Desk(NamedTuple):
     baseline: PreTrainedModel
 
 
-def desk_of(cell: Cell, rows: int, folder: Path) -> Desk:
+def prepare(cell: Cell, rows: int, folder: Path) -> Prepared:
     """Baselines and tokens are made once for all, in a cache in ``folder``."""
     settings = Settings(model_roots=[SOURCE.parent])
     request = JobRequest.model_validate({
@@ -128,25 +128,25 @@ def desk_of(cell: Cell, rows: int, folder: Path) -> Desk:
     source = subject.load([], cell.seed)
     baseline = make_baseline(bench, source)
     assert baseline is not None
-    return Desk(bench, source, baseline)
+    return Prepared(bench, source, baseline)
 
 
 def search(cell: Cell, rows: int, folder: Path) -> Found:
-    desk = desk_of(cell, rows, folder)
+    prepared = prepare(cell, rows, folder)
     began = time.perf_counter()
-    found = search_layers(desk.bench, desk.baseline).search
+    found = search_layers(prepared.bench, prepared.baseline).search
     assert found is not None
-    plan, best = searched_plan(desk.bench.subject.request.prune, FACTS, found), found.contests[0].best
+    plan, best = searched_plan(prepared.bench.subject.request.prune, FACTS, found), found.contests[0].best
     return Found(cell, tuple(plan.dropped or ()), ", ".join(best.strategies), found.steps, time.perf_counter() - began)
 
 
 def attempt(cell: Cell, rows: int, folder: Path, dropped: Layers, *, again: bool = False) -> Tried:
-    desk = desk_of(cell, rows, folder)
+    prepared = prepare(cell, rows, folder)
     plan = make_plan(PruneSpec(strategy="explicit", drop_layers=list(dropped)), FACTS, seed=0)
-    bench = replace(desk.bench, kept=plan.kept, seed=cell.seed + SECOND * again)
+    bench = replace(prepared.bench, kept=plan.kept, seed=cell.seed + SECOND * again)
     began = time.perf_counter()
-    after = prune(bench, desk.source, plan)
-    recover(bench, desk.baseline, after)
+    after = prune(bench, prepared.source, plan)
+    recover(bench, prepared.baseline, after)
     seconds = time.perf_counter() - began
     return Tried(
         cell,

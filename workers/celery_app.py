@@ -31,7 +31,7 @@ log = logging.getLogger("layercut.worker")
 RUNNER = [sys.executable, "-P", "-m", "workers.runner", "--wait"]
 
 
-class Station:
+class WorkerProcess:
     """What a worker works with. Brings the database up to date, and has a runner waiting."""
 
     def __init__(self, settings: Settings) -> None:
@@ -63,7 +63,7 @@ class Station:
         self.engine.dispose()
 
 
-station: Station | None = None
+worker_process: WorkerProcess | None = None
 
 
 def _configuration() -> dict[str, Any]:
@@ -86,23 +86,23 @@ app.add_defaults(_configuration)
 @app.task(name=WAKE)
 def wake() -> None:
     """Do the best queued job, and pass the wake-up on where more wait. A wake-up for nothing is harmless."""
-    assert station is not None
-    if station.supervisor.work() and not station.supervisor.stopping:
-        station.wake_another()
+    assert worker_process is not None
+    if worker_process.supervisor.work() and not worker_process.supervisor.stopping:
+        worker_process.wake_another()
 
 
 @signals.worker_shutting_down.connect
 def _hand_back(**_: Any) -> None:
     """SIGTERM: Celery takes no more wake-ups and waits for the job, which must therefore not go on."""
-    if station is not None:
-        station.supervisor.stop()
+    if worker_process is not None:
+        worker_process.supervisor.stop()
 
 
 def run_worker() -> int:
     """Work until told to stop; the exit code."""
-    global station  # noqa: PLW0603 - Celery gives a handler no other way to what its process owns
+    global worker_process  # noqa: PLW0603 - Celery gives a handler no other way to what its process owns
     settings = Settings()
-    station = Station(settings)
+    worker_process = WorkerProcess(settings)
     worker = app.Worker(
         hostname=f"layercut-{os.getpid()}@{socket.gethostname()}",
         loglevel=settings.log_level,
@@ -113,10 +113,10 @@ def run_worker() -> int:
     )
     try:
         # Jobs may have waited for a worker for longer than their wake-ups lived.
-        station.wake_another()
+        worker_process.wake_another()
         worker.start()
         # For the job that was handed back. Before this, our own consumer would have taken the message.
-        station.wake_another()
+        worker_process.wake_another()
     finally:
-        station.close()
+        worker_process.close()
     return int(worker.exitcode or 0)

@@ -28,7 +28,7 @@ from workers.runtime.failures import explained
 from workers.settings import Settings
 
 
-class Teller:
+class EventWriter:
     """Writes events to ``stream``, and remembers the stage and whether the story has ended."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -49,7 +49,7 @@ class Teller:
             self._stream.flush()
 
 
-def run_job(job: Path, out: Path, tell: Teller, open_cache: Callable[[Settings], Cache]) -> bool:
+def run_job(job: Path, out: Path, tell: EventWriter, open_cache: Callable[[Settings], Cache]) -> bool:
     """Do the job that the file ``job`` describes. Whether it succeeded; the last event told is SUCCEEDED or FAILED.
 
     On SIGTERM in the middle of a training, SystemExit passes through, and the story has no end.
@@ -77,7 +77,7 @@ def run_in_foreground(job: Path, out: Path) -> int:
     """For people: exit code 0 or 1, and 130 for Ctrl-C."""
     with _stdout_for_events() as stream:
         try:
-            return 0 if run_job(job, out, Teller(stream), _host_cache) else 1
+            return 0 if run_job(job, out, EventWriter(stream), _host_cache) else 1
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
 
@@ -85,7 +85,7 @@ def run_in_foreground(job: Path, out: Path) -> int:
 def wait_for_job() -> int:
     """Get ready, and do the one job that comes on stdin. When stdin ends, the supervisor is dead and so are we."""
     with _stdout_for_events() as stream:
-        tell = Teller(stream)
+        tell = EventWriter(stream)
         _import_pipeline()
         # What was imported stays. A full collection in the middle of a job would walk it all, for a third of a second.
         gc.collect()

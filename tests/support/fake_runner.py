@@ -77,7 +77,7 @@ def checkpoint(_, name):
     hidden.mkdir(parents=True)
     (hidden / "state.safetensors").write_text(f"weights of {name}")
     shutil.rmtree(hidden.with_name(name), ignore_errors=True)
-    hidden.rename(hidden.with_name(name))  # as the real one does: the courier may look at any moment
+    hidden.rename(hidden.with_name(name))  # as the real one does: CheckpointSync may look at any moment
     tell("log", f"checkpoint {name}", checkpoint=name)
 
 

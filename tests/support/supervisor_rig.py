@@ -60,7 +60,7 @@ class Bench:
 
     @property
     def waiting_folder(self) -> Path | None:
-        waiting = self.supervisor._room._waiting
+        waiting = self.supervisor._warm._waiting
         return waiting.scratch.folder if waiting else None
 
     def stored(self, job_id: str) -> list[str]:

@@ -24,7 +24,7 @@ from tests.support.supervisor_rig import FAKE_RUNNER
 LAUNCHER = Path(__file__).with_name("launch_worker.py")
 
 
-class WorkerProcess:
+class RealWorker:
     """One ``layercut worker``, whose runner is the fake one unless a real one is asked for."""
 
     def __init__(self, environment: dict[str, str], log: Path, *, real: bool = False) -> None:
@@ -76,11 +76,11 @@ class Site:
         self.store = JobStore(self.engine, float(str(settings.get("lease_seconds", 60))))
         self.sender = Celery("gateway", set_as_current=False)
         self.sender.conf.update(celery_settings(self.broker_url))
-        self.workers: list[WorkerProcess] = []
+        self.workers: list[RealWorker] = []
 
-    def start_worker(self, *, real: bool = False, **settings: object) -> WorkerProcess:
+    def start_worker(self, *, real: bool = False, **settings: object) -> RealWorker:
         environment = {**self.environment, **_environment(settings)}
-        worker = WorkerProcess(environment, self.folder / f"worker-{len(self.workers)}.log", real=real)
+        worker = RealWorker(environment, self.folder / f"worker-{len(self.workers)}.log", real=real)
         self.workers.append(worker)
         eventually(lambda: worker.ready)
         return worker

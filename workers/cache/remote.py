@@ -13,12 +13,12 @@ from workers.protocol import CacheAnswer, CacheRequest
 class RemoteCache:
     """The cache of the whole platform, asked for through the supervisor.
 
-    ``tell`` sends it a line; ``hear`` waits for its answer, also for as long as another job is at making the thing.
+    ``tell`` sends it a line; ``receive`` waits for its answer, also for as long as another job is at making the thing.
     """
 
-    def __init__(self, root: Path, tell: Callable[[str], None], hear: Callable[[], str]) -> None:
+    def __init__(self, root: Path, tell: Callable[[str], None], receive: Callable[[], str]) -> None:
         self.root = root
-        self._tell, self._hear = tell, hear
+        self._tell, self._receive = tell, receive
 
     def get(self, kind: str, fingerprint: str, make: Make) -> CacheEntry:
         answer = self._ask(CacheRequest(cache="want", kind=kind, fingerprint=fingerprint))
@@ -32,4 +32,4 @@ class RemoteCache:
 
     def _ask(self, request: CacheRequest) -> CacheAnswer:
         self._tell(request.model_dump_json())
-        return CacheAnswer.model_validate_json(self._hear())
+        return CacheAnswer.model_validate_json(self._receive())

@@ -17,9 +17,9 @@ from store.jobs import Claim, JobStore, LeaseLost
 from workers.protocol import CacheRequest, JobFile
 from workers.runtime.failures import explained
 from workers.settings import Settings
-from workers.supervision.cache_server import Clerk
-from workers.supervision.checkpoint_sync import Courier, sweep_ended
-from workers.supervision.lease_session import Desk, Interrupt
+from workers.supervision.cache_server import CacheServer
+from workers.supervision.checkpoint_sync import CheckpointSync, sweep_ended
+from workers.supervision.lease_session import Interrupt, LeaseSession
 from workers.supervision.runner_process import Exit, RunnerProcess
 
 log = logging.getLogger("layercut.attempt")
@@ -30,14 +30,14 @@ STOPPING = "the worker was told to stop and handed the job back"
 
 
 class Attempt:
-    """``desk`` must be open for as long as ``run`` runs; ``runner`` must not have been given a job yet."""
+    """``session`` must be open for as long as ``run`` runs; ``runner`` must not have been given a job yet."""
 
     def __init__(
         self,
         claim: Claim,
         runner: RunnerProcess,
-        desk: Desk,
-        clerk: Clerk,
+        session: LeaseSession,
+        cache_server: CacheServer,
         *,
         store: JobStore,
         artifacts: ArtifactStore,
@@ -45,10 +45,10 @@ class Attempt:
         started: float,
     ) -> None:
         self._claim, self._lease = claim, claim.lease
-        self._runner, self._desk, self._clerk = runner, desk, clerk
+        self._runner, self._session, self._cache_server = runner, session, cache_server
         self._store, self._artifacts, self._settings = store, artifacts, settings
         self._checkpoints = settings.checkpoint_root / self._lease.job_id
-        self._courier = Courier(artifacts, self._lease.job_id, self._checkpoints)
+        self._checkpoint_sync = CheckpointSync(artifacts, self._lease.job_id, self._checkpoints)
         # An attempt's own: one that goes on from a checkpoint has the whole of it again.
         self._latest = started + claim.request.limits.max_runtime_seconds
         self._endings: dict[object, Callable[[Any], None]] = {
@@ -63,7 +63,7 @@ class Attempt:
 
     def run(self) -> None:
         """Returns when the attempt has ended, in the store too. Raises what the store raises when it stays away."""
-        with self._courier:
+        with self._checkpoint_sync:
             self._run()
 
     def _run(self) -> None:
@@ -72,7 +72,7 @@ class Attempt:
             id=lease.job_id, request=self._claim.request, attempt=lease.attempt, checkpoints=self._checkpoints
         )
         if lease.attempt > 1:
-            self._courier.fetch()
+            self._checkpoint_sync.fetch()
         try:
             file.write(self._runner.job_file)
             self._runner.give()
@@ -82,7 +82,7 @@ class Attempt:
         log.info("job %s: attempt %d ends: %s", lease.job_id, lease.attempt, getattr(ending, "type", ending))
         self._let_go(ending)
         # What the runner made goes on to the cache while the lease still holds; nobody waits long for a stop.
-        self._clerk.close(None if isinstance(ending, NewEvent) else self._settings.kill_grace_seconds)
+        self._cache_server.close(None if isinstance(ending, NewEvent) else self._settings.kill_grace_seconds)
         try:
             self._endings[_kind(ending)](ending)
         except LeaseLost:
@@ -94,25 +94,25 @@ class Attempt:
         while True:
             item = self._next()
             if isinstance(item, CacheRequest):
-                self._clerk.hear(item)
+                self._cache_server.handle(item)
             elif not isinstance(item, NewEvent) or item.type.terminal:
                 return item
             else:
-                self._hear(item)
+                self._record(item)
 
-    def _hear(self, event: NewEvent) -> None:
-        self._desk.write(event)
+    def _record(self, event: NewEvent) -> None:
+        self._session.write(event)
         if "checkpoint" in event.data:
-            self._courier.call()
+            self._checkpoint_sync.call()
 
     def _next(self) -> Ending | CacheRequest:
         """What comes next, or the clock that ran out first. The lease's own end moves while it is renewed."""
-        while (left := min(self._latest, self._desk.deadline) - time.monotonic()) > 0:
+        while (left := min(self._latest, self._session.deadline) - time.monotonic()) > 0:
             try:
                 return self._runner.inbox.get(timeout=left)  # type: ignore[return-value]
             except Empty:
                 continue
-        return Interrupt.TIMEOUT if self._latest <= self._desk.deadline else Interrupt.LEASE_LOST
+        return Interrupt.TIMEOUT if self._latest <= self._session.deadline else Interrupt.LEASE_LOST
 
     def _let_go(self, ending: Ending) -> None:
         """Nothing of the runner is left when this returns. Only a job that goes on elsewhere is worth a checkpoint."""
@@ -125,8 +125,8 @@ class Attempt:
 
     def _succeeded(self, told: NewEvent) -> None:
         stage = Stage.PUBLISHING.value
-        self._desk.write(NewEvent(type=EventType.STAGE, message=stage, data={"stage": stage, "skipped": False}))
-        self._desk.flush()
+        self._session.write(NewEvent(type=EventType.STAGE, message=stage, data={"stage": stage, "skipped": False}))
+        self._session.flush()
         try:
             self._publish(told.data)
         except Exception as error:
@@ -144,16 +144,16 @@ class Attempt:
 
     def _lost_runner(self, exit_: Exit) -> None:
         self._tell_last_words(str(exit_))
-        self._courier.settle(self._settings.kill_grace_seconds)
+        self._checkpoint_sync.drain(self._settings.kill_grace_seconds)
         self._release(str(exit_))
 
     def _handed_back(self, _: Interrupt) -> None:
         """The next host may ask for the checkpoint as soon as the job is queued: it is carried first, if in time."""
         while isinstance(said := self._runner.inbox.get(), NewEvent) and not said.type.terminal:
-            self._hear(said)
-        self._courier.settle(self._settings.kill_grace_seconds)
-        self._desk.flush()
-        self._desk.settle(lambda: self._store.hand_back(self._lease, STOPPING))
+            self._record(said)
+        self._checkpoint_sync.drain(self._settings.kill_grace_seconds)
+        self._session.flush()
+        self._session.retrying(lambda: self._store.hand_back(self._lease, STOPPING))
 
     def _cancelled(self, _: Interrupt) -> None:
         self._finish(NewEvent(type=EventType.CANCELLED, message="cancelled"))
@@ -181,23 +181,23 @@ class Attempt:
         self._artifacts.publish(self._lease.prefix, folder, archive)
 
     def _finish(self, event: NewEvent, artifact: str | None = None) -> None:
-        self._desk.flush()
+        self._session.flush()
         try:
-            self._desk.settle(lambda: self._store.finish(self._lease, event, artifact))
+            self._session.retrying(lambda: self._store.finish(self._lease, event, artifact))
         except (ValueError, KeyError) as error:
             log.exception("job %s: its ending cannot be kept", self._lease.job_id)
             failure = _failure(LayercutError("internal", f"the runner's {event.type} is not understood: {error}"))
-            self._desk.settle(lambda: self._store.finish(self._lease, failure))
+            self._session.retrying(lambda: self._store.finish(self._lease, failure))
 
     def _release(self, reason: str) -> None:
-        self._desk.flush()
-        self._desk.settle(lambda: self._store.release(self._lease, reason))
+        self._session.flush()
+        self._session.retrying(lambda: self._store.release(self._lease, reason))
 
     def _tell_last_words(self, what: str) -> None:
         words = self._runner.last_words
         if words:
             message = f"{what}:\n{words}"
-            self._desk.write(NewEvent(type=EventType.LOG, level="error", message=message, data={"source": "stderr"}))
+            self._session.write(NewEvent(type=EventType.LOG, level="error", message=message, data={"source": "stderr"}))
 
     def _tidy(self) -> None:
         """Sweep losers, which this attempt may be one of. The gateway's upkeep does it later where this cannot."""
@@ -209,7 +209,7 @@ class Attempt:
             else:
                 self._artifacts.delete(self._lease.prefix)
             if self._store.get(self._lease.job_id).status.terminal:
-                self._courier.discard()
+                self._checkpoint_sync.discard()
             sweep_ended(self._settings.checkpoint_root, self._store)
         except Exception:  # sweeping is no part of the job
             log.warning("job %s: cannot sweep", self._lease.job_id, exc_info=True)

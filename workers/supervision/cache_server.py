@@ -18,7 +18,7 @@ from store.cache import CacheStore, Have, Make, Wait
 from store.jobs import Lease
 from workers.cache.folder import FolderCache
 from workers.protocol import CacheAnswer, CacheRequest
-from workers.supervision.lease_session import Desk
+from workers.supervision.lease_session import LeaseSession
 from workers.supervision.runner_process import RunnerProcess
 
 log = logging.getLogger("layercut.cache")
@@ -27,7 +27,7 @@ log = logging.getLogger("layercut.cache")
 LOOK_SECONDS = 0.5
 
 
-class Clerk:
+class CacheServer:
     """Of one attempt. Each request is seen to in a thread of its own: the attempt must stay able to kill the runner.
 
     ``local`` is this host's own cache, of what was made here or fetched.
@@ -37,20 +37,20 @@ class Clerk:
         self,
         lease: Lease,
         runner: RunnerProcess,
-        desk: Desk,
+        session: LeaseSession,
         *,
         cache: CacheStore,
         artifacts: ArtifactStore,
         local: FolderCache,
     ) -> None:
-        self._lease, self._runner, self._desk = lease, runner, desk
+        self._lease, self._runner, self._session = lease, runner, session
         self._cache, self._artifacts, self._local = cache, artifacts, local
         #: Where the files go of what the runner is making for all, by fingerprint.
         self._making: dict[str, str] = {}
         self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def hear(self, request: CacheRequest) -> None:
+    def handle(self, request: CacheRequest) -> None:
         self._start({"want": self._want, "made": self._made}[request.cache], request)
 
     def close(self, seconds: float | None) -> None:
@@ -76,7 +76,7 @@ class Clerk:
     def _find(self, request: CacheRequest) -> CacheAnswer:
         waits_for = None
         while not self._closed.is_set():
-            found = self._desk.settle(lambda: self._cache.take(self._lease, request.kind, request.fingerprint))
+            found = self._session.retrying(lambda: self._cache.take(self._lease, request.kind, request.fingerprint))
             if isinstance(found, Make):
                 return self._make(request, found)
             if isinstance(found, Have) and (answer := self._fetch(request, found)):
@@ -106,7 +106,7 @@ class Clerk:
             )
         except LayercutError as error:
             log.warning("job %s: %s is not in the cache any more: %s", self._lease.job_id, found.prefix, error)
-            self._desk.settle(lambda: self._cache.forget(request.fingerprint, found.prefix))
+            self._session.retrying(lambda: self._cache.forget(request.fingerprint, found.prefix))
             self._delete(found.prefix)
             return None
         return CacheAnswer(folder=entry.folder, made=True, seconds=found.seconds)
@@ -131,7 +131,9 @@ class Clerk:
     def _publish(self, fingerprint: str, prefix: str, folder: Path, seconds: float) -> None:
         try:
             size = sum(file.bytes for file in self._artifacts.publish(prefix, folder).files)
-            if not self._desk.settle(lambda: self._cache.made(self._lease, fingerprint, seconds=seconds, size=size)):
+            if not self._session.retrying(
+                lambda: self._cache.made(self._lease, fingerprint, seconds=seconds, size=size)
+            ):
                 self._delete(prefix)
         except Exception:
             log.exception("job %s: cannot put %s in the cache", self._lease.job_id, prefix)
@@ -139,7 +141,7 @@ class Clerk:
 
     def _abandon(self, fingerprint: str, prefix: str) -> None:
         try:
-            self._desk.settle(lambda: self._cache.abandon(self._lease, fingerprint))
+            self._session.retrying(lambda: self._cache.abandon(self._lease, fingerprint))
         except Exception:  # the end of the attempt will say the same
             log.warning("job %s: cannot give up %s", self._lease.job_id, prefix, exc_info=True)
         self._delete(prefix)
@@ -154,7 +156,7 @@ class Clerk:
         what = request.kind.replace("_", " ")
         data = {"kind": request.kind, "fingerprint": request.fingerprint, "job_id": found.job_id}
         message = f"waiting for the {what} that {found.job_id} is making"
-        self._desk.write(NewEvent(type=EventType.LOG, message=message, data=data))
+        self._session.write(NewEvent(type=EventType.LOG, message=message, data=data))
 
     def _empty(self, request: CacheRequest) -> CacheAnswer:
         folder = self._place(request.fingerprint)

@@ -13,14 +13,14 @@ from store.artifacts import ArtifactStore
 from store.jobs import JobStore
 from workers.checkpoints.layout import newest, newest_in, prepare, put_in_place, training_of
 
-log = logging.getLogger("layercut.courier")
+log = logging.getLogger("layercut.checkpoints")
 
 
 def checkpoint_prefix(job_id: str) -> str:
     return f"jobs/{job_id}/checkpoint"
 
 
-class Courier:
+class CheckpointSync:
     """Of one attempt. ``folder`` holds the job's checkpoints on this host. Use as a context manager."""
 
     def __init__(self, artifacts: ArtifactStore, job_id: str, folder: Path) -> None:
@@ -28,7 +28,7 @@ class Courier:
         self._change = threading.Condition()
         self._sent: set[str] = set()
         self._called = self._busy = self._closed = self._over = False
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -68,7 +68,7 @@ class Courier:
             self._called = True
             self._change.notify_all()
 
-    def settle(self, seconds: float) -> None:
+    def drain(self, seconds: float) -> None:
         """Return when all there is has been carried, or when the time is up."""
         self.call()
         with self._change:

@@ -19,7 +19,7 @@ from api_schemas.jobs import Status
 from store.jobs import JobStore, Lease, LeaseLost
 from workers.settings import Settings
 
-log = logging.getLogger("layercut.desk")
+log = logging.getLogger("layercut.lease")
 
 #: What a database that is away or busy raises: the answer is unknown, and the question is put again.
 AWAY = (OperationalError, InterfaceError, NoConnection, OSError)
@@ -41,7 +41,7 @@ class Interrupt(StrEnum):
     STOPPING = "stopping"
 
 
-class Desk:
+class LeaseSession:
     """Renews the lease, writes events down, and puts LEASE_LOST or CANCELLED into ``inbox``.
 
     ``accepted`` is when the claim was sent, by ``time.monotonic``. Use as a context manager.
@@ -58,7 +58,7 @@ class Desk:
         self._closed = self._lost = self._hurried = self._cancelled = False
         self._next_beat = accepted + settings.heartbeat_seconds
         self._next_poll = self._next_progress = accepted
-        self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -92,7 +92,7 @@ class Desk:
             self._change.wait_for(lambda: self._lost or not (self._pending or self._writing), self._left())
             self._hurried = False
 
-    def settle(self, call: Callable[[], Answer]) -> Answer:
+    def retrying(self, call: Callable[[], Answer]) -> Answer:
         """Ask the store for ``call`` until it answers; raises what it raises, and what is AWAY after the deadline."""
         while True:
             try:

@@ -75,7 +75,7 @@ class RunnerProcess:
             self.scratch.remove()
             raise
         self._readers = [
-            _start(_read_lines, self._process.stdout, self._hear),
+            _start(_read_lines, self._process.stdout, self._take_line),
             _start(_read_lines, self._process.stderr, self._note),
         ]
         self._waiter = _start(self._wait)
@@ -153,7 +153,7 @@ class RunnerProcess:
             reader.join(READ_ON_SECONDS)
         self.inbox.put(Exit(code))
 
-    def _hear(self, line: str) -> None:
+    def _take_line(self, line: str) -> None:
         told = read_event(line) or read_request(line)
         if told is not None:
             self.inbox.put(told)

@@ -11,10 +11,10 @@ from store.jobs import Claim, JobStore
 from workers.cache.folder import FolderCache
 from workers.settings import Settings
 from workers.supervision.attempt import Attempt
-from workers.supervision.cache_server import Clerk
-from workers.supervision.lease_session import Desk, Interrupt
+from workers.supervision.cache_server import CacheServer
+from workers.supervision.lease_session import Interrupt, LeaseSession
 from workers.supervision.runner_process import RunnerProcess
-from workers.supervision.warm_runner import WaitingRoom
+from workers.supervision.warm_runner import WarmRunner
 
 log = logging.getLogger("layercut.supervisor")
 
@@ -35,7 +35,7 @@ class Supervisor:
         self._store, self._artifacts, self._settings = store, artifacts, settings
         self._worker = worker
         self._cache, self._local = cache, FolderCache(settings.scratch_root / "cache", settings.cache_bytes)
-        self._room = WaitingRoom(command, settings.scratch_root, self._local.root)
+        self._warm = WarmRunner(command, settings.scratch_root, self._local.root)
         self._runner: RunnerProcess | None = None
         self.stopping = False
 
@@ -44,12 +44,12 @@ class Supervisor:
         if self.stopping:
             return
         try:
-            self._room.prepare()
+            self._warm.prepare()
         except OSError as error:  # the job that needs it will try again, and say so
             log.warning("cannot start a runner: %s", error)
 
     def close(self) -> None:
-        self._room.clear()
+        self._warm.clear()
 
     def stop(self) -> None:
         """Hand the running job back and take no other. Safe in a signal handler."""
@@ -76,19 +76,19 @@ class Supervisor:
 
     def _supervise(self, claim: Claim, sent: float) -> None:
         try:
-            runner = self._runner = self._room.take()
+            runner = self._runner = self._warm.take()
         except OSError as error:
             self._store.release(claim.lease, f"the worker could not start a runner: {error}")
             raise
         if self.stopping:  # told so before there was an inbox to say it in
             runner.inbox.put(Interrupt.STOPPING)
         try:
-            with Desk(self._store, claim.lease, self._settings, inbox=runner.inbox, accepted=sent) as desk:
-                clerk = Clerk(
-                    claim.lease, runner, desk, cache=self._cache, artifacts=self._artifacts, local=self._local
+            with LeaseSession(self._store, claim.lease, self._settings, inbox=runner.inbox, accepted=sent) as session:
+                cache_server = CacheServer(
+                    claim.lease, runner, session, cache=self._cache, artifacts=self._artifacts, local=self._local
                 )
                 Attempt(
-                    claim, runner, desk, clerk,
+                    claim, runner, session, cache_server,
                     store=self._store, artifacts=self._artifacts, settings=self._settings, started=sent,
                 ).run()  # fmt: skip
         finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 from workers.supervision.runner_process import RunnerProcess
 
 
-class WaitingRoom:
+class WarmRunner:
     """Keeps one runner waiting."""
 
     def __init__(self, command: list[str], scratch_root: Path, cache: Path) -> None:

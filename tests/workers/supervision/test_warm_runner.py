@@ -25,7 +25,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def waiting_pid(bench: Bench) -> int:
-    waiting = bench.supervisor._room._waiting
+    waiting = bench.supervisor._warm._waiting
     assert waiting is not None
     return waiting.pid
 
