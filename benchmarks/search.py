@@ -44,7 +44,7 @@ from workers.pipeline import expect, make_baseline, prune, score
 from workers.runtime.loading import quiet_libraries
 from workers.settings import Settings
 from workers.stages.job_cache import Ledger
-from workers.stages.progress import Narrator
+from workers.stages.progress import ProgressReporter
 from workers.stages.recover import recover
 from workers.stages.resolve import find_subject
 from workers.stages.run_context import Workbench
@@ -118,12 +118,12 @@ def prepare(cell: Cell, rows: int, folder: Path) -> Prepared:
         "model": str(SOURCE), "task": {"name": cell.task, "max_train_rows": rows},
         "prune": {"strategy": "auto", "drop": cell.drop}, "evaluation": {"seeds": [cell.seed]},
     })  # fmt: skip
-    story = Narrator(lambda _: None)
-    ledger = Ledger(FolderCache(folder / "cache", settings.cache_bytes), story)
+    progress = ProgressReporter(lambda _: None)
+    ledger = Ledger(FolderCache(folder / "cache", settings.cache_bytes), progress)
     subject = find_subject(request, settings, ledger)
     out = Path(tempfile.mkdtemp(dir=folder))
     checkpoints = Checkpoints(out, attempt=1, every_seconds=3600.0, origin=dict, tell=lambda *_, **__: None)
-    bench = Workbench(subject, story, ledger, out, None, cell.seed, checkpoints, MicroBatches())
+    bench = Workbench(subject, progress, ledger, out, None, cell.seed, checkpoints, MicroBatches())
     expect(bench)
     source = subject.load([], cell.seed)
     baseline = make_baseline(bench, source)

@@ -1,4 +1,4 @@
-"""The story of one job on one screen."""
+"""One job, stage by stage, on one screen."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from workers.settings import Settings
 from workers.stages import cache_codecs, deliver
 from workers.stages.job_cache import Ledger
 from workers.stages.layer_importance import scores_of
-from workers.stages.progress import Narrator
+from workers.stages.progress import ProgressReporter
 from workers.stages.provenance import origin_of
 from workers.stages.recover import recover
 from workers.stages.resolve import find_subject
@@ -59,27 +59,27 @@ def run(
     middle of a training.
     """
     quiet_libraries()
-    story = Narrator(tell)
-    ledger = Ledger(cache or FolderCache(out / "cache", settings.cache_bytes), story)
+    progress = ProgressReporter(tell)
+    ledger = Ledger(cache or FolderCache(out / "cache", settings.cache_bytes), progress)
     warnings: list[str] = []
-    with story.stage(Stage.RESOLVING):
+    with progress.stage(Stage.RESOLVING):
         subject = find_subject(request, settings, ledger)
-        story.resolved({**subject.resolved(), **ledger.resolved()})
+        progress.resolved({**subject.resolved(), **ledger.resolved()})
         source = subject.load(warnings, request.seeds[0])
     kept = Checkpoints(
         checkpoints or out / "checkpoints",
         attempt=attempt,
         every_seconds=settings.checkpoint_seconds,
         origin=lambda: origin_of(subject),
-        tell=story.log,
+        tell=progress.log,
     )
     memory = MicroBatches(settings.micro_batches)
-    bench = Workbench(subject, story, ledger, out, job_id, request.seeds[0], kept, memory)
+    bench = Workbench(subject, progress, ledger, out, job_id, request.seeds[0], kept, memory)
     expect(bench)
     for warning in warnings:
-        story.warn(warning)
+        progress.warn(warning)
     if subject.mapped:
-        story.warn(
+        progress.warn(
             f"the model ({(subject.facts.bytes or 0) / 1e9:.1f} GB) is larger than the memory that is free here: its"
             " speed, its FLOPs and its scores are not measured, and it is verified in its own dtype, not in float32"
         )
@@ -113,7 +113,7 @@ def expect(bench: Workbench) -> None:
             Stage.RECOVERING: total_steps(rows, recovery) * step,
         }
     searches = STRATEGIES[subject.request.prune.strategy].searches
-    bench.story.expect(
+    bench.progress.expect(
         work,
         rounds=len(subject.request.seeds),
         benchmark_seconds=len(subject.latency_cells) * 2 * latency.SECONDS_A_CELL,
@@ -129,7 +129,9 @@ def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel 
     """
     subject = bench.subject
     if not subject.wants_baseline:
-        bench.story.skip(Stage.BASELINE, "nothing is trained" if not subject.trains else "evaluation.baseline is false")
+        bench.progress.skip(
+            Stage.BASELINE, "nothing is trained" if not subject.trains else "evaluation.baseline is false"
+        )
         return None
     baseline = source if subject.recovery.method == "distill" else copy.deepcopy(source)
 
@@ -140,11 +142,11 @@ def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel 
         cache_codecs.save_baseline(baseline, bench.trainings[name], folder)
 
     name = bench.training_name(Stage.BASELINE)
-    with bench.story.stage(Stage.BASELINE, seed=bench.seed):
+    with bench.progress.stage(Stage.BASELINE, seed=bench.seed):
         folder = bench.ledger.get("baseline", subject.baseline_print(bench.seed), make)
         if name not in bench.trainings:
             bench.trainings[name] = cache_codecs.load_baseline(baseline, folder)
-            bench.story.spare(Stage.BASELINE)
+            bench.progress.spare(Stage.BASELINE)
     return baseline
 
 
@@ -157,21 +159,23 @@ def choose_layers(bench: Workbench, source: PreTrainedModel, baseline: PreTraine
         return search_layers(bench, baseline)
     scores = None
     if strategy.measure is None:
-        bench.story.skip(Stage.SCORING, f"strategy {strategy.name} needs no scores")
+        bench.progress.skip(Stage.SCORING, f"strategy {strategy.name} needs no scores")
     else:
-        with bench.story.stage(Stage.SCORING):
+        with bench.progress.stage(Stage.SCORING):
             scores = scores_of(bench, source, baseline)[strategy.measure]
-    with bench.story.stage(Stage.PLANNING):
+    with bench.progress.stage(Stage.PLANNING):
         plan = make_plan(prune, subject.facts, seed=subject.request.seed, scores=scores)
         for warning in plan.warnings:
-            bench.story.warn(warning)
-        bench.story.resolved({"plan": plan.model_dump(mode="json", include={"kept", "dropped", "protected", "scores"})})
+            bench.progress.warn(warning)
+        bench.progress.resolved(
+            {"plan": plan.model_dump(mode="json", include={"kept", "dropped", "protected", "scores"})}
+        )
     return plan
 
 
 def prune(bench: Workbench, source: PreTrainedModel, plan: Plan) -> PreTrainedModel:
     """A copy with the layers gone; where nothing will change its weights, they are those of ``source``."""
-    with bench.story.stage(Stage.PRUNING, seed=bench.seed):
+    with bench.progress.stage(Stage.PRUNING, seed=bench.seed):
         shared = (*source.parameters(), *source.buffers()) if bench.subject.streams else ()
         pruned = copy.deepcopy(source, {id(weight): weight for weight in shared})
         assert plan.kept is not None
@@ -185,14 +189,14 @@ def repeat(bench: Workbench, plan: Plan) -> Pair:
     found = slot.latest()
     if found is not None:
         for stage in (Stage.BASELINE, Stage.RECOVERING):
-            bench.story.jump(stage, 0, 1, 1)
+            bench.progress.jump(stage, 0, 1, 1)
         return from_tensors(found.tensors, found.facts)
     source = subject.load([], bench.seed)
     before = make_baseline(bench, source)
     after = prune(bench, source, plan)
     recover(bench, before, after)
     after.to(subject.dtype)
-    with bench.story.stage(Stage.EVALUATING, seed=bench.seed):
+    with bench.progress.stage(Stage.EVALUATING, seed=bench.seed):
         pair = score_before(bench, before) if before else None, score(bench, after)
     slot.save(1, *to_tensors(pair), finished=True)
     for stage in (Stage.BASELINE, Stage.RECOVERING):
@@ -204,20 +208,20 @@ def measure(
     bench: Workbench, before: PreTrainedModel, after: PreTrainedModel, others: dict[int, Pair]
 ) -> deliver.Measured:
     """Scores and speed, before and after. ``others`` has the scores of the seeds after the first."""
-    subject, story = bench.subject, bench.story
+    subject, progress = bench.subject, bench.progress
     answers: tuple[Answers | None, Answers | None] = (None, None)
     compares = subject.wants_baseline or not subject.trains
     if subject.scored:
-        with story.stage(Stage.EVALUATING, seed=bench.seed):
+        with progress.stage(Stage.EVALUATING, seed=bench.seed):
             first = score_before(bench, before) if compares else None, score(bench, after)
             answers = sides_of({bench.seed: first, **others})
             for side, found in zip(SIDES, answers, strict=True):
                 for name, value in (found.metrics if found else {}).items():
-                    story.metric(name, value, side=side)
+                    progress.metric(name, value, side=side)
     else:
         why = "it is larger than memory" if subject.mapped else "nothing was trained, and it has no head for the task"
-        story.skip(Stage.EVALUATING, f"the model is not scored: {why}")
-    with story.stage(Stage.BENCHMARKING):
+        progress.skip(Stage.EVALUATING, f"the model is not scored: {why}")
+    with progress.stage(Stage.BENCHMARKING):
         tokens, device = subject.recovery.max_length, subject.device
         latencies = latency.measure((before, after), subject.latency_cells, device=device)
         count = partial(latency.flops, tokens=tokens, device=device)

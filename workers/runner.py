@@ -29,7 +29,7 @@ from workers.settings import Settings
 
 
 class EventWriter:
-    """Writes events to ``stream``, and remembers the stage and whether the story has ended."""
+    """Writes events to ``stream``, and remembers the stage and whether the job has ended."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -52,7 +52,7 @@ class EventWriter:
 def run_job(job: Path, out: Path, tell: EventWriter, open_cache: Callable[[Settings], Cache]) -> bool:
     """Do the job that the file ``job`` describes. Whether it succeeded; the last event told is SUCCEEDED or FAILED.
 
-    On SIGTERM in the middle of a training, SystemExit passes through, and the story has no end.
+    On SIGTERM in the middle of a training, SystemExit passes through, and no last event is told.
     """
     try:
         file = JobFile.read(job)

@@ -30,7 +30,7 @@ Tell = Callable[..., None]
 
 
 class Stopped(SystemExit):
-    """SIGTERM came, and the checkpoint is written: the process leaves without an ending to its story."""
+    """SIGTERM came, and the checkpoint is written: the process leaves without an ending to its progress."""
 
     def __init__(self) -> None:
         super().__init__(STOPPED)

@@ -108,9 +108,9 @@ class Artifact:
 
 def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Measured) -> Artifact:
     """Export, verify in a fresh process, write report, card and sums. Raises ``verification_failed``."""
-    subject, story = bench.subject, bench.story
+    subject, progress = bench.subject, bench.progress
     folder = bench.out / "artifact"
-    with story.stage(Stage.EXPORTING):
+    with progress.stage(Stage.EXPORTING):
         cut = export(bench, plan, model, folder)
         write_sums(folder)
         # In float32 there may be no room for the model; and what lost bits when it was loaded has other outputs there.
@@ -118,7 +118,7 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
         probe = save_probe(model, probe_inputs(bench, model.config), bench.out / "probe.safetensors", dtype)
     if cut:
         measured = measured.sized(cut.bytes_before, cut.bytes_after)
-    with story.stage(Stage.VERIFYING):
+    with progress.stage(Stage.VERIFYING):
         verification = verify(
             folder, probe, layers=_layer_counts(subject.architecture, plan), source_bytes=measured.before.bytes,
             kind=subject.architecture.kind, shared_layers=subject.architecture.shared_layers, dtype=dtype,
@@ -183,12 +183,12 @@ def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: 
         training={name: trained.as_dict() for name, trained in bench.trainings.items()},
         data=_data(bench),
         reused=bench.ledger.reused,
-        warnings=bench.story.warnings,
+        warnings=bench.progress.warnings,
         seed=request.seed,
         seeds=request.seeds,
         device=describe(subject.device),
         versions={"python": platform.python_version()} | {name: version(name) for name in REPORTED_VERSIONS},
-        timings=bench.story.timings,
+        timings=bench.progress.timings,
         peak_memory_bytes=peak_memory(subject.device),
     )
 

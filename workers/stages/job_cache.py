@@ -9,7 +9,7 @@ from typing import TypeVar
 from api_schemas.reports import Reused
 from workers.cache.folder import Cache, Make
 from workers.stages.cache_codecs import KEEPERS
-from workers.stages.progress import Narrator
+from workers.stages.progress import ProgressReporter
 
 Thing = TypeVar("Thing")
 
@@ -17,8 +17,8 @@ Thing = TypeVar("Thing")
 class Ledger:
     """``reused`` is what this job did not have to make."""
 
-    def __init__(self, cache: Cache, story: Narrator) -> None:
-        self._cache, self._story = cache, story
+    def __init__(self, cache: Cache, progress: ProgressReporter) -> None:
+        self._cache, self._progress = cache, story
         self.reused: list[Reused] = []
 
     @property
@@ -38,7 +38,7 @@ class Ledger:
             seconds = round(entry.seconds, 3)
             self.reused.append(Reused(kind=kind, fingerprint=fingerprint, seconds_saved=seconds))
             message = f"reused: {kind.replace('_', ' ')} {fingerprint[:12]}, which took {seconds:.1f} s to make"
-            self._story.resolved(self.resolved(), message)
+            self._progress.resolved(self.resolved(), message)
         return entry.folder
 
     def has(self, kind: str) -> bool:

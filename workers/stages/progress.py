@@ -1,4 +1,4 @@
-"""Tells a job's story as events: which stage it is in, how far it is, and how long it will still take."""
+"""Reports a job's progress as events: which stage it is in, how far it is, and how long it will still take."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACE_STEPS = 200
 GUESSES = {Stage.SCORING: 3.0, Stage.EVALUATING: 5.0, Stage.EXPORTING: 2.0, Stage.VERIFYING: 15.0}
 
 
-class Narrator:
+class ProgressReporter:
     """``tell`` gets every event. ``timings`` holds the seconds of each finished stage."""
 
     def __init__(self, tell: Callable[[NewEvent], None]) -> None:

@@ -25,10 +25,10 @@ def recover(bench: Workbench, baseline: PreTrainedModel | None, pruned: PreTrain
     """Train ``pruned`` in place, as the job's recovery says. ``distill`` needs the baseline."""
     subject, recovery = bench.subject, bench.subject.recovery
     if not subject.trains:
-        bench.story.skip(Stage.RECOVERING, "recovery.method is none")
+        bench.progress.skip(Stage.RECOVERING, "recovery.method is none")
         return
     assert subject.train is not None
-    with bench.story.stage(Stage.RECOVERING, seed=bench.seed):
+    with bench.progress.stage(Stage.RECOVERING, seed=bench.seed):
         rows, judge = np.arange(len(subject.train)), None
         if recovery.checkpoint == "best":
             rows, judged = hold_out(len(subject.train), subject.request.seed)
@@ -47,7 +47,7 @@ def _judge(bench: Workbench, judged: Features) -> Judge:
         slices = {"slice": judged}
         return evaluate(model, slices, data.metrics, regression=data.regression, device=subject.device).score
 
-    bench.story.log(f"{len(judged)} training rows are not learnt from: they judge which epoch's weights are kept")
+    bench.progress.log(f"{len(judged)} training rows are not learnt from: they judge which epoch's weights are kept")
     return Judge(judged, score)
 
 
@@ -78,7 +78,7 @@ def _baseline_logits(bench: Workbench, baseline: PreTrainedModel) -> npt.NDArray
     """The baseline's answers to the training rows, ``(N, C)``, in row order."""
     subject = bench.subject
     assert subject.train is not None
-    bench.story.log(f"the baseline answers the {len(subject.train)} training rows that the pruned model learns from")
+    bench.progress.log(f"the baseline answers the {len(subject.train)} training rows that the pruned model learns from")
     fingerprint = subject.print_of("baseline_logits", baseline=subject.baseline_print(bench.seed))
     answer = partial(logits_of, baseline, subject.train, subject.device)
     return bench.ledger.share("baseline_logits", fingerprint, answer)

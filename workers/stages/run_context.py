@@ -8,7 +8,7 @@ from pathlib import Path
 from api_schemas.jobs import Stage
 from workers.checkpoints.checkpoint import Checkpoints, Slot
 from workers.stages.job_cache import Ledger
-from workers.stages.progress import Narrator
+from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import Subject
 from workers.training.micro_batches import MicroBatches
 from workers.training.trainer_state import Trained
@@ -21,7 +21,7 @@ class Workbench:
     """
 
     subject: Subject
-    story: Narrator
+    progress: ProgressReporter
     ledger: Ledger
     out: Path
     job_id: str | None

@@ -35,7 +35,7 @@ from workers.search.candidates import asked_of, candidates_of
 from workers.search.distances import clearly_less, distances
 from workers.search.halving import compete
 from workers.stages.layer_importance import scores_of
-from workers.stages.progress import Narrator
+from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import Subject
 from workers.stages.run_context import Workbench
 from workers.training.best_checkpoint import hold_out
@@ -49,9 +49,9 @@ def search_layers(bench: Workbench, baseline: PreTrainedModel) -> Plan:
     """The plan of the best candidate of the best size. Raises what scoring and training raise."""
     subject, spec = bench.subject, bench.subject.request.prune
     sizes = sizes_of(spec, counted(subject, baseline))
-    with bench.story.stage(Stage.SCORING):
+    with bench.progress.stage(Stage.SCORING):
         scores = _all_scores(bench, baseline)
-    with bench.story.stage(Stage.PLANNING):
+    with bench.progress.stage(Stage.PLANNING):
         objective = objective_of(spec, subject.facts)
         referee = Referee(bench, baseline, expected_steps(subject))
         times = _latencies(bench, baseline, sizes)
@@ -68,7 +68,7 @@ def search_layers(bench: Workbench, baseline: PreTrainedModel) -> Plan:
             else:
                 fingerprint = contest_print(question, drop, judged=referee.judges)
                 contests[drop] = bench.ledger.share(CONTEST, fingerprint, make)
-            _tell(bench.story, contests[drop])
+            _tell(bench.progress, contests[drop])
             return contests[drop]
 
         chosen = choose(objective, sizes, hold, times)
@@ -79,7 +79,7 @@ def search_layers(bench: Workbench, baseline: PreTrainedModel) -> Plan:
         spent = sum(contests[drop].steps for drop in made)
         plan = searched_plan(spec, subject.facts, search.model_copy(update={"spent_steps": spent}))
         shown = {"kept", "dropped", "protected", "search"}
-        bench.story.resolved({"plan": plan.model_dump(mode="json", include=shown)})
+        bench.progress.resolved({"plan": plan.model_dump(mode="json", include=shown)})
     return plan
 
 
@@ -120,7 +120,7 @@ def _all_scores(bench: Workbench, baseline: PreTrainedModel) -> dict[str, LayerS
         except LayercutError as error:
             if error.code != "invalid_layers":
                 raise
-            bench.story.warn(f"{name} does not compete: {error.message}")
+            bench.progress.warn(f"{name} does not compete: {error.message}")
     return found
 
 
@@ -145,10 +145,10 @@ def _cut(bench: Workbench, baseline: PreTrainedModel, kept: Sequence[int]) -> Pr
     return model
 
 
-def _tell(story: Narrator, contest: Contest) -> None:
+def _tell(progress: ProgressReporter, contest: Contest) -> None:
     best = contest.best
     kept = "" if contest.retention is None else f", {contest.retention:.1%} of the score on held-out rows"
-    story.log(
+    progress.log(
         f"of {len(contest.candidates)} ways to drop {contest.drop} layers, without {best.dropped}"
         f" ({', '.join(best.strategies)}) is chosen after {best.last.steps} steps{kept}"
     )
@@ -262,7 +262,7 @@ class Referee:
         batch = subject.recovery.batch_of(len(subject.train))
         rows = subject.train.take(np.sort(self._order[: steps * batch]))
         recovery = subject.recovery.model_copy(update={"epochs": steps / math.ceil(len(rows) / batch)})
-        care = Care(micro_batches=self._bench.micro_batches, on_warning=self._bench.story.warn)
+        care = Care(micro_batches=self._bench.micro_batches, on_warning=self._bench.progress.warn)
         with distillation(
             self._baseline, rows, recovery, kept=kept, special=subject.tokenizer.all_special_ids,
             logits=partial(logits_of, self._baseline, rows, subject.device), device=subject.device,
@@ -285,11 +285,11 @@ class Referee:
         if self._done < self._expected:
             self._done += 1
             told = Step(self._done, self._expected, step.epoch, step.loss)
-            self._bench.story.step(Stage.PLANNING, told, now - self._last)
+            self._bench.progress.step(Stage.PLANNING, told, now - self._last)
         self._last = now
 
     def _jump(self, steps: int) -> None:
         """That many steps need not be taken."""
         before, self._done = self._done, min(self._expected, self._done + steps)
         if self._done > before:
-            self._bench.story.jump(Stage.PLANNING, before, self._done, self._expected)
+            self._bench.progress.jump(Stage.PLANNING, before, self._done, self._expected)

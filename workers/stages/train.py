@@ -28,19 +28,19 @@ def train_on(
     judge: Judge | None = None,
 ) -> None:
     """Train ``model`` in place on ``features``. Raises what ``train`` raises."""
-    subject, story, last = bench.subject, bench.story, time.perf_counter()
+    subject, progress, last = bench.subject, bench.progress, time.perf_counter()
 
     def on_step(step: Step) -> None:
         nonlocal last
         now = time.perf_counter()
-        story.step(stage, step, now - last)
+        progress.step(stage, step, now - last)
         last = now
 
     care = Care(
         slot=bench.slot(stage.value),
         micro_batches=bench.micro_batches,
-        on_warning=story.warn,
-        jumped=lambda before, after, total: story.jump(stage, before, after, total),
+        on_warning=progress.warn,
+        jumped=lambda before, after, total: progress.jump(stage, before, after, total),
     )
     with bench.checkpoints.heeding_sigterm():
         trained = train(

@@ -21,7 +21,7 @@ from workers.cache.folder import FolderCache
 from workers.pipeline import run
 from workers.settings import Settings
 from workers.stages.job_cache import Ledger
-from workers.stages.progress import Narrator
+from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import find_subject
 
 BASELINE_KINDS = {"baseline", "baseline_scores"}
@@ -70,7 +70,7 @@ class Jobs:
 
     def baseline(self, **more: Any) -> str:
         """The fingerprint of the baseline that such a job wants."""
-        ledger = Ledger(self.cache, Narrator(lambda _: None))
+        ledger = Ledger(self.cache, ProgressReporter(lambda _: None))
         request = self.request(**more)
         return find_subject(request, self.settings, ledger).baseline_print(request.seed)
 

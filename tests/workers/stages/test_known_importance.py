@@ -22,7 +22,7 @@ from workers.settings import Settings as WorkerSettings
 from workers.stages.cache_codecs import save_layer_scores
 from workers.stages.job_cache import Ledger
 from workers.stages.layer_importance import take_scores
-from workers.stages.progress import Narrator
+from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import Subject, find_subject
 
 
@@ -57,7 +57,7 @@ def take(
     job_id = client.post("/v1/jobs", json=body).json()["id"]
     lease = parts.store.claim("worker-1").lease  # type: ignore[union-attr]
     settings = WorkerSettings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu", glue_dir=None)
-    ledger = Ledger(FolderCache(folder / "host", 1 << 30), Narrator(lambda _: None))
+    ledger = Ledger(FolderCache(folder / "host", 1 << 30), ProgressReporter(lambda _: None))
     subject = find_subject(JobRequest.model_validate(body), settings, ledger)
     scores = take_scores(taken_from, subject, subject.load([], 42))
     made = parts.cache.take(lease, KIND, subject.prints[KIND])

@@ -6,7 +6,7 @@ import pytest
 
 from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Stage
-from workers.stages.progress import GUESSES, Narrator
+from workers.stages.progress import GUESSES, ProgressReporter
 from workers.training.trainer_state import Step
 
 OTHERS = sum(GUESSES.values())
@@ -17,12 +17,12 @@ class Told:
 
     def __init__(self, rounds: int = 1) -> None:
         self.events: list[NewEvent] = []
-        self.story = Narrator(self.events.append)
-        self.story.expect({Stage.BASELINE: 100, Stage.RECOVERING: 200 / 3}, rounds=rounds, benchmark_seconds=0)
+        self.progress = ProgressReporter(self.events.append)
+        self.progress.expect({Stage.BASELINE: 100, Stage.RECOVERING: 200 / 3}, rounds=rounds, benchmark_seconds=0)
 
     def steps(self, stage: Stage, first: int, last: int, seconds: float) -> None:
         for number in range(first, last + 1):
-            self.story.step(stage, Step(number, 100, number / 100, 0.5), seconds)
+            self.progress.step(stage, Step(number, 100, number / 100, 0.5), seconds)
 
     @property
     def progress(self) -> dict[str, float]:
@@ -35,7 +35,7 @@ class Told:
 
 def test_what_an_earlier_attempt_did_is_not_ahead_and_counts_as_done() -> None:
     fresh, resumed = Told(), Told()
-    resumed.story.jump(Stage.BASELINE, 0, 80, 100)
+    resumed.progress.jump(Stage.BASELINE, 0, 80, 100)
     fresh.steps(Stage.BASELINE, 1, 1, 2.0)
     resumed.steps(Stage.BASELINE, 81, 81, 2.0)
     assert fresh.training_left == pytest.approx(2.0 * (99 + 200 / 3), abs=0.1)
@@ -46,7 +46,7 @@ def test_what_an_earlier_attempt_did_is_not_ahead_and_counts_as_done() -> None:
 def test_a_training_that_starts_again_is_ahead_again_and_nothing_goes_back() -> None:
     told = Told()
     told.steps(Stage.BASELINE, 1, 50, 1.0)
-    told.story.jump(Stage.BASELINE, 50, 0, 100)
+    told.progress.jump(Stage.BASELINE, 50, 0, 100)
     told.steps(Stage.BASELINE, 1, 1, 1.0)
     assert told.training_left == pytest.approx(99 + 200 / 3, abs=0.1)
     fractions = [event.data["fraction"] for event in told.events if event.type == EventType.PROGRESS]
@@ -69,6 +69,6 @@ def test_further_seeds_are_ahead_too() -> None:
 
 def test_an_attempt_with_nothing_left_to_train_has_an_eta_at_once() -> None:
     told = Told()
-    told.story.jump(Stage.BASELINE, 0, 100, 100)
-    told.story.jump(Stage.RECOVERING, 0, 1, 1)
+    told.progress.jump(Stage.BASELINE, 0, 100, 100)
+    told.progress.jump(Stage.RECOVERING, 0, 1, 1)
     assert told.progress["eta_seconds"] == pytest.approx(OTHERS)
