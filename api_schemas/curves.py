@@ -1,4 +1,4 @@
-"""From contests to a plan: the curve over sizes, and the size that an objective takes of it."""
+"""From brackets to a plan: the curve over sizes, and the size that an objective takes of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.pruning import Plan, PruneSpec, all_protected, drop_count, make_plan
-from api_schemas.reports import Contest, CurvePoint, Latency, Search
+from api_schemas.reports import Bracket, CurvePoint, Latency, Search
 from api_schemas.search import Objective, Unknown, choose_by_latency, choose_by_retention, with_front
 
 
@@ -24,11 +24,11 @@ def objective_of(spec: PruneSpec, model: ModelFacts) -> Objective:
 
 
 def choose(
-    objective: Objective, sizes: list[int], hold: Callable[[int], Contest], latencies: Mapping[int, Latency]
+    objective: Objective, sizes: list[int], run_bracket: Callable[[int], Bracket], latencies: Mapping[int, Latency]
 ) -> int:
-    """How many layers go. Raises what ``hold`` raises, and ``Unknown`` where speed decides and was not measured."""
+    """How many layers go. Raises what ``run_bracket`` does, and ``Unknown`` where speed decides and was not measured."""
     if objective.min_retention is not None:
-        return choose_by_retention(sizes, objective.min_retention, hold)
+        return choose_by_retention(sizes, objective.min_retention, run_bracket)
     if objective.max_latency_ms is not None:
         if not latencies:
             raise Unknown
@@ -39,45 +39,45 @@ def choose(
 def search_of(
     spec: PruneSpec,
     model: ModelFacts,
-    contests: Mapping[int, Contest],
+    brackets: Mapping[int, Bracket],
     latencies: Mapping[int, Latency],
     *,
     chosen: int | None,
 ) -> Search:
     """All that is known, as the report shows it."""
-    drops = sorted(contests.keys() | latencies.keys())
-    curve = with_front([_point(spec, model, drop, contests.get(drop), latencies.get(drop)) for drop in drops])
+    drops = sorted(brackets.keys() | latencies.keys())
+    curve = with_front([_point(spec, model, drop, brackets.get(drop), latencies.get(drop)) for drop in drops])
     return Search(
         objective=objective_of(spec, model).decided.model_dump(mode="json", exclude_none=True),
         chosen=chosen,
         curve=curve,
         front=[point.drop for point in curve if point.front],
-        contests=[contests[drop] for drop in sorted(contests)],
-        steps=sum(contest.steps for contest in contests.values()),
+        brackets=[brackets[drop] for drop in sorted(brackets)],
+        steps=sum(bracket.steps for bracket in brackets.values()),
         spent_steps=0,
     )
 
 
 def searched_plan(spec: PruneSpec, model: ModelFacts, search: Search) -> Plan:
     """The plan of the chosen size's best candidate."""
-    best = next(contest.best for contest in search.contests if contest.drop == search.chosen)
+    best = next(bracket.best for bracket in search.brackets if bracket.drop == search.chosen)
     plan = _explicit(model, best.dropped)
     protected = sorted(all_protected(spec, model))
     return plan.model_copy(update={"strategy": spec.strategy, "protected": protected, "search": search})
 
 
 def _point(
-    spec: PruneSpec, model: ModelFacts, drop: int, contest: Contest | None, latency: Latency | None
+    spec: PruneSpec, model: ModelFacts, drop: int, bracket: Bracket | None, latency: Latency | None
 ) -> CurvePoint:
     # Layers of the supported families are alike in size: for a size that was only timed, the highest stand for any.
-    dropped = contest.best.dropped if contest else list(range(model.layers - drop, model.layers))
+    dropped = bracket.best.dropped if bracket else list(range(model.layers - drop, model.layers))
     plan = _explicit(model, dropped)
     size = {"drop": drop, "parameters": plan.parameters_after, "bytes": plan.bytes_after, "latency": latency}
-    if contest is None:
+    if bracket is None:
         return CurvePoint(kept=None, dropped=None, **size)
-    best = contest.best
+    best = bracket.best
     return CurvePoint(
-        **size, kept=plan.kept, dropped=dropped, strategies=best.strategies, retention=contest.retention,
+        **size, kept=plan.kept, dropped=dropped, strategies=best.strategies, retention=bracket.retention,
         **best.last.model_dump(),
     )  # fmt: skip
 

@@ -85,7 +85,7 @@ class Reused(BaseModel):
     """What an earlier job, or another one at the same time, had made."""
 
     kind: str = Field(
-        description="tokenized_data, baseline, baseline_logits, baseline_scores, layer_scores or search_contest"
+        description="tokenized_data, baseline, baseline_logits, baseline_scores, layer_scores or search_bracket"
     )
     fingerprint: str = Field(description="sha256 of everything that it depends on")
     seconds_saved: float = Field(description="what making it took; time spent waiting for its maker is not taken off")
@@ -113,7 +113,7 @@ class Candidate(BaseModel):
         return self.trials[-1]
 
 
-class Contest(BaseModel):
+class Bracket(BaseModel):
     """The candidates of one size, the winner first, with all their trials.
 
     The next may be nearer to the baseline than the choice of `top` before it, but not clearly: see docs/strategies.md.
@@ -161,7 +161,7 @@ class Search(BaseModel):
     shortfall: str | None = None
     curve: list[CurvePoint]
     front: list[int] = Field(description="`drop` of the sizes on the Pareto front of size and retention")
-    contests: list[Contest]
+    brackets: list[Bracket]
     steps: int = Field(description="optimizer steps behind all of it")
     spent_steps: int = Field(description="… of these, by this job; the rest was in the cache")
 

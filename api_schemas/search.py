@@ -1,7 +1,7 @@
-"""What `auto` may be asked to reach, and how a size is chosen by what its contests found.
+"""What `auto` may be asked to reach, and how a size is chosen by what its brackets found.
 
-Candidates of one size compete in a ``Contest``; the best of each size is a point of the curve. Nothing here trains: the
-worker holds the contests, the gateway reads those that were kept.
+Candidates of one size compete in a ``Bracket``; the best of each size is a point of the curve. Nothing here trains: the
+worker holds the brackets, the gateway reads those that were kept.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api_schemas.errors import LayercutError
-from api_schemas.reports import Contest, CurvePoint, Latency, Side
+from api_schemas.reports import Bracket, CurvePoint, Latency, Side
 
 GOALS = ("drop", "min_retention", "max_params", "max_latency_ms")
 
 #: Of the steps of one full recovery: what all candidates of a size may take together.
-CONTEST_SHARE = 0.5
+BRACKET_SHARE = 0.5
 #: … and, where sizes compete by what is left of the score, what the best of a size takes beyond that to be judged by.
-JUDGED_SHARE = 0.5
+RETENTION_SHARE = 0.5
 #: Speed is measured twice, before the search and in the report: the first must leave room for the second.
 LATENCY_HEADROOM = 0.97
 
@@ -72,7 +72,7 @@ class Objective(BaseModel):
 
 
 class Unknown(Exception):
-    """A contest that is needed was not held yet."""
+    """A bracket that is needed was not held yet."""
 
 
 def largest_fitting(sizes: Sequence[int], fits: Callable[[int], bool]) -> int | None:
@@ -89,9 +89,9 @@ def most_asked(sizes: int) -> int:
     return math.ceil(math.log2(sizes + 1))
 
 
-def choose_by_retention(sizes: Sequence[int], wanted: float, hold: Callable[[int], Contest]) -> int:
+def choose_by_retention(sizes: Sequence[int], wanted: float, run_bracket: Callable[[int], Bracket]) -> int:
     """The largest size whose best keeps ``wanted``; where none does, the smallest, which loses least."""
-    return largest_fitting(sizes, lambda drop: (hold(drop).retention or 0.0) >= wanted) or sizes[0]
+    return largest_fitting(sizes, lambda drop: (run_bracket(drop).retention or 0.0) >= wanted) or sizes[0]
 
 
 def choose_by_latency(sizes: Sequence[int], wanted: float, latencies: dict[int, Latency]) -> int:

@@ -136,7 +136,7 @@ def search(cell: Cell, rows: int, folder: Path) -> Found:
     began = time.perf_counter()
     found = search_layers(prepared.bench, prepared.baseline).search
     assert found is not None
-    plan, best = searched_plan(prepared.bench.subject.request.prune, FACTS, found), found.contests[0].best
+    plan, best = searched_plan(prepared.bench.subject.request.prune, FACTS, found), found.brackets[0].best
     return Found(cell, tuple(plan.dropped or ()), ", ".join(best.strategies), found.steps, time.perf_counter() - began)
 
 

@@ -9,7 +9,7 @@ from api_schemas.curves import choose, objective_of, search_of, searched_plan, s
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import Plan, make_plan
 from api_schemas.recovery import resolve_recovery
-from api_schemas.reports import Contest
+from api_schemas.reports import Bracket
 from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.search import Unknown
 from api_schemas.strategies import STRATEGIES
@@ -77,24 +77,24 @@ def plan(request: PlanRequest, settings: Settings, scores: KeptScores) -> Plan:
 
 
 def _searched(request: PlanRequest, facts: ModelFacts, unknown: Plan, scores: KeptScores) -> Plan:
-    """The plan of `auto`, as far as the contests that jobs have held can tell."""
+    """The plan of `auto`, as far as the brackets that jobs have held can tell."""
     spec = request.prune
     objective = objective_of(spec, facts)
-    kept = scores.contests(request, facts, judged=objective.min_retention is not None)
-    contests = {drop: contest for drop, (contest, _) in kept.items()}
+    kept = scores.brackets(request, facts, by_retention=objective.min_retention is not None)
+    brackets = {drop: bracket for drop, (bracket, _) in kept.items()}
 
-    def hold(drop: int) -> Contest:
-        if drop not in contests:
+    def run_bracket(drop: int) -> Bracket:
+        if drop not in brackets:
             raise Unknown
-        return contests[drop]
+        return brackets[drop]
 
     try:
-        chosen = choose(objective, sizes_of(spec, facts), hold, {})
-        hold(chosen)
+        chosen = choose(objective, sizes_of(spec, facts), run_bracket, {})
+        run_bracket(chosen)
     except Unknown:
-        search = search_of(spec, facts, contests, {}, chosen=None) if contests else None
+        search = search_of(spec, facts, brackets, {}, chosen=None) if brackets else None
         return unknown.model_copy(update={"search": search, "warnings": [*unknown.warnings, HOW_TO_SEARCH]})
-    made = searched_plan(spec, facts, search_of(spec, facts, contests, {}, chosen=chosen))
+    made = searched_plan(spec, facts, search_of(spec, facts, brackets, {}, chosen=chosen))
     return made.model_copy(update={"scored_by": kept[chosen][1]})
 
 

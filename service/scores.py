@@ -1,4 +1,4 @@
-"""Scores of layers, and contests of them, that jobs have left in the cache; read without a model, a GPU or torch."""
+"""Scores of layers, and brackets of them, that jobs have left in the cache; read without a model, a GPU or torch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
-from api_schemas.reports import Contest
+from api_schemas.reports import Bracket
 from api_schemas.requests import PlanRequest
 from api_schemas.strategies import LayerScores
 from sources.fingerprint import FileHashes
-from sources.scorings import CONTEST_FILE, FILE, contest_print, scores_print, search_print
+from sources.scorings import BRACKET_FILE, FILE, bracket_fingerprint, scores_print, search_print
 from sources.settings import SourceSettings
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
@@ -39,15 +39,17 @@ class KeptScores:
         found = self._read(scores_print(request, facts, self._settings, self._hashes), FILE)
         return None if found is None else Kept(*found)
 
-    def contests(self, request: PlanRequest, facts: ModelFacts, *, judged: bool) -> dict[int, tuple[Contest, str]]:
-        """By how many layers went: the contests that jobs like ``request`` have held, and the job that did."""
+    def brackets(
+        self, request: PlanRequest, facts: ModelFacts, *, by_retention: bool
+    ) -> dict[int, tuple[Bracket, str]]:
+        """By how many layers went: the brackets that jobs like ``request`` have held, and the job that did."""
         question = search_print(request, facts, self._settings, self._hashes)
-        found: dict[int, tuple[Contest, str]] = {}
+        found: dict[int, tuple[Bracket, str]] = {}
         for drop in range(1, facts.layers) if question is not None else ():
             assert question is not None
-            read = self._read(contest_print(question, drop, judged=judged), CONTEST_FILE)
+            read = self._read(bracket_fingerprint(question, drop, by_retention=by_retention), BRACKET_FILE)
             if read is not None:
-                found[drop] = Contest.model_validate(read[0]), read[1]
+                found[drop] = Bracket.model_validate(read[0]), read[1]
         return found
 
     def _read(self, fingerprint: str | None, file: str) -> tuple[Any, str] | None:

@@ -24,14 +24,14 @@ from sources.texts import text_file
 KIND = "layer_scores"
 FILE = "layer_scores.json"
 
-#: The contest of one size, of the strategy `auto`.
-CONTEST = "search_contest"
-CONTEST_FILE = "contest.json"
+#: The bracket of one size, of the strategy `auto`.
+BRACKET = "search_bracket"
+BRACKET_FILE = "bracket.json"
 
 #: Raise it with any change of what is measured, or of how: scores that were kept are then taken anew.
 SCORER = 2
 #: Raise it with any change of how candidates compete.
-REFEREE = 2
+HALVING = 2
 
 
 def scores_baseline(recovery: Recovery, taken_from: str) -> bool:
@@ -96,14 +96,14 @@ def search_print(
         return None
     return digest(
         "search", model=model, task=task, recovery=recovery.model_dump(mode="json"), recipe=RECIPE, scorer=SCORER,
-        referee=REFEREE, rows=request.prune.calibration.rows, drawn=request.seed,
+        halving=HALVING, rows=request.prune.calibration.rows, drawn=request.seed,
         seed=request.seed if seed is None else seed, protected=sorted(all_protected(request.prune, facts)),
     )  # fmt: skip
 
 
-def contest_print(question: str, drop: int, *, judged: bool) -> str:
-    """Of the contest of one size; ``judged``: its best has trained on, to be compared with other sizes'."""
-    return digest(CONTEST, question=question, drop=drop, judged=judged)
+def bracket_fingerprint(question: str, drop: int, *, by_retention: bool) -> str:
+    """Of the bracket of one size; ``by_retention``: its best has trained on, to be compared with other sizes'."""
+    return digest(BRACKET, question=question, drop=drop, by_retention=by_retention)
 
 
 def _model(ref: ModelRef, facts: ModelFacts, settings: SourceSettings, hashes: FileHashes) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What `auto` may be asked, and which size it takes of what its contests found."""
+"""What `auto` may be asked, and which size it takes of what its brackets found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.curves import choose, objective_of, search_of, searched_plan, sizes_of
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import PruneSpec, make_plan
-from api_schemas.reports import Candidate, Contest, Latency, Side, Trial
+from api_schemas.reports import Bracket, Candidate, Latency, Side, Trial
 from api_schemas.requests import JobRequest
 from api_schemas.search import LATENCY_HEADROOM, Objective, Unknown, largest_fitting, most_asked, shortfall
 
@@ -25,7 +25,7 @@ def spec(**prune: Any) -> PruneSpec:
     return PruneSpec.model_validate({"strategy": "auto", **prune})
 
 
-def contest(drop: int, score: float | None, whole: float = 80.0) -> Contest:
+def bracket(drop: int, score: float | None, whole: float = 80.0) -> Bracket:
     """The highest layers win, and the next below them come second."""
     best = Candidate(
         dropped=list(range(6 - drop, 6)), strategies=["top"], trials=[Trial(steps=9, distance=1, score=score)]
@@ -33,7 +33,7 @@ def contest(drop: int, score: float | None, whole: float = 80.0) -> Contest:
     other = Candidate(
         dropped=list(range(5 - drop, 5)), strategies=["all"], trials=[Trial(steps=3, distance=2, score=1.0)]
     )
-    return Contest(drop=drop, rows=10, baseline_score=whole, candidates=[best, other], steps=12)
+    return Bracket(drop=drop, rows=10, baseline_score=whole, candidates=[best, other], steps=12)
 
 
 def timed(ms: float, rows: int = 1, tokens: int = 128) -> Latency:
@@ -142,34 +142,34 @@ def test_retention_takes_the_largest_size_that_keeps_it_and_else_the_smallest() 
     scores = {1: 80.0, 2: 79.0, 3: 76.0, 4: 60.0, 5: 20.0}
     sizes = [1, 2, 3, 4, 5]
 
-    def hold(drop: int) -> Contest:
-        return contest(drop, scores[drop])
+    def run_bracket(drop: int) -> Bracket:
+        return bracket(drop, scores[drop])
 
-    assert choose(Objective(min_retention=0.95), sizes, hold, {}) == 3
-    assert choose(Objective(min_retention=0.951), sizes, hold, {}) == 2
-    assert choose(Objective(min_retention=1.0), sizes, hold, {}) == 1
+    assert choose(Objective(min_retention=0.95), sizes, run_bracket, {}) == 3
+    assert choose(Objective(min_retention=0.951), sizes, run_bracket, {}) == 2
+    assert choose(Objective(min_retention=1.0), sizes, run_bracket, {}) == 1
     scores[1] = 70.0
-    assert choose(Objective(min_retention=1.0), sizes, hold, {}) == 1
-    assert choose(Objective(min_retention=0.1), sizes, lambda drop: contest(drop, 50, whole=0.0), {}) == 1
+    assert choose(Objective(min_retention=1.0), sizes, run_bracket, {}) == 1
+    assert choose(Objective(min_retention=0.1), sizes, lambda drop: bracket(drop, 50, whole=0.0), {}) == 1
 
 
 def test_latency_takes_the_smallest_size_that_is_fast_with_room_for_noise_and_else_the_fastest() -> None:
     times = {drop: timed(12.0 - 2 * drop) for drop in (1, 2, 3, 4, 5)}
 
-    def hold(drop: int) -> Contest:
-        raise AssertionError("no contest decides here")
+    def run_bracket(drop: int) -> Bracket:
+        raise AssertionError("no bracket decides here")
 
-    assert choose(Objective(max_latency_ms=8 / LATENCY_HEADROOM), list(times), hold, times) == 2
-    assert choose(Objective(max_latency_ms=8.0), list(times), hold, times) == 3
-    assert choose(Objective(max_latency_ms=1.0), list(times), hold, times) == 5
+    assert choose(Objective(max_latency_ms=8 / LATENCY_HEADROOM), list(times), run_bracket, times) == 2
+    assert choose(Objective(max_latency_ms=8.0), list(times), run_bracket, times) == 3
+    assert choose(Objective(max_latency_ms=1.0), list(times), run_bracket, times) == 5
     with pytest.raises(Unknown):
-        choose(Objective(max_latency_ms=1.0), list(times), hold, {})
+        choose(Objective(max_latency_ms=1.0), list(times), run_bracket, {})
 
 
 def test_the_curve_has_every_size_its_best_and_the_front() -> None:
-    contests = {1: contest(1, 78.0), 2: contest(2, 79.0), 3: contest(3, 60.0), 4: contest(4, 81.0)}
+    brackets = {1: bracket(1, 78.0), 2: bracket(2, 79.0), 3: bracket(3, 60.0), 4: bracket(4, 81.0)}
     asked = spec(objective={"min_retention": 0.9})
-    search = search_of(asked, FACTS, contests, {5: timed(3.0)}, chosen=4)
+    search = search_of(asked, FACTS, brackets, {5: timed(3.0)}, chosen=4)
     assert [point.drop for point in search.curve] == [1, 2, 3, 4, 5]
     assert search.front == [4], "smaller and better than all others, the whole model too"
     two, five = search.curve[1], search.curve[4]
@@ -178,8 +178,8 @@ def test_the_curve_has_every_size_its_best_and_the_front() -> None:
     assert (five.kept, five.parameters, five.front) == (None, 600, False)
     assert five.latency is not None
     assert search.steps == 48
-    contests.pop(4)
-    assert search_of(asked, FACTS, contests, {}, chosen=2).front == [2, 3], "one layer less is worse than two"
+    brackets.pop(4)
+    assert search_of(asked, FACTS, brackets, {}, chosen=2).front == [2, 3], "one layer less is worse than two"
     plan = searched_plan(asked, FACTS, search)
     assert (plan.strategy, plan.dropped, plan.protected, plan.search) == ("auto", [2, 3, 4, 5], [0], search)
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from safetensors.torch import load_model, save_model
 from transformers import PreTrainedModel
 
-from api_schemas.reports import Contest
+from api_schemas.reports import Bracket
 from api_schemas.strategies import LayerScores
-from sources.scorings import CONTEST, CONTEST_FILE
+from sources.scorings import BRACKET, BRACKET_FILE
 from sources.scorings import FILE as LAYER_SCORES
 from workers.data.features import Features, Padding
 from workers.evaluation.scores import Scores
@@ -82,12 +82,12 @@ def load_layer_scores(folder: Path) -> dict[str, LayerScores]:
     return dict(_read(folder / LAYER_SCORES))
 
 
-def save_contest(contest: Contest, folder: Path) -> None:
-    _write(folder / CONTEST_FILE, contest.model_dump(mode="json"))
+def save_bracket(bracket: Bracket, folder: Path) -> None:
+    _write(folder / BRACKET_FILE, bracket.model_dump(mode="json"))
 
 
-def load_contest(folder: Path) -> Contest:
-    return Contest.model_validate(_read(folder / CONTEST_FILE))
+def load_bracket(folder: Path) -> Bracket:
+    return Bracket.model_validate(_read(folder / BRACKET_FILE))
 
 
 #: Kind to how it is written and read.
@@ -96,7 +96,7 @@ KEEPERS: dict[str, tuple[Callable[[Any, Path], None], Callable[[Path], Any]]] = 
     "baseline_logits": (save_logits, load_logits),
     "baseline_scores": (save_scores, load_scores),
     "layer_scores": (save_layer_scores, load_layer_scores),
-    CONTEST: (save_contest, load_contest),
+    BRACKET: (save_bracket, load_bracket),
 }
 
 

@@ -18,7 +18,7 @@ class Ledger:
     """``reused`` is what this job did not have to make."""
 
     def __init__(self, cache: Cache, progress: ProgressReporter) -> None:
-        self._cache, self._progress = cache, story
+        self._cache, self._progress = cache, progress
         self.reused: list[Reused] = []
 
     @property

@@ -16,7 +16,7 @@ from workers.data.features import Features
 from workers.evaluation.scores import evaluate, logits_of
 from workers.stages.run_context import Workbench
 from workers.stages.train import train_on
-from workers.training.best_checkpoint import Judge, hold_out
+from workers.training.best_checkpoint import Selection, hold_out
 from workers.training.objectives.distillation import distillation
 from workers.training.objectives.losses import Objective, label_objective
 
@@ -29,16 +29,16 @@ def recover(bench: Workbench, baseline: PreTrainedModel | None, pruned: PreTrain
         return
     assert subject.train is not None
     with bench.progress.stage(Stage.RECOVERING, seed=bench.seed):
-        rows, judge = np.arange(len(subject.train)), None
+        rows, selection = np.arange(len(subject.train)), None
         if recovery.checkpoint == "best":
             rows, judged = hold_out(len(subject.train), subject.request.seed)
-            judge = _judge(bench, subject.train.take(judged))
-        features = subject.train if judge is None else subject.train.take(rows)
+            selection = _selection(bench, subject.train.take(judged))
+        features = subject.train if selection is None else subject.train.take(rows)
         with _objective(bench, baseline, features, rows) as objective:
-            train_on(bench, Stage.RECOVERING, pruned, features, objective, recovery=recovery, judge=judge)
+            train_on(bench, Stage.RECOVERING, pruned, features, objective, recovery=recovery, selection=selection)
 
 
-def _judge(bench: Workbench, judged: Features) -> Judge:
+def _selection(bench: Workbench, judged: Features) -> Selection:
     """By the task's headline metric: higher is better for all of them."""
     subject, data = bench.subject, bench.subject.data
     assert data is not None
@@ -48,7 +48,7 @@ def _judge(bench: Workbench, judged: Features) -> Judge:
         return evaluate(model, slices, data.metrics, regression=data.regression, device=subject.device).score
 
     bench.progress.log(f"{len(judged)} training rows are not learnt from: they judge which epoch's weights are kept")
-    return Judge(judged, score)
+    return Selection(judged, score)
 
 
 @contextmanager

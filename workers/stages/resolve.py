@@ -20,7 +20,7 @@ from api_schemas.strategies import MEASURES, STRATEGIES
 from sources.fingerprint import NOT_OF_BASELINE, FileHashes, fingerprint
 from sources.models import fetch, read_facts
 from sources.rows import Rows
-from sources.scorings import CONTEST, scores_print, search_print
+from sources.scorings import BRACKET, scores_print, search_print
 from sources.scorings import KIND as SCORES
 from sources.tasks import TaskData, load_task
 from sources.texts import read_texts
@@ -254,14 +254,14 @@ def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Sub
 
 
 def _scoring_prints(request: JobRequest, facts: ModelFacts, settings: Settings, hashes: FileHashes) -> dict[str, str]:
-    """What the strategy's scores are kept under; of `auto`, those of every strategy, and its contests."""
+    """What the strategy's scores are kept under; of `auto`, those of every strategy, and its brackets."""
     strategy, seed = STRATEGIES[request.prune.strategy], request.seeds[0]
     prints: dict[str, str | None] = {}
     if strategy.needs_scores:
         prints[SCORES] = scores_print(request, facts, settings, hashes, seed=seed)
     if strategy.searches:
         make_plan(request.prune, facts, seed=seed)  # raises where no size is possible, before sizes are counted
-        prints[CONTEST] = search_print(request, facts, settings, hashes, seed=seed)
+        prints[BRACKET] = search_print(request, facts, settings, hashes, seed=seed)
         for name, spec in asked_of(request.prune, facts, sizes_of(request.prune, facts)[-1]).items():
             if (measure := STRATEGIES[name].measure) is not None:
                 asked = request.model_copy(update={"prune": spec})

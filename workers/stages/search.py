@@ -22,10 +22,10 @@ from api_schemas.curves import choose, objective_of, search_of, searched_plan, s
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import Stage
 from api_schemas.pruning import Plan
-from api_schemas.reports import Candidate, Contest, Latency, Trial
-from api_schemas.search import CONTEST_SHARE, JUDGED_SHARE, most_asked
+from api_schemas.reports import Bracket, Candidate, Latency, Trial
+from api_schemas.search import BRACKET_SHARE, RETENTION_SHARE, most_asked
 from api_schemas.strategies import MEASURES, STRATEGIES, LayerScores
-from sources.scorings import CONTEST, contest_print
+from sources.scorings import BRACKET, bracket_fingerprint
 from sources.scorings import KIND as SCORES
 from workers.evaluation import latency, metrics
 from workers.evaluation.scores import logits_of
@@ -53,30 +53,30 @@ def search_layers(bench: Workbench, baseline: PreTrainedModel) -> Plan:
         scores = _all_scores(bench, baseline)
     with bench.progress.stage(Stage.PLANNING):
         objective = objective_of(spec, subject.facts)
-        referee = Referee(bench, baseline, expected_steps(subject))
+        halving = SuccessiveHalving(bench, baseline, expected_steps(subject))
         times = _latencies(bench, baseline, sizes)
-        contests: dict[int, Contest] = {}
+        brackets: dict[int, Bracket] = {}
         made: set[int] = set()
 
-        def hold(drop: int) -> Contest:
-            def make() -> Contest:
+        def run_bracket(drop: int) -> Bracket:
+            def make() -> Bracket:
                 made.add(drop)
-                return referee.hold(drop, candidates_of(spec, subject.facts, drop, scores))
+                return halving.run_bracket(drop, candidates_of(spec, subject.facts, drop, scores))
 
-            if (question := subject.prints.get(CONTEST)) is None:
-                contests[drop] = make()
+            if (question := subject.prints.get(BRACKET)) is None:
+                brackets[drop] = make()
             else:
-                fingerprint = contest_print(question, drop, judged=referee.judges)
-                contests[drop] = bench.ledger.share(CONTEST, fingerprint, make)
-            _tell(bench.progress, contests[drop])
-            return contests[drop]
+                fingerprint = bracket_fingerprint(question, drop, by_retention=halving.by_retention)
+                brackets[drop] = bench.ledger.share(BRACKET, fingerprint, make)
+            _tell(bench.progress, brackets[drop])
+            return brackets[drop]
 
-        chosen = choose(objective, sizes, hold, times)
-        if chosen not in contests:
-            hold(chosen)
-        referee.close()
-        search = search_of(spec, subject.facts, contests, times, chosen=chosen)
-        spent = sum(contests[drop].steps for drop in made)
+        chosen = choose(objective, sizes, run_bracket, times)
+        if chosen not in brackets:
+            run_bracket(chosen)
+        halving.close()
+        search = search_of(spec, subject.facts, brackets, times, chosen=chosen)
+        spent = sum(brackets[drop].steps for drop in made)
         plan = searched_plan(spec, subject.facts, search.model_copy(update={"spent_steps": spent}))
         shown = {"kept", "dropped", "protected", "search"}
         bench.progress.resolved({"plan": plan.model_dump(mode="json", include=shown)})
@@ -87,12 +87,12 @@ def expected_steps(subject: Subject) -> int:
     """Optimizer steps that the search takes at most, about."""
     assert subject.train is not None
     full, sizes = total_steps(len(subject.train), subject.recovery), sizes_of(subject.request.prune, subject.facts)
-    if not judges(subject):
-        return math.ceil(full * CONTEST_SHARE)
-    return math.ceil(full * (CONTEST_SHARE + JUDGED_SHARE)) * most_asked(len(sizes))
+    if not by_retention(subject):
+        return math.ceil(full * BRACKET_SHARE)
+    return math.ceil(full * (BRACKET_SHARE + RETENTION_SHARE)) * most_asked(len(sizes))
 
 
-def judges(subject: Subject) -> bool:
+def by_retention(subject: Subject) -> bool:
     """Whether sizes compete by what is left of the score: then a few steps of training do not tell enough."""
     goal = subject.request.prune.objective
     return goal is not None and goal.min_retention is not None
@@ -145,11 +145,11 @@ def _cut(bench: Workbench, baseline: PreTrainedModel, kept: Sequence[int]) -> Pr
     return model
 
 
-def _tell(progress: ProgressReporter, contest: Contest) -> None:
-    best = contest.best
-    kept = "" if contest.retention is None else f", {contest.retention:.1%} of the score on held-out rows"
+def _tell(progress: ProgressReporter, bracket: Bracket) -> None:
+    best = bracket.best
+    kept = "" if bracket.retention is None else f", {bracket.retention:.1%} of the score on held-out rows"
     progress.log(
-        f"of {len(contest.candidates)} ways to drop {contest.drop} layers, without {best.dropped}"
+        f"of {len(bracket.candidates)} ways to drop {bracket.drop} layers, without {best.dropped}"
         f" ({', '.join(best.strategies)}) is chosen after {best.last.steps} steps{kept}"
     )
 
@@ -158,8 +158,8 @@ def _name(candidate: Candidate, steps: int) -> str:
     return f"{candidate.dropped} after {steps}"
 
 
-class Referee:
-    """Holds contests. All candidates of a rung learn from the same rows in the same order."""
+class SuccessiveHalving:
+    """Holds brackets. All candidates of a rung learn from the same rows in the same order."""
 
     def __init__(self, bench: Workbench, baseline: PreTrainedModel, expected: int) -> None:
         subject = bench.subject
@@ -187,15 +187,15 @@ class Referee:
             self._known = {name: Trial.model_validate(trial) for name, trial in found.facts["trials"].items()}
             self._far = {name: far.numpy() for name, far in found.tensors.items()}
         self._done, self._expected, self._last = 0, expected, time.perf_counter()
-        self.judges = judges(subject)
+        self.by_retention = by_retention(subject)
 
-    def hold(self, drop: int, candidates: Sequence[Candidate]) -> Contest:
+    def run_bracket(self, drop: int, candidates: Sequence[Candidate]) -> Bracket:
         """Raises ``training_diverged`` where every candidate's training did."""
-        budget = int(self._full * CONTEST_SHARE)
+        budget = int(self._full * BRACKET_SHARE)
         ranked = compete(candidates, budget, self._trial, self._clearly_nearer, self._keep)
         best = ranked[0]
-        if self.judges:
-            last = self._trial(best, max(1, int(self._full * JUDGED_SHARE)))
+        if self.by_retention:
+            last = self._trial(best, max(1, int(self._full * RETENTION_SHARE)))
             ranked[0] = best = best.model_copy(update={"trials": [*best.trials, last]})
             self._keep()
         if best.last.distance is None:
@@ -206,7 +206,7 @@ class Referee:
             )
         steps = sum(trial.steps for one in ranked for trial in one.trials)
         whole = self._score(self._answers)
-        return Contest(drop=drop, rows=len(self._held), baseline_score=whole, candidates=ranked, steps=steps)
+        return Bracket(drop=drop, rows=len(self._held), baseline_score=whole, candidates=ranked, steps=steps)
 
     def close(self) -> None:
         """The search is over: what was expected and not needed is not ahead any more."""

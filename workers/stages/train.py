@@ -10,7 +10,7 @@ from api_schemas.jobs import Stage
 from api_schemas.recovery import Recovery
 from workers.data.features import Features
 from workers.stages.run_context import Workbench
-from workers.training.best_checkpoint import Judge
+from workers.training.best_checkpoint import Selection
 from workers.training.hooks import Care
 from workers.training.loop import train
 from workers.training.objectives.losses import Objective
@@ -25,7 +25,7 @@ def train_on(
     objective: Objective,
     *,
     recovery: Recovery,
-    judge: Judge | None = None,
+    selection: Selection | None = None,
 ) -> None:
     """Train ``model`` in place on ``features``. Raises what ``train`` raises."""
     subject, progress, last = bench.subject, bench.progress, time.perf_counter()
@@ -52,6 +52,6 @@ def train_on(
             device=subject.device,
             on_step=on_step,
             care=care,
-            judge=judge,
+            selection=selection,
         )
     bench.trainings[bench.training_name(stage)] = trained

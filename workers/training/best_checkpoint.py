@@ -18,7 +18,7 @@ SHARE, MOST = 0.1, 1000
 
 
 @dataclass(frozen=True)
-class Judge:
+class Selection:
     """``score`` says how well a model does on ``features``, which it does not learn from; higher is better."""
 
     features: Features
@@ -32,17 +32,17 @@ def hold_out(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[judged:]), np.sort(order[:judged])
 
 
-class Best:
+class BestCheckpoint:
     """The best weights so far; of equals the later, which have learnt longer. What they scored stands in the tally."""
 
-    def __init__(self, judge: Judge, weights: dict[str, Tensor]) -> None:
-        self._judge, self.weights = judge, weights
+    def __init__(self, selection: Selection, weights: dict[str, Tensor]) -> None:
+        self._selection, self.weights = selection, weights
 
     def look(self, model: PreTrainedModel, epoch: float, tally: Tally) -> None:
         """Leaves the model in the mode that it was in."""
         training = model.training
         model.eval()
-        score = self._judge.score(model)
+        score = self._selection.score(model)
         model.train(training)
         if tally.kept_score is None or score >= tally.kept_score:
             tally.kept_score, tally.kept_epoch = score, epoch

@@ -22,7 +22,7 @@ from workers.data.batches import collate, training_batches
 from workers.data.features import Features
 from workers.runtime.device import DTYPES, choose_precision, describe, free_memory
 from workers.runtime.malloc import keep_freed_memory
-from workers.training.best_checkpoint import Best, Judge
+from workers.training.best_checkpoint import BestCheckpoint, Selection
 from workers.training.compact_embedding import compact_vocabulary
 from workers.training.cpu.attention_choice import quick_attention
 from workers.training.cpu.dropout import quick_dropout
@@ -56,12 +56,12 @@ def train(
     device: torch.device,
     on_step: Callable[[Step], None],
     care: Care | None = None,
-    judge: Judge | None = None,
+    selection: Selection | None = None,
 ) -> Trained:
     """Train ``model`` in place. The same seed repeats bit for bit on a CPU with the same number of threads, and so does
     a training that goes on from a checkpoint of ``care``.
 
-    With a ``judge``, the weights of the epoch that does best by it are kept, else the last. A loss or a gradient
+    With a ``selection``, the weights of the epoch that does best by it are kept, else the last. A loss or a gradient
     that is not a number starts the training anew at a quarter of the rate; a second one raises
     ``training_diverged``. Raises ``out_of_memory`` where one row is too much, and ``Stopped``.
     """
@@ -74,7 +74,7 @@ def train(
         return Trained(**saved.facts["trained"])
     precision = choose_precision(recovery.precision, device)
     recovery = recovery.model_copy(update={"precision": precision})
-    training = OneTraining(model, features, objective, recovery, seed, device, on_step, care, judge)
+    training = OneTraining(model, features, objective, recovery, seed, device, on_step, care, selection)
     start = weights_of(model, copy=True)
     if saved is None or saved.facts["tally"]["factor"] == 1:
         try:
@@ -109,7 +109,7 @@ class OneTraining:
     device: torch.device
     on_step: Callable[[Step], None]
     care: Care
-    judge: Judge | None
+    selection: Selection | None
 
     @property
     def total(self) -> int:
@@ -150,7 +150,7 @@ class OneTraining:
                 tally = Tally(factor=factor, rows=self._fitting(min(known, self.batch)))
             else:
                 tally = restored(self.model, stepper, saved, self.device)
-            best = Best(self.judge, best_of(saved)) if self.judge else None
+            best = BestCheckpoint(self.selection, best_of(saved)) if self.selection else None
             self._steps(stepper, tally, best)
             if best:
                 best.put_back(self.model)
@@ -172,9 +172,9 @@ class OneTraining:
 
     @property
     def _texts(self) -> list[Features]:
-        return [self.features, *([self.judge.features] if self.judge else [])]
+        return [self.features, *([self.selection.features] if self.selection else [])]
 
-    def _steps(self, stepper: Stepper, tally: Tally, best: Best | None) -> None:
+    def _steps(self, stepper: Stepper, tally: Tally, best: BestCheckpoint | None) -> None:
         accumulate = self._accumulator(stepper, tally)
         guard = Guard(self.precision, self.total)
         began, lengths = time.perf_counter() - tally.seconds, self.features.lengths

@@ -19,7 +19,7 @@ from api_schemas.reports import Report, Search
 from api_schemas.requests import JobRequest
 from service.app import create_app
 from service.settings import Settings as GatewaySettings
-from sources.scorings import CONTEST
+from sources.scorings import BRACKET
 from tests.support.tiny_models import SENTENCES, build, tiny_model
 from workers import pipeline
 from workers.cache.folder import FolderCache
@@ -101,20 +101,20 @@ def searched(report: Report | Plan) -> Search:
 def test_a_drop_is_found_with_few_steps_and_a_second_job_reads_the_search(auto: Auto) -> None:
     report = auto.run("first", {"drop": 2})
     search = searched(report)
-    contest = search.contests[0]
+    bracket = search.brackets[0]
     asked = auto.request({}).recovery
     assert (asked.batch_size, asked.epochs) == (8, 4)
     full = math.ceil(60 / 8) * 4
     assert auto.ending.type == EventType.SUCCEEDED
     assert (search.chosen, search.met, search.objective) == (2, True, {"drop": 2})
-    assert report.layers.dropped == contest.best.dropped == search.curve[0].dropped
+    assert report.layers.dropped == bracket.best.dropped == search.curve[0].dropped
     assert (len(report.layers.dropped), 0 in report.layers.kept) == (2, True)
     # 4 layers are free: all 6 ways compete, and no more steps than half of a recovery are taken.
-    assert len(contest.candidates) == 6
-    assert {"top", "greedy", "taylor"} <= {name for one in contest.candidates for name in one.strategies}
+    assert len(bracket.candidates) == 6
+    assert {"top", "greedy", "taylor"} <= {name for one in bracket.candidates for name in one.strategies}
     assert 0 < search.steps == search.spent_steps <= full / 2
-    assert search.steps == sum(trial.steps for one in contest.candidates for trial in one.trials)
-    assert contest.rows == 6
+    assert search.steps == sum(trial.steps for one in bracket.candidates for trial in one.trials)
+    assert bracket.rows == 6
     assert report.strategy["name"] == "auto"
     told = [event for event in auto.events if event.type == EventType.PROGRESS and event.data.get("step")]
     assert {event.data["total_steps"] for event in told} == {full // 2, full}
@@ -126,8 +126,8 @@ def test_a_drop_is_found_with_few_steps_and_a_second_job_reads_the_search(auto: 
     assert resolved[0]["search"]["front"] == search.front
 
     second = auto.run("second", {"objective": {"drop": 2}}, evaluation={"latency": {"batch_sizes": [2]}})
-    assert "search_contest" in [thing.kind for thing in second.reused]
-    assert searched(second).contests == search.contests
+    assert "search_bracket" in [thing.kind for thing in second.reused]
+    assert searched(second).brackets == search.brackets
     assert searched(second).spent_steps == 0
     assert second.layers == report.layers
 
@@ -137,13 +137,13 @@ def test_a_retention_is_searched_over_sizes(auto: Auto) -> None:
     search = searched(plan)
     assert (search.chosen, plan.dropped) == (4, [1, 2, 3, 4])
     assert [point.drop for point in search.curve] == [3, 4], "by bisection: 3 fits, then 4 does"
-    assert [contest.best.last.steps for contest in search.contests] == [16, 16], "half of a recovery more, to be judged"
+    assert [bracket.best.last.steps for bracket in search.brackets] == [16, 16], "half of a recovery more, to be judged"
     assert 4 in search.front
     assert all(point.parameters and point.bytes and point.retention is not None for point in search.curve)
-    # Another objective holds the contests that it lacks, and reads the others.
+    # Another objective holds the brackets that it lacks, and reads the others.
     other = searched(auto.plan("high", {"objective": {"min_retention": 0.99}}))
-    assert [one for one in other.contests if one.drop == 3] == search.contests[:1]
-    assert other.spent_steps == sum(one.steps for one in other.contests if one.drop not in (3, 4))
+    assert [one for one in other.brackets if one.drop == 3] == search.brackets[:1]
+    assert other.spent_steps == sum(one.steps for one in other.brackets if one.drop not in (3, 4))
 
 
 def test_an_objective_that_is_missed_fails_the_job_and_keeps_its_files(auto: Auto) -> None:
@@ -164,13 +164,13 @@ def test_an_objective_that_is_missed_fails_the_job_and_keeps_its_files(auto: Aut
     # As fast as it gets: each size was timed at what the model can read, and only the chosen one was searched.
     assert [point.drop for point in search.curve] == [1, 2, 3, 4]
     assert all(point.latency and point.latency.sequence_length == 64 for point in search.curve)
-    assert [contest.drop for contest in search.contests] == [search.chosen]
+    assert [bracket.drop for bracket in search.brackets] == [search.chosen]
     assert [(cell.batch_size, cell.sequence_length) for cell in report.after.latency] == [(2, 64)]
 
 
 def test_a_speed_and_a_size_that_can_be_had(auto: Auto) -> None:
     slow = searched(auto.plan("slow", {"objective": {"max_latency_ms": 60_000}}))
-    assert (slow.chosen, len(slow.curve), len(slow.contests)) == (1, 4, 1)
+    assert (slow.chosen, len(slow.curve), len(slow.brackets)) == (1, 4, 1)
     # Of 4 layers left, with the classifier's weights counted: one parameter less takes another layer.
     whole = build("bert", layers=5)
     size = whole.num_parameters() - sum(weight.numel() for weight in whole.bert.encoder.layer[0].parameters())
@@ -206,7 +206,7 @@ def test_an_interrupted_search_goes_on_after_its_last_rung(auto: Auto, monkeypat
     class Gone(BaseException):
         pass
 
-    original, trained = search_stage.Referee._train, []
+    original, trained = search_stage.SuccessiveHalving._train, []
 
     def train(self: Any, model: Any, kept: list[int], steps: int) -> int:
         if len(trained) == 7:  # one into the second rung
@@ -214,21 +214,21 @@ def test_an_interrupted_search_goes_on_after_its_last_rung(auto: Auto, monkeypat
         trained.append(steps)
         return original(self, model, kept, steps)
 
-    monkeypatch.setattr(search_stage.Referee, "_train", train)
+    monkeypatch.setattr(search_stage.SuccessiveHalving, "_train", train)
     with pytest.raises(Gone):
         auto.run("broken", {"drop": 2})
     assert len(trained) == 7
     trained[:] = []
     plan = auto.plan("broken", {"drop": 2})
     assert len(trained) == 2, "the second rung alone, from its start"
-    assert searched(plan).contests == whole.contests
+    assert searched(plan).brackets == whole.brackets
 
 
 def test_where_nothing_can_be_trained_the_job_says_so(auto: Auto, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(*_: Any) -> int:
         raise LayercutError("training_diverged", "the loss is nan")
 
-    monkeypatch.setattr(search_stage.Referee, "_train", diverge)
+    monkeypatch.setattr(search_stage.SuccessiveHalving, "_train", diverge)
     with pytest.raises(LayercutError, match="no way to drop 2 layers could be trained") as caught:
         auto.run("nan", {"drop": 2})
     assert (caught.value.code, caught.value.param) == ("training_diverged", "/recovery/learning_rate")
@@ -264,8 +264,8 @@ def test_a_plan_is_answered_from_the_contests_that_jobs_held(auto: Auto, tmp_pat
         made = auto.plan("made", sent["prune"])
         parts = client.app.state.parts  # type: ignore[attr-defined]
         lease = parts.store.claim("worker-1").lease
-        for folder in (tmp_path / "cache" / CONTEST).iterdir():
-            place = parts.cache.take(lease, CONTEST, folder.name)
+        for folder in (tmp_path / "cache" / BRACKET).iterdir():
+            place = parts.cache.take(lease, BRACKET, folder.name)
             parts.artifacts.publish(place.prefix, folder / "files")
             assert parts.cache.made(lease, folder.name, seconds=1.0, size=10)
 
