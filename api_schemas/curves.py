@@ -26,7 +26,7 @@ def objective_of(spec: PruneSpec, model: ModelFacts) -> Objective:
 def choose(
     objective: Objective, sizes: list[int], run_bracket: Callable[[int], Bracket], latencies: Mapping[int, Latency]
 ) -> int:
-    """How many layers go. Raises what ``run_bracket`` does, and ``Unknown`` where speed decides and was not measured."""
+    """How many layers go. Raises what ``run_bracket`` does; ``Unknown`` where speed decides and was not measured."""
     if objective.min_retention is not None:
         return choose_by_retention(sizes, objective.min_retention, run_bracket)
     if objective.max_latency_ms is not None:

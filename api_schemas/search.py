@@ -1,7 +1,7 @@
 """What `auto` may be asked to reach, and how a size is chosen by what its brackets found.
 
 Candidates of one size compete in a ``Bracket``; the best of each size is a point of the curve. Nothing here trains: the
-worker holds the brackets, the gateway reads those that were kept.
+worker runs the brackets, the gateway reads those that were kept.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Objective(BaseModel):
 
 
 class Unknown(Exception):
-    """A bracket that is needed was not held yet."""
+    """A bracket that is needed was not run yet."""
 
 
 def largest_fitting(sizes: Sequence[int], fits: Callable[[int], bool]) -> int | None:

@@ -77,7 +77,7 @@ def plan(request: PlanRequest, settings: Settings, scores: KeptScores) -> Plan:
 
 
 def _searched(request: PlanRequest, facts: ModelFacts, unknown: Plan, scores: KeptScores) -> Plan:
-    """The plan of `auto`, as far as the brackets that jobs have held can tell."""
+    """The plan of `auto`, as far as the brackets that jobs have run can tell."""
     spec = request.prune
     objective = objective_of(spec, facts)
     kept = scores.brackets(request, facts, by_retention=objective.min_retention is not None)

@@ -42,7 +42,7 @@ class KeptScores:
     def brackets(
         self, request: PlanRequest, facts: ModelFacts, *, by_retention: bool
     ) -> dict[int, tuple[Bracket, str]]:
-        """By how many layers went: the brackets that jobs like ``request`` have held, and the job that did."""
+        """By how many layers went: the brackets that jobs like ``request`` have run, and the job that did."""
         question = search_print(request, facts, self._settings, self._hashes)
         found: dict[int, tuple[Bracket, str]] = {}
         for drop in range(1, facts.layers) if question is not None else ():

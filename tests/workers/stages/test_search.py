@@ -140,7 +140,7 @@ def test_a_retention_is_searched_over_sizes(auto: Auto) -> None:
     assert [bracket.best.last.steps for bracket in search.brackets] == [16, 16], "half of a recovery more, to be judged"
     assert 4 in search.front
     assert all(point.parameters and point.bytes and point.retention is not None for point in search.curve)
-    # Another objective holds the brackets that it lacks, and reads the others.
+    # Another objective runs the brackets that it lacks, and reads the others.
     other = searched(auto.plan("high", {"objective": {"min_retention": 0.99}}))
     assert [one for one in other.brackets if one.drop == 3] == search.brackets[:1]
     assert other.spent_steps == sum(one.steps for one in other.brackets if one.drop not in (3, 4))
@@ -247,7 +247,7 @@ def test_one_training_row_cannot_be_held_out(auto: Auto) -> None:
         auto.run("one", {"drop": 2}, task=task)
 
 
-def test_a_plan_is_answered_from_the_contests_that_jobs_held(auto: Auto, tmp_path: Path) -> None:
+def test_a_plan_is_answered_from_the_brackets_that_jobs_ran(auto: Auto, tmp_path: Path) -> None:
     """The gateway works out the same fingerprints as the worker, and the same choice."""
     settings = GatewaySettings(
         data_dir=tmp_path / "data", database_url="", broker_url="", artifacts_url="", glue_dir=None,
