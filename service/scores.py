@@ -13,7 +13,7 @@ from api_schemas.reports import Bracket
 from api_schemas.requests import PlanRequest
 from api_schemas.strategies import LayerScores
 from sources.fingerprint import FileHashes
-from sources.scorings import BRACKET_FILE, FILE, bracket_fingerprint, scores_print, search_print
+from sources.scorings import BRACKET_FILE, FILE, bracket_fingerprint, importance_fingerprint, search_fingerprint
 from sources.settings import SourceSettings
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
@@ -36,14 +36,14 @@ class KeptScores:
 
     def find(self, request: PlanRequest, facts: ModelFacts) -> Kept | None:
         """Those that the strategy of ``request`` ranks by, where a job like it has taken them."""
-        found = self._read(scores_print(request, facts, self._settings, self._hashes), FILE)
+        found = self._read(importance_fingerprint(request, facts, self._settings, self._hashes), FILE)
         return None if found is None else Kept(*found)
 
     def brackets(
         self, request: PlanRequest, facts: ModelFacts, *, by_retention: bool
     ) -> dict[int, tuple[Bracket, str]]:
         """By how many layers went: the brackets that jobs like ``request`` have run, and the job that did."""
-        question = search_print(request, facts, self._settings, self._hashes)
+        question = search_fingerprint(request, facts, self._settings, self._hashes)
         found: dict[int, tuple[Bracket, str]] = {}
         for drop in range(1, facts.layers) if question is not None else ():
             assert question is not None

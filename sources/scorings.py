@@ -42,7 +42,7 @@ def scores_baseline(recovery: Recovery, taken_from: str) -> bool:
     return recovery.method == "distill" or (recovery.method == "finetune" and taken_from in ("gradients", "removals"))
 
 
-def scores_print(
+def importance_fingerprint(
     request: JobRequest | PlanRequest,
     facts: ModelFacts,
     settings: SourceSettings,
@@ -76,7 +76,7 @@ def scores_print(
     return digest(KIND, scorer=SCORER, **parts)
 
 
-def search_print(
+def search_fingerprint(
     request: JobRequest | PlanRequest,
     facts: ModelFacts,
     settings: SourceSettings,
@@ -86,7 +86,7 @@ def search_print(
 ) -> str | None:
     """The fingerprint of what `auto` is asked, but for the objective: jobs with several share the sizes they try.
 
-    As ``scores_print`` otherwise.
+    As ``importance_fingerprint`` otherwise.
     """
     if not request.task.trains:
         return None

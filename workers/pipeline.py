@@ -143,7 +143,7 @@ def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel 
 
     name = bench.training_name(Stage.BASELINE)
     with bench.progress.stage(Stage.BASELINE, seed=bench.seed):
-        folder = bench.ledger.get("baseline", subject.baseline_print(bench.seed), make)
+        folder = bench.ledger.get("baseline", subject.baseline_fingerprint(bench.seed), make)
         if name not in bench.trainings:
             bench.trainings[name] = cache_codecs.load_baseline(baseline, folder)
             bench.progress.spare(Stage.BASELINE)
@@ -232,10 +232,12 @@ def measure(
 def score_before(bench: Workbench, before: PreTrainedModel) -> Scores:
     subject, data = bench.subject, bench.subject.data
     assert data is not None
-    fingerprint = subject.print_of(
+    fingerprint = subject.fingerprint_of(
         "baseline_scores",
-        model=subject.baseline_print(bench.seed) if subject.wants_baseline else subject.source_print(bench.seed),
-        dev=[subject.prints[f"dev:{split}"] for split in data.dev],
+        model=subject.baseline_fingerprint(bench.seed)
+        if subject.wants_baseline
+        else subject.source_fingerprint(bench.seed),
+        dev=[subject.fingerprints[f"dev:{split}"] for split in data.dev],
         splits=list(data.dev),
         metrics=data.metrics,
         labels=data.label_names,

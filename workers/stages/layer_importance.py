@@ -35,7 +35,7 @@ def scores_of(bench: Workbench, source: PreTrainedModel, baseline: PreTrainedMod
     model = baseline if scores_baseline(subject.recovery, measure.taken_from) else source
     assert model is not None
     take = partial(take_scores, measure.taken_from, subject, model)
-    fingerprint = subject.prints.get(KIND)
+    fingerprint = subject.fingerprints.get(KIND)
     return take() if fingerprint is None else bench.ledger.share(KIND, fingerprint, take)
 
 

@@ -14,7 +14,7 @@ def origin_of(subject: Subject) -> dict[str, Any]:
     return {
         "request": subject.request.model_dump(mode="json"),
         "recovery": subject.recovery.model_dump(),
-        "prints": subject.prints,
+        "fingerprints": subject.fingerprints,
         "device": subject.device.type,
         "recipe": RECIPE,
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},

@@ -79,6 +79,6 @@ def _baseline_logits(bench: Workbench, baseline: PreTrainedModel) -> npt.NDArray
     subject = bench.subject
     assert subject.train is not None
     bench.progress.log(f"the baseline answers the {len(subject.train)} training rows that the pruned model learns from")
-    fingerprint = subject.print_of("baseline_logits", baseline=subject.baseline_print(bench.seed))
+    fingerprint = subject.fingerprint_of("baseline_logits", baseline=subject.baseline_fingerprint(bench.seed))
     answer = partial(logits_of, baseline, subject.train, subject.device)
     return bench.ledger.share("baseline_logits", fingerprint, answer)

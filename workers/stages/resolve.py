@@ -20,7 +20,7 @@ from api_schemas.strategies import MEASURES, STRATEGIES
 from sources.fingerprint import NOT_OF_BASELINE, FileHashes, fingerprint
 from sources.models import fetch, read_facts
 from sources.rows import Rows
-from sources.scorings import BRACKET, scores_print, search_print
+from sources.scorings import BRACKET, importance_fingerprint, search_fingerprint
 from sources.scorings import KIND as SCORES
 from sources.tasks import TaskData, load_task
 from sources.texts import read_texts
@@ -58,7 +58,7 @@ class Subject:
     train: Features | None
     dev: dict[str, Features]
     texts: Rows | None
-    prints: dict[str, str]
+    fingerprints: dict[str, str]
     mapped: bool = False
 
     @property
@@ -109,10 +109,10 @@ class Subject:
         return cell[0], min(cell[1], self.facts.max_positions or cell[1])
 
     def asking(self, spec: PruneSpec, scores: str) -> Subject:
-        """The same, asked for what ``spec`` asks; its scores are kept under the print of that name."""
-        prints = {name: value for name, value in self.prints.items() if name != SCORES}
-        prints |= {SCORES: self.prints[scores]} if scores in self.prints else {}
-        return replace(self, request=self.request.model_copy(update={"prune": spec}), prints=prints)
+        """The same, asked for what ``spec`` asks; its scores are kept under the fingerprint of that name."""
+        fingerprints = {name: value for name, value in self.fingerprints.items() if name != SCORES}
+        fingerprints |= {SCORES: self.fingerprints[scores]} if scores in self.fingerprints else {}
+        return replace(self, request=self.request.model_copy(update={"prune": spec}), fingerprints=fingerprints)
 
     def load(self, warnings: list[str], seed: int) -> PreTrainedModel:
         """The source, with a head for the task where it will be trained; on the job's device, in evaluation mode.
@@ -136,27 +136,27 @@ class Subject:
                 model.config.pad_token_id = self.tokenizer.pad_token_id
         return model.to(self.device).eval()
 
-    def print_of(self, kind: str, **parts: Any) -> str:
+    def fingerprint_of(self, kind: str, **parts: Any) -> str:
         """The fingerprint of a thing that this job wants."""
         return fingerprint(kind, device=self.device.type, **parts)
 
-    def source_print(self, seed: int) -> str:
+    def source_fingerprint(self, seed: int) -> str:
         """Of the source as ``load`` gives it: the seed has drawn its head."""
-        parts: dict[str, Any] = {"weights": self.prints["weights"], "texts": self.prints["texts"]}
+        parts: dict[str, Any] = {"weights": self.fingerprints["weights"], "texts": self.fingerprints["texts"]}
         if self.trains:
             assert self.data is not None
             parts |= {
                 "labels": self.data.label_names, "regression": self.data.regression, "seed": seed,
                 "mean": self.data.label_mean,
             }  # fmt: skip
-        return self.print_of("source", trains=self.trains, **parts)
+        return self.fingerprint_of("source", trains=self.trains, **parts)
 
-    def baseline_print(self, seed: int) -> str:
+    def baseline_fingerprint(self, seed: int) -> str:
         """The strategy, and what only the recovery reads, are no part of it: jobs that differ in these share it."""
-        return self.print_of(
+        return self.fingerprint_of(
             "baseline",
-            source=self.source_print(seed),
-            train=self.prints["train"],
+            source=self.source_fingerprint(seed),
+            train=self.fingerprints["train"],
             recovery=self.recovery.of_baseline().model_dump(exclude=set(NOT_OF_BASELINE)),
             seed=seed,
             told=[field.name for field in fields(Trained)],
@@ -224,19 +224,19 @@ def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Sub
     strategy, calibration = STRATEGIES[request.prune.strategy], request.prune.calibration
     texts = read_texts(calibration, settings, request.seed) if strategy.needs_data and calibration.on_text else None
     hashes = FileHashes(ledger.root / "hashes")
-    prints = {"weights": fingerprint("weights", files=hashes.weights(folder))}
-    prints["texts"] = fingerprint("texts", files=hashes.texts(folder))
-    prints |= _scoring_prints(request, facts, settings, hashes)
+    fingerprints = {"weights": fingerprint("weights", files=hashes.weights(folder))}
+    fingerprints["texts"] = fingerprint("texts", files=hashes.texts(folder))
+    fingerprints |= _importance_fingerprints(request, facts, settings, hashes)
     splits = {} if data is None else {"train": data.train, **{f"dev:{name}": rows for name, rows in data.dev.items()}}
     features: dict[str, Features] = {}
     for split, rows in splits.items():
         assert data is not None
-        prints[split] = fingerprint(
-            "tokenized_data", texts=prints["texts"], rows=rows.digest(), max_length=recovery.max_length,
+        fingerprints[split] = fingerprint(
+            "tokenized_data", texts=fingerprints["texts"], rows=rows.digest(), max_length=recovery.max_length,
             regression=data.regression,
         )  # fmt: skip
         encoded = partial(encode, tokenizer, rows, recovery.max_length, regression=data.regression)
-        features[split] = ledger.share("tokenized_data", prints[split], encoded)
+        features[split] = ledger.share("tokenized_data", fingerprints[split], encoded)
     return Subject(
         request=request,
         facts=facts,
@@ -248,26 +248,28 @@ def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Sub
         train=features.get("train"),
         dev={split: features[f"dev:{split}"] for split in data.dev} if data else {},
         texts=texts,
-        prints=prints,
+        fingerprints=fingerprints,
         mapped=mapped,
     )
 
 
-def _scoring_prints(request: JobRequest, facts: ModelFacts, settings: Settings, hashes: FileHashes) -> dict[str, str]:
+def _importance_fingerprints(
+    request: JobRequest, facts: ModelFacts, settings: Settings, hashes: FileHashes
+) -> dict[str, str]:
     """What the strategy's scores are kept under; of `auto`, those of every strategy, and its brackets."""
     strategy, seed = STRATEGIES[request.prune.strategy], request.seeds[0]
-    prints: dict[str, str | None] = {}
+    fingerprints: dict[str, str | None] = {}
     if strategy.needs_scores:
-        prints[SCORES] = scores_print(request, facts, settings, hashes, seed=seed)
+        fingerprints[SCORES] = importance_fingerprint(request, facts, settings, hashes, seed=seed)
     if strategy.searches:
         make_plan(request.prune, facts, seed=seed)  # raises where no size is possible, before sizes are counted
-        prints[BRACKET] = search_print(request, facts, settings, hashes, seed=seed)
+        fingerprints[BRACKET] = search_fingerprint(request, facts, settings, hashes, seed=seed)
         for name, spec in asked_of(request.prune, facts, sizes_of(request.prune, facts)[-1]).items():
             if (measure := STRATEGIES[name].measure) is not None:
                 asked = request.model_copy(update={"prune": spec})
-                found = scores_print(asked, facts, settings, hashes, seed=seed)
-                prints[f"{SCORES}:{MEASURES[measure].taken_from}"] = found
-    return {name: value for name, value in prints.items() if value is not None}
+                found = importance_fingerprint(asked, facts, settings, hashes, seed=seed)
+                fingerprints[f"{SCORES}:{MEASURES[measure].taken_from}"] = found
+    return {name: value for name, value in fingerprints.items() if value is not None}
 
 
 def streams(request: JobRequest, recovery: Recovery, facts: ModelFacts) -> bool:

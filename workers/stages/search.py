@@ -63,7 +63,7 @@ def search_layers(bench: Workbench, baseline: PreTrainedModel) -> Plan:
                 made.add(drop)
                 return halving.run_bracket(drop, candidates_of(spec, subject.facts, drop, scores))
 
-            if (question := subject.prints.get(BRACKET)) is None:
+            if (question := subject.fingerprints.get(BRACKET)) is None:
                 brackets[drop] = make()
             else:
                 fingerprint = bracket_fingerprint(question, drop, by_retention=halving.by_retention)

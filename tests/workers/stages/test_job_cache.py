@@ -72,7 +72,7 @@ class Jobs:
         """The fingerprint of the baseline that such a job wants."""
         ledger = Ledger(self.cache, ProgressReporter(lambda _: None))
         request = self.request(**more)
-        return find_subject(request, self.settings, ledger).baseline_print(request.seed)
+        return find_subject(request, self.settings, ledger).baseline_fingerprint(request.seed)
 
 
 class Done:

@@ -60,11 +60,11 @@ def take(
     ledger = Ledger(FolderCache(folder / "host", 1 << 30), ProgressReporter(lambda _: None))
     subject = find_subject(JobRequest.model_validate(body), settings, ledger)
     scores = take_scores(taken_from, subject, subject.load([], 42))
-    made = parts.cache.take(lease, KIND, subject.prints[KIND])
+    made = parts.cache.take(lease, KIND, subject.fingerprints[KIND])
     (folder / "scores").mkdir(exist_ok=True)
     save_layer_scores(scores, folder / "scores")
     parts.artifacts.publish(made.prefix, folder / "scores")  # type: ignore[union-attr]
-    assert parts.cache.made(lease, subject.prints[KIND], seconds=1.0, size=10)
+    assert parts.cache.made(lease, subject.fingerprints[KIND], seconds=1.0, size=10)
     return job_id, subject, scores
 
 
@@ -141,11 +141,11 @@ def test_text_scores_answer_without_a_task_and_are_forgotten_with_their_files(
     assert client.post("/v1/plans", json=body).json()["scored_by"] == job_id, "a file counts by what is in it"
 
     parts: Parts = client.app.state.parts  # type: ignore[attr-defined]
-    found = parts.cache.find(subject.prints[KIND])
+    found = parts.cache.find(subject.fingerprints[KIND])
     assert found is not None
     parts.artifacts.delete(found.prefix)
     assert client.post("/v1/plans", json=body).json()["dropped"] is None
-    assert parts.cache.find(subject.prints[KIND]) is None
+    assert parts.cache.find(subject.fingerprints[KIND]) is None
 
 
 def test_an_order_of_removal_answers_for_every_smaller_size_and_for_these_protected_layers(
