@@ -32,7 +32,7 @@ Level = Literal["info", "warning", "error"]
 
 
 class NewEvent(BaseModel):
-    """An event before it has a number: what the runner fingerprints, one JSON object a line.
+    """An event before it has a number: what the runner prints, one JSON object a line.
 
     ``data`` by type: STAGE ``{stage, skipped}``; PROGRESS a ``Progress``; RESOLVED what was resolved; METRIC
     ``{name, value, ...}``; SUCCEEDED ``{result: Result, usage: Usage}``; FAILED ``{error: JobError}``.

@@ -248,11 +248,11 @@ STRATEGIES: Registry[Strategy] = Registry("strategy", "unknown_strategy", (
              "When the best choice, or the right size, is worth half a recovery more.",
              "successive halving: Jamieson & Talwalkar 2016, arXiv 1502.07943", "searched", _ranked("lowest")),
     Strategy("parameter_aggregate", "Drops the layers with the lowest mean |w| over their weight matrices. "
-             "The formula is ours: the paper names the family and fingerprints none.",
+             "The formula is ours: the paper names the family and prints none.",
              "When there is no data at hand.", SAJJAD, "scored", _ranked("lowest"),
              measure="weight_mean_abs", drops="lowest"),
     Strategy("parameter_variance", "Drops the layers with the lowest variance over their weight matrices. "
-             "The formula is ours: the paper names the family and fingerprints none.",
+             "The formula is ours: the paper names the family and prints none.",
              "When there is no data at hand.", SAJJAD, "scored", _ranked("lowest"),
              measure="weight_variance", drops="lowest"),
 ))

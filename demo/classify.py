@@ -1,6 +1,6 @@
 """What a user does with the download: stock transformers, and nothing of layercut.
 
-``python classify.py FOLDER '[["a text"], ["a pair", "of texts"]]'`` fingerprints a label and its probability for each.
+``python classify.py FOLDER '[["a text"], ["a pair", "of texts"]]'`` prints a label and its probability for each.
 """
 
 import json

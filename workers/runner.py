@@ -113,7 +113,7 @@ def _import_pipeline() -> None:
 
 
 def _stdout_for_events() -> TextIO:
-    """The real stdout. Whatever a library fingerprints goes to stderr from now on, from compiled code too."""
+    """The real stdout. Whatever a library prints goes to stderr from now on, from compiled code too."""
     sys.stdout.flush()
     real = os.dup(1)
     os.dup2(2, 1)

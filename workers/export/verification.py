@@ -1,7 +1,7 @@
 """Checks an exported folder as its user would meet it: with stock `transformers` and none of our code.
 
 A program of its own, run by path: it must not import anything of this repository. It reads one JSON object from
-stdin, ``{folder, probe, layers, source_bytes, kind, shared_layers, dtype, mapped, source}``, and fingerprints one, ``{checks:
+stdin, ``{folder, probe, layers, source_bytes, kind, shared_layers, dtype, mapped, source}``, and prints one, ``{checks:
 [{name, passed, detail}], versions}``. ``source`` is null but for a model whose tensors were copied: then it has the
 ``folder`` they came from and their ``origins``, ``{name: [file, name there]}``. A check that cannot be carried out has
 failed.

@@ -159,7 +159,10 @@ def _name(candidate: Candidate, steps: int) -> str:
 
 
 class SuccessiveHalving:
-    """Runs brackets (Jamieson and Talwalkar 2016, arXiv 1502.07943). All candidates of a rung learn from the same rows in the same order."""
+    """Runs brackets (Jamieson and Talwalkar 2016, arXiv 1502.07943).
+
+    All candidates of a rung learn from the same rows in the same order.
+    """
 
     def __init__(self, bench: Workbench, baseline: PreTrainedModel, expected: int) -> None:
         subject = bench.subject
