@@ -46,7 +46,7 @@ from workers.settings import Settings
 from workers.stages.job_cache import Ledger
 from workers.stages.progress import ProgressReporter
 from workers.stages.recover import recover
-from workers.stages.resolve import find_subject
+from workers.stages.resolve import resolve_job
 from workers.stages.run_context import Workbench
 from workers.stages.search import search_layers
 from workers.training.micro_batches import MicroBatches
@@ -120,12 +120,12 @@ def prepare(cell: Cell, rows: int, folder: Path) -> Prepared:
     })  # fmt: skip
     progress = ProgressReporter(lambda _: None)
     ledger = Ledger(FolderCache(folder / "cache", settings.cache_bytes), progress)
-    subject = find_subject(request, settings, ledger)
+    job = resolve_job(request, settings, ledger)
     out = Path(tempfile.mkdtemp(dir=folder))
     checkpoints = Checkpoints(out, attempt=1, every_seconds=3600.0, origin=dict, tell=lambda *_, **__: None)
-    bench = Workbench(subject, progress, ledger, out, None, cell.seed, checkpoints, MicroBatches())
+    bench = Workbench(job, progress, ledger, out, None, cell.seed, checkpoints, MicroBatches())
     expect(bench)
-    source = subject.load([], cell.seed)
+    source = job.load([], cell.seed)
     baseline = make_baseline(bench, source)
     assert baseline is not None
     return Prepared(bench, source, baseline)
@@ -136,7 +136,7 @@ def search(cell: Cell, rows: int, folder: Path) -> Found:
     began = time.perf_counter()
     found = search_layers(prepared.bench, prepared.baseline).search
     assert found is not None
-    plan, best = searched_plan(prepared.bench.subject.request.prune, FACTS, found), found.brackets[0].best
+    plan, best = searched_plan(prepared.bench.job.request.prune, FACTS, found), found.brackets[0].best
     return Found(cell, tuple(plan.dropped or ()), ", ".join(best.strategies), found.steps, time.perf_counter() - began)
 
 

@@ -30,7 +30,7 @@ from workers.stages.layer_importance import scores_of
 from workers.stages.progress import ProgressReporter
 from workers.stages.provenance import origin_of
 from workers.stages.recover import recover
-from workers.stages.resolve import find_subject
+from workers.stages.resolve import resolve_job
 from workers.stages.run_context import Workbench
 from workers.stages.search import expected_steps, search_layers
 from workers.stages.train import train_on
@@ -63,24 +63,24 @@ def run(
     ledger = Ledger(cache or FolderCache(out / "cache", settings.cache_bytes), progress)
     warnings: list[str] = []
     with progress.stage(Stage.RESOLVING):
-        subject = find_subject(request, settings, ledger)
-        progress.resolved({**subject.resolved(), **ledger.resolved()})
-        source = subject.load(warnings, request.seeds[0])
+        job = resolve_job(request, settings, ledger)
+        progress.resolved({**job.resolved(), **ledger.resolved()})
+        source = job.load(warnings, request.seeds[0])
     kept = Checkpoints(
         checkpoints or out / "checkpoints",
         attempt=attempt,
         every_seconds=settings.checkpoint_seconds,
-        origin=lambda: origin_of(subject),
+        origin=lambda: origin_of(job),
         tell=progress.log,
     )
     memory = MicroBatches(settings.micro_batches)
-    bench = Workbench(subject, progress, ledger, out, job_id, request.seeds[0], kept, memory)
+    bench = Workbench(job, progress, ledger, out, job_id, request.seeds[0], kept, memory)
     expect(bench)
     for warning in warnings:
         progress.warn(warning)
-    if subject.mapped:
+    if job.mapped:
         progress.warn(
-            f"the model ({(subject.facts.bytes or 0) / 1e9:.1f} GB) is larger than the memory that is free here: its"
+            f"the model ({(job.facts.bytes or 0) / 1e9:.1f} GB) is larger than the memory that is free here: its"
             " speed, its FLOPs and its scores are not measured, and it is verified in its own dtype, not in float32"
         )
     before = make_baseline(bench, source)
@@ -88,7 +88,7 @@ def run(
     bench = replace(bench, kept=plan.kept)
     after = prune(bench, source, plan)
     recover(bench, before, after)
-    after.to(subject.dtype)
+    after.to(job.dtype)
     others = {seed: repeat(replace(bench, seed=seed), plan) for seed in request.seeds[1:]}
     measured = measure(bench, before or source, after, others)
     artifact = deliver.deliver(bench, plan, after, measured)
@@ -99,25 +99,25 @@ def run(
 
 def expect(bench: Workbench) -> None:
     """Tell what lies ahead, in optimizer steps of the full model."""
-    subject = bench.subject
+    job = bench.subject
     work: dict[Stage, float] = {}
     step = 1.0
-    if subject.trains:
-        assert subject.train is not None
-        rows, recovery = len(subject.train), subject.recovery
+    if job.trains:
+        assert job.train is not None
+        rows, recovery = len(job.train), job.recovery
         whole = recovery.of_baseline()
         # A step of distilling has the baseline's answer in it: a third of what its training step takes.
         step = (2 / 3 + (recovery.method == "distill") / 3) * recovery.batch_of(rows) / whole.batch_of(rows)
         work = {
-            Stage.BASELINE: total_steps(rows, whole) * float(subject.wants_baseline),
+            Stage.BASELINE: total_steps(rows, whole) * float(job.wants_baseline),
             Stage.RECOVERING: total_steps(rows, recovery) * step,
         }
-    searches = STRATEGIES[subject.request.prune.strategy].searches
+    searches = STRATEGIES[job.request.prune.strategy].searches
     bench.progress.expect(
         work,
-        rounds=len(subject.request.seeds),
-        benchmark_seconds=len(subject.latency_cells) * 2 * latency.SECONDS_A_CELL,
-        search=expected_steps(subject) * step if searches else 0.0,  # its trainings distil
+        rounds=len(job.request.seeds),
+        benchmark_seconds=len(job.latency_cells) * 2 * latency.SECONDS_A_CELL,
+        search=expected_steps(job) * step if searches else 0.0,  # its trainings distil
     )
 
 
@@ -127,23 +127,21 @@ def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel 
     `distill` drops from the baseline, so there ``source`` itself is trained; `finetune` drops from the pre-trained
     model, so there a copy is.
     """
-    subject = bench.subject
-    if not subject.wants_baseline:
-        bench.progress.skip(
-            Stage.BASELINE, "nothing is trained" if not subject.trains else "evaluation.baseline is false"
-        )
+    job = bench.subject
+    if not job.wants_baseline:
+        bench.progress.skip(Stage.BASELINE, "nothing is trained" if not job.trains else "evaluation.baseline is false")
         return None
-    baseline = source if subject.recovery.method == "distill" else copy.deepcopy(source)
+    baseline = source if job.recovery.method == "distill" else copy.deepcopy(source)
 
     def make(folder: Path) -> None:
-        assert subject.train is not None
-        objective = label_objective(subject.train.labels, subject.device)
-        train_on(bench, Stage.BASELINE, baseline, subject.train, objective, recovery=subject.recovery.of_baseline())
+        assert job.train is not None
+        objective = label_objective(job.train.labels, job.device)
+        train_on(bench, Stage.BASELINE, baseline, job.train, objective, recovery=job.recovery.of_baseline())
         cache_codecs.save_baseline(baseline, bench.trainings[name], folder)
 
     name = bench.training_name(Stage.BASELINE)
     with bench.progress.stage(Stage.BASELINE, seed=bench.seed):
-        folder = bench.ledger.get("baseline", subject.baseline_fingerprint(bench.seed), make)
+        folder = bench.ledger.get("baseline", job.baseline_fingerprint(bench.seed), make)
         if name not in bench.trainings:
             bench.trainings[name] = cache_codecs.load_baseline(baseline, folder)
             bench.progress.spare(Stage.BASELINE)
@@ -152,7 +150,7 @@ def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel 
 
 def choose_layers(bench: Workbench, source: PreTrainedModel, baseline: PreTrainedModel | None) -> Plan:
     """Measure the layers where the strategy asks for it, or let candidates compete, and make the plan."""
-    subject, prune = bench.subject, bench.subject.request.prune
+    job, prune = bench.job, bench.job.request.prune
     strategy = STRATEGIES[prune.strategy]
     if strategy.searches:
         assert baseline is not None
@@ -164,7 +162,7 @@ def choose_layers(bench: Workbench, source: PreTrainedModel, baseline: PreTraine
         with bench.progress.stage(Stage.SCORING):
             scores = scores_of(bench, source, baseline)[strategy.measure]
     with bench.progress.stage(Stage.PLANNING):
-        plan = make_plan(prune, subject.facts, seed=subject.request.seed, scores=scores)
+        plan = make_plan(prune, job.facts, seed=job.request.seed, scores=scores)
         for warning in plan.warnings:
             bench.progress.warn(warning)
         bench.progress.resolved(
@@ -176,26 +174,26 @@ def choose_layers(bench: Workbench, source: PreTrainedModel, baseline: PreTraine
 def prune(bench: Workbench, source: PreTrainedModel, plan: Plan) -> PreTrainedModel:
     """A copy with the layers gone; where nothing will change its weights, they are those of ``source``."""
     with bench.progress.stage(Stage.PRUNING, seed=bench.seed):
-        shared = (*source.parameters(), *source.buffers()) if bench.subject.streams else ()
+        shared = (*source.parameters(), *source.buffers()) if bench.job.streams else ()
         pruned = copy.deepcopy(source, {id(weight): weight for weight in shared})
         assert plan.kept is not None
-        drop_layers(pruned, bench.subject.architecture, plan.kept)
+        drop_layers(pruned, bench.job.architecture, plan.kept)
     return pruned
 
 
 def repeat(bench: Workbench, plan: Plan) -> Pair:
     """All of it again with the bench's seed, for its scores alone. The layers are those of the first seed's plan."""
-    subject, slot = bench.subject, bench.slot("scores")
+    job, slot = bench.job, bench.slot("scores")
     found = slot.latest()
     if found is not None:
         for stage in (Stage.BASELINE, Stage.RECOVERING):
             bench.progress.jump(stage, 0, 1, 1)
         return from_tensors(found.tensors, found.facts)
-    source = subject.load([], bench.seed)
+    source = job.load([], bench.seed)
     before = make_baseline(bench, source)
     after = prune(bench, source, plan)
     recover(bench, before, after)
-    after.to(subject.dtype)
+    after.to(job.dtype)
     with bench.progress.stage(Stage.EVALUATING, seed=bench.seed):
         pair = score_before(bench, before) if before else None, score(bench, after)
     slot.save(1, *to_tensors(pair), finished=True)
@@ -208,10 +206,10 @@ def measure(
     bench: Workbench, before: PreTrainedModel, after: PreTrainedModel, others: dict[int, Pair]
 ) -> deliver.Measured:
     """Scores and speed, before and after. ``others`` has the scores of the seeds after the first."""
-    subject, progress = bench.subject, bench.progress
+    job, progress = bench.job, bench.progress
     answers: tuple[Answers | None, Answers | None] = (None, None)
-    compares = subject.wants_baseline or not subject.trains
-    if subject.scored:
+    compares = job.wants_baseline or not job.trains
+    if job.scored:
         with progress.stage(Stage.EVALUATING, seed=bench.seed):
             first = score_before(bench, before) if compares else None, score(bench, after)
             answers = sides_of({bench.seed: first, **others})
@@ -219,25 +217,23 @@ def measure(
                 for name, value in (found.metrics if found else {}).items():
                     progress.metric(name, value, side=side)
     else:
-        why = "it is larger than memory" if subject.mapped else "nothing was trained, and it has no head for the task"
+        why = "it is larger than memory" if job.mapped else "nothing was trained, and it has no head for the task"
         progress.skip(Stage.EVALUATING, f"the model is not scored: {why}")
     with progress.stage(Stage.BENCHMARKING):
-        tokens, device = subject.recovery.max_length, subject.device
-        latencies = latency.measure((before, after), subject.latency_cells, device=device)
+        tokens, device = job.recovery.max_length, job.device
+        latencies = latency.measure((before, after), job.latency_cells, device=device)
         count = partial(latency.flops, tokens=tokens, device=device)
-        flops = [None if subject.mapped else count(model) for model in (before, after)]
-    return deliver.Measured.of((before, after), answers, latencies, flops, subject.dtype)
+        flops = [None if job.mapped else count(model) for model in (before, after)]
+    return deliver.Measured.of((before, after), answers, latencies, flops, job.dtype)
 
 
 def score_before(bench: Workbench, before: PreTrainedModel) -> Scores:
-    subject, data = bench.subject, bench.subject.data
+    job, data = bench.job, bench.job.data
     assert data is not None
-    fingerprint = subject.fingerprint_of(
+    fingerprint = job.fingerprint_of(
         "baseline_scores",
-        model=subject.baseline_fingerprint(bench.seed)
-        if subject.wants_baseline
-        else subject.source_fingerprint(bench.seed),
-        dev=[subject.fingerprints[f"dev:{split}"] for split in data.dev],
+        model=job.baseline_fingerprint(bench.seed) if job.wants_baseline else job.source_fingerprint(bench.seed),
+        dev=[job.fingerprints[f"dev:{split}"] for split in data.dev],
         splits=list(data.dev),
         metrics=data.metrics,
         labels=data.label_names,
@@ -246,13 +242,13 @@ def score_before(bench: Workbench, before: PreTrainedModel) -> Scores:
 
 
 def score(bench: Workbench, model: PreTrainedModel) -> Scores:
-    data = bench.subject.data
+    data = bench.job.data
     assert data is not None
     return evaluate(
         model,
-        bench.subject.dev,
+        bench.job.dev,
         data.metrics,
         regression=data.regression,
-        device=bench.subject.device,
+        device=bench.job.device,
         order=label_order(model.config.id2label, data.label_names),
     )

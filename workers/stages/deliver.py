@@ -108,28 +108,28 @@ class Artifact:
 
 def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Measured) -> Artifact:
     """Export, verify in a fresh process, write report, card and sums. Raises ``verification_failed``."""
-    subject, progress = bench.subject, bench.progress
+    job, progress = bench.job, bench.progress
     folder = bench.out / "artifact"
     with progress.stage(Stage.EXPORTING):
         cut = export(bench, plan, model, folder)
         write_sums(folder)
         # In float32 there may be no room for the model; and what lost bits when it was loaded has other outputs there.
-        dtype = subject.dtype if cut and (subject.mapped or cut.mixed) else torch.float32
+        dtype = job.dtype if cut and (job.mapped or cut.mixed) else torch.float32
         probe = save_probe(model, probe_inputs(bench, model.config), bench.out / "probe.safetensors", dtype)
     if cut:
         measured = measured.sized(cut.bytes_before, cut.bytes_after)
     with progress.stage(Stage.VERIFYING):
         verification = verify(
-            folder, probe, layers=_layer_counts(subject.architecture, plan), source_bytes=measured.before.bytes,
-            kind=subject.architecture.kind, shared_layers=subject.architecture.shared_layers, dtype=dtype,
-            mapped=subject.mapped, streamed=cut and Streamed(subject.folder, cut.origins),
+            folder, probe, layers=_layer_counts(job.architecture, plan), source_bytes=measured.before.bytes,
+            kind=job.architecture.kind, shared_layers=job.architecture.shared_layers, dtype=dtype,
+            mapped=job.mapped, streamed=cut and Streamed(job.folder, cut.origins),
         )  # fmt: skip
         _require(verification)
     report = make_report(bench, plan, measured, verification)
     (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(make_card(report), encoding="utf-8")
     write_sums(folder)
-    name = "-".join(part for part in (bench.job_id or "model", subject.request.suffix) if part)
+    name = "-".join(part for part in (bench.job_id or "model", job.request.suffix) if part)
     make_archive(folder, bench.out / f"{name}.tar", name)
     missed = report.search.shortfall if report.search else None
     return Artifact(_result(report, plan, bench), _usage(bench, report), folder.name, f"{name}.tar", missed)
@@ -137,12 +137,12 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
 
 def export(bench: Workbench, plan: Plan, model: PreTrainedModel, folder: Path) -> Cut | None:
     """Write the model's files. Where nothing changed its weights, they are copied, and the answer says what and how."""
-    subject = bench.subject
-    if not subject.streams:
-        export_model(model, subject.tokenizer, folder, subject.dtype)
+    job = bench.subject
+    if not job.streams:
+        export_model(model, job.tokenizer, folder, job.dtype)
         return None
     return export_stream(
-        model, subject.tokenizer, folder, source=subject.folder, architecture=subject.architecture, kept=plan.kept or []
+        model, job.tokenizer, folder, source=job.folder, architecture=job.architecture, kept=plan.kept or []
     )
 
 
@@ -159,7 +159,7 @@ def _require(verification: Verification) -> None:
 
 
 def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: Verification) -> Report:
-    subject, request = bench.subject, bench.subject.request
+    job, request = bench.job, bench.job.request
     before, after = measured.before, measured.after
     intervals = _intervals(bench, measured)
     gain = intervals.gain if intervals else None
@@ -173,10 +173,10 @@ def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: 
         verdict=verdict(before.score, after.score, gain),
         verification=verification,
         job_id=bench.job_id,
-        model=subject.facts.model_dump(mode="json"),
+        model=job.facts.model_dump(mode="json"),
         task={"name": request.task.label, "metric": headline(bench), **request.task.model_dump(exclude_none=True)},
-        strategy=_strategy(plan, subject.calibration_facts()),
-        recovery=subject.recovery.model_dump(),
+        strategy=_strategy(plan, job.calibration_facts()),
+        recovery=job.recovery.model_dump(),
         retention_interval=intervals.retention if intervals else None,
         gain_interval=gain,
         search=_search(bench, plan, after, kept),
@@ -186,10 +186,10 @@ def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: 
         warnings=bench.progress.warnings,
         seed=request.seed,
         seeds=request.seeds,
-        device=describe(subject.device),
+        device=describe(job.device),
         versions={"python": platform.python_version()} | {name: version(name) for name in REPORTED_VERSIONS},
         timings=bench.progress.timings,
-        peak_memory_bytes=peak_memory(subject.device),
+        peak_memory_bytes=peak_memory(job.device),
     )
 
 
@@ -197,12 +197,12 @@ def _search(bench: Workbench, plan: Plan, after: Side, kept: float | None) -> Se
     """With the objective judged, by what the report says of the model."""
     if plan.search is None:
         return None
-    missed = shortfall(objective_of(bench.subject.request.prune, bench.subject.facts), after, kept)
+    missed = shortfall(objective_of(bench.job.request.prune, bench.job.facts), after, kept)
     return plan.search.model_copy(update={"met": missed is None, "shortfall": missed})
 
 
 def headline(bench: Workbench) -> str | None:
-    metric = bench.subject.request.task.headline
+    metric = bench.job.request.task.headline
     return metric.name if metric else None
 
 
@@ -210,7 +210,7 @@ def _intervals(bench: Workbench, measured: Measured) -> Intervals | None:
     metric = headline(bench)
     if not measured.pairs or metric is None:
         return None
-    return bootstrap(measured.pairs, metric, seed=bench.subject.request.seed)
+    return bootstrap(measured.pairs, metric, seed=bench.job.request.seed)
 
 
 def _strategy(plan: Plan, calibration: dict[str, Any] | None) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def _strategy(plan: Plan, calibration: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _data(bench: Workbench) -> dict[str, Any]:
-    data = bench.subject.data
+    data = bench.job.data
     if data is None:
         return {}
     splits = {"train": data.train, **data.dev}
@@ -239,11 +239,11 @@ def _data(bench: Workbench) -> dict[str, Any]:
 
 def probe_inputs(bench: Workbench, config: PreTrainedConfig) -> dict[str, torch.Tensor]:
     """A few inputs whose logits the exported model must repeat: dev rows, or drawn tokens where there is no data."""
-    subject = bench.subject
-    if subject.dev:
-        rows = next(iter(subject.dev.values()))
+    job = bench.subject
+    if job.dev:
+        rows = next(iter(job.dev.values()))
         return collate(rows, np.arange(min(PROBE_ROWS, len(rows))), torch.device("cpu"))
-    return made_up_inputs(config, 4, 16, seed=bench.subject.request.seed)
+    return made_up_inputs(config, 4, 16, seed=bench.job.request.seed)
 
 
 def _result(report: Report, plan: Plan, bench: Workbench) -> Result:

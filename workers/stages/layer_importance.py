@@ -20,7 +20,7 @@ from workers.pruning.measuring import measure_removals
 from workers.pruning.scoring import Batch, Loss, measure_activations, measure_gradients, measure_weights
 from workers.runtime.device import choose_precision
 from workers.runtime.loading import label_order
-from workers.stages.resolve import Subject
+from workers.stages.resolve import ResolvedJob
 from workers.stages.run_context import Workbench
 from workers.training.objectives.losses import Answer, label_objective
 
@@ -30,52 +30,52 @@ GRADIENT_TOKENS = 2048
 
 def scores_of(bench: Workbench, source: PreTrainedModel, baseline: PreTrainedModel | None) -> dict[str, LayerScores]:
     """The strategy's measure, and all others that come of the same pass; from the cache where they are there."""
-    subject = bench.subject
-    measure = MEASURES[STRATEGIES[subject.request.prune.strategy].measure or ""]
-    model = baseline if scores_baseline(subject.recovery, measure.taken_from) else source
+    job = bench.subject
+    measure = MEASURES[STRATEGIES[job.request.prune.strategy].measure or ""]
+    model = baseline if scores_baseline(job.recovery, measure.taken_from) else source
     assert model is not None
-    take = partial(take_scores, measure.taken_from, subject, model)
-    fingerprint = subject.fingerprints.get(KIND)
+    take = partial(take_scores, measure.taken_from, job, model)
+    fingerprint = job.fingerprints.get(KIND)
     return take() if fingerprint is None else bench.ledger.share(KIND, fingerprint, take)
 
 
-def take_scores(taken_from: str, subject: Subject, model: PreTrainedModel) -> dict[str, LayerScores]:
+def take_scores(taken_from: str, job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores]:
     """Every measure that is taken from ``taken_from`` (of ``MEASURES``), of ``model``, in one pass."""
-    return TAKERS[taken_from](subject, model)
+    return TAKERS[taken_from](job, model)
 
 
-def _weights(subject: Subject, model: PreTrainedModel) -> dict[str, LayerScores]:
-    return measure_weights(model, subject.architecture)
+def _weights(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores]:
+    return measure_weights(model, job.architecture)
 
 
-def _activations(subject: Subject, model: PreTrainedModel) -> dict[str, LayerScores]:
-    rows = subject.calibration()
-    batches = (collate(rows, batch, subject.device) for batch in scoring_batches(rows))
-    return measure_activations(model, subject.architecture, batches)
+def _activations(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores]:
+    rows = job.calibration()
+    batches = (collate(rows, batch, job.device) for batch in scoring_batches(rows))
+    return measure_activations(model, job.architecture, batches)
 
 
-def _gradients(subject: Subject, model: PreTrainedModel) -> dict[str, LayerScores]:
-    batches = _labelled(subject, model) if subject.texts is None else _unlabelled(subject, model, subject.calibration())
-    return measure_gradients(model, subject.architecture, batches)
+def _gradients(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores]:
+    batches = _labelled(job, model) if job.texts is None else _unlabelled(job, model, job.calibration())
+    return measure_gradients(model, job.architecture, batches)
 
 
-def _removals(subject: Subject, model: PreTrainedModel) -> dict[str, LayerScores]:
-    rows, spec, facts = subject.calibration(), subject.request.prune, subject.facts
+def _removals(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores]:
+    rows, spec, facts = job.calibration(), job.request.prune, job.facts
     free = set(range(facts.layers)) - all_protected(spec, facts)
     # Dozens of passes, and what is compared is rounded alike: bf16 gives the same order (docs/strategies.md).
     # fp16 could overflow, and would look like a broken model.
-    quick = choose_precision("auto", subject.device) == "bf16"
-    with torch.autocast(subject.device.type, torch.bfloat16, enabled=quick):
+    quick = choose_precision("auto", job.device) == "bf16"
+    with torch.autocast(job.device.type, torch.bfloat16, enabled=quick):
         return measure_removals(
             model,
-            subject.architecture,
-            lambda: (collate(rows, batch, subject.device) for batch in scoring_batches(rows)),
+            job.architecture,
+            lambda: (collate(rows, batch, job.device) for batch in scoring_batches(rows)),
             free=free,
             steps=removal_steps(spec, facts),
         )
 
 
-TAKERS: dict[str, Callable[[Subject, PreTrainedModel], dict[str, LayerScores]]] = {
+TAKERS: dict[str, Callable[[ResolvedJob, PreTrainedModel], dict[str, LayerScores]]] = {
     "weights": _weights,
     "activations": _activations,
     "gradients": _gradients,
@@ -83,37 +83,37 @@ TAKERS: dict[str, Callable[[Subject, PreTrainedModel], dict[str, LayerScores]]] 
 }
 
 
-def _labelled(subject: Subject, model: PreTrainedModel) -> Iterator[tuple[Batch, Loss]]:
+def _labelled(job: ResolvedJob, model: PreTrainedModel) -> Iterator[tuple[Batch, Loss]]:
     """The task's loss, on its gold labels."""
-    if not subject.scored or subject.data is None:
+    if not job.scored or job.data is None:
         raise LayercutError(
             "validation_failed",
             "taylor goes by the loss on the task's labels, but the model has no head for it, and recovery is 'none'",
             param="/prune/strategy",
         )
-    rows = subject.calibration()
-    objective = label_objective(rows.labels, subject.device)
-    order = label_order(model.config.id2label, subject.data.label_names)
+    rows = job.calibration()
+    objective = label_objective(rows.labels, job.device)
+    order = label_order(model.config.id2label, job.data.label_names)
 
     def loss_of(inputs: Batch, batch: Rows, logits: Tensor) -> Tensor:
         return objective.loss(Answer(inputs, logits if order is None else logits[:, order], ()), batch)
 
     for batch in scoring_batches(rows, tokens=GRADIENT_TOKENS):
-        inputs = collate(rows, batch, subject.device)
+        inputs = collate(rows, batch, job.device)
         yield inputs, partial(loss_of, inputs, batch)
 
 
-def _unlabelled(subject: Subject, model: PreTrainedModel, rows: Features) -> Iterator[tuple[Batch, Loss]]:
+def _unlabelled(job: ResolvedJob, model: PreTrainedModel, rows: Features) -> Iterator[tuple[Batch, Loss]]:
     """The loss of the model's own language-model head."""
-    causal = subject.architecture.kind == "decoder"
-    if model.get_output_embeddings() is None or not (causal or subject.tokenizer.mask_token_id is not None):
+    causal = job.architecture.kind == "decoder"
+    if model.get_output_embeddings() is None or not (causal or job.tokenizer.mask_token_id is not None):
         raise LayercutError(
             "validation_failed",
             f"taylor goes by a loss: without a task, the model must have a language-model head, and"
             f" {type(model).__name__} has none; give a task, or take block_influence or angular",
             param="/prune/strategy",
         )
-    draw = torch.Generator().manual_seed(subject.request.seed)
+    draw = torch.Generator().manual_seed(job.request.seed)
     for batch in scoring_batches(rows, tokens=GRADIENT_TOKENS):
-        inputs = collate(rows, batch, subject.device)
-        yield next_token(inputs) if causal else masked_token(inputs, subject.tokenizer, draw)
+        inputs = collate(rows, batch, job.device)
+        yield next_token(inputs) if causal else masked_token(inputs, job.tokenizer, draw)

@@ -6,16 +6,16 @@ from importlib.metadata import version
 from typing import Any
 
 from sources.fingerprint import RECIPE
-from workers.stages.resolve import Subject
+from workers.stages.resolve import ResolvedJob
 
 
-def origin_of(subject: Subject) -> dict[str, Any]:
+def origin_of(job: ResolvedJob) -> dict[str, Any]:
     """As JSON."""
     return {
-        "request": subject.request.model_dump(mode="json"),
-        "recovery": subject.recovery.model_dump(),
-        "fingerprints": subject.fingerprints,
-        "device": subject.device.type,
+        "request": job.request.model_dump(mode="json"),
+        "recovery": job.recovery.model_dump(),
+        "fingerprints": job.fingerprints,
+        "device": job.device.type,
         "recipe": RECIPE,
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
     }

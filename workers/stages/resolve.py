@@ -42,7 +42,7 @@ FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Subject:
+class ResolvedJob:
     """A request with its model found, its data read and tokenized, and every "auto" decided.
 
     ``mapped``: the model is larger than memory. Its weights stay in their files and are read when they are used.
@@ -108,7 +108,7 @@ class Subject:
         """``cell`` of (batch size, tokens), no longer than the model can read."""
         return cell[0], min(cell[1], self.facts.max_positions or cell[1])
 
-    def asking(self, spec: PruneSpec, scores: str) -> Subject:
+    def asking(self, spec: PruneSpec, scores: str) -> ResolvedJob:
         """The same, asked for what ``spec`` asks; its scores are kept under the fingerprint of that name."""
         fingerprints = {name: value for name, value in self.fingerprints.items() if name != SCORES}
         fingerprints |= {SCORES: self.fingerprints[scores]} if scores in self.fingerprints else {}
@@ -204,7 +204,7 @@ def reads_rows_as_decoder(request: JobRequest, facts: ModelFacts) -> bool:
     return classifies and ARCHITECTURES[facts.architecture].kind == "decoder"
 
 
-def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Subject:
+def resolve_job(request: JobRequest, settings: Settings, ledger: Ledger) -> ResolvedJob:
     """Fetch the model, read and tokenize the data, decide what is open; raises ``LayercutError``."""
     folder = fetch(request.model, settings)
     facts = read_facts(folder, request.model)
@@ -237,7 +237,7 @@ def find_subject(request: JobRequest, settings: Settings, ledger: Ledger) -> Sub
         )  # fmt: skip
         encoded = partial(encode, tokenizer, rows, recovery.max_length, regression=data.regression)
         features[split] = ledger.share("tokenized_data", fingerprints[split], encoded)
-    return Subject(
+    return ResolvedJob(
         request=request,
         facts=facts,
         folder=folder,

@@ -9,7 +9,7 @@ from api_schemas.jobs import Stage
 from workers.checkpoints.checkpoint import Checkpoints, Slot
 from workers.stages.job_cache import Ledger
 from workers.stages.progress import ProgressReporter
-from workers.stages.resolve import Subject
+from workers.stages.resolve import ResolvedJob
 from workers.training.micro_batches import MicroBatches
 from workers.training.trainer_state import Trained
 
@@ -20,7 +20,7 @@ class Workbench:
     there is one; ``trainings`` is filled by name.
     """
 
-    subject: Subject
+    job: ResolvedJob
     progress: ProgressReporter
     ledger: Ledger
     out: Path
@@ -34,7 +34,7 @@ class Workbench:
     @property
     def first(self) -> bool:
         """Whether this seed's model is the one to be exported."""
-        return self.seed == self.subject.request.seeds[0]
+        return self.seed == self.job.request.seeds[0]
 
     def training_name(self, stage: Stage) -> str:
         """Under which a training of this seed stands in ``trainings``."""

@@ -36,7 +36,7 @@ from workers.search.distances import clearly_less, distances
 from workers.search.halving import compete
 from workers.stages.layer_importance import scores_of
 from workers.stages.progress import ProgressReporter
-from workers.stages.resolve import Subject
+from workers.stages.resolve import ResolvedJob
 from workers.stages.run_context import Workbench
 from workers.training.best_checkpoint import hold_out
 from workers.training.hooks import Care
@@ -47,13 +47,13 @@ from workers.training.trainer_state import Step
 
 def search_layers(bench: Workbench, baseline: PreTrainedModel) -> Plan:
     """The plan of the best candidate of the best size. Raises what scoring and training raise."""
-    subject, spec = bench.subject, bench.subject.request.prune
-    sizes = sizes_of(spec, counted(subject, baseline))
+    job, spec = bench.job, bench.job.request.prune
+    sizes = sizes_of(spec, counted(job, baseline))
     with bench.progress.stage(Stage.SCORING):
         scores = _all_scores(bench, baseline)
     with bench.progress.stage(Stage.PLANNING):
-        objective = objective_of(spec, subject.facts)
-        halving = SuccessiveHalving(bench, baseline, expected_steps(subject))
+        objective = objective_of(spec, job.facts)
+        halving = SuccessiveHalving(bench, baseline, expected_steps(job))
         times = _latencies(bench, baseline, sizes)
         brackets: dict[int, Bracket] = {}
         made: set[int] = set()
@@ -61,9 +61,9 @@ def search_layers(bench: Workbench, baseline: PreTrainedModel) -> Plan:
         def run_bracket(drop: int) -> Bracket:
             def make() -> Bracket:
                 made.add(drop)
-                return halving.run_bracket(drop, candidates_of(spec, subject.facts, drop, scores))
+                return halving.run_bracket(drop, candidates_of(spec, job.facts, drop, scores))
 
-            if (question := subject.fingerprints.get(BRACKET)) is None:
+            if (question := job.fingerprints.get(BRACKET)) is None:
                 brackets[drop] = make()
             else:
                 fingerprint = bracket_fingerprint(question, drop, by_retention=halving.by_retention)
@@ -75,48 +75,48 @@ def search_layers(bench: Workbench, baseline: PreTrainedModel) -> Plan:
         if chosen not in brackets:
             run_bracket(chosen)
         halving.close()
-        search = search_of(spec, subject.facts, brackets, times, chosen=chosen)
+        search = search_of(spec, job.facts, brackets, times, chosen=chosen)
         spent = sum(brackets[drop].steps for drop in made)
-        plan = searched_plan(spec, subject.facts, search.model_copy(update={"spent_steps": spent}))
+        plan = searched_plan(spec, job.facts, search.model_copy(update={"spent_steps": spent}))
         shown = {"kept", "dropped", "protected", "search"}
         bench.progress.resolved({"plan": plan.model_dump(mode="json", include=shown)})
     return plan
 
 
-def expected_steps(subject: Subject) -> int:
+def expected_steps(job: ResolvedJob) -> int:
     """Optimizer steps that the search takes at most, about."""
-    assert subject.train is not None
-    full, sizes = total_steps(len(subject.train), subject.recovery), sizes_of(subject.request.prune, subject.facts)
-    if not by_retention(subject):
+    assert job.train is not None
+    full, sizes = total_steps(len(job.train), job.recovery), sizes_of(job.request.prune, job.facts)
+    if not by_retention(job):
         return math.ceil(full * BRACKET_SHARE)
     return math.ceil(full * (BRACKET_SHARE + RETENTION_SHARE)) * most_asked(len(sizes))
 
 
-def by_retention(subject: Subject) -> bool:
+def by_retention(job: ResolvedJob) -> bool:
     """Whether sizes compete by what is left of the score: then a few steps of training do not tell enough."""
-    goal = subject.request.prune.objective
+    goal = job.request.prune.objective
     return goal is not None and goal.min_retention is not None
 
 
-def counted(subject: Subject, model: PreTrainedModel) -> ModelFacts:
+def counted(job: ResolvedJob, model: PreTrainedModel) -> ModelFacts:
     """The facts; where size is the objective, with the parameters of the head that ``model`` has got for the task."""
-    goal = subject.request.prune.objective
+    goal = job.request.prune.objective
     if goal is None or goal.max_params is None:
-        return subject.facts
-    return subject.facts.model_copy(update={"parameters": model.num_parameters()})
+        return job.facts
+    return job.facts.model_copy(update={"parameters": model.num_parameters()})
 
 
 def _all_scores(bench: Workbench, baseline: PreTrainedModel) -> dict[str, LayerScores]:
     """By measure; of one pass for all measures that are taken from one thing."""
     found: dict[str, LayerScores] = {}
-    asked, facts = bench.subject.request.prune, bench.subject.facts
+    asked, facts = bench.job.request.prune, bench.job.facts
     for name, spec in asked_of(asked, facts, sizes_of(asked, facts)[-1]).items():
         measure = STRATEGIES[name].measure
         if measure is None or measure in found:
             continue
-        subject = bench.subject.asking(spec, f"{SCORES}:{MEASURES[measure].taken_from}")
+        job = bench.job.asking(spec, f"{SCORES}:{MEASURES[measure].taken_from}")
         try:
-            found |= scores_of(replace(bench, subject=subject), baseline, baseline)
+            found |= scores_of(replace(bench, job=job), baseline, baseline)
         except LayercutError as error:
             if error.code != "invalid_layers":
                 raise
@@ -126,14 +126,14 @@ def _all_scores(bench: Workbench, baseline: PreTrainedModel) -> dict[str, LayerS
 
 def _latencies(bench: Workbench, baseline: PreTrainedModel, sizes: Sequence[int]) -> dict[int, Latency]:
     """Of each size, where the objective is about speed: how deep a model is decides, and hardly which layers it has."""
-    goal = bench.subject.request.prune.objective
+    goal = bench.job.request.prune.objective
     if goal is None or goal.cell is None:
         return {}
-    layers, (rows, tokens) = bench.subject.facts.layers, bench.subject.readable(goal.cell)
+    layers, (rows, tokens) = bench.job.facts.layers, bench.job.readable(goal.cell)
     # In the type that will be exported, and timed again.
-    typed = copy.deepcopy(baseline).to(bench.subject.dtype)
+    typed = copy.deepcopy(baseline).to(bench.job.dtype)
     models = [_cut(bench, typed, range(layers - drop)) for drop in sizes]
-    measured = latency.measure(models, [(rows, tokens)], device=bench.subject.device)
+    measured = latency.measure(models, [(rows, tokens)], device=bench.job.device)
     return {drop: found[0] for drop, found in zip(sizes, measured, strict=True)}
 
 
@@ -141,7 +141,7 @@ def _cut(bench: Workbench, baseline: PreTrainedModel, kept: Sequence[int]) -> Pr
     """A model of the layers ``kept``, with the baseline's own weights."""
     shared = {id(weight): weight for weight in (*baseline.parameters(), *baseline.buffers())}
     model = copy.deepcopy(baseline, shared)
-    drop_layers(model, bench.subject.architecture, list(kept))
+    drop_layers(model, bench.job.architecture, list(kept))
     return model
 
 
@@ -165,22 +165,22 @@ class SuccessiveHalving:
     """
 
     def __init__(self, bench: Workbench, baseline: PreTrainedModel, expected: int) -> None:
-        subject = bench.subject
-        assert subject.train is not None
-        assert subject.data is not None
-        rows = len(subject.train)
+        job = bench.subject
+        assert job.train is not None
+        assert job.data is not None
+        rows = len(job.train)
         if rows < 2:
             raise LayercutError(
                 "dataset_invalid", "auto needs 2 training rows at least: one to learn from, one to compare on",
                 param="/task",
             )  # fmt: skip
-        learnt, held = hold_out(rows, subject.request.seed)
+        learnt, held = hold_out(rows, job.request.seed)
         self._bench, self._baseline = bench, baseline
-        self._held = subject.train.take(held)
+        self._held = job.train.take(held)
         #: A longer training has the rows of a shorter one, and more.
-        self._order = np.random.default_rng(subject.request.seed).permutation(learnt)
-        self._full = total_steps(rows, subject.recovery)
-        self._answers = logits_of(baseline, self._held, subject.device)
+        self._order = np.random.default_rng(job.request.seed).permutation(learnt)
+        self._full = total_steps(rows, job.recovery)
+        self._answers = logits_of(baseline, self._held, job.device)
         self._slot = bench.slot("trials")
         found = self._slot.latest()
         self._known: dict[str, Trial] = {}
@@ -190,7 +190,7 @@ class SuccessiveHalving:
             self._known = {name: Trial.model_validate(trial) for name, trial in found.facts["trials"].items()}
             self._far = {name: far.numpy() for name, far in found.tensors.items()}
         self._done, self._expected, self._last = 0, expected, time.perf_counter()
-        self.by_retention = by_retention(subject)
+        self.by_retention = by_retention(job)
 
     def run_bracket(self, drop: int, candidates: Sequence[Candidate]) -> Bracket:
         """Raises ``training_diverged`` where every candidate's training did."""
@@ -237,8 +237,8 @@ class SuccessiveHalving:
 
     def _try(self, dropped: list[int], steps: int) -> tuple[Trial, np.ndarray | None]:
         """And the distance of each held-out row; None where it is not a number."""
-        subject = self._bench.subject
-        kept = [layer for layer in range(subject.facts.layers) if layer not in dropped]
+        job = self._bench.subject
+        kept = [layer for layer in range(job.facts.layers) if layer not in dropped]
         model = _cut(self._bench, self._baseline, kept)
         if steps:
             model = copy.deepcopy(model)
@@ -248,9 +248,9 @@ class SuccessiveHalving:
                 if error.code != "training_diverged":
                     raise
                 return Trial(steps=steps, distance=None, score=None), None
-        logits = logits_of(model, self._held, subject.device)
-        assert subject.data is not None
-        far = distances(self._answers, logits, regression=subject.data.regression)
+        logits = logits_of(model, self._held, job.device)
+        assert job.data is not None
+        far = distances(self._answers, logits, regression=job.data.regression)
         mean, score = float(far.mean()), self._score(logits)
         if not math.isfinite(mean):
             return Trial(steps=steps, distance=None, score=score), None
@@ -260,24 +260,24 @@ class SuccessiveHalving:
         """The job's own recovery, made short: on as many rows as ``steps`` batches take, its rate falling to nothing
         at the end.
         """
-        subject = self._bench.subject
-        assert subject.train is not None
-        batch = subject.recovery.batch_of(len(subject.train))
-        rows = subject.train.take(np.sort(self._order[: steps * batch]))
-        recovery = subject.recovery.model_copy(update={"epochs": steps / math.ceil(len(rows) / batch)})
+        job = self._bench.subject
+        assert job.train is not None
+        batch = job.recovery.batch_of(len(job.train))
+        rows = job.train.take(np.sort(self._order[: steps * batch]))
+        recovery = job.recovery.model_copy(update={"epochs": steps / math.ceil(len(rows) / batch)})
         care = Care(micro_batches=self._bench.micro_batches, on_warning=self._bench.progress.warn)
         with distillation(
-            self._baseline, rows, recovery, kept=kept, special=subject.tokenizer.all_special_ids,
-            logits=partial(logits_of, self._baseline, rows, subject.device), device=subject.device,
+            self._baseline, rows, recovery, kept=kept, special=job.tokenizer.all_special_ids,
+            logits=partial(logits_of, self._baseline, rows, job.device), device=job.device,
         ) as objective:  # fmt: skip
             trained = train(
                 model, rows, objective, recovery,
-                seed=self._bench.seed, device=subject.device, on_step=self._on_step, care=care,
+                seed=self._bench.seed, device=job.device, on_step=self._on_step, care=care,
             )  # fmt: skip
         return trained.steps
 
     def _score(self, logits: np.ndarray) -> float:
-        data = self._bench.subject.data
+        data = self._bench.job.data
         assert data is not None
         order = label_order(self._baseline.config.id2label, data.label_names)
         guess = metrics.predictions(logits if order is None else logits[:, order], regression=data.regression)

@@ -28,7 +28,7 @@ def train_on(
     selection: Selection | None = None,
 ) -> None:
     """Train ``model`` in place on ``features``. Raises what ``train`` raises."""
-    subject, progress, last = bench.subject, bench.progress, time.perf_counter()
+    job, progress, last = bench.job, bench.progress, time.perf_counter()
 
     def on_step(step: Step) -> None:
         nonlocal last
@@ -49,7 +49,7 @@ def train_on(
             objective,
             recovery,
             seed=bench.seed,
-            device=subject.device,
+            device=job.device,
             on_step=on_step,
             care=care,
             selection=selection,

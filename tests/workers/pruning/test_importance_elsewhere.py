@@ -17,7 +17,7 @@ from workers.settings import Settings
 from workers.stages.job_cache import Ledger
 from workers.stages.layer_importance import take_scores
 from workers.stages.progress import Narrator
-from workers.stages.resolve import Subject, find_subject
+from workers.stages.resolve import ResolvedJob, resolve_job
 
 TEXTS = [
     "The committee will meet again on Thursday.",
@@ -37,19 +37,19 @@ def minilm() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "model"
 
 
-def subject_of(folder: Path, model: Path, **prune: object) -> Subject:
+def subject_of(folder: Path, model: Path, **prune: object) -> ResolvedJob:
     (folder / "plain.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
     settings = Settings(data_dir=folder, model_roots=[model], data_roots=[folder], device="cpu")
     calibration = {"dataset": str(folder / "plain.jsonl")}
     request = JobRequest.model_validate(
         {"model": str(model), "task": "none", "prune": {"drop": 2, "calibration": calibration, **prune}}
     )
-    return find_subject(request, settings, Ledger(FolderCache(folder / "cache", 1 << 30), Narrator(lambda _: None)))
+    return resolve_job(request, settings, Ledger(FolderCache(folder / "cache", 1 << 30), Narrator(lambda _: None)))
 
 
 def test_scores_of_minilm_are_what_an_outsider_finds(tmp_path: Path, minilm: Path) -> None:
-    subject = subject_of(tmp_path, minilm, strategy="angular")
-    ours = take_scores("activations", subject, subject.load([], 0))
+    job = subject_of(tmp_path, minilm, strategy="angular")
+    ours = take_scores("activations", job, job.load([], 0))
 
     model = AutoModel.from_pretrained(minilm, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(minilm)

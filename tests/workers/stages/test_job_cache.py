@@ -22,7 +22,7 @@ from workers.pipeline import run
 from workers.settings import Settings
 from workers.stages.job_cache import Ledger
 from workers.stages.progress import ProgressReporter
-from workers.stages.resolve import find_subject
+from workers.stages.resolve import resolve_job
 
 BASELINE_KINDS = {"baseline", "baseline_scores"}
 
@@ -72,7 +72,7 @@ class Jobs:
         """The fingerprint of the baseline that such a job wants."""
         ledger = Ledger(self.cache, ProgressReporter(lambda _: None))
         request = self.request(**more)
-        return find_subject(request, self.settings, ledger).baseline_fingerprint(request.seed)
+        return resolve_job(request, self.settings, ledger).baseline_fingerprint(request.seed)
 
 
 class Done:

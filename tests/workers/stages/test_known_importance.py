@@ -23,7 +23,7 @@ from workers.stages.cache_codecs import save_layer_scores
 from workers.stages.job_cache import Ledger
 from workers.stages.layer_importance import take_scores
 from workers.stages.progress import ProgressReporter
-from workers.stages.resolve import Subject, find_subject
+from workers.stages.resolve import ResolvedJob, resolve_job
 
 
 @pytest.fixture
@@ -51,21 +51,21 @@ def body(tmp_path: Path) -> dict[str, Any]:
 
 def take(
     client: TestClient, folder: Path, body: dict[str, Any], taken_from: str = "activations"
-) -> tuple[str, Subject, dict[str, Any]]:
+) -> tuple[str, ResolvedJob, dict[str, Any]]:
     """A job is asked for, and its worker takes the scores and puts them in the cache; no gateway has a hand in it."""
     parts: Parts = client.app.state.parts  # type: ignore[attr-defined]
     job_id = client.post("/v1/jobs", json=body).json()["id"]
     lease = parts.store.claim("worker-1").lease  # type: ignore[union-attr]
     settings = WorkerSettings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu", glue_dir=None)
     ledger = Ledger(FolderCache(folder / "host", 1 << 30), ProgressReporter(lambda _: None))
-    subject = find_subject(JobRequest.model_validate(body), settings, ledger)
-    scores = take_scores(taken_from, subject, subject.load([], 42))
-    made = parts.cache.take(lease, KIND, subject.fingerprints[KIND])
+    job = resolve_job(JobRequest.model_validate(body), settings, ledger)
+    scores = take_scores(taken_from, job, job.load([], 42))
+    made = parts.cache.take(lease, KIND, job.fingerprints[KIND])
     (folder / "scores").mkdir(exist_ok=True)
     save_layer_scores(scores, folder / "scores")
     parts.artifacts.publish(made.prefix, folder / "scores")  # type: ignore[union-attr]
-    assert parts.cache.made(lease, subject.fingerprints[KIND], seconds=1.0, size=10)
-    return job_id, subject, scores
+    assert parts.cache.made(lease, job.fingerprints[KIND], seconds=1.0, size=10)
+    return job_id, job, scores
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -84,13 +84,13 @@ def test_a_plan_is_answered_from_the_scores_that_a_job_took(
     assert before["dropped"] is before["scores"] is before["scored_by"] is None
     assert any("POST /v1/jobs" in warning for warning in before["warnings"])
 
-    job_id, subject, scores = take(client, tmp_path, body)
+    job_id, job, scores = take(client, tmp_path, body)
     for strategy in ("block_influence", "contribution", "angular"):
         asked = {**body, "prune": {"strategy": strategy, "drop": 3}}
         plan = client.post("/v1/plans", json=asked).json()
         measure = plan["measure"]
         spec = JobRequest.model_validate(asked).prune
-        expected = make_plan(spec, subject.facts, seed=body.get("seed", 42), scores=scores[measure])
+        expected = make_plan(spec, job.facts, seed=body.get("seed", 42), scores=scores[measure])
         assert plan["dropped"] == expected.dropped
         assert plan["scores"] == expected.scores
         assert plan["scored_by"] == job_id
@@ -133,7 +133,7 @@ def test_text_scores_answer_without_a_task_and_are_forgotten_with_their_files(
 ) -> None:
     calibration = {"dataset": str(tmp_path / "plain.txt"), "rows": 6}
     body |= {"task": "none", "prune": {"strategy": "angular", "drop": 2, "calibration": calibration}}
-    job_id, subject, _ = take(client, tmp_path, body)
+    job_id, job, _ = take(client, tmp_path, body)
     del body["task"]
     assert client.post("/v1/plans", json=body).json()["scored_by"] == job_id
     (tmp_path / "plain.txt").rename(tmp_path / "moved.txt")
@@ -141,11 +141,11 @@ def test_text_scores_answer_without_a_task_and_are_forgotten_with_their_files(
     assert client.post("/v1/plans", json=body).json()["scored_by"] == job_id, "a file counts by what is in it"
 
     parts: Parts = client.app.state.parts  # type: ignore[attr-defined]
-    found = parts.cache.find(subject.fingerprints[KIND])
+    found = parts.cache.find(job.fingerprints[KIND])
     assert found is not None
     parts.artifacts.delete(found.prefix)
     assert client.post("/v1/plans", json=body).json()["dropped"] is None
-    assert parts.cache.find(subject.fingerprints[KIND]) is None
+    assert parts.cache.find(job.fingerprints[KIND]) is None
 
 
 def test_an_order_of_removal_answers_for_every_smaller_size_and_for_these_protected_layers(

@@ -191,9 +191,9 @@ def test_dev_is_not_read_while_the_search_is_on(auto: Auto, monkeypatch: pytest.
 
     def watched(bench: Any, baseline: Any) -> Any:
         looked.append(True)
-        subject = bench.subject
-        sealed = replace(subject, dev=Sealed(), data=replace(subject.data, dev=Sealed()))
-        return original(replace(bench, subject=sealed), baseline)
+        job = bench.subject
+        sealed = replace(job, dev=Sealed(), data=replace(job.data, dev=Sealed()))
+        return original(replace(bench, job=sealed), baseline)
 
     monkeypatch.setattr(pipeline, "search_layers", watched)
     assert auto.plan("sealed", {"objective": {"min_retention": 0.5}}).dropped
