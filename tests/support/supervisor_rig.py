@@ -19,7 +19,7 @@ from workers.supervision.supervisor import Supervisor
 FAKE_RUNNER = [sys.executable, str(Path(__file__).with_name("fake_runner.py"))]
 
 
-class Bench:
+class Rig:
     """A supervisor, and what tests ask of the things around it."""
 
     def __init__(self, settings: Settings, command: list[str]) -> None:
@@ -29,7 +29,7 @@ class Bench:
         self.store = JobStore(self.engine, settings.lease_seconds)
         self.artifacts = ArtifactStore(settings.artifacts_url)
         self.cache = CacheStore(self.engine)
-        self.supervisor = Supervisor(self.store, self.cache, self.artifacts, settings, command=command, worker="bench")
+        self.supervisor = Supervisor(self.store, self.cache, self.artifacts, settings, command=command, worker="rig")
         self._threads: list[threading.Thread] = []
 
     def submit(self, *acts: str, **limits: int) -> str:

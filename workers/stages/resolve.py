@@ -1,4 +1,4 @@
-"""The subject of a job: everything that is known before the first weight moves."""
+"""A job with all resolved: what is known before the first weight moves."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.supervisor_rig import FAKE_RUNNER, Bench
+from tests.support.supervisor_rig import FAKE_RUNNER, Rig
 from workers.settings import Settings
 
 
@@ -17,7 +17,7 @@ def worker_settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def bench(worker_settings: Settings) -> Iterator[Bench]:
-    bench = Bench(worker_settings, FAKE_RUNNER)
-    yield bench
-    bench.close()
+def rig(worker_settings: Settings) -> Iterator[Rig]:
+    rig = Rig(worker_settings, FAKE_RUNNER)
+    yield rig
+    rig.close()

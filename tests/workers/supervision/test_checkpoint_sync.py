@@ -11,131 +11,131 @@ import pytest
 from api_schemas.jobs import Status
 from store.artifacts import ArtifactStore
 from tests.support.processes import eventually
-from tests.support.supervisor_rig import Bench
+from tests.support.supervisor_rig import Rig
 
 
-def kept_here(bench: Bench, job_id: str) -> set[str]:
-    return {path.name for path in (bench.settings.checkpoint_root / job_id).glob("*")}
+def kept_here(rig: Rig, job_id: str) -> set[str]:
+    return {path.name for path in (rig.settings.checkpoint_root / job_id).glob("*")}
 
 
-def kept_in_store(bench: Bench, job_id: str) -> set[str]:
-    return {prefix.rpartition("/")[2] for prefix in bench.artifacts.prefixes(f"jobs/{job_id}/checkpoint")}
+def kept_in_store(rig: Rig, job_id: str) -> set[str]:
+    return {prefix.rpartition("/")[2] for prefix in rig.artifacts.prefixes(f"jobs/{job_id}/checkpoint")}
 
 
-def lose_an_attempt(bench: Bench, tmp_path: Path, *acts: str) -> str:
+def lose_an_attempt(rig: Rig, tmp_path: Path, *acts: str) -> str:
     """A job whose second attempt writes down the checkpoints that it found."""
     (tmp_path / "first").touch()
-    job_id = bench.submit(f"checkpoints:{tmp_path}/seen", *acts, f"exit-once:{tmp_path}/first", "succeed")
-    assert bench.supervisor.work()
-    assert bench.store.get(job_id).status == Status.QUEUED
+    job_id = rig.submit(f"checkpoints:{tmp_path}/seen", *acts, f"exit-once:{tmp_path}/first", "succeed")
+    assert rig.supervisor.work()
+    assert rig.store.get(job_id).status == Status.QUEUED
     return job_id
 
 
-def test_another_attempt_on_the_same_host_finds_them(bench: Bench, tmp_path: Path) -> None:
-    job_id = lose_an_attempt(bench, tmp_path, "checkpoint:baseline-1-000000010")
-    assert bench.supervisor.work()
+def test_another_attempt_on_the_same_host_finds_them(rig: Rig, tmp_path: Path) -> None:
+    job_id = lose_an_attempt(rig, tmp_path, "checkpoint:baseline-1-000000010")
+    assert rig.supervisor.work()
 
     assert json.loads((tmp_path / "seen").read_text()) == {"baseline-1-000000010": "weights of baseline-1-000000010"}
-    assert bench.store.get(job_id).status == Status.SUCCEEDED
+    assert rig.store.get(job_id).status == Status.SUCCEEDED
 
 
-def test_another_host_gets_the_furthest_of_each_training(bench: Bench, tmp_path: Path) -> None:
+def test_another_host_gets_the_furthest_of_each_training(rig: Rig, tmp_path: Path) -> None:
     names = ["baseline-1-000000010", "baseline-1-000000200", "recovering-1-000000030"]
-    job_id = lose_an_attempt(bench, tmp_path, *(f"checkpoint:{name}" for name in names))
-    shutil.rmtree(bench.settings.checkpoint_root)
-    assert kept_in_store(bench, job_id) == set(names[1:])
-    assert bench.supervisor.work()
+    job_id = lose_an_attempt(rig, tmp_path, *(f"checkpoint:{name}" for name in names))
+    shutil.rmtree(rig.settings.checkpoint_root)
+    assert kept_in_store(rig, job_id) == set(names[1:])
+    assert rig.supervisor.work()
 
     assert json.loads((tmp_path / "seen").read_text()) == {name: f"weights of {name}" for name in names[1:]}
 
 
-def test_one_that_is_damaged_in_the_store_does_not_cost_the_others(bench: Bench, tmp_path: Path) -> None:
+def test_one_that_is_damaged_in_the_store_does_not_cost_the_others(rig: Rig, tmp_path: Path) -> None:
     sound = "recovering-1-000000030"
-    job_id = lose_an_attempt(bench, tmp_path, "checkpoint:baseline-1-000000200", f"checkpoint:{sound}")
-    shutil.rmtree(bench.settings.checkpoint_root)
-    (damaged,) = (bench.settings.data_dir / "artifacts").glob(f"jobs/{job_id}/checkpoint/baseline-*/state.safetensors")
+    job_id = lose_an_attempt(rig, tmp_path, "checkpoint:baseline-1-000000200", f"checkpoint:{sound}")
+    shutil.rmtree(rig.settings.checkpoint_root)
+    (damaged,) = (rig.settings.data_dir / "artifacts").glob(f"jobs/{job_id}/checkpoint/baseline-*/state.safetensors")
     damaged.write_bytes(b"")
-    assert bench.supervisor.work()
+    assert rig.supervisor.work()
 
     assert json.loads((tmp_path / "seen").read_text()) == {sound: f"weights of {sound}"}
-    assert bench.store.get(job_id).status == Status.SUCCEEDED
+    assert rig.store.get(job_id).status == Status.SUCCEEDED
 
 
-def test_a_host_that_fell_behind_is_brought_up_to_date_and_one_ahead_is_left(bench: Bench, tmp_path: Path) -> None:
-    job_id = lose_an_attempt(bench, tmp_path, "checkpoint:baseline-1-000000200", "checkpoint:recovering-1-000000030")
-    root = bench.settings.checkpoint_root / job_id
+def test_a_host_that_fell_behind_is_brought_up_to_date_and_one_ahead_is_left(rig: Rig, tmp_path: Path) -> None:
+    job_id = lose_an_attempt(rig, tmp_path, "checkpoint:baseline-1-000000200", "checkpoint:recovering-1-000000030")
+    root = rig.settings.checkpoint_root / job_id
     (root / "baseline-1-000000200").rename(root / "baseline-1-000000100")
     (root / "recovering-1-000000030").rename(root / "recovering-1-000000070")
-    assert bench.supervisor.work()
+    assert rig.supervisor.work()
 
     assert set(json.loads((tmp_path / "seen").read_text())) == {"baseline-1-000000200", "recovering-1-000000070"}
 
 
-def test_a_worker_that_stops_hands_the_job_back_with_its_last_checkpoint(bench: Bench, tmp_path: Path) -> None:
-    job_id = bench.submit("checkpoint-at-term:baseline-1-000000042", f"touch:{tmp_path}/here", "linger")
-    thread = bench.start()
+def test_a_worker_that_stops_hands_the_job_back_with_its_last_checkpoint(rig: Rig, tmp_path: Path) -> None:
+    job_id = rig.submit("checkpoint-at-term:baseline-1-000000042", f"touch:{tmp_path}/here", "linger")
+    thread = rig.start()
     eventually((tmp_path / "here").exists)
-    bench.supervisor.stop()
+    rig.supervisor.stop()
     thread.join(20)
 
     assert not thread.is_alive()
-    assert bench.store.get(job_id).status == Status.QUEUED
-    assert kept_in_store(bench, job_id) == {"baseline-1-000000042"}
-    assert "checkpoint baseline-1-000000042" in bench.texts(job_id)
+    assert rig.store.get(job_id).status == Status.QUEUED
+    assert kept_in_store(rig, job_id) == {"baseline-1-000000042"}
+    assert "checkpoint baseline-1-000000042" in rig.texts(job_id)
 
 
-def test_a_cancelled_job_writes_none_and_keeps_none(bench: Bench, tmp_path: Path) -> None:
+def test_a_cancelled_job_writes_none_and_keeps_none(rig: Rig, tmp_path: Path) -> None:
     acts = ("checkpoint:baseline-1-000000010", "checkpoint-at-term:baseline-1-000000042")
-    job_id = bench.submit(*acts, f"touch:{tmp_path}/here", "linger")
-    thread = bench.start()
+    job_id = rig.submit(*acts, f"touch:{tmp_path}/here", "linger")
+    thread = rig.start()
     eventually((tmp_path / "here").exists)
-    eventually(lambda: kept_in_store(bench, job_id))
-    bench.store.cancel(job_id)
+    eventually(lambda: kept_in_store(rig, job_id))
+    rig.store.cancel(job_id)
     thread.join(20)
 
-    assert bench.store.get(job_id).status == Status.CANCELLED
-    assert kept_here(bench, job_id) == set()
-    eventually(lambda: not kept_in_store(bench, job_id))
+    assert rig.store.get(job_id).status == Status.CANCELLED
+    assert kept_here(rig, job_id) == set()
+    eventually(lambda: not kept_in_store(rig, job_id))
 
 
 @pytest.mark.parametrize("ending", ["succeed", "fail:training_diverged"])
-def test_they_go_when_the_job_ends(bench: Bench, ending: str) -> None:
-    job = bench.run("checkpoint:baseline-1-000000010", ending)
+def test_they_go_when_the_job_ends(rig: Rig, ending: str) -> None:
+    job = rig.run("checkpoint:baseline-1-000000010", ending)
 
     assert job.status.terminal
-    assert kept_here(bench, job.id) == set()
-    eventually(lambda: not kept_in_store(bench, job.id))
+    assert kept_here(rig, job.id) == set()
+    eventually(lambda: not kept_in_store(rig, job.id))
 
 
-def test_those_of_a_job_that_ended_elsewhere_go_with_the_next_job(bench: Bench, tmp_path: Path) -> None:
-    job_id = lose_an_attempt(bench, tmp_path, "checkpoint:baseline-1-000000010")
-    bench.store.cancel(job_id)
-    assert kept_here(bench, job_id)
-    bench.run("succeed")
+def test_those_of_a_job_that_ended_elsewhere_go_with_the_next_job(rig: Rig, tmp_path: Path) -> None:
+    job_id = lose_an_attempt(rig, tmp_path, "checkpoint:baseline-1-000000010")
+    rig.store.cancel(job_id)
+    assert kept_here(rig, job_id)
+    rig.run("succeed")
 
-    assert kept_here(bench, job_id) == set()
+    assert kept_here(rig, job_id) == set()
 
 
-def test_a_store_that_keeps_nothing_does_not_hurt_the_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_keeps_nothing_does_not_hurt_the_job(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: ArtifactStore, start: str) -> list[str]:
         raise OSError("the store is away")
 
     monkeypatch.setattr(ArtifactStore, "prefixes", refuse)
-    job = bench.run("checkpoint:baseline-1-000000010", "succeed")
+    job = rig.run("checkpoint:baseline-1-000000010", "succeed")
 
     assert job.status == Status.SUCCEEDED
 
 
-def test_each_attempt_has_the_whole_of_its_time(bench: Bench, tmp_path: Path) -> None:
+def test_each_attempt_has_the_whole_of_its_time(rig: Rig, tmp_path: Path) -> None:
     """``limits.max_runtime_seconds`` counts from the attempt's own start, whatever earlier ones took."""
-    job_id = bench.submit(f"exit-once:{tmp_path}/first", "linger", max_runtime_seconds=1)
+    job_id = rig.submit(f"exit-once:{tmp_path}/first", "linger", max_runtime_seconds=1)
     (tmp_path / "first").touch()
-    assert bench.supervisor.work()
-    with bench.engine.begin() as connection:
+    assert rig.supervisor.work()
+    with rig.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE jobs SET created_at = '2020-01-01', started_at = '2020-01-01'")
-    assert bench.supervisor.work()
+    assert rig.supervisor.work()
 
-    job = bench.store.get(job_id)
+    job = rig.store.get(job_id)
     assert job.attempt == 2
     assert job.error is not None
     assert job.error.code == "timeout"

@@ -14,14 +14,14 @@ from api_schemas.events import EventType
 from api_schemas.jobs import Status
 from store.jobs import JobStore
 from tests.support.processes import eventually, gone
-from tests.support.supervisor_rig import FAKE_RUNNER, Bench
+from tests.support.supervisor_rig import FAKE_RUNNER, Rig
 from workers.settings import Settings
 from workers.supervision.supervisor import Supervisor
 
 
-def steal(bench: Bench, job_id: str) -> None:
+def steal(rig: Rig, job_id: str) -> None:
     """As the reaper and another worker would: the job runs under another token."""
-    with bench.engine.begin() as connection:
+    with rig.engine.begin() as connection:
         connection.execute(text("UPDATE jobs SET lease_token = 'other' WHERE id = :id"), {"id": job_id})
 
 
@@ -45,78 +45,76 @@ class WobblyStore(JobStore):
 
 
 @pytest.fixture
-def wobbly(bench: Bench) -> WobblyStore:
-    """The bench's supervisor now talks to this store."""
-    bench.supervisor.close()
-    store = WobblyStore(bench.engine, bench.settings.lease_seconds)
-    bench.supervisor = Supervisor(
-        store, bench.cache, bench.artifacts, bench.settings, command=FAKE_RUNNER, worker="bench"
-    )
+def wobbly(rig: Rig) -> WobblyStore:
+    """The rig's supervisor now talks to this store."""
+    rig.supervisor.close()
+    store = WobblyStore(rig.engine, rig.settings.lease_seconds)
+    rig.supervisor = Supervisor(store, rig.cache, rig.artifacts, rig.settings, command=FAKE_RUNNER, worker="rig")
     return store
 
 
-def test_a_lost_lease_kills_the_runner_and_writes_nothing(bench: Bench, tmp_path: Path) -> None:
-    bench.settings.heartbeat_seconds = 0.1
-    job_id = bench.submit(f"pid:{tmp_path}/pid", f"touch:{tmp_path}/here", "deaf", "linger")
-    thread = bench.start()
+def test_a_lost_lease_kills_the_runner_and_writes_nothing(rig: Rig, tmp_path: Path) -> None:
+    rig.settings.heartbeat_seconds = 0.1
+    job_id = rig.submit(f"pid:{tmp_path}/pid", f"touch:{tmp_path}/here", "deaf", "linger")
+    thread = rig.start()
     eventually((tmp_path / "here").exists)
-    steal(bench, job_id)
+    steal(rig, job_id)
     thread.join(20)
 
     assert not thread.is_alive()
     assert gone(int((tmp_path / "pid").read_text()))
-    assert bench.store.get(job_id).status == Status.RUNNING  # the other's business
-    assert [event.type for event in bench.events(job_id)] == [EventType.QUEUED, EventType.STARTED]
+    assert rig.store.get(job_id).status == Status.RUNNING  # the other's business
+    assert [event.type for event in rig.events(job_id)] == [EventType.QUEUED, EventType.STARTED]
 
 
-def test_a_job_may_run_for_longer_than_its_lease(bench: Bench, tmp_path: Path) -> None:
-    bench.settings.heartbeat_seconds = 0.1
-    job_id = bench.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
-    thread = bench.start()
+def test_a_job_may_run_for_longer_than_its_lease(rig: Rig, tmp_path: Path) -> None:
+    rig.settings.heartbeat_seconds = 0.1
+    job_id = rig.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
+    thread = rig.start()
     eventually((tmp_path / "here").exists)
 
     def expiry() -> str:
-        with bench.engine.connect() as connection:
+        with rig.engine.connect() as connection:
             return str(connection.execute(text("SELECT lease_expires_at FROM jobs")).scalar_one())
 
     first = expiry()
     eventually(lambda: expiry() > first)
     (tmp_path / "go").touch()
     thread.join(20)
-    assert bench.store.get(job_id).status == Status.SUCCEEDED
+    assert rig.store.get(job_id).status == Status.SUCCEEDED
 
 
-def test_what_a_loser_has_uploaded_is_swept(bench: Bench, tmp_path: Path) -> None:
-    job_id = bench.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
-    thread = bench.start()
+def test_what_a_loser_has_uploaded_is_swept(rig: Rig, tmp_path: Path) -> None:
+    job_id = rig.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
+    thread = rig.start()
     eventually((tmp_path / "here").exists)
-    steal(bench, job_id)
+    steal(rig, job_id)
     (tmp_path / "go").touch()
     thread.join(20)
 
-    assert bench.store.artifact(job_id) is None
-    assert bench.stored(job_id) == []
+    assert rig.store.artifact(job_id) is None
+    assert rig.stored(job_id) == []
 
 
-def test_the_winner_sweeps_what_losers_left(bench: Bench) -> None:
-    job_id = bench.submit("succeed")
-    folder = bench.settings.data_dir / "loser"
+def test_the_winner_sweeps_what_losers_left(rig: Rig) -> None:
+    job_id = rig.submit("succeed")
+    folder = rig.settings.data_dir / "loser"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    bench.artifacts.publish(f"jobs/{job_id}/attempts/1-loser", folder)
-    assert bench.supervisor.work()
+    rig.artifacts.publish(f"jobs/{job_id}/attempts/1-loser", folder)
+    assert rig.supervisor.work()
 
-    prefix = bench.store.artifact(job_id)
+    prefix = rig.store.artifact(job_id)
     assert prefix is not None
-    assert bench.stored(job_id) == [prefix.rpartition("/")[2]]
+    assert rig.stored(job_id) == [prefix.rpartition("/")[2]]
 
 
-def test_a_database_that_comes_back_in_time_costs_nothing(bench: Bench, wobbly: WobblyStore, tmp_path: Path) -> None:
-    bench.settings.heartbeat_seconds = 0.1
+def test_a_database_that_comes_back_in_time_costs_nothing(rig: Rig, wobbly: WobblyStore, tmp_path: Path) -> None:
+    rig.settings.heartbeat_seconds = 0.1
     stages = ("stage:baseline", "log:one", "log:two", "stage:evaluating")
-    job_id = bench.submit(f"wait:{tmp_path}/away", *stages, f"touch:{tmp_path}/told", f"wait:{tmp_path}/go", "succeed")
-    thread = bench.start()
-    eventually(lambda: bench.store.get(job_id).status == Status.RUNNING)
+    job_id = rig.submit(f"wait:{tmp_path}/away", *stages, f"touch:{tmp_path}/told", f"wait:{tmp_path}/go", "succeed")
+    thread = rig.start()
+    eventually(lambda: rig.store.get(job_id).status == Status.RUNNING)
     wobbly.away = True
     (tmp_path / "away").touch()
     eventually((tmp_path / "told").exists)
@@ -124,52 +122,52 @@ def test_a_database_that_comes_back_in_time_costs_nothing(bench: Bench, wobbly: 
     (tmp_path / "go").touch()
     thread.join(20)
 
-    assert bench.store.get(job_id).status == Status.SUCCEEDED
-    told = [event.message for event in bench.events(job_id)][2:-1]
+    assert rig.store.get(job_id).status == Status.SUCCEEDED
+    told = [event.message for event in rig.events(job_id)][2:-1]
     assert told == ["stage", "one", "two", "stage", "publishing"]
 
 
 def test_a_database_that_stays_away_ends_the_attempt_with_the_lease(
-    tmp_path: Path, wobbly: WobblyStore, bench: Bench
+    tmp_path: Path, wobbly: WobblyStore, rig: Rig
 ) -> None:
-    bench.settings.lease_seconds = 1.0
-    bench.settings.heartbeat_seconds = 0.1
-    job_id = bench.submit(f"pid:{tmp_path}/pid", f"touch:{tmp_path}/here", "linger")
-    thread = bench.start()
+    rig.settings.lease_seconds = 1.0
+    rig.settings.heartbeat_seconds = 0.1
+    job_id = rig.submit(f"pid:{tmp_path}/pid", f"touch:{tmp_path}/here", "linger")
+    thread = rig.start()
     eventually((tmp_path / "here").exists)
     wobbly.away = True
     thread.join(20)
 
     assert not thread.is_alive()
     assert gone(int((tmp_path / "pid").read_text()))
-    assert bench.store.get(job_id).status == Status.RUNNING  # until the reaper takes it back
+    assert rig.store.get(job_id).status == Status.RUNNING  # until the reaper takes it back
 
 
-def test_an_ending_that_was_kept_but_not_answered_keeps_its_files(bench: Bench, wobbly: WobblyStore) -> None:
+def test_an_ending_that_was_kept_but_not_answered_keeps_its_files(rig: Rig, wobbly: WobblyStore) -> None:
     wobbly.lost_finishes = 1
-    job = bench.run("succeed")
+    job = rig.run("succeed")
 
     assert job.status == Status.SUCCEEDED
-    prefix = bench.store.artifact(job.id)
+    prefix = rig.store.artifact(job.id)
     assert prefix is not None
-    assert bench.artifacts.manifest(prefix).archive == "model.tar"
-    assert [event.type for event in bench.events(job.id)].count(EventType.SUCCEEDED) == 1
+    assert rig.artifacts.manifest(prefix).archive == "model.tar"
+    assert [event.type for event in rig.events(job.id)].count(EventType.SUCCEEDED) == 1
 
 
-def test_two_supervisors_and_ten_jobs_make_ten_runs(bench: Bench, worker_settings: Settings) -> None:
-    other = Bench(worker_settings, FAKE_RUNNER)
-    jobs = [bench.submit("succeed") for _ in range(10)]
+def test_two_supervisors_and_ten_jobs_make_ten_runs(rig: Rig, worker_settings: Settings) -> None:
+    other = Rig(worker_settings, FAKE_RUNNER)
+    jobs = [rig.submit("succeed") for _ in range(10)]
 
-    def drain(each: Bench) -> None:
+    def drain(each: Rig) -> None:
         while each.supervisor.work():
             pass
 
-    threads = [threading.Thread(target=drain, args=(each,)) for each in (bench, other)]
+    threads = [threading.Thread(target=drain, args=(each,)) for each in (rig, other)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
     other.close()
 
-    assert [bench.store.get(job_id).status for job_id in jobs] == [Status.SUCCEEDED] * 10
-    assert [bench.store.get(job_id).attempt for job_id in jobs] == [1] * 10
+    assert [rig.store.get(job_id).status for job_id in jobs] == [Status.SUCCEEDED] * 10
+    assert [rig.store.get(job_id).attempt for job_id in jobs] == [1] * 10

@@ -12,7 +12,7 @@ import pytest
 
 from api_schemas.jobs import Status
 from tests.support.processes import eventually, gone
-from tests.support.supervisor_rig import Bench
+from tests.support.supervisor_rig import Rig
 from workers.settings import Settings
 from workers.supervision.scratch import Scratch, sweep
 
@@ -24,53 +24,53 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def waiting_pid(bench: Bench) -> int:
-    waiting = bench.supervisor._warm._waiting
+def waiting_pid(rig: Rig) -> int:
+    waiting = rig.supervisor._warm._waiting
     assert waiting is not None
     return waiting.pid
 
 
-def test_the_waiting_runner_does_the_job_and_another_waits_after_it(bench: Bench, tmp_path: Path) -> None:
-    bench.supervisor.prepare()
-    first = waiting_pid(bench)
-    bench.run(f"pid:{tmp_path}/pid", "succeed")
+def test_the_waiting_runner_does_the_job_and_another_waits_after_it(rig: Rig, tmp_path: Path) -> None:
+    rig.supervisor.prepare()
+    first = waiting_pid(rig)
+    rig.run(f"pid:{tmp_path}/pid", "succeed")
 
     assert int((tmp_path / "pid").read_text()) == first
-    assert waiting_pid(bench) != first
-    assert not gone(waiting_pid(bench))
+    assert waiting_pid(rig) != first
+    assert not gone(waiting_pid(rig))
 
 
-def test_one_that_died_while_it_waited_is_replaced_and_costs_no_attempt(bench: Bench, tmp_path: Path) -> None:
-    bench.supervisor.prepare()
-    first = waiting_pid(bench)
+def test_one_that_died_while_it_waited_is_replaced_and_costs_no_attempt(rig: Rig, tmp_path: Path) -> None:
+    rig.supervisor.prepare()
+    first = waiting_pid(rig)
     os.kill(first, signal.SIGKILL)
     eventually(lambda: gone(first))
-    job = bench.run(f"pid:{tmp_path}/pid", "succeed")
+    job = rig.run(f"pid:{tmp_path}/pid", "succeed")
 
     assert (job.status, job.attempt) == (Status.SUCCEEDED, 1)
     assert int((tmp_path / "pid").read_text()) != first
 
 
-def test_it_leaves_with_its_supervisor_and_leaves_nothing(bench: Bench) -> None:
-    bench.supervisor.prepare()
-    pid = waiting_pid(bench)
-    bench.supervisor.close()
+def test_it_leaves_with_its_supervisor_and_leaves_nothing(rig: Rig) -> None:
+    rig.supervisor.prepare()
+    pid = waiting_pid(rig)
+    rig.supervisor.close()
 
     assert gone(pid)
-    assert list(bench.settings.scratch_root.iterdir()) == []
+    assert list(rig.settings.scratch_root.iterdir()) == []
 
 
-def test_a_runner_that_cannot_be_started_gives_the_job_back(bench: Bench, worker_settings: Settings) -> None:
-    broken = Bench(worker_settings, ["/does/not/exist"])
-    job_id = bench.submit("succeed")
+def test_a_runner_that_cannot_be_started_gives_the_job_back(rig: Rig, worker_settings: Settings) -> None:
+    broken = Rig(worker_settings, ["/does/not/exist"])
+    job_id = rig.submit("succeed")
     with pytest.raises(FileNotFoundError):
         broken.supervisor.work()
     broken.close()
 
-    job = bench.store.get(job_id)
+    job = rig.store.get(job_id)
     assert job.status == Status.QUEUED
     assert "could not start a runner" in (job.status_reason or "")
-    assert bench.scratch() == []
+    assert rig.scratch() == []
 
 
 def test_only_folders_of_the_dead_are_swept(tmp_path: Path) -> None:
