@@ -47,7 +47,7 @@ from workers.stages.job_cache import Ledger
 from workers.stages.progress import ProgressReporter
 from workers.stages.recover import recover
 from workers.stages.resolve import resolve_job
-from workers.stages.run_context import Workbench
+from workers.stages.run_context import RunContext
 from workers.stages.search import search_layers
 from workers.training.micro_batches import MicroBatches
 
@@ -106,7 +106,7 @@ class Tried(NamedTuple):
 class Prepared(NamedTuple):
     """A job up to its baseline."""
 
-    bench: Workbench
+    context: RunContext
     source: PreTrainedModel
     baseline: PreTrainedModel
 
@@ -123,37 +123,37 @@ def prepare(cell: Cell, rows: int, folder: Path) -> Prepared:
     job = resolve_job(request, settings, ledger)
     out = Path(tempfile.mkdtemp(dir=folder))
     checkpoints = Checkpoints(out, attempt=1, every_seconds=3600.0, origin=dict, tell=lambda *_, **__: None)
-    bench = Workbench(job, progress, ledger, out, None, cell.seed, checkpoints, MicroBatches())
-    expect(bench)
+    context = RunContext(job, progress, ledger, out, None, cell.seed, checkpoints, MicroBatches())
+    expect(context)
     source = job.load([], cell.seed)
-    baseline = make_baseline(bench, source)
+    baseline = make_baseline(context, source)
     assert baseline is not None
-    return Prepared(bench, source, baseline)
+    return Prepared(context, source, baseline)
 
 
 def search(cell: Cell, rows: int, folder: Path) -> Found:
     prepared = prepare(cell, rows, folder)
     began = time.perf_counter()
-    found = search_layers(prepared.bench, prepared.baseline).search
+    found = search_layers(prepared.context, prepared.baseline).search
     assert found is not None
-    plan, best = searched_plan(prepared.bench.job.request.prune, FACTS, found), found.brackets[0].best
+    plan, best = searched_plan(prepared.context.job.request.prune, FACTS, found), found.brackets[0].best
     return Found(cell, tuple(plan.dropped or ()), ", ".join(best.strategies), found.steps, time.perf_counter() - began)
 
 
 def attempt(cell: Cell, rows: int, folder: Path, dropped: Layers, *, again: bool = False) -> Tried:
     prepared = prepare(cell, rows, folder)
     plan = make_plan(PruneSpec(strategy="explicit", drop_layers=list(dropped)), FACTS, seed=0)
-    bench = replace(prepared.bench, kept=plan.kept, seed=cell.seed + SECOND * again)
+    context = replace(prepared.context, kept=plan.kept, seed=cell.seed + SECOND * again)
     began = time.perf_counter()
-    after = prune(bench, prepared.source, plan)
-    recover(bench, prepared.baseline, after)
+    after = prune(context, prepared.source, plan)
+    recover(context, prepared.baseline, after)
     seconds = time.perf_counter() - began
     return Tried(
         cell,
         dropped,
         again,
-        score(bench, after).score,
-        bench.trainings[bench.training_name(Stage.RECOVERING)].steps,
+        score(context, after).score,
+        context.trainings[context.training_name(Stage.RECOVERING)].steps,
         seconds,
     )
 

@@ -31,7 +31,7 @@ from workers.stages.progress import ProgressReporter
 from workers.stages.provenance import origin_of
 from workers.stages.recover import recover
 from workers.stages.resolve import resolve_job
-from workers.stages.run_context import Workbench
+from workers.stages.run_context import RunContext
 from workers.stages.search import expected_steps, search_layers
 from workers.stages.train import train_on
 from workers.training.loop import total_steps
@@ -39,7 +39,7 @@ from workers.training.micro_batches import MicroBatches
 from workers.training.objectives.losses import label_objective
 
 
-def run(
+def run_pipeline(
     request: JobRequest,
     *,
     job_id: str | None,
@@ -74,8 +74,8 @@ def run(
         tell=progress.log,
     )
     memory = MicroBatches(settings.micro_batches)
-    bench = Workbench(job, progress, ledger, out, job_id, request.seeds[0], kept, memory)
-    expect(bench)
+    run = RunContext(job, progress, ledger, out, job_id, request.seeds[0], kept, memory)
+    expect(run)
     for warning in warnings:
         progress.warn(warning)
     if job.mapped:
@@ -83,23 +83,23 @@ def run(
             f"the model ({(job.facts.bytes or 0) / 1e9:.1f} GB) is larger than the memory that is free here: its"
             " speed, its FLOPs and its scores are not measured, and it is verified in its own dtype, not in float32"
         )
-    before = make_baseline(bench, source)
-    plan = choose_layers(bench, source, before)
-    bench = replace(bench, kept=plan.kept)
-    after = prune(bench, source, plan)
-    recover(bench, before, after)
+    before = make_baseline(run, source)
+    plan = choose_layers(run, source, before)
+    run = replace(run, kept=plan.kept)
+    after = prune(run, source, plan)
+    recover(run, before, after)
     after.to(job.dtype)
-    others = {seed: repeat(replace(bench, seed=seed), plan) for seed in request.seeds[1:]}
-    measured = measure(bench, before or source, after, others)
-    artifact = deliver.deliver(bench, plan, after, measured)
+    others = {seed: repeat(replace(run, seed=seed), plan) for seed in request.seeds[1:]}
+    measured = measure(run, before or source, after, others)
+    artifact = deliver.deliver(run, plan, after, measured)
     if checkpoints is None:
         shutil.rmtree(kept.folder, ignore_errors=True)
     tell(artifact.ending())
 
 
-def expect(bench: Workbench) -> None:
+def expect(run: RunContext) -> None:
     """Tell what lies ahead, in optimizer steps of the full model."""
-    job = bench.subject
+    job = run.job
     work: dict[Stage, float] = {}
     step = 1.0
     if job.trains:
@@ -113,7 +113,7 @@ def expect(bench: Workbench) -> None:
             Stage.RECOVERING: total_steps(rows, recovery) * step,
         }
     searches = STRATEGIES[job.request.prune.strategy].searches
-    bench.progress.expect(
+    run.progress.expect(
         work,
         rounds=len(job.request.seeds),
         benchmark_seconds=len(job.latency_cells) * 2 * latency.SECONDS_A_CELL,
@@ -121,98 +121,98 @@ def expect(bench: Workbench) -> None:
     )
 
 
-def make_baseline(bench: Workbench, source: PreTrainedModel) -> PreTrainedModel | None:
+def make_baseline(run: RunContext, source: PreTrainedModel) -> PreTrainedModel | None:
     """The full model fine-tuned on the task; None where the job wants none.
 
     `distill` drops from the baseline, so there ``source`` itself is trained; `finetune` drops from the pre-trained
     model, so there a copy is.
     """
-    job = bench.subject
+    job = run.job
     if not job.wants_baseline:
-        bench.progress.skip(Stage.BASELINE, "nothing is trained" if not job.trains else "evaluation.baseline is false")
+        run.progress.skip(Stage.BASELINE, "nothing is trained" if not job.trains else "evaluation.baseline is false")
         return None
     baseline = source if job.recovery.method == "distill" else copy.deepcopy(source)
 
     def make(folder: Path) -> None:
         assert job.train is not None
         objective = label_objective(job.train.labels, job.device)
-        train_on(bench, Stage.BASELINE, baseline, job.train, objective, recovery=job.recovery.of_baseline())
-        cache_codecs.save_baseline(baseline, bench.trainings[name], folder)
+        train_on(run, Stage.BASELINE, baseline, job.train, objective, recovery=job.recovery.of_baseline())
+        cache_codecs.save_baseline(baseline, run.trainings[name], folder)
 
-    name = bench.training_name(Stage.BASELINE)
-    with bench.progress.stage(Stage.BASELINE, seed=bench.seed):
-        folder = bench.ledger.get("baseline", job.baseline_fingerprint(bench.seed), make)
-        if name not in bench.trainings:
-            bench.trainings[name] = cache_codecs.load_baseline(baseline, folder)
-            bench.progress.spare(Stage.BASELINE)
+    name = run.training_name(Stage.BASELINE)
+    with run.progress.stage(Stage.BASELINE, seed=run.seed):
+        folder = run.ledger.get("baseline", job.baseline_fingerprint(run.seed), make)
+        if name not in run.trainings:
+            run.trainings[name] = cache_codecs.load_baseline(baseline, folder)
+            run.progress.spare(Stage.BASELINE)
     return baseline
 
 
-def choose_layers(bench: Workbench, source: PreTrainedModel, baseline: PreTrainedModel | None) -> Plan:
+def choose_layers(run: RunContext, source: PreTrainedModel, baseline: PreTrainedModel | None) -> Plan:
     """Measure the layers where the strategy asks for it, or let candidates compete, and make the plan."""
-    job, prune = bench.job, bench.job.request.prune
+    job, prune = run.job, run.job.request.prune
     strategy = STRATEGIES[prune.strategy]
     if strategy.searches:
         assert baseline is not None
-        return search_layers(bench, baseline)
+        return search_layers(run, baseline)
     scores = None
     if strategy.measure is None:
-        bench.progress.skip(Stage.SCORING, f"strategy {strategy.name} needs no scores")
+        run.progress.skip(Stage.SCORING, f"strategy {strategy.name} needs no scores")
     else:
-        with bench.progress.stage(Stage.SCORING):
-            scores = scores_of(bench, source, baseline)[strategy.measure]
-    with bench.progress.stage(Stage.PLANNING):
+        with run.progress.stage(Stage.SCORING):
+            scores = scores_of(run, source, baseline)[strategy.measure]
+    with run.progress.stage(Stage.PLANNING):
         plan = make_plan(prune, job.facts, seed=job.request.seed, scores=scores)
         for warning in plan.warnings:
-            bench.progress.warn(warning)
-        bench.progress.resolved(
+            run.progress.warn(warning)
+        run.progress.resolved(
             {"plan": plan.model_dump(mode="json", include={"kept", "dropped", "protected", "scores"})}
         )
     return plan
 
 
-def prune(bench: Workbench, source: PreTrainedModel, plan: Plan) -> PreTrainedModel:
+def prune(run: RunContext, source: PreTrainedModel, plan: Plan) -> PreTrainedModel:
     """A copy with the layers gone; where nothing will change its weights, they are those of ``source``."""
-    with bench.progress.stage(Stage.PRUNING, seed=bench.seed):
-        shared = (*source.parameters(), *source.buffers()) if bench.job.streams else ()
+    with run.progress.stage(Stage.PRUNING, seed=run.seed):
+        shared = (*source.parameters(), *source.buffers()) if run.job.streams else ()
         pruned = copy.deepcopy(source, {id(weight): weight for weight in shared})
         assert plan.kept is not None
-        drop_layers(pruned, bench.job.architecture, plan.kept)
+        drop_layers(pruned, run.job.architecture, plan.kept)
     return pruned
 
 
-def repeat(bench: Workbench, plan: Plan) -> Pair:
-    """All of it again with the bench's seed, for its scores alone. The layers are those of the first seed's plan."""
-    job, slot = bench.job, bench.slot("scores")
+def repeat(run: RunContext, plan: Plan) -> Pair:
+    """All of it again with the run's seed, for its scores alone. The layers are those of the first seed's plan."""
+    job, slot = run.job, run.slot("scores")
     found = slot.latest()
     if found is not None:
         for stage in (Stage.BASELINE, Stage.RECOVERING):
-            bench.progress.jump(stage, 0, 1, 1)
+            run.progress.jump(stage, 0, 1, 1)
         return from_tensors(found.tensors, found.facts)
-    source = job.load([], bench.seed)
-    before = make_baseline(bench, source)
-    after = prune(bench, source, plan)
-    recover(bench, before, after)
+    source = job.load([], run.seed)
+    before = make_baseline(run, source)
+    after = prune(run, source, plan)
+    recover(run, before, after)
     after.to(job.dtype)
-    with bench.progress.stage(Stage.EVALUATING, seed=bench.seed):
-        pair = score_before(bench, before) if before else None, score(bench, after)
+    with run.progress.stage(Stage.EVALUATING, seed=run.seed):
+        pair = score_before(run, before) if before else None, score(run, after)
     slot.save(1, *to_tensors(pair), finished=True)
     for stage in (Stage.BASELINE, Stage.RECOVERING):
-        bench.slot(stage.value).forget()
+        run.slot(stage.value).forget()
     return pair
 
 
 def measure(
-    bench: Workbench, before: PreTrainedModel, after: PreTrainedModel, others: dict[int, Pair]
+    run: RunContext, before: PreTrainedModel, after: PreTrainedModel, others: dict[int, Pair]
 ) -> deliver.Measured:
     """Scores and speed, before and after. ``others`` has the scores of the seeds after the first."""
-    job, progress = bench.job, bench.progress
+    job, progress = run.job, run.progress
     answers: tuple[Answers | None, Answers | None] = (None, None)
     compares = job.wants_baseline or not job.trains
     if job.scored:
-        with progress.stage(Stage.EVALUATING, seed=bench.seed):
-            first = score_before(bench, before) if compares else None, score(bench, after)
-            answers = sides_of({bench.seed: first, **others})
+        with progress.stage(Stage.EVALUATING, seed=run.seed):
+            first = score_before(run, before) if compares else None, score(run, after)
+            answers = sides_of({run.seed: first, **others})
             for side, found in zip(SIDES, answers, strict=True):
                 for name, value in (found.metrics if found else {}).items():
                     progress.metric(name, value, side=side)
@@ -227,28 +227,28 @@ def measure(
     return deliver.Measured.of((before, after), answers, latencies, flops, job.dtype)
 
 
-def score_before(bench: Workbench, before: PreTrainedModel) -> Scores:
-    job, data = bench.job, bench.job.data
+def score_before(run: RunContext, before: PreTrainedModel) -> Scores:
+    job, data = run.job, run.job.data
     assert data is not None
     fingerprint = job.fingerprint_of(
         "baseline_scores",
-        model=job.baseline_fingerprint(bench.seed) if job.wants_baseline else job.source_fingerprint(bench.seed),
+        model=job.baseline_fingerprint(run.seed) if job.wants_baseline else job.source_fingerprint(run.seed),
         dev=[job.fingerprints[f"dev:{split}"] for split in data.dev],
         splits=list(data.dev),
         metrics=data.metrics,
         labels=data.label_names,
     )
-    return bench.ledger.share("baseline_scores", fingerprint, lambda: score(bench, before))
+    return run.ledger.share("baseline_scores", fingerprint, lambda: score(run, before))
 
 
-def score(bench: Workbench, model: PreTrainedModel) -> Scores:
-    data = bench.job.data
+def score(run: RunContext, model: PreTrainedModel) -> Scores:
+    data = run.job.data
     assert data is not None
     return evaluate(
         model,
-        bench.job.dev,
+        run.job.dev,
         data.metrics,
         regression=data.regression,
-        device=bench.job.device,
+        device=run.job.device,
         order=label_order(model.config.id2label, data.label_names),
     )

@@ -58,9 +58,9 @@ def run_job(job: Path, out: Path, tell: EventWriter, open_cache: Callable[[Setti
         file = JobFile.read(job)
         out.mkdir(parents=True, exist_ok=True)
         # Only here: it imports torch, which takes seconds, and a job file with a fault should not wait for that.
-        run = import_module("workers.pipeline").run
+        run_pipeline = import_module("workers.pipeline").run_pipeline
         settings = Settings()
-        run(
+        run_pipeline(
             file.request, job_id=file.id, out=out, settings=settings, tell=tell, cache=open_cache(settings),
             attempt=file.attempt, checkpoints=file.checkpoints,
         )  # fmt: skip

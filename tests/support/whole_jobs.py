@@ -8,7 +8,7 @@ from typing import Any
 from api_schemas.events import EventType, NewEvent
 from api_schemas.reports import Report
 from api_schemas.requests import JobRequest
-from workers.pipeline import run
+from workers.pipeline import run_pipeline
 from workers.settings import Settings
 
 KIND = ("a lovely, moving film", "full of wit and warmth", "a joy from the first scene to the last")
@@ -40,7 +40,7 @@ def carry_out(body: dict[str, Any], settings: Settings) -> Delivered:
     request = JobRequest.model_validate(
         {"evaluation": {"latency": {"batch_sizes": [1], "sequence_lengths": [16]}}, **body}
     )
-    run(request, job_id="job_x", out=out, settings=settings, tell=events.append)
+    run_pipeline(request, job_id="job_x", out=out, settings=settings, tell=events.append)
     assert events[-1].type == EventType.SUCCEEDED
     return Delivered(events, out)
 

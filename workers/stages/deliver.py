@@ -34,7 +34,7 @@ from workers.export.files import export_model, export_stream, write_sums
 from workers.export.verify import Streamed, save_probe, verify
 from workers.pruning.streaming import Cut
 from workers.runtime.device import describe, peak_memory
-from workers.stages.run_context import Workbench
+from workers.stages.run_context import RunContext
 
 PROBE_ROWS = 8
 REPORTED_VERSIONS = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "layercut")
@@ -106,16 +106,16 @@ class Artifact:
         return NewEvent(type=EventType.FAILED, level="error", message=message, data=data)
 
 
-def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Measured) -> Artifact:
+def deliver(run: RunContext, plan: Plan, model: PreTrainedModel, measured: Measured) -> Artifact:
     """Export, verify in a fresh process, write report, card and sums. Raises ``verification_failed``."""
-    job, progress = bench.job, bench.progress
-    folder = bench.out / "artifact"
+    job, progress = run.job, run.progress
+    folder = run.out / "artifact"
     with progress.stage(Stage.EXPORTING):
-        cut = export(bench, plan, model, folder)
+        cut = export(run, plan, model, folder)
         write_sums(folder)
         # In float32 there may be no room for the model; and what lost bits when it was loaded has other outputs there.
         dtype = job.dtype if cut and (job.mapped or cut.mixed) else torch.float32
-        probe = save_probe(model, probe_inputs(bench, model.config), bench.out / "probe.safetensors", dtype)
+        probe = save_probe(model, probe_inputs(run, model.config), run.out / "probe.safetensors", dtype)
     if cut:
         measured = measured.sized(cut.bytes_before, cut.bytes_after)
     with progress.stage(Stage.VERIFYING):
@@ -125,19 +125,19 @@ def deliver(bench: Workbench, plan: Plan, model: PreTrainedModel, measured: Meas
             mapped=job.mapped, streamed=cut and Streamed(job.folder, cut.origins),
         )  # fmt: skip
         _require(verification)
-    report = make_report(bench, plan, measured, verification)
+    report = make_report(run, plan, measured, verification)
     (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(make_card(report), encoding="utf-8")
     write_sums(folder)
-    name = "-".join(part for part in (bench.job_id or "model", job.request.suffix) if part)
-    make_archive(folder, bench.out / f"{name}.tar", name)
+    name = "-".join(part for part in (run.job_id or "model", job.request.suffix) if part)
+    make_archive(folder, run.out / f"{name}.tar", name)
     missed = report.search.shortfall if report.search else None
-    return Artifact(_result(report, plan, bench), _usage(bench, report), folder.name, f"{name}.tar", missed)
+    return Artifact(_result(report, plan, run), _usage(run, report), folder.name, f"{name}.tar", missed)
 
 
-def export(bench: Workbench, plan: Plan, model: PreTrainedModel, folder: Path) -> Cut | None:
+def export(run: RunContext, plan: Plan, model: PreTrainedModel, folder: Path) -> Cut | None:
     """Write the model's files. Where nothing changed its weights, they are copied, and the answer says what and how."""
-    job = bench.subject
+    job = run.job
     if not job.streams:
         export_model(model, job.tokenizer, folder, job.dtype)
         return None
@@ -158,10 +158,10 @@ def _require(verification: Verification) -> None:
         raise LayercutError("verification_failed", "; ".join(failed) or "the verification process said no")
 
 
-def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: Verification) -> Report:
-    job, request = bench.job, bench.job.request
+def make_report(run: RunContext, plan: Plan, measured: Measured, verification: Verification) -> Report:
+    job, request = run.job, run.job.request
     before, after = measured.before, measured.after
-    intervals = _intervals(bench, measured)
+    intervals = _intervals(run, measured)
     gain = intervals.gain if intervals else None
     kept = None if before.score is None or after.score is None else retention(before.score, after.score)
     return Report(
@@ -172,45 +172,45 @@ def make_report(bench: Workbench, plan: Plan, measured: Measured, verification: 
         speedup=speedup(before.latency, after.latency),
         verdict=verdict(before.score, after.score, gain),
         verification=verification,
-        job_id=bench.job_id,
+        job_id=run.job_id,
         model=job.facts.model_dump(mode="json"),
-        task={"name": request.task.label, "metric": headline(bench), **request.task.model_dump(exclude_none=True)},
+        task={"name": request.task.label, "metric": headline(run), **request.task.model_dump(exclude_none=True)},
         strategy=_strategy(plan, job.calibration_facts()),
         recovery=job.recovery.model_dump(),
         retention_interval=intervals.retention if intervals else None,
         gain_interval=gain,
-        search=_search(bench, plan, after, kept),
-        training={name: trained.as_dict() for name, trained in bench.trainings.items()},
-        data=_data(bench),
-        reused=bench.ledger.reused,
-        warnings=bench.progress.warnings,
+        search=_search(run, plan, after, kept),
+        training={name: trained.as_dict() for name, trained in run.trainings.items()},
+        data=_data(run),
+        reused=run.ledger.reused,
+        warnings=run.progress.warnings,
         seed=request.seed,
         seeds=request.seeds,
         device=describe(job.device),
         versions={"python": platform.python_version()} | {name: version(name) for name in REPORTED_VERSIONS},
-        timings=bench.progress.timings,
+        timings=run.progress.timings,
         peak_memory_bytes=peak_memory(job.device),
     )
 
 
-def _search(bench: Workbench, plan: Plan, after: Side, kept: float | None) -> Search | None:
+def _search(run: RunContext, plan: Plan, after: Side, kept: float | None) -> Search | None:
     """With the objective judged, by what the report says of the model."""
     if plan.search is None:
         return None
-    missed = shortfall(objective_of(bench.job.request.prune, bench.job.facts), after, kept)
+    missed = shortfall(objective_of(run.job.request.prune, run.job.facts), after, kept)
     return plan.search.model_copy(update={"met": missed is None, "shortfall": missed})
 
 
-def headline(bench: Workbench) -> str | None:
-    metric = bench.job.request.task.headline
+def headline(run: RunContext) -> str | None:
+    metric = run.job.request.task.headline
     return metric.name if metric else None
 
 
-def _intervals(bench: Workbench, measured: Measured) -> Intervals | None:
-    metric = headline(bench)
+def _intervals(run: RunContext, measured: Measured) -> Intervals | None:
+    metric = headline(run)
     if not measured.pairs or metric is None:
         return None
-    return bootstrap(measured.pairs, metric, seed=bench.job.request.seed)
+    return bootstrap(measured.pairs, metric, seed=run.job.request.seed)
 
 
 def _strategy(plan: Plan, calibration: dict[str, Any] | None) -> dict[str, Any]:
@@ -226,8 +226,8 @@ def _strategy(plan: Plan, calibration: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _data(bench: Workbench) -> dict[str, Any]:
-    data = bench.job.data
+def _data(run: RunContext) -> dict[str, Any]:
+    data = run.job.data
     if data is None:
         return {}
     splits = {"train": data.train, **data.dev}
@@ -237,16 +237,16 @@ def _data(bench: Workbench) -> dict[str, Any]:
     } | {"labels": list(data.label_names)}
 
 
-def probe_inputs(bench: Workbench, config: PreTrainedConfig) -> dict[str, torch.Tensor]:
+def probe_inputs(run: RunContext, config: PreTrainedConfig) -> dict[str, torch.Tensor]:
     """A few inputs whose logits the exported model must repeat: dev rows, or drawn tokens where there is no data."""
-    job = bench.subject
+    job = run.job
     if job.dev:
         rows = next(iter(job.dev.values()))
         return collate(rows, np.arange(min(PROBE_ROWS, len(rows))), torch.device("cpu"))
-    return made_up_inputs(config, 4, 16, seed=bench.job.request.seed)
+    return made_up_inputs(config, 4, 16, seed=run.job.request.seed)
 
 
-def _result(report: Report, plan: Plan, bench: Workbench) -> Result:
+def _result(report: Report, plan: Plan, run: RunContext) -> Result:
     return Result(
         layers_total=plan.layers_total,
         layers_kept=report.layers.kept,
@@ -255,7 +255,7 @@ def _result(report: Report, plan: Plan, bench: Workbench) -> Result:
         parameters_after=report.after.parameters,
         bytes_before=report.before.bytes,
         bytes_after=report.after.bytes,
-        metric=headline(bench),
+        metric=headline(run),
         score_before=report.before.score,
         score_after=report.after.score,
         retention=report.retention,
@@ -264,11 +264,11 @@ def _result(report: Report, plan: Plan, bench: Workbench) -> Result:
     )
 
 
-def _usage(bench: Workbench, report: Report) -> Usage:
+def _usage(run: RunContext, report: Report) -> Usage:
     return Usage(
         wall_seconds=round(sum(report.timings.values()), 3),
         peak_memory_bytes=report.peak_memory_bytes,
-        training_steps=sum(trained.steps for stage, trained in bench.trainings.items() if not bench.ledger.has(stage))
+        training_steps=sum(trained.steps for stage, trained in run.trainings.items() if not run.ledger.has(stage))
         + (report.search.spent_steps if report.search else 0),
     )
 

@@ -21,22 +21,22 @@ from workers.pruning.scoring import Batch, Loss, measure_activations, measure_gr
 from workers.runtime.device import choose_precision
 from workers.runtime.loading import label_order
 from workers.stages.resolve import ResolvedJob
-from workers.stages.run_context import Workbench
+from workers.stages.run_context import RunContext
 from workers.training.objectives.losses import Answer, label_objective
 
 # A backward pass keeps the states of every layer.
 GRADIENT_TOKENS = 2048
 
 
-def scores_of(bench: Workbench, source: PreTrainedModel, baseline: PreTrainedModel | None) -> dict[str, LayerScores]:
+def scores_of(run: RunContext, source: PreTrainedModel, baseline: PreTrainedModel | None) -> dict[str, LayerScores]:
     """The strategy's measure, and all others that come of the same pass; from the cache where they are there."""
-    job = bench.subject
+    job = run.job
     measure = MEASURES[STRATEGIES[job.request.prune.strategy].measure or ""]
     model = baseline if scores_baseline(job.recovery, measure.taken_from) else source
     assert model is not None
     take = partial(take_scores, measure.taken_from, job, model)
     fingerprint = job.fingerprints.get(KIND)
-    return take() if fingerprint is None else bench.ledger.share(KIND, fingerprint, take)
+    return take() if fingerprint is None else run.ledger.share(KIND, fingerprint, take)
 
 
 def take_scores(taken_from: str, job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores]:

@@ -15,7 +15,7 @@ from workers.training.trainer_state import Trained
 
 
 @dataclass(frozen=True)
-class Workbench:
+class RunContext:
     """``out`` is a folder of the run's own. ``seed`` is that of the trainings, ``kept`` the layers of the plan once
     there is one; ``trainings`` is filled by name.
     """

@@ -37,7 +37,7 @@ from workers.search.halving import compete
 from workers.stages.layer_importance import scores_of
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import ResolvedJob
-from workers.stages.run_context import Workbench
+from workers.stages.run_context import RunContext
 from workers.training.best_checkpoint import hold_out
 from workers.training.hooks import Care
 from workers.training.loop import total_steps, train
@@ -45,16 +45,16 @@ from workers.training.objectives.distillation import distillation
 from workers.training.trainer_state import Step
 
 
-def search_layers(bench: Workbench, baseline: PreTrainedModel) -> Plan:
+def search_layers(run: RunContext, baseline: PreTrainedModel) -> Plan:
     """The plan of the best candidate of the best size. Raises what scoring and training raise."""
-    job, spec = bench.job, bench.job.request.prune
+    job, spec = run.job, run.job.request.prune
     sizes = sizes_of(spec, counted(job, baseline))
-    with bench.progress.stage(Stage.SCORING):
-        scores = _all_scores(bench, baseline)
-    with bench.progress.stage(Stage.PLANNING):
+    with run.progress.stage(Stage.SCORING):
+        scores = _all_scores(run, baseline)
+    with run.progress.stage(Stage.PLANNING):
         objective = objective_of(spec, job.facts)
-        halving = SuccessiveHalving(bench, baseline, expected_steps(job))
-        times = _latencies(bench, baseline, sizes)
+        halving = SuccessiveHalving(run, baseline, expected_steps(job))
+        times = _latencies(run, baseline, sizes)
         brackets: dict[int, Bracket] = {}
         made: set[int] = set()
 
@@ -67,8 +67,8 @@ def search_layers(bench: Workbench, baseline: PreTrainedModel) -> Plan:
                 brackets[drop] = make()
             else:
                 fingerprint = bracket_fingerprint(question, drop, by_retention=halving.by_retention)
-                brackets[drop] = bench.ledger.share(BRACKET, fingerprint, make)
-            _tell(bench.progress, brackets[drop])
+                brackets[drop] = run.ledger.share(BRACKET, fingerprint, make)
+            _tell(run.progress, brackets[drop])
             return brackets[drop]
 
         chosen = choose(objective, sizes, run_bracket, times)
@@ -79,7 +79,7 @@ def search_layers(bench: Workbench, baseline: PreTrainedModel) -> Plan:
         spent = sum(brackets[drop].steps for drop in made)
         plan = searched_plan(spec, job.facts, search.model_copy(update={"spent_steps": spent}))
         shown = {"kept", "dropped", "protected", "search"}
-        bench.progress.resolved({"plan": plan.model_dump(mode="json", include=shown)})
+        run.progress.resolved({"plan": plan.model_dump(mode="json", include=shown)})
     return plan
 
 
@@ -106,42 +106,42 @@ def counted(job: ResolvedJob, model: PreTrainedModel) -> ModelFacts:
     return job.facts.model_copy(update={"parameters": model.num_parameters()})
 
 
-def _all_scores(bench: Workbench, baseline: PreTrainedModel) -> dict[str, LayerScores]:
+def _all_scores(run: RunContext, baseline: PreTrainedModel) -> dict[str, LayerScores]:
     """By measure; of one pass for all measures that are taken from one thing."""
     found: dict[str, LayerScores] = {}
-    asked, facts = bench.job.request.prune, bench.job.facts
+    asked, facts = run.job.request.prune, run.job.facts
     for name, spec in asked_of(asked, facts, sizes_of(asked, facts)[-1]).items():
         measure = STRATEGIES[name].measure
         if measure is None or measure in found:
             continue
-        job = bench.job.asking(spec, f"{SCORES}:{MEASURES[measure].taken_from}")
+        job = run.job.asking(spec, f"{SCORES}:{MEASURES[measure].taken_from}")
         try:
-            found |= scores_of(replace(bench, job=job), baseline, baseline)
+            found |= scores_of(replace(run, job=job), baseline, baseline)
         except LayercutError as error:
             if error.code != "invalid_layers":
                 raise
-            bench.progress.warn(f"{name} does not compete: {error.message}")
+            run.progress.warn(f"{name} does not compete: {error.message}")
     return found
 
 
-def _latencies(bench: Workbench, baseline: PreTrainedModel, sizes: Sequence[int]) -> dict[int, Latency]:
+def _latencies(run: RunContext, baseline: PreTrainedModel, sizes: Sequence[int]) -> dict[int, Latency]:
     """Of each size, where the objective is about speed: how deep a model is decides, and hardly which layers it has."""
-    goal = bench.job.request.prune.objective
+    goal = run.job.request.prune.objective
     if goal is None or goal.cell is None:
         return {}
-    layers, (rows, tokens) = bench.job.facts.layers, bench.job.readable(goal.cell)
+    layers, (rows, tokens) = run.job.facts.layers, run.job.readable(goal.cell)
     # In the type that will be exported, and timed again.
-    typed = copy.deepcopy(baseline).to(bench.job.dtype)
-    models = [_cut(bench, typed, range(layers - drop)) for drop in sizes]
-    measured = latency.measure(models, [(rows, tokens)], device=bench.job.device)
+    typed = copy.deepcopy(baseline).to(run.job.dtype)
+    models = [_cut(run, typed, range(layers - drop)) for drop in sizes]
+    measured = latency.measure(models, [(rows, tokens)], device=run.job.device)
     return {drop: found[0] for drop, found in zip(sizes, measured, strict=True)}
 
 
-def _cut(bench: Workbench, baseline: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
+def _cut(run: RunContext, baseline: PreTrainedModel, kept: Sequence[int]) -> PreTrainedModel:
     """A model of the layers ``kept``, with the baseline's own weights."""
     shared = {id(weight): weight for weight in (*baseline.parameters(), *baseline.buffers())}
     model = copy.deepcopy(baseline, shared)
-    drop_layers(model, bench.job.architecture, list(kept))
+    drop_layers(model, run.job.architecture, list(kept))
     return model
 
 
@@ -164,8 +164,8 @@ class SuccessiveHalving:
     All candidates of a rung learn from the same rows in the same order.
     """
 
-    def __init__(self, bench: Workbench, baseline: PreTrainedModel, expected: int) -> None:
-        job = bench.subject
+    def __init__(self, run: RunContext, baseline: PreTrainedModel, expected: int) -> None:
+        job = run.job
         assert job.train is not None
         assert job.data is not None
         rows = len(job.train)
@@ -175,13 +175,13 @@ class SuccessiveHalving:
                 param="/task",
             )  # fmt: skip
         learnt, held = hold_out(rows, job.request.seed)
-        self._bench, self._baseline = bench, baseline
+        self._run, self._baseline = run, baseline
         self._held = job.train.take(held)
         #: A longer training has the rows of a shorter one, and more.
         self._order = np.random.default_rng(job.request.seed).permutation(learnt)
         self._full = total_steps(rows, job.recovery)
         self._answers = logits_of(baseline, self._held, job.device)
-        self._slot = bench.slot("trials")
+        self._slot = run.slot("trials")
         found = self._slot.latest()
         self._known: dict[str, Trial] = {}
         #: Of the same trials, where they have any: the distance of each held-out row.
@@ -237,9 +237,9 @@ class SuccessiveHalving:
 
     def _try(self, dropped: list[int], steps: int) -> tuple[Trial, np.ndarray | None]:
         """And the distance of each held-out row; None where it is not a number."""
-        job = self._bench.subject
+        job = self._run.job
         kept = [layer for layer in range(job.facts.layers) if layer not in dropped]
-        model = _cut(self._bench, self._baseline, kept)
+        model = _cut(self._run, self._baseline, kept)
         if steps:
             model = copy.deepcopy(model)
             try:
@@ -260,24 +260,24 @@ class SuccessiveHalving:
         """The job's own recovery, made short: on as many rows as ``steps`` batches take, its rate falling to nothing
         at the end.
         """
-        job = self._bench.subject
+        job = self._run.job
         assert job.train is not None
         batch = job.recovery.batch_of(len(job.train))
         rows = job.train.take(np.sort(self._order[: steps * batch]))
         recovery = job.recovery.model_copy(update={"epochs": steps / math.ceil(len(rows) / batch)})
-        care = Care(micro_batches=self._bench.micro_batches, on_warning=self._bench.progress.warn)
+        care = Care(micro_batches=self._run.micro_batches, on_warning=self._run.progress.warn)
         with distillation(
             self._baseline, rows, recovery, kept=kept, special=job.tokenizer.all_special_ids,
             logits=partial(logits_of, self._baseline, rows, job.device), device=job.device,
         ) as objective:  # fmt: skip
             trained = train(
                 model, rows, objective, recovery,
-                seed=self._bench.seed, device=job.device, on_step=self._on_step, care=care,
+                seed=self._run.seed, device=job.device, on_step=self._on_step, care=care,
             )  # fmt: skip
         return trained.steps
 
     def _score(self, logits: np.ndarray) -> float:
-        data = self._bench.job.data
+        data = self._run.job.data
         assert data is not None
         order = label_order(self._baseline.config.id2label, data.label_names)
         guess = metrics.predictions(logits if order is None else logits[:, order], regression=data.regression)
@@ -288,11 +288,11 @@ class SuccessiveHalving:
         if self._done < self._expected:
             self._done += 1
             told = Step(self._done, self._expected, step.epoch, step.loss)
-            self._bench.progress.step(Stage.PLANNING, told, now - self._last)
+            self._run.progress.step(Stage.PLANNING, told, now - self._last)
         self._last = now
 
     def _jump(self, steps: int) -> None:
         """That many steps need not be taken."""
         before, self._done = self._done, min(self._expected, self._done + steps)
         if self._done > before:
-            self._bench.progress.jump(Stage.PLANNING, before, self._done, self._expected)
+            self._run.progress.jump(Stage.PLANNING, before, self._done, self._expected)

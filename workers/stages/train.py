@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from api_schemas.jobs import Stage
 from api_schemas.recovery import Recovery
 from workers.data.features import Features
-from workers.stages.run_context import Workbench
+from workers.stages.run_context import RunContext
 from workers.training.best_checkpoint import Selection
 from workers.training.hooks import Care
 from workers.training.loop import train
@@ -18,7 +18,7 @@ from workers.training.trainer_state import Step
 
 
 def train_on(
-    bench: Workbench,
+    run: RunContext,
     stage: Stage,
     model: PreTrainedModel,
     features: Features,
@@ -28,7 +28,7 @@ def train_on(
     selection: Selection | None = None,
 ) -> None:
     """Train ``model`` in place on ``features``. Raises what ``train`` raises."""
-    job, progress, last = bench.job, bench.progress, time.perf_counter()
+    job, progress, last = run.job, run.progress, time.perf_counter()
 
     def on_step(step: Step) -> None:
         nonlocal last
@@ -37,21 +37,21 @@ def train_on(
         last = now
 
     care = Care(
-        slot=bench.slot(stage.value),
-        micro_batches=bench.micro_batches,
+        slot=run.slot(stage.value),
+        micro_batches=run.micro_batches,
         on_warning=progress.warn,
         jumped=lambda before, after, total: progress.jump(stage, before, after, total),
     )
-    with bench.checkpoints.heeding_sigterm():
+    with run.checkpoints.heeding_sigterm():
         trained = train(
             model,
             features,
             objective,
             recovery,
-            seed=bench.seed,
+            seed=run.seed,
             device=job.device,
             on_step=on_step,
             care=care,
             selection=selection,
         )
-    bench.trainings[bench.training_name(stage)] = trained
+    run.trainings[run.training_name(stage)] = trained

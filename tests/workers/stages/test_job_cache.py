@@ -18,7 +18,7 @@ from api_schemas.requests import JobRequest
 from sources.fingerprint import FileHashes
 from tests.support.tiny_models import tiny_model
 from workers.cache.folder import FolderCache
-from workers.pipeline import run
+from workers.pipeline import run_pipeline
 from workers.settings import Settings
 from workers.stages.job_cache import Ledger
 from workers.stages.progress import ProgressReporter
@@ -62,7 +62,7 @@ class Jobs:
         out = self.folder / f"out-{self._count}"
         out.mkdir()
         events: list[NewEvent] = []
-        run(
+        run_pipeline(
             self.request(**more), job_id="job_x", out=out, settings=self.settings, tell=events.append,
             cache=cache or self.cache,
         )  # fmt: skip

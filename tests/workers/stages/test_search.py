@@ -23,7 +23,7 @@ from sources.scorings import BRACKET
 from tests.support.tiny_models import SENTENCES, build, tiny_model
 from workers import pipeline
 from workers.cache.folder import FolderCache
-from workers.pipeline import run
+from workers.pipeline import run_pipeline
 from workers.settings import Settings
 from workers.stages import search as search_stage
 
@@ -65,7 +65,7 @@ class Auto:
         self.events = []
         out = self.folder / f"out-{name}"
         out.mkdir(exist_ok=True)
-        run(
+        run_pipeline(
             self.request(prune, **more), job_id=None, out=out, settings=self.settings, tell=self.events.append,
             cache=cache or self.cache, checkpoints=self.folder / f"checkpoints-{name}",
         )  # fmt: skip
@@ -189,11 +189,11 @@ def test_dev_is_not_read_while_the_search_is_on(auto: Auto, monkeypatch: pytest.
     looked: list[bool] = []
     original = search_stage.search_layers
 
-    def watched(bench: Any, baseline: Any) -> Any:
+    def watched(run: Any, baseline: Any) -> Any:
         looked.append(True)
-        job = bench.subject
+        job = run.job
         sealed = replace(job, dev=Sealed(), data=replace(job.data, dev=Sealed()))
-        return original(replace(bench, job=sealed), baseline)
+        return original(replace(run, job=sealed), baseline)
 
     monkeypatch.setattr(pipeline, "search_layers", watched)
     assert auto.plan("sealed", {"objective": {"min_retention": 0.5}}).dropped

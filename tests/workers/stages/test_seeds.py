@@ -13,7 +13,7 @@ from api_schemas.reports import Report
 from api_schemas.requests import JobRequest
 from tests.support.tiny_models import tiny_model
 from tests.support.whole_jobs import carry_out, own
-from workers.pipeline import run
+from workers.pipeline import run_pipeline
 from workers.settings import Settings
 
 LATENCY = {"batch_sizes": [], "sequence_lengths": []}
@@ -88,7 +88,7 @@ def test_a_later_attempt_trains_and_scores_nothing_again(tmp_path: Path, setting
         events: list[NewEvent] = []
         out = tmp_path / f"out-{attempt}"
         out.mkdir()
-        run(
+        run_pipeline(
             request, job_id="job_x", out=out, settings=settings, tell=events.append,
             attempt=attempt, checkpoints=tmp_path / "checkpoints",
         )  # fmt: skip
