@@ -43,7 +43,7 @@ from workers.checkpoints.checkpoint import Checkpoints
 from workers.pipeline import expect, make_baseline, prune, score
 from workers.runtime.loading import quiet_libraries
 from workers.settings import Settings
-from workers.stages.job_cache import Ledger
+from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
 from workers.stages.recover import recover
 from workers.stages.resolve import resolve_job
@@ -119,11 +119,11 @@ def prepare(cell: Cell, rows: int, folder: Path) -> Prepared:
         "prune": {"strategy": "auto", "drop": cell.drop}, "evaluation": {"seeds": [cell.seed]},
     })  # fmt: skip
     progress = ProgressReporter(lambda _: None)
-    ledger = Ledger(FolderCache(folder / "cache", settings.cache_bytes), progress)
-    job = resolve_job(request, settings, ledger)
+    cache = JobCache(FolderCache(folder / "cache", settings.cache_bytes), progress)
+    job = resolve_job(request, settings, cache)
     out = Path(tempfile.mkdtemp(dir=folder))
     checkpoints = Checkpoints(out, attempt=1, every_seconds=3600.0, origin=dict, tell=lambda *_, **__: None)
-    context = RunContext(job, progress, ledger, out, None, cell.seed, checkpoints, MicroBatches())
+    context = RunContext(job, progress, cache, out, None, cell.seed, checkpoints, MicroBatches())
     expect(context)
     source = job.load([], cell.seed)
     baseline = make_baseline(context, source)

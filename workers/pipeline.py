@@ -25,7 +25,7 @@ from workers.pruning.surgery import drop_layers
 from workers.runtime.loading import label_order, quiet_libraries
 from workers.settings import Settings
 from workers.stages import cache_codecs, deliver
-from workers.stages.job_cache import Ledger
+from workers.stages.job_cache import JobCache
 from workers.stages.layer_importance import scores_of
 from workers.stages.progress import ProgressReporter
 from workers.stages.provenance import origin_of
@@ -46,13 +46,13 @@ def run_pipeline(
     out: Path,
     settings: Settings,
     tell: Callable[[NewEvent], None],
-    cache: Cache | None = None,
+    shared: Cache | None = None,
     attempt: int = 1,
     checkpoints: Path | None = None,
 ) -> None:
     """Carry the job out, and leave its artifact under ``out``. The last event told is SUCCEEDED.
 
-    What ``cache`` has is not made again; without one, all is made here and nothing is kept for others. Goes on where an
+    What ``shared`` has is not made again; without one, all is made here and nothing is kept for others. Goes on where an
     earlier attempt left ``checkpoints``, a folder that whoever gave it removes; without one, where an earlier run left
     ``out``. ``tell`` gets every event on the way. A model that misses its objective is delivered too, and the last
     event is FAILED then. Raises ``LayercutError`` for what a person can mend, and ``Stopped`` after a SIGTERM in the
@@ -60,11 +60,11 @@ def run_pipeline(
     """
     quiet_libraries()
     progress = ProgressReporter(tell)
-    ledger = Ledger(cache or FolderCache(out / "cache", settings.cache_bytes), progress)
+    cache = JobCache(shared or FolderCache(out / "cache", settings.cache_bytes), progress)
     warnings: list[str] = []
     with progress.stage(Stage.RESOLVING):
-        job = resolve_job(request, settings, ledger)
-        progress.resolved({**job.resolved(), **ledger.resolved()})
+        job = resolve_job(request, settings, cache)
+        progress.resolved({**job.resolved(), **cache.resolved()})
         source = job.load(warnings, request.seeds[0])
     kept = Checkpoints(
         checkpoints or out / "checkpoints",
@@ -74,7 +74,7 @@ def run_pipeline(
         tell=progress.log,
     )
     memory = MicroBatches(settings.micro_batches)
-    run = RunContext(job, progress, ledger, out, job_id, request.seeds[0], kept, memory)
+    run = RunContext(job, progress, cache, out, job_id, request.seeds[0], kept, memory)
     expect(run)
     for warning in warnings:
         progress.warn(warning)
@@ -141,7 +141,7 @@ def make_baseline(run: RunContext, source: PreTrainedModel) -> PreTrainedModel |
 
     name = run.training_name(Stage.BASELINE)
     with run.progress.stage(Stage.BASELINE, seed=run.seed):
-        folder = run.ledger.get("baseline", job.baseline_fingerprint(run.seed), make)
+        folder = run.cache.get("baseline", job.baseline_fingerprint(run.seed), make)
         if name not in run.trainings:
             run.trainings[name] = cache_codecs.load_baseline(baseline, folder)
             run.progress.spare(Stage.BASELINE)
@@ -238,7 +238,7 @@ def score_before(run: RunContext, before: PreTrainedModel) -> Scores:
         metrics=data.metrics,
         labels=data.label_names,
     )
-    return run.ledger.share("baseline_scores", fingerprint, lambda: score(run, before))
+    return run.cache.share("baseline_scores", fingerprint, lambda: score(run, before))
 
 
 def score(run: RunContext, model: PreTrainedModel) -> Scores:

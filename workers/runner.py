@@ -61,7 +61,7 @@ def run_job(job: Path, out: Path, tell: EventWriter, open_cache: Callable[[Setti
         run_pipeline = import_module("workers.pipeline").run_pipeline
         settings = Settings()
         run_pipeline(
-            file.request, job_id=file.id, out=out, settings=settings, tell=tell, cache=open_cache(settings),
+            file.request, job_id=file.id, out=out, settings=settings, tell=tell, shared=open_cache(settings),
             attempt=file.attempt, checkpoints=file.checkpoints,
         )  # fmt: skip
     except Exception as error:

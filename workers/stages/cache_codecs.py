@@ -91,7 +91,7 @@ def load_bracket(folder: Path) -> Bracket:
 
 
 #: Kind to how it is written and read.
-KEEPERS: dict[str, tuple[Callable[[Any, Path], None], Callable[[Path], Any]]] = {
+CODECS: dict[str, tuple[Callable[[Any, Path], None], Callable[[Path], Any]]] = {
     "tokenized_data": (save_features, load_features),
     "baseline_logits": (save_logits, load_logits),
     "baseline_scores": (save_scores, load_scores),

@@ -182,7 +182,7 @@ def make_report(run: RunContext, plan: Plan, measured: Measured, verification: V
         search=_search(run, plan, after, kept),
         training={name: trained.as_dict() for name, trained in run.trainings.items()},
         data=_data(run),
-        reused=run.ledger.reused,
+        reused=run.cache.reused,
         warnings=run.progress.warnings,
         seed=request.seed,
         seeds=request.seeds,
@@ -268,7 +268,7 @@ def _usage(run: RunContext, report: Report) -> Usage:
     return Usage(
         wall_seconds=round(sum(report.timings.values()), 3),
         peak_memory_bytes=report.peak_memory_bytes,
-        training_steps=sum(trained.steps for stage, trained in run.trainings.items() if not run.ledger.has(stage))
+        training_steps=sum(trained.steps for stage, trained in run.trainings.items() if not run.cache.has(stage))
         + (report.search.spent_steps if report.search else 0),
     )
 

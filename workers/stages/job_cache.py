@@ -8,13 +8,13 @@ from typing import TypeVar
 
 from api_schemas.reports import Reused
 from workers.cache.folder import Cache, Make
-from workers.stages.cache_codecs import KEEPERS
+from workers.stages.cache_codecs import CODECS
 from workers.stages.progress import ProgressReporter
 
 Thing = TypeVar("Thing")
 
 
-class Ledger:
+class JobCache:
     """``reused`` is what this job did not have to make."""
 
     def __init__(self, cache: Cache, progress: ProgressReporter) -> None:
@@ -27,8 +27,8 @@ class Ledger:
         return self._cache.root
 
     def share(self, kind: str, fingerprint: str, make: Callable[[], Thing]) -> Thing:
-        """The thing itself, of a kind of ``KEEPERS``. Its maker reads it from the cache too: all get the same bits."""
-        save, load = KEEPERS[kind]
+        """The thing itself, of a kind of ``CODECS``. Its maker reads it from the cache too: all get the same bits."""
+        save, load = CODECS[kind]
         return load(self.get(kind, fingerprint, lambda folder: save(make(), folder)))
 
     def get(self, kind: str, fingerprint: str, make: Make) -> Path:

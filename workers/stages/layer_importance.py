@@ -36,7 +36,7 @@ def scores_of(run: RunContext, source: PreTrainedModel, baseline: PreTrainedMode
     assert model is not None
     take = partial(take_scores, measure.taken_from, job, model)
     fingerprint = job.fingerprints.get(KIND)
-    return take() if fingerprint is None else run.ledger.share(KIND, fingerprint, take)
+    return take() if fingerprint is None else run.cache.share(KIND, fingerprint, take)
 
 
 def take_scores(taken_from: str, job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores]:

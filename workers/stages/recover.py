@@ -81,4 +81,4 @@ def _baseline_logits(run: RunContext, baseline: PreTrainedModel) -> npt.NDArray[
     run.progress.log(f"the baseline answers the {len(job.train)} training rows that the pruned model learns from")
     fingerprint = job.fingerprint_of("baseline_logits", baseline=job.baseline_fingerprint(run.seed))
     answer = partial(logits_of, baseline, job.train, job.device)
-    return run.ledger.share("baseline_logits", fingerprint, answer)
+    return run.cache.share("baseline_logits", fingerprint, answer)

@@ -30,7 +30,7 @@ from workers.runtime.host import host_memory
 from workers.runtime.loading import load_for_task, load_source, load_tokenizer, read_rows_as_decoder
 from workers.search.candidates import asked_of
 from workers.settings import Settings
-from workers.stages.job_cache import Ledger
+from workers.stages.job_cache import JobCache
 from workers.training.trainer_state import Trained
 
 DTYPE_NAMES = {
@@ -204,7 +204,7 @@ def reads_rows_as_decoder(request: JobRequest, facts: ModelFacts) -> bool:
     return classifies and ARCHITECTURES[facts.architecture].kind == "decoder"
 
 
-def resolve_job(request: JobRequest, settings: Settings, ledger: Ledger) -> ResolvedJob:
+def resolve_job(request: JobRequest, settings: Settings, cache: JobCache) -> ResolvedJob:
     """Fetch the model, read and tokenize the data, decide what is open; raises ``LayercutError``."""
     folder = fetch(request.model, settings)
     facts = read_facts(folder, request.model)
@@ -223,7 +223,7 @@ def resolve_job(request: JobRequest, settings: Settings, ledger: Ledger) -> Reso
         recovery = recovery.model_copy(update={"batch_size": recovery.batch_of(len(data.train))})
     strategy, calibration = STRATEGIES[request.prune.strategy], request.prune.calibration
     texts = read_texts(calibration, settings, request.seed) if strategy.needs_data and calibration.on_text else None
-    hashes = FileHashes(ledger.root / "hashes")
+    hashes = FileHashes(cache.root / "hashes")
     fingerprints = {"weights": fingerprint("weights", files=hashes.weights(folder))}
     fingerprints["texts"] = fingerprint("texts", files=hashes.texts(folder))
     fingerprints |= _importance_fingerprints(request, facts, settings, hashes)
@@ -236,7 +236,7 @@ def resolve_job(request: JobRequest, settings: Settings, ledger: Ledger) -> Reso
             regression=data.regression,
         )  # fmt: skip
         encoded = partial(encode, tokenizer, rows, recovery.max_length, regression=data.regression)
-        features[split] = ledger.share("tokenized_data", fingerprints[split], encoded)
+        features[split] = cache.share("tokenized_data", fingerprints[split], encoded)
     return ResolvedJob(
         request=request,
         facts=facts,

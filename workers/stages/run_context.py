@@ -7,7 +7,7 @@ from pathlib import Path
 
 from api_schemas.jobs import Stage
 from workers.checkpoints.checkpoint import Checkpoints, Slot
-from workers.stages.job_cache import Ledger
+from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import ResolvedJob
 from workers.training.micro_batches import MicroBatches
@@ -22,7 +22,7 @@ class RunContext:
 
     job: ResolvedJob
     progress: ProgressReporter
-    ledger: Ledger
+    cache: JobCache
     out: Path
     job_id: str | None
     seed: int

@@ -67,7 +67,7 @@ def search_layers(run: RunContext, baseline: PreTrainedModel) -> Plan:
                 brackets[drop] = make()
             else:
                 fingerprint = bracket_fingerprint(question, drop, by_retention=halving.by_retention)
-                brackets[drop] = run.ledger.share(BRACKET, fingerprint, make)
+                brackets[drop] = run.cache.share(BRACKET, fingerprint, make)
             _tell(run.progress, brackets[drop])
             return brackets[drop]
 

@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 from api_schemas.requests import JobRequest
 from workers.cache.folder import FolderCache
 from workers.settings import Settings
-from workers.stages.job_cache import Ledger
+from workers.stages.job_cache import JobCache
 from workers.stages.layer_importance import take_scores
 from workers.stages.progress import Narrator
 from workers.stages.resolve import ResolvedJob, resolve_job
@@ -44,7 +44,7 @@ def subject_of(folder: Path, model: Path, **prune: object) -> ResolvedJob:
     request = JobRequest.model_validate(
         {"model": str(model), "task": "none", "prune": {"drop": 2, "calibration": calibration, **prune}}
     )
-    return resolve_job(request, settings, Ledger(FolderCache(folder / "cache", 1 << 30), Narrator(lambda _: None)))
+    return resolve_job(request, settings, JobCache(FolderCache(folder / "cache", 1 << 30), Narrator(lambda _: None)))
 
 
 def test_scores_of_minilm_are_what_an_outsider_finds(tmp_path: Path, minilm: Path) -> None:

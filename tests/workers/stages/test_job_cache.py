@@ -20,7 +20,7 @@ from tests.support.tiny_models import tiny_model
 from workers.cache.folder import FolderCache
 from workers.pipeline import run_pipeline
 from workers.settings import Settings
-from workers.stages.job_cache import Ledger
+from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import resolve_job
 
@@ -64,15 +64,15 @@ class Jobs:
         events: list[NewEvent] = []
         run_pipeline(
             self.request(**more), job_id="job_x", out=out, settings=self.settings, tell=events.append,
-            cache=cache or self.cache,
+            shared=cache or self.cache,
         )  # fmt: skip
         return Done(events, out / "artifact")
 
     def baseline(self, **more: Any) -> str:
         """The fingerprint of the baseline that such a job wants."""
-        ledger = Ledger(self.cache, ProgressReporter(lambda _: None))
+        cache = JobCache(self.cache, ProgressReporter(lambda _: None))
         request = self.request(**more)
-        return resolve_job(request, self.settings, ledger).baseline_fingerprint(request.seed)
+        return resolve_job(request, self.settings, cache).baseline_fingerprint(request.seed)
 
 
 class Done:

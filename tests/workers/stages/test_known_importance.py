@@ -20,7 +20,7 @@ from tests.support.tiny_models import SENTENCES, tiny_model
 from workers.cache.folder import FolderCache
 from workers.settings import Settings as WorkerSettings
 from workers.stages.cache_codecs import save_layer_scores
-from workers.stages.job_cache import Ledger
+from workers.stages.job_cache import JobCache
 from workers.stages.layer_importance import take_scores
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import ResolvedJob, resolve_job
@@ -57,8 +57,8 @@ def take(
     job_id = client.post("/v1/jobs", json=body).json()["id"]
     lease = parts.store.claim("worker-1").lease  # type: ignore[union-attr]
     settings = WorkerSettings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu", glue_dir=None)
-    ledger = Ledger(FolderCache(folder / "host", 1 << 30), ProgressReporter(lambda _: None))
-    job = resolve_job(JobRequest.model_validate(body), settings, ledger)
+    cache = JobCache(FolderCache(folder / "host", 1 << 30), ProgressReporter(lambda _: None))
+    job = resolve_job(JobRequest.model_validate(body), settings, cache)
     scores = take_scores(taken_from, job, job.load([], 42))
     made = parts.cache.take(lease, KIND, job.fingerprints[KIND])
     (folder / "scores").mkdir(exist_ok=True)

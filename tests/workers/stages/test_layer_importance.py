@@ -44,7 +44,7 @@ class Jobs:
         out = self.folder / f"out-{name}"
         out.mkdir()
         request = JobRequest.model_validate(body)
-        run_pipeline(request, job_id=None, out=out, settings=self.settings, tell=self.events.append, cache=self.cache)
+        run_pipeline(request, job_id=None, out=out, settings=self.settings, tell=self.events.append, shared=self.cache)
         return Report.model_validate_json((out / "artifact" / "report.json").read_text())
 
     def refusal(self, model: Path, name: str, prune: dict[str, Any], task: Any = "none", **more: Any) -> LayercutError:

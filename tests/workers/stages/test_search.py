@@ -67,7 +67,7 @@ class Auto:
         out.mkdir(exist_ok=True)
         run_pipeline(
             self.request(prune, **more), job_id=None, out=out, settings=self.settings, tell=self.events.append,
-            cache=cache or self.cache, checkpoints=self.folder / f"checkpoints-{name}",
+            shared=cache or self.cache, checkpoints=self.folder / f"checkpoints-{name}",
         )  # fmt: skip
         return Report.model_validate_json((out / "artifact" / "report.json").read_text())
 
