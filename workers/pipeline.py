@@ -52,11 +52,11 @@ def run_pipeline(
 ) -> None:
     """Carry the job out, and leave its artifact under ``out``. The last event told is SUCCEEDED.
 
-    What ``shared`` has is not made again; without one, all is made here and nothing is kept for others. Goes on where an
-    earlier attempt left ``checkpoints``, a folder that whoever gave it removes; without one, where an earlier run left
-    ``out``. ``tell`` gets every event on the way. A model that misses its objective is delivered too, and the last
-    event is FAILED then. Raises ``LayercutError`` for what a person can mend, and ``Stopped`` after a SIGTERM in the
-    middle of a training.
+    What ``shared`` has is not made again; without one, all is made here and nothing is left for others. Goes on where
+    an earlier attempt left ``checkpoints``, a folder that whoever gave it removes; without one, where an earlier run
+    left ``out``. ``tell`` gets every event on the way. A model that misses its objective is delivered too, and the
+    last event is FAILED then. Raises ``LayercutError`` for what a person can mend, and ``Stopped`` after a SIGTERM in
+    the middle of a training.
     """
     quiet_libraries()
     progress = ProgressReporter(tell)

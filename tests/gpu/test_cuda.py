@@ -19,12 +19,12 @@ from workers.checkpoints.checkpoint import Checkpoints
 from workers.data.features import Features, Padding
 from workers.evaluation.scores import logits_of
 from workers.runtime.device import choose_device, choose_precision, describe
-from workers.training.hooks import Care
+from workers.training.hooks import TrainingHooks
 from workers.training.loop import train
 from workers.training.memory_estimate import Size, estimate
 from workers.training.objectives.losses import label_objective
 from workers.training.snapshot import weights_of
-from workers.training.trainer_state import Step, Trained
+from workers.training.trainer_state import Step, TrainResult
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -48,11 +48,11 @@ def recovery(**asked: object) -> Recovery:
 
 
 def fit(
-    model: PreTrainedModel, rows: Features, asked: Recovery, care: Care | None = None
-) -> tuple[Trained, list[Step]]:
+    model: PreTrainedModel, rows: Features, asked: Recovery, hooks: TrainingHooks | None = None
+) -> tuple[TrainResult, list[Step]]:
     steps: list[Step] = []
     objective = label_objective(rows.labels, GPU)
-    return train(model, rows, objective, asked, seed=3, device=GPU, on_step=steps.append, care=care), steps
+    return train(model, rows, objective, asked, seed=3, device=GPU, on_step=steps.append, hooks=hooks), steps
 
 
 def tiny() -> tuple[PreTrainedModel, Features]:
@@ -78,16 +78,16 @@ def test_a_resumed_training_ends_near_the_uninterrupted_one(tmp_path: Path, prec
     whole, rows = tiny()
     fit(whole, rows, asked)
 
-    def care(attempt: int) -> Care:
+    def hooks(attempt: int) -> TrainingHooks:
         kept = Checkpoints(tmp_path, attempt=attempt, every_seconds=0, origin=dict, tell=lambda *_, **__: None)
         kept.stopping = attempt == 1  # as SIGTERM: a checkpoint after the first step, and out
-        return Care(slot=kept.slot("baseline-3"))
+        return TrainingHooks(slot=kept.slot("baseline-3"))
 
     broken, _ = tiny()
     with pytest.raises(SystemExit):
-        fit(broken, rows, asked, care(1))
+        fit(broken, rows, asked, hooks(1))
     resumed, _ = tiny()
-    _, steps = fit(resumed, rows, asked, care(2))
+    _, steps = fit(resumed, rows, asked, hooks(2))
 
     assert steps[0].number == 2
     for name, weight in weights_of(resumed).items():

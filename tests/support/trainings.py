@@ -15,11 +15,11 @@ from sources.rows import Rows
 from tests.support.tiny_models import tiny_tokenizer
 from workers.checkpoints.checkpoint import Checkpoints
 from workers.data.features import Features, encode
-from workers.training.hooks import Care
+from workers.training.hooks import TrainingHooks
 from workers.training.loop import train
 from workers.training.micro_batches import MicroBatches
 from workers.training.objectives.losses import label_objective
-from workers.training.trainer_state import Step, Trained
+from workers.training.trainer_state import Step, TrainResult
 
 CPU = torch.device("cpu")
 RECOVERY = Recovery(
@@ -56,7 +56,7 @@ class Run:
             origin=lambda: {"data": "d1", "model": "m1", **origin},
             tell=lambda message, level="info", **data: self.told.append(f"{level}: {message}"),
         )  # fmt: skip
-        self.care = Care(
+        self.hooks = TrainingHooks(
             slot=self.checkpoints.slot("baseline-3"),
             micro_batches=MicroBatches(folder / "micro.json"),
             on_warning=self.warnings.append,
@@ -66,7 +66,7 @@ class Run:
     def go(
         self, model: PreTrainedModel, *, kill_after: int | None = None, act: Callable[[], None] | None = None,
         architecture: str = "bert", **changes: Any,
-    ) -> Trained:  # fmt: skip
+    ) -> TrainResult:  # fmt: skip
         def on_step(step: Step) -> None:
             self.steps.append(step)
             if step.number == kill_after:
@@ -77,7 +77,7 @@ class Run:
         objective = label_objective(features.labels, CPU)
         with self.checkpoints.heeding_sigterm():
             return train(
-                model, features, objective, recovery, seed=3, device=CPU, on_step=on_step, care=self.care
+                model, features, objective, recovery, seed=3, device=CPU, on_step=on_step, hooks=self.hooks
             )  # fmt: skip
 
 

@@ -161,9 +161,9 @@ def test_the_best_epoch_by_held_out_training_rows_is_delivered(
     recovery = {"method": method, "epochs": 4, "learning_rate": 0.001, "batch_size": 8, "checkpoint": "best"}
     done = carry_out({"model": str(model), "task": own(table), "recovery": recovery}, settings)
     training = done.report.training
-    assert training["recovering"]["kept_epoch"] in (1, 2, 3, 4)
-    assert 0 <= training["recovering"]["kept_score"] <= 100
-    assert training["baseline"]["kept_epoch"] is None
+    assert training["recovering"]["best_epoch"] in (1, 2, 3, 4)
+    assert 0 <= training["recovering"]["best_score"] <= 100
+    assert training["baseline"]["best_epoch"] is None
     assert training["baseline"]["word_embeddings"]
     assert training["recovering"]["word_embeddings"] is (method == "finetune"), "distilling keeps the baseline's"
     assert training["recovering"]["examples"] < training["baseline"]["examples"], "some rows judge"

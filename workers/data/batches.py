@@ -36,7 +36,7 @@ def training_batches(features: Features, batch_size: int, *, seed: int, epoch: i
     return [batches[at] for at in draw.permutation(len(batches))]
 
 
-def scoring_batches(features: Features, *, tokens: int = 8192) -> list[Rows]:
+def inference_batches(features: Features, *, tokens: int = 8192) -> list[Rows]:
     """Row indexes of batches of at most ``tokens`` tokens with their padding, every row once, shortest first.
 
     Where a longer row would have those before it padded, a batch that is large enough already ends.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from workers.data.batches import collate, scoring_batches
+from workers.data.batches import collate, inference_batches
 from workers.data.features import Features
 from workers.evaluation import metrics
 
@@ -32,7 +32,7 @@ def logits_of(model: nn.Module, features: Features, device: torch.device) -> npt
     model.eval()
     found: npt.NDArray[np.float32] | None = None
     with torch.inference_mode():
-        for rows in scoring_batches(features):
+        for rows in inference_batches(features):
             logits = model(**collate(features, rows, device)).logits.float().cpu().numpy()
             if found is None:
                 found = np.empty((len(features), logits.shape[1]), dtype=np.float32)

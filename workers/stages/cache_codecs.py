@@ -19,7 +19,7 @@ from sources.scorings import BRACKET, BRACKET_FILE
 from sources.scorings import FILE as LAYER_SCORES
 from workers.data.features import Features, Padding
 from workers.evaluation.scores import Scores
-from workers.training.trainer_state import Trained
+from workers.training.trainer_state import TrainResult
 
 WEIGHTS = "model.safetensors"
 
@@ -44,15 +44,15 @@ def load_features(folder: Path) -> Features:
     )
 
 
-def save_baseline(model: PreTrainedModel, trained: Trained, folder: Path) -> None:
+def save_baseline(model: PreTrainedModel, trained: TrainResult, folder: Path) -> None:
     save_model(model, folder / WEIGHTS)
     _write(folder / "trained.json", asdict(trained))
 
 
-def load_baseline(model: PreTrainedModel, folder: Path) -> Trained:
+def load_baseline(model: PreTrainedModel, folder: Path) -> TrainResult:
     """Give ``model`` the baseline's weights, in place; how the baseline was trained."""
     load_model(model, folder / WEIGHTS, device=str(model.device))
-    return Trained(**_read(folder / "trained.json"))
+    return TrainResult(**_read(folder / "trained.json"))
 
 
 def save_logits(logits: npt.NDArray[np.float32], folder: Path) -> None:

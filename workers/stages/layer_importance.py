@@ -13,7 +13,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.pruning import all_protected, removal_steps
 from api_schemas.strategies import MEASURES, STRATEGIES, LayerScores
 from sources.scorings import KIND, scores_baseline
-from workers.data.batches import Rows, collate, scoring_batches
+from workers.data.batches import Rows, collate, inference_batches
 from workers.data.features import Features
 from workers.pruning.language import masked_token, next_token
 from workers.pruning.measuring import measure_removals
@@ -22,7 +22,7 @@ from workers.runtime.device import choose_precision
 from workers.runtime.loading import label_order
 from workers.stages.resolve import ResolvedJob
 from workers.stages.run_context import RunContext
-from workers.training.objectives.losses import Answer, label_objective
+from workers.training.objectives.losses import StudentOutput, label_objective
 
 # A backward pass keeps the states of every layer.
 GRADIENT_TOKENS = 2048
@@ -50,7 +50,7 @@ def _weights(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores]
 
 def _activations(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores]:
     rows = job.calibration()
-    batches = (collate(rows, batch, job.device) for batch in scoring_batches(rows))
+    batches = (collate(rows, batch, job.device) for batch in inference_batches(rows))
     return measure_activations(model, job.architecture, batches)
 
 
@@ -69,7 +69,7 @@ def _removals(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores
         return measure_removals(
             model,
             job.architecture,
-            lambda: (collate(rows, batch, job.device) for batch in scoring_batches(rows)),
+            lambda: (collate(rows, batch, job.device) for batch in inference_batches(rows)),
             free=free,
             steps=removal_steps(spec, facts),
         )
@@ -96,9 +96,9 @@ def _labelled(job: ResolvedJob, model: PreTrainedModel) -> Iterator[tuple[Batch,
     order = label_order(model.config.id2label, job.data.label_names)
 
     def loss_of(inputs: Batch, batch: Rows, logits: Tensor) -> Tensor:
-        return objective.loss(Answer(inputs, logits if order is None else logits[:, order], ()), batch)
+        return objective.loss(StudentOutput(inputs, logits if order is None else logits[:, order], ()), batch)
 
-    for batch in scoring_batches(rows, tokens=GRADIENT_TOKENS):
+    for batch in inference_batches(rows, tokens=GRADIENT_TOKENS):
         inputs = collate(rows, batch, job.device)
         yield inputs, partial(loss_of, inputs, batch)
 
@@ -114,6 +114,6 @@ def _unlabelled(job: ResolvedJob, model: PreTrainedModel, rows: Features) -> Ite
             param="/prune/strategy",
         )
     draw = torch.Generator().manual_seed(job.request.seed)
-    for batch in scoring_batches(rows, tokens=GRADIENT_TOKENS):
+    for batch in inference_batches(rows, tokens=GRADIENT_TOKENS):
         inputs = collate(rows, batch, job.device)
         yield next_token(inputs) if causal else masked_token(inputs, job.tokenizer, draw)

@@ -31,7 +31,7 @@ from workers.runtime.loading import load_for_task, load_source, load_tokenizer, 
 from workers.search.candidates import asked_of
 from workers.settings import Settings
 from workers.stages.job_cache import JobCache
-from workers.training.trainer_state import Trained
+from workers.training.trainer_state import TrainResult
 
 DTYPE_NAMES = {
     "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -159,7 +159,7 @@ class ResolvedJob:
             train=self.fingerprints["train"],
             recovery=self.recovery.of_baseline().model_dump(exclude=set(NOT_OF_BASELINE)),
             seed=seed,
-            told=[field.name for field in fields(Trained)],
+            told=[field.name for field in fields(TrainResult)],
         )
 
     def calibration(self) -> Features:

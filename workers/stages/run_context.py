@@ -11,7 +11,7 @@ from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import ResolvedJob
 from workers.training.micro_batches import MicroBatches
-from workers.training.trainer_state import Trained
+from workers.training.trainer_state import TrainResult
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class RunContext:
     checkpoints: Checkpoints
     micro_batches: MicroBatches
     kept: list[int] | None = None
-    trainings: dict[str, Trained] = field(default_factory=dict)
+    trainings: dict[str, TrainResult] = field(default_factory=dict)
 
     @property
     def first(self) -> bool:

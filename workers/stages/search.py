@@ -39,7 +39,7 @@ from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import ResolvedJob
 from workers.stages.run_context import RunContext
 from workers.training.best_checkpoint import hold_out
-from workers.training.hooks import Care
+from workers.training.hooks import TrainingHooks
 from workers.training.loop import total_steps, train
 from workers.training.objectives.distillation import distillation
 from workers.training.trainer_state import Step
@@ -265,14 +265,14 @@ class SuccessiveHalving:
         batch = job.recovery.batch_of(len(job.train))
         rows = job.train.take(np.sort(self._order[: steps * batch]))
         recovery = job.recovery.model_copy(update={"epochs": steps / math.ceil(len(rows) / batch)})
-        care = Care(micro_batches=self._run.micro_batches, on_warning=self._run.progress.warn)
+        hooks = TrainingHooks(micro_batches=self._run.micro_batches, on_warning=self._run.progress.warn)
         with distillation(
             self._baseline, rows, recovery, kept=kept, special=job.tokenizer.all_special_ids,
             logits=partial(logits_of, self._baseline, rows, job.device), device=job.device,
         ) as objective:  # fmt: skip
             trained = train(
                 model, rows, objective, recovery,
-                seed=self._run.seed, device=job.device, on_step=self._on_step, care=care,
+                seed=self._run.seed, device=job.device, on_step=self._on_step, hooks=hooks,
             )  # fmt: skip
         return trained.steps
 

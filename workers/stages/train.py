@@ -11,7 +11,7 @@ from api_schemas.recovery import Recovery
 from workers.data.features import Features
 from workers.stages.run_context import RunContext
 from workers.training.best_checkpoint import Selection
-from workers.training.hooks import Care
+from workers.training.hooks import TrainingHooks
 from workers.training.loop import train
 from workers.training.objectives.losses import Objective
 from workers.training.trainer_state import Step
@@ -36,7 +36,7 @@ def train_on(
         progress.step(stage, step, now - last)
         last = now
 
-    care = Care(
+    hooks = TrainingHooks(
         slot=run.slot(stage.value),
         micro_batches=run.micro_batches,
         on_warning=progress.warn,
@@ -51,7 +51,7 @@ def train_on(
             seed=run.seed,
             device=job.device,
             on_step=on_step,
-            care=care,
+            hooks=hooks,
             selection=selection,
         )
     run.trainings[run.training_name(stage)] = trained

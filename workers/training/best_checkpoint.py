@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from workers.data.features import Features
 from workers.training.snapshot import load_weights, weights_of
-from workers.training.trainer_state import Tally
+from workers.training.trainer_state import TrainerState
 
 #: Of the rows a training has, and at most, for its judge.
 SHARE, MOST = 0.1, 1000
@@ -33,19 +33,19 @@ def hold_out(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class BestCheckpoint:
-    """The best weights so far; of equals the later, which have learnt longer. What they scored stands in the tally."""
+    """The best weights so far; of equals the later, which have learnt longer. What they scored stands in the state."""
 
     def __init__(self, selection: Selection, weights: dict[str, Tensor]) -> None:
         self._selection, self.weights = selection, weights
 
-    def look(self, model: PreTrainedModel, epoch: float, tally: Tally) -> None:
+    def look(self, model: PreTrainedModel, epoch: float, state: TrainerState) -> None:
         """Leaves the model in the mode that it was in."""
         training = model.training
         model.eval()
         score = self._selection.score(model)
         model.train(training)
-        if tally.kept_score is None or score >= tally.kept_score:
-            tally.kept_score, tally.kept_epoch = score, epoch
+        if state.best_score is None or score >= state.best_score:
+            state.best_score, state.best_epoch = score, epoch
             self.weights = weights_of(model, copy=True)
 
     def put_back(self, model: PreTrainedModel) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workers.checkpoints.checkpoint import Checkpoint, Slot
 from workers.training.micro_batches import MicroBatches
-from workers.training.trainer_state import Tally, Trained
+from workers.training.trainer_state import TrainerState, TrainResult
 
 
 def _nobody(*_: Any) -> None:
@@ -18,7 +18,7 @@ def _nobody(*_: Any) -> None:
 
 
 @dataclass
-class Care:
+class TrainingHooks:
     """Of one training. Without a ``slot`` nothing is kept. ``on_warning`` gets what belongs in the report.
 
     ``jumped(before, after, total)`` is told when the steps done change by more than one: a training that goes on where
@@ -51,13 +51,13 @@ class Care:
         self.jumped(0, found.step, found.facts["total"])
         return found
 
-    def save(self, tally: Tally, total: int, tensors: dict[str, Tensor], stepper: dict[str, Any]) -> None:
+    def save(self, state: TrainerState, total: int, tensors: dict[str, Tensor], stepper: dict[str, Any]) -> None:
         """Raises ``Stopped`` where that was asked for."""
         assert self.slot is not None
-        facts = {"total": total, "warnings": self.warnings, "tally": asdict(tally), "stepper": stepper}
-        self.slot.save(tally.step, tensors, facts)
+        facts = {"total": total, "warnings": self.warnings, "state": asdict(state), "stepper": stepper}
+        self.slot.save(state.step, tensors, facts)
 
-    def finish(self, trained: Trained, weights: dict[str, Tensor]) -> None:
+    def finish(self, trained: TrainResult, weights: dict[str, Tensor]) -> None:
         if self.slot is not None:
             facts = {"total": trained.steps, "warnings": self.warnings, "trained": asdict(trained)}
             self.slot.save(trained.steps, weights, facts, finished=True)

@@ -28,13 +28,13 @@ from workers.training.cpu.attention_choice import quick_attention
 from workers.training.cpu.dropout import quick_dropout
 from workers.training.cpu.packed_encoder import packed_encoder
 from workers.training.divergence import Diverged, Guard
-from workers.training.hooks import Care
+from workers.training.hooks import TrainingHooks
 from workers.training.memory_estimate import Size, rows_that_fit
 from workers.training.micro_batches import Accumulator
-from workers.training.objectives.losses import Answer, Objective
+from workers.training.objectives.losses import Objective, StudentOutput
 from workers.training.optimizer import Stepper
 from workers.training.snapshot import best_of, load_weights, restored, saved_state, weights_of
-from workers.training.trainer_state import Step, Tally, Trained
+from workers.training.trainer_state import Step, TrainerState, TrainResult
 
 #: Of the learning rate, after a divergence. Twice too high is what diverges mostly, and half of that would train at the
 #: edge. A tenth would be safe and learn too little in a short schedule: a quarter was measured to cost 0 to 6 points.
@@ -55,34 +55,34 @@ def train(
     seed: int,
     device: torch.device,
     on_step: Callable[[Step], None],
-    care: Care | None = None,
+    hooks: TrainingHooks | None = None,
     selection: Selection | None = None,
-) -> Trained:
+) -> TrainResult:
     """Train ``model`` in place. The same seed repeats bit for bit on a CPU with the same number of threads, and so does
-    a training that goes on from a checkpoint of ``care``.
+    a training that goes on from a checkpoint of ``hooks``.
 
     With a ``selection``, the weights of the epoch that does best by it are kept, else the last. A loss or a gradient
     that is not a number starts the training anew at a quarter of the rate; a second one raises
     ``training_diverged``. Raises ``out_of_memory`` where one row is too much, and ``Stopped``.
     """
     keep_freed_memory()
-    care = care or Care()
-    saved = care.latest()
+    hooks = hooks or TrainingHooks()
+    saved = hooks.latest()
     if saved is not None and saved.finished:
         load_weights(model, saved.tensors)
         model.eval()
-        return Trained(**saved.facts["trained"])
+        return TrainResult(**saved.facts["trained"])
     precision = choose_precision(recovery.precision, device)
     recovery = recovery.model_copy(update={"precision": precision})
-    training = OneTraining(model, features, objective, recovery, seed, device, on_step, care, selection)
+    training = OneTraining(model, features, objective, recovery, seed, device, on_step, hooks, selection)
     start = weights_of(model, copy=True)
-    if saved is None or saved.facts["tally"]["factor"] == 1:
+    if saved is None or saved.facts["state"]["factor"] == 1:
         try:
             return training.run(1.0, saved)
         except Diverged as error:
             load_weights(model, start)
             saved, rate = None, recovery.learning_rate
-            care.warn(f"{error}: started again with the learning rate {rate * BACK_OFF:g} in place of {rate:g}")
+            hooks.warn(f"{error}: started again with the learning rate {rate * BACK_OFF:g} in place of {rate:g}")
     try:
         return training.run(BACK_OFF, saved)
     except Diverged as error:
@@ -108,7 +108,7 @@ class OneTraining:
     seed: int
     device: torch.device
     on_step: Callable[[Step], None]
-    care: Care
+    hooks: TrainingHooks
     selection: Selection | None
 
     @property
@@ -130,7 +130,7 @@ class OneTraining:
         size = f"{config.model_type} {config.num_hidden_layers}x{config.hidden_size}"
         return f"{size}, {self.recovery.max_length} tokens, {self.precision}, {device['name']}"
 
-    def run(self, factor: float, saved: Checkpoint | None) -> Trained:
+    def run(self, factor: float, saved: Checkpoint | None) -> TrainResult:
         """Train with the learning rate times ``factor``. Raises ``Diverged``: the weights are spoilt then."""
         recovery = self.recovery.model_copy(update={"learning_rate": self.recovery.learning_rate * factor})
         torch.manual_seed(self.seed)
@@ -146,17 +146,17 @@ class OneTraining:
                 self.model, embedding, recovery, total=self.total, device=self.device, precision=self.precision
             )
             if saved is None:
-                known = self.care.micro_batches.recall(self.shape) or self.batch
-                tally = Tally(factor=factor, rows=self._fitting(min(known, self.batch)))
+                known = self.hooks.micro_batches.recall(self.shape) or self.batch
+                state = TrainerState(factor=factor, rows=self._fitting(min(known, self.batch)))
             else:
-                tally = restored(self.model, stepper, saved, self.device)
+                state = restored(self.model, stepper, saved, self.device)
             best = BestCheckpoint(self.selection, best_of(saved)) if self.selection else None
-            self._steps(stepper, tally, best)
+            self._steps(stepper, state, best)
             if best:
                 best.put_back(self.model)
         self.model.eval()
-        trained = Trained.of(tally, recovery, words=self.objective.words)
-        self.care.finish(trained, weights_of(self.model))
+        trained = TrainResult.of(state, recovery, words=self.objective.words)
+        self.hooks.finish(trained, weights_of(self.model))
         return trained
 
     def _fitting(self, rows: int) -> int:
@@ -167,37 +167,37 @@ class OneTraining:
         size = Size.of(self.model, int(self.features.lengths.max()), self.precision)
         fitting = rows_that_fit(size, rows, free)
         if fitting < rows:
-            self.care.warn(f"by estimate {rows} rows do not fit into memory at once: {fitting} are computed at a time")
+            self.hooks.warn(f"by estimate {rows} rows do not fit into memory at once: {fitting} are computed at a time")
         return fitting
 
     @property
     def _texts(self) -> list[Features]:
         return [self.features, *([self.selection.features] if self.selection else [])]
 
-    def _steps(self, stepper: Stepper, tally: Tally, best: BestCheckpoint | None) -> None:
-        accumulate = self._accumulator(stepper, tally)
+    def _steps(self, stepper: Stepper, state: TrainerState, best: BestCheckpoint | None) -> None:
+        accumulate = self._accumulator(stepper, state)
         guard = Guard(self.precision, self.total)
-        began, lengths = time.perf_counter() - tally.seconds, self.features.lengths
-        for epoch, rows in itertools.islice(self._schedule(), tally.step, None):
+        began, lengths = time.perf_counter() - state.seconds, self.features.lengths
+        for epoch, rows in itertools.islice(self._schedule(), state.step, None):
             loss = accumulate(rows)
             try:
-                value = guard.check(loss, stepper.clip(), tally.step + 1)
+                value = guard.check(loss, stepper.clip(), state.step + 1)
             except Diverged:
                 stepper.clear()  # the next start must not find these gradients
-                self.care.jumped(tally.step, 0, self.total)
+                self.hooks.jumped(state.step, 0, self.total)
                 raise
             stepper.step()
-            tally.add(value, len(rows), int(lengths[rows].sum()))
-            tally.seconds = time.perf_counter() - began
-            self.on_step(Step(tally.step, self.total, epoch, tally.loss))
-            if best and (epoch.is_integer() or tally.step == self.total):
-                best.look(self.model, epoch, tally)
-            if tally.step < self.total and self.care.due:
-                self.care.save(
-                    tally, self.total, *saved_state(self.model, stepper, best.weights if best else {}, self.device)
+            state.add(value, len(rows), int(lengths[rows].sum()))
+            state.seconds = time.perf_counter() - began
+            self.on_step(Step(state.step, self.total, epoch, state.loss))
+            if best and (epoch.is_integer() or state.step == self.total):
+                best.look(self.model, epoch, state)
+            if state.step < self.total and self.hooks.due:
+                self.hooks.save(
+                    state, self.total, *saved_state(self.model, stepper, best.weights if best else {}, self.device)
                 )
 
-    def _accumulator(self, stepper: Stepper, tally: Tally) -> Accumulator:
+    def _accumulator(self, stepper: Stepper, state: TrainerState) -> Accumulator:
         precision = self.precision
 
         def loss_of(rows: npt.NDArray[np.int64]) -> Tensor:
@@ -205,17 +205,17 @@ class OneTraining:
             with torch.autocast(self.device.type, DTYPES[precision], enabled=precision != "fp32"):
                 output = self.model(**inputs, output_hidden_states=self.objective.wants_hidden)
             hidden = output.hidden_states if self.objective.wants_hidden else ()
-            return self.objective.loss(Answer(inputs, output.logits.float(), hidden), rows)
+            return self.objective.loss(StudentOutput(inputs, output.logits.float(), hidden), rows)
 
         def halved(rows: int) -> None:
-            tally.rows = rows
-            self.care.micro_batches.learn(self.shape, rows)
-            self.care.warn(
+            state.rows = rows
+            self.hooks.micro_batches.learn(self.shape, rows)
+            self.hooks.warn(
                 f"memory ran out: batches of {self.batch} are computed {rows} rows at a time;"
                 " the optimizer's batch stays as it is"
             )
 
-        return Accumulator(loss_of, stepper, tally.rows, halved=halved)
+        return Accumulator(loss_of, stepper, state.rows, halved=halved)
 
     def _schedule(self) -> Iterator[tuple[float, npt.NDArray[np.int64]]]:
         """Pairs of (epochs done after the batch, its rows), one for each optimizer step."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from workers.checkpoints.checkpoint import Checkpoint
 from workers.training.optimizer import Stepper
-from workers.training.trainer_state import Tally
+from workers.training.trainer_state import TrainerState
 
 WEIGHTS, BEST, OPTIMIZER, RANDOM, RANDOM_CUDA = "weights/", "best/", "optimizer/", "random/cpu", "random/cuda"
 
@@ -48,7 +48,7 @@ def saved_state(
     return tensors, facts
 
 
-def restored(model: nn.Module, stepper: Stepper, saved: Checkpoint, device: torch.device) -> Tally:
+def restored(model: nn.Module, stepper: Stepper, saved: Checkpoint, device: torch.device) -> TrainerState:
     """Make model, stepper and generators what they were; the numbers so far."""
     load_weights(model, _under(WEIGHTS, saved.tensors))
     # Copies: what safetensors gives is a view into the file.
@@ -57,7 +57,7 @@ def restored(model: nn.Module, stepper: Stepper, saved: Checkpoint, device: torc
     torch.set_rng_state(saved.tensors[RANDOM])
     if device.type == "cuda":
         torch.cuda.set_rng_state(saved.tensors[RANDOM_CUDA], device)
-    return Tally(**saved.facts["tally"])
+    return TrainerState(**saved.facts["state"])
 
 
 def best_of(saved: Checkpoint | None) -> dict[str, Tensor]:

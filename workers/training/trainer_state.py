@@ -19,11 +19,11 @@ class Step:
 
 
 @dataclass
-class Tally:
+class TrainerState:
     """A training so far. ``factor`` is of the learning rate; ``rows`` is how many are computed at a time.
 
-    Tokens leave padding out; seconds are those of all attempts. ``kept_score`` is the best on held-out rows so far,
-    after ``kept_epoch`` epochs; None where nobody judges.
+    Tokens leave padding out; seconds are those of all attempts. ``best_score`` is the best on held-out rows so far,
+    after ``best_epoch`` epochs; None where nobody judges.
     """
 
     factor: float
@@ -33,8 +33,8 @@ class Tally:
     examples: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    kept_score: float | None = None
-    kept_epoch: float | None = None
+    best_score: float | None = None
+    best_epoch: float | None = None
 
     def add(self, loss: float, examples: int, tokens: int) -> None:
         """One more step; the loss is a mean over about the last fifty."""
@@ -45,10 +45,10 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainResult:
     """What a training took. Tokens leave padding out. ``micro_batch`` rows were computed at a time.
 
-    ``word_embeddings``: whether they were trained as well. ``kept_score`` and ``kept_epoch``: of the weights that were
+    ``word_embeddings``: whether they were trained as well. ``best_score`` and ``best_epoch``: of the weights that were
     kept, where they were chosen.
     """
 
@@ -61,23 +61,23 @@ class Trained:
     learning_rate: float
     micro_batch: int
     word_embeddings: bool
-    kept_score: float | None
-    kept_epoch: float | None
+    best_score: float | None
+    best_epoch: float | None
 
     @classmethod
-    def of(cls, tally: Tally, recovery: Recovery, *, words: bool) -> Trained:
+    def of(cls, state: TrainerState, recovery: Recovery, *, words: bool) -> TrainResult:
         return cls(
-            steps=tally.step,
-            examples=tally.examples,
-            tokens=tally.tokens,
-            seconds=tally.seconds,
-            loss=tally.loss,
+            steps=state.step,
+            examples=state.examples,
+            tokens=state.tokens,
+            seconds=state.seconds,
+            loss=state.loss,
             precision=recovery.precision,
             learning_rate=recovery.learning_rate,
-            micro_batch=tally.rows,
+            micro_batch=state.rows,
             word_embeddings=words,
-            kept_score=tally.kept_score,
-            kept_epoch=tally.kept_epoch,
+            best_score=state.best_score,
+            best_epoch=state.best_epoch,
         )
 
     def as_dict(self) -> dict[str, Any]:

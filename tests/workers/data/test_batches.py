@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from workers.data.batches import collate, scoring_batches, training_batches
+from workers.data.batches import collate, inference_batches, training_batches
 from workers.data.features import Features, Padding
 
 CPU = torch.device("cpu")
@@ -49,7 +49,7 @@ def test_rows_of_like_length_go_together(ragged: Features) -> None:
 
 
 def test_scoring_batches_have_every_row_once_within_the_budget(ragged: Features) -> None:
-    batches = scoring_batches(ragged, tokens=512)
+    batches = inference_batches(ragged, tokens=512)
     assert sorted(np.concatenate(batches).tolist()) == list(range(1000))
     assert all(len(batch) * -(-int(ragged.lengths[batch].max()) // 8) * 8 <= 512 for batch in batches)
 
@@ -57,16 +57,16 @@ def test_scoring_batches_have_every_row_once_within_the_budget(ragged: Features)
 def test_scored_rows_are_not_padded_to_the_longest_of_all() -> None:
     """Most texts are short: one batch of all would be mostly padding, as the budget alone lets few rows be one."""
     skewed = features([10] * 300 + [20] * 80 + [50] * 20)
-    padded = sum(len(batch) * int(skewed.lengths[batch].max()) for batch in scoring_batches(skewed))
+    padded = sum(len(batch) * int(skewed.lengths[batch].max()) for batch in inference_batches(skewed))
     assert padded == skewed.lengths.sum()
 
 
 def test_a_few_rows_are_scored_together_whatever_their_lengths() -> None:
-    assert len(scoring_batches(features([3, 10, 20, 30]))) == 1
+    assert len(inference_batches(features([3, 10, 20, 30]))) == 1
 
 
 def test_a_row_longer_than_the_budget_is_a_batch_of_its_own() -> None:
-    assert [batch.tolist() for batch in scoring_batches(features([5, 50]), tokens=16)] == [[0], [1]]
+    assert [batch.tolist() for batch in inference_batches(features([5, 50]), tokens=16)] == [[0], [1]]
 
 
 @pytest.mark.parametrize("left", [False, True])

@@ -13,10 +13,10 @@ from transformers import PreTrainedModel
 from tests.support.tiny_models import build
 from tests.support.trainings import CPU, RECOVERY, Killed, Run, assert_same, features_of, weights
 from workers.training.best_checkpoint import MOST, Selection, hold_out
-from workers.training.hooks import Care
+from workers.training.hooks import TrainingHooks
 from workers.training.loop import train
 from workers.training.objectives.losses import label_objective
-from workers.training.trainer_state import Step, Trained
+from workers.training.trainer_state import Step, TrainResult
 
 
 class Critic:
@@ -33,8 +33,8 @@ class Critic:
 
 def fit(
     model: PreTrainedModel, score: Callable[[PreTrainedModel], float], epochs: float = 4,
-    care: Care | None = None, kill_after: int | None = None,
-) -> Trained:  # fmt: skip
+    hooks: TrainingHooks | None = None, kill_after: int | None = None,
+) -> TrainResult:  # fmt: skip
     features = features_of("bert")
     learnt, judged = hold_out(len(features), seed=1)
     part, recovery = features.take(learnt), RECOVERY.model_copy(update={"epochs": epochs})
@@ -44,7 +44,7 @@ def fit(
             raise Killed
 
     return train(
-        model, part, label_objective(part.labels, CPU), recovery, seed=3, device=CPU, on_step=on_step, care=care,
+        model, part, label_objective(part.labels, CPU), recovery, seed=3, device=CPU, on_step=on_step, hooks=hooks,
         selection=Selection(features.take(judged), score),
     )  # fmt: skip
 
@@ -56,7 +56,7 @@ def test_the_best_epoch_is_kept_and_of_equals_the_later(scores: tuple[float, ...
     model, critic = build("bert", layers=2), Critic(*scores)
     trained = fit(model, critic)
     assert len(critic.seen) == 4
-    assert (trained.kept_epoch, trained.kept_score) == (kept, scores[kept - 1])
+    assert (trained.best_epoch, trained.best_score) == (kept, scores[kept - 1])
     # The critic saw the words of the data alone; all others are as they were.
     wanted = critic.seen[kept - 1]
     small = [name for name in wanted if wanted[name].shape != model.state_dict()[name].shape]
@@ -68,17 +68,17 @@ def test_the_best_epoch_is_kept_and_of_equals_the_later(scores: tuple[float, ...
 
 def test_a_broken_last_epoch_is_judged_too() -> None:
     critic = Critic(1.0, 2.0, 3.0)
-    assert fit(build("bert", layers=2), critic, epochs=2.5).kept_epoch == pytest.approx(2.5, abs=0.1)
+    assert fit(build("bert", layers=2), critic, epochs=2.5).best_epoch == pytest.approx(2.5, abs=0.1)
 
 
 def test_after_a_kill_the_best_so_far_is_still_known(tmp_path: Path) -> None:
     whole, model = build("bert", layers=2), build("bert", layers=2)
-    told = fit(whole, Critic(1.0, 9.0, 2.0, 3.0), care=Run(tmp_path / "whole").care)
+    told = fit(whole, Critic(1.0, 9.0, 2.0, 3.0), hooks=Run(tmp_path / "whole").hooks)
     with pytest.raises(Killed):
         # Eight steps an epoch: the second is done.
-        fit(build("bert", layers=2), Critic(1.0, 9.0), care=Run(tmp_path / "cut").care, kill_after=20)
-    again = fit(model, Critic(2.0, 3.0), care=Run(tmp_path / "cut", attempt=2).care)
-    assert (again.kept_epoch, again.kept_score) == (told.kept_epoch, told.kept_score) == (2, 9.0)
+        fit(build("bert", layers=2), Critic(1.0, 9.0), hooks=Run(tmp_path / "cut").hooks, kill_after=20)
+    again = fit(model, Critic(2.0, 3.0), hooks=Run(tmp_path / "cut", attempt=2).hooks)
+    assert (again.best_epoch, again.best_score) == (told.best_epoch, told.best_score) == (2, 9.0)
     assert_same(weights(model), weights(whole))
 
 

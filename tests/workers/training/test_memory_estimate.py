@@ -14,7 +14,7 @@ from tests.support.tiny_models import build
 from tests.support.trainings import CPU, RECOVERY, features_of
 from workers.runtime.device import DTYPES
 from workers.training import loop
-from workers.training.hooks import Care
+from workers.training.hooks import TrainingHooks
 from workers.training.memory_estimate import Size, estimate, rows_that_fit
 from workers.training.objectives.losses import label_objective
 
@@ -95,11 +95,11 @@ def test_a_training_begins_with_the_rows_that_are_estimated_to_fit(monkeypatch: 
     model, features = build("bert", layers=2), features_of("bert")
     size = Size.of(model, int(features.lengths.max()), "fp32")
     monkeypatch.setattr(loop, "free_memory", lambda _: estimate(size, RECOVERY.batch_size - 1).to_come)
-    care = Care()
+    hooks = TrainingHooks()
 
     trained = loop.train(
         model, features, label_objective(features.labels, CPU), RECOVERY,
-        seed=1, device=CPU, on_step=lambda _: None, care=care,
+        seed=1, device=CPU, on_step=lambda _: None, hooks=hooks,
     )  # fmt: skip
     assert trained.micro_batch == RECOVERY.batch_size // 2
-    assert any("do not fit into memory" in warning for warning in care.warnings)
+    assert any("do not fit into memory" in warning for warning in hooks.warnings)

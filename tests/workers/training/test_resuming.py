@@ -119,7 +119,7 @@ def test_a_disk_that_is_full_stops_no_training(tmp_path: Path) -> None:
     blocked = tmp_path / "a file"
     blocked.touch()
     run = Run(blocked)
-    run.care.micro_batches = MicroBatches()
+    run.hooks.micro_batches = MicroBatches()
     assert run.go(build("bert", layers=2)).steps == 48
     assert "warning: no checkpoint at step 1" in run.told[0]
 

@@ -20,12 +20,12 @@ from tests.support.tiny_models import build
 from tests.support.trainings import CPU, RECOVERY, Killed, Run, assert_same, features_of, weights
 from workers.data.batches import Rows, collate
 from workers.training.compact_embedding import compact_vocabulary
-from workers.training.hooks import Care
+from workers.training.hooks import TrainingHooks
 from workers.training.loop import train
 from workers.training.micro_batches import Accumulator, MicroBatches
-from workers.training.objectives.losses import Answer, label_objective, unaltered
+from workers.training.objectives.losses import StudentOutput, label_objective, unaltered
 from workers.training.optimizer import Stepper
-from workers.training.trainer_state import Step, Trained
+from workers.training.trainer_state import Step, TrainResult
 
 CPU_WORDS = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 ERRORS: dict[str, Callable[[], Exception]] = {
@@ -53,20 +53,20 @@ def still(**config: Any) -> PreTrainedModel:
     return build("bert", layers=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **config)
 
 
-def fit(model: PreTrainedModel, care: Care, **changes: Any) -> tuple[Trained, list[Step]]:
+def fit(model: PreTrainedModel, hooks: TrainingHooks, **changes: Any) -> tuple[TrainResult, list[Step]]:
     features, steps = features_of("bert"), []
     recovery = RECOVERY.model_copy(update={"weight_decay": 0.01, **changes})
     objective = label_objective(features.labels, CPU)
-    trained = train(model, features, objective, recovery, seed=3, device=CPU, on_step=steps.append, care=care)
+    trained = train(model, features, objective, recovery, seed=3, device=CPU, on_step=steps.append, hooks=hooks)
     return trained, steps
 
 
 @pytest.mark.parametrize("kind", ERRORS)
 def test_a_batch_that_does_not_fit_is_computed_in_parts_with_the_same_result(kind: str) -> None:
     whole, cut = still(), small_memory(still(), 3, ERRORS[kind])
-    _, wanted = fit(whole, Care(), epochs=2)
+    _, wanted = fit(whole, TrainingHooks(), epochs=2)
     warnings: list[str] = []
-    trained, steps = fit(cut, Care(on_warning=warnings.append), epochs=2)
+    trained, steps = fit(cut, TrainingHooks(on_warning=warnings.append), epochs=2)
 
     assert trained.micro_batch == 2
     assert [step.number for step in steps] == [step.number for step in wanted]
@@ -90,8 +90,8 @@ def test_gradients_of_unequal_parts_are_those_of_the_batch() -> None:
 
             def loss_of(part: npt.NDArray[np.int64]) -> Tensor:
                 inputs = collate(features, part, CPU)
-                answer = Answer(inputs, model(**inputs).logits, ())  # noqa: B023
-                return objective.loss(answer, part)  # noqa: B023
+                student = StudentOutput(inputs, model(**inputs).logits, ())  # noqa: B023
+                return objective.loss(student, part)  # noqa: B023
 
             Accumulator(loss_of, stepper, rows, halved=lambda rows: None)(batch)
             found.append({name: weight.grad.clone() for name, weight in model.named_parameters()})
@@ -101,11 +101,13 @@ def test_gradients_of_unequal_parts_are_those_of_the_batch() -> None:
 
 def test_what_fitted_is_remembered_for_the_shape_and_for_no_other(tmp_path: Path) -> None:
     file = tmp_path / "data" / "micro.json"
-    fit(small_memory(still(), 3), Care(micro_batches=MicroBatches(file)), epochs=0.5)
+    fit(small_memory(still(), 3), TrainingHooks(micro_batches=MicroBatches(file)), epochs=0.5)
     warnings: list[str] = []
-    again, _ = fit(small_memory(still(), 3), Care(micro_batches=MicroBatches(file), on_warning=warnings.append))
+    again, _ = fit(
+        small_memory(still(), 3), TrainingHooks(micro_batches=MicroBatches(file), on_warning=warnings.append)
+    )
     assert (again.micro_batch, warnings) == (2, [])
-    other, _ = fit(still(), Care(micro_batches=MicroBatches(file)), max_length=16, epochs=0.5)
+    other, _ = fit(still(), TrainingHooks(micro_batches=MicroBatches(file)), max_length=16, epochs=0.5)
     assert other.micro_batch == 8
 
 
@@ -125,7 +127,7 @@ def test_it_is_not_remembered_for_ever_and_a_broken_memory_is_none(tmp_path: Pat
 
 def test_a_single_row_that_does_not_fit_is_an_error_with_a_way_out() -> None:
     with pytest.raises(LayercutError, match=r"one row at a time: lower recovery\.max_length") as caught:
-        fit(small_memory(still(), 0), Care())
+        fit(small_memory(still(), 0), TrainingHooks())
     assert caught.value.code == "out_of_memory"
 
 
@@ -137,7 +139,7 @@ def test_an_error_that_is_not_of_memory_is_not_tried_again() -> None:
         return RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        fit(small_memory(still(), 0, fail), Care())
+        fit(small_memory(still(), 0, fail), TrainingHooks())
     assert len(calls) == 1
 
 
@@ -162,18 +164,18 @@ class Spoilt:
         self._plain = label_objective(features_of("bert").labels, CPU)
         self._calls, self._gradient, self._count = calls, gradient, 0
 
-    def loss(self, answer: Answer, rows: Rows) -> Tensor:
-        loss = self._plain.loss(answer, rows)
+    def loss(self, student: StudentOutput, rows: Rows) -> Tensor:
+        loss = self._plain.loss(student, rows)
         self._count += 1
         if self._count not in self._calls:
             return loss
         # The root of nothing is a number; its slope is not.
-        return loss + (answer.logits.sum() * 0).sqrt() if self._gradient else loss * float("nan")
+        return loss + (student.logits.sum() * 0).sqrt() if self._gradient else loss * float("nan")
 
 
-def spoilt_fit(model: PreTrainedModel, objective: Spoilt, run: Run) -> Trained:
+def spoilt_fit(model: PreTrainedModel, objective: Spoilt, run: Run) -> TrainResult:
     return train(
-        model, features_of("bert"), objective, RECOVERY, seed=3, device=CPU, on_step=run.steps.append, care=run.care
+        model, features_of("bert"), objective, RECOVERY, seed=3, device=CPU, on_step=run.steps.append, hooks=run.hooks
     )  # fmt: skip
 
 
@@ -211,7 +213,7 @@ def killed_in_its_second_pass(run: Run) -> None:
     with pytest.raises(Killed):
         train(
             build("bert", layers=2), features_of("bert"), Spoilt(10), RECOVERY,
-            seed=3, device=CPU, on_step=on_step, care=run.care,
+            seed=3, device=CPU, on_step=on_step, hooks=run.hooks,
         )  # fmt: skip
 
 

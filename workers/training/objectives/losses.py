@@ -14,11 +14,11 @@ from torch import Tensor
 from api_schemas.recovery import Recovery
 from workers.data.batches import Inputs, Rows
 from workers.training.cpu.packing import real_tokens
-from workers.training.objectives.teacher import Lesson, Pair, Targets
+from workers.training.objectives.teacher import Pair, Targets, TeacherOutput
 
 
 @dataclass(frozen=True)
-class Answer:
+class StudentOutput:
     """What the model that is trained makes of ``inputs``, ``B`` rows padded to ``L`` tokens: logits ``(B, C)`` float32,
     and where the objective wants them, the embeddings and every layer's output, for ``real_tokens``.
     """
@@ -38,7 +38,7 @@ class Objective:
     done to a batch before the model sees it. ``words``: whether the word embeddings are trained.
     """
 
-    loss: Callable[[Answer, Rows], Tensor]
+    loss: Callable[[StudentOutput, Rows], Tensor]
     wants_hidden: bool = False
     alter: Callable[[Inputs], Inputs] = unaltered
     words: bool = True
@@ -49,9 +49,9 @@ def label_objective(labels: npt.NDArray[Any], device: torch.device) -> Objective
     gold = torch.from_numpy(labels).to(device)
     regression = gold.is_floating_point()
 
-    def loss(answer: Answer, rows: Rows) -> Tensor:
+    def loss(student: StudentOutput, rows: Rows) -> Tensor:
         wanted = gold[torch.from_numpy(rows).to(device)]
-        return F.mse_loss(answer.logits.squeeze(-1), wanted) if regression else F.cross_entropy(answer.logits, wanted)
+        return F.mse_loss(student.logits.squeeze(-1), wanted) if regression else F.cross_entropy(student.logits, wanted)
 
     return Objective(loss)
 
@@ -75,36 +75,36 @@ def distillation_objective(
     labelled = label_objective(labels, device)
     regression = labels.dtype.kind == "f"
 
-    def soft(answer: Answer, lesson: Lesson) -> Tensor:
+    def soft(student: StudentOutput, teacher: TeacherOutput) -> Tensor:
         if regression:
-            return F.mse_loss(answer.logits, lesson.logits)
-        pupil = F.log_softmax(answer.logits / recovery.temperature, dim=-1)
-        aim = F.log_softmax(lesson.logits / recovery.temperature, dim=-1)
+            return F.mse_loss(student.logits, teacher.logits)
+        pupil = F.log_softmax(student.logits / recovery.temperature, dim=-1)
+        aim = F.log_softmax(teacher.logits / recovery.temperature, dim=-1)
         return F.kl_div(pupil, aim, log_target=True, reduction="batchmean") * recovery.temperature**2
 
-    def loss(answer: Answer, rows: Rows) -> Tensor:
-        lesson = targets(answer.inputs, rows)
-        total = soft(answer, lesson)
+    def loss(student: StudentOutput, rows: Rows) -> Tensor:
+        teacher = targets(student.inputs, rows)
+        total = soft(student, teacher)
         if recovery.label_weight:
-            total = torch.lerp(total, labelled.loss(answer, rows), recovery.label_weight)
+            total = torch.lerp(total, labelled.loss(student, rows), recovery.label_weight)
         if pairs:
-            total = total + recovery.hidden_weight * hidden_error(answer, lesson.hidden, pairs)
+            total = total + recovery.hidden_weight * hidden_error(student, teacher.hidden, pairs)
         return total
 
     return Objective(loss, wants_hidden=bool(pairs), alter=alter, words=words)
 
 
-def hidden_error(answer: Answer, wanted: Sequence[Tensor], pairs: Sequence[Pair]) -> Tensor:
+def hidden_error(student: StudentOutput, wanted: Sequence[Tensor], pairs: Sequence[Pair]) -> Tensor:
     """The squared distance to the ``wanted`` states ``(T, W)``, which have no padding, as a share of their own squared
     length; mean over the tokens of a row and the rows (after Sun et al. 2019, arXiv 1908.09355, §3.2). Summed over the
     pairs: each mends a layer of its own, and more gaps are not to make each weigh less.
 
     Each token's own length, as a few tokens of a decoder have states a thousand times larger than all others.
     """
-    mask = answer.inputs["attention_mask"].bool()
+    mask = student.inputs["attention_mask"].bool()
     share = (1 / (mask.sum(1) * len(mask)))[:, None].expand(mask.shape)[mask]
     errors = []
     for pair, states in zip(pairs, wanted, strict=True):
-        own = real_tokens(answer.hidden[pair.pruned], mask).float()
+        own = real_tokens(student.hidden[pair.pruned], mask).float()
         errors.append(((own - states).pow(2).sum(1) / states.pow(2).sum(1).clamp_min(1e-9)) @ share)
     return torch.stack(errors).sum()

@@ -42,7 +42,7 @@ def hidden_pairs(kept: Sequence[int], total: int) -> list[Pair]:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TeacherOutput:
     """For a batch of ``B`` rows of ``T`` tokens in all: logits ``(B, C)``, and ``(T, W)`` states for each pair."""
 
     logits: Tensor
@@ -52,13 +52,13 @@ class Lesson:
 class Targets(Protocol):
     """Of the batch that is made of ``rows``, and looks like ``inputs`` to the model."""
 
-    def __call__(self, inputs: Inputs, rows: Rows) -> Lesson: ...
+    def __call__(self, inputs: Inputs, rows: Rows) -> TeacherOutput: ...
 
 
 def known_targets(logits: npt.NDArray[np.float32], device: torch.device) -> Targets:
     """Logits ``(N, C)`` that were computed before."""
     known = torch.from_numpy(logits).to(device)
-    return lambda _, rows: Lesson(known[torch.from_numpy(rows).to(device)], ())
+    return lambda _, rows: TeacherOutput(known[torch.from_numpy(rows).to(device)], ())
 
 
 @contextmanager
@@ -67,12 +67,12 @@ def live_targets(
 ) -> Iterator[Targets]:
     """The baseline answers every batch as it comes; ``left``: padding comes before the text."""
 
-    def answer(inputs: Inputs, _: Rows) -> Lesson:
+    def answer(inputs: Inputs, _: Rows) -> TeacherOutput:
         with torch.no_grad(), torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
             output = baseline(**inputs, output_hidden_states=bool(pairs))
         mask = inputs["attention_mask"]
         states = [real_tokens(output.hidden_states[pair.baseline], mask).float() for pair in pairs]
-        return Lesson(output.logits.float(), states)
+        return TeacherOutput(output.logits.float(), states)
 
     baseline.eval()
     with quick_attention(baseline, device), packed_encoder(baseline, device, DTYPES[precision], left=left, frozen=True):

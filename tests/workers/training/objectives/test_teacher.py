@@ -17,7 +17,7 @@ from workers.evaluation.scores import logits_of
 from workers.pruning.surgery import drop_layers
 from workers.training.loop import train
 from workers.training.objectives.distillation import distillation
-from workers.training.objectives.losses import Answer, Objective, distillation_objective, hidden_error
+from workers.training.objectives.losses import Objective, StudentOutput, distillation_objective, hidden_error
 from workers.training.objectives.teacher import Pair, hidden_pairs, live_targets
 from workers.training.objectives.token_noise import Noise
 
@@ -44,14 +44,14 @@ def test_states_are_those_that_the_baseline_gives(architecture: str) -> None:
     pairs, rows = [Pair(1, 2), Pair(2, 3)], np.array([5, 0, 17])
     inputs = collate(features, rows, CPU)
     with torch.no_grad():
-        answer = baseline(**inputs, output_hidden_states=True)
+        student = baseline(**inputs, output_hidden_states=True)
     left = features.padding.left
     with live_targets(baseline, pairs, device=CPU, precision="fp32", left=left) as targets:
-        lesson = targets(inputs, rows)
+        teacher = targets(inputs, rows)
     mask = inputs["attention_mask"].bool()
-    for place, states in zip((2, 3), lesson.hidden, strict=True):
-        torch.testing.assert_close(states, answer.hidden_states[place][mask], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(lesson.logits, answer.logits, rtol=1e-4, atol=1e-5)
+    for place, states in zip((2, 3), teacher.hidden, strict=True):
+        torch.testing.assert_close(states, student.hidden_states[place][mask], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(teacher.logits, student.logits, rtol=1e-4, atol=1e-5)
 
 
 def test_the_error_of_hidden_states_is_a_mean_over_rows_whatever_their_padding() -> None:
@@ -63,7 +63,7 @@ def test_the_error_of_hidden_states_is_a_mean_over_rows_whatever_their_padding()
         inputs = collate(features, part, CPU, pad_to=pad_to)
         with torch.no_grad():
             output = model(**inputs, output_hidden_states=True)
-        return hidden_error(Answer(inputs, output.logits, output.hidden_states), [states], pairs).item()
+        return hidden_error(StudentOutput(inputs, output.logits, output.hidden_states), [states], pairs).item()
 
     cut = int(features.lengths[rows[:4]].sum())
     parts = [error(rows[:4], wanted[:cut]), error(rows[4:], wanted[cut:])]
@@ -77,11 +77,11 @@ def test_the_errors_of_gaps_add_up() -> None:
     inputs = collate(features, np.arange(6), CPU)
     with torch.no_grad():
         output = model(**inputs, output_hidden_states=True)
-    answer = Answer(inputs, output.logits, output.hidden_states)
+    student = StudentOutput(inputs, output.logits, output.hidden_states)
     pairs, tokens = [Pair(1, 1), Pair(2, 3)], int(inputs["attention_mask"].sum())
     wanted = [torch.randn(tokens, model.config.hidden_size) for _ in pairs]
-    apart = [hidden_error(answer, [states], [pair]).item() for pair, states in zip(pairs, wanted, strict=True)]
-    assert hidden_error(answer, wanted, pairs).item() == pytest.approx(sum(apart), rel=1e-5)
+    apart = [hidden_error(student, [states], [pair]).item() for pair, states in zip(pairs, wanted, strict=True)]
+    assert hidden_error(student, wanted, pairs).item() == pytest.approx(sum(apart), rel=1e-5)
 
 
 def test_noise_replaces_its_share_of_words_and_nothing_else() -> None:
@@ -157,9 +157,9 @@ def test_without_dropout_the_model_answers_as_it_will_when_used() -> None:
     recovery = RECOVERY.model_copy(update={"dropout": False, "epochs": 0.1})
     seen = []
 
-    def loss(answer: Answer, rows: np.ndarray) -> torch.Tensor:
-        seen.append((rows, answer.logits.detach().clone()))
-        return answer.logits.pow(2).mean()
+    def loss(student: StudentOutput, rows: np.ndarray) -> torch.Tensor:
+        seen.append((rows, student.logits.detach().clone()))
+        return student.logits.pow(2).mean()
 
     start = copy.deepcopy(model)
     train(model, features, Objective(loss), recovery, seed=3, device=CPU, on_step=lambda step: None)
