@@ -11,7 +11,7 @@ from api_schemas.architectures import ModelFacts
 Auto = Literal["auto"]
 Method = Literal["none", "finetune", "distill"]
 Precision = Literal["fp32", "bf16", "fp16"]
-Checkpoint = Literal["last", "best"]
+CheckpointChoice = Literal["last", "best"]
 
 
 class RecoverySpec(BaseModel):
@@ -40,7 +40,7 @@ class RecoverySpec(BaseModel):
         default="auto",
         description="of `distill`: share of the tokens that others of the data replace; the baseline answers that",
     )
-    checkpoint: Checkpoint | Auto = Field(
+    checkpoint: CheckpointChoice | Auto = Field(
         default="auto",
         description="which weights are kept. best: of the epoch that a tenth of the training rows (at most 1000), not "
         "learnt from, judge best; auto: last",
@@ -74,7 +74,7 @@ class Recovery(BaseModel):
     label_weight: float
     hidden_weight: float
     noise: float
-    checkpoint: Checkpoint
+    checkpoint: CheckpointChoice
     dropout: bool
     baseline_epochs: float
     baseline_batch_size: int

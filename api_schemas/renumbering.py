@@ -11,7 +11,7 @@ from typing import Any
 
 from api_schemas.architectures import Architecture, Config
 
-Kept = Sequence[Sequence[int]]
+KeptLayers = Sequence[Sequence[int]]
 
 
 def split_layers(layers: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
@@ -23,7 +23,7 @@ def split_layers(layers: Sequence[int], sizes: Sequence[int]) -> list[list[int]]
     ]
 
 
-def new_key(row: Architecture, key: str, kept: Kept) -> str | None:
+def new_key(row: Architecture, key: str, kept: KeptLayers) -> str | None:
     """The tensor's name in the model that is left; None for a tensor of a layer that goes."""
     place = row.place(key)
     if place is None or row.shared_layers:
@@ -36,7 +36,7 @@ def new_key(row: Architecture, key: str, kept: Kept) -> str | None:
     return f"{key[: place.start]}{left.index(place.layer)}{key[place.end :]}"
 
 
-def new_fields(row: Architecture, config: Config, kept: Kept) -> dict[str, Any]:
+def new_fields(row: Architecture, config: Config, kept: KeptLayers) -> dict[str, Any]:
     """The config fields that change, with their new values; ``config`` was checked, and may be that of a file.
 
     Every other field stays. What follows from a layer's number and is not written down in ``config`` is from now on.

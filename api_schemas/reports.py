@@ -26,7 +26,7 @@ class SeedScores(BaseModel):
     by_seed: dict[int, float]
 
 
-class Side(BaseModel):
+class Measurements(BaseModel):
     """The model before, or after. ``score`` is null where nothing was trained and it has no head for the task.
 
     ``score`` and ``metrics`` are means over the seeds; size and speed are those of the first seed's model.
@@ -170,8 +170,8 @@ class Report(BaseModel):
     """The keys that outside tools rely on come first."""
 
     layers: LayerMap
-    before: Side
-    after: Side
+    before: Measurements
+    after: Measurements
     retention: float | None
     speedup: float | None = Field(description="p50 before / p50 after, the mean over the measured cells")
     verdict: str

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api_schemas.errors import LayercutError
-from api_schemas.reports import Bracket, CurvePoint, Latency, Side
+from api_schemas.reports import Bracket, CurvePoint, Latency, Measurements
 
 GOALS = ("drop", "min_retention", "max_params", "max_latency_ms")
 
@@ -116,7 +116,7 @@ def with_front(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
     return [point.model_copy(update={"front": best(point)}) for point in curve]
 
 
-def shortfall(objective: Objective, after: Side, retention: float | None) -> str | None:
+def shortfall(objective: Objective, after: Measurements, retention: float | None) -> str | None:
     """What keeps the delivered model from meeting ``objective``, by its measured figures; None where it does."""
     if objective.min_retention is not None and (retention or 0.0) < objective.min_retention:
         kept = "no score to compare" if retention is None else f"{retention:.2%} of the baseline's score on dev"

@@ -42,7 +42,7 @@ from workers.cache.folder import FolderCache
 from workers.checkpoints.checkpoint import Checkpoints
 from workers.pipeline import expect, make_baseline, prune, score
 from workers.runtime.loading import quiet_libraries
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
 from workers.stages.recover import recover
@@ -113,7 +113,7 @@ class Prepared(NamedTuple):
 
 def prepare(cell: Cell, rows: int, folder: Path) -> Prepared:
     """Baselines and tokens are made once for all, in a cache in ``folder``."""
-    settings = Settings(model_roots=[SOURCE.parent])
+    settings = WorkerSettings(model_roots=[SOURCE.parent])
     request = JobRequest.model_validate({
         "model": str(SOURCE), "task": {"name": cell.task, "max_train_rows": rows},
         "prune": {"strategy": "auto", "drop": cell.drop}, "evaluation": {"seeds": [cell.seed]},
@@ -122,7 +122,7 @@ def prepare(cell: Cell, rows: int, folder: Path) -> Prepared:
     cache = JobCache(FolderCache(folder / "cache", settings.cache_bytes), progress)
     job = resolve_job(request, settings, cache)
     out = Path(tempfile.mkdtemp(dir=folder))
-    checkpoints = Checkpoints(out, attempt=1, every_seconds=3600.0, origin=dict, tell=lambda *_, **__: None)
+    checkpoints = Checkpoints(out, attempt=1, every_seconds=3600.0, provenance=dict, tell=lambda *_, **__: None)
     context = RunContext(job, progress, cache, out, None, cell.seed, checkpoints, MicroBatches())
     expect(context)
     source = job.load([], cell.seed)

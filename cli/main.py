@@ -50,11 +50,11 @@ def gateway(
 ) -> None:
     """The REST side alone. Needs no torch."""
     from service.app import serve as serve_gateway
-    from service.settings import Settings
+    from service.settings import GatewaySettings
 
     follow_parent()
     given = {"host": host, "port": port}
-    serve_gateway(Settings.model_validate({name: value for name, value in given.items() if value is not None}))
+    serve_gateway(GatewaySettings.model_validate({name: value for name, value in given.items() if value is not None}))
 
 
 @app.command()
@@ -73,10 +73,10 @@ def worker(
         raise typer.Exit(work_on(devices))
     from service.logs import configure_logs
     from workers.celery_app import run_worker
-    from workers.settings import Settings
+    from workers.settings import WorkerSettings
 
     follow_parent()
-    configure_logs(Settings().log_level)
+    configure_logs(WorkerSettings().log_level)
     raise typer.Exit(run_worker())
 
 

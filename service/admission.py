@@ -14,7 +14,7 @@ from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.search import Unknown
 from api_schemas.strategies import STRATEGIES
 from service.scores import KeptScores
-from service.settings import Settings
+from service.settings import GatewaySettings
 from sources.models import inspect
 from sources.tasks import check_dataset
 
@@ -40,7 +40,7 @@ HOW_TO_SEARCH = (
 )
 
 
-def resolve(request: JobRequest, settings: Settings) -> dict[str, Any]:
+def resolve(request: JobRequest, settings: GatewaySettings) -> dict[str, Any]:
     """The request with every default, its plan and its recovery; raises ``LayercutError`` where it cannot work.
 
     Where the model cannot be looked at now, ``plan`` is null and recovery keeps its "auto": the worker fills them in.
@@ -51,7 +51,7 @@ def resolve(request: JobRequest, settings: Settings) -> dict[str, Any]:
     return {**resolved, "plan": None} if facts is None else {**resolved, **_on(facts, request)}
 
 
-def plan(request: PlanRequest, settings: Settings, scores: KeptScores) -> Plan:
+def plan(request: PlanRequest, settings: GatewaySettings, scores: KeptScores) -> Plan:
     """The plan of ``POST /v1/plans``; raises ``LayercutError``, ``hub_unavailable`` where the model is out of reach.
 
     A strategy that ranks by scores is answered from those that a job has taken; without any, the plan says how to get

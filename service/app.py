@@ -15,7 +15,7 @@ from service.openapi import ANYWHERE, install_openapi, problems
 from service.problems import install_problems
 from service.reaper import Reaper
 from service.routes import artifacts, catalog, events, jobs, operations, plans
-from service.settings import Settings
+from service.settings import GatewaySettings
 from service.state import open_parts
 from service.version import VERSION
 
@@ -27,9 +27,9 @@ ROUTERS = (jobs.router, events.router, artifacts.router, plans.router, catalog.r
 DRAIN_SECONDS = 10
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     """The application. Database, artifacts and broker are opened when it starts, not before."""
-    chosen = settings or Settings()
+    chosen = settings or GatewaySettings()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -62,9 +62,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def serve(settings: Settings | None = None) -> None:
+def serve(settings: GatewaySettings | None = None) -> None:
     """Run the gateway in this process until it is told to stop."""
-    chosen = settings or Settings()
+    chosen = settings or GatewaySettings()
     configure_logs(chosen.log_level)
     uvicorn.run(
         create_app(chosen),

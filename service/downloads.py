@@ -18,7 +18,7 @@ from api_schemas.errors import LayercutError
 
 _RANGE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
 
-Reader = Callable[[int, int], Iterator[bytes]]
+ReadBytes = Callable[[int, int], Iterator[bytes]]
 
 
 class OutsideFile(LayercutError):
@@ -30,7 +30,7 @@ class OutsideFile(LayercutError):
 
 
 def send_file(
-    request: Request, *, name: str, size: int, sha256: str, media_type: str, read: Reader, attachment: bool = True
+    request: Request, *, name: str, size: int, sha256: str, media_type: str, read: ReadBytes, attachment: bool = True
 ) -> Response:
     """Answer GET or HEAD for one file. ``read(start, end)`` yields the bytes of the half-open range."""
     etag = f'"sha256-{sha256}"'

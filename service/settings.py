@@ -8,7 +8,7 @@ from sources.settings import SourceSettings
 from store.settings import StoreSettings
 
 
-class Settings(StoreSettings, SourceSettings):
+class GatewaySettings(StoreSettings, SourceSettings):
     """The gateway's own values beside those of the store and the sources. Times are in seconds."""
 
     host: str = "127.0.0.1"

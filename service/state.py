@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from service.feed import Feed
 from service.scores import KeptScores
-from service.settings import Settings
+from service.settings import GatewaySettings
 from service.wakeups import WakeUps
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
@@ -20,7 +20,7 @@ from store.jobs import JobStore
 
 @dataclass(frozen=True)
 class Parts:
-    settings: Settings
+    settings: GatewaySettings
     engine: Engine
     store: JobStore
     cache: CacheStore
@@ -30,7 +30,7 @@ class Parts:
     feed: Feed
 
 
-def open_parts(settings: Settings) -> Parts:
+def open_parts(settings: GatewaySettings) -> Parts:
     """Open the database (made or brought up to date where needed), the artifacts and the broker's sender."""
     engine = open_engine(settings.database_url)
     migrate(engine)

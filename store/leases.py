@@ -173,7 +173,7 @@ def _take(connection: Connection, worker: str, lease_seconds: float) -> Row[Any]
     return connection.execute(take.values(**lease).returning(*jobs.c)).first()
 
 
-Kept = Callable[[Row[Any], NewEvent], dict[str, Any]]
+RowUpdate = Callable[[Row[Any], NewEvent], dict[str, Any]]
 
 
 def _keep_stage(_row: Row[Any], event: NewEvent) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _keep_nothing(_row: Row[Any], _event: NewEvent) -> dict[str, Any]:
 
 
 # What a runner may report, and what each does to the row.
-_KEPT: dict[EventType, Kept] = {
+_KEPT: dict[EventType, RowUpdate] = {
     EventType.STAGE: _keep_stage,
     EventType.PROGRESS: _keep_progress,
     EventType.RESOLVED: _keep_resolved,
@@ -202,10 +202,10 @@ _KEPT: dict[EventType, Kept] = {
     EventType.LOG: _keep_nothing,
 }
 
-Ending = tuple[Status, dict[str, Any], dict[str, Any]]
+JobEnd = tuple[Status, dict[str, Any], dict[str, Any]]
 
 
-def _succeeded(row: Row[Any], event: NewEvent) -> Ending:
+def _succeeded(row: Row[Any], event: NewEvent) -> JobEnd:
     data = {
         "result": Result.model_validate(event.data["result"]).model_dump(mode="json"),
         "usage": _usage(event.data),
@@ -214,17 +214,17 @@ def _succeeded(row: Row[Any], event: NewEvent) -> Ending:
     return Status.SUCCEEDED, {**data, **whole}, data
 
 
-def _failed(_row: Row[Any], event: NewEvent) -> Ending:
+def _failed(_row: Row[Any], event: NewEvent) -> JobEnd:
     error = JobError.model_validate(event.data["error"])
     data = {"error": error.model_dump(mode="json"), "usage": _usage(event.data)}
     return Status.FAILED, {**data, "status_reason": error.message}, data
 
 
-def _cancelled(_row: Row[Any], _event: NewEvent) -> Ending:
+def _cancelled(_row: Row[Any], _event: NewEvent) -> JobEnd:
     return Status.CANCELLED, {}, {}
 
 
-_ENDINGS: dict[EventType, Callable[[Row[Any], NewEvent], Ending]] = {
+_ENDINGS: dict[EventType, Callable[[Row[Any], NewEvent], JobEnd]] = {
     EventType.SUCCEEDED: _succeeded,
     EventType.FAILED: _failed,
     EventType.CANCELLED: _cancelled,

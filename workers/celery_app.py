@@ -21,7 +21,7 @@ from store.broker import WAKE, celery_settings
 from store.cache import CacheStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 from workers.supervision import scratch
 from workers.supervision.checkpoint_sync import sweep_ended
 from workers.supervision.supervisor import Supervisor
@@ -34,7 +34,7 @@ RUNNER = [sys.executable, "-P", "-m", "workers.runner", "--wait"]
 class WorkerProcess:
     """What a worker works with. Brings the database up to date, and has a runner waiting."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         self.engine = open_engine(settings.database_url)
         migrate(self.engine)
         scratch.sweep(settings.scratch_root)
@@ -68,7 +68,7 @@ worker_process: WorkerProcess | None = None
 
 def _configuration() -> dict[str, Any]:
     return {
-        **celery_settings(Settings().broker_url),
+        **celery_settings(WorkerSettings().broker_url),
         "worker_pool": "threads",
         "worker_concurrency": 1,
         # Cancelling and states go through the store; the filesystem transport keeps each control message as a file.
@@ -101,7 +101,7 @@ def _hand_back(**_: Any) -> None:
 def run_worker() -> int:
     """Work until told to stop; the exit code."""
     global worker_process  # noqa: PLW0603 - Celery gives a handler no other way to what its process owns
-    settings = Settings()
+    settings = WorkerSettings()
     worker_process = WorkerProcess(settings)
     worker = app.Worker(
         hostname=f"layercut-{os.getpid()}@{socket.gethostname()}",

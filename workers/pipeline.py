@@ -23,12 +23,12 @@ from workers.evaluation.answers import SIDES, Answers, Pair, from_tensors, sides
 from workers.evaluation.scores import Scores, evaluate
 from workers.pruning.surgery import drop_layers
 from workers.runtime.loading import label_order, quiet_libraries
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 from workers.stages import cache_codecs, deliver
 from workers.stages.job_cache import JobCache
 from workers.stages.layer_importance import scores_of
 from workers.stages.progress import ProgressReporter
-from workers.stages.provenance import origin_of
+from workers.stages.provenance import provenance_of
 from workers.stages.recover import recover
 from workers.stages.resolve import resolve_job
 from workers.stages.run_context import RunContext
@@ -44,7 +44,7 @@ def run_pipeline(
     *,
     job_id: str | None,
     out: Path,
-    settings: Settings,
+    settings: WorkerSettings,
     tell: Callable[[NewEvent], None],
     shared: Cache | None = None,
     attempt: int = 1,
@@ -70,7 +70,7 @@ def run_pipeline(
         checkpoints or out / "checkpoints",
         attempt=attempt,
         every_seconds=settings.checkpoint_seconds,
-        origin=lambda: origin_of(job),
+        provenance=lambda: provenance_of(job),
         tell=progress.log,
     )
     memory = MicroBatches(settings.micro_batches)

@@ -25,7 +25,7 @@ from workers.cache.folder import Cache, FolderCache
 from workers.cache.remote import RemoteCache
 from workers.protocol import READY, Handover, JobFile
 from workers.runtime.failures import explained
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 
 
 class EventWriter:
@@ -49,7 +49,7 @@ class EventWriter:
             self._stream.flush()
 
 
-def run_job(job: Path, out: Path, tell: EventWriter, open_cache: Callable[[Settings], Cache]) -> bool:
+def run_job(job: Path, out: Path, tell: EventWriter, open_cache: Callable[[WorkerSettings], Cache]) -> bool:
     """Do the job that the file ``job`` describes. Whether it succeeded; the last event told is SUCCEEDED or FAILED.
 
     On SIGTERM in the middle of a training, SystemExit passes through, and no last event is told.
@@ -59,7 +59,7 @@ def run_job(job: Path, out: Path, tell: EventWriter, open_cache: Callable[[Setti
         out.mkdir(parents=True, exist_ok=True)
         # Only here: it imports torch, which takes seconds, and a job file with a fault should not wait for that.
         run_pipeline = import_module("workers.pipeline").run_pipeline
-        settings = Settings()
+        settings = WorkerSettings()
         run_pipeline(
             file.request, job_id=file.id, out=out, settings=settings, tell=tell, shared=open_cache(settings),
             attempt=file.attempt, checkpoints=file.checkpoints,
@@ -101,7 +101,7 @@ def wait_for_job() -> int:
         return 0 if run_job(handover.job, handover.out, tell, lambda _: cache) else 1
 
 
-def _host_cache(settings: Settings) -> Cache:
+def _host_cache(settings: WorkerSettings) -> Cache:
     return FolderCache(settings.data_dir / "cache", settings.cache_bytes)
 
 

@@ -10,7 +10,7 @@ from sources.settings import SourceSettings
 from store.settings import StoreSettings
 
 
-class Settings(StoreSettings, SourceSettings):
+class WorkerSettings(StoreSettings, SourceSettings):
     """The worker's own values beside those of the store and the sources. Times are in seconds."""
 
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:<n> or a GPU's UUID; one worker a GPU")
@@ -21,7 +21,7 @@ class Settings(StoreSettings, SourceSettings):
     scratch_dir: Path | None = Field(default=None, description="for files of running jobs; by default in data_dir")
 
     @model_validator(mode="after")
-    def _renew_in_time(self) -> Settings:
+    def _renew_in_time(self) -> WorkerSettings:
         self.heartbeat_seconds = self.heartbeat_seconds or self.lease_seconds / 4
         if self.heartbeat_seconds >= self.lease_seconds / 2:
             raise ValueError(

@@ -11,7 +11,7 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.curves import choose, objective_of, search_of, searched_plan, sizes_of
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import PruneSpec, make_plan
-from api_schemas.reports import Bracket, Candidate, Latency, Side, Trial
+from api_schemas.reports import Bracket, Candidate, Latency, Measurements, Trial
 from api_schemas.requests import JobRequest
 from api_schemas.search import LATENCY_HEADROOM, Objective, Unknown, largest_fitting, most_asked, shortfall
 
@@ -191,7 +191,7 @@ def test_the_objective_is_told_with_nothing_left_open() -> None:
     assert objective_of(spec(drop_ratio=0.5), FACTS) == Objective(drop=3)
 
 
-SIDE = Side(parameters=1000, bytes=4000, latency=[timed(10.0), timed(90.0, rows=32), timed(20.0, tokens=256)])
+SIDE = Measurements(parameters=1000, bytes=4000, latency=[timed(10.0), timed(90.0, rows=32), timed(20.0, tokens=256)])
 
 
 @pytest.mark.parametrize(

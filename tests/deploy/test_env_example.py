@@ -9,8 +9,8 @@ import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
-from service.settings import Settings as GatewaySettings
-from workers.settings import Settings as WorkerSettings
+from service.settings import GatewaySettings
+from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 LINE = re.compile(r"^(?:# )?([A-Z][A-Z_]+)=(.*)$")

@@ -79,7 +79,7 @@ def test_a_resumed_training_ends_near_the_uninterrupted_one(tmp_path: Path, prec
     fit(whole, rows, asked)
 
     def hooks(attempt: int) -> TrainingHooks:
-        kept = Checkpoints(tmp_path, attempt=attempt, every_seconds=0, origin=dict, tell=lambda *_, **__: None)
+        kept = Checkpoints(tmp_path, attempt=attempt, every_seconds=0, provenance=dict, tell=lambda *_, **__: None)
         kept.stopping = attempt == 1  # as SIGTERM: a checkpoint after the first step, and out
         return TrainingHooks(slot=kept.slot("baseline-3"))
 

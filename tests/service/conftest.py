@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from safetensors.numpy import save_file
 
 from service.app import create_app
-from service.settings import Settings
+from service.settings import GatewaySettings
 from service.state import Parts
 from tests.support.gateway_worker import claim, succeed
 
@@ -35,10 +35,10 @@ def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path) -> GatewaySettings:
     for name in ("models", "tables"):
         (tmp_path / name).mkdir()
-    return Settings(
+    return GatewaySettings(
         data_dir=tmp_path / "data",
         database_url="",
         broker_url="",
@@ -52,7 +52,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def client(settings: Settings) -> Iterator[TestClient]:
+def client(settings: GatewaySettings) -> Iterator[TestClient]:
     with TestClient(create_app(settings)) as client:
         yield client
 
@@ -64,7 +64,7 @@ def parts(client: TestClient) -> Parts:
 
 
 @pytest.fixture
-def live(settings: Settings) -> Iterator[tuple[str, Parts]]:
+def live(settings: GatewaySettings) -> Iterator[tuple[str, Parts]]:
     """The address of a gateway under uvicorn, and its parts."""
     app = create_app(settings)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None))

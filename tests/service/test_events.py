@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from api_schemas.events import EventType
 from service.feed import Feed
-from service.settings import Settings
+from service.settings import GatewaySettings
 from service.state import Parts
 from tests.support.gateway_worker import claim, say
 
@@ -90,7 +90,7 @@ def test_an_event_id_that_was_not_ours_starts_at_the_beginning(
     assert [m["id"] for m in messages(iter(answer.text.split("\n"))) if "id" in m] == ["1", "2", "3"]
 
 
-def test_a_quiet_stream_is_kept_open_with_comments(settings: Settings, request: pytest.FixtureRequest) -> None:
+def test_a_quiet_stream_is_kept_open_with_comments(settings: GatewaySettings, request: pytest.FixtureRequest) -> None:
     settings.sse_heartbeat_seconds = 0.05
     address, _ = request.getfixturevalue("live")
     body = request.getfixturevalue("body")

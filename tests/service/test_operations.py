@@ -21,7 +21,7 @@ from api_schemas.strategies import STRATEGIES
 from api_schemas.tasks import METRICS, TASKS
 from service.app import create_app
 from service.logs import configure_logs
-from service.settings import Settings
+from service.settings import GatewaySettings
 from service.state import Parts
 
 
@@ -32,7 +32,7 @@ def test_a_living_gateway_is_healthy_ready_and_has_a_version(client: TestClient)
     assert client.get("/version").json()["name"] == "layercut"
 
 
-def test_without_a_broker_it_is_degraded_and_takes_jobs(settings: Settings, body: dict[str, Any]) -> None:
+def test_without_a_broker_it_is_degraded_and_takes_jobs(settings: GatewaySettings, body: dict[str, Any]) -> None:
     settings.broker_url = "redis://127.0.0.1:1/0"
     with TestClient(create_app(settings)) as client:
         answer = client.get("/readyz")
@@ -107,8 +107,8 @@ def test_the_gateway_never_imports_torch(tmp_path: Path) -> None:
         "import sys\n"
         "from fastapi.testclient import TestClient\n"
         "from service.app import create_app\n"
-        "from service.settings import Settings\n"
-        "with TestClient(create_app(Settings(data_dir=sys.argv[1]))) as client:\n"
+        "from service.settings import GatewaySettings\n"
+        "with TestClient(create_app(GatewaySettings(data_dir=sys.argv[1]))) as client:\n"
         "    assert client.post('/v1/jobs', json={'model': '/nowhere', 'task': 'sst2'}).status_code == 422\n"
         "    assert client.get('/readyz').status_code == 200\n"
         "heavy = {'torch', 'transformers', 'tensorflow', 'sklearn', 'scipy', 'workers'}\n"
@@ -122,7 +122,9 @@ def test_the_gateway_never_imports_torch(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_gateway_starts_on_an_empty_folder_and_finds_its_jobs_again(settings: Settings, body: dict[str, Any]) -> None:
+def test_a_gateway_starts_on_an_empty_folder_and_finds_its_jobs_again(
+    settings: GatewaySettings, body: dict[str, Any]
+) -> None:
     with TestClient(create_app(settings)) as client:
         job = client.post("/v1/jobs", json=body).json()
     shutil.rmtree(settings.data_dir / "broker")

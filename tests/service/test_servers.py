@@ -9,13 +9,13 @@ from fastapi.testclient import TestClient
 
 from api_schemas.events import EventType
 from service.app import create_app
-from service.settings import Settings
+from service.settings import GatewaySettings
 from store.broker import QUEUE
 from tests.support.gateway_worker import claim, say
 
 
 def test_a_job_goes_its_way_through_real_servers(
-    settings: Settings, body: dict[str, Any], postgres_url: str, valkey_url: str
+    settings: GatewaySettings, body: dict[str, Any], postgres_url: str, valkey_url: str
 ) -> None:
     settings.database_url = postgres_url
     settings.broker_url = valkey_url

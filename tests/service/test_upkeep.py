@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from api_schemas.events import EventType
 from service.reaper import Reaper
-from service.settings import Settings
+from service.settings import GatewaySettings
 from service.state import Parts
 from service.wakeups import WakeUps
 from store.cache import Have, Make
@@ -26,7 +26,7 @@ def reaper(parts: Parts) -> Reaper:
 
 
 def test_a_lost_worker_costs_an_attempt_and_not_the_job(
-    settings: Settings, request: pytest.FixtureRequest, body: dict[str, Any]
+    settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any]
 ) -> None:
     settings.lease_seconds = 0.001
     parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")
@@ -46,7 +46,7 @@ def test_a_lost_worker_costs_an_attempt_and_not_the_job(
 
 
 def test_what_the_broker_lost_is_sent_again(
-    settings: Settings, request: pytest.FixtureRequest, body: dict[str, Any]
+    settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any]
 ) -> None:
     settings.wake_again_seconds = 0.001
     parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")
@@ -65,7 +65,7 @@ def test_what_the_broker_lost_is_sent_again(
 
 
 def test_wake_ups_do_not_pile_up_while_all_workers_are_busy(
-    settings: Settings, request: pytest.FixtureRequest, body: dict[str, Any]
+    settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any]
 ) -> None:
     settings.wake_again_seconds = 0.001
     parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")
@@ -87,7 +87,7 @@ def test_a_dead_broker_costs_a_wake_up_nothing_and_ends_with_the_gateway() -> No
 
 
 def test_files_of_an_attempt_that_lost_go_and_the_winners_stay(
-    settings: Settings, request: pytest.FixtureRequest, body: dict[str, Any], tmp_path: Path
+    settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any], tmp_path: Path
 ) -> None:
     settings.sweep_after_seconds = 0.001
     parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")
@@ -118,7 +118,7 @@ def test_the_end_of_a_job_is_told_once(client: TestClient, finished: str) -> Non
 
 
 def test_what_the_cache_has_no_room_for_goes_with_its_files(
-    settings: Settings, request: pytest.FixtureRequest, body: dict[str, Any], tmp_path: Path
+    settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any], tmp_path: Path
 ) -> None:
     settings.cache_bytes = 5
     parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")

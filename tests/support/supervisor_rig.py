@@ -13,7 +13,7 @@ from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 from workers.supervision.supervisor import Supervisor
 
 FAKE_RUNNER = [sys.executable, str(Path(__file__).with_name("fake_runner.py"))]
@@ -22,7 +22,7 @@ FAKE_RUNNER = [sys.executable, str(Path(__file__).with_name("fake_runner.py"))]
 class Rig:
     """A supervisor, and what tests ask of the things around it."""
 
-    def __init__(self, settings: Settings, command: list[str]) -> None:
+    def __init__(self, settings: WorkerSettings, command: list[str]) -> None:
         self.settings = settings
         self.engine = open_engine(settings.database_url)
         migrate(self.engine)

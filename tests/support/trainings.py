@@ -46,14 +46,14 @@ class Killed(BaseException):
 class Run:
     """One attempt at a training that keeps its state in ``folder``; ``told`` is what it said."""
 
-    def __init__(self, folder: Path, *, attempt: int = 1, every: float = 0, **origin: Any) -> None:
+    def __init__(self, folder: Path, *, attempt: int = 1, every: float = 0, **provenance: Any) -> None:
         self.told: list[str] = []
         self.jumps: list[tuple[int, int, int]] = []
         self.warnings: list[str] = []
         self.steps: list[Step] = []
         self.checkpoints = Checkpoints(
             folder, attempt=attempt, every_seconds=every,
-            origin=lambda: {"data": "d1", "model": "m1", **origin},
+            provenance=lambda: {"data": "d1", "model": "m1", **provenance},
             tell=lambda message, level="info", **data: self.told.append(f"{level}: {message}"),
         )  # fmt: skip
         self.hooks = TrainingHooks(

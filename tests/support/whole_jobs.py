@@ -9,7 +9,7 @@ from api_schemas.events import EventType, NewEvent
 from api_schemas.reports import Report
 from api_schemas.requests import JobRequest
 from workers.pipeline import run_pipeline
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 
 KIND = ("a lovely, moving film", "full of wit and warmth", "a joy from the first scene to the last")
 UNKIND = ("a dull and lifeless story", "the plot makes no sense", "late again and no one could say why")
@@ -33,7 +33,7 @@ class Delivered:
         return [data["stage"] for data in told if data["skipped"] is skipped]
 
 
-def carry_out(body: dict[str, Any], settings: Settings) -> Delivered:
+def carry_out(body: dict[str, Any], settings: WorkerSettings) -> Delivered:
     events: list[NewEvent] = []
     out = settings.data_dir / "out"
     out.mkdir()

@@ -1,4 +1,4 @@
-"""Settings of a worker with all it keeps in ``tmp_path``, and a small table to learn from."""
+"""WorkerSettings of a worker with all it keeps in ``tmp_path``, and a small table to learn from."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.whole_jobs import KIND, UNKIND
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, model_roots=[tmp_path], data_roots=[tmp_path], device="cpu")
+def settings(tmp_path: Path) -> WorkerSettings:
+    return WorkerSettings(data_dir=tmp_path, model_roots=[tmp_path], data_roots=[tmp_path], device="cpu")
 
 
 @pytest.fixture

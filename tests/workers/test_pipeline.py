@@ -19,11 +19,13 @@ from api_schemas.events import EventType
 from api_schemas.jobs import Stage
 from tests.support.tiny_models import SENTENCES, tiny_model
 from tests.support.whole_jobs import KIND, UNKIND, carry_out, own
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 from workers.stages import resolve as resolve_stage
 
 
-def test_distillation_of_own_data_delivers_a_proved_model(tmp_path: Path, settings: Settings, table: Path) -> None:
+def test_distillation_of_own_data_delivers_a_proved_model(
+    tmp_path: Path, settings: WorkerSettings, table: Path
+) -> None:
     model = tiny_model("bert", tmp_path / "source", head="base", layers=3)
     recovery = {"epochs": 20, "learning_rate": 0.001, "baseline_learning_rate": 0.001, "batch_size": 8}
     done = carry_out({"model": str(model), "task": own(table), "recovery": recovery, "suffix": "small"}, settings)
@@ -60,7 +62,9 @@ def test_distillation_of_own_data_delivers_a_proved_model(tmp_path: Path, settin
         assert hashlib.sha256((done.folder / name).read_bytes()).hexdigest() == digest
 
 
-def test_finetuning_without_a_baseline_compares_with_nothing(tmp_path: Path, settings: Settings, table: Path) -> None:
+def test_finetuning_without_a_baseline_compares_with_nothing(
+    tmp_path: Path, settings: WorkerSettings, table: Path
+) -> None:
     model = tiny_model("distilbert", tmp_path / "source", head="masked_lm")
     body = {
         "model": str(model),
@@ -81,7 +85,7 @@ def test_finetuning_without_a_baseline_compares_with_nothing(tmp_path: Path, set
     assert done.report.layers.dropped == sorted(free[:3])
 
 
-def test_a_number_to_predict_is_a_regression(tmp_path: Path, settings: Settings) -> None:
+def test_a_number_to_predict_is_a_regression(tmp_path: Path, settings: WorkerSettings) -> None:
     table = tmp_path / "pairs.jsonl"
     rows = [{"a": SENTENCES[i % 8], "b": SENTENCES[(i * 3) % 8], "near": (i % 8) / 2} for i in range(40)]
     table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -97,7 +101,7 @@ def test_a_number_to_predict_is_a_regression(tmp_path: Path, settings: Settings)
 
 
 @pytest.mark.parametrize("architecture", ["xlnet", "albert"])
-def test_pruning_alone_changes_no_weight(architecture: str, tmp_path: Path, settings: Settings) -> None:
+def test_pruning_alone_changes_no_weight(architecture: str, tmp_path: Path, settings: WorkerSettings) -> None:
     source = tiny_model(architecture, tmp_path / "source", head="classification")
     body = {"model": str(source), "task": "none", "prune": {"strategy": "explicit", "drop_layers": [4, 1]}}
     done = carry_out(body, settings)
@@ -115,7 +119,7 @@ def test_pruning_alone_changes_no_weight(architecture: str, tmp_path: Path, sett
     assert any("saves time and no size" in warning for warning in done.report.warnings) is row.shared_layers
 
 
-def test_every_tensor_of_the_file_is_copied_in_its_own_dtype(tmp_path: Path, settings: Settings) -> None:
+def test_every_tensor_of_the_file_is_copied_in_its_own_dtype(tmp_path: Path, settings: WorkerSettings) -> None:
     source = tiny_model("bert", tmp_path / "source", head="masked_lm", dtype=torch.bfloat16)
     tensors = load_file(source / "model.safetensors")
     tensors["bert.encoder.layer.3.output.LayerNorm.weight"] = torch.rand(32)
@@ -132,7 +136,7 @@ def test_every_tensor_of_the_file_is_copied_in_its_own_dtype(tmp_path: Path, set
     assert "cls.seq_relationship.weight" in done.details()["loads"]
 
 
-def test_another_dtype_is_not_a_copy(tmp_path: Path, settings: Settings) -> None:
+def test_another_dtype_is_not_a_copy(tmp_path: Path, settings: WorkerSettings) -> None:
     source = tiny_model("bert", tmp_path / "source", head="masked_lm")
     done = carry_out({"model": str(source), "task": "none", "export": {"dtype": "float16"}}, settings)
     assert {tensor.dtype for tensor in load_file(done.folder / "model.safetensors").values()} == {torch.float16}
@@ -140,7 +144,7 @@ def test_another_dtype_is_not_a_copy(tmp_path: Path, settings: Settings) -> None
 
 
 def test_a_model_larger_than_memory_is_copied_and_verified_but_not_timed(
-    tmp_path: Path, settings: Settings, table: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, settings: WorkerSettings, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tiny_model("electra", tmp_path / "source", dtype=torch.bfloat16)
     monkeypatch.setattr(resolve_stage, "host_memory", lambda: 1000)
@@ -155,7 +159,7 @@ def test_a_model_larger_than_memory_is_copied_and_verified_but_not_timed(
 
 @pytest.mark.parametrize("method", ["distill", "finetune"])
 def test_the_best_epoch_by_held_out_training_rows_is_delivered(
-    method: str, tmp_path: Path, settings: Settings, table: Path
+    method: str, tmp_path: Path, settings: WorkerSettings, table: Path
 ) -> None:
     model = tiny_model("bert", tmp_path / "source", head="base", layers=3)
     recovery = {"method": method, "epochs": 4, "learning_rate": 0.001, "batch_size": 8, "checkpoint": "best"}
@@ -170,7 +174,9 @@ def test_the_best_epoch_by_held_out_training_rows_is_delivered(
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen2"])
-def test_a_decoder_becomes_a_classifier(architecture: str, tmp_path: Path, settings: Settings, table: Path) -> None:
+def test_a_decoder_becomes_a_classifier(
+    architecture: str, tmp_path: Path, settings: WorkerSettings, table: Path
+) -> None:
     """As they come: without a token for padding, and Llama's tokenizer pads on the left."""
     model = tiny_model(architecture, tmp_path / "source", head="causal_lm", layers=4)
     for name in ("config.json", "tokenizer_config.json"):
@@ -203,7 +209,7 @@ def test_a_decoder_becomes_a_classifier(architecture: str, tmp_path: Path, setti
     ],
 )
 def test_what_generates_is_pruned_without_a_task(
-    saved: tuple[str, str], drop: Any, kept: list[int], tmp_path: Path, settings: Settings
+    saved: tuple[str, str], drop: Any, kept: list[int], tmp_path: Path, settings: WorkerSettings
 ) -> None:
     architecture, head = saved
     source = tiny_model(architecture, tmp_path / "source", head=head, labels=3)
@@ -224,14 +230,14 @@ def test_what_generates_is_pruned_without_a_task(
     assert (before.padding_side, before.pad_token) == (after.padding_side, after.pad_token)
 
 
-def test_an_encoder_decoder_is_not_trained_on_a_task(tmp_path: Path, settings: Settings, table: Path) -> None:
+def test_an_encoder_decoder_is_not_trained_on_a_task(tmp_path: Path, settings: WorkerSettings, table: Path) -> None:
     model = tiny_model("t5", tmp_path / "source", head="seq2seq_lm")
     with pytest.raises(LayercutError, match="encoder-decoder") as caught:
         carry_out({"model": str(model), "task": own(table)}, settings)
     assert (caught.value.code, caught.value.param) == ("unsupported_architecture", "/task")
 
 
-def test_a_trained_classifier_is_scored_without_training(tmp_path: Path, settings: Settings, table: Path) -> None:
+def test_a_trained_classifier_is_scored_without_training(tmp_path: Path, settings: WorkerSettings, table: Path) -> None:
     source = tiny_model("electra", tmp_path / "source", head="classification")
     done = carry_out({"model": str(source), "task": own(table), "recovery": {"method": "none"}}, settings)
     assert done.report.before.score is not None
@@ -241,7 +247,7 @@ def test_a_trained_classifier_is_scored_without_training(tmp_path: Path, setting
 
 @pytest.mark.parametrize(("threshold", "words"), [(2.0, "no layer"), (-2.0, "every layer")])
 def test_a_threshold_that_selects_nothing_or_all(
-    threshold: float, words: str, tmp_path: Path, settings: Settings, table: Path
+    threshold: float, words: str, tmp_path: Path, settings: WorkerSettings, table: Path
 ) -> None:
     source = tiny_model("bert", tmp_path / "source")
     prune = {"strategy": "contribution", "threshold": threshold}

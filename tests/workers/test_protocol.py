@@ -15,7 +15,7 @@ from api_schemas.events import EventType, NewEvent
 from api_schemas.requests import JobRequest
 from workers.protocol import JobFile, read_event
 from workers.runtime.failures import explained
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 
 REQUEST = {"model": "a/b", "task": "sst2", "prune": {"strategy": "top", "drop": 2}}
 
@@ -96,6 +96,6 @@ def test_failures_are_told_apart(error: Exception, code: str) -> None:
 
 
 def test_a_heartbeat_that_comes_too_late_is_refused_at_the_start(tmp_path: Path) -> None:
-    assert Settings(data_dir=tmp_path, lease_seconds=8).heartbeat_seconds == 2
+    assert WorkerSettings(data_dir=tmp_path, lease_seconds=8).heartbeat_seconds == 2
     with pytest.raises(ValidationError, match="LAYERCUT_HEARTBEAT_SECONDS"):
-        Settings(data_dir=tmp_path, lease_seconds=8, heartbeat_seconds=4)
+        WorkerSettings(data_dir=tmp_path, lease_seconds=8, heartbeat_seconds=4)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-Make = Callable[[Path], None]
+Fill = Callable[[Path], None]
 
 MADE = "made.json"
 FILES = "files"
@@ -36,7 +36,7 @@ class Cache(Protocol):
     @property
     def root(self) -> Path: ...
 
-    def get(self, kind: str, fingerprint: str, make: Make) -> CacheEntry:
+    def get(self, kind: str, fingerprint: str, make: Fill) -> CacheEntry:
         """The thing of that fingerprint. Where it is not there, ``make`` fills the empty folder that it is given.
 
         Of all that ask at once one makes; the others wait for it. When the maker dies, another makes.
@@ -55,7 +55,7 @@ class FolderCache:
         self.root = root
         self._max_bytes = max_bytes
 
-    def get(self, kind: str, fingerprint: str, make: Make) -> CacheEntry:
+    def get(self, kind: str, fingerprint: str, make: Fill) -> CacheEntry:
         with _locked(self.root / kind / fingerprint) as place:
             if (found := _read(place)) is not None:
                 return found
@@ -87,7 +87,7 @@ class FolderCache:
         return files
 
     def _trim(self) -> None:
-        """Make room. A thing that is in someone's hands stays."""
+        """Fill room. A thing that is in someone's hands stays."""
         total = 0
         for used, size, place in sorted(self._things(), reverse=True):
             total += size

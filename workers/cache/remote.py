@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from workers.cache.folder import CacheEntry, Make
+from workers.cache.folder import CacheEntry, Fill
 from workers.protocol import CacheAnswer, CacheRequest
 
 
@@ -20,7 +20,7 @@ class RemoteCache:
         self.root = root
         self._tell, self._receive = tell, receive
 
-    def get(self, kind: str, fingerprint: str, make: Make) -> CacheEntry:
+    def get(self, kind: str, fingerprint: str, make: Fill) -> CacheEntry:
         answer = self._ask(CacheRequest(cache="want", kind=kind, fingerprint=fingerprint))
         if answer.made:
             return CacheEntry(answer.folder, True, answer.seconds)

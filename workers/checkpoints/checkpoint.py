@@ -50,21 +50,21 @@ class Checkpoint:
 class Checkpoints:
     """All checkpoints of a run lie in ``folder``.
 
-    ``origin`` says what the run is made from, and is asked only when something is written or found: hashing weights
+    ``provenance`` says what the run is made from, and is asked only when something is written or found: hashing weights
     takes time. A checkpoint made from anything else is not used. ``tell(message, level=…, **data)`` gets what happens.
     """
 
     def __init__(
-        self, folder: Path, *, attempt: int, every_seconds: float, origin: Callable[[], dict[str, Any]], tell: Tell
+        self, folder: Path, *, attempt: int, every_seconds: float, provenance: Callable[[], dict[str, Any]], tell: Tell
     ) -> None:
         self.folder, self.attempt, self.tell = folder, attempt, tell
         self.every_seconds = every_seconds
-        self._ask = origin
+        self._provenance = provenance
         self.stopping = False
 
     @cached_property
-    def origin(self) -> dict[str, Any]:
-        return self._ask()
+    def provenance(self) -> dict[str, Any]:
+        return self._provenance()
 
     def slot(self, training: str, **facts: Any) -> Slot:
         """Where the training of that name is kept; ``facts`` are what it is made from beside the run's origin."""
@@ -106,7 +106,7 @@ class Slot:
             return None
         try:
             found = json.loads((self._all.folder / name / FACTS).read_text(encoding="utf-8"))
-            other = self._differences(found["origin"])
+            other = self._differences(found["provenance"])
             if other:
                 self._warn(f"the checkpoint {name} is not used: it was made with another {', '.join(other)}")
                 return None
@@ -144,7 +144,7 @@ class Slot:
         self._all.tell(message, training=self._training)
 
     def _origin(self) -> dict[str, Any]:
-        return {**self._all.origin, "training": self._training, **self._facts}
+        return {**self._all.provenance, "training": self._training, **self._facts}
 
     def _differences(self, found: dict[str, Any]) -> list[str]:
         ours = json.loads(json.dumps(self._origin()))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workers.data.features import Features
 
-Rows = npt.NDArray[np.int64]
+RowIndexes = npt.NDArray[np.int64]
 #: What a model takes, by name.
 Inputs = dict[str, Tensor]
 
@@ -22,12 +22,12 @@ LENGTH_MULTIPLE = 8
 WORTH_A_BATCH = 512
 
 
-def training_batches(features: Features, batch_size: int, *, seed: int, epoch: int) -> list[Rows]:
+def training_batches(features: Features, batch_size: int, *, seed: int, epoch: int) -> list[RowIndexes]:
     """Row indexes of each batch of one epoch: every row once, rows of like length together, in a seeded order."""
     draw = np.random.default_rng((seed, epoch))
     order = draw.permutation(len(features))
     lengths = features.lengths
-    batches: list[Rows] = []
+    batches: list[RowIndexes] = []
     pool = batch_size * POOL_BATCHES
     for start in range(0, len(order), pool):
         part = order[start : start + pool]
@@ -36,13 +36,13 @@ def training_batches(features: Features, batch_size: int, *, seed: int, epoch: i
     return [batches[at] for at in draw.permutation(len(batches))]
 
 
-def inference_batches(features: Features, *, tokens: int = 8192) -> list[Rows]:
+def inference_batches(features: Features, *, tokens: int = 8192) -> list[RowIndexes]:
     """Row indexes of batches of at most ``tokens`` tokens with their padding, every row once, shortest first.
 
     Where a longer row would have those before it padded, a batch that is large enough already ends.
     """
     lengths = features.lengths
-    batches: list[Rows] = []
+    batches: list[RowIndexes] = []
     batch: list[int] = []
     width = 0
     for row in np.argsort(lengths, kind="stable"):
@@ -55,7 +55,7 @@ def inference_batches(features: Features, *, tokens: int = 8192) -> list[Rows]:
     return [*batches, np.asarray(batch)]
 
 
-def collate(features: Features, rows: Rows, device: torch.device, *, pad_to: int | None = None) -> Inputs:
+def collate(features: Features, rows: RowIndexes, device: torch.device, *, pad_to: int | None = None) -> Inputs:
     """Model inputs of ``B`` rows padded to ``L`` tokens: ``input_ids``, ``attention_mask``, maybe ``token_type_ids``.
 
     Each is int64 ``(B, L)``. Labels are not among them: the losses are ours.

@@ -19,7 +19,7 @@ from api_schemas.errors import JobError, LayercutError
 from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Result, Stage, Usage
 from api_schemas.pruning import Plan
-from api_schemas.reports import Latency, LayerMap, Report, Search, Side, Verification
+from api_schemas.reports import Latency, LayerMap, Measurements, Report, Search, Verification
 from api_schemas.search import shortfall
 from api_schemas.strategies import STRATEGIES
 from workers.data.batches import collate
@@ -44,8 +44,8 @@ REPORTED_VERSIONS = ("torch", "transformers", "tokenizers", "safetensors", "nump
 class Measured:
     """The two sides of the comparison, and each seed's answers before and after, for the interval."""
 
-    before: Side
-    after: Side
+    before: Measurements
+    after: Measurements
     pairs: list[tuple[Scores, Scores]]
 
     @classmethod
@@ -58,7 +58,7 @@ class Measured:
         dtype: torch.dtype,
     ) -> Measured:
         sides = [
-            Side(
+            Measurements(
                 parameters=model.num_parameters(),
                 bytes=_weight_bytes(model, dtype),
                 flops=flop,
@@ -193,7 +193,7 @@ def make_report(run: RunContext, plan: Plan, measured: Measured, verification: V
     )
 
 
-def _search(run: RunContext, plan: Plan, after: Side, kept: float | None) -> Search | None:
+def _search(run: RunContext, plan: Plan, after: Measurements, kept: float | None) -> Search | None:
     """With the objective judged, by what the report says of the model."""
     if plan.search is None:
         return None

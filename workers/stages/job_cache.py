@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from api_schemas.reports import Reused
-from workers.cache.folder import Cache, Make
+from workers.cache.folder import Cache, Fill
 from workers.stages.cache_codecs import CODECS
 from workers.stages.progress import ProgressReporter
 
@@ -31,7 +31,7 @@ class JobCache:
         save, load = CODECS[kind]
         return load(self.get(kind, fingerprint, lambda folder: save(make(), folder)))
 
-    def get(self, kind: str, fingerprint: str, make: Make) -> Path:
+    def get(self, kind: str, fingerprint: str, make: Fill) -> Path:
         """The folder of the thing, made now (``make`` fills an empty folder) or before."""
         entry = self._cache.get(kind, fingerprint, make)
         if entry.reused:

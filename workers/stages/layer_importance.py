@@ -13,7 +13,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.pruning import all_protected, removal_steps
 from api_schemas.strategies import MEASURES, STRATEGIES, LayerScores
 from sources.scorings import KIND, scores_baseline
-from workers.data.batches import Rows, collate, inference_batches
+from workers.data.batches import RowIndexes, collate, inference_batches
 from workers.data.features import Features
 from workers.pruning.language import masked_token, next_token
 from workers.pruning.measuring import measure_removals
@@ -95,7 +95,7 @@ def _labelled(job: ResolvedJob, model: PreTrainedModel) -> Iterator[tuple[Batch,
     objective = label_objective(rows.labels, job.device)
     order = label_order(model.config.id2label, job.data.label_names)
 
-    def loss_of(inputs: Batch, batch: Rows, logits: Tensor) -> Tensor:
+    def loss_of(inputs: Batch, batch: RowIndexes, logits: Tensor) -> Tensor:
         return objective.loss(StudentOutput(inputs, logits if order is None else logits[:, order], ()), batch)
 
     for batch in inference_batches(rows, tokens=GRADIENT_TOKENS):

@@ -1,4 +1,4 @@
-"""What the weights of a run are made from: two runs with the same origin train the same models."""
+"""What the weights of a run are made from: two runs with the same provenance train the same models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sources.fingerprint import RECIPE
 from workers.stages.resolve import ResolvedJob
 
 
-def origin_of(job: ResolvedJob) -> dict[str, Any]:
+def provenance_of(job: ResolvedJob) -> dict[str, Any]:
     """As JSON."""
     return {
         "request": job.request.model_dump(mode="json"),

@@ -11,14 +11,14 @@ import numpy.typing as npt
 from transformers import PreTrainedModel
 
 from api_schemas.jobs import Stage
-from workers.data.batches import Rows
+from workers.data.batches import RowIndexes
 from workers.data.features import Features
 from workers.evaluation.scores import evaluate, logits_of
 from workers.stages.run_context import RunContext
 from workers.stages.train import train_on
-from workers.training.best_checkpoint import Selection, hold_out
+from workers.training.best_checkpoint import HeldOut, hold_out
 from workers.training.objectives.distillation import distillation
-from workers.training.objectives.losses import Objective, label_objective
+from workers.training.objectives.losses import TrainingObjective, label_objective
 
 
 def recover(run: RunContext, baseline: PreTrainedModel | None, pruned: PreTrainedModel) -> None:
@@ -29,16 +29,16 @@ def recover(run: RunContext, baseline: PreTrainedModel | None, pruned: PreTraine
         return
     assert job.train is not None
     with run.progress.stage(Stage.RECOVERING, seed=run.seed):
-        rows, selection = np.arange(len(job.train)), None
+        rows, held_out = np.arange(len(job.train)), None
         if recovery.checkpoint == "best":
             rows, judged = hold_out(len(job.train), job.request.seed)
-            selection = _selection(run, job.train.take(judged))
-        features = job.train if selection is None else job.train.take(rows)
+            held_out = _selection(run, job.train.take(judged))
+        features = job.train if held_out is None else job.train.take(rows)
         with _objective(run, baseline, features, rows) as objective:
-            train_on(run, Stage.RECOVERING, pruned, features, objective, recovery=recovery, selection=selection)
+            train_on(run, Stage.RECOVERING, pruned, features, objective, recovery=recovery, held_out=held_out)
 
 
-def _selection(run: RunContext, judged: Features) -> Selection:
+def _selection(run: RunContext, judged: Features) -> HeldOut:
     """By the task's headline metric: higher is better for all of them."""
     job, data = run.job, run.job.data
     assert data is not None
@@ -48,13 +48,13 @@ def _selection(run: RunContext, judged: Features) -> Selection:
         return evaluate(model, slices, data.metrics, regression=data.regression, device=job.device).score
 
     run.progress.log(f"{len(judged)} training rows are not learnt from: they judge which epoch's weights are kept")
-    return Selection(judged, score)
+    return HeldOut(judged, score)
 
 
 @contextmanager
 def _objective(
-    run: RunContext, baseline: PreTrainedModel | None, features: Features, rows: Rows
-) -> Iterator[Objective]:
+    run: RunContext, baseline: PreTrainedModel | None, features: Features, rows: RowIndexes
+) -> Iterator[TrainingObjective]:
     """``features`` are those ``rows`` of the training set that are learnt from."""
     job, recovery = run.job, run.job.recovery
     if recovery.method == "finetune":

@@ -29,7 +29,7 @@ from workers.runtime.device import choose_device, choose_precision
 from workers.runtime.host import host_memory
 from workers.runtime.loading import load_for_task, load_source, load_tokenizer, read_rows_as_decoder
 from workers.search.candidates import asked_of
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 from workers.stages.job_cache import JobCache
 from workers.training.trainer_state import TrainResult
 
@@ -204,7 +204,7 @@ def reads_rows_as_decoder(request: JobRequest, facts: ModelFacts) -> bool:
     return classifies and ARCHITECTURES[facts.architecture].kind == "decoder"
 
 
-def resolve_job(request: JobRequest, settings: Settings, cache: JobCache) -> ResolvedJob:
+def resolve_job(request: JobRequest, settings: WorkerSettings, cache: JobCache) -> ResolvedJob:
     """Fetch the model, read and tokenize the data, decide what is open; raises ``LayercutError``."""
     folder = fetch(request.model, settings)
     facts = read_facts(folder, request.model)
@@ -254,7 +254,7 @@ def resolve_job(request: JobRequest, settings: Settings, cache: JobCache) -> Res
 
 
 def _importance_fingerprints(
-    request: JobRequest, facts: ModelFacts, settings: Settings, hashes: FileHashes
+    request: JobRequest, facts: ModelFacts, settings: WorkerSettings, hashes: FileHashes
 ) -> dict[str, str]:
     """What the strategy's scores are kept under; of `auto`, those of every strategy, and its brackets."""
     strategy, seed = STRATEGIES[request.prune.strategy], request.seeds[0]

@@ -10,10 +10,10 @@ from api_schemas.jobs import Stage
 from api_schemas.recovery import Recovery
 from workers.data.features import Features
 from workers.stages.run_context import RunContext
-from workers.training.best_checkpoint import Selection
+from workers.training.best_checkpoint import HeldOut
 from workers.training.hooks import TrainingHooks
 from workers.training.loop import train
-from workers.training.objectives.losses import Objective
+from workers.training.objectives.losses import TrainingObjective
 from workers.training.trainer_state import Step
 
 
@@ -22,10 +22,10 @@ def train_on(
     stage: Stage,
     model: PreTrainedModel,
     features: Features,
-    objective: Objective,
+    objective: TrainingObjective,
     *,
     recovery: Recovery,
-    selection: Selection | None = None,
+    held_out: HeldOut | None = None,
 ) -> None:
     """Train ``model`` in place on ``features``. Raises what ``train`` raises."""
     job, progress, last = run.job, run.progress, time.perf_counter()
@@ -52,6 +52,6 @@ def train_on(
             device=job.device,
             on_step=on_step,
             hooks=hooks,
-            selection=selection,
+            held_out=held_out,
         )
     run.trainings[run.training_name(stage)] = trained

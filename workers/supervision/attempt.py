@@ -16,7 +16,7 @@ from store.artifacts import ArtifactStore
 from store.jobs import Claim, JobStore, LeaseLost
 from workers.protocol import CacheRequest, JobFile
 from workers.runtime.failures import explained
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 from workers.supervision.cache_server import CacheServer
 from workers.supervision.checkpoint_sync import CheckpointSync, sweep_ended
 from workers.supervision.lease_session import Interrupt, LeaseSession
@@ -41,7 +41,7 @@ class Attempt:
         *,
         store: JobStore,
         artifacts: ArtifactStore,
-        settings: Settings,
+        settings: WorkerSettings,
         started: float,
     ) -> None:
         self._claim, self._lease = claim, claim.lease

@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Status
 from store.jobs import JobStore, Lease, LeaseLost
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 
 log = logging.getLogger("layercut.lease")
 
@@ -48,7 +48,7 @@ class LeaseSession:
     """
 
     def __init__(
-        self, store: JobStore, lease: Lease, settings: Settings, *, inbox: SimpleQueue[object], accepted: float
+        self, store: JobStore, lease: Lease, settings: WorkerSettings, *, inbox: SimpleQueue[object], accepted: float
     ) -> None:
         self._store, self._lease, self._settings, self._inbox = store, lease, settings, inbox
         self._accepted = accepted

@@ -9,7 +9,7 @@ from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.jobs import Claim, JobStore
 from workers.cache.folder import FolderCache
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 from workers.supervision.attempt import Attempt
 from workers.supervision.cache_server import CacheServer
 from workers.supervision.lease_session import Interrupt, LeaseSession
@@ -27,7 +27,7 @@ class Supervisor:
         store: JobStore,
         cache: CacheStore,
         artifacts: ArtifactStore,
-        settings: Settings,
+        settings: WorkerSettings,
         *,
         command: list[str],
         worker: str,

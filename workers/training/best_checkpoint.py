@@ -18,7 +18,7 @@ SHARE, MOST = 0.1, 1000
 
 
 @dataclass(frozen=True)
-class Selection:
+class HeldOut:
     """``score`` says how well a model does on ``features``, which it does not learn from; higher is better."""
 
     features: Features
@@ -35,8 +35,8 @@ def hold_out(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 class BestCheckpoint:
     """The best weights so far; of equals the later, which have learnt longer. What they scored stands in the state."""
 
-    def __init__(self, selection: Selection, weights: dict[str, Tensor]) -> None:
-        self._selection, self.weights = selection, weights
+    def __init__(self, held_out: HeldOut, weights: dict[str, Tensor]) -> None:
+        self._selection, self.weights = held_out, weights
 
     def look(self, model: PreTrainedModel, epoch: float, state: TrainerState) -> None:
         """Leaves the model in the mode that it was in."""

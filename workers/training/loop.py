@@ -22,7 +22,7 @@ from workers.data.batches import collate, training_batches
 from workers.data.features import Features
 from workers.runtime.device import DTYPES, choose_precision, describe, free_memory
 from workers.runtime.malloc import keep_freed_memory
-from workers.training.best_checkpoint import BestCheckpoint, Selection
+from workers.training.best_checkpoint import BestCheckpoint, HeldOut
 from workers.training.compact_embedding import compact_vocabulary
 from workers.training.cpu.attention_choice import quick_attention
 from workers.training.cpu.dropout import quick_dropout
@@ -31,7 +31,7 @@ from workers.training.divergence import Diverged, Guard
 from workers.training.hooks import TrainingHooks
 from workers.training.memory_estimate import Size, rows_that_fit
 from workers.training.micro_batches import Accumulator
-from workers.training.objectives.losses import Objective, StudentOutput
+from workers.training.objectives.losses import StudentOutput, TrainingObjective
 from workers.training.optimizer import Stepper
 from workers.training.snapshot import best_of, load_weights, restored, saved_state, weights_of
 from workers.training.trainer_state import Step, TrainerState, TrainResult
@@ -49,19 +49,19 @@ def total_steps(rows: int, recovery: Recovery) -> int:
 def train(
     model: PreTrainedModel,
     features: Features,
-    objective: Objective,
+    objective: TrainingObjective,
     recovery: Recovery,
     *,
     seed: int,
     device: torch.device,
     on_step: Callable[[Step], None],
     hooks: TrainingHooks | None = None,
-    selection: Selection | None = None,
+    held_out: HeldOut | None = None,
 ) -> TrainResult:
     """Train ``model`` in place. The same seed repeats bit for bit on a CPU with the same number of threads, and so does
     a training that goes on from a checkpoint of ``hooks``.
 
-    With a ``selection``, the weights of the epoch that does best by it are kept, else the last. A loss or a gradient
+    With a ``held_out``, the weights of the epoch that does best by it are kept, else the last. A loss or a gradient
     that is not a number starts the training anew at a quarter of the rate; a second one raises
     ``training_diverged``. Raises ``out_of_memory`` where one row is too much, and ``Stopped``.
     """
@@ -74,7 +74,7 @@ def train(
         return TrainResult(**saved.facts["trained"])
     precision = choose_precision(recovery.precision, device)
     recovery = recovery.model_copy(update={"precision": precision})
-    training = OneTraining(model, features, objective, recovery, seed, device, on_step, hooks, selection)
+    training = OneTraining(model, features, objective, recovery, seed, device, on_step, hooks, held_out)
     start = weights_of(model, copy=True)
     if saved is None or saved.facts["state"]["factor"] == 1:
         try:
@@ -103,13 +103,13 @@ class OneTraining:
 
     model: PreTrainedModel
     features: Features
-    objective: Objective
+    objective: TrainingObjective
     recovery: Recovery
     seed: int
     device: torch.device
     on_step: Callable[[Step], None]
     hooks: TrainingHooks
-    selection: Selection | None
+    held_out: HeldOut | None
 
     @property
     def total(self) -> int:
@@ -150,7 +150,7 @@ class OneTraining:
                 state = TrainerState(factor=factor, rows=self._fitting(min(known, self.batch)))
             else:
                 state = restored(self.model, stepper, saved, self.device)
-            best = BestCheckpoint(self.selection, best_of(saved)) if self.selection else None
+            best = BestCheckpoint(self.held_out, best_of(saved)) if self.held_out else None
             self._steps(stepper, state, best)
             if best:
                 best.put_back(self.model)
@@ -172,7 +172,7 @@ class OneTraining:
 
     @property
     def _texts(self) -> list[Features]:
-        return [self.features, *([self.selection.features] if self.selection else [])]
+        return [self.features, *([self.held_out.features] if self.held_out else [])]
 
     def _steps(self, stepper: Stepper, state: TrainerState, best: BestCheckpoint | None) -> None:
         accumulate = self._accumulator(stepper, state)

@@ -10,16 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from api_schemas.errors import LayercutError
+from workers.data.batches import RowIndexes
 from workers.runtime.failures import code_of
 from workers.training.optimizer import Stepper
-
-Rows = npt.NDArray[np.int64]
 
 #: Another process may have had the memory: what was learnt is not believed for ever.
 REMEMBERED_SECONDS = 7 * 24 * 3600
@@ -63,12 +60,12 @@ class Accumulator:
     """
 
     def __init__(
-        self, loss_of: Callable[[Rows], Tensor], stepper: Stepper, rows: int, *, halved: Callable[[int], None]
+        self, loss_of: Callable[[RowIndexes], Tensor], stepper: Stepper, rows: int, *, halved: Callable[[int], None]
     ) -> None:
         self._loss_of, self._stepper, self.rows = loss_of, stepper, rows
         self._halved = halved
 
-    def __call__(self, batch: Rows) -> Tensor:
+    def __call__(self, batch: RowIndexes) -> Tensor:
         """The batch's loss, its gradients in place. Raises ``out_of_memory`` where a single row is too much."""
         while (loss := self._tried(batch)) is None:
             if self.rows == 1:
@@ -81,7 +78,7 @@ class Accumulator:
             self._halved(self.rows)
         return loss
 
-    def _tried(self, batch: Rows) -> Tensor | None:
+    def _tried(self, batch: RowIndexes) -> Tensor | None:
         """None where memory ran out. Only here is the error let go: it holds the tensors that filled the memory."""
         try:
             return self._in_parts(batch)
@@ -93,7 +90,7 @@ class Accumulator:
             torch.cuda.empty_cache()
         return None
 
-    def _in_parts(self, batch: Rows) -> Tensor:
+    def _in_parts(self, batch: RowIndexes) -> Tensor:
         if len(batch) <= self.rows:
             return self._stepper.backward(self._loss_of(batch))
         parts = [batch[at : at + self.rows] for at in range(0, len(batch), self.rows)]

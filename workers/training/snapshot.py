@@ -34,7 +34,7 @@ def saved_state(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """To be taken between two steps, while the embedding is compact: its other rows are the source's, but for decay.
 
-    ``best`` are the weights that did best so far, if anyone judges.
+    ``best`` are the weights that did best so far.
     """
     optimizer, facts = stepper.state()
     tensors = {

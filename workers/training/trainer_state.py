@@ -23,7 +23,7 @@ class TrainerState:
     """A training so far. ``factor`` is of the learning rate; ``rows`` is how many are computed at a time.
 
     Tokens leave padding out; seconds are those of all attempts. ``best_score`` is the best on held-out rows so far,
-    after ``best_epoch`` epochs; None where nobody judges.
+    after ``best_epoch`` epochs; None where nothing is held out.
     """
 
     factor: float

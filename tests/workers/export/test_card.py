@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.recovery import RecoverySpec, resolve_recovery
-from api_schemas.reports import Check, Interval, Latency, LayerMap, Report, Side, Verification
+from api_schemas.reports import Check, Interval, Latency, LayerMap, Measurements, Report, Verification
 from workers.export.card import make_card
 
 FACTS = ModelFacts(
@@ -31,8 +31,8 @@ def report(**changed: Any) -> Report:
     side = {"bytes": 438_000_000, "metrics": {"accuracy": 92.43}, "score": 92.43, "latency": [latency(100.0)]}
     made = Report(
         layers=LayerMap(total=12, kept=[0, 1, 2, 3, 4, 5, 10, 11], dropped=[6, 7, 8, 9]),
-        before=Side(parameters=109_483_778, **side),
-        after=Side(
+        before=Measurements(parameters=109_483_778, **side),
+        after=Measurements(
             parameters=81_131_522, bytes=324_500_000, score=91.6, metrics={"accuracy": 91.6}, latency=[latency(67.0)]
         ),
         retention=0.991,
@@ -112,8 +112,8 @@ def test_it_says_how_to_load_how_it_was_trained_and_what_was_verified() -> None:
 
 def test_pruning_alone_claims_no_training_and_no_score() -> None:
     bare = report(
-        before=Side(parameters=100, bytes=400),
-        after=Side(parameters=80, bytes=320),
+        before=Measurements(parameters=100, bytes=400),
+        after=Measurements(parameters=80, bytes=320),
         retention=None,
         speedup=None,
         gain_interval=None,

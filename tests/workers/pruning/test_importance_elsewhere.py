@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from api_schemas.requests import JobRequest
 from workers.cache.folder import FolderCache
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 from workers.stages.job_cache import JobCache
 from workers.stages.layer_importance import take_scores
 from workers.stages.progress import Narrator
@@ -39,7 +39,7 @@ def minilm() -> Path:
 
 def subject_of(folder: Path, model: Path, **prune: object) -> ResolvedJob:
     (folder / "plain.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
-    settings = Settings(data_dir=folder, model_roots=[model], data_roots=[folder], device="cpu")
+    settings = WorkerSettings(data_dir=folder, model_roots=[model], data_roots=[folder], device="cpu")
     calibration = {"dataset": str(folder / "plain.jsonl")}
     request = JobRequest.model_validate(
         {"model": str(model), "task": "none", "prune": {"drop": 2, "calibration": calibration, **prune}}

@@ -19,7 +19,7 @@ from sources.fingerprint import FileHashes
 from tests.support.tiny_models import tiny_model
 from workers.cache.folder import FolderCache
 from workers.pipeline import run_pipeline
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import resolve_job
@@ -32,7 +32,7 @@ class Jobs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.settings = Settings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu")
+        self.settings = WorkerSettings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu")
         self.cache = FolderCache(folder / "cache", 1 << 30)
         self.model = tiny_model("bert", folder / "source", head="base")
         self.table = folder / "reviews.csv"

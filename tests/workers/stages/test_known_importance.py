@@ -13,12 +13,12 @@ from fastapi.testclient import TestClient
 from api_schemas.pruning import make_plan
 from api_schemas.requests import JobRequest
 from service.app import create_app
-from service.settings import Settings
+from service.settings import GatewaySettings
 from service.state import Parts
 from sources.scorings import KIND
 from tests.support.tiny_models import SENTENCES, tiny_model
 from workers.cache.folder import FolderCache
-from workers.settings import Settings as WorkerSettings
+from workers.settings import WorkerSettings
 from workers.stages.cache_codecs import save_layer_scores
 from workers.stages.job_cache import JobCache
 from workers.stages.layer_importance import take_scores
@@ -31,7 +31,7 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
     structlog.configure(
         logger_factory=structlog.ReturnLoggerFactory(), processors=[structlog.processors.JSONRenderer()]
     )
-    settings = Settings(
+    settings = GatewaySettings(
         data_dir=tmp_path / "data", database_url="", broker_url="", artifacts_url="", glue_dir=None,
         model_roots=[tmp_path], data_roots=[tmp_path], reap_seconds=3600,
     )  # fmt: skip

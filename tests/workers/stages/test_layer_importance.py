@@ -15,7 +15,7 @@ from api_schemas.requests import JobRequest
 from tests.support.tiny_models import SENTENCES, tiny_model
 from workers.cache.folder import FolderCache
 from workers.pipeline import run_pipeline
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 
 
 class Jobs:
@@ -23,7 +23,7 @@ class Jobs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.settings = Settings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu")
+        self.settings = WorkerSettings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu")
         self.cache = FolderCache(folder / "cache", 1 << 30)
         rows = [f"{SENTENCES[row % 8]} {row},{'up' if row % 2 else 'down'}" for row in range(40)]
         self.table = folder / "table.csv"

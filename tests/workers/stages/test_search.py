@@ -18,13 +18,13 @@ from api_schemas.pruning import Plan
 from api_schemas.reports import Report, Search
 from api_schemas.requests import JobRequest
 from service.app import create_app
-from service.settings import Settings as GatewaySettings
+from service.settings import GatewaySettings
 from sources.scorings import BRACKET
 from tests.support.tiny_models import SENTENCES, build, tiny_model
 from workers import pipeline
 from workers.cache.folder import FolderCache
 from workers.pipeline import run_pipeline
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 from workers.stages import search as search_stage
 
 
@@ -42,7 +42,7 @@ class Auto:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.settings = Settings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu")
+        self.settings = WorkerSettings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu")
         self.cache = FolderCache(folder / "cache", 1 << 30)
         rows = [f"{SENTENCES[row % 8].replace(',', '')} {row},{'up' if row % 2 else 'down'}" for row in range(72)]
         for name, part in (("table", rows[:60]), ("dev", rows[60:])):

@@ -14,12 +14,14 @@ from api_schemas.requests import JobRequest
 from tests.support.tiny_models import tiny_model
 from tests.support.whole_jobs import carry_out, own
 from workers.pipeline import run_pipeline
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 
 LATENCY = {"batch_sizes": [], "sequence_lengths": []}
 
 
-def test_scores_are_means_and_the_model_is_the_first_seeds(tmp_path: Path, settings: Settings, table: Path) -> None:
+def test_scores_are_means_and_the_model_is_the_first_seeds(
+    tmp_path: Path, settings: WorkerSettings, table: Path
+) -> None:
     model = tiny_model("bert", tmp_path / "source", head="base", layers=3)
     recovery = {"epochs": 2, "learning_rate": 0.001, "batch_size": 8}
     body = {"model": str(model), "task": own(table), "prune": {"drop": 1}, "recovery": recovery}
@@ -75,7 +77,7 @@ def test_the_seed_is_the_one_seed_by_default() -> None:
     assert JobRequest.model_validate({"model": "a/b", "task": "sst2", "seed": 9}).seeds == [9]
 
 
-def test_a_later_attempt_trains_and_scores_nothing_again(tmp_path: Path, settings: Settings, table: Path) -> None:
+def test_a_later_attempt_trains_and_scores_nothing_again(tmp_path: Path, settings: WorkerSettings, table: Path) -> None:
     model = tiny_model("bert", tmp_path / "source", head="base", layers=2)
     request = JobRequest.model_validate(
         {

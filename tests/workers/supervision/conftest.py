@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.supervisor_rig import FAKE_RUNNER, Rig
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 
 
 @pytest.fixture
-def worker_settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "data", lease_seconds=20, heartbeat_seconds=5, kill_grace_seconds=5)
+def worker_settings(tmp_path: Path) -> WorkerSettings:
+    return WorkerSettings(data_dir=tmp_path / "data", lease_seconds=20, heartbeat_seconds=5, kill_grace_seconds=5)
 
 
 @pytest.fixture
-def rig(worker_settings: Settings) -> Iterator[Rig]:
+def rig(worker_settings: WorkerSettings) -> Iterator[Rig]:
     rig = Rig(worker_settings, FAKE_RUNNER)
     yield rig
     rig.close()

@@ -15,7 +15,7 @@ from api_schemas.jobs import Status
 from store.jobs import JobStore
 from tests.support.processes import eventually, gone
 from tests.support.supervisor_rig import FAKE_RUNNER, Rig
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 from workers.supervision.supervisor import Supervisor
 
 
@@ -154,7 +154,7 @@ def test_an_ending_that_was_kept_but_not_answered_keeps_its_files(rig: Rig, wobb
     assert [event.type for event in rig.events(job.id)].count(EventType.SUCCEEDED) == 1
 
 
-def test_two_supervisors_and_ten_jobs_make_ten_runs(rig: Rig, worker_settings: Settings) -> None:
+def test_two_supervisors_and_ten_jobs_make_ten_runs(rig: Rig, worker_settings: WorkerSettings) -> None:
     other = Rig(worker_settings, FAKE_RUNNER)
     jobs = [rig.submit("succeed") for _ in range(10)]
 

@@ -13,7 +13,7 @@ import pytest
 from api_schemas.jobs import Status
 from tests.support.processes import eventually, gone
 from tests.support.supervisor_rig import Rig
-from workers.settings import Settings
+from workers.settings import WorkerSettings
 from workers.supervision.scratch import Scratch, sweep
 
 KILLED_WITH_A_FOLDER = """
@@ -60,7 +60,7 @@ def test_it_leaves_with_its_supervisor_and_leaves_nothing(rig: Rig) -> None:
     assert list(rig.settings.scratch_root.iterdir()) == []
 
 
-def test_a_runner_that_cannot_be_started_gives_the_job_back(rig: Rig, worker_settings: Settings) -> None:
+def test_a_runner_that_cannot_be_started_gives_the_job_back(rig: Rig, worker_settings: WorkerSettings) -> None:
     broken = Rig(worker_settings, ["/does/not/exist"])
     job_id = rig.submit("succeed")
     with pytest.raises(FileNotFoundError):

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from tests.support.tiny_models import build
 from tests.support.trainings import CPU, RECOVERY, Killed, Run, assert_same, features_of, weights
-from workers.training.best_checkpoint import MOST, Selection, hold_out
+from workers.training.best_checkpoint import MOST, HeldOut, hold_out
 from workers.training.hooks import TrainingHooks
 from workers.training.loop import train
 from workers.training.objectives.losses import label_objective
@@ -45,7 +45,7 @@ def fit(
 
     return train(
         model, part, label_objective(part.labels, CPU), recovery, seed=3, device=CPU, on_step=on_step, hooks=hooks,
-        selection=Selection(features.take(judged), score),
+        held_out=HeldOut(features.take(judged), score),
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from api_schemas.errors import LayercutError
 from tests.support.tiny_models import build
 from tests.support.trainings import CPU, RECOVERY, Killed, Run, assert_same, features_of, weights
-from workers.data.batches import Rows, collate
+from workers.data.batches import RowIndexes, collate
 from workers.training.compact_embedding import compact_vocabulary
 from workers.training.hooks import TrainingHooks
 from workers.training.loop import train
@@ -164,7 +164,7 @@ class Spoilt:
         self._plain = label_objective(features_of("bert").labels, CPU)
         self._calls, self._gradient, self._count = calls, gradient, 0
 
-    def loss(self, student: StudentOutput, rows: Rows) -> Tensor:
+    def loss(self, student: StudentOutput, rows: RowIndexes) -> Tensor:
         loss = self._plain.loss(student, rows)
         self._count += 1
         if self._count not in self._calls:

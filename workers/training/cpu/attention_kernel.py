@@ -10,7 +10,7 @@ from torch import Tensor
 from workers.training.cpu.dropout import dropout_mask
 
 
-class Scratch:
+class Workspace:
     """Two float32 tensors of any size, in memory that is kept: to get it anew for each call costs more than to use it.
 
     What they hold is good until the next is asked for.
@@ -28,7 +28,7 @@ class Scratch:
 
 class Attention(torch.autograd.Function):
     """``query`` ``(N, Q, D)`` is scaled already; ``key`` and ``value`` ``(N, K, D)``; ``bias`` ``(N, Q, K)`` or None;
-    then the rate of dropout, and a ``Scratch``.
+    then the rate of dropout, and a ``Workspace``.
     """
 
     @staticmethod

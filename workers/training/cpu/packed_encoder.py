@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from workers.training.cpu.attention_kernel import Attention, Scratch
+from workers.training.cpu.attention_kernel import Attention, Workspace
 from workers.training.cpu.blocks import BLOCKS, Block
 from workers.training.cpu.cast_weights import CastWeights, Linear, Product
 from workers.training.cpu.dropout import dropout_mask
@@ -96,7 +96,7 @@ class PackedEncoder:
         self._frozen = frozen
         self._casts: dict[bool, _Ready] = {}
         self._standing: list[_Weights] = []
-        self._scratch = Scratch()
+        self._scratch = Workspace()
         self._mask: Tensor | None = None
         self._all = False
         self.hidden_states: tuple[Tensor, ...] = ()

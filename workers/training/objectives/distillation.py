@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from api_schemas.recovery import Recovery
 from workers.data.features import Features
 from workers.runtime.device import choose_precision
-from workers.training.objectives.losses import Objective, distillation_objective, unaltered
+from workers.training.objectives.losses import TrainingObjective, distillation_objective, unaltered
 from workers.training.objectives.teacher import hidden_pairs, known_targets, live_targets
 from workers.training.objectives.token_noise import Noise
 
@@ -28,7 +28,7 @@ def distillation(
     special: Collection[int],
     logits: Callable[[], npt.NDArray[np.float32]],
     device: torch.device,
-) -> Iterator[Objective]:
+) -> Iterator[TrainingObjective]:
     """The objective of a model that has the layers ``kept`` of ``baseline`` and learns on the rows of ``features``.
 
     Its word embeddings are the baseline's and stay so, unless the layer that is used to them was dropped.

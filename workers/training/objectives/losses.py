@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from api_schemas.recovery import Recovery
-from workers.data.batches import Inputs, Rows
+from workers.data.batches import Inputs, RowIndexes
 from workers.training.cpu.packing import real_tokens
-from workers.training.objectives.teacher import Pair, Targets, TeacherOutput
+from workers.training.objectives.teacher import HiddenPair, Targets, TeacherOutput
 
 
 @dataclass(frozen=True)
@@ -33,39 +33,39 @@ def unaltered(inputs: Inputs) -> Inputs:
 
 
 @dataclass(frozen=True)
-class Objective:
+class TrainingObjective:
     """``loss`` must be a mean over the rows of the batch: a batch is cut where memory is short. ``alter`` is what is
     done to a batch before the model sees it. ``words``: whether the word embeddings are trained.
     """
 
-    loss: Callable[[StudentOutput, Rows], Tensor]
+    loss: Callable[[StudentOutput, RowIndexes], Tensor]
     wants_hidden: bool = False
     alter: Callable[[Inputs], Inputs] = unaltered
     words: bool = True
 
 
-def label_objective(labels: npt.NDArray[Any], device: torch.device) -> Objective:
+def label_objective(labels: npt.NDArray[Any], device: torch.device) -> TrainingObjective:
     """Cross-entropy with the gold labels, or mean squared error where they are numbers."""
     gold = torch.from_numpy(labels).to(device)
     regression = gold.is_floating_point()
 
-    def loss(student: StudentOutput, rows: Rows) -> Tensor:
+    def loss(student: StudentOutput, rows: RowIndexes) -> Tensor:
         wanted = gold[torch.from_numpy(rows).to(device)]
         return F.mse_loss(student.logits.squeeze(-1), wanted) if regression else F.cross_entropy(student.logits, wanted)
 
-    return Objective(loss)
+    return TrainingObjective(loss)
 
 
 def distillation_objective(
     targets: Targets,
-    pairs: Sequence[Pair],
+    pairs: Sequence[HiddenPair],
     labels: npt.NDArray[Any],
     device: torch.device,
     recovery: Recovery,
     *,
     alter: Callable[[Inputs], Inputs] = unaltered,
     words: bool = True,
-) -> Objective:
+) -> TrainingObjective:
     """Learn the baseline's ``targets``: its logits, ``hidden_weight`` times its hidden states at ``pairs``, and
     ``label_weight`` of the logits' share from the gold labels.
 
@@ -82,7 +82,7 @@ def distillation_objective(
         aim = F.log_softmax(teacher.logits / recovery.temperature, dim=-1)
         return F.kl_div(pupil, aim, log_target=True, reduction="batchmean") * recovery.temperature**2
 
-    def loss(student: StudentOutput, rows: Rows) -> Tensor:
+    def loss(student: StudentOutput, rows: RowIndexes) -> Tensor:
         teacher = targets(student.inputs, rows)
         total = soft(student, teacher)
         if recovery.label_weight:
@@ -91,10 +91,10 @@ def distillation_objective(
             total = total + recovery.hidden_weight * hidden_error(student, teacher.hidden, pairs)
         return total
 
-    return Objective(loss, wants_hidden=bool(pairs), alter=alter, words=words)
+    return TrainingObjective(loss, wants_hidden=bool(pairs), alter=alter, words=words)
 
 
-def hidden_error(student: StudentOutput, wanted: Sequence[Tensor], pairs: Sequence[Pair]) -> Tensor:
+def hidden_error(student: StudentOutput, wanted: Sequence[Tensor], pairs: Sequence[HiddenPair]) -> Tensor:
     """The squared distance to the ``wanted`` states ``(T, W)``, which have no padding, as a share of their own squared
     length; mean over the tokens of a row and the rows (after Sun et al. 2019, arXiv 1908.09355, §3.2). Summed over the
     pairs: each mends a layer of its own, and more gaps are not to make each weigh less.

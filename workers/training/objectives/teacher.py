@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from api_schemas.recovery import Precision
-from workers.data.batches import Inputs, Rows
+from workers.data.batches import Inputs, RowIndexes
 from workers.runtime.device import DTYPES
 from workers.training.cpu.attention_choice import quick_attention
 from workers.training.cpu.packed_encoder import packed_encoder
@@ -22,22 +22,26 @@ from workers.training.cpu.packing import real_tokens
 
 
 @dataclass(frozen=True)
-class Pair:
+class HiddenPair:
     """Places in ``hidden_states`` that ought to be equal: 0 is the embeddings, ``i`` the output of the i-th layer."""
 
     pruned: int
     baseline: int
 
 
-def hidden_pairs(kept: Sequence[int], total: int) -> list[Pair]:
+def hidden_pairs(kept: Sequence[int], total: int) -> list[HiddenPair]:
     """Each kept layer that layers were dropped after, and the last one: the state that the next kept layer is used to.
 
     A layer whose follower was kept has nothing to make up for. What stands in front of a dropped first layer is the
     embeddings, which no layer can mend.
     """
     following = [*kept[1:], total]
-    gaps = [Pair(at + 1, after) for at, (own, after) in enumerate(zip(kept, following, strict=True)) if after > own + 1]
-    last = Pair(len(kept), total)
+    gaps = [
+        HiddenPair(at + 1, after)
+        for at, (own, after) in enumerate(zip(kept, following, strict=True))
+        if after > own + 1
+    ]
+    last = HiddenPair(len(kept), total)
     return gaps if last in gaps else [*gaps, last]
 
 
@@ -52,7 +56,7 @@ class TeacherOutput:
 class Targets(Protocol):
     """Of the batch that is made of ``rows``, and looks like ``inputs`` to the model."""
 
-    def __call__(self, inputs: Inputs, rows: Rows) -> TeacherOutput: ...
+    def __call__(self, inputs: Inputs, rows: RowIndexes) -> TeacherOutput: ...
 
 
 def known_targets(logits: npt.NDArray[np.float32], device: torch.device) -> Targets:
@@ -63,11 +67,11 @@ def known_targets(logits: npt.NDArray[np.float32], device: torch.device) -> Targ
 
 @contextmanager
 def live_targets(
-    baseline: PreTrainedModel, pairs: Sequence[Pair], *, device: torch.device, precision: Precision, left: bool
+    baseline: PreTrainedModel, pairs: Sequence[HiddenPair], *, device: torch.device, precision: Precision, left: bool
 ) -> Iterator[Targets]:
     """The baseline answers every batch as it comes; ``left``: padding comes before the text."""
 
-    def answer(inputs: Inputs, _: Rows) -> TeacherOutput:
+    def answer(inputs: Inputs, _: RowIndexes) -> TeacherOutput:
         with torch.no_grad(), torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
             output = baseline(**inputs, output_hidden_states=bool(pairs))
         mask = inputs["attention_mask"]

@@ -17,8 +17,8 @@ from workers.evaluation.scores import logits_of
 from workers.pruning.surgery import drop_layers
 from workers.training.loop import train
 from workers.training.objectives.distillation import distillation
-from workers.training.objectives.losses import Objective, StudentOutput, distillation_objective, hidden_error
-from workers.training.objectives.teacher import Pair, hidden_pairs, live_targets
+from workers.training.objectives.losses import StudentOutput, TrainingObjective, distillation_objective, hidden_error
+from workers.training.objectives.teacher import HiddenPair, hidden_pairs, live_targets
 from workers.training.objectives.token_noise import Noise
 
 
@@ -34,14 +34,14 @@ from workers.training.objectives.token_noise import Noise
     ],
 )
 def test_a_layer_must_give_what_the_next_kept_layer_is_used_to(kept: list[int], pairs: list[tuple[int, int]]) -> None:
-    assert hidden_pairs(kept, 6) == [Pair(*pair) for pair in pairs]
+    assert hidden_pairs(kept, 6) == [HiddenPair(*pair) for pair in pairs]
 
 
 @pytest.mark.parametrize("architecture", ["bert", "xlnet"])
 def test_states_are_those_that_the_baseline_gives(architecture: str) -> None:
     """XLNet pads on the left."""
     baseline, features = build(architecture, layers=3), features_of(architecture)
-    pairs, rows = [Pair(1, 2), Pair(2, 3)], np.array([5, 0, 17])
+    pairs, rows = [HiddenPair(1, 2), HiddenPair(2, 3)], np.array([5, 0, 17])
     inputs = collate(features, rows, CPU)
     with torch.no_grad():
         student = baseline(**inputs, output_hidden_states=True)
@@ -56,7 +56,7 @@ def test_states_are_those_that_the_baseline_gives(architecture: str) -> None:
 
 def test_the_error_of_hidden_states_is_a_mean_over_rows_whatever_their_padding() -> None:
     model, features = build("bert", layers=2), features_of("bert")
-    pairs, rows = [Pair(1, 1)], np.arange(6)
+    pairs, rows = [HiddenPair(1, 1)], np.arange(6)
     wanted = torch.randn(int(features.lengths[rows].sum()), model.config.hidden_size)
 
     def error(part: np.ndarray, states: torch.Tensor, pad_to: int | None = None) -> float:
@@ -78,7 +78,7 @@ def test_the_errors_of_gaps_add_up() -> None:
     with torch.no_grad():
         output = model(**inputs, output_hidden_states=True)
     student = StudentOutput(inputs, output.logits, output.hidden_states)
-    pairs, tokens = [Pair(1, 1), Pair(2, 3)], int(inputs["attention_mask"].sum())
+    pairs, tokens = [HiddenPair(1, 1), HiddenPair(2, 3)], int(inputs["attention_mask"].sum())
     wanted = [torch.randn(tokens, model.config.hidden_size) for _ in pairs]
     apart = [hidden_error(student, [states], [pair]).item() for pair, states in zip(pairs, wanted, strict=True)]
     assert hidden_error(student, wanted, pairs).item() == pytest.approx(sum(apart), rel=1e-5)
@@ -162,6 +162,6 @@ def test_without_dropout_the_model_answers_as_it_will_when_used() -> None:
         return student.logits.pow(2).mean()
 
     start = copy.deepcopy(model)
-    train(model, features, Objective(loss), recovery, seed=3, device=CPU, on_step=lambda step: None)
+    train(model, features, TrainingObjective(loss), recovery, seed=3, device=CPU, on_step=lambda step: None)
     rows, logits = seen[0]
     np.testing.assert_allclose(logits.numpy(), logits_of(start, features.take(rows), CPU), rtol=1e-4, atol=1e-5)
