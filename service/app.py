@@ -16,7 +16,7 @@ from service.problems import install_problems
 from service.reaper import Reaper
 from service.routes import artifacts, catalog, events, jobs, operations, plans
 from service.settings import GatewaySettings
-from service.state import open_parts
+from service.state import open_state
 from service.version import VERSION
 
 DESCRIPTION = "Makes transformer models smaller by dropping whole layers, repairs them, and proves what it delivers."
@@ -33,18 +33,18 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        parts = await run_in_threadpool(open_parts, chosen)
-        app.state.parts = parts
-        reaper = Reaper(parts)
-        parts.wakeups.start()
+        state = await run_in_threadpool(open_state, chosen)
+        app.state.gateway = state
+        reaper = Reaper(state)
+        state.wakeups.start()
         reaper.start()
         try:
-            async with parts.feed.running():
+            async with state.feed.running():
                 yield
         finally:
             await run_in_threadpool(reaper.stop)
-            await run_in_threadpool(parts.wakeups.stop)
-            parts.engine.dispose()
+            await run_in_threadpool(state.wakeups.stop)
+            state.engine.dispose()
 
     app = FastAPI(
         title="layercut",

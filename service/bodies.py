@@ -26,7 +26,7 @@ MAX_ERRORS = 50
 
 async def _read_json(request: Request) -> dict[str, Any]:
     _check_media_type(request.headers.get("content-type", ""))
-    return parse_json(await _read(request, request.app.state.parts.settings.max_body_bytes))
+    return parse_json(await _read(request, request.app.state.gateway.settings.max_body_bytes))
 
 
 JsonBody = Annotated[dict[str, Any], Depends(_read_json)]

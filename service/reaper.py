@@ -11,15 +11,15 @@ from dataclasses import asdict
 
 import structlog
 
-from service.state import Parts
+from service.state import GatewayState
 
 log = structlog.get_logger("layercut.reaper")
 
 
 class Reaper(threading.Thread):
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, state: GatewayState) -> None:
         super().__init__(name="reaper", daemon=True)
-        self._parts = parts
+        self._state = state
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -29,7 +29,7 @@ class Reaper(threading.Thread):
                     step()
                 except Exception:  # the database may be away for a while; the next round asks again
                     log.exception("reaper_failed", step=step.__name__)
-            if self._ended.wait(self._parts.settings.reap_seconds):
+            if self._ended.wait(self._state.settings.reap_seconds):
                 return
 
     def stop(self) -> None:
@@ -38,34 +38,34 @@ class Reaper(threading.Thread):
 
     def reap(self) -> None:
         """Take back the jobs of lost workers; fail those that waited too long."""
-        changed = {became: ids for became, ids in asdict(self._parts.store.reap()).items() if ids}
+        changed = {became: ids for became, ids in asdict(self._state.store.reap()).items() if ids}
         if changed:
             log.warning("reaped", **changed)
 
     def wake_again(self) -> None:
         """Announce jobs again, as many as are missing: while all workers are busy, wake-ups lie in the broker."""
-        due = self._parts.store.due_wakeups(self._parts.settings.wake_again_seconds)
+        due = self._state.store.due_wakeups(self._state.settings.wake_again_seconds)
         if not due:
             return
         try:
-            missing = due - self._parts.wakeups.waiting()
+            missing = due - self._state.wakeups.waiting()
         except Exception as error:  # whatever the transport raises; a later round asks again
             log.warning("broker_unreachable", error=type(error).__name__, jobs=due)
             return
         if missing > 0:
             log.info("waking_again", jobs=missing)
-            self._parts.wakeups.wake(missing)
+            self._state.wakeups.wake(missing)
 
     def sweep(self) -> None:
         """Delete the files of attempts that lost."""
-        for job_id, kept in self._parts.store.unswept(self._parts.settings.sweep_after_seconds):
-            files = self._parts.artifacts.sweep(job_id, kept)
-            self._parts.store.mark_swept(job_id)
+        for job_id, kept in self._state.store.unswept(self._state.settings.sweep_after_seconds):
+            files = self._state.artifacts.sweep(job_id, kept)
+            self._state.store.mark_swept(job_id)
             if files:
                 log.info("swept", job_id=job_id, files=files)
 
     def clear_cache(self) -> None:
         """Delete what was not used for longest where the cache is full, and what lost makers left."""
-        for prefix in self._parts.cache.evict(self._parts.settings.cache_bytes):
-            self._parts.artifacts.delete(prefix)
+        for prefix in self._state.cache.evict(self._state.settings.cache_bytes):
+            self._state.artifacts.delete(prefix)
             log.info("cleared_from_cache", prefix=prefix)

@@ -19,7 +19,7 @@ from store.jobs import JobStore
 
 
 @dataclass(frozen=True)
-class Parts:
+class GatewayState:
     settings: GatewaySettings
     engine: Engine
     store: JobStore
@@ -30,13 +30,13 @@ class Parts:
     feed: Feed
 
 
-def open_parts(settings: GatewaySettings) -> Parts:
+def open_state(settings: GatewaySettings) -> GatewayState:
     """Open the database (made or brought up to date where needed), the artifacts and the broker's sender."""
     engine = open_engine(settings.database_url)
     migrate(engine)
     store = JobStore(engine, lease_seconds=settings.lease_seconds)
     cache, artifacts = CacheStore(engine), ArtifactStore(settings.artifacts_url)
-    return Parts(
+    return GatewayState(
         settings=settings,
         engine=engine,
         store=store,
@@ -49,9 +49,9 @@ def open_parts(settings: GatewaySettings) -> Parts:
 
 
 # async, so that it costs no trip through the thread pool
-async def _parts(request: Request) -> Parts:
-    parts: Parts = request.app.state.parts
-    return parts
+async def _state(request: Request) -> GatewayState:
+    state: GatewayState = request.app.state.gateway
+    return state
 
 
-Gateway = Annotated[Parts, Depends(_parts)]
+State = Annotated[GatewayState, Depends(_state)]

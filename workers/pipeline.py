@@ -19,7 +19,7 @@ from api_schemas.strategies import STRATEGIES
 from workers.cache.folder import Cache, FolderCache
 from workers.checkpoints.checkpoint import Checkpoints
 from workers.evaluation import latency
-from workers.evaluation.answers import SIDES, Answers, Pair, from_tensors, sides_of, to_tensors
+from workers.evaluation.by_seed import SIDES, Pair, ScoresBySeed, from_tensors, sides_of, to_tensors
 from workers.evaluation.scores import Scores, evaluate
 from workers.pruning.surgery import drop_layers
 from workers.runtime.loading import label_order, quiet_libraries
@@ -207,7 +207,7 @@ def measure(
 ) -> deliver.Measured:
     """Scores and speed, before and after. ``others`` has the scores of the seeds after the first."""
     job, progress = run.job, run.progress
-    answers: tuple[Answers | None, Answers | None] = (None, None)
+    answers: tuple[ScoresBySeed | None, ScoresBySeed | None] = (None, None)
     compares = job.wants_baseline or not job.trains
     if job.scored:
         with progress.stage(Stage.EVALUATING, seed=run.seed):

@@ -12,7 +12,6 @@ from starlette.concurrency import run_in_threadpool
 from api_schemas.events import Event, EventList
 from service.negotiation import preferred
 from service.openapi import problems
-from service.state import Gateway
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/events", tags=["events"])
 
@@ -35,7 +34,7 @@ STREAM_EXAMPLE = 'id: 7\nevent: job.stage\ndata: {"number": 7, "type": "job.stag
 )
 async def list_events(
     job_id: str,
-    parts: Gateway,
+    state: State,
     *,
     accept: Annotated[str | None, Header()] = None,
     last_event_id: Annotated[str | None, Header(description="of a stream: go on after this number")] = None,
@@ -44,19 +43,19 @@ async def list_events(
 ) -> EventList | Response:
     """Numbered from 1 without gaps. As `text/event-stream`: replayed, then live, closed after the terminal event."""
     if preferred(accept, ("application/json", STREAM)) == STREAM:
-        return await _stream(parts, job_id, max(after, _number(last_event_id)))
-    data, has_more = await run_in_threadpool(parts.store.events, job_id, after, min(max(limit, 1), 1000))
+        return await _stream(state, job_id, max(after, _number(last_event_id)))
+    data, has_more = await run_in_threadpool(state.store.events, job_id, after, min(max(limit, 1), 1000))
     return EventList(data=data, has_more=has_more)
 
 
-async def _stream(parts: Gateway, job_id: str, after: int) -> Response:
-    head = await parts.feed.head(job_id)
+async def _stream(state: State, job_id: str, after: int) -> Response:
+    head = await state.feed.head(job_id)
     if head[1].terminal and after >= head[0]:
         # The one status that tells a browser's EventSource not to come back.
         return Response(status_code=204)
     return EventSourceResponse(
-        _messages(parts.feed.events(job_id, after, head)),
-        ping=parts.settings.sse_heartbeat_seconds,
+        _messages(state.feed.events(job_id, after, head)),
+        ping=state.settings.sse_heartbeat_seconds,
         ping_message_factory=lambda: ServerSentEvent(comment="still here"),
         sep="\n",
     )

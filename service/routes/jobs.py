@@ -15,7 +15,6 @@ from service.admission import REFUSALS, resolve
 from service.bodies import JsonBody, validated
 from service.negotiation import wait_seconds
 from service.openapi import BODY, json_body, problems
-from service.state import Gateway
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -54,17 +53,17 @@ EXAMPLE = {
 )
 def create_job(
     body: JsonBody,
-    parts: Gateway,
+    state: State,
     response: Response,
     validate_only: Annotated[bool, Query(description="check and resolve, and store nothing")] = False,
 ) -> Job | Response:
     """Ask for a compression. What can be seen to fail is refused now; what fails later is the job's `error`."""
     request = validated(JobRequest, body)
-    resolved = resolve(request, parts.settings)
+    resolved = resolve(request, state.settings)
     if validate_only:
         return JSONResponse(_preview(request, body, resolved).model_dump(mode="json"))
-    job = shown(parts.store.create(request, body, resolved))
-    parts.wakeups.wake()
+    job = shown(state.store.create(request, body, resolved))
+    state.wakeups.wake()
     response.headers["Location"] = job.urls["self"]
     return job
 
@@ -72,7 +71,7 @@ def create_job(
 @router.get("", responses=problems("invalid_cursor"), openapi_extra={"parameters": [METADATA_FILTER]})
 def list_jobs(
     request: Request,
-    parts: Gateway,
+    state: State,
     *,
     after: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
     limit: Annotated[int, Query(description="1 to 100; what lies outside is brought inside")] = 20,
@@ -83,7 +82,7 @@ def list_jobs(
     """Jobs, newest first."""
     pairs = [(METADATA.fullmatch(name), value) for name, value in request.query_params.items()]
     metadata = {found[1]: value for found, value in pairs if found}
-    jobs, has_more = parts.store.list(
+    jobs, has_more = state.store.list(
         after=after,
         limit=min(max(limit, 1), MAX_PAGE),
         status=status,
@@ -99,7 +98,7 @@ def list_jobs(
 @router.get("/{job_id}", responses=problems("job_not_found"))
 async def get_job(
     job_id: str,
-    parts: Gateway,
+    state: State,
     response: Response,
     prefer: Annotated[
         str | None, Header(description="`wait=N`: answer when something changes, or after N seconds")
@@ -108,9 +107,9 @@ async def get_job(
     """One job."""
     seconds = wait_seconds(prefer)
     if seconds:
-        await parts.feed.changed(job_id, seconds)
+        await state.feed.changed(job_id, seconds)
         response.headers["Preference-Applied"] = f"wait={seconds:.0f}"
-    return shown(await run_in_threadpool(parts.store.get, job_id))
+    return shown(await run_in_threadpool(state.store.get, job_id))
 
 
 @router.post(
@@ -121,9 +120,9 @@ async def get_job(
         **problems("job_not_found", "job_already_terminal"),
     },
 )
-def cancel_job(job_id: str, parts: Gateway, response: Response) -> Job:
+def cancel_job(job_id: str, state: State, response: Response) -> Job:
     """Cancel a job: at once in the queue, else as soon as its worker has stopped. Asking twice changes nothing."""
-    job = shown(parts.store.cancel(job_id))
+    job = shown(state.store.cancel(job_id))
     response.status_code = 202 if job.status is Status.CANCELLING else 200
     return job
 

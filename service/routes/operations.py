@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from api_schemas.errors import ERRORS, LayercutError
 from service.openapi import problems
-from service.state import Gateway, Parts
+from service.state import GatewayState, State
 from service.version import VERSION
 
 router = APIRouter(tags=["operations"])
@@ -53,9 +53,9 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "database or artifacts cannot be reached"}})
-def readyz(parts: Gateway, response: Response) -> Readiness:
+def readyz(state: State, response: Response) -> Readiness:
     """Whether requests can be served. A broker that is down is said and is not fatal: jobs are kept in the database."""
-    checks = {name: _check(name, probe, parts) for name, probe in PROBES.items()}
+    checks = {name: _check(name, probe, state) for name, probe in PROBES.items()}
     down = {name for name, state in checks.items() if state != "ok"}
     if down - {"broker"}:
         response.status_code = 503
@@ -85,25 +85,25 @@ async def get_problem(name: str) -> ProblemKind:
     )
 
 
-def _artifacts(parts: Parts) -> None:
+def _artifacts(state: GatewayState) -> None:
     # Asking for a manifest that is not there takes a whole trip to the store, and writes nothing.
     try:
-        parts.artifacts.manifest("readyz")
+        state.artifacts.manifest("readyz")
     except LayercutError as error:
         if error.code != "file_not_found":
             raise
 
 
-PROBES: dict[str, Callable[[Parts], object]] = {
-    "database": lambda parts: parts.store.has_queued(),
+PROBES: dict[str, Callable[[GatewayState], object]] = {
+    "database": lambda state: state.store.has_queued(),
     "artifacts": _artifacts,
-    "broker": lambda parts: parts.wakeups.waiting(),
+    "broker": lambda state: state.wakeups.waiting(),
 }
 
 
-def _check(name: str, probe: Callable[[Parts], object], parts: Parts) -> Literal["ok", "unreachable"]:
+def _check(name: str, probe: Callable[[GatewayState], object], state: GatewayState) -> Literal["ok", "unreachable"]:
     try:
-        probe(parts)
+        probe(state)
     except Exception as error:  # whatever its client raises means the same here
         log.warning("unreachable", what=name, error=type(error).__name__)
         return "unreachable"

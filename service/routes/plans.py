@@ -9,7 +9,6 @@ from api_schemas.requests import PlanRequest
 from service.admission import REFUSALS, plan
 from service.bodies import JsonBody, validated
 from service.openapi import BODY, json_body, problems
-from service.state import Gateway
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
 
@@ -21,10 +20,10 @@ EXAMPLE = {"model": "google-bert/bert-base-uncased", "prune": {"strategy": "symm
     responses=problems(*BODY, *REFUSALS, "hub_unavailable"),
     openapi_extra=json_body(PlanRequest, half=EXAMPLE),
 )
-def create_plan(body: JsonBody, parts: Gateway) -> Plan:
+def create_plan(body: JsonBody, state: State) -> Plan:
     """Layers kept and dropped, parameters, bytes, expected speed-up and warnings. Nothing is stored.
 
     Strategies with scores are answered from the scores that a job has left, and `auto` from its search; `scored_by`
     names it.
     """
-    return plan(validated(PlanRequest, body), parts.settings, parts.scores)
+    return plan(validated(PlanRequest, body), state.settings, state.scores)

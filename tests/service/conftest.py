@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from service.app import create_app
 from service.settings import GatewaySettings
-from service.state import Parts
+from service.state import GatewayState
 from tests.support.gateway_worker import claim, succeed
 
 
@@ -58,14 +58,14 @@ def client(settings: GatewaySettings) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def parts(client: TestClient) -> Parts:
-    found: Parts = client.app.state.parts  # type: ignore[attr-defined]
+def state(client: TestClient) -> GatewayState:
+    found: GatewayState = client.app.state.gateway  # type: ignore[attr-defined]
     return found
 
 
 @pytest.fixture
-def live(settings: GatewaySettings) -> Iterator[tuple[str, Parts]]:
-    """The address of a gateway under uvicorn, and its parts."""
+def live(settings: GatewaySettings) -> Iterator[tuple[str, GatewayState]]:
+    """The address of a gateway under uvicorn, and its state."""
     app = create_app(settings)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None))
     thread = threading.Thread(target=server.run)
@@ -81,7 +81,7 @@ def live(settings: GatewaySettings) -> Iterator[tuple[str, Parts]]:
     try:
         assert started.wait(30)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}", app.state.parts
+        yield f"http://127.0.0.1:{port}", app.state.gateway
     finally:
         server.should_exit = True
         thread.join(30)
@@ -120,8 +120,8 @@ def body(make_model: Callable[..., Path]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def finished(client: TestClient, parts: Parts, body: dict[str, Any], tmp_path: Path) -> str:
+def finished(client: TestClient, state: GatewayState, body: dict[str, Any], tmp_path: Path) -> str:
     """The id of a job that has succeeded."""
     job_id: str = client.post("/v1/jobs", json=body).json()["id"]
-    succeed(parts, claim(parts), tmp_path / "scratch")
+    succeed(state, claim(state), tmp_path / "scratch")
     return job_id

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from service.state import Parts
+from service.state import GatewayState
 
 TEN_MEGABYTES = 10_000_000
 
@@ -72,7 +72,7 @@ def test_a_body_of_unknown_length_is_counted_as_it_comes(client: TestClient) -> 
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
 
 
-def test_a_large_body_is_refused_before_it_is_sent(live: tuple[str, Parts]) -> None:
+def test_a_large_body_is_refused_before_it_is_sent(live: tuple[str, GatewayState]) -> None:
     """On the wire: the answer comes while not one byte of the body was sent."""
     address = urlsplit(live[0])
     assert address.hostname
@@ -83,7 +83,7 @@ def test_a_large_body_is_refused_before_it_is_sent(live: tuple[str, Parts]) -> N
         assert wire.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_large_body_without_a_length_is_refused_while_it_is_sent(live: tuple[str, Parts]) -> None:
+def test_a_large_body_without_a_length_is_refused_while_it_is_sent(live: tuple[str, GatewayState]) -> None:
     address = urlsplit(live[0])
     assert address.hostname
     assert address.port

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from api_schemas.errors import LayercutError
 from service.downloads import parse_range
-from service.state import Parts
+from service.state import GatewayState
 from tests.support.gateway_worker import ARCHIVE, CARD, REPORT, WEIGHTS, claim, succeed
 
 SIZE = len(WEIGHTS)
@@ -38,9 +38,11 @@ def test_the_report_is_json_or_the_model_card(client: TestClient, finished: str)
 
 
 @pytest.mark.parametrize("path", ["report", "files", "files/model.safetensors", "download"])
-def test_a_job_that_still_runs_has_no_result(client: TestClient, parts: Parts, body: dict[str, Any], path: str) -> None:
+def test_a_job_that_still_runs_has_no_result(
+    client: TestClient, state: GatewayState, body: dict[str, Any], path: str
+) -> None:
     job = client.post("/v1/jobs", json=body).json()
-    claim(parts)
+    claim(state)
     answer = client.get(f"{job['urls']['self']}/{path}")
     assert (answer.status_code, answer.json()["code"]) == (409, "result_not_ready")
     assert "running" in answer.json()["detail"]
@@ -147,12 +149,12 @@ def test_a_file_that_is_not_of_the_artifact_is_not_found(client: TestClient, fin
 
 
 def test_ranges_over_a_real_connection_add_up_to_the_file(
-    live: tuple[str, Parts], body: dict[str, Any], tmp_path: Any
+    live: tuple[str, GatewayState], body: dict[str, Any], tmp_path: Any
 ) -> None:
-    address, parts = live
+    address, state = live
     with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
         job = client.post("/v1/jobs", json=body).json()
-        succeed(parts, claim(parts), tmp_path / "scratch")
+        succeed(state, claim(state), tmp_path / "scratch")
         address = job["urls"]["download"]
         pieces = [
             client.get(address, headers={"Range": f"bytes={start}-{start + 49_999}"}).content

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from api_schemas.events import EventType
 from service.feed import Feed
 from service.settings import GatewaySettings
-from service.state import Parts
+from service.state import GatewayState
 from tests.support.gateway_worker import claim, say
 
 STREAM = {"Accept": "text/event-stream"}
@@ -33,15 +33,15 @@ def messages(lines: Iterator[str]) -> Iterator[dict[str, str]]:
             message = {}
 
 
-def finish(parts: Parts, taken: Any) -> None:
+def finish(state: GatewayState, taken: Any) -> None:
     error = {"code": "internal", "message": "it broke"}
-    parts.store.finish(taken.lease, say(EventType.FAILED, "it broke", error=error))
+    state.store.finish(taken.lease, say(EventType.FAILED, "it broke", error=error))
 
 
-def test_a_page_goes_on_after_the_last_number(client: TestClient, parts: Parts, body: dict[str, Any]) -> None:
+def test_a_page_goes_on_after_the_last_number(client: TestClient, state: GatewayState, body: dict[str, Any]) -> None:
     job = client.post("/v1/jobs", json=body).json()
-    taken = claim(parts)
-    parts.store.record(taken.lease, say(EventType.LOG, "hello"))
+    taken = claim(state)
+    state.store.record(taken.lease, say(EventType.LOG, "hello"))
     first = client.get(job["urls"]["events"], params={"limit": 2}).json()
     assert [event["number"] for event in first["data"]] == [1, 2]
     assert first["has_more"]
@@ -50,8 +50,10 @@ def test_a_page_goes_on_after_the_last_number(client: TestClient, parts: Parts, 
     assert not second["has_more"]
 
 
-def test_a_watcher_sees_what_was_and_what_comes_and_then_the_end(live: tuple[str, Parts], body: dict[str, Any]) -> None:
-    address, parts = live
+def test_a_watcher_sees_what_was_and_what_comes_and_then_the_end(
+    live: tuple[str, GatewayState], body: dict[str, Any]
+) -> None:
+    address, state = live
     with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
         job = client.post("/v1/jobs", json=body).json()
         with client.stream("GET", job["urls"]["events"], headers=STREAM) as answer:
@@ -59,21 +61,21 @@ def test_a_watcher_sees_what_was_and_what_comes_and_then_the_end(live: tuple[str
             stream = messages(answer.iter_lines())
             assert "retry" in next(stream)
             assert next(stream)["event"] == "job.queued"
-            taken = claim(parts)
+            taken = claim(state)
             assert next(stream)["event"] == "job.started"
-            parts.store.record(taken.lease, say(EventType.STAGE, stage="pruning"))
+            state.store.record(taken.lease, say(EventType.STAGE, stage="pruning"))
             stage = next(stream)
             assert (stage["id"], stage["event"]) == ("3", "job.stage")
             assert json.loads(stage["data"])["data"]["stage"] == "pruning"
-            finish(parts, taken)
+            finish(state, taken)
             assert [message["event"] for message in stream] == ["job.failed"]
 
 
 def test_a_watcher_that_lost_the_connection_goes_on_where_it_was(
-    client: TestClient, parts: Parts, body: dict[str, Any]
+    client: TestClient, state: GatewayState, body: dict[str, Any]
 ) -> None:
     job = client.post("/v1/jobs", json=body).json()
-    finish(parts, claim(parts))
+    finish(state, claim(state))
     answer = client.get(job["urls"]["events"], headers={**STREAM, "Last-Event-ID": "1"})
     assert [m["id"] for m in messages(iter(answer.text.split("\n"))) if "id" in m] == ["2", "3"]
     # The answer that makes a browser stop: nothing will ever come.
@@ -82,10 +84,10 @@ def test_a_watcher_that_lost_the_connection_goes_on_where_it_was(
 
 @pytest.mark.parametrize("last", ["", "abc", "-1", "1.5", "9" * 30])
 def test_an_event_id_that_was_not_ours_starts_at_the_beginning(
-    client: TestClient, parts: Parts, body: dict[str, Any], last: str
+    client: TestClient, state: GatewayState, body: dict[str, Any], last: str
 ) -> None:
     job = client.post("/v1/jobs", json=body).json()
-    finish(parts, claim(parts))
+    finish(state, claim(state))
     answer = client.get(job["urls"]["events"], headers={**STREAM, "Last-Event-ID": last})
     assert [m["id"] for m in messages(iter(answer.text.split("\n"))) if "id" in m] == ["1", "2", "3"]
 
@@ -110,8 +112,8 @@ def test_an_answer_that_is_neither_json_nor_a_stream_is_refused(client: TestClie
 class Counted:
     """The store, with a count of the questions that the feed asks it."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._store = parts.store
+    def __init__(self, state: GatewayState) -> None:
+        self._store = state.store
         self.asked: dict[str, int] = {"heads": 0, "events": 0}
         self._lock = threading.Lock()
 
@@ -124,9 +126,11 @@ class Counted:
         return ask
 
 
-def test_many_watchers_cost_one_question_a_change(parts: Parts, client: TestClient, body: dict[str, Any]) -> None:
+def test_many_watchers_cost_one_question_a_change(
+    state: GatewayState, client: TestClient, body: dict[str, Any]
+) -> None:
     job_id = client.post("/v1/jobs", json=body).json()["id"]
-    store = Counted(parts)
+    store = Counted(state)
 
     async def watch() -> list[list[int]]:
         feed = Feed(store, 0.02)  # type: ignore[arg-type]
@@ -139,10 +143,10 @@ def test_many_watchers_cost_one_question_a_change(parts: Parts, client: TestClie
                     numbers.append(event.number)
 
             watchers = [asyncio.create_task(follow(numbers)) for numbers in seen]
-            taken = await asyncio.to_thread(claim, parts)
+            taken = await asyncio.to_thread(claim, state)
             while not all(numbers == [2] for numbers in seen):
                 await asyncio.sleep(0)
-            await asyncio.to_thread(finish, parts, taken)
+            await asyncio.to_thread(finish, state, taken)
             await asyncio.gather(*watchers)
             assert not feed._channels
             return seen
@@ -152,21 +156,21 @@ def test_many_watchers_cost_one_question_a_change(parts: Parts, client: TestClie
 
 
 def test_a_burst_longer_than_what_is_kept_reaches_every_watcher_whole(
-    parts: Parts, client: TestClient, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    state: GatewayState, client: TestClient, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.feed.RECENT", 4)
     monkeypatch.setattr("service.feed.PAGE", 3)
     job_id = client.post("/v1/jobs", json=body).json()["id"]
-    taken = claim(parts)
+    taken = claim(state)
 
     async def watch() -> list[int]:
-        feed = Feed(parts.store, 0.02)
+        feed = Feed(state.store, 0.02)
         async with feed.running():
             stream = feed.events(job_id, 0, await feed.head(job_id))
             numbers = [(await anext(stream)).number]
             for _ in range(20):
-                await asyncio.to_thread(parts.store.record, taken.lease, say(EventType.LOG))
-            await asyncio.to_thread(finish, parts, taken)
+                await asyncio.to_thread(state.store.record, taken.lease, say(EventType.LOG))
+            await asyncio.to_thread(finish, state, taken)
             numbers += [event.number async for event in stream]
             return numbers
 

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api_schemas.events import EventType
-from service.state import Parts
+from service.state import GatewayState
 from tests.support.gateway_worker import claim, say
 
 
@@ -60,10 +60,10 @@ def test_validate_only_refuses_what_would_be_refused(client: TestClient, body: d
     assert client.post("/v1/jobs?validate_only=true", json=body).json()["code"] == "invalid_layers"
 
 
-def test_a_new_job_wakes_a_worker(client: TestClient, parts: Parts, body: dict[str, Any]) -> None:
+def test_a_new_job_wakes_a_worker(client: TestClient, state: GatewayState, body: dict[str, Any]) -> None:
     client.post("/v1/jobs", json=body)
-    parts.wakeups.stop()
-    assert parts.wakeups.waiting() == 1
+    state.wakeups.stop()
+    assert state.wakeups.waiting() == 1
 
 
 def test_the_list_is_newest_first_and_paged(client: TestClient, body: dict[str, Any]) -> None:
@@ -85,10 +85,10 @@ def test_a_page_size_outside_the_bounds_is_brought_inside(client: TestClient, bo
     assert len(client.get("/v1/jobs?limit=100000").json()["data"]) == 2
 
 
-def test_the_list_is_filtered(client: TestClient, parts: Parts, body: dict[str, Any]) -> None:
+def test_the_list_is_filtered(client: TestClient, state: GatewayState, body: dict[str, Any]) -> None:
     plain = client.post("/v1/jobs", json=body).json()["id"]
     marked = client.post("/v1/jobs", json={**body, "metadata": {"team": "search", "run": "7"}}).json()["id"]
-    claim(parts)
+    claim(state)
 
     def found(**query: str) -> list[str]:
         return [job["id"] for job in client.get("/v1/jobs", params=query).json()["data"]]
@@ -121,12 +121,12 @@ def test_a_queued_job_is_cancelled_at_once_and_only_once(client: TestClient, bod
     assert second.json() == first.json()
 
 
-def test_a_running_job_is_told_to_stop(client: TestClient, parts: Parts, body: dict[str, Any]) -> None:
+def test_a_running_job_is_told_to_stop(client: TestClient, state: GatewayState, body: dict[str, Any]) -> None:
     job = client.post("/v1/jobs", json=body).json()
-    taken = claim(parts)
+    taken = claim(state)
     answer = client.post(job["urls"]["cancel"])
     assert (answer.status_code, answer.json()["status"]) == (202, "cancelling")
-    assert parts.store.heartbeat(taken.lease) == "cancelling"
+    assert state.store.heartbeat(taken.lease) == "cancelling"
 
 
 def test_a_finished_job_is_not_cancelled(client: TestClient, finished: str) -> None:
@@ -147,16 +147,18 @@ def test_an_unknown_job_is_neither_cancelled_nor_waited_for_nor_watched(client: 
     assert client.get(f"{address}/events", headers={"Accept": "text/event-stream"}).status_code == 404
 
 
-def test_prefer_wait_answers_when_something_changes(client: TestClient, parts: Parts, body: dict[str, Any]) -> None:
+def test_prefer_wait_answers_when_something_changes(
+    client: TestClient, state: GatewayState, body: dict[str, Any]
+) -> None:
     job = client.post("/v1/jobs", json=body).json()
     answers: list[Any] = []
     waiter = threading.Thread(
         target=lambda: answers.append(client.get(job["urls"]["self"], headers={"Prefer": "wait=60"}))
     )
     waiter.start()
-    while not parts.feed._channels:
+    while not state.feed._channels:
         waiter.join(0.01)
-    claim(parts)
+    claim(state)
     waiter.join(30)
     assert answers[0].json()["status"] == "running"
     assert answers[0].headers["Preference-Applied"] == "wait=60"
@@ -173,11 +175,11 @@ def test_prefer_wait_does_not_wait_for_a_job_that_has_ended(client: TestClient, 
 
 
 def test_a_failed_job_is_answered_with_200_and_its_error(
-    client: TestClient, parts: Parts, body: dict[str, Any]
+    client: TestClient, state: GatewayState, body: dict[str, Any]
 ) -> None:
     job = client.post("/v1/jobs", json=body).json()
     error = {"code": "out_of_memory", "message": "the device is full", "stage": "recovering"}
-    parts.store.finish(claim(parts).lease, say(EventType.FAILED, error=error))
+    state.store.finish(claim(state).lease, say(EventType.FAILED, error=error))
     answer = client.get(job["urls"]["self"])
     assert answer.status_code == 200
     assert answer.json()["error"]["code"] == "out_of_memory"

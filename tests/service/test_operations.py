@@ -22,7 +22,7 @@ from api_schemas.tasks import METRICS, TASKS
 from service.app import create_app
 from service.logs import configure_logs
 from service.settings import GatewaySettings
-from service.state import Parts
+from service.state import GatewayState
 
 
 def test_a_living_gateway_is_healthy_ready_and_has_a_version(client: TestClient) -> None:
@@ -42,8 +42,8 @@ def test_without_a_broker_it_is_degraded_and_takes_jobs(settings: GatewaySetting
         assert client.post("/v1/jobs", json=body).status_code == 202
 
 
-def test_without_its_database_it_is_not_ready(client: TestClient, parts: Parts) -> None:
-    with parts.engine.begin() as connection:
+def test_without_its_database_it_is_not_ready(client: TestClient, state: GatewayState) -> None:
+    with state.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE jobs RENAME TO gone")
     answer = client.get("/readyz")
     assert answer.status_code == 503
@@ -51,15 +51,15 @@ def test_without_its_database_it_is_not_ready(client: TestClient, parts: Parts) 
     assert client.get("/healthz").status_code == 200
 
 
-def test_what_nobody_foresaw_is_a_problem_without_details(client: TestClient, parts: Parts) -> None:
-    with parts.engine.begin() as connection:
+def test_what_nobody_foresaw_is_a_problem_without_details(client: TestClient, state: GatewayState) -> None:
+    with state.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE jobs RENAME TO gone")
     answer = client.get("/v1/jobs", headers={"X-Request-ID": "mine-1"})
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
     assert (problem["code"], problem["request_id"]) == ("internal", "mine-1")
-    for secret in ("gone", "SELECT", "jobs.", str(parts.settings.data_dir), "Traceback"):
+    for secret in ("gone", "SELECT", "jobs.", str(state.settings.data_dir), "Traceback"):
         assert secret not in answer.text
 
 
@@ -159,9 +159,9 @@ def test_a_request_is_one_line_of_json_without_the_customers_words(
 
 
 def test_a_failure_is_logged_under_the_id_that_the_client_got(
-    client: TestClient, parts: Parts, logs: Callable[[], list[dict[str, Any]]]
+    client: TestClient, state: GatewayState, logs: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    with parts.engine.begin() as connection:
+    with state.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE jobs RENAME TO gone")
     client.get("/v1/jobs", headers={"X-Request-ID": "r2"})
     (line,) = [line for line in logs() if line["event"] == "request_failed"]

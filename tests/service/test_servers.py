@@ -21,19 +21,19 @@ def test_a_job_goes_its_way_through_real_servers(
     settings.broker_url = valkey_url
     body["metadata"] = {"test": "gateway-servers"}
     with TestClient(create_app(settings)) as client:
-        parts = client.app.state.parts  # type: ignore[attr-defined]
-        before = parts.wakeups.waiting()
+        state = client.app.state.gateway  # type: ignore[attr-defined]
+        before = state.wakeups.waiting()
         assert client.get("/readyz").json()["status"] == "ok"
         job = client.post("/v1/jobs", json=body).json()
-        parts.wakeups.stop()
-        assert parts.wakeups.waiting() == before + 1
-        taken = claim(parts)
+        state.wakeups.stop()
+        assert state.wakeups.waiting() == before + 1
+        taken = claim(state)
         assert taken.lease.job_id == job["id"]
-        parts.store.finish(taken.lease, say(EventType.FAILED, error={"code": "internal", "message": "it broke"}))
+        state.store.finish(taken.lease, say(EventType.FAILED, error={"code": "internal", "message": "it broke"}))
         found = client.get("/v1/jobs", params={"metadata[test]": "gateway-servers", "status": "failed"}).json()["data"]
         assert [row["id"] for row in found] == [job["id"]]
         assert found[0]["request"] == body
         answer = client.get(job["urls"]["events"], headers={"Accept": "text/event-stream"})
         assert answer.text.count("\nevent: ") == 3
-        with contextlib.closing(parts.wakeups._celery.connection_for_write()) as connection:
+        with contextlib.closing(state.wakeups._celery.connection_for_write()) as connection:
             connection.default_channel.queue_purge(QUEUE)

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from api_schemas.events import EventType
 from service.reaper import Reaper
 from service.settings import GatewaySettings
-from service.state import Parts
+from service.state import GatewayState
 from service.wakeups import WakeUps
 from store.cache import Have, Make
 from tests.support.gateway_worker import WEIGHTS, claim, succeed
@@ -20,19 +20,19 @@ from tests.support.processes import eventually
 
 
 @pytest.fixture
-def reaper(parts: Parts) -> Reaper:
+def reaper(state: GatewayState) -> Reaper:
     """A reaper of the test's own; the gateway's has made its one round and waits."""
-    return Reaper(parts)
+    return Reaper(state)
 
 
 def test_a_lost_worker_costs_an_attempt_and_not_the_job(
     settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any]
 ) -> None:
     settings.lease_seconds = 0.001
-    parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")
+    state, reaper = request.getfixturevalue("state"), request.getfixturevalue("reaper")
     client = request.getfixturevalue("client")
     job = client.post("/v1/jobs", json=body).json()
-    claim(parts)
+    claim(state)
 
     def queued_again() -> bool:
         reaper.reap()
@@ -40,7 +40,7 @@ def test_a_lost_worker_costs_an_attempt_and_not_the_job(
 
     eventually(queued_again)
     assert client.get(job["urls"]["self"]).json()["attempt"] == 1
-    assert claim(parts).lease.attempt == 2
+    assert claim(state).lease.attempt == 2
     kinds = [event["type"] for event in client.get(job["urls"]["events"]).json()["data"]]
     assert kinds == ["job.queued", "job.started", "job.attempt_lost", "job.started"]
 
@@ -49,16 +49,16 @@ def test_what_the_broker_lost_is_sent_again(
     settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any]
 ) -> None:
     settings.wake_again_seconds = 0.001
-    parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")
+    state, reaper = request.getfixturevalue("state"), request.getfixturevalue("reaper")
     for _ in range(3):
         request.getfixturevalue("client").post("/v1/jobs", json=body)
-    parts.wakeups.stop()
-    assert parts.wakeups.waiting() == 3
+    state.wakeups.stop()
+    assert state.wakeups.waiting() == 3
     shutil.rmtree(settings.data_dir / "broker")
 
     sender = WakeUps(settings.broker_url)
     sender.start()
-    reaper._parts = Parts(**{**vars(parts), "wakeups": sender})
+    reaper._state = GatewayState(**{**vars(state), "wakeups": sender})
     reaper.wake_again()
     sender.stop()
     assert sender.waiting() == 3
@@ -68,14 +68,14 @@ def test_wake_ups_do_not_pile_up_while_all_workers_are_busy(
     settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any]
 ) -> None:
     settings.wake_again_seconds = 0.001
-    parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")
+    state, reaper = request.getfixturevalue("state"), request.getfixturevalue("reaper")
     request.getfixturevalue("client").post("/v1/jobs", json=body)
-    while not parts.wakeups.waiting():
+    while not state.wakeups.waiting():
         pass
     for _ in range(5):
         reaper.wake_again()
-    parts.wakeups.stop()
-    assert parts.wakeups.waiting() == 1
+    state.wakeups.stop()
+    assert state.wakeups.waiting() == 1
 
 
 def test_a_dead_broker_costs_a_wake_up_nothing_and_ends_with_the_gateway() -> None:
@@ -90,15 +90,15 @@ def test_files_of_an_attempt_that_lost_go_and_the_winners_stay(
     settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any], tmp_path: Path
 ) -> None:
     settings.sweep_after_seconds = 0.001
-    parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")
+    state, reaper = request.getfixturevalue("state"), request.getfixturevalue("reaper")
     client = request.getfixturevalue("client")
     job = client.post("/v1/jobs", json=body).json()
-    lost = claim(parts)
+    lost = claim(state)
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "model.safetensors").write_bytes(b"half")
-    parts.artifacts.publish(lost.lease.prefix, tmp_path / "half")
-    parts.store.release(lost.lease, "the worker was told to stop")
-    succeed(parts, claim(parts), tmp_path / "scratch")
+    state.artifacts.publish(lost.lease.prefix, tmp_path / "half")
+    state.store.release(lost.lease, "the worker was told to stop")
+    succeed(state, claim(state), tmp_path / "scratch")
     attempts = settings.data_dir / "artifacts" / "jobs" / job["id"] / "attempts"
 
     def left_after_a_sweep() -> bool:
@@ -109,7 +109,7 @@ def test_files_of_an_attempt_that_lost_go_and_the_winners_stay(
     stored = {path.name for path in (settings.data_dir / "artifacts").rglob("*") if path.is_file()}
     assert client.get(f"{job['urls']['files']}/model.safetensors").content == WEIGHTS
     assert "manifest.json" in stored
-    assert parts.store.unswept(0) == []
+    assert state.store.unswept(0) == []
 
 
 def test_the_end_of_a_job_is_told_once(client: TestClient, finished: str) -> None:
@@ -121,17 +121,17 @@ def test_what_the_cache_has_no_room_for_goes_with_its_files(
     settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any], tmp_path: Path
 ) -> None:
     settings.cache_bytes = 5
-    parts, reaper = request.getfixturevalue("parts"), request.getfixturevalue("reaper")
+    state, reaper = request.getfixturevalue("state"), request.getfixturevalue("reaper")
     request.getfixturevalue("client").post("/v1/jobs", json=body)
-    lease = claim(parts).lease
+    lease = claim(state).lease
     (tmp_path / "baseline").mkdir()
     for name, size in (("a", 3), ("b", 4)):
-        made = parts.cache.take(lease, "baseline", name * 64)
+        made = state.cache.take(lease, "baseline", name * 64)
         (tmp_path / "baseline" / "weights").write_bytes(b"x" * size)
-        parts.artifacts.publish(made.prefix, tmp_path / "baseline")
-        assert parts.cache.made(lease, name * 64, seconds=1, size=size)
+        state.artifacts.publish(made.prefix, tmp_path / "baseline")
+        assert state.cache.made(lease, name * 64, seconds=1, size=size)
     reaper.clear_cache()
     kept = [path.parent.name for path in (settings.data_dir / "artifacts" / "cache").glob("*/*/*/weights")]
     assert kept == [lease.token]
-    assert isinstance(parts.cache.take(lease, "baseline", "a" * 64), Make)
-    assert isinstance(parts.cache.take(lease, "baseline", "b" * 64), Have)
+    assert isinstance(state.cache.take(lease, "baseline", "a" * 64), Make)
+    assert isinstance(state.cache.take(lease, "baseline", "b" * 64), Have)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from api_schemas.events import EventType, NewEvent
-from service.state import Parts
+from service.state import GatewayState
 from store.jobs import Claim
 
 REPORT = {"verdict": "as good as before", "retention": 1.0}
@@ -36,13 +36,13 @@ def say(type: EventType, message: str = "", **data: Any) -> NewEvent:
     return NewEvent(type=type, message=message or type.value, data=data)
 
 
-def claim(parts: Parts) -> Claim:
-    taken = parts.store.claim("worker-1")
+def claim(state: GatewayState) -> Claim:
+    taken = state.store.claim("worker-1")
     assert taken is not None
     return taken
 
 
-def succeed(parts: Parts, taken: Claim, folder: Path) -> None:
+def succeed(state: GatewayState, taken: Claim, folder: Path) -> None:
     """What a worker does at the end: publish the files, then point the job at them."""
     export = folder / "artifact"
     export.mkdir(parents=True)
@@ -51,6 +51,6 @@ def succeed(parts: Parts, taken: Claim, folder: Path) -> None:
     (export / "model.safetensors").write_bytes(WEIGHTS)
     (folder / "layercut-bert.tar").write_bytes(ARCHIVE)
     prefix = taken.lease.prefix
-    parts.artifacts.publish(prefix, export, folder / "layercut-bert.tar")
+    state.artifacts.publish(prefix, export, folder / "layercut-bert.tar")
     done = say(EventType.SUCCEEDED, "done", result=RESULT, usage={"wall_seconds": 1.0})
-    parts.store.finish(taken.lease, done, artifact=prefix)
+    state.store.finish(taken.lease, done, artifact=prefix)

@@ -24,7 +24,6 @@ from api_schemas.search import shortfall
 from api_schemas.strategies import STRATEGIES
 from workers.data.batches import collate
 from workers.data.made_up import made_up_inputs
-from workers.evaluation.answers import Answers
 from workers.evaluation.latency import speedup
 from workers.evaluation.retention import Intervals, bootstrap, retention, verdict
 from workers.evaluation.scores import Scores
@@ -52,7 +51,7 @@ class Measured:
     def of(
         cls,
         models: tuple[PreTrainedModel, PreTrainedModel],
-        answers: Sequence[Answers | None],
+        answers: Sequence[ScoresBySeed | None],
         latencies: Sequence[list[Latency]],
         flops: Sequence[int | None],
         dtype: torch.dtype,

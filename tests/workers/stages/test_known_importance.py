@@ -14,7 +14,7 @@ from api_schemas.pruning import make_plan
 from api_schemas.requests import JobRequest
 from service.app import create_app
 from service.settings import GatewaySettings
-from service.state import Parts
+from service.state import GatewayState
 from sources.scorings import KIND
 from tests.support.tiny_models import SENTENCES, tiny_model
 from workers.cache.folder import FolderCache
@@ -53,18 +53,18 @@ def take(
     client: TestClient, folder: Path, body: dict[str, Any], taken_from: str = "activations"
 ) -> tuple[str, ResolvedJob, dict[str, Any]]:
     """A job is asked for, and its worker takes the scores and puts them in the cache; no gateway has a hand in it."""
-    parts: Parts = client.app.state.parts  # type: ignore[attr-defined]
+    state: GatewayState = client.app.state.gateway  # type: ignore[attr-defined]
     job_id = client.post("/v1/jobs", json=body).json()["id"]
-    lease = parts.store.claim("worker-1").lease  # type: ignore[union-attr]
+    lease = state.store.claim("worker-1").lease  # type: ignore[union-attr]
     settings = WorkerSettings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu", glue_dir=None)
     cache = JobCache(FolderCache(folder / "host", 1 << 30), ProgressReporter(lambda _: None))
     job = resolve_job(JobRequest.model_validate(body), settings, cache)
     scores = take_scores(taken_from, job, job.load([], 42))
-    made = parts.cache.take(lease, KIND, job.fingerprints[KIND])
+    made = state.cache.take(lease, KIND, job.fingerprints[KIND])
     (folder / "scores").mkdir(exist_ok=True)
     save_layer_scores(scores, folder / "scores")
-    parts.artifacts.publish(made.prefix, folder / "scores")  # type: ignore[union-attr]
-    assert parts.cache.made(lease, job.fingerprints[KIND], seconds=1.0, size=10)
+    state.artifacts.publish(made.prefix, folder / "scores")  # type: ignore[union-attr]
+    assert state.cache.made(lease, job.fingerprints[KIND], seconds=1.0, size=10)
     return job_id, job, scores
 
 
@@ -140,12 +140,12 @@ def test_text_scores_answer_without_a_task_and_are_forgotten_with_their_files(
     body["prune"]["calibration"]["dataset"] = str(tmp_path / "moved.txt")
     assert client.post("/v1/plans", json=body).json()["scored_by"] == job_id, "a file counts by what is in it"
 
-    parts: Parts = client.app.state.parts  # type: ignore[attr-defined]
-    found = parts.cache.find(job.fingerprints[KIND])
+    state: GatewayState = client.app.state.gateway  # type: ignore[attr-defined]
+    found = state.cache.find(job.fingerprints[KIND])
     assert found is not None
-    parts.artifacts.delete(found.prefix)
+    state.artifacts.delete(found.prefix)
     assert client.post("/v1/plans", json=body).json()["dropped"] is None
-    assert parts.cache.find(job.fingerprints[KIND]) is None
+    assert state.cache.find(job.fingerprints[KIND]) is None
 
 
 def test_an_order_of_removal_answers_for_every_smaller_size_and_for_these_protected_layers(

@@ -262,12 +262,12 @@ def test_a_plan_is_answered_from_the_brackets_that_jobs_ran(auto: Auto, tmp_path
         assert "POST /v1/jobs" in before["warnings"][-1]
 
         made = auto.plan("made", sent["prune"])
-        parts = client.app.state.parts  # type: ignore[attr-defined]
-        lease = parts.store.claim("worker-1").lease
+        state = client.app.state.gateway  # type: ignore[attr-defined]
+        lease = state.store.claim("worker-1").lease
         for folder in (tmp_path / "cache" / BRACKET).iterdir():
-            place = parts.cache.take(lease, BRACKET, folder.name)
-            parts.artifacts.publish(place.prefix, folder / "files")
-            assert parts.cache.made(lease, folder.name, seconds=1.0, size=10)
+            place = state.cache.take(lease, BRACKET, folder.name)
+            state.artifacts.publish(place.prefix, folder / "files")
+            assert state.cache.made(lease, folder.name, seconds=1.0, size=10)
 
         plan = client.post("/v1/plans", json=asked).json()
         assert (plan["dropped"], plan["scored_by"], plan["protected"]) == (made.dropped, job_id, [0])

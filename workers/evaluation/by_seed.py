@@ -19,7 +19,7 @@ SIDES = ("before", "after")
 
 
 @dataclass(frozen=True)
-class Answers:
+class ScoresBySeed:
     """The scores of one side's models by seed, the exported one's first."""
 
     by_seed: dict[int, Scores]
@@ -38,9 +38,9 @@ class Answers:
         return SeedScores(mean=float(np.mean(values)), std=std, by_seed=scores)
 
 
-def sides_of(pairs: dict[int, Pair]) -> tuple[Answers | None, Answers]:
+def sides_of(pairs: dict[int, Pair]) -> tuple[ScoresBySeed | None, ScoresBySeed]:
     before = {seed: pair[0] for seed, pair in pairs.items() if pair[0] is not None}
-    return Answers(before) if before else None, Answers({seed: pair[1] for seed, pair in pairs.items()})
+    return ScoresBySeed(before) if before else None, ScoresBySeed({seed: pair[1] for seed, pair in pairs.items()})
 
 
 def to_tensors(pair: Pair) -> tuple[dict[str, Tensor], dict[str, Any]]:
