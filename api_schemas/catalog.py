@@ -17,7 +17,7 @@ class StrategyInfo(BaseModel):
     when: str = Field(description="when it is worth a try")
     reference: str = Field(description="where the rule comes from")
     kind: Kind
-    measure: str | None = Field(description="what a scored strategy ranks the layers by")
+    measure: str | None = Field(description="what a ranked strategy ranks the layers by")
     needs_data: bool = Field(description="whether its scores are taken on text: the task's, or that of `calibration`")
     takes_threshold: bool
 

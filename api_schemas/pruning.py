@@ -13,7 +13,7 @@ from api_schemas.search import Objective
 from api_schemas.stacks import AMOUNTS, Part, PerStack, parts_of, plain, stack_maps
 from api_schemas.strategies import (
     STRATEGIES,
-    LayerScores,
+    LayerImportance,
     Question,
     Selection,
     check_count,
@@ -31,7 +31,7 @@ Ratio = Annotated[float, Field(gt=0, lt=1)]
 
 
 class CalibrationSpec(BaseModel):
-    """The text that layers are scored on, by strategies that need some: the task's training rows, or text alone."""
+    """The text that layers are measured on, by strategies that need some: the task's training rows, or text alone."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,14 +46,14 @@ class CalibrationSpec(BaseModel):
     text_columns: list[str] = Field(
         default=[], max_length=2, description="of `dataset`; by default [text]. TXT has none"
     )
-    rows: int = Field(default=512, le=100_000, description="scored on a seeded sample of this many rows")
+    rows: int = Field(default=512, le=100_000, description="measured on a seeded sample of this many rows")
 
     @model_validator(mode="after")
     def _whole(self) -> CalibrationSpec:
         if self.rows < 1:
             raise LayercutError(
                 "validation_failed",
-                f"calibration on {self.rows} rows scores nothing: give at least 1",
+                f"calibration on {self.rows} rows measures nothing: give at least 1",
                 param="/prune/calibration/rows",
             )
         if self.source == "text" and self.dataset is None:
@@ -98,12 +98,12 @@ class PruneSpec(BaseModel):
     )
     keep_layers: PerStack[Layers] | None = Field(default=None, description="for `explicit`: all others go")
     target_params: int | None = Field(default=None, gt=0, description="drop as few layers as reach this size")
-    threshold: float | None = Field(default=None, description="for `contribution`: drop every layer scored above it")
+    threshold: float | None = Field(default=None, description="for `contribution`: every layer above it goes")
     objective: Objective | None = Field(default=None, description="for `auto`: what is to be reached")
     protect_layers: PerStack[Layers] | None = Field(
         default=None,
-        description="never dropped; by default the first layer, and the last of a decoder, for strategies with scores,"
-        " else []",
+        description="never dropped; by default the first layer, and the last of a decoder, for strategies"
+        " that rank layers, else []",
     )
     calibration: CalibrationSpec = CalibrationSpec()
 
@@ -165,7 +165,7 @@ class PruneSpec(BaseModel):
 
 
 class Plan(BaseModel):
-    """A strategy worked out on one model. ``dropped`` is null while scores are wanted that only a worker can take."""
+    """A strategy worked out on one model. ``dropped`` is null until a worker has measured what it ranks by."""
 
     model: ModelFacts
     strategy: str
@@ -183,13 +183,13 @@ class Plan(BaseModel):
     bytes_before: int | None
     bytes_after: int | None
     expected_speedup: float | None = Field(description="layers before / layers after: what depth alone gives")
-    scores: list[float] | None = Field(
+    importance: list[float] | None = Field(
         default=None, description="one a layer; of `angular`, one a block of as many layers as go, by its first layer"
     )
-    measure: str | None = Field(default=None, description="what the scores are")
+    measure: str | None = Field(default=None, description="what the importance is measured by")
     search: Search | None = Field(default=None, description="of `auto`: how it came to its choice")
-    scored_by: str | None = Field(
-        default=None, description="the job that took the scores, where they were there already"
+    measured_by: str | None = Field(
+        default=None, description="the job that took the importance, where they were there already"
     )
     warnings: list[str] = []
 
@@ -224,10 +224,10 @@ def removal_steps(spec: PruneSpec, model: ModelFacts) -> int:
     return min(free, model.layers - 1, max(model.layers // 2, drop_count(spec, model, model.layers)))
 
 
-def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, scores: LayerScores | None = None) -> Plan:
-    """Which layers go and what that saves. Checks all that can be checked before the scores are known.
+def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, importance: LayerImportance | None = None) -> Plan:
+    """Which layers go and what that saves. Checks all that can be checked before the importance is known.
 
-    ``scores`` are those of the strategy's measure, as they were taken. Layers are numbered through the stacks of an
+    ``importance`` is by the strategy's measure, as it was taken. Layers are numbered through the stacks of an
     encoder-decoder, the encoder's first; ``Plan.stacks`` has them apart.
     Raises ``LayercutError`` (``invalid_layers``, ``validation_failed``) with the field to blame.
     """
@@ -239,7 +239,7 @@ def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, scores: LayerSco
             param="/prune/strategy",
         )
     drop = drop_count(spec, model, model.layers) if strategy.drops_block else 0
-    ranked = None if scores is None else ranking(spec.strategy, scores, drop)
+    ranked = None if importance is None else ranking(spec.strategy, importance, drop)
     protected: list[int] = []
     selection: Selection | None = Selection([], [], [])
     for part in parts_of(spec, model):
@@ -265,7 +265,7 @@ def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, scores: LayerSco
         bytes_before=model.bytes,
         bytes_after=_scaled(model.bytes, after, model.parameters),
         expected_speedup=round(model.layers / len(selection.kept), 3) if selection else None,
-        scores=ranked,
+        importance=ranked,
         measure=strategy.measure,
         warnings=warnings,
     )
@@ -283,7 +283,7 @@ def _joined(before: Selection | None, found: Selection | None, part: Part) -> Se
 
 
 def _select(
-    part: Part, model: ModelFacts, protected: frozenset[int], seed: int, scores: list[float] | None
+    part: Part, model: ModelFacts, protected: frozenset[int], seed: int, importance: list[float] | None
 ) -> Selection | None:
     spec, total = part.spec, part.layers
     if spec is None:
@@ -291,13 +291,13 @@ def _select(
     if spec.drop_layers is not None or spec.keep_layers is not None:
         chosen = select_explicit(total, drop=plain(spec.drop_layers), keep=plain(spec.keep_layers))
         return _unprotected(chosen, protected)
-    known = tuple(scores) if scores is not None else None
-    needs_scores = STRATEGIES[spec.strategy].spares_ends
+    known = tuple(importance) if importance is not None else None
+    needs_importance = STRATEGIES[spec.strategy].spares_ends
     if spec.threshold is not None:
         question = Question(total, 0, protected, known or (), seed)
         return select_threshold(spec.strategy, question, spec.threshold) if known is not None else None
     question = Question(total, drop_count(spec, model, total), protected, known or (), seed)
-    if needs_scores and known is None:
+    if needs_importance and known is None:
         check_count(question.total, question.drop)
         # Any ranking shows whether the count fits beside the protected layers.
         select_layers(spec.strategy, Question(question.total, question.drop, protected, (0.0,) * question.total, seed))

@@ -85,7 +85,7 @@ class Reused(BaseModel):
     """What an earlier job, or another one at the same time, had made."""
 
     kind: str = Field(
-        description="tokenized_data, baseline, baseline_logits, baseline_scores, layer_scores or search_bracket"
+        description="tokenized_data, baseline, baseline_logits, baseline_scores, layer_importance or search_bracket"
     )
     fingerprint: str = Field(description="sha256 of everything that it depends on")
     seconds_saved: float = Field(description="what making it took; time spent waiting for its maker is not taken off")

@@ -195,7 +195,7 @@ class JobRequest(Request):
     @model_validator(mode="after")
     def _parts_that_fit(self) -> JobRequest:
         self._check_search()
-        self._check_scoring()
+        self._check_importance()
         if not self.task.trains and self.recovery.method not in ("auto", "none"):
             raise LayercutError(
                 "validation_failed",
@@ -233,7 +233,7 @@ class JobRequest(Request):
                 param="/recovery/method",
             )
 
-    def _check_scoring(self) -> None:
+    def _check_importance(self) -> None:
         """That there is text to score on, and where the strategy needs one, a loss."""
         strategy, calibration = STRATEGIES[self.prune.strategy], self.prune.calibration
         if strategy.needs_data and not self.task.trains and not calibration.on_text:

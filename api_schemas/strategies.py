@@ -1,8 +1,8 @@
 """STRATEGIES: which layers go. Pure arithmetic on indexes, counted from 0 in the original model.
 
-A fixed strategy needs only the number of layers. A scored one ranks the layers by a *measure* of ``MEASURES``: one
-number a layer, or one a block of layers, taken by the worker (``workers/pruning/scoring.py``). The golden lists for 12
-layers are in the tests.
+A fixed strategy needs only the number of layers. A ranked one goes by their importance, by a *measure* of ``MEASURES``:
+one number a layer, or one a block of layers, taken by the worker (``workers/pruning/importance.py``). The golden lists
+for 12 layers are in the tests.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ GROMOV = "Gromov et al. 2024, arXiv 2403.17887"
 
 #: One number a layer; or, for a measure of blocks, ``distances[l][m]`` between the inputs of layers l and m (m = number
 #: of layers: the last layer's output).
-LayerScores = list[float] | list[list[float]]
+LayerImportance = list[float] | list[list[float]]
 
 
-Kind = Literal["fixed", "scored", "measured", "searched", "explicit"]
+Kind = Literal["fixed", "ranked", "measured", "searched", "explicit"]
 
 
 @dataclass(frozen=True)
 class Question:
     """What a rule is asked: ``drop`` of ``total`` layers, never one of ``protected``.
 
-    ``scores`` are one a layer; for a rule that drops a block, one a block of ``drop`` layers, by its first layer.
+    ``importance`` are one a layer; for a rule that drops a block, one a block of ``drop`` layers, by its first layer.
     """
 
     total: int
     drop: int
     protected: frozenset[int] = frozenset()
-    scores: tuple[float, ...] = ()
+    importance: tuple[float, ...] = ()
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a scored strategy ranks by. All measures that are taken from one thing come of one pass over the data.
+    """What a ranked strategy ranks by. All measures that are taken from one thing come of one pass over the data.
 
     ``blocks``: it is one number for each pair of depths, and not one a layer.
     """
@@ -66,7 +66,7 @@ MEASURES: Registry[Measure] = Registry("measure", "validation_failed", (
 
 @dataclass(frozen=True)
 class Strategy:
-    """One rule that names the layers to drop. ``measure`` is what a scored strategy ranks by.
+    """One rule that names the layers to drop. ``measure`` is what a ranked strategy ranks by.
 
     ``summary`` says in two sentences what goes and why, ``when`` in one when to use it.
     """
@@ -82,7 +82,7 @@ class Strategy:
     takes_threshold: bool = False
 
     @property
-    def needs_scores(self) -> bool:
+    def needs_importance(self) -> bool:
         return self.measure is not None
 
     @property
@@ -93,7 +93,7 @@ class Strategy:
     @property
     def spares_ends(self) -> bool:
         """Whether the first layer stays, and a decoder's last, unless it is asked otherwise."""
-        return self.needs_scores or self.searches
+        return self.needs_importance or self.searches
 
     @property
     def needs_data(self) -> bool:
@@ -152,11 +152,11 @@ def _random(q: Question) -> list[int]:
     return sorted(random.Random(q.seed).sample(free, q.drop))
 
 
-def ranking(name: str, scores: LayerScores, drop: int) -> list[float]:
+def ranking(name: str, importance: LayerImportance, drop: int) -> list[float]:
     """What ``name`` ranks by when ``drop`` layers go: one number a layer, or one a block, by its first layer."""
     if not STRATEGIES[name].drops_block:
-        return cast(list[float], scores)
-    distances = cast(list[list[float]], scores)
+        return cast(list[float], importance)
+    distances = cast(list[list[float]], importance)
     check_count(len(distances) - 1, drop)
     return [distances[first][first + drop] for first in range(len(distances) - drop)]
 
@@ -167,7 +167,7 @@ def _ranked(drops: Literal["highest", "lowest"]) -> Callable[[Question], list[in
     def rule(q: Question) -> list[int]:
         free = (layer for layer in range(q.total) if layer not in q.protected)
         # A tie goes to the higher layer, as in greedy layer pruning.
-        return sorted(sorted(free, key=lambda layer: (sign * q.scores[layer], -layer))[: q.drop])
+        return sorted(sorted(free, key=lambda layer: (sign * q.importance[layer], -layer))[: q.drop])
 
     return rule
 
@@ -180,7 +180,7 @@ def _nearest_block(q: Question) -> list[int]:
             f"no {q.drop} layers in a row are free while {sorted(q.protected)} of {q.total} are protected",
             param="/prune/protect_layers",
         )
-    first = min(starts, key=lambda start: (q.scores[start], -start))
+    first = min(starts, key=lambda start: (q.importance[start], -start))
     return list(range(first, first + q.drop))
 
 
@@ -218,28 +218,28 @@ STRATEGIES: Registry[Strategy] = Registry("strategy", "unknown_strategy", (
     Strategy("contribution", "Drops the layers whose output is most like their input: the mean cosine of the summary "
              "token before and after the layer. By count, or, as in the paper, all above a threshold.",
              "When the data should have a say on an encoder that answers from its summary token; a cheap first filter.",
-             SAJJAD, "scored", _ranked("highest"),
+             SAJJAD, "ranked", _ranked("highest"),
              measure="summary_cosine", drops="highest", takes_threshold=True),
     Strategy("block_influence", "Drops the layers with the lowest block influence: 1 minus the mean cosine of a "
              "layer's input and output over all tokens. A layer that hardly turns the states of any token is one that "
              "hardly does anything.",
              "The usual first filter on decoders, and on models where every token counts.",
-             "Men et al. 2024 (ShortGPT), arXiv 2403.03853", "scored", _ranked("lowest"),
+             "Men et al. 2024 (ShortGPT), arXiv 2403.03853", "ranked", _ranked("lowest"),
              measure="block_influence", drops="lowest"),
     Strategy("angular", "Drops the one block of layers that follow one another whose input and output are nearest: the "
              "mean angle at the summary token, over pi. What stays above the block then reads something close to what "
              "it was trained to read.",
              "On decoders, where single layers taken out here and there cost more than a block.",
-             GROMOV, "scored", _nearest_block, measure="angular_distance", drops="lowest"),
+             GROMOV, "ranked", _nearest_block, measure="angular_distance", drops="lowest"),
     Strategy("taylor", "Drops the layers whose removal moves the loss least, to first order: the mean over rows of "
              "|gradient at the layer's output times what the layer added|. The loss is the task's; without a task, "
              "that of the model's own language-model head.",
              "When what matters is the task and not how much the states turn; it costs a backward pass.",
              "after Michel et al. 2019, arXiv 1905.10650 (heads), and Kim et al. 2024, arXiv 2402.02834 (Taylor)",
-             "scored", _ranked("lowest"), measure="taylor", drops="lowest"),
+             "ranked", _ranked("lowest"), measure="taylor", drops="lowest"),
     Strategy("greedy", "Takes out the layer without which the model's answers change least, and again from what is "
              "left. The model itself is asked each time, so layers that stand in for one another are seen.",
-             "When a better choice is worth some minutes: the reference that scores are held against.",
+             "When a better choice is worth some minutes: the reference that measures are held against.",
              "after Peer et al. 2022, arXiv 2105.14839 (by fine-tuned score), and Song et al. 2024 (SLEB), arXiv "
              "2402.09025", "measured", _ranked("lowest"), measure="removal_step", drops="lowest"),
     Strategy("auto", "Lets the choices of all other strategies compete: each is trained a little and the better ones "
@@ -249,11 +249,11 @@ STRATEGIES: Registry[Strategy] = Registry("strategy", "unknown_strategy", (
              "successive halving: Jamieson & Talwalkar 2016, arXiv 1502.07943", "searched", _ranked("lowest")),
     Strategy("parameter_aggregate", "Drops the layers with the lowest mean |w| over their weight matrices. "
              "The formula is ours: the paper names the family and prints none.",
-             "When there is no data at hand.", SAJJAD, "scored", _ranked("lowest"),
+             "When there is no data at hand.", SAJJAD, "ranked", _ranked("lowest"),
              measure="weight_mean_abs", drops="lowest"),
     Strategy("parameter_variance", "Drops the layers with the lowest variance over their weight matrices. "
              "The formula is ours: the paper names the family and prints none.",
-             "When there is no data at hand.", SAJJAD, "scored", _ranked("lowest"),
+             "When there is no data at hand.", SAJJAD, "ranked", _ranked("lowest"),
              measure="weight_variance", drops="lowest"),
 ))
 # fmt: on
@@ -296,14 +296,16 @@ def select_explicit(total: int, *, drop: Sequence[int] | None, keep: Sequence[in
 def select_threshold(name: str, question: Question, threshold: float) -> Selection:
     """Every unprotected layer whose score is above ``threshold``: the paper's own form of `contribution`."""
     above = [
-        layer for layer, score in enumerate(question.scores) if score > threshold and layer not in question.protected
+        layer
+        for layer, score in enumerate(question.importance)
+        if score > threshold and layer not in question.protected
     ]
-    everything = all(score > threshold for score in question.scores)
+    everything = all(score > threshold for score in question.importance)
     if not above or everything:
         what = "every layer" if everything else f"no layer{' that may go' if question.protected else ''}"
-        ranked = ", ".join(f"{layer}: {score:.4f}" for layer, score in enumerate(question.scores))
+        ranked = ", ".join(f"{layer}: {score:.4f}" for layer, score in enumerate(question.importance))
         raise LayercutError(
-            "invalid_layers", f"{what} scores above {threshold}; the scores are {ranked}", param="/prune/threshold"
+            "invalid_layers", f"{what} lies above {threshold}; the importance is {ranked}", param="/prune/threshold"
         )
     return _selection(question, above, [])
 

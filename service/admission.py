@@ -13,7 +13,7 @@ from api_schemas.reports import Bracket
 from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.search import Unknown
 from api_schemas.strategies import STRATEGIES
-from service.scores import KeptScores
+from service.known_importance import KnownImportance
 from service.settings import GatewaySettings
 from sources.models import inspect
 from sources.tasks import check_dataset
@@ -29,9 +29,9 @@ MODEL_REFUSALS = (
 DATA_REFUSALS = ("unknown_task", "dataset_not_found", "dataset_not_allowed", "dataset_invalid")
 REFUSALS = (*MODEL_REFUSALS, *DATA_REFUSALS)
 
-HOW_TO_SCORE = (
-    "no scores are kept for this question: they are taken by a job (POST /v1/jobs) with the same model, task, recovery,"
-    " prune.calibration and seed, whatever it drops; after it, this call answers from them"
+HOW_TO_MEASURE = (
+    "no importance is kept for this question: a job (POST /v1/jobs) measures it that has the same model, task,"
+    " recovery, prune.calibration and seed, whatever it drops; after it, this call answers from them"
 )
 
 HOW_TO_SEARCH = (
@@ -51,11 +51,11 @@ def resolve(request: JobRequest, settings: GatewaySettings) -> dict[str, Any]:
     return {**resolved, "plan": None} if facts is None else {**resolved, **_on(facts, request)}
 
 
-def plan(request: PlanRequest, settings: GatewaySettings, scores: KeptScores) -> Plan:
+def plan(request: PlanRequest, settings: GatewaySettings, importance: KnownImportance) -> Plan:
     """The plan of ``POST /v1/plans``; raises ``LayercutError``, ``hub_unavailable`` where the model is out of reach.
 
-    A strategy that ranks by scores is answered from those that a job has taken; without any, the plan says how to get
-    them.
+    A strategy that ranks by importance is answered from what a job has measured; without that, the plan says how to
+    get it.
     """
     check_dataset(request.task, settings, request.prune.calibration)
     facts = inspect(request.model, settings)
@@ -63,24 +63,24 @@ def plan(request: PlanRequest, settings: GatewaySettings, scores: KeptScores) ->
         raise LayercutError(
             "hub_unavailable", f"the model hub did not answer for {request.model.id!r}; try again later", param="/model"
         )
-    unscored = make_plan(request.prune, facts, seed=request.seed)
+    unmeasured = make_plan(request.prune, facts, seed=request.seed)
     if STRATEGIES[request.prune.strategy].searches:
-        return _searched(request, facts, unscored, scores)
+        return _searched(request, facts, unmeasured, importance)
     measure = STRATEGIES[request.prune.strategy].measure
     if measure is None:
-        return unscored
-    found = scores.find(request, facts)
+        return unmeasured
+    found = importance.find(request, facts)
     if found is None:
-        return unscored.model_copy(update={"warnings": [*unscored.warnings, HOW_TO_SCORE]})
-    made = make_plan(request.prune, facts, seed=request.seed, scores=found.scores[measure])
-    return made.model_copy(update={"scored_by": found.job_id})
+        return unmeasured.model_copy(update={"warnings": [*unmeasured.warnings, HOW_TO_MEASURE]})
+    made = make_plan(request.prune, facts, seed=request.seed, importance=found.importance[measure])
+    return made.model_copy(update={"measured_by": found.job_id})
 
 
-def _searched(request: PlanRequest, facts: ModelFacts, unknown: Plan, scores: KeptScores) -> Plan:
+def _searched(request: PlanRequest, facts: ModelFacts, unknown: Plan, importance: KnownImportance) -> Plan:
     """The plan of `auto`, as far as the brackets that jobs have run can tell."""
     spec = request.prune
     objective = objective_of(spec, facts)
-    kept = scores.brackets(request, facts, by_retention=objective.min_retention is not None)
+    kept = importance.brackets(request, facts, by_retention=objective.min_retention is not None)
     brackets = {drop: bracket for drop, (bracket, _) in kept.items()}
 
     def run_bracket(drop: int) -> Bracket:
@@ -95,7 +95,7 @@ def _searched(request: PlanRequest, facts: ModelFacts, unknown: Plan, scores: Ke
         search = search_of(spec, facts, brackets, {}, chosen=None) if brackets else None
         return unknown.model_copy(update={"search": search, "warnings": [*unknown.warnings, HOW_TO_SEARCH]})
     made = searched_plan(spec, facts, search_of(spec, facts, brackets, {}, chosen=chosen))
-    return made.model_copy(update={"scored_by": kept[chosen][1]})
+    return made.model_copy(update={"measured_by": kept[chosen][1]})
 
 
 def _on(facts: ModelFacts, request: JobRequest) -> dict[str, Any]:

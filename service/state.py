@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from service.feed import Feed
-from service.scores import KeptScores
+from service.known_importance import KnownImportance
 from service.settings import GatewaySettings
 from service.wakeups import WakeUps
 from store.artifacts import ArtifactStore
@@ -25,7 +25,7 @@ class GatewayState:
     store: JobStore
     cache: CacheStore
     artifacts: ArtifactStore
-    scores: KeptScores
+    importance: KnownImportance
     wakeups: WakeUps
     feed: Feed
 
@@ -42,7 +42,7 @@ def open_state(settings: GatewaySettings) -> GatewayState:
         store=store,
         cache=cache,
         artifacts=artifacts,
-        scores=KeptScores(settings, cache, artifacts, settings.data_dir / "hashes"),
+        importance=KnownImportance(settings, cache, artifacts, settings.data_dir / "hashes"),
         wakeups=WakeUps(settings.broker_url),
         feed=Feed(store, settings.feed_seconds),
     )

@@ -26,7 +26,7 @@ from workers.runtime.loading import label_order, quiet_libraries
 from workers.settings import WorkerSettings
 from workers.stages import cache_codecs, deliver
 from workers.stages.job_cache import JobCache
-from workers.stages.layer_importance import scores_of
+from workers.stages.layer_importance import importance_of
 from workers.stages.progress import ProgressReporter
 from workers.stages.provenance import provenance_of
 from workers.stages.recover import recover
@@ -155,18 +155,18 @@ def choose_layers(run: RunContext, source: PreTrainedModel, baseline: PreTrained
     if strategy.searches:
         assert baseline is not None
         return search_layers(run, baseline)
-    scores = None
+    importance = None
     if strategy.measure is None:
-        run.progress.skip(Stage.SCORING, f"strategy {strategy.name} needs no scores")
+        run.progress.skip(Stage.SCORING, f"strategy {strategy.name} needs no importance")
     else:
         with run.progress.stage(Stage.SCORING):
-            scores = scores_of(run, source, baseline)[strategy.measure]
+            importance = importance_of(run, source, baseline)[strategy.measure]
     with run.progress.stage(Stage.PLANNING):
-        plan = make_plan(prune, job.facts, seed=job.request.seed, scores=scores)
+        plan = make_plan(prune, job.facts, seed=job.request.seed, importance=importance)
         for warning in plan.warnings:
             run.progress.warn(warning)
         run.progress.resolved(
-            {"plan": plan.model_dump(mode="json", include={"kept", "dropped", "protected", "scores"})}
+            {"plan": plan.model_dump(mode="json", include={"kept", "dropped", "protected", "importance"})}
         )
     return plan
 

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from api_schemas.events import Event, EventList
 from service.negotiation import preferred
 from service.openapi import problems
+from service.state import State
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/events", tags=["events"])
 

@@ -15,6 +15,7 @@ from service.admission import REFUSALS, resolve
 from service.bodies import JsonBody, validated
 from service.negotiation import wait_seconds
 from service.openapi import BODY, json_body, problems
+from service.state import State
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

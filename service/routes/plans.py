@@ -9,6 +9,7 @@ from api_schemas.requests import PlanRequest
 from service.admission import REFUSALS, plan
 from service.bodies import JsonBody, validated
 from service.openapi import BODY, json_body, problems
+from service.state import State
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
 
@@ -23,7 +24,7 @@ EXAMPLE = {"model": "google-bert/bert-base-uncased", "prune": {"strategy": "symm
 def create_plan(body: JsonBody, state: State) -> Plan:
     """Layers kept and dropped, parameters, bytes, expected speed-up and warnings. Nothing is stored.
 
-    Strategies with scores are answered from the scores that a job has left, and `auto` from its search; `scored_by`
+    Strategies that rank layers are answered from what a job has measured, and `auto` from its search; `measured_by`
     names it.
     """
-    return plan(validated(PlanRequest, body), state.settings, state.scores)
+    return plan(validated(PlanRequest, body), state.settings, state.importance)

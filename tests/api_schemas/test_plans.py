@@ -138,14 +138,14 @@ def test_every_strategy_has_a_plan_on_every_architecture(strategy: str, architec
         assert (error.code, error.param) == ("invalid_layers", "/prune/protect_layers")
         assert ARCHITECTURES[architecture].first_stays in error.message
         return
-    if row.needs_scores:
+    if row.needs_importance:
         first = plan(spec, facts)
         assert first.kept is first.dropped is first.parameters_after is first.expected_speedup is None
         assert row.measure in first.warnings[0]
     one_a_layer = [0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
     taken = [[abs(low - high) / 10 for high in range(7)] for low in range(7)] if row.drops_block else one_a_layer
-    made = plan(spec, facts, scores=taken if row.needs_scores else None)
-    assert made.scores == (None if not row.needs_scores else [0.2] * 5 if row.drops_block else one_a_layer)
+    made = plan(spec, facts, importance=taken if row.needs_importance else None)
+    assert made.importance == (None if not row.needs_importance else [0.2] * 5 if row.drops_block else one_a_layer)
     assert made.kept is not None
     assert made.dropped is not None
     assert sorted(made.kept + made.dropped) == list(range(6))
@@ -158,20 +158,20 @@ def test_every_strategy_has_a_plan_on_every_architecture(strategy: str, architec
 
 
 def test_the_first_layer_is_protected_where_layers_are_scored_unless_asked_otherwise() -> None:
-    scores = [0.9, 0.1, 0.2, 0.3, 0.4, 0.5]
-    made = plan({"strategy": "contribution", "drop": 1}, model(6), scores=scores)
+    importance = [0.9, 0.1, 0.2, 0.3, 0.4, 0.5]
+    made = plan({"strategy": "contribution", "drop": 1}, model(6), importance=importance)
     assert (made.protected, made.dropped) == ([0], [5])
-    asked = plan({"strategy": "contribution", "drop": 1, "protect_layers": []}, model(6), scores=scores)
+    asked = plan({"strategy": "contribution", "drop": 1, "protect_layers": []}, model(6), importance=importance)
     assert (asked.protected, asked.dropped) == ([], [0])
     assert plan({"strategy": "bottom", "drop": 1}).protected == []
 
 
 def test_a_decoders_last_layer_is_protected_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES._rows, "bert", replace(ARCHITECTURES["bert"], kind="decoder"))
-    scores = [0.1, 0.5, 0.4, 0.3, 0.2, 0.1]
-    made = plan({"strategy": "block_influence", "drop": 1}, model(6), scores=scores)
+    importance = [0.1, 0.5, 0.4, 0.3, 0.2, 0.1]
+    made = plan({"strategy": "block_influence", "drop": 1}, model(6), importance=importance)
     assert (made.protected, made.dropped) == ([0, 5], [4])
-    asked = plan({"strategy": "block_influence", "drop": 1, "protect_layers": []}, model(6), scores=scores)
+    asked = plan({"strategy": "block_influence", "drop": 1, "protect_layers": []}, model(6), importance=importance)
     assert asked.dropped == [5]
     assert plan({"strategy": "top", "drop": 1}, model(6)).dropped == [5]
 
@@ -180,20 +180,20 @@ def test_a_block_is_ranked_by_the_distance_across_as_many_layers_as_go() -> None
     # From depth 2 to 3 the states hardly move, from 3 to 5 they do; over two layers, 3 to 5 and back is nearest.
     places = [0.0, 0.9, 0.2, 0.25, 0.6, 0.27, 0.9]
     distances = [[round(abs(a - b), 3) for b in places] for a in places]
-    dropped = [plan({"strategy": "angular", "drop": n}, model(6), scores=distances).dropped for n in (1, 2, 3)]
+    dropped = [plan({"strategy": "angular", "drop": n}, model(6), importance=distances).dropped for n in (1, 2, 3)]
     assert dropped == [[2], [3, 4], [2, 3, 4]]
-    made = plan({"strategy": "angular", "drop": 2}, model(6), scores=distances)
-    assert made.scores == [0.2, 0.65, 0.4, 0.02, 0.3]
+    made = plan({"strategy": "angular", "drop": 2}, model(6), importance=distances)
+    assert made.importance == [0.2, 0.65, 0.4, 0.02, 0.3]
     assert made.measure == "angular_distance"
-    held = plan({"strategy": "angular", "drop": 2, "protect_layers": [4]}, model(6), scores=distances)
+    held = plan({"strategy": "angular", "drop": 2, "protect_layers": [4]}, model(6), importance=distances)
     assert held.dropped == [0, 1]
-    error = refusal({"strategy": "angular", "drop": 3, "protect_layers": [2, 4]}, model(6), scores=distances)
+    error = refusal({"strategy": "angular", "drop": 3, "protect_layers": [2, 4]}, model(6), importance=distances)
     assert (error.code, error.param) == ("invalid_layers", "/prune/protect_layers")
     assert "no 3 layers in a row are free" in error.message
     error = refusal({"strategy": "angular", "drop": 3, "protect_layers": [2, 4]}, model(6))
     assert "no 3 layers in a row" in error.message, "known before there are scores"
     for drop in (-1, 0, 6, 9):
-        assert refusal({"strategy": "angular", "drop": drop}, model(6), scores=distances).param == "/prune/drop"
+        assert refusal({"strategy": "angular", "drop": drop}, model(6), importance=distances).param == "/prune/drop"
 
 
 def test_scores_of_text_are_refused_on_two_lists_of_layers() -> None:
@@ -211,7 +211,7 @@ def test_scores_of_text_are_refused_on_two_lists_of_layers() -> None:
 @pytest.mark.parametrize(
     ("calibration", "param", "words"),
     [
-        ({"rows": 0}, "/rows", "0 rows scores nothing"),
+        ({"rows": 0}, "/rows", "0 rows measures nothing"),
         ({"rows": -3}, "/rows", "at least 1"),
         ({"source": "text"}, "/dataset", "needs a dataset"),
         ({"source": "task", "dataset": "/data/a.txt"}, "/dataset", "for calibration on text"),
@@ -244,9 +244,9 @@ def test_auto_is_the_text_that_is_given_and_else_the_task() -> None:
 def test_a_threshold_waits_for_the_scores() -> None:
     spec = {"strategy": "contribution", "threshold": 0.45}
     assert plan(spec, model(6)).dropped is None
-    assert plan(spec, model(6), scores=[0.9, 0.1, 0.5, 0.3, 0.4, 0.5]).dropped == [2, 5]
-    assert refusal(spec, model(6), scores=[0.1] * 6).param == "/prune/threshold"
-    assert refusal(spec, model(6), scores=[0.9] * 6).param == "/prune/threshold"
+    assert plan(spec, model(6), importance=[0.9, 0.1, 0.5, 0.3, 0.4, 0.5]).dropped == [2, 5]
+    assert refusal(spec, model(6), importance=[0.1] * 6).param == "/prune/threshold"
+    assert refusal(spec, model(6), importance=[0.9] * 6).param == "/prune/threshold"
 
 
 def test_random_layers_follow_the_jobs_seed() -> None:
@@ -294,9 +294,9 @@ def test_each_stack_loses_its_own_layers(spec: dict[str, Any], dropped: list[int
 def test_scores_are_ranked_within_a_stack_and_a_decoder_keeps_both_ends() -> None:
     spec = {"strategy": "parameter_aggregate", "drop": {"encoder": 1, "decoder": 1}}
     assert plan(spec, seq2seq()).dropped is None
-    made = plan(spec, seq2seq(), scores=[0.1, 5, 5, 5, 5, 2, 0.1, 4, 3, 0.1])
+    made = plan(spec, seq2seq(), importance=[0.1, 5, 5, 5, 5, 2, 0.1, 4, 3, 0.1])
     assert (made.dropped, made.protected) == ([5, 8], [0, 6, 9])
-    alone = plan({"strategy": "parameter_aggregate", "drop": 1}, model(4, architecture="gpt2"), scores=[0, 2, 1, 0])
+    alone = plan({"strategy": "parameter_aggregate", "drop": 1}, model(4, architecture="gpt2"), importance=[0, 2, 1, 0])
     assert (alone.dropped, alone.protected) == ([2], [0, 3])
 
 

@@ -62,8 +62,8 @@ COUNTED = [name for name, strategy in STRATEGIES.items() if strategy.kind != "ex
 
 def question(total: int, drop: int, **given: object) -> Question:
     # Scores that rank the layers in no simple order.
-    scores = tuple(float((layer * 7 + 3) % 11) for layer in range(total))
-    return Question(total, drop, **{"scores": scores, "seed": 42} | given)
+    importance = tuple(float((layer * 7 + 3) % 11) for layer in range(total))
+    return Question(total, drop, **{"importance": importance, "seed": 42} | given)
 
 
 def limit(name: str, total: int) -> int:
@@ -83,10 +83,10 @@ def test_every_fixed_strategy_has_golden_lists() -> None:
     assert fixed == {name for name, _ in GOLDEN}
 
 
-@pytest.mark.parametrize("name", [name for name, row in STRATEGIES.items() if row.needs_scores])
+@pytest.mark.parametrize("name", [name for name, row in STRATEGIES.items() if row.needs_importance])
 def test_the_lists_of_scored_strategies(name: str) -> None:
     for drop, dropped in SCORED_GOLDEN[name].items():
-        asked = Question(12, drop, protected=frozenset({0}), scores=SCORED)
+        asked = Question(12, drop, protected=frozenset({0}), importance=SCORED)
         assert select_layers(name, asked).dropped == dropped, drop
 
 
@@ -152,20 +152,20 @@ def test_random_follows_the_seed() -> None:
     assert select_layers("random", Question(12, 4, seed=3)) == select_layers("random", Question(12, 4, seed=3))
 
 
-@pytest.mark.parametrize("name", [name for name, row in STRATEGIES.items() if row.needs_scores])
+@pytest.mark.parametrize("name", [name for name, row in STRATEGIES.items() if row.needs_importance])
 def test_scored_strategies_drop_from_the_end_that_they_say(name: str) -> None:
-    scores = (0.9, 0.1, 0.5, 0.8, 0.2, 0.7)
+    importance = (0.9, 0.1, 0.5, 0.8, 0.2, 0.7)
     row = STRATEGIES[name]
     expected = [1, 2] if row.drops_block else {"highest": [0, 3], "lowest": [1, 4]}[row.drops or ""]
-    assert select_layers(name, Question(6, 2, scores=scores)).dropped == expected
+    assert select_layers(name, Question(6, 2, importance=importance)).dropped == expected
 
 
-@pytest.mark.parametrize("name", [name for name, row in STRATEGIES.items() if row.needs_scores])
+@pytest.mark.parametrize("name", [name for name, row in STRATEGIES.items() if row.needs_importance])
 def test_of_equal_scores_the_higher_layer_goes(name: str) -> None:
-    assert select_layers(name, Question(6, 2, scores=(1.0,) * 6)).dropped == [4, 5]
+    assert select_layers(name, Question(6, 2, importance=(1.0,) * 6)).dropped == [4, 5]
 
 
-FREE = [name for name in COUNTED if STRATEGIES[name].needs_scores or name == "random"]
+FREE = [name for name in COUNTED if STRATEGIES[name].needs_importance or name == "random"]
 
 
 @pytest.mark.parametrize("name", [name for name in FREE if not STRATEGIES[name].drops_block])
@@ -218,13 +218,13 @@ def test_explicit_without_a_list_is_told_what_it_takes() -> None:
 
 # --- the threshold form
 
-SCORES = (0.99, 0.5, 0.96, 0.7, 0.97, 0.9)
+IMPORTANCE = (0.99, 0.5, 0.96, 0.7, 0.97, 0.9)
 
 
 def test_a_threshold_drops_every_layer_above_it() -> None:
-    assert select_threshold("contribution", Question(6, 0, scores=SCORES), 0.95).dropped == [0, 2, 4]
-    assert select_threshold("contribution", Question(6, 0, frozenset({0}), SCORES), 0.95).dropped == [2, 4]
-    assert select_threshold("contribution", Question(6, 0, scores=SCORES), 0.97).dropped == [0], "above, not at"
+    assert select_threshold("contribution", Question(6, 0, importance=IMPORTANCE), 0.95).dropped == [0, 2, 4]
+    assert select_threshold("contribution", Question(6, 0, frozenset({0}), IMPORTANCE), 0.95).dropped == [2, 4]
+    assert select_threshold("contribution", Question(6, 0, importance=IMPORTANCE), 0.97).dropped == [0], "above, not at"
 
 
 @pytest.mark.parametrize("protected", [frozenset(), frozenset({0})])
@@ -233,14 +233,14 @@ def test_a_threshold_that_takes_nothing_or_everything_is_refused_with_the_scores
     threshold: float, words: str, protected: frozenset[int]
 ) -> None:
     with pytest.raises(LayercutError, match=words) as caught:
-        select_threshold("contribution", Question(6, 0, protected, SCORES), threshold)
+        select_threshold("contribution", Question(6, 0, protected, IMPORTANCE), threshold)
     assert (caught.value.code, caught.value.param) == ("invalid_layers", "/prune/threshold")
     assert "1: 0.5000" in caught.value.message
 
 
 def test_a_threshold_that_only_a_protected_layer_passes_is_refused() -> None:
     with pytest.raises(LayercutError, match="no layer that may go"):
-        select_threshold("contribution", Question(6, 0, frozenset({0}), SCORES), 0.98)
+        select_threshold("contribution", Question(6, 0, frozenset({0}), IMPORTANCE), 0.98)
 
 
 # --- the table
@@ -274,8 +274,8 @@ def test_every_row_is_whole(row: Strategy) -> None:
     assert row.when.endswith(".")
     assert row.measure is None or row.measure in MEASURES
     assert row.reference
-    assert (row.kind in ("scored", "measured")) == row.needs_scores == (row.drops is not None)
-    assert not row.takes_threshold or row.needs_scores
+    assert (row.kind in ("ranked", "measured")) == row.needs_importance == (row.drops is not None)
+    assert not row.takes_threshold or row.needs_importance
 
 
 def test_the_docs_say_what_the_table_says() -> None:

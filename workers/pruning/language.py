@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from workers.pruning.scoring import Batch, Loss
+from workers.pruning.importance import Batch, Loss
 
 MASKED_SHARE = 0.15
 

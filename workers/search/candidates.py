@@ -10,14 +10,14 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import PruneSpec, all_protected, make_plan
 from api_schemas.reports import Candidate
-from api_schemas.strategies import STRATEGIES, LayerScores
+from api_schemas.strategies import STRATEGIES, LayerImportance
 
 #: Where there are no more ways than this to drop so many layers, all of them compete.
 FEW_WAYS = 12
 EVERYONE = "all"
 
 #: Not the control: a choice by chance has no reason behind it.
-COMPETING = tuple(row.name for row in STRATEGIES.values() if row.kind in ("fixed", "scored", "measured"))
+COMPETING = tuple(row.name for row in STRATEGIES.values() if row.kind in ("fixed", "ranked", "measured"))
 CONTROLS = frozenset({"random"})
 
 
@@ -32,15 +32,17 @@ def asked_of(spec: PruneSpec, model: ModelFacts, drop: int) -> dict[str, PruneSp
     return asked
 
 
-def candidates_of(spec: PruneSpec, model: ModelFacts, drop: int, scores: Mapping[str, LayerScores]) -> list[Candidate]:
-    """Every strategy's choice of ``drop`` layers; ``scores`` are by measure. A strategy that cannot choose, by its own
-    rule or for lack of scores, does not compete.
+def candidates_of(
+    spec: PruneSpec, model: ModelFacts, drop: int, importance: Mapping[str, LayerImportance]
+) -> list[Candidate]:
+    """Every strategy's choice of ``drop`` layers; ``importance`` is by measure. A strategy that cannot choose, by its
+    own rule or for lack of a measurement, does not compete.
     """
     named: dict[tuple[int, ...], list[str]] = {}
     for name, own in asked_of(spec, model, drop).items():
         measure = STRATEGIES[name].measure
         try:
-            plan = make_plan(own, model, seed=0, scores=scores.get(measure) if measure else None)
+            plan = make_plan(own, model, seed=0, importance=importance.get(measure) if measure else None)
         except LayercutError:
             continue
         if plan.dropped is not None:

@@ -14,9 +14,9 @@ from safetensors.torch import load_model, save_model
 from transformers import PreTrainedModel
 
 from api_schemas.reports import Bracket
-from api_schemas.strategies import LayerScores
-from sources.scorings import BRACKET, BRACKET_FILE
-from sources.scorings import FILE as LAYER_SCORES
+from api_schemas.strategies import LayerImportance
+from sources.importance import BRACKET, BRACKET_FILE
+from sources.importance import FILE as IMPORTANCE_FILE
 from workers.data.features import Features, Padding
 from workers.evaluation.scores import Scores
 from workers.training.trainer_state import TrainResult
@@ -74,12 +74,12 @@ def load_scores(folder: Path) -> Scores:
     return Scores(**_read(folder / "scores.json"), **arrays)
 
 
-def save_layer_scores(scores: dict[str, LayerScores], folder: Path) -> None:
-    _write(folder / LAYER_SCORES, scores)
+def save_layer_importance(importance: dict[str, LayerImportance], folder: Path) -> None:
+    _write(folder / IMPORTANCE_FILE, importance)
 
 
-def load_layer_scores(folder: Path) -> dict[str, LayerScores]:
-    return dict(_read(folder / LAYER_SCORES))
+def load_layer_importance(folder: Path) -> dict[str, LayerImportance]:
+    return dict(_read(folder / IMPORTANCE_FILE))
 
 
 def save_bracket(bracket: Bracket, folder: Path) -> None:
@@ -95,7 +95,7 @@ CODECS: dict[str, tuple[Callable[[Any, Path], None], Callable[[Path], Any]]] = {
     "tokenized_data": (save_features, load_features),
     "baseline_logits": (save_logits, load_logits),
     "baseline_scores": (save_scores, load_scores),
-    "layer_scores": (save_layer_scores, load_layer_scores),
+    "layer_importance": (save_layer_importance, load_layer_importance),
     BRACKET: (save_bracket, load_bracket),
 }
 

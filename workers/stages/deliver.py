@@ -24,6 +24,7 @@ from api_schemas.search import shortfall
 from api_schemas.strategies import STRATEGIES
 from workers.data.batches import collate
 from workers.data.made_up import made_up_inputs
+from workers.evaluation.by_seed import ScoresBySeed
 from workers.evaluation.latency import speedup
 from workers.evaluation.retention import Intervals, bootstrap, retention, verdict
 from workers.evaluation.scores import Scores
@@ -219,7 +220,7 @@ def _strategy(plan: Plan, calibration: dict[str, Any] | None) -> dict[str, Any]:
         "summary": row.summary,
         "reference": row.reference,
         "measure": plan.measure,
-        "scores": plan.scores,
+        "importance": plan.importance,
         "protected": plan.protected,
         "calibration": calibration,
     }

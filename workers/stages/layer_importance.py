@@ -1,4 +1,4 @@
-"""Takes the scores of a job's layers: which text they are taken on, and by which loss."""
+"""Measures the importance of a job's layers: on which text, and by which loss."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import all_protected, removal_steps
-from api_schemas.strategies import MEASURES, STRATEGIES, LayerScores
-from sources.scorings import KIND, scores_baseline
+from api_schemas.strategies import MEASURES, STRATEGIES, LayerImportance
+from sources.importance import KIND, measures_baseline
 from workers.data.batches import RowIndexes, collate, inference_batches
 from workers.data.features import Features
+from workers.pruning.importance import Batch, Loss, measure_activations, measure_gradients, measure_weights
 from workers.pruning.language import masked_token, next_token
-from workers.pruning.measuring import measure_removals
-from workers.pruning.scoring import Batch, Loss, measure_activations, measure_gradients, measure_weights
+from workers.pruning.removals import measure_removals
 from workers.runtime.device import choose_precision
 from workers.runtime.loading import label_order
 from workers.stages.resolve import ResolvedJob
@@ -28,38 +28,40 @@ from workers.training.objectives.losses import StudentOutput, label_objective
 GRADIENT_TOKENS = 2048
 
 
-def scores_of(run: RunContext, source: PreTrainedModel, baseline: PreTrainedModel | None) -> dict[str, LayerScores]:
+def importance_of(
+    run: RunContext, source: PreTrainedModel, baseline: PreTrainedModel | None
+) -> dict[str, LayerImportance]:
     """The strategy's measure, and all others that come of the same pass; from the cache where they are there."""
     job = run.job
     measure = MEASURES[STRATEGIES[job.request.prune.strategy].measure or ""]
-    model = baseline if scores_baseline(job.recovery, measure.taken_from) else source
+    model = baseline if measures_baseline(job.recovery, measure.taken_from) else source
     assert model is not None
-    take = partial(take_scores, measure.taken_from, job, model)
+    take = partial(take_importance, measure.taken_from, job, model)
     fingerprint = job.fingerprints.get(KIND)
     return take() if fingerprint is None else run.cache.share(KIND, fingerprint, take)
 
 
-def take_scores(taken_from: str, job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores]:
+def take_importance(taken_from: str, job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerImportance]:
     """Every measure that is taken from ``taken_from`` (of ``MEASURES``), of ``model``, in one pass."""
     return TAKERS[taken_from](job, model)
 
 
-def _weights(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores]:
+def _weights(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerImportance]:
     return measure_weights(model, job.architecture)
 
 
-def _activations(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores]:
+def _activations(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerImportance]:
     rows = job.calibration()
     batches = (collate(rows, batch, job.device) for batch in inference_batches(rows))
     return measure_activations(model, job.architecture, batches)
 
 
-def _gradients(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores]:
+def _gradients(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerImportance]:
     batches = _labelled(job, model) if job.texts is None else _unlabelled(job, model, job.calibration())
     return measure_gradients(model, job.architecture, batches)
 
 
-def _removals(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores]:
+def _removals(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerImportance]:
     rows, spec, facts = job.calibration(), job.request.prune, job.facts
     free = set(range(facts.layers)) - all_protected(spec, facts)
     # Dozens of passes, and what is compared is rounded alike: bf16 gives the same order (docs/strategies.md).
@@ -75,7 +77,7 @@ def _removals(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerScores
         )
 
 
-TAKERS: dict[str, Callable[[ResolvedJob, PreTrainedModel], dict[str, LayerScores]]] = {
+TAKERS: dict[str, Callable[[ResolvedJob, PreTrainedModel], dict[str, LayerImportance]]] = {
     "weights": _weights,
     "activations": _activations,
     "gradients": _gradients,

@@ -18,10 +18,10 @@ from api_schemas.recovery import Recovery, resolve_recovery
 from api_schemas.requests import JobRequest
 from api_schemas.strategies import MEASURES, STRATEGIES
 from sources.fingerprint import NOT_OF_BASELINE, FileHashes, fingerprint
+from sources.importance import BRACKET, importance_fingerprint, search_fingerprint
+from sources.importance import KIND as IMPORTANCE
 from sources.models import fetch, read_facts
 from sources.rows import Rows
-from sources.scorings import BRACKET, importance_fingerprint, search_fingerprint
-from sources.scorings import KIND as SCORES
 from sources.tasks import TaskData, load_task
 from sources.texts import read_texts
 from workers.data.features import Features, encode
@@ -108,10 +108,10 @@ class ResolvedJob:
         """``cell`` of (batch size, tokens), no longer than the model can read."""
         return cell[0], min(cell[1], self.facts.max_positions or cell[1])
 
-    def asking(self, spec: PruneSpec, scores: str) -> ResolvedJob:
-        """The same, asked for what ``spec`` asks; its scores are kept under the fingerprint of that name."""
-        fingerprints = {name: value for name, value in self.fingerprints.items() if name != SCORES}
-        fingerprints |= {SCORES: self.fingerprints[scores]} if scores in self.fingerprints else {}
+    def asking(self, spec: PruneSpec, name: str) -> ResolvedJob:
+        """The same, asked for what ``spec`` asks; its importance is kept under the fingerprint of that name."""
+        fingerprints = {name: value for name, value in self.fingerprints.items() if name != IMPORTANCE}
+        fingerprints |= {IMPORTANCE: self.fingerprints[name]} if name in self.fingerprints else {}
         return replace(self, request=self.request.model_copy(update={"prune": spec}), fingerprints=fingerprints)
 
     def load(self, warnings: list[str], seed: int) -> PreTrainedModel:
@@ -256,11 +256,11 @@ def resolve_job(request: JobRequest, settings: WorkerSettings, cache: JobCache) 
 def _importance_fingerprints(
     request: JobRequest, facts: ModelFacts, settings: WorkerSettings, hashes: FileHashes
 ) -> dict[str, str]:
-    """What the strategy's scores are kept under; of `auto`, those of every strategy, and its brackets."""
+    """What the layers' importance is kept under; of `auto`, that of every strategy, and its brackets."""
     strategy, seed = STRATEGIES[request.prune.strategy], request.seeds[0]
     fingerprints: dict[str, str | None] = {}
-    if strategy.needs_scores:
-        fingerprints[SCORES] = importance_fingerprint(request, facts, settings, hashes, seed=seed)
+    if strategy.needs_importance:
+        fingerprints[IMPORTANCE] = importance_fingerprint(request, facts, settings, hashes, seed=seed)
     if strategy.searches:
         make_plan(request.prune, facts, seed=seed)  # raises where no size is possible, before sizes are counted
         fingerprints[BRACKET] = search_fingerprint(request, facts, settings, hashes, seed=seed)
@@ -268,7 +268,7 @@ def _importance_fingerprints(
             if (measure := STRATEGIES[name].measure) is not None:
                 asked = request.model_copy(update={"prune": spec})
                 found = importance_fingerprint(asked, facts, settings, hashes, seed=seed)
-                fingerprints[f"{SCORES}:{MEASURES[measure].taken_from}"] = found
+                fingerprints[f"{IMPORTANCE}:{MEASURES[measure].taken_from}"] = found
     return {name: value for name, value in fingerprints.items() if value is not None}
 
 

@@ -24,9 +24,9 @@ from api_schemas.jobs import Stage
 from api_schemas.pruning import Plan
 from api_schemas.reports import Bracket, Candidate, Latency, Trial
 from api_schemas.search import BRACKET_SHARE, RETENTION_SHARE, most_asked
-from api_schemas.strategies import MEASURES, STRATEGIES, LayerScores
-from sources.scorings import BRACKET, bracket_fingerprint
-from sources.scorings import KIND as SCORES
+from api_schemas.strategies import MEASURES, STRATEGIES, LayerImportance
+from sources.importance import BRACKET, bracket_fingerprint
+from sources.importance import KIND as IMPORTANCE
 from workers.evaluation import latency, metrics
 from workers.evaluation.scores import logits_of
 from workers.pruning.surgery import drop_layers
@@ -34,7 +34,7 @@ from workers.runtime.loading import label_order
 from workers.search.candidates import asked_of, candidates_of
 from workers.search.distances import clearly_less, distances
 from workers.search.halving import compete
-from workers.stages.layer_importance import scores_of
+from workers.stages.layer_importance import importance_of
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import ResolvedJob
 from workers.stages.run_context import RunContext
@@ -50,7 +50,7 @@ def search_layers(run: RunContext, baseline: PreTrainedModel) -> Plan:
     job, spec = run.job, run.job.request.prune
     sizes = sizes_of(spec, counted(job, baseline))
     with run.progress.stage(Stage.SCORING):
-        scores = _all_scores(run, baseline)
+        importance = _all_importance(run, baseline)
     with run.progress.stage(Stage.PLANNING):
         objective = objective_of(spec, job.facts)
         halving = SuccessiveHalving(run, baseline, expected_steps(job))
@@ -61,7 +61,7 @@ def search_layers(run: RunContext, baseline: PreTrainedModel) -> Plan:
         def run_bracket(drop: int) -> Bracket:
             def make() -> Bracket:
                 made.add(drop)
-                return halving.run_bracket(drop, candidates_of(spec, job.facts, drop, scores))
+                return halving.run_bracket(drop, candidates_of(spec, job.facts, drop, importance))
 
             if (question := job.fingerprints.get(BRACKET)) is None:
                 brackets[drop] = make()
@@ -106,17 +106,17 @@ def counted(job: ResolvedJob, model: PreTrainedModel) -> ModelFacts:
     return job.facts.model_copy(update={"parameters": model.num_parameters()})
 
 
-def _all_scores(run: RunContext, baseline: PreTrainedModel) -> dict[str, LayerScores]:
+def _all_importance(run: RunContext, baseline: PreTrainedModel) -> dict[str, LayerImportance]:
     """By measure; of one pass for all measures that are taken from one thing."""
-    found: dict[str, LayerScores] = {}
+    found: dict[str, LayerImportance] = {}
     asked, facts = run.job.request.prune, run.job.facts
     for name, spec in asked_of(asked, facts, sizes_of(asked, facts)[-1]).items():
         measure = STRATEGIES[name].measure
         if measure is None or measure in found:
             continue
-        job = run.job.asking(spec, f"{SCORES}:{MEASURES[measure].taken_from}")
+        job = run.job.asking(spec, f"{IMPORTANCE}:{MEASURES[measure].taken_from}")
         try:
-            found |= scores_of(replace(run, job=job), baseline, baseline)
+            found |= importance_of(replace(run, job=job), baseline, baseline)
         except LayercutError as error:
             if error.code != "invalid_layers":
                 raise

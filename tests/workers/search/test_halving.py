@@ -25,7 +25,7 @@ def auto(**prune: Any) -> PruneSpec:
     return PruneSpec.model_validate({"strategy": "auto", **prune})
 
 
-SCORES: dict[str, Any] = {
+IMPORTANCE: dict[str, Any] = {
     "weight_mean_abs": [0.0, *range(12, 1, -1)],
     "block_influence": [0.0, *range(12, 1, -1)],
     "removal_step": [float(step) for step in (13, 3, 1, 2, *range(4, 12))],
@@ -34,7 +34,7 @@ SCORES: dict[str, Any] = {
 
 
 def test_every_strategy_has_its_choice_and_a_choice_stands_once() -> None:
-    found = {tuple(one.dropped): one.strategies for one in candidates_of(auto(), facts(12), 3, SCORES)}
+    found = {tuple(one.dropped): one.strategies for one in candidates_of(auto(), facts(12), 3, IMPORTANCE)}
     assert found[9, 10, 11] == ["top", "block_influence", "parameter_aggregate"]
     assert found[1, 2, 3] == ["angular", "greedy"]
     assert all(0 not in dropped for dropped in found), "protected, as in all strategies that look at the model"
@@ -43,11 +43,11 @@ def test_every_strategy_has_its_choice_and_a_choice_stands_once() -> None:
 
 def test_protected_layers_never_compete_and_rules_that_cannot_are_left_out() -> None:
     names = {
-        name for one in candidates_of(auto(protect_layers=[11, 5]), facts(12), 3, SCORES) for name in one.strategies
+        name for one in candidates_of(auto(protect_layers=[11, 5]), facts(12), 3, IMPORTANCE) for name in one.strategies
     }
     assert "top" not in names
     assert "bottom" in names
-    half = {name for one in candidates_of(auto(), facts(12), 7, SCORES) for name in one.strategies}
+    half = {name for one in candidates_of(auto(), facts(12), 7, IMPORTANCE) for name in one.strategies}
     assert "top" in half
     assert not {"alternate_odd", "alternate_even"} & half
 

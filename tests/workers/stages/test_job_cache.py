@@ -138,9 +138,9 @@ def test_the_comparison_of_a_finetuning_is_the_same_baseline(jobs: Jobs) -> None
     finetuned = jobs.run(recovery={"method": "finetune"}, prune={"strategy": "contribution", "drop": 2})
     assert finetuned.reused == {"tokenized_data", "baseline", "baseline_scores"}
     distilled = jobs.run(prune={"strategy": "contribution", "drop": 2})
-    assert "layer_scores" not in distilled.reused, "one measured the source, the other the baseline"
+    assert "layer_importance" not in distilled.reused, "one measured the source, the other the baseline"
     again = jobs.run(recovery={"method": "finetune"}, prune={"strategy": "contribution", "drop": 2})
-    assert "layer_scores" in again.reused
+    assert "layer_importance" in again.reused
     assert again.report.strategy == finetuned.report.strategy
 
 

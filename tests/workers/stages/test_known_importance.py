@@ -15,13 +15,13 @@ from api_schemas.requests import JobRequest
 from service.app import create_app
 from service.settings import GatewaySettings
 from service.state import GatewayState
-from sources.scorings import KIND
+from sources.importance import KIND
 from tests.support.tiny_models import SENTENCES, tiny_model
 from workers.cache.folder import FolderCache
 from workers.settings import WorkerSettings
-from workers.stages.cache_codecs import save_layer_scores
+from workers.stages.cache_codecs import save_layer_importance
 from workers.stages.job_cache import JobCache
-from workers.stages.layer_importance import take_scores
+from workers.stages.layer_importance import take_importance
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import ResolvedJob, resolve_job
 
@@ -52,20 +52,20 @@ def body(tmp_path: Path) -> dict[str, Any]:
 def take(
     client: TestClient, folder: Path, body: dict[str, Any], taken_from: str = "activations"
 ) -> tuple[str, ResolvedJob, dict[str, Any]]:
-    """A job is asked for, and its worker takes the scores and puts them in the cache; no gateway has a hand in it."""
+    """A job is asked for, and its worker measures the layers for the cache; no gateway has a hand in it."""
     state: GatewayState = client.app.state.gateway  # type: ignore[attr-defined]
     job_id = client.post("/v1/jobs", json=body).json()["id"]
     lease = state.store.claim("worker-1").lease  # type: ignore[union-attr]
     settings = WorkerSettings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu", glue_dir=None)
     cache = JobCache(FolderCache(folder / "host", 1 << 30), ProgressReporter(lambda _: None))
     job = resolve_job(JobRequest.model_validate(body), settings, cache)
-    scores = take_scores(taken_from, job, job.load([], 42))
+    importance = take_importance(taken_from, job, job.load([], 42))
     made = state.cache.take(lease, KIND, job.fingerprints[KIND])
-    (folder / "scores").mkdir(exist_ok=True)
-    save_layer_scores(scores, folder / "scores")
-    state.artifacts.publish(made.prefix, folder / "scores")  # type: ignore[union-attr]
+    (folder / "importance").mkdir(exist_ok=True)
+    save_layer_importance(importance, folder / "importance")
+    state.artifacts.publish(made.prefix, folder / "importance")  # type: ignore[union-attr]
     assert state.cache.made(lease, job.fingerprints[KIND], seconds=1.0, size=10)
-    return job_id, job, scores
+    return job_id, job, importance
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -81,19 +81,19 @@ def test_a_plan_is_answered_from_the_scores_that_a_job_took(
 ) -> None:
     body |= KINDS[kind]
     before = client.post("/v1/plans", json=body).json()
-    assert before["dropped"] is before["scores"] is before["scored_by"] is None
+    assert before["dropped"] is before["importance"] is before["measured_by"] is None
     assert any("POST /v1/jobs" in warning for warning in before["warnings"])
 
-    job_id, job, scores = take(client, tmp_path, body)
+    job_id, job, importance = take(client, tmp_path, body)
     for strategy in ("block_influence", "contribution", "angular"):
         asked = {**body, "prune": {"strategy": strategy, "drop": 3}}
         plan = client.post("/v1/plans", json=asked).json()
         measure = plan["measure"]
         spec = JobRequest.model_validate(asked).prune
-        expected = make_plan(spec, job.facts, seed=body.get("seed", 42), scores=scores[measure])
+        expected = make_plan(spec, job.facts, seed=body.get("seed", 42), importance=importance[measure])
         assert plan["dropped"] == expected.dropped
-        assert plan["scores"] == expected.scores
-        assert plan["scored_by"] == job_id
+        assert plan["importance"] == expected.scores
+        assert plan["measured_by"] == job_id
         assert plan["warnings"] == expected.warnings
         assert plan["parameters_after"] < plan["parameters_before"]
 
@@ -135,10 +135,10 @@ def test_text_scores_answer_without_a_task_and_are_forgotten_with_their_files(
     body |= {"task": "none", "prune": {"strategy": "angular", "drop": 2, "calibration": calibration}}
     job_id, job, _ = take(client, tmp_path, body)
     del body["task"]
-    assert client.post("/v1/plans", json=body).json()["scored_by"] == job_id
+    assert client.post("/v1/plans", json=body).json()["measured_by"] == job_id
     (tmp_path / "plain.txt").rename(tmp_path / "moved.txt")
     body["prune"]["calibration"]["dataset"] = str(tmp_path / "moved.txt")
-    assert client.post("/v1/plans", json=body).json()["scored_by"] == job_id, "a file counts by what is in it"
+    assert client.post("/v1/plans", json=body).json()["measured_by"] == job_id, "a file counts by what is in it"
 
     state: GatewayState = client.app.state.gateway  # type: ignore[attr-defined]
     found = state.cache.find(job.fingerprints[KIND])
@@ -152,11 +152,11 @@ def test_an_order_of_removal_answers_for_every_smaller_size_and_for_these_protec
     client: TestClient, body: dict[str, Any], tmp_path: Path
 ) -> None:
     body["prune"] = {"strategy": "greedy", "drop": 3}
-    job_id, _, scores = take(client, tmp_path, body, "removals")
-    order = sorted(range(6), key=lambda layer: scores["removal_step"][layer])
+    job_id, _, importance = take(client, tmp_path, body, "removals")
+    order = sorted(range(6), key=lambda layer: importance["removal_step"][layer])
     for drop in (1, 2, 3):
         plan = client.post("/v1/plans", json={**body, "prune": {"strategy": "greedy", "drop": drop}}).json()
-        assert (plan["dropped"], plan["scored_by"]) == (sorted(order[:drop]), job_id)
+        assert (plan["dropped"], plan["measured_by"]) == (sorted(order[:drop]), job_id)
     for other in ({"drop": 4}, {"drop": 2, "protect_layers": [0, 1]}):
         plan = client.post("/v1/plans", json={**body, "prune": {"strategy": "greedy", **other}}).json()
         assert plan["dropped"] is None

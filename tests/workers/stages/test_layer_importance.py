@@ -1,4 +1,4 @@
-"""Whole jobs that rank layers by scores: on the task, on plain text, by a loss; what they echo, share and refuse."""
+"""Whole jobs that rank layers: on the task, on plain text, by a loss; what they echo, share and refuse."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def test_plain_text_scores_a_model_without_a_task_once_for_every_strategy(jobs: 
     model = tiny_model("bert", jobs.folder / "source", head="base")
     calibration = {"dataset": str(jobs.text), "rows": 5}
     first = jobs.run(model, "first", {"strategy": "block_influence", "calibration": calibration})
-    scores = first.strategy["scores"]
-    assert first.layers.dropped == sorted(sorted(range(1, 6), key=lambda layer: scores[layer])[:2])
+    importance = first.strategy["importance"]
+    assert first.layers.dropped == sorted(sorted(range(1, 6), key=lambda layer: importance[layer])[:2])
     told = first.strategy["calibration"]
     assert (told["source"], told["rows"], told["max_length"]) == ("text", 5, 64)
     assert "plain.txt (5 of 8 rows" in told["dataset"]
@@ -74,8 +74,8 @@ def test_plain_text_scores_a_model_without_a_task_once_for_every_strategy(jobs: 
     assert first.reused == []
 
     block = jobs.run(model, "second", {"strategy": "angular", "calibration": calibration})
-    assert [thing.kind for thing in block.reused] == ["layer_scores"]
-    assert len(block.strategy["scores"]) == 5
+    assert [thing.kind for thing in block.reused] == ["layer_importance"]
+    assert len(block.strategy["importance"]) == 5
     assert block.layers.dropped[1] - block.layers.dropped[0] == 1
     assert 0 not in block.layers.dropped
 
@@ -88,10 +88,10 @@ def test_taylor_goes_by_the_tasks_loss_and_without_a_task_by_the_language_models
     assert task.strategy["calibration"]["rows"] == task.data["train"]["rows"]
     text = jobs.run(model, "text", {"strategy": "taylor", "calibration": {"dataset": str(jobs.text)}})
     for report in (task, text):
-        scores = report.strategy["scores"]
-        assert min(scores) > 0
-        assert report.layers.dropped == sorted(sorted(range(1, 6), key=lambda layer: scores[layer])[:2])
-    assert task.strategy["scores"] != text.strategy["scores"]
+        importance = report.strategy["importance"]
+        assert min(importance) > 0
+        assert report.layers.dropped == sorted(sorted(range(1, 6), key=lambda layer: importance[layer])[:2])
+    assert task.strategy["importance"] != text.strategy["importance"]
 
 
 def test_greedy_measures_any_model_and_its_order_serves_smaller_sizes(jobs: Jobs) -> None:
@@ -99,7 +99,7 @@ def test_greedy_measures_any_model_and_its_order_serves_smaller_sizes(jobs: Jobs
     prune = {"strategy": "greedy", "calibration": {"dataset": str(jobs.text)}}
     three = jobs.run(model, "three", {**prune, "drop": 3})
     two = jobs.run(model, "two", {**prune, "drop": 2})
-    assert [thing.kind for thing in two.reused] == ["layer_scores"]
+    assert [thing.kind for thing in two.reused] == ["layer_importance"]
     assert set(two.layers.dropped) < set(three.layers.dropped)
     assert 0 in two.layers.kept
     assert two.strategy["measure"] == "removal_step"

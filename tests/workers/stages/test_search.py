@@ -19,7 +19,7 @@ from api_schemas.reports import Report, Search
 from api_schemas.requests import JobRequest
 from service.app import create_app
 from service.settings import GatewaySettings
-from sources.scorings import BRACKET
+from sources.importance import BRACKET
 from tests.support.tiny_models import SENTENCES, build, tiny_model
 from workers import pipeline
 from workers.cache.folder import FolderCache
@@ -270,7 +270,7 @@ def test_a_plan_is_answered_from_the_brackets_that_jobs_ran(auto: Auto, tmp_path
             assert state.cache.made(lease, folder.name, seconds=1.0, size=10)
 
         plan = client.post("/v1/plans", json=asked).json()
-        assert (plan["dropped"], plan["scored_by"], plan["protected"]) == (made.dropped, job_id, [0])
+        assert (plan["dropped"], plan["measured_by"], plan["protected"]) == (made.dropped, job_id, [0])
         assert plan["search"]["curve"] == searched(made).model_dump(mode="json")["curve"]
         for prune in ({"objective": {"min_retention": 0.999}}, {"objective": {"max_latency_ms": 5}}, {"drop": 1}):
             open_ = client.post("/v1/plans", json={**asked, "prune": {"strategy": "auto", **prune}}).json()

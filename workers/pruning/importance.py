@@ -1,4 +1,4 @@
-"""Measures: what scored strategies rank layers by. Names as in ``MEASURES``."""
+"""Measures: what ranked strategies rank layers by. Names as in ``MEASURES``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
-from api_schemas.strategies import LayerScores
+from api_schemas.strategies import LayerImportance
 from workers.pruning.surgery import layer_count, layers_of
 
 #: ``input_ids`` and ``attention_mask``, each (rows, tokens), and whatever else the model takes.
@@ -24,7 +24,7 @@ Batch = dict[str, Tensor]
 Loss = Callable[[Tensor], Tensor]
 
 
-def measure_weights(model: PreTrainedModel, architecture: Architecture) -> dict[str, LayerScores]:
+def measure_weights(model: PreTrainedModel, architecture: Architecture) -> dict[str, LayerImportance]:
     """``weight_mean_abs`` and ``weight_variance`` of each layer, over all entries of its weight matrices together.
 
     Biases and norms are left out. The definition is ours: Sajjad et al. name the family and print no formula.
@@ -55,7 +55,7 @@ def _weight_stats(layer: nn.Module) -> tuple[float, float]:
 
 def measure_activations(
     model: PreTrainedModel, architecture: Architecture, batches: Iterable[Batch]
-) -> dict[str, LayerScores]:
+) -> dict[str, LayerImportance]:
     """All measures of activations, of one pass over ``batches``, for a model of ``L`` layers.
 
     ``summary_cosine`` (L): the mean cosine of the summary token before and after each layer, over all rows; Sajjad et
@@ -128,7 +128,7 @@ def _compare(model: PreTrainedModel, architecture: Architecture, batch: Batch) -
 
 def measure_gradients(
     model: PreTrainedModel, architecture: Architecture, batches: Iterable[tuple[Batch, Loss]]
-) -> dict[str, LayerScores]:
+) -> dict[str, LayerImportance]:
     """``taylor``: how much the loss moves, to first order, when a layer is taken out.
 
     Without layer l, what lies above it reads its input x instead of its output y. To first order, a row's loss E then

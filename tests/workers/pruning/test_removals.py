@@ -13,7 +13,7 @@ from torch import Tensor
 from api_schemas.architectures import ARCHITECTURES
 from api_schemas.errors import LayercutError
 from tests.support.tiny_models import CLASSIFIERS, LAYERS, SENTENCES, build, tiny_tokenizer
-from workers.pruning.measuring import measure_removals
+from workers.pruning.removals import measure_removals
 from workers.pruning.surgery import drop_layers, layers_of
 
 FREE = set(range(1, LAYERS))

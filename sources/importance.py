@@ -1,4 +1,4 @@
-"""What scores of layers are kept under: everything that was asked for and that they depend on.
+"""What the importance of layers is kept under: everything that was asked for and that they depend on.
 
 The gateway and the worker both work it out, each for itself: so it is made of what both can know, and not of a device,
 of libraries or of weights that a training left (docs/decisions.md).
@@ -21,21 +21,21 @@ from sources.models import locate
 from sources.settings import SourceSettings
 from sources.texts import text_file
 
-KIND = "layer_scores"
-FILE = "layer_scores.json"
+KIND = "layer_importance"
+FILE = "layer_importance.json"
 
 #: The bracket of one size, of the strategy `auto`.
 BRACKET = "search_bracket"
 BRACKET_FILE = "bracket.json"
 
-#: Raise it with any change of what is measured, or of how: scores that were kept are then taken anew.
-SCORER = 2
+#: Raise it with any change of what is measured, or of how: what was kept is then measured anew.
+MEASURING = 2
 #: Raise it with any change of how candidates compete.
 HALVING = 2
 
 
-def scores_baseline(recovery: Recovery, taken_from: str) -> bool:
-    """Whether scores are taken of the baseline, and not of the model as it came.
+def measures_baseline(recovery: Recovery, taken_from: str) -> bool:
+    """Whether the baseline is measured, and not of the model as it came.
 
     Where the job distils, layers are dropped from the baseline; and only a head that was trained has answers to go by.
     """
@@ -50,7 +50,7 @@ def importance_fingerprint(
     *,
     seed: int | None = None,
 ) -> str | None:
-    """The fingerprint of the scores that the strategy of ``request`` ranks by; all from one pass share it.
+    """The fingerprint of what the strategy of ``request`` ranks by; all from one pass share it.
 
     ``seed`` is that of the baseline's training, by default the request's. None where it cannot be known now, or where
     there is no data for a strategy that needs some. Reads no weights but to hash those of a local folder, and raises
@@ -61,7 +61,7 @@ def importance_fingerprint(
     task = _task(request, settings, hashes) if request.task.trains else None
     parts: dict[str, Any] = {"model": _model(request.model, facts, settings, hashes), "from": measure.taken_from}
     parts["trains"] = recovery.method != "none"  # a model that will be trained is read in float32
-    if scores_baseline(recovery, measure.taken_from):
+    if measures_baseline(recovery, measure.taken_from):
         trained = recovery.of_baseline().model_dump(mode="json", exclude=set(NOT_OF_BASELINE))
         parts |= {"baseline": trained, "recipe": RECIPE, "task": task, "seed": request.seed if seed is None else seed}
     if measure.taken_from != "weights":
@@ -73,7 +73,7 @@ def importance_fingerprint(
         parts |= {"protected": sorted(all_protected(spec, facts)), "steps": removal_steps(spec, facts)}
     if any(parts.get(name, "") is None for name in ("model", "task", "data")):
         return None
-    return digest(KIND, scorer=SCORER, **parts)
+    return digest(KIND, scorer=MEASURING, **parts)
 
 
 def search_fingerprint(
@@ -95,7 +95,7 @@ def search_fingerprint(
     if model is None or task is None:
         return None
     return digest(
-        "search", model=model, task=task, recovery=recovery.model_dump(mode="json"), recipe=RECIPE, scorer=SCORER,
+        "search", model=model, task=task, recovery=recovery.model_dump(mode="json"), recipe=RECIPE, scorer=MEASURING,
         halving=HALVING, rows=request.prune.calibration.rows, drawn=request.seed,
         seed=request.seed if seed is None else seed, protected=sorted(all_protected(request.prune, facts)),
     )  # fmt: skip

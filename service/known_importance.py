@@ -11,9 +11,9 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.reports import Bracket
 from api_schemas.requests import PlanRequest
-from api_schemas.strategies import LayerScores
+from api_schemas.strategies import LayerImportance
 from sources.fingerprint import FileHashes
-from sources.scorings import BRACKET_FILE, FILE, bracket_fingerprint, importance_fingerprint, search_fingerprint
+from sources.importance import BRACKET_FILE, FILE, bracket_fingerprint, importance_fingerprint, search_fingerprint
 from sources.settings import SourceSettings
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
@@ -23,11 +23,11 @@ from store.cache import CacheStore
 class Kept:
     """By measure, and the job that took them."""
 
-    scores: dict[str, LayerScores]
+    importance: dict[str, LayerImportance]
     job_id: str
 
 
-class KeptScores:
+class KnownImportance:
     """``notes`` is a folder where the hashes of large files are remembered."""
 
     def __init__(self, settings: SourceSettings, cache: CacheStore, artifacts: ArtifactStore, notes: Path) -> None:

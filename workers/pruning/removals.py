@@ -20,8 +20,8 @@ from transformers import PreTrainedModel
 
 from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
-from api_schemas.strategies import LayerScores
-from workers.pruning.scoring import Batch, check_rows, evaluating, inputs_of, not_finite, states_of
+from api_schemas.strategies import LayerImportance
+from workers.pruning.importance import Batch, check_rows, evaluating, inputs_of, not_finite, states_of
 from workers.pruning.surgery import layer_count, layers_of
 
 
@@ -32,7 +32,7 @@ def measure_removals(
     *,
     free: Collection[int],
     steps: int,
-) -> dict[str, LayerScores]:
+) -> dict[str, LayerImportance]:
     """The order in which greedy removal takes ``steps`` of the layers ``free``; Peer et al. 2022, arXiv 2105.14839.
 
     ``removal_step`` (L): 1 for the layer that goes first, 2 for the next; ``steps`` + 1 for those that stay. So the

@@ -15,9 +15,9 @@ from api_schemas.architectures import ARCHITECTURES, Architecture
 from api_schemas.errors import LayercutError
 from api_schemas.strategies import MEASURES, STRATEGIES
 from tests.support.tiny_models import CLASSIFIERS, LAYERS, SENTENCES, build, tiny_tokenizer
+from workers.pruning.importance import measure_activations, measure_gradients, measure_weights
 from workers.pruning.language import masked_token, next_token
-from workers.pruning.measuring import measure_removals
-from workers.pruning.scoring import measure_activations, measure_gradients, measure_weights
+from workers.pruning.removals import measure_removals
 
 
 def encoded(architecture: str, texts: list[str]) -> dict[str, torch.Tensor]:
@@ -82,9 +82,9 @@ def test_a_layer_that_does_nothing_scores_highest() -> None:
     layer = model.base_model.encoder.layer[2]
     layer.forward = lambda hidden_states, *args, **kwargs: hidden_states
     found = measure_activations(model, ARCHITECTURES["bert"], [encoded("bert", list(SENTENCES))])
-    scores = found["summary_cosine"]
-    assert scores[2] == pytest.approx(1.0)
-    assert max(scores) == scores[2] > sorted(scores)[-2]
+    importance = found["summary_cosine"]
+    assert importance[2] == pytest.approx(1.0)
+    assert max(importance) == importance[2] > sorted(importance)[-2]
     assert found["block_influence"][2] == pytest.approx(0.0, abs=1e-6) == min(found["block_influence"])
     assert found["angular_distance"][2][3] == pytest.approx(0.0, abs=1e-4)
     labels = torch.tensor([0, 1] * 4)
