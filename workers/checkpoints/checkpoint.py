@@ -67,7 +67,7 @@ class Checkpoints:
         return self._provenance()
 
     def slot(self, training: str, **facts: Any) -> Slot:
-        """Where the training of that name is kept; ``facts`` are what it is made from beside the run's origin."""
+        """Where the training of that name is kept; ``facts`` are what it is made from beside the run's provenance."""
         return Slot(self, training, facts)
 
     @contextmanager
@@ -120,7 +120,7 @@ class Slot:
         """Keep this state in place of the one before. A failure is told, and is no reason to stop training."""
         name = checkpoint_name(self._training, step)
         about = {
-            "step": step, "attempt": self._all.attempt, "finished": finished, "origin": self._origin(), "facts": facts,
+            "step": step, "attempt": self._all.attempt, "finished": finished, "provenance": self._made_from(), "facts": facts,
         }  # fmt: skip
         try:
             hidden = prepare(self._all.folder, self._training)
@@ -143,11 +143,11 @@ class Slot:
     def tell(self, message: str) -> None:
         self._all.tell(message, training=self._training)
 
-    def _origin(self) -> dict[str, Any]:
+    def _made_from(self) -> dict[str, Any]:
         return {**self._all.provenance, "training": self._training, **self._facts}
 
     def _differences(self, found: dict[str, Any]) -> list[str]:
-        ours = json.loads(json.dumps(self._origin()))
+        ours = json.loads(json.dumps(self._made_from()))
         return sorted(key for key in ours.keys() | found.keys() if ours.get(key) != found.get(key))
 
     def _warn(self, message: str) -> None:
