@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from api_schemas.architectures import ModelFacts
-from api_schemas.pruning import Plan, PruneSpec, all_protected, drop_count, make_plan
+from api_schemas.objectives import Objective
+from api_schemas.plans import Plan, all_protected, drop_count, make_plan
+from api_schemas.pruning import PruneSpec
 from api_schemas.reports import Bracket, CurvePoint, Latency, Search
-from api_schemas.search import Objective, Unknown, choose_by_latency, choose_by_retention, with_front
+from api_schemas.search import Unknown, choose_by_latency, choose_by_retention, with_front
 
 
 def sizes_of(spec: PruneSpec, model: ModelFacts) -> list[int]:

@@ -1,4 +1,4 @@
-"""What `auto` may be asked to reach, and how a size is chosen by what its brackets found.
+"""How `auto` chooses a size by what its brackets found.
 
 Candidates of one size compete in a ``Bracket``; the best of each size is a point of the curve. Nothing here trains: the
 worker runs the brackets, the gateway reads those that were kept.
@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from api_schemas.errors import LayercutError
+from api_schemas.objectives import Objective
 from api_schemas.reports import Bracket, CurvePoint, Latency, Measurements
-
-GOALS = ("drop", "min_retention", "max_params", "max_latency_ms")
 
 #: Of the steps of one full recovery: what all candidates of a size may take together.
 BRACKET_SHARE = 0.5
@@ -23,52 +18,6 @@ BRACKET_SHARE = 0.5
 RETENTION_SHARE = 0.5
 #: Speed is measured twice, before the search and in the report: the first must leave room for the second.
 LATENCY_HEADROOM = 0.97
-
-
-class Objective(BaseModel):
-    """What `auto` is to reach. Exactly one goal; ``batch_size`` and ``sequence_length`` say where latency is meant."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    drop: int | None = Field(default=None, description="the best choice of this many layers")
-    min_retention: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        default=None, description="as few layers as keep this share of the baseline's score (0.98 is 98 %)"
-    )
-    max_params: int | None = Field(default=None, gt=0, description="as many layers as stay within this size")
-    max_latency_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
-        default=None, description="as many layers as have their p50 within this, on the job's device"
-    )
-    batch_size: int | None = Field(default=None, ge=1, le=1024, description="of max_latency_ms; 1 unless given")
-    sequence_length: int | None = Field(
-        default=None, ge=4, le=8192, description="tokens, of max_latency_ms; 128 unless given"
-    )
-
-    @model_validator(mode="after")
-    def _one_goal(self) -> Objective:
-        given = [name for name in GOALS if getattr(self, name) is not None]
-        if len(given) != 1:
-            count = f"{' and '.join(given)} at once" if given else "none"
-            raise LayercutError(
-                "validation_failed", f"give one of {', '.join(GOALS)}, not {count}", param="/prune/objective"
-            )
-        for name in ("batch_size", "sequence_length"):
-            if getattr(self, name) is not None and self.max_latency_ms is None:
-                raise LayercutError(
-                    "validation_failed", f"{name} is for max_latency_ms", param=f"/prune/objective/{name}"
-                )
-        return self
-
-    @property
-    def cell(self) -> tuple[int, int] | None:
-        """(batch size, tokens) that latency is asked of."""
-        return None if self.max_latency_ms is None else (self.batch_size or 1, self.sequence_length or 128)
-
-    @property
-    def decided(self) -> Objective:
-        """With no default in it."""
-        if self.cell is None:
-            return self
-        return self.model_copy(update={"batch_size": self.cell[0], "sequence_length": self.cell[1]})
 
 
 class Unknown(Exception):

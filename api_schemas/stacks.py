@@ -5,32 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
-
-from pydantic import Discriminator, Tag
+from typing import Any
 
 from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
+from api_schemas.per_stack import AMOUNTS
+from api_schemas.pruning import PruneSpec
 from api_schemas.renumbering import split_layers
 from api_schemas.reports import StackMap
-
-if TYPE_CHECKING:
-    from api_schemas.pruning import PruneSpec
-
-Value = TypeVar("Value")
-
-StackName = Literal["encoder", "decoder"]
-
-# The two forms of a value, as pydantic puts them into the place of an error.
-FORMS = ("(plain)", "(by stack)")
-
-#: A value, or one for each stack by name. Told apart by their look, so that an error is about the form that was meant.
-PerStack = Annotated[
-    Annotated[Value, Tag(FORMS[0])] | Annotated[dict[StackName, Value], Tag(FORMS[1])],
-    Discriminator(lambda value: FORMS[isinstance(value, dict)]),
-]
-
-AMOUNTS = ("drop", "drop_ratio", "drop_layers", "keep_layers", "target_params", "threshold")
 
 
 @dataclass(frozen=True)
@@ -104,12 +86,6 @@ def _spec_of(stack: str, spec: PruneSpec, given: dict[str, Any]) -> PruneSpec | 
         return None
     plain = {name: value.get(stack) if isinstance(value, dict) else value for name, value in given.items()}
     return spec.model_copy(update=plain)
-
-
-def plain(value: Value | dict[StackName, Value] | None) -> Value | None:
-    """For a part's spec, in which no stack is named any more."""
-    assert not isinstance(value, dict)
-    return value
 
 
 def stack_maps(model: ModelFacts, kept: Sequence[int] | None) -> dict[str, StackMap] | None:

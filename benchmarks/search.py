@@ -34,7 +34,8 @@ from transformers import PreTrainedModel
 
 from api_schemas.curves import searched_plan
 from api_schemas.jobs import Stage
-from api_schemas.pruning import PruneSpec, make_plan
+from api_schemas.plans import make_plan
+from api_schemas.pruning import PruneSpec
 from api_schemas.requests import JobRequest, ModelRef
 from api_schemas.strategies import STRATEGIES, Question, select_layers
 from sources.models import read_facts

@@ -7,7 +7,7 @@ from typing import Any
 from api_schemas.architectures import ModelFacts
 from api_schemas.curves import choose, objective_of, search_of, searched_plan, sizes_of
 from api_schemas.errors import LayercutError
-from api_schemas.pruning import Plan, make_plan
+from api_schemas.plans import Plan, make_plan
 from api_schemas.recovery import resolve_recovery
 from api_schemas.reports import Bracket
 from api_schemas.requests import JobRequest, PlanRequest

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from api_schemas.errors import ERRORS, FieldError, LayercutError, Problem, problem
-from api_schemas.stacks import FORMS
+from api_schemas.per_stack import FORMS
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from api_schemas.architectures import ModelFacts
-from api_schemas.pruning import all_protected, removal_steps
+from api_schemas.plans import all_protected, removal_steps
 from api_schemas.recovery import Recovery, resolve_recovery
 from api_schemas.requests import JobRequest, ModelRef, PlanRequest, TaskSpec
 from api_schemas.strategies import MEASURES, STRATEGIES

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from api_schemas.events import NewEvent
 from api_schemas.jobs import Stage
-from api_schemas.pruning import Plan, make_plan
+from api_schemas.plans import Plan, make_plan
 from api_schemas.requests import JobRequest
 from api_schemas.strategies import STRATEGIES
 from workers.cache.folder import Cache, FolderCache

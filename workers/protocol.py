@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, NewEvent
+from api_schemas.per_stack import FORMS
 from api_schemas.requests import JobRequest
-from api_schemas.stacks import FORMS
 
 READY = '{"ready": true}'
 

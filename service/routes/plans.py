@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api_schemas.pruning import Plan
+from api_schemas.plans import Plan
 from api_schemas.requests import PlanRequest
 from service.admission import REFUSALS, plan
 from service.bodies import JsonBody, validated

@@ -10,10 +10,12 @@ from pydantic import ValidationError
 from api_schemas.architectures import ModelFacts
 from api_schemas.curves import choose, objective_of, search_of, searched_plan, sizes_of
 from api_schemas.errors import LayercutError
-from api_schemas.pruning import PruneSpec, make_plan
+from api_schemas.objectives import Objective
+from api_schemas.plans import make_plan
+from api_schemas.pruning import PruneSpec
 from api_schemas.reports import Bracket, Candidate, Latency, Measurements, Trial
 from api_schemas.requests import JobRequest
-from api_schemas.search import LATENCY_HEADROOM, Objective, Unknown, largest_fitting, most_asked, shortfall
+from api_schemas.search import LATENCY_HEADROOM, Unknown, largest_fitting, most_asked, shortfall
 
 FACTS = ModelFacts.model_validate(
     {"id": "m", "architecture": "bert", "layers": 6, "hidden_size": 8, "parameters": 1600,

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from api_schemas.architectures import ARCHITECTURES, ModelFacts, architecture_of
 from api_schemas.errors import LayercutError
-from api_schemas.pruning import Plan, PruneSpec, make_plan
+from api_schemas.plans import Plan, make_plan
+from api_schemas.pruning import PruneSpec
 from api_schemas.strategies import STRATEGIES
 
 LAYER = 1_000

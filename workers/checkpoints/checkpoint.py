@@ -120,7 +120,8 @@ class Slot:
         """Keep this state in place of the one before. A failure is told, and is no reason to stop training."""
         name = checkpoint_name(self._training, step)
         about = {
-            "step": step, "attempt": self._all.attempt, "finished": finished, "provenance": self._made_from(), "facts": facts,
+            "step": step, "attempt": self._all.attempt, "finished": finished, "provenance": self._made_from(),
+            "facts": facts,
         }  # fmt: skip
         try:
             hidden = prepare(self._all.folder, self._training)

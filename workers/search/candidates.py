@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
-from api_schemas.pruning import PruneSpec, all_protected, make_plan
+from api_schemas.plans import all_protected, make_plan
+from api_schemas.pruning import PruneSpec
 from api_schemas.reports import Candidate
 from api_schemas.strategies import STRATEGIES, LayerImportance
 

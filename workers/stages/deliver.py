@@ -18,7 +18,7 @@ from api_schemas.curves import objective_of
 from api_schemas.errors import JobError, LayercutError
 from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Result, Stage, Usage
-from api_schemas.pruning import Plan
+from api_schemas.plans import Plan
 from api_schemas.reports import Latency, LayerMap, Measurements, Report, Search, Verification
 from api_schemas.search import shortfall
 from api_schemas.strategies import STRATEGIES

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
-from api_schemas.pruning import all_protected, removal_steps
+from api_schemas.plans import all_protected, removal_steps
 from api_schemas.strategies import MEASURES, STRATEGIES, LayerImportance
 from sources.importance import KIND, measures_baseline
 from workers.data.batches import RowIndexes, collate, inference_batches

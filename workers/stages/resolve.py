@@ -13,7 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
 from api_schemas.curves import sizes_of
-from api_schemas.pruning import PruneSpec, make_plan
+from api_schemas.plans import make_plan
+from api_schemas.pruning import PruneSpec
 from api_schemas.recovery import Recovery, resolve_recovery
 from api_schemas.requests import JobRequest
 from api_schemas.strategies import MEASURES, STRATEGIES

@@ -21,7 +21,7 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.curves import choose, objective_of, search_of, searched_plan, sizes_of
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import Stage
-from api_schemas.pruning import Plan
+from api_schemas.plans import Plan
 from api_schemas.reports import Bracket, Candidate, Latency, Trial
 from api_schemas.search import BRACKET_SHARE, RETENTION_SHARE, most_asked
 from api_schemas.strategies import MEASURES, STRATEGIES, LayerImportance

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 from api_schemas.architectures import ARCHITECTURES, Architecture
-from api_schemas.pruning import PruneSpec, make_plan
+from api_schemas.plans import make_plan
+from api_schemas.pruning import PruneSpec
 from api_schemas.renumbering import new_fields, new_key, split_layers
 from api_schemas.requests import ModelRef
 from sources.models import read_facts

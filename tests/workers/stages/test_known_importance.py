@@ -10,7 +10,7 @@ import pytest
 import structlog
 from fastapi.testclient import TestClient
 
-from api_schemas.pruning import make_plan
+from api_schemas.plans import make_plan
 from api_schemas.requests import JobRequest
 from service.app import create_app
 from service.settings import GatewaySettings

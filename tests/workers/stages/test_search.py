@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Stage
-from api_schemas.pruning import Plan
+from api_schemas.plans import Plan
 from api_schemas.reports import Report, Search
 from api_schemas.requests import JobRequest
 from service.app import create_app
