@@ -50,7 +50,7 @@ def search_of(
     drops = sorted(brackets.keys() | latencies.keys())
     curve = with_front([_point(spec, model, drop, brackets.get(drop), latencies.get(drop)) for drop in drops])
     return Search(
-        objective=objective_of(spec, model).decided.model_dump(mode="json", exclude_none=True),
+        objective=objective_of(spec, model).decided,
         chosen=chosen,
         curve=curve,
         front=[point.drop for point in curve if point.front],

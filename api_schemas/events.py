@@ -1,12 +1,19 @@
-"""Numbered facts about a job. The runner tells them as JSON lines; the store numbers them; watchers replay them."""
+"""Numbered, typed facts about a job. The runner tells them as JSON lines; the store numbers them; watchers replay them.
+
+A new type is one member of ``EventType``, one class of data, and one line in ``NewEvent`` and in ``Event``.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Discriminator, Field, TypeAdapter
+
+from api_schemas.errors import JobError, LayercutError
+from api_schemas.jobs import Progress, Result, Stage, Usage
+from api_schemas.resolved import ResolvedRequest
 
 
 class EventType(StrEnum):
@@ -31,25 +38,178 @@ class EventType(StrEnum):
 Level = Literal["info", "warning", "error"]
 
 
-class NewEvent(BaseModel):
-    """An event before it has a number: what the runner prints, one JSON object a line.
+class NoData(BaseModel):
+    """The type says it all."""
 
-    ``data`` by type: STAGE ``{stage, skipped}``; PROGRESS a ``Progress``; RESOLVED what was resolved; METRIC
-    ``{name, value, ...}``; SUCCEEDED ``{result: Result, usage: Usage}``; FAILED ``{error: JobError}``.
-    """
 
-    type: EventType
+class StartedData(BaseModel):
+    attempt: int
+    worker: str
+
+
+class StageData(BaseModel):
+    stage: Stage
+    skipped: bool = False
+    seed: int | None = Field(default=None, description="of the trainings, where a stage comes once for each")
+
+
+class MetricData(BaseModel):
+    name: str
+    value: float
+    side: Literal["before", "after"]
+
+
+class LogData(BaseModel):
+    """What a program may want to know of a message; all of it optional."""
+
+    checkpoint: str | None = Field(default=None, description="the checkpoint that has just been written")
+    training: str | None = Field(default=None, description="whose checkpoint the message is about")
+    source: Literal["stderr"] | None = Field(default=None, description="where the message was heard")
+    kind: str | None = Field(default=None, description="of the thing in the cache that is waited for")
+    fingerprint: str | None = None
+    job_id: str | None = Field(default=None, description="the job that is waited for")
+
+
+class AttemptLostData(BaseModel):
+    reason: str
+    attempts_left: int
+
+
+class ArtifactFiles(BaseModel):
+    """Names under the folder that the runner was given; of no use to anyone but its supervisor."""
+
+    folder: str
+    archive: str | None = None
+
+
+class SucceededData(BaseModel):
+    result: Result
+    usage: Usage | None = None
+    artifact: ArtifactFiles | None = None
+
+
+class FailedData(BaseModel):
+    """``artifact``: a failure may leave files all the same; an objective that was not met does."""
+
+    error: JobError
+    usage: Usage | None = None
+    artifact: ArtifactFiles | None = None
+
+
+Type = TypeVar("Type", bound=EventType)
+Data = TypeVar("Data", bound=BaseModel)
+
+
+class EventBody(BaseModel, Generic[Type, Data]):
+    """An event before it has a number: what the runner prints, one JSON object a line."""
+
+    type: Type
     message: str
     level: Level = "info"
-    data: dict[str, Any] = {}
+    data: Data
 
 
-class Event(NewEvent):
+class NumberedEvent(EventBody[Type, Data], Generic[Type, Data]):
     object: Literal["event"] = "event"
     number: int = Field(description="1, 2, 3 … within the job, without gaps")
     job_id: str
     attempt: int
     created_at: datetime
+
+
+NewEvent = Annotated[
+    EventBody[Literal[EventType.QUEUED], NoData]
+    | EventBody[Literal[EventType.STARTED], StartedData]
+    | EventBody[Literal[EventType.STAGE], StageData]
+    | EventBody[Literal[EventType.RESOLVED], ResolvedRequest]
+    | EventBody[Literal[EventType.PROGRESS], Progress]
+    | EventBody[Literal[EventType.METRIC], MetricData]
+    | EventBody[Literal[EventType.LOG], LogData]
+    | EventBody[Literal[EventType.ATTEMPT_LOST], AttemptLostData]
+    | EventBody[Literal[EventType.CANCELLING], NoData]
+    | EventBody[Literal[EventType.SUCCEEDED], SucceededData]
+    | EventBody[Literal[EventType.FAILED], FailedData]
+    | EventBody[Literal[EventType.CANCELLED], NoData],
+    Discriminator("type"),
+]
+
+
+class QueuedEvent(NumberedEvent[Literal[EventType.QUEUED], NoData]):
+    """The job was accepted."""
+
+
+class StartedEvent(NumberedEvent[Literal[EventType.STARTED], StartedData]):
+    """A worker has begun an attempt."""
+
+
+class StageEvent(NumberedEvent[Literal[EventType.STAGE], StageData]):
+    """The attempt is in another stage, or passes over one."""
+
+
+class ResolvedEvent(NumberedEvent[Literal[EventType.RESOLVED], ResolvedRequest]):
+    """More is decided than before: the whole resolved request, as it is now."""
+
+
+class ProgressEvent(NumberedEvent[Literal[EventType.PROGRESS], Progress]):
+    """How far the attempt is."""
+
+
+class MetricEvent(NumberedEvent[Literal[EventType.METRIC], MetricData]):
+    """A score, of the model before or after."""
+
+
+class LogEvent(NumberedEvent[Literal[EventType.LOG], LogData]):
+    """A message for people."""
+
+
+class AttemptLostEvent(NumberedEvent[Literal[EventType.ATTEMPT_LOST], AttemptLostData]):
+    """The attempt came to nothing; the job is queued again."""
+
+
+class CancellingEvent(NumberedEvent[Literal[EventType.CANCELLING], NoData]):
+    """The worker was told to stop."""
+
+
+class SucceededEvent(NumberedEvent[Literal[EventType.SUCCEEDED], SucceededData]):
+    """The job has ended, with a result."""
+
+
+class FailedEvent(NumberedEvent[Literal[EventType.FAILED], FailedData]):
+    """The job has ended, with an error."""
+
+
+class CancelledEvent(NumberedEvent[Literal[EventType.CANCELLED], NoData]):
+    """The job has ended, as it was asked to."""
+
+
+Event = Annotated[
+    QueuedEvent
+    | StartedEvent
+    | StageEvent
+    | ResolvedEvent
+    | ProgressEvent
+    | MetricEvent
+    | LogEvent
+    | AttemptLostEvent
+    | CancellingEvent
+    | SucceededEvent
+    | FailedEvent
+    | CancelledEvent,
+    Discriminator("type"),
+]
+
+NEW_EVENT: TypeAdapter[NewEvent] = TypeAdapter(NewEvent)
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def new_event(type: EventType, message: str, data: BaseModel | None = None, level: Level = "info") -> NewEvent:
+    """An event of that type; raises ``ValidationError`` where ``data`` is not of the type's class."""
+    return NEW_EVENT.validate_python({"type": type, "message": message, "level": level, "data": data or NoData()})
+
+
+def failure(error: LayercutError, stage: str | None = None) -> NewEvent:
+    """The event of a job that ends with ``error``."""
+    return new_event(EventType.FAILED, error.message, FailedData(error=JobError.of(error, stage)), "error")
 
 
 class EventList(BaseModel):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from api_schemas.errors import JobError
+from api_schemas.resolved import ResolvedRequest
 
 
 class Status(StrEnum):
@@ -108,8 +109,11 @@ class Job(BaseModel):
     model: str
     task: str
     priority: int
-    request: dict[str, Any] = Field(description="as sent")
-    resolved: dict[str, Any] | None = Field(description="every default and every auto, filled in")
+    request: dict[str, Any] = Field(description="as sent: a `JobRequest`")
+    resolved: ResolvedRequest | None = Field(
+        description="what the job will do, does or did: every default and every auto filled in, commit and plan pinned;"
+        " null only for jobs of an older layercut"
+    )
     progress: Progress
     result: Result | None
     error: JobError | None
@@ -128,8 +132,8 @@ class JobPreview(BaseModel):
     model: str
     task: str
     priority: int
-    request: dict[str, Any] = Field(description="as sent")
-    resolved: dict[str, Any] = Field(description="every default filled in, and the plan where the model could be read")
+    request: dict[str, Any] = Field(description="as sent: a `JobRequest`")
+    resolved: ResolvedRequest = Field(description="every default filled in, and the plan where the model could be read")
     metadata: dict[str, str]
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 from pydantic import BaseModel, Field
+
+from api_schemas.architectures import ModelFacts
+from api_schemas.objectives import Objective
+from api_schemas.recovery import Recovery
 
 
 class Latency(BaseModel):
@@ -155,7 +159,7 @@ class CurvePoint(BaseModel):
 class Search(BaseModel):
     """How `auto` came to its choice. Every score here is of the slice, never of dev."""
 
-    objective: dict[str, Any]
+    objective: Objective
     chosen: int | None = Field(description="layers that go; null while that is not known")
     met: bool | None = Field(default=None, description="by the report's figures, once there are some")
     shortfall: str | None = None
@@ -164,6 +168,80 @@ class Search(BaseModel):
     brackets: list[Bracket]
     steps: int = Field(description="optimizer steps behind all of it")
     spent_steps: int = Field(description="… of these, by this job; the rest was in the cache")
+
+
+class ReportedTask(BaseModel):
+    """The task as it was asked for. ``metric`` is the one that the score is by; null where nothing is scored."""
+
+    name: str
+    metric: str | None
+    dataset: str | None = None
+    dev: str | None = None
+    text_columns: list[str] = []
+    label_column: str | None = None
+    max_train_rows: int | None = None
+
+
+class Calibration(BaseModel):
+    """The text that the layers were measured on. ``dataset`` is where it came from, ``seed`` drew its rows."""
+
+    source: str
+    dataset: str
+    text_columns: list[str]
+    rows: int
+    max_length: int = Field(description="tokens")
+    sha256: str
+    seed: int
+
+
+class ReportedStrategy(BaseModel):
+    name: str
+    summary: str
+    reference: str
+    measure: str | None
+    importance: list[float] | None = Field(description="as in the plan")
+    protected: list[int]
+    calibration: Calibration | None = Field(description="null where no text was looked at")
+
+
+class Training(BaseModel):
+    """What one training took. Tokens leave padding out; seconds are those of all its attempts."""
+
+    steps: int
+    examples: int
+    tokens: int
+    seconds: float
+    examples_per_second: float
+    loss: float
+    precision: str
+    learning_rate: float
+    micro_batch: int = Field(description="rows that were computed at a time")
+    word_embeddings: bool = Field(description="whether they were trained as well")
+    best_score: float | None = Field(description="of the weights that were chosen, where they were chosen")
+    best_epoch: float | None
+
+
+class Split(BaseModel):
+    rows: int
+    source: str
+    sha256: str
+
+
+class ReportedData(BaseModel):
+    labels: list[str] = Field(description="in id order; empty for a regression")
+    splits: dict[str, Split] = Field(description="`train`, and the dev splits by name")
+
+
+class Device(BaseModel):
+    """A speed means nothing without the machine."""
+
+    type: Literal["cpu", "cuda"]
+    name: str
+    threads: int | None = Field(default=None, description="of a CPU")
+    memory_bytes: int | None = Field(default=None, description="of a GPU")
+    float32_matmul: str | None = Field(
+        default=None, description="of a GPU: what float32 matrices are multiplied in; `highest` is float32, not TF32"
+    )
 
 
 class Report(BaseModel):
@@ -178,20 +256,20 @@ class Report(BaseModel):
     verification: Verification
 
     job_id: str | None
-    model: dict[str, Any]
-    task: dict[str, Any]
-    strategy: dict[str, Any]
-    recovery: dict[str, Any]
+    model: ModelFacts
+    task: ReportedTask
+    strategy: ReportedStrategy
+    recovery: Recovery
     retention_interval: Interval | None = Field(default=None, description="of retention, a ratio")
     gain_interval: Interval | None = Field(default=None, description="of score after - score before, in points")
     search: Search | None = Field(default=None, description="of `auto`: the curve, and how the layers were chosen")
-    training: dict[str, Any] = {}
-    data: dict[str, Any] = {}
+    training: dict[str, Training] = Field(default={}, description="by stage, and by seed after the first")
+    data: ReportedData | None = Field(default=None, description="null where no data was read")
     reused: list[Reused] = []
     warnings: list[str] = []
     seed: int
     seeds: list[int] = Field(default=[], description="of the trainings; the first one's model is the exported one")
-    device: dict[str, Any]
+    device: Device
     versions: dict[str, str]
     timings: dict[str, float] = Field(description="seconds in each stage")
     peak_memory_bytes: int | None = None

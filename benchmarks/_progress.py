@@ -18,5 +18,5 @@ def machine() -> None:
     from workers.runtime.device import choose_device, choose_precision, describe  # noqa: PLC0415 - torch is not for all of them
 
     device = choose_device("auto")
-    told = ", ".join(f"{name} {value}" for name, value in describe(device).items())
+    told = ", ".join(f"{name} {value}" for name, value in describe(device) if value is not None)
     at(f"{told}, precision {choose_precision('auto', device)}")

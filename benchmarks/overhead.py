@@ -145,7 +145,7 @@ def measure(server: Server, seed: int, stage: str) -> Times:
 
 def marks(row: str, event: dict[str, Any]) -> bool:
     told = f"{event['type']} {event['message']}"
-    return told.startswith(MARKS[row]) and (row != STEP or "step" in event["data"])
+    return told.startswith(MARKS[row]) and (row != STEP or event["data"].get("step") is not None)
 
 
 def show(cases: dict[str, list[Times]]) -> None:

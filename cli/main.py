@@ -40,6 +40,7 @@ def serve(
     _need_worker_extra()
     if data_dir is not None:
         os.environ["LAYERCUT_DATA_DIR"] = str(data_dir.expanduser().absolute())
+    _migrate()
     raise typer.Exit(serve_here(host, port, StoreSettings().data_dir))
 
 
@@ -53,6 +54,7 @@ def gateway(
     from service.settings import GatewaySettings
 
     follow_parent()
+    _migrate()
     given = {"host": host, "port": port}
     serve_gateway(GatewaySettings.model_validate({name: value for name, value in given.items() if value is not None}))
 
@@ -70,6 +72,7 @@ def worker(
         from cli.fleet import work_on
 
         follow_parent()
+        _migrate()
         raise typer.Exit(work_on(devices))
     from service.logs import configure_logs
     from workers.celery_app import run_worker
@@ -77,6 +80,7 @@ def worker(
 
     follow_parent()
     configure_logs(WorkerSettings().log_level)
+    _migrate()
     raise typer.Exit(run_worker())
 
 
@@ -90,6 +94,21 @@ def run(
     from workers.runner import run_in_foreground
 
     raise typer.Exit(run_in_foreground(job, out))
+
+
+def _migrate() -> None:
+    """Bring the database up to date; one that is newer than the code is refused with one sentence."""
+    from store.database import NewerDatabase, migrate, open_engine
+    from store.settings import StoreSettings
+
+    engine = open_engine(StoreSettings().database_url)
+    try:
+        migrate(engine)
+    except NewerDatabase as error:
+        typer.echo(f"layercut: {error}", err=True)
+        raise typer.Exit(1) from None
+    finally:
+        engine.dispose()
 
 
 def _need_worker_extra() -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from api_schemas.architectures import ModelFacts
 from api_schemas.curves import choose, objective_of, search_of, searched_plan, sizes_of
 from api_schemas.errors import LayercutError
 from api_schemas.plans import Plan, make_plan
-from api_schemas.recovery import resolve_recovery
 from api_schemas.reports import Bracket
 from api_schemas.requests import JobRequest, PlanRequest
+from api_schemas.resolved import ResolvedRequest, resolve
 from api_schemas.search import Unknown
 from api_schemas.strategies import STRATEGIES
 from service.known_importance import KnownImportance
@@ -40,15 +38,13 @@ HOW_TO_SEARCH = (
 )
 
 
-def resolve(request: JobRequest, settings: GatewaySettings) -> dict[str, Any]:
-    """The request with every default, its plan and its recovery; raises ``LayercutError`` where it cannot work.
+def admit(request: JobRequest, settings: GatewaySettings) -> ResolvedRequest:
+    """What the job will do, or ``LayercutError`` where it cannot work.
 
-    Where the model cannot be looked at now, ``plan`` is null and recovery keeps its "auto": the worker fills them in.
+    Where the model cannot be looked at now, recovery and plan are null: its worker decides them.
     """
     check_dataset(request.task, settings, request.prune.calibration)
-    facts = inspect(request.model, settings)
-    resolved = {**request.model_dump(mode="json"), "prune": request.prune.decided.model_dump(mode="json")}
-    return {**resolved, "plan": None} if facts is None else {**resolved, **_on(facts, request)}
+    return resolve(request, inspect(request.model, settings))
 
 
 def plan(request: PlanRequest, settings: GatewaySettings, importance: KnownImportance) -> Plan:
@@ -96,10 +92,3 @@ def _searched(request: PlanRequest, facts: ModelFacts, unknown: Plan, importance
         return unknown.model_copy(update={"search": search, "warnings": [*unknown.warnings, HOW_TO_SEARCH]})
     made = searched_plan(spec, facts, search_of(spec, facts, brackets, {}, chosen=chosen))
     return made.model_copy(update={"measured_by": kept[chosen][1]})
-
-
-def _on(facts: ModelFacts, request: JobRequest) -> dict[str, Any]:
-    request.check_model(facts)
-    made = make_plan(request.prune, facts, seed=request.seed)
-    recovery = resolve_recovery(request.recovery, facts, trains=request.task.trains)
-    return {"plan": made.model_dump(mode="json"), "recovery": recovery.model_dump(mode="json")}

@@ -1,4 +1,4 @@
-"""Scores of layers, and brackets of them, that jobs have left in the cache; read without a model, a GPU or torch."""
+"""The importance of layers, and brackets, that jobs have left in the cache; read without a model, a GPU or torch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,24 @@ from api_schemas.reports import Bracket
 from api_schemas.requests import PlanRequest
 from api_schemas.strategies import LayerImportance
 from sources.fingerprint import FileHashes
-from sources.importance import BRACKET_FILE, FILE, bracket_fingerprint, importance_fingerprint, search_fingerprint
+from sources.importance import (
+    BRACKET_FILE,
+    FILE,
+    Asked,
+    Identities,
+    bracket_fingerprint,
+    identify,
+    importance_fingerprint,
+    search_fingerprint,
+)
 from sources.settings import SourceSettings
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 
 
 @dataclass(frozen=True)
-class Kept:
-    """By measure, and the job that took them."""
+class MeasuredByJob:
+    """The importance by measure, and the job that measured it."""
 
     importance: dict[str, LayerImportance]
     job_id: str
@@ -34,16 +43,18 @@ class KnownImportance:
         self._settings, self._cache, self._artifacts = settings, cache, artifacts
         self._hashes = FileHashes(notes)
 
-    def find(self, request: PlanRequest, facts: ModelFacts) -> Kept | None:
-        """Those that the strategy of ``request`` ranks by, where a job like it has taken them."""
-        found = self._read(importance_fingerprint(request, facts, self._settings, self._hashes), FILE)
-        return None if found is None else Kept(*found)
+    def find(self, request: PlanRequest, facts: ModelFacts) -> MeasuredByJob | None:
+        """What the strategy of ``request`` ranks by, where a job like it has measured it."""
+        asked, read = self._identified(request, facts)
+        found = self._read(importance_fingerprint(asked, facts, read), FILE)
+        return None if found is None else MeasuredByJob(*found)
 
     def brackets(
         self, request: PlanRequest, facts: ModelFacts, *, by_retention: bool
     ) -> dict[int, tuple[Bracket, str]]:
         """By how many layers went: the brackets that jobs like ``request`` have run, and the job that did."""
-        question = search_fingerprint(request, facts, self._settings, self._hashes)
+        asked, read = self._identified(request, facts)
+        question = search_fingerprint(asked, facts, read)
         found: dict[int, tuple[Bracket, str]] = {}
         for drop in range(1, facts.layers) if question is not None else ():
             assert question is not None
@@ -51,6 +62,10 @@ class KnownImportance:
             if read is not None:
                 found[drop] = Bracket.model_validate(read[0]), read[1]
         return found
+
+    def _identified(self, request: PlanRequest, facts: ModelFacts) -> tuple[Asked, Identities]:
+        asked = Asked.by_plan(request, facts)
+        return asked, identify(asked, facts, self._settings, self._hashes)
 
     def _read(self, fingerprint: str | None, file: str) -> tuple[Any, str] | None:
         """What a thing in the cache says, and the job that made it."""

@@ -59,6 +59,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     for name, schema in own["$defs"].items():
         schemas.setdefault(name, schema)
+    for name in ("Job", "JobPreview"):
+        # It is shown as it was sent, and so is a dict to us.
+        schemas[name]["properties"]["request"] = _ref(JobRequest)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document

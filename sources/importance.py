@@ -6,13 +6,16 @@ of libraries or of weights that a training left (docs/decisions.md).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.plans import all_protected, removal_steps
+from api_schemas.pruning import CalibrationSpec, PruneSpec
 from api_schemas.recovery import Recovery, resolve_recovery
-from api_schemas.requests import JobRequest, ModelRef, PlanRequest, TaskSpec
+from api_schemas.requests import ModelRef, PlanRequest, TaskSpec
+from api_schemas.resolved import ResolvedRequest
 from api_schemas.strategies import MEASURES, STRATEGIES
 from sources.datasets import table_files
 from sources.fingerprint import NOT_OF_BASELINE, RECIPE, FileHashes, digest
@@ -42,62 +45,93 @@ def measures_baseline(recovery: Recovery, taken_from: str) -> bool:
     return recovery.method == "distill" or (recovery.method == "finetune" and taken_from in ("gradients", "removals"))
 
 
-def importance_fingerprint(
-    request: JobRequest | PlanRequest,
-    facts: ModelFacts,
-    settings: SourceSettings,
-    hashes: FileHashes,
-    *,
-    seed: int | None = None,
-) -> str | None:
-    """The fingerprint of what the strategy of ``request`` ranks by; all from one pass share it.
+@dataclass(frozen=True)
+class Asked:
+    """What the importance of layers, or a search, is asked of. ``recovery`` as the model's facts decide it.
 
-    ``seed`` is that of the baseline's training, by default the request's. None where it cannot be known now, or where
-    there is no data for a strategy that needs some. Reads no weights but to hash those of a local folder, and raises
-    as the sources do.
+    The batch and the precision that data and device decide later are no part of it: the gateway cannot know them.
     """
-    measure = MEASURES[STRATEGIES[request.prune.strategy].measure or ""]
-    recovery = resolve_recovery(request.recovery, facts, trains=request.task.trains)
-    task = _task(request, settings, hashes) if request.task.trains else None
-    parts: dict[str, Any] = {"model": _model(request.model, facts, settings, hashes), "from": measure.taken_from}
+
+    model: ModelRef
+    task: TaskSpec
+    prune: PruneSpec
+    recovery: Recovery
+    seed: int
+    baseline_seed: int
+
+    @classmethod
+    def by_job(cls, request: ResolvedRequest) -> Asked:
+        """``request`` must have a recovery."""
+        assert request.recovery is not None
+        return cls(
+            request.model, request.task, request.prune, request.recovery, request.seed, baseline_seed=request.seeds[0]
+        )
+
+    @classmethod
+    def by_plan(cls, request: PlanRequest, facts: ModelFacts) -> Asked:
+        recovery = resolve_recovery(request.recovery, facts, trains=request.task.trains)
+        return cls(request.model, request.task, request.prune, recovery, request.seed, baseline_seed=request.seed)
+
+
+Identity = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Identities:
+    """What a job reads, by its content: JSON. None where it is not read, or cannot be known now.
+
+    Taken where the data is read, and not when a fingerprint is wanted: a file may change in between.
+    """
+
+    model: Identity | None
+    task: Identity | None
+    text: Identity | None
+
+
+def identify(asked: Asked, facts: ModelFacts, settings: SourceSettings, hashes: FileHashes) -> Identities:
+    """Reads no weights but to hash those of a local folder, and raises as the sources do."""
+    calibration = asked.prune.calibration
+    return Identities(
+        model=_model(asked.model, facts, settings, hashes),
+        task=_task(asked, settings, hashes) if asked.task.trains else None,
+        text=_texts(calibration, settings, hashes) if calibration.on_text else None,
+    )
+
+
+def importance_fingerprint(asked: Asked, facts: ModelFacts, read: Identities) -> str | None:
+    """The fingerprint of what the strategy of ``asked`` ranks by; all from one pass share it.
+
+    None where it cannot be known now, or where there is no data for a strategy that needs some.
+    """
+    measure = MEASURES[STRATEGIES[asked.prune.strategy].measure or ""]
+    recovery, calibration = asked.recovery, asked.prune.calibration
+    parts: dict[str, Any] = {"model": read.model, "from": measure.taken_from}
     parts["trains"] = recovery.method != "none"  # a model that will be trained is read in float32
     if measures_baseline(recovery, measure.taken_from):
         trained = recovery.of_baseline().model_dump(mode="json", exclude=set(NOT_OF_BASELINE))
-        parts |= {"baseline": trained, "recipe": RECIPE, "task": task, "seed": request.seed if seed is None else seed}
+        parts |= {"baseline": trained, "recipe": RECIPE, "task": read.task, "seed": asked.baseline_seed}
     if measure.taken_from != "weights":
-        calibration = request.prune.calibration
-        data = _texts(request, settings, hashes) if calibration.on_text else task
-        parts |= {"data": data, "rows": calibration.rows, "drawn": request.seed, "length": recovery.max_length}
+        data = read.text if calibration.on_text else read.task
+        parts |= {"data": data, "rows": calibration.rows, "drawn": asked.seed, "length": recovery.max_length}
     if measure.taken_from == "removals":
-        spec = request.prune
+        spec = asked.prune
         parts |= {"protected": sorted(all_protected(spec, facts)), "steps": removal_steps(spec, facts)}
     if any(parts.get(name, "") is None for name in ("model", "task", "data")):
         return None
-    return digest(KIND, scorer=MEASURING, **parts)
+    return digest(KIND, version=MEASURING, **parts)
 
 
-def search_fingerprint(
-    request: JobRequest | PlanRequest,
-    facts: ModelFacts,
-    settings: SourceSettings,
-    hashes: FileHashes,
-    *,
-    seed: int | None = None,
-) -> str | None:
+def search_fingerprint(asked: Asked, facts: ModelFacts, read: Identities) -> str | None:
     """The fingerprint of what `auto` is asked, but for the objective: jobs with several share the sizes they try.
 
-    As ``importance_fingerprint`` otherwise.
+    None where it cannot be known now.
     """
-    if not request.task.trains:
-        return None
-    recovery = resolve_recovery(request.recovery, facts, trains=True)
-    model, task = _model(request.model, facts, settings, hashes), _task(request, settings, hashes)
-    if model is None or task is None:
+    if read.model is None or read.task is None:
         return None
     return digest(
-        "search", model=model, task=task, recovery=recovery.model_dump(mode="json"), recipe=RECIPE, scorer=MEASURING,
-        halving=HALVING, rows=request.prune.calibration.rows, drawn=request.seed,
-        seed=request.seed if seed is None else seed, protected=sorted(all_protected(request.prune, facts)),
+        "search", model=read.model, task=read.task, recovery=asked.recovery.model_dump(mode="json"), recipe=RECIPE,
+        version=MEASURING, halving=HALVING, rows=asked.prune.calibration.rows, drawn=asked.seed,
+        seed=asked.baseline_seed, protected=sorted(all_protected(asked.prune, facts)),
     )  # fmt: skip
 
 
@@ -106,7 +140,7 @@ def bracket_fingerprint(question: str, drop: int, *, by_retention: bool) -> str:
     return digest(BRACKET, question=question, drop=drop, by_retention=by_retention)
 
 
-def _model(ref: ModelRef, facts: ModelFacts, settings: SourceSettings, hashes: FileHashes) -> dict[str, Any] | None:
+def _model(ref: ModelRef, facts: ModelFacts, settings: SourceSettings, hashes: FileHashes) -> Identity | None:
     """A hub model by its commit, which is content too; a folder by what is in it, wherever it lies."""
     folder = locate(ref, settings).folder
     if folder is None:
@@ -114,14 +148,14 @@ def _model(ref: ModelRef, facts: ModelFacts, settings: SourceSettings, hashes: F
     return {"weights": hashes.weights(folder), "texts": hashes.texts(folder)}
 
 
-def _task(request: JobRequest | PlanRequest, settings: SourceSettings, hashes: FileHashes) -> dict[str, Any] | None:
+def _task(asked: Asked, settings: SourceSettings, hashes: FileHashes) -> Identity | None:
     """Of the rows to learn from: the seed draws the dev rows that are kept apart, and the rows of a limit."""
-    spec = request.task
+    spec = asked.task
     rows = glue_identity(spec.glue, settings, hashes) if spec.glue else _own(spec, settings, hashes)
-    return None if rows is None else {**rows, "limit": spec.max_train_rows, "drawn": request.seed}
+    return None if rows is None else {**rows, "limit": spec.max_train_rows, "drawn": asked.seed}
 
 
-def _own(spec: TaskSpec, settings: SourceSettings, hashes: FileHashes) -> dict[str, Any]:
+def _own(spec: TaskSpec, settings: SourceSettings, hashes: FileHashes) -> Identity:
     train, dev = table_files(spec, settings)
     headline = spec.headline
     return {
@@ -130,9 +164,9 @@ def _own(spec: TaskSpec, settings: SourceSettings, hashes: FileHashes) -> dict[s
     }  # fmt: skip
 
 
-def _texts(request: JobRequest | PlanRequest, settings: SourceSettings, hashes: FileHashes) -> dict[str, Any]:
-    file = text_file(request.prune.calibration, settings)
-    return {"file": _file(file.path, file.kind, hashes), "texts": request.prune.calibration.text_columns}
+def _texts(calibration: CalibrationSpec, settings: SourceSettings, hashes: FileHashes) -> Identity:
+    file = text_file(calibration, settings)
+    return {"file": _file(file.path, file.kind, hashes), "texts": calibration.text_columns}
 
 
 def _file(path: Path, kind: str, hashes: FileHashes) -> list[str]:

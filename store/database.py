@@ -11,6 +11,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 
 from store.columns import dump_json
@@ -40,16 +42,36 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+class NewerDatabase(Exception):
+    """A newer layercut has changed the tables to a form that this one does not know."""
+
+    def __init__(self, found: str, newest: str | None) -> None:
+        super().__init__(
+            f"the database is at revision {found}, and the newest that this layercut knows is {newest}: a newer"
+            " layercut has changed it. Start that one, or restore a copy of the database from before"
+        )
+
+
 def migrate(engine: Engine) -> None:
-    """Bring the tables to the newest revision, all or nothing. Processes that start at once wait for each other."""
+    """Bring the tables to the newest revision, all or nothing. Processes that start at once wait for each other.
+
+    Raises ``NewerDatabase``.
+    """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        _check_known(connection, ScriptDirectory.from_config(config))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _check_known(connection: Connection, script: ScriptDirectory) -> None:
+    found = MigrationContext.configure(connection).get_current_revision()
+    if found is not None and found not in {known.revision for known in script.walk_revisions()}:
+        raise NewerDatabase(found, script.get_current_head())
 
 
 def _open_sqlite(url: URL) -> Engine:

@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import Engine, Select, exists, insert, select
 
 from api_schemas.errors import LayercutError
-from api_schemas.events import Event, EventType, NewEvent
+from api_schemas.events import Event, EventType, NewEvent, new_event
 from api_schemas.jobs import Job, Status
 from api_schemas.requests import JobRequest
+from api_schemas.resolved import ResolvedRequest
 from store import leases, upkeep
 from store.columns import later
 from store.database import reading
@@ -39,15 +40,15 @@ class JobStore:
 
     # What users do
 
-    def create(self, request: JobRequest, sent: dict[str, Any], resolved: dict[str, Any] | None = None) -> Job:
-        """Queue a job. ``sent`` is the body as it came: it is shown again, and a claim reads it."""
+    def create(self, request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest) -> Job:
+        """Queue a job. ``sent`` is the body as it came, shown again as it is; ``resolved`` is what will be done."""
         job_id = new_job_id()
         with self._engine.begin() as connection:
             connection.execute(insert(jobs).values(id=job_id, **_new_row(request, sent, resolved)))
             pairs = [{"job_id": job_id, "key": key, "value": value} for key, value in request.metadata.items()]
             if pairs:
                 connection.execute(insert(job_metadata), pairs)
-            append(connection, job_id, NewEvent(type=EventType.QUEUED, message="queued"))
+            append(connection, job_id, new_event(EventType.QUEUED, "queued"))
             return read_job(connection, job_id)
 
     def get(self, job_id: str) -> Job:
@@ -90,7 +91,7 @@ class JobStore:
             step = _CANCELLING.get(Status(row.status))
             if step is not None:
                 target, kind, reason = step
-                move(connection, row, target, NewEvent(type=kind, message=reason), status_reason=reason)
+                move(connection, row, target, new_event(kind, reason), status_reason=reason)
             return read_job(connection, job_id)
 
     def events(self, job_id: str, after: int = 0, limit: int = 100) -> EventPage:
@@ -185,7 +186,7 @@ _CANCELLING: dict[Status, tuple[Status, EventType, str]] = {
 }
 
 
-def _new_row(request: JobRequest, sent: dict[str, Any], resolved: dict[str, Any] | None) -> dict[str, Any]:
+def _new_row(request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest) -> dict[str, Any]:
     return {
         "status": Status.QUEUED,
         "priority": request.priority,
@@ -193,7 +194,7 @@ def _new_row(request: JobRequest, sent: dict[str, Any], resolved: dict[str, Any]
         "task": request.task.label,
         "created_at": later(),
         "request": sent,
-        "resolved": resolved,
+        "resolved": resolved.model_dump(mode="json"),
         "progress": {},
         "attempt": 0,
         "max_attempts": request.limits.max_attempts,

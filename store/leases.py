@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,9 +11,21 @@ from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Connection, Row, and_, select, update
 
 from api_schemas.errors import JobError, LayercutError
-from api_schemas.events import Event, EventType, NewEvent
-from api_schemas.jobs import Progress, Result, Stage, Status, Usage
+from api_schemas.events import (
+    AttemptLostData,
+    Event,
+    EventType,
+    FailedData,
+    NewEvent,
+    StageData,
+    StartedData,
+    SucceededData,
+    failure,
+    new_event,
+)
+from api_schemas.jobs import Progress, Status, Usage
 from api_schemas.requests import JobRequest
+from api_schemas.resolved import ResolvedRequest
 from store.columns import later
 from store.rows import ACTIVE, QUEUE_ORDER, append, move, moving
 from store.tables import jobs
@@ -38,10 +49,19 @@ class Lease:
         return f"jobs/{self.job_id}/attempts/{self.attempt}-{self.token}"
 
 
+#: A row without a resolved request, or with one of another form, was written by another version.
+OLDER_FORM = (
+    "the job was queued by another version of layercut, whose rows this one cannot carry out: POST it again ({error})"
+)
+
+
 @dataclass(frozen=True)
 class Claim:
+    """``request`` is as it was sent, ``resolved`` what the job is to do."""
+
     lease: Lease
     request: JobRequest
+    resolved: ResolvedRequest
     created_at: datetime
 
 
@@ -49,17 +69,16 @@ def claim(connection: Connection, worker: str, lease_seconds: float) -> Claim | 
     """Take the best queued job. One whose request this version cannot read any more fails, and the next is taken."""
     while (row := _take(connection, worker, lease_seconds)) is not None:
         try:
-            request = JobRequest.model_validate(row.request)
+            request, resolved = JobRequest.model_validate(row.request), ResolvedRequest.model_validate(row.resolved)
         except (ValidationError, LayercutError) as error:
-            fail(connection, row, LayercutError("internal", f"this version cannot read the job's request: {error}"))
+            fail(connection, row, LayercutError("validation_failed", OLDER_FORM.format(error=error)))
             continue
-        started = NewEvent(
-            type=EventType.STARTED,
-            message=f"attempt {row.attempt} of {row.max_attempts} started",
-            data={"attempt": row.attempt, "worker": worker},
-        )
-        append(connection, row.id, started)
-        return Claim(Lease(row.id, row.attempt, row.lease_token), request, row.created_at)
+        message = f"attempt {row.attempt} of {row.max_attempts} started"
+        append(
+            connection, row.id,
+            new_event(EventType.STARTED, message, StartedData(attempt=row.attempt, worker=worker)),
+        )  # fmt: skip
+        return Claim(Lease(row.id, row.attempt, row.lease_token), request, resolved, row.created_at)
     return None
 
 
@@ -77,10 +96,10 @@ def record(connection: Connection, lease: Lease, event: NewEvent) -> Event:
 
     Raises ``ValueError`` for a type that only the store or ``finish`` may write, and for data that do not fit the type.
     """
-    if event.type not in _KEPT:
+    if event.type not in RECORDED:
         raise ValueError(f"a runner does not report {event.type}: lifecycle events are the store's")
     row = _hold(connection, lease)
-    values = _KEPT[event.type](row, event)
+    values = _row_values(event)
     if values:
         connection.execute(update(jobs).where(jobs.c.id == row.id).values(**values))
     return append(connection, row.id, event)
@@ -92,9 +111,10 @@ def finish(connection: Connection, lease: Lease, event: NewEvent, artifact: str 
         raise ValueError(f"{event.type} does not end a job")
     row = _hold(connection, lease)
     if row.status == Status.CANCELLING:
-        return _end_cancelled(connection, row, event.data)
-    target, values, data = _ENDINGS[event.type](row, event)
-    move(connection, row, target, event.model_copy(update={"data": data}), **values, artifact=artifact)
+        usage = event.data.usage if isinstance(event.data, SucceededData | FailedData) else None
+        return _end_cancelled(connection, row, usage)
+    target, values, kept = _ending(row, event)
+    move(connection, row, target, kept, **values, artifact=artifact)
 
 
 def release(connection: Connection, lease: Lease, reason: str) -> None:
@@ -105,41 +125,42 @@ def hand_back(connection: Connection, lease: Lease, reason: str) -> None:
     """Queue the job again through no fault of its own: the attempt is given back, so that a deploy uses none up."""
     row = _hold(connection, lease)
     if row.status == Status.CANCELLING:
-        return _end_cancelled(connection, row, {})
-    lost = NewEvent(
-        type=EventType.ATTEMPT_LOST,
-        level="warning",
-        message=f"attempt {row.attempt} ended early: {reason}; queued again, and one more attempt is allowed",
-        data={"reason": reason, "attempts_left": row.max_attempts + 1 - row.attempt},
+        return _end_cancelled(connection, row)
+    message = f"attempt {row.attempt} ended early: {reason}; queued again, and one more attempt is allowed"
+    lost = new_event(
+        EventType.ATTEMPT_LOST,
+        message,
+        AttemptLostData(reason=reason, attempts_left=row.max_attempts + 1 - row.attempt),
+        "warning",
     )
     more = {"max_attempts": row.max_attempts + 1}
-    return move(connection, row, Status.QUEUED, lost, status_reason=lost.message, **more)
+    return move(connection, row, Status.QUEUED, lost, status_reason=message, **more)
 
 
 def lose(connection: Connection, row: Row[Any], reason: str) -> Status:
     """A locked row's attempt came to nothing: queue it again while attempts are left. Returns what it became."""
     if row.status == Status.CANCELLING:
-        _end_cancelled(connection, row, {})
+        _end_cancelled(connection, row)
         return Status.CANCELLED
     if row.attempt >= row.max_attempts:
         message = f"attempt {row.attempt} of {row.max_attempts} was lost: {reason}"
         fail(connection, row, LayercutError("attempts_exhausted", message))
         return Status.FAILED
-    lost = NewEvent(
-        type=EventType.ATTEMPT_LOST,
-        level="warning",
-        message=f"attempt {row.attempt} of {row.max_attempts} was lost: {reason}; queued again",
-        data={"reason": reason, "attempts_left": row.max_attempts - row.attempt},
+    message = f"attempt {row.attempt} of {row.max_attempts} was lost: {reason}; queued again"
+    lost = new_event(
+        EventType.ATTEMPT_LOST,
+        message,
+        AttemptLostData(reason=reason, attempts_left=row.max_attempts - row.attempt),
+        "warning",
     )
-    move(connection, row, Status.QUEUED, lost, status_reason=lost.message)
+    move(connection, row, Status.QUEUED, lost, status_reason=message)
     return Status.QUEUED
 
 
 def fail(connection: Connection, row: Row[Any], error: LayercutError) -> None:
     """A locked row has failed for a reason that is the service's to give, not the runner's."""
     body = JobError.of(error, row.stage).model_dump(mode="json")
-    event = NewEvent(type=EventType.FAILED, level="error", message=error.message, data={"error": body})
-    move(connection, row, Status.FAILED, event, error=body, status_reason=error.message)
+    move(connection, row, Status.FAILED, failure(error, row.stage), error=body, status_reason=error.message)
 
 
 def _held(lease: Lease) -> ColumnElement[bool]:
@@ -173,69 +194,44 @@ def _take(connection: Connection, worker: str, lease_seconds: float) -> Row[Any]
     return connection.execute(take.values(**lease).returning(*jobs.c)).first()
 
 
-RowUpdate = Callable[[Row[Any], NewEvent], dict[str, Any]]
+#: What a runner may report; the rest of the types are the store's own, or end the job.
+RECORDED = frozenset({EventType.STAGE, EventType.PROGRESS, EventType.RESOLVED, EventType.METRIC, EventType.LOG})
 
 
-def _keep_stage(_row: Row[Any], event: NewEvent) -> dict[str, Any]:
-    stage = Stage(event.data["stage"])
-    return {} if event.data.get("skipped") else {"stage": stage}
-
-
-def _keep_progress(_row: Row[Any], event: NewEvent) -> dict[str, Any]:
-    return {"progress": Progress.model_validate(event.data).model_dump(mode="json", exclude_none=True)}
-
-
-def _keep_resolved(row: Row[Any], event: NewEvent) -> dict[str, Any]:
-    return {"resolved": {**(row.resolved or {}), **event.data}}
-
-
-def _keep_nothing(_row: Row[Any], _event: NewEvent) -> dict[str, Any]:
+def _row_values(event: NewEvent) -> dict[str, Any]:
+    """What a runner's event changes in the job's row."""
+    match event.data:
+        case StageData(skipped=False, stage=stage):
+            return {"stage": stage}
+        case Progress() as progress:
+            return {"progress": progress.model_dump(mode="json", exclude_none=True)}
+        case ResolvedRequest() as resolved:
+            return {"resolved": resolved.model_dump(mode="json")}
     return {}
 
 
-# What a runner may report, and what each does to the row.
-_KEPT: dict[EventType, RowUpdate] = {
-    EventType.STAGE: _keep_stage,
-    EventType.PROGRESS: _keep_progress,
-    EventType.RESOLVED: _keep_resolved,
-    EventType.METRIC: _keep_nothing,
-    EventType.LOG: _keep_nothing,
-}
-
-JobEnd = tuple[Status, dict[str, Any], dict[str, Any]]
-
-
-def _succeeded(row: Row[Any], event: NewEvent) -> JobEnd:
-    data = {
-        "result": Result.model_validate(event.data["result"]).model_dump(mode="json"),
-        "usage": _usage(event.data),
-    }
-    whole = {"progress": {**row.progress, "fraction": 1.0, "eta_seconds": 0.0}}
-    return Status.SUCCEEDED, {**data, **whole}, data
+def _ending(row: Row[Any], event: NewEvent) -> tuple[Status, dict[str, Any], NewEvent]:
+    """Where a terminal event takes the row, with which values, and the event as it is kept: without files' names."""
+    match event.data:
+        case SucceededData(result=result, usage=usage):
+            values = {"result": result.model_dump(mode="json"), "usage": _json(usage)}
+            whole = {"progress": {**row.progress, "fraction": 1.0, "eta_seconds": 0.0}}
+            kept = SucceededData(result=result, usage=usage)
+            return Status.SUCCEEDED, {**values, **whole}, new_event(event.type, event.message, kept)
+        case FailedData(error=error, usage=usage):
+            values = {"error": error.model_dump(mode="json"), "usage": _json(usage), "status_reason": error.message}
+            return (
+                Status.FAILED,
+                values,
+                new_event(event.type, event.message, FailedData(error=error, usage=usage), "error"),
+            )
+    return Status.CANCELLED, {}, event
 
 
-def _failed(_row: Row[Any], event: NewEvent) -> JobEnd:
-    error = JobError.model_validate(event.data["error"])
-    data = {"error": error.model_dump(mode="json"), "usage": _usage(event.data)}
-    return Status.FAILED, {**data, "status_reason": error.message}, data
+def _json(usage: Usage | None) -> dict[str, Any] | None:
+    return None if usage is None else usage.model_dump(mode="json")
 
 
-def _cancelled(_row: Row[Any], _event: NewEvent) -> JobEnd:
-    return Status.CANCELLED, {}, {}
-
-
-_ENDINGS: dict[EventType, Callable[[Row[Any], NewEvent], JobEnd]] = {
-    EventType.SUCCEEDED: _succeeded,
-    EventType.FAILED: _failed,
-    EventType.CANCELLED: _cancelled,
-}
-
-
-def _usage(data: dict[str, Any]) -> dict[str, Any] | None:
-    usage = data.get("usage")
-    return None if usage is None else Usage.model_validate(usage).model_dump(mode="json")
-
-
-def _end_cancelled(connection: Connection, row: Row[Any], data: dict[str, Any]) -> None:
-    event = NewEvent(type=EventType.CANCELLED, message="cancelled while it ran")
-    move(connection, row, Status.CANCELLED, event, usage=_usage(data))
+def _end_cancelled(connection: Connection, row: Row[Any], usage: Usage | None = None) -> None:
+    event = new_event(EventType.CANCELLED, "cancelled while it ran")
+    move(connection, row, Status.CANCELLED, event, usage=_json(usage))

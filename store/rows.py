@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, Update, func, insert, select, update
 
 from api_schemas.errors import LayercutError
-from api_schemas.events import Event, EventType, NewEvent
+from api_schemas.events import EVENT, Event, NewEvent
 from api_schemas.jobs import TRANSITIONS, Job, Progress, Status
 from store.columns import later
 from store.tables import events, jobs
@@ -65,7 +65,7 @@ def append(connection: Connection, job_id: str, event: NewEvent) -> Event:
     """Give ``event`` the job's next number. The counter is on the row, so a number that is not kept is not used up."""
     bump = update(jobs).where(jobs.c.id == job_id).values(last_event=jobs.c.last_event + 1)
     counter = connection.execute(bump.returning(jobs.c.last_event, jobs.c.attempt)).one()
-    fact = event.model_dump(mode="json")
+    fact = event.model_dump(mode="json", exclude_unset=True)
     line = {"job_id": job_id, "number": counter.last_event, "attempt": counter.attempt, **fact}
     row = connection.execute(insert(events).values(**line, created_at=later()).returning(*events.c)).one()
     return as_event(row)
@@ -130,13 +130,5 @@ def _as_job(row: Row[Any], place: int | None) -> Job:
 
 
 def as_event(row: Row[Any]) -> Event:
-    return Event(
-        number=row.number,
-        job_id=row.job_id,
-        attempt=row.attempt,
-        created_at=row.created_at,
-        type=EventType(row.type),
-        level=row.level,
-        message=row.message,
-        data=row.data,
-    )
+    names = ("number", "job_id", "attempt", "created_at", "type", "level", "message", "data")
+    return EVENT.validate_python({name: getattr(row, name) for name in names})

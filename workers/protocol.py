@@ -14,9 +14,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api_schemas.errors import LayercutError
-from api_schemas.events import EventType, NewEvent
+from api_schemas.events import NEW_EVENT, EventType, NewEvent
 from api_schemas.per_stack import FORMS
 from api_schemas.requests import JobRequest
+from api_schemas.resolved import ResolvedRequest
 
 READY = '{"ready": true}'
 
@@ -34,15 +35,23 @@ TOLD_BY_RUNNER = frozenset(
 )
 
 
-class JobFile(BaseModel):
-    """``job.json``: the request as sent, and which attempt this is. A bare request body is taken too.
+OLDER_FORM = (
+    "{path} is a job file of an older layercut: it has a request, and nothing that was resolved of it. Give the request"
+    " alone, which is the body of POST /v1/jobs"
+)
 
-    ``checkpoints`` is a folder that outlives the attempt; without one, the runner keeps them in its ``out``.
+
+class JobFile(BaseModel):
+    """``job.json``: the request as sent, what was resolved of it, and which attempt this is.
+
+    A bare request body is taken too: then nothing was resolved before. ``checkpoints`` is a folder that outlives the
+    attempt; without one, the runner keeps them in its ``out``.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     request: JobRequest
+    resolved: ResolvedRequest | None = None
     id: str | None = None
     attempt: int = 1
     checkpoints: Path | None = None
@@ -56,6 +65,8 @@ class JobFile(BaseModel):
             raise LayercutError("malformed_request", f"cannot read {path}: {error.strerror}") from error
         except ValueError as error:
             raise LayercutError("malformed_request", f"{path} is not JSON: {error}") from error
+        if isinstance(found, dict) and "request" in found and "resolved" not in found:
+            raise LayercutError("malformed_request", OLDER_FORM.format(path=path))
         try:
             return cls.model_validate(_wrapped(found))
         except ValidationError as error:
@@ -94,7 +105,7 @@ class CacheAnswer(BaseModel):
 def read_event(line: str) -> NewEvent | None:
     """The event that a line of the runner's stdout tells; None for a line that tells none."""
     try:
-        event = NewEvent.model_validate_json(line)
+        event = NEW_EVENT.validate_json(line)
     except ValidationError:
         return None
     return event if event.type in TOLD_BY_RUNNER else None

@@ -19,8 +19,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TextIO
 
-from api_schemas.errors import JobError, LayercutError
-from api_schemas.events import EventType, NewEvent
+from api_schemas.errors import LayercutError
+from api_schemas.events import EventType, NewEvent, StageData, failure
 from workers.cache.folder import Cache, FolderCache
 from workers.cache.remote import RemoteCache
 from workers.protocol import READY, Handover, JobFile
@@ -38,10 +38,10 @@ class EventWriter:
         self.last: EventType | None = None
 
     def __call__(self, event: NewEvent) -> None:
-        if event.type == EventType.STAGE and not event.data.get("skipped"):
-            self.stage = event.data["stage"]
+        if isinstance(event.data, StageData) and not event.data.skipped:
+            self.stage = event.data.stage
         self.last = event.type
-        self.line(event.model_dump_json())
+        self.line(event.model_dump_json(exclude_unset=True))
 
     def line(self, text: str) -> None:
         with self._lock:
@@ -61,15 +61,13 @@ def run_job(job: Path, out: Path, tell: EventWriter, open_cache: Callable[[Worke
         run_pipeline = import_module("workers.pipeline").run_pipeline
         settings = WorkerSettings()
         run_pipeline(
-            file.request, job_id=file.id, out=out, settings=settings, tell=tell, shared=open_cache(settings),
-            attempt=file.attempt, checkpoints=file.checkpoints,
+            file.request, resolved=file.resolved, job_id=file.id, out=out, settings=settings, tell=tell,
+            shared=open_cache(settings), attempt=file.attempt, checkpoints=file.checkpoints,
         )  # fmt: skip
     except Exception as error:
         if not isinstance(error, LayercutError):  # that one is for people, and says all there is to say
             traceback.print_exc()
-        body = JobError.of(explained(error), tell.stage)
-        data = {"error": body.model_dump(mode="json")}
-        tell(NewEvent(type=EventType.FAILED, level="error", message=body.message, data=data))
+        tell(failure(explained(error), tell.stage))
     return tell.last == EventType.SUCCEEDED
 
 

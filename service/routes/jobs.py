@@ -11,7 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 from api_schemas.jobs import Job, JobList, JobPreview, Status
 from api_schemas.requests import JobRequest
-from service.admission import REFUSALS, resolve
+from api_schemas.resolved import ResolvedRequest
+from service.admission import REFUSALS, admit
 from service.bodies import JsonBody, validated
 from service.negotiation import wait_seconds
 from service.openapi import BODY, json_body, problems
@@ -60,7 +61,7 @@ def create_job(
 ) -> Job | Response:
     """Ask for a compression. What can be seen to fail is refused now; what fails later is the job's `error`."""
     request = validated(JobRequest, body)
-    resolved = resolve(request, state.settings)
+    resolved = admit(request, state.settings)
     if validate_only:
         return JSONResponse(_preview(request, body, resolved).model_dump(mode="json"))
     job = shown(state.store.create(request, body, resolved))
@@ -135,7 +136,7 @@ def shown(job: Job) -> Job:
     return job.model_copy(update={"urls": {"self": base, **urls}})
 
 
-def _preview(request: JobRequest, sent: dict[str, Any], resolved: dict[str, Any]) -> JobPreview:
+def _preview(request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest) -> JobPreview:
     return JobPreview(
         model=request.model.id,
         task=request.task.label,

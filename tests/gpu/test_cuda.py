@@ -119,7 +119,7 @@ def test_a_gpu_is_found_by_its_uuid() -> None:
     uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
 
     assert choose_device(uuid) == torch.device("cuda", 0)
-    assert describe(choose_device(uuid))["float32_matmul"] == "highest"
+    assert describe(choose_device(uuid)).float32_matmul == "highest"
 
 
 def test_the_benchmark_of_a_large_shape_runs() -> None:

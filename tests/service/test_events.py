@@ -16,7 +16,8 @@ from api_schemas.events import EventType
 from service.feed import Feed
 from service.settings import GatewaySettings
 from service.state import GatewayState
-from tests.support.gateway_worker import claim, say
+from tests.support.events import say
+from tests.support.gateway_worker import claim
 
 STREAM = {"Accept": "text/event-stream"}
 

@@ -10,7 +10,8 @@ from fastapi.testclient import TestClient
 
 from api_schemas.events import EventType
 from service.state import GatewayState
-from tests.support.gateway_worker import claim, say
+from tests.support.events import say
+from tests.support.gateway_worker import claim
 
 
 def test_a_job_is_accepted_and_says_where_it_is(client: TestClient, body: dict[str, Any]) -> None:

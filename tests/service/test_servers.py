@@ -11,7 +11,8 @@ from api_schemas.events import EventType
 from service.app import create_app
 from service.settings import GatewaySettings
 from store.broker import QUEUE
-from tests.support.gateway_worker import claim, say
+from tests.support.events import say
+from tests.support.gateway_worker import claim
 
 
 def test_a_job_goes_its_way_through_real_servers(

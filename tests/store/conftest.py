@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy import Engine, create_engine, delete, make_url, text, update
 
 from api_schemas.jobs import Job
-from api_schemas.requests import JobRequest
 from store.columns import later
 from store.database import migrate, open_engine
 from store.jobs import JobStore
 from store.tables import cache, jobs
+from tests.support.events import queue
 from tests.support.store_samples import Submit
 
 
@@ -91,7 +91,7 @@ def submit(store: JobStore) -> Submit:
 
     def create(**fields: Any) -> Job:
         sent = {"model": "acme/bert", "task": "sst2", **fields}
-        return store.create(JobRequest.model_validate(sent), sent)
+        return queue(store, sent)
 
     return create
 

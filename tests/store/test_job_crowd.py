@@ -11,11 +11,12 @@ from threading import Barrier
 import pytest
 from sqlalchemy import Engine
 
-from api_schemas.events import EventType, NewEvent
+from api_schemas.events import EventType
 from api_schemas.jobs import Status
 from store.jobs import JobStore, Lease
 from store.tables import METADATA, jobs
 from tests.support.crowd import claim_all, migrate_once, reap_all
+from tests.support.events import say
 from tests.support.store_samples import FAILED, Submit
 
 PROCESSES = 3
@@ -61,7 +62,7 @@ def test_events_written_at_once_are_numbered_without_gaps(store: JobStore, submi
 
     def talk(number: int) -> list[int]:
         start.wait()
-        lines = [NewEvent(type=EventType.LOG, message=f"{number}: {line}") for line in range(10)]
+        lines = [say(EventType.LOG, f"{number}: {line}") for line in range(10)]
         return [store.record(claim.lease, line).number for line in lines]
 
     def cancel() -> None:

@@ -14,9 +14,10 @@ from api_schemas.jobs import Stage, Status
 from store.jobs import Claim, JobStore, Lease, LeaseLost
 from store.rows import IllegalTransition
 from store.tables import jobs
+from tests.support.events import say
 from tests.support.store_samples import CANCELLED, FAILED, RESULT, SUCCEEDED, Submit
 
-LOG = NewEvent(type=EventType.LOG, message="a line")
+LOG = say(EventType.LOG, "a line")
 
 
 def claimed(store: JobStore) -> Claim:
@@ -63,7 +64,7 @@ def test_reports_keep_the_row_current(store: JobStore, submit: Submit) -> None:
     lease = claimed(store).lease
 
     def tell(kind: EventType, data: dict[str, object]) -> None:
-        store.record(lease, NewEvent(type=kind, message="", data=data))
+        store.record(lease, say(kind, "", **data))
 
     tell(EventType.STAGE, {"stage": "resolving", "skipped": False})
     tell(EventType.STAGE, {"stage": "baseline", "skipped": True})
@@ -81,7 +82,7 @@ def test_a_report_that_is_refused_leaves_no_gap(store: JobStore, submit: Submit)
     job = submit()
     lease = claimed(store).lease
     with pytest.raises(ValidationError):
-        store.record(lease, NewEvent(type=EventType.PROGRESS, message="", data={"fraction": 7}))
+        store.record(lease, say(EventType.PROGRESS, "", **{"fraction": 7}))
     with pytest.raises(ValueError, match="lifecycle"):
         store.record(lease, SUCCEEDED)
     with pytest.raises(ValueError, match="does not end"):
@@ -170,8 +171,8 @@ def test_a_heartbeat_keeps_the_job_from_being_reaped(store: JobStore, stale: Job
 def test_a_lost_attempt_is_tried_again_until_none_is_left(store: JobStore, stale: JobStore, submit: Submit) -> None:
     job = submit(limits={"max_attempts": 2})
     first = claimed(stale).lease
-    stale.record(first, NewEvent(type=EventType.STAGE, message="", data={"stage": "scoring"}))
-    stale.record(first, NewEvent(type=EventType.PROGRESS, message="", data={"fraction": 0.5}))
+    stale.record(first, say(EventType.STAGE, "", **{"stage": "scoring"}))
+    stale.record(first, say(EventType.PROGRESS, "", **{"fraction": 0.5}))
     assert store.reap().requeued == [job.id]
     again = store.get(job.id)
     assert (again.status, again.attempt, again.stage, again.worker) == (Status.QUEUED, 1, None, None)

@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from api_schemas.errors import LayercutError
-from api_schemas.events import EventType, NewEvent
+from api_schemas.events import EventType
 from api_schemas.jobs import Status
 from api_schemas.requests import JobRequest
 from store.ids import is_job_id
 from store.jobs import JobStore
+from tests.support.events import say
 from tests.support.store_samples import Submit
 
 MISSING = "job_000000000000000000000000"
@@ -39,7 +40,7 @@ def test_text_that_databases_dislike_is_stored(store: JobStore, submit: Submit) 
     assert claim is not None
     event = store.record(
         claim.lease,
-        NewEvent(type=EventType.METRIC, message="nul \0 and half \ud800", data={"loss": float("nan"), "text": "\0"}),
+        say(EventType.METRIC, "nul \0 and half \ud800", **{"loss": float("nan"), "text": "\0"}),
     )
     assert event.data == {"loss": None, "text": "\0"}
     assert "\0" not in event.message
@@ -124,7 +125,7 @@ def test_events_are_paged_by_number(store: JobStore, submit: Submit) -> None:
     claim = store.claim("w")
     assert claim is not None
     for step in range(5):
-        store.record(claim.lease, NewEvent(type=EventType.LOG, message=f"line {step}"))
+        store.record(claim.lease, say(EventType.LOG, f"line {step}"))
     page, more = store.events(job.id, limit=4)
     assert ([event.number for event in page], more) == ([1, 2, 3, 4], True)
     assert [event.type for event in page[:2]] == [EventType.QUEUED, EventType.STARTED]

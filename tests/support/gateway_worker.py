@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-from api_schemas.events import EventType, NewEvent
+from api_schemas.events import EventType
 from service.state import GatewayState
 from store.jobs import Claim
+from tests.support.events import say
 
 REPORT = {"verdict": "as good as before", "retention": 1.0}
 CARD = "# A smaller model\n"
@@ -30,10 +30,6 @@ RESULT = {
     "speedup": 1.5,
     "verdict": "as good as before",
 }
-
-
-def say(type: EventType, message: str = "", **data: Any) -> NewEvent:
-    return NewEvent(type=type, message=message or type.value, data=data)
 
 
 def claim(state: GatewayState) -> Claim:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from api_schemas.events import EventType, NewEvent
+from api_schemas.events import EventType
 from api_schemas.jobs import Job
+from tests.support.events import say
 
 RESULT = {
     "layers_total": 6,
@@ -22,12 +23,12 @@ RESULT = {
     "speedup": 1.5,
     "verdict": "within noise of the baseline",
 }
-SUCCEEDED = NewEvent(type=EventType.SUCCEEDED, message="done", data={"result": RESULT, "usage": {"wall_seconds": 3.0}})
-FAILED = NewEvent(
-    type=EventType.FAILED,
-    message="no memory",
-    data={"error": {"code": "out_of_memory", "message": "no memory", "stage": "recovering"}},
+SUCCEEDED = say(EventType.SUCCEEDED, "done", result=RESULT, usage={"wall_seconds": 3.0})
+FAILED = say(
+    EventType.FAILED,
+    "no memory",
+    error={"code": "out_of_memory", "message": "no memory", "stage": "recovering"},
 )
-CANCELLED = NewEvent(type=EventType.CANCELLED, message="stopped")
+CANCELLED = say(EventType.CANCELLED, "stopped")
 
 Submit = Callable[..., Job]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from api_schemas.events import Event
 from api_schemas.jobs import Job
-from api_schemas.requests import JobRequest
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
+from tests.support.events import queue
 from workers.settings import WorkerSettings
 from workers.supervision.supervisor import Supervisor
 
@@ -34,7 +34,7 @@ class Rig:
 
     def submit(self, *acts: str, **limits: int) -> str:
         sent = {"model": "a/b", "task": "none", "metadata": {"acts": " ".join(acts)}, "limits": limits}
-        return self.store.create(JobRequest.model_validate(sent), sent).id
+        return queue(self.store, sent).id
 
     def run(self, *acts: str, **limits: int) -> Job:
         """Submit a job and see one attempt at it through."""

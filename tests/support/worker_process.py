@@ -14,10 +14,10 @@ import psutil
 from celery import Celery
 
 from api_schemas.jobs import Job, Status
-from api_schemas.requests import JobRequest
 from store.broker import QUEUE, WAKE, celery_settings, ensure_folders
 from store.database import migrate, open_engine
 from store.jobs import JobStore
+from tests.support.events import queue
 from tests.support.processes import eventually
 from tests.support.supervisor_rig import FAKE_RUNNER
 
@@ -87,7 +87,7 @@ class Site:
 
     def submit(self, *acts: str, wake: bool = True) -> str:
         sent = {"model": "a/b", "task": "none", "metadata": {"acts": " ".join(acts)}}
-        job_id = self.store.create(JobRequest.model_validate(sent), sent).id
+        job_id = queue(self.store, sent).id
         if wake:
             self.wake()
         return job_id

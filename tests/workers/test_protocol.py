@@ -11,8 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from api_schemas.errors import LayercutError
-from api_schemas.events import EventType, NewEvent
+from api_schemas.events import EventType
 from api_schemas.requests import JobRequest
+from tests.support.events import say
 from workers.protocol import JobFile, read_event
 from workers.runtime.failures import explained
 from workers.settings import WorkerSettings
@@ -61,9 +62,9 @@ def test_a_job_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
 
 
 def test_only_a_runners_own_events_are_events() -> None:
-    told = NewEvent(type=EventType.METRIC, message="score", data={"name": "score", "value": float("nan")})
+    told = say(EventType.METRIC, "score", **{"name": "score", "value": float("nan")})
     assert read_event(told.model_dump_json()) is not None
-    assert read_event(NewEvent(type=EventType.CANCELLED, message="").model_dump_json()) is None
+    assert read_event(say(EventType.CANCELLED, "").model_dump_json()) is None
     assert read_event("epoch 1: 100%|#####|") is None
     assert read_event("[]") is None
 

@@ -21,12 +21,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from api_schemas.events import Level, LogData
 from workers.checkpoints.layout import FACTS, WEIGHTS, checkpoint_name, forget, newest_in, prepare, put_in_place
 
 #: What a shell makes of SIGTERM. A supervisor that sees it has asked for it.
 STOPPED = 128 + signal.SIGTERM
 
-Tell = Callable[..., None]
+#: A message, its level, and what a program may want to know of it.
+Tell = Callable[[str, Level, LogData], None]
 
 
 class Stopped(SystemExit):
@@ -51,7 +53,7 @@ class Checkpoints:
     """All checkpoints of a run lie in ``folder``.
 
     ``provenance`` says what the run is made from, and is asked only when something is written or found: hashing weights
-    takes time. A checkpoint made from anything else is not used. ``tell(message, level=…, **data)`` gets what happens.
+    takes time. A checkpoint made from anything else is not used. ``tell`` gets what happens.
     """
 
     def __init__(
@@ -133,7 +135,8 @@ class Slot:
         except (OSError, SafetensorError) as error:
             self._warn(f"no checkpoint at step {step}: {error}")
         else:
-            self._all.tell(f"checkpoint at step {step}", checkpoint=name, training=self._training)
+            data = LogData(checkpoint=name, training=self._training)
+            self._all.tell(f"checkpoint at step {step}", "info", data)
         self._last = time.monotonic()
         if self._all.stopping:
             raise Stopped
@@ -142,7 +145,7 @@ class Slot:
         forget(self._all.folder, self._training)
 
     def tell(self, message: str) -> None:
-        self._all.tell(message, training=self._training)
+        self._all.tell(message, "info", LogData(training=self._training))
 
     def _made_from(self) -> dict[str, Any]:
         return {**self._all.provenance, "training": self._training, **self._facts}
@@ -152,7 +155,7 @@ class Slot:
         return sorted(key for key in ours.keys() | found.keys() if ours.get(key) != found.get(key))
 
     def _warn(self, message: str) -> None:
-        self._all.tell(message, level="warning")
+        self._all.tell(message, "warning", LogData(training=self._training))
 
 
 def _sync(path: Path) -> None:

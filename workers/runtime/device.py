@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 import resource
 import sys
-from typing import Any
 
 import torch
 
 from api_schemas.errors import LayercutError
 from api_schemas.recovery import Precision
+from api_schemas.reports import Device
 
 #: As nvidia-smi writes them.
 UUID_PREFIX = "GPU-"
@@ -61,18 +61,16 @@ def _has_bf16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def describe(device: torch.device) -> dict[str, Any]:
-    """For the report: a speed means nothing without the machine."""
+def describe(device: torch.device) -> Device:
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        return {
-            "type": "cuda",
-            "name": properties.name,
-            "memory_bytes": properties.total_memory,
-            # What float32 matrices are multiplied in: "highest" is float32, not TF32. See docs/decisions.md.
-            "float32_matmul": torch.get_float32_matmul_precision(),
-        }
-    return {"type": "cpu", "name": _cpu_name(), "threads": torch.get_num_threads()}
+        return Device(
+            type="cuda",
+            name=properties.name,
+            memory_bytes=properties.total_memory,
+            float32_matmul=torch.get_float32_matmul_precision(),
+        )
+    return Device(type="cpu", name=_cpu_name(), threads=torch.get_num_threads())
 
 
 def _cpu_name() -> str:

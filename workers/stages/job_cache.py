@@ -1,4 +1,4 @@
-"""What one job takes from the cache: asked for, told, and kept for the report."""
+"""What one job takes from the cache: asked for, and told."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ Thing = TypeVar("Thing")
 
 
 class JobCache:
-    """``reused`` is what this job did not have to make."""
+    """Asks ``cache`` for what the job needs, and has ``progress`` tell what need not be made."""
 
     def __init__(self, cache: Cache, progress: ProgressReporter) -> None:
         self._cache, self._progress = cache, progress
-        self.reused: list[Reused] = []
 
     @property
     def root(self) -> Path:
@@ -35,16 +34,5 @@ class JobCache:
         """The folder of the thing, made now (``make`` fills an empty folder) or before."""
         entry = self._cache.get(kind, fingerprint, make)
         if entry.reused:
-            seconds = round(entry.seconds, 3)
-            self.reused.append(Reused(kind=kind, fingerprint=fingerprint, seconds_saved=seconds))
-            message = f"reused: {kind.replace('_', ' ')} {fingerprint[:12]}, which took {seconds:.1f} s to make"
-            self._progress.resolved(self.resolved(), message)
+            self._progress.reuse(Reused(kind=kind, fingerprint=fingerprint, seconds_saved=round(entry.seconds, 3)))
         return entry.folder
-
-    def has(self, kind: str) -> bool:
-        """Whether a thing of that kind was reused."""
-        return any(thing.kind == kind for thing in self.reused)
-
-    def resolved(self) -> dict[str, list[dict[str, object]]]:
-        """For ``job.resolved``."""
-        return {"reused": [thing.model_dump(mode="json") for thing in self.reused]}

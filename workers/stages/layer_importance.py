@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -11,6 +12,7 @@ from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
 from api_schemas.plans import all_protected, removal_steps
+from api_schemas.pruning import PruneSpec
 from api_schemas.strategies import MEASURES, STRATEGIES, LayerImportance
 from sources.importance import KIND, measures_baseline
 from workers.data.batches import RowIndexes, collate, inference_batches
@@ -20,6 +22,7 @@ from workers.pruning.language import masked_token, next_token
 from workers.pruning.removals import measure_removals
 from workers.runtime.device import choose_precision
 from workers.runtime.loading import label_order
+from workers.stages import fingerprints
 from workers.stages.resolve import ResolvedJob
 from workers.stages.run_context import RunContext
 from workers.training.objectives.losses import StudentOutput, label_objective
@@ -28,56 +31,69 @@ from workers.training.objectives.losses import StudentOutput, label_objective
 GRADIENT_TOKENS = 2048
 
 
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured: ``model``, which is the job's source or its baseline, as ``spec`` asks."""
+
+    job: ResolvedJob
+    spec: PruneSpec
+    model: PreTrainedModel
+
+    def rows(self) -> Features:
+        return self.job.calibration(self.spec.calibration)
+
+
 def importance_of(
-    run: RunContext, source: PreTrainedModel, baseline: PreTrainedModel | None
+    run: RunContext, spec: PruneSpec, source: PreTrainedModel, baseline: PreTrainedModel | None
 ) -> dict[str, LayerImportance]:
-    """The strategy's measure, and all others that come of the same pass; from the cache where they are there."""
-    job = run.job
-    measure = MEASURES[STRATEGIES[job.request.prune.strategy].measure or ""]
+    """By measure: that of the strategy of ``spec``, and all others that come of the same pass; from the cache where
+    they are there.
+    """
+    job, measure = run.job, MEASURES[STRATEGIES[spec.strategy].measure or ""]
     model = baseline if measures_baseline(job.recovery, measure.taken_from) else source
     assert model is not None
-    take = partial(take_importance, measure.taken_from, job, model)
-    fingerprint = job.fingerprints.get(KIND)
+    take = partial(take_importance, measure.taken_from, Measuring(job, spec, model))
+    fingerprint = fingerprints.importance(job, spec)
     return take() if fingerprint is None else run.cache.share(KIND, fingerprint, take)
 
 
-def take_importance(taken_from: str, job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerImportance]:
-    """Every measure that is taken from ``taken_from`` (of ``MEASURES``), of ``model``, in one pass."""
-    return TAKERS[taken_from](job, model)
+def take_importance(taken_from: str, asked: Measuring) -> dict[str, LayerImportance]:
+    """Every measure that is taken from ``taken_from`` (of ``MEASURES``), in one pass."""
+    return TAKERS[taken_from](asked)
 
 
-def _weights(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerImportance]:
-    return measure_weights(model, job.architecture)
+def _weights(asked: Measuring) -> dict[str, LayerImportance]:
+    return measure_weights(asked.model, asked.job.architecture)
 
 
-def _activations(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerImportance]:
-    rows = job.calibration()
-    batches = (collate(rows, batch, job.device) for batch in inference_batches(rows))
-    return measure_activations(model, job.architecture, batches)
+def _activations(asked: Measuring) -> dict[str, LayerImportance]:
+    rows, device = asked.rows(), asked.job.device
+    batches = (collate(rows, batch, device) for batch in inference_batches(rows))
+    return measure_activations(asked.model, asked.job.architecture, batches)
 
 
-def _gradients(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerImportance]:
-    batches = _labelled(job, model) if job.texts is None else _unlabelled(job, model, job.calibration())
-    return measure_gradients(model, job.architecture, batches)
+def _gradients(asked: Measuring) -> dict[str, LayerImportance]:
+    batches = _labelled(asked) if asked.job.texts is None else _unlabelled(asked)
+    return measure_gradients(asked.model, asked.job.architecture, batches)
 
 
-def _removals(job: ResolvedJob, model: PreTrainedModel) -> dict[str, LayerImportance]:
-    rows, spec, facts = job.calibration(), job.request.prune, job.facts
+def _removals(asked: Measuring) -> dict[str, LayerImportance]:
+    rows, spec, facts, device = asked.rows(), asked.spec, asked.job.facts, asked.job.device
     free = set(range(facts.layers)) - all_protected(spec, facts)
     # Dozens of passes, and what is compared is rounded alike: bf16 gives the same order (docs/strategies.md).
     # fp16 could overflow, and would look like a broken model.
-    quick = choose_precision("auto", job.device) == "bf16"
-    with torch.autocast(job.device.type, torch.bfloat16, enabled=quick):
+    quick = choose_precision("auto", device) == "bf16"
+    with torch.autocast(device.type, torch.bfloat16, enabled=quick):
         return measure_removals(
-            model,
-            job.architecture,
-            lambda: (collate(rows, batch, job.device) for batch in inference_batches(rows)),
+            asked.model,
+            asked.job.architecture,
+            lambda: (collate(rows, batch, device) for batch in inference_batches(rows)),
             free=free,
             steps=removal_steps(spec, facts),
         )
 
 
-TAKERS: dict[str, Callable[[ResolvedJob, PreTrainedModel], dict[str, LayerImportance]]] = {
+TAKERS: dict[str, Callable[[Measuring], dict[str, LayerImportance]]] = {
     "weights": _weights,
     "activations": _activations,
     "gradients": _gradients,
@@ -85,17 +101,18 @@ TAKERS: dict[str, Callable[[ResolvedJob, PreTrainedModel], dict[str, LayerImport
 }
 
 
-def _labelled(job: ResolvedJob, model: PreTrainedModel) -> Iterator[tuple[Batch, Loss]]:
+def _labelled(asked: Measuring) -> Iterator[tuple[Batch, Loss]]:
     """The task's loss, on its gold labels."""
+    job = asked.job
     if not job.scored or job.data is None:
         raise LayercutError(
             "validation_failed",
             "taylor goes by the loss on the task's labels, but the model has no head for it, and recovery is 'none'",
             param="/prune/strategy",
         )
-    rows = job.calibration()
+    rows = asked.rows()
     objective = label_objective(rows.labels, job.device)
-    order = label_order(model.config.id2label, job.data.label_names)
+    order = label_order(asked.model.config.id2label, job.data.label_names)
 
     def loss_of(inputs: Batch, batch: RowIndexes, logits: Tensor) -> Tensor:
         return objective.loss(StudentOutput(inputs, logits if order is None else logits[:, order], ()), batch)
@@ -105,8 +122,9 @@ def _labelled(job: ResolvedJob, model: PreTrainedModel) -> Iterator[tuple[Batch,
         yield inputs, partial(loss_of, inputs, batch)
 
 
-def _unlabelled(job: ResolvedJob, model: PreTrainedModel, rows: Features) -> Iterator[tuple[Batch, Loss]]:
+def _unlabelled(asked: Measuring) -> Iterator[tuple[Batch, Loss]]:
     """The loss of the model's own language-model head."""
+    job, model, rows = asked.job, asked.model, asked.rows()
     causal = job.architecture.kind == "decoder"
     if model.get_output_embeddings() is None or not (causal or job.tokenizer.mask_token_id is not None):
         raise LayercutError(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from api_schemas.events import EventType, Level, NewEvent
+from api_schemas.events import EventType, Level, LogData, MetricData, NewEvent, StageData, new_event
 from api_schemas.jobs import Progress, Stage
+from api_schemas.reports import Reused
+from api_schemas.resolved import ResolvedRequest
 from workers.training.trainer_state import Step
 
 # Steps that the pace is a mean of, about.
@@ -17,8 +20,17 @@ PACE_STEPS = 200
 GUESSES = {Stage.SCORING: 3.0, Stage.EVALUATING: 5.0, Stage.EXPORTING: 2.0, Stage.VERIFYING: 15.0}
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a job has told so far that its report says too. ``timings``: seconds of each stage that is over."""
+
+    timings: dict[str, float]
+    warnings: list[str]
+    reused: list[Reused]
+
+
 class ProgressReporter:
-    """``tell`` gets every event. ``timings`` holds the seconds of each finished stage."""
+    """``tell`` gets every event."""
 
     def __init__(self, tell: Callable[[NewEvent], None]) -> None:
         self._tell = tell
@@ -28,8 +40,12 @@ class ProgressReporter:
         self._pace: float | None = None
         self._left = self._saved = self._fraction = 0.0
         self._paced = 0
-        self.timings: dict[str, float] = {}
-        self.warnings: list[str] = []
+        self._resolved: ResolvedRequest | None = None
+        self._told = Told({}, [], [])
+
+    @property
+    def told(self) -> Told:
+        return self._told
 
     def expect(self, work: dict[Stage, float], *, rounds: int, benchmark_seconds: float, search: float = 0.0) -> None:
         """What lies ahead: ``work`` of one training in each stage, in steps of the full model; ``rounds`` of all. The
@@ -39,18 +55,19 @@ class ProgressReporter:
         self._ahead[Stage.BENCHMARKING] = benchmark_seconds
 
     @contextmanager
-    def stage(self, stage: Stage, **data: Any) -> Iterator[None]:
+    def stage(self, stage: Stage, seed: int | None = None) -> Iterator[None]:
         """A stage may come again, for another seed: its seconds are added up."""
-        told = {"stage": stage.value, "skipped": False, **data}
-        self._tell(NewEvent(type=EventType.STAGE, message=stage.value, data=told))
+        data = StageData(stage=stage) if seed is None else StageData(stage=stage, seed=seed)
+        self._tell(new_event(EventType.STAGE, stage.value, data))
         began = time.monotonic()
         yield
-        self.timings[stage.value] = round(self.timings.get(stage.value, 0.0) + time.monotonic() - began, 3)
+        timings = self._told.timings
+        timings[stage.value] = round(timings.get(stage.value, 0.0) + time.monotonic() - began, 3)
         self._leave(stage)
 
     def skip(self, stage: Stage, why: str) -> None:
         message = f"{stage.value} skipped: {why}"
-        self._tell(NewEvent(type=EventType.STAGE, message=message, data={"stage": stage.value, "skipped": True}))
+        self._tell(new_event(EventType.STAGE, message, StageData(stage=stage, skipped=True)))
         self._leave(stage)
 
     def step(self, stage: Stage, step: Step, seconds: float) -> None:
@@ -61,39 +78,54 @@ class ProgressReporter:
         pace, before = seconds / work, self._pace
         # Of the last steps only: memory that ran out, or another job, may have made them slower than the first.
         self._pace = pace if before is None else before + (pace - before) * max(1 / PACE_STEPS, 1 / self._paced)
-        self._progress(step=step.number, total_steps=step.total, epoch=round(step.epoch, 3))
+        self._report(step=step.number, total_steps=step.total, epoch=round(step.epoch, 3))
 
     def jump(self, stage: Stage, before: int, after: int, total: int) -> None:
         """A training goes on where an earlier attempt left it, or starts again."""
         work = (after - before) * self._work[stage] / total
         self._left -= work
         self._saved += max(0.0, work)
-        self._progress(step=after, total_steps=total)
+        self._report(step=after, total_steps=total)
 
     def spare(self, stage: Stage) -> None:
         """A training that was expected of this stage need not be done: another job has done it."""
         self._left -= self._work.get(stage, 0.0)
 
-    def resolved(self, data: dict[str, Any], message: str = "every default and every auto is filled in") -> None:
-        self._tell(NewEvent(type=EventType.RESOLVED, message=message, data=data))
+    def pinned(self, request: ResolvedRequest) -> None:
+        """The job's request is known; what the job adds to it is told with it."""
+        self._resolved = request
 
-    def metric(self, name: str, value: float, **data: Any) -> None:
-        message = f"{name} {value:.4f}"
-        self._tell(NewEvent(type=EventType.METRIC, message=message, data={"name": name, "value": value, **data}))
+    def resolved(self, request: ResolvedRequest, message: str = "every default and every auto is filled in") -> None:
+        self._resolved = request
+        self._tell_resolved(message)
 
-    def log(self, message: str, level: Level = "info", **data: Any) -> None:
-        self._tell(NewEvent(type=EventType.LOG, message=message, level=level, data=data))
+    def reuse(self, thing: Reused) -> None:
+        """Something need not be made."""
+        self._told.reused.append(thing)
+        what = thing.kind.replace("_", " ")
+        self._tell_resolved(f"reused: {what} {thing.fingerprint[:12]}, which took {thing.seconds_saved:.1f} s to make")
+
+    def metric(self, name: str, value: float, side: Literal["before", "after"]) -> None:
+        self._tell(new_event(EventType.METRIC, f"{name} {value:.4f}", MetricData(name=name, value=value, side=side)))
+
+    def log(self, message: str, level: Level = "info", data: LogData | None = None) -> None:
+        self._tell(new_event(EventType.LOG, message, data or LogData(), level))
 
     def warn(self, message: str) -> None:
         """Logged, and kept for the report."""
-        self.warnings.append(message)
+        self._told.warnings.append(message)
         self.log(message, "warning")
+
+    def _tell_resolved(self, message: str) -> None:
+        if self._resolved is not None:
+            known = self._resolved.model_copy(update={"reused": list(self._told.reused)})
+            self._tell(new_event(EventType.RESOLVED, message, known))
 
     def _leave(self, stage: Stage) -> None:
         self._ahead.pop(stage, None)
-        self._progress()
+        self._report()
 
-    def _progress(self, **where: Any) -> None:
+    def _report(self, **where: Any) -> None:
         eta = self._eta()
         if eta is not None:
             # What earlier attempts did counts as if it had been done just now.
@@ -101,11 +133,7 @@ class ProgressReporter:
             # The estimate may grow; what was shown as done stays done.
             self._fraction = max(self._fraction, min(0.999, elapsed / (elapsed + eta)))
         progress = Progress(fraction=round(self._fraction, 4), eta_seconds=eta and round(eta, 1), **where)
-        self._tell(
-            NewEvent(
-                type=EventType.PROGRESS, message=f"{progress.fraction:.0%}", data=progress.model_dump(exclude_none=True)
-            )
-        )
+        self._tell(new_event(EventType.PROGRESS, f"{progress.fraction:.0%}", progress))
 
     def _eta(self) -> float | None:
         """Seconds: the training ahead at the speed measured so far, and the guesses. None before the first step."""

@@ -8,13 +8,17 @@ from typing import Any
 from sources.fingerprint import RECIPE
 from workers.stages.resolve import ResolvedJob
 
+#: Of the resolved request; where a job runs, and what it need not make, changes no weight. The layers of a plan that is
+#: still open are told with each training that depends on them.
+NOT_OF_WEIGHTS = {"plan", "device", "reused", "limits", "priority", "suffix", "metadata"}
+
 
 def provenance_of(job: ResolvedJob) -> dict[str, Any]:
     """As JSON."""
     return {
-        "request": job.request.model_dump(mode="json"),
+        "request": job.request.model_dump(mode="json", exclude=NOT_OF_WEIGHTS),
         "recovery": job.recovery.model_dump(),
-        "fingerprints": job.fingerprints,
+        "content": {"weights": job.content.weights, "texts": job.content.texts, **job.content.splits},
         "device": job.device.type,
         "recipe": RECIPE,
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},

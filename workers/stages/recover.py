@@ -14,19 +14,22 @@ from api_schemas.jobs import Stage
 from workers.data.batches import RowIndexes
 from workers.data.features import Features
 from workers.evaluation.scores import evaluate, logits_of
+from workers.stages import fingerprints
 from workers.stages.run_context import RunContext
-from workers.stages.train import train_on
+from workers.stages.train import StageTraining, train_on
 from workers.training.best_checkpoint import HeldOut, hold_out
 from workers.training.objectives.distillation import distillation
 from workers.training.objectives.losses import TrainingObjective, label_objective
 
 
-def recover(run: RunContext, baseline: PreTrainedModel | None, pruned: PreTrainedModel) -> None:
-    """Train ``pruned`` in place, as the job's recovery says. ``distill`` needs the baseline."""
+def recover(run: RunContext, baseline: PreTrainedModel | None, pruned: PreTrainedModel) -> StageTraining | None:
+    """Train ``pruned`` in place, as the job's recovery says; None where it is not trained. ``distill`` needs the
+    baseline.
+    """
     job, recovery = run.job, run.job.recovery
     if not job.trains:
         run.progress.skip(Stage.RECOVERING, "recovery.method is none")
-        return
+        return None
     assert job.train is not None
     with run.progress.stage(Stage.RECOVERING, seed=run.seed):
         rows, held_out = np.arange(len(job.train)), None
@@ -35,7 +38,7 @@ def recover(run: RunContext, baseline: PreTrainedModel | None, pruned: PreTraine
             held_out = _selection(run, job.train.take(judged))
         features = job.train if held_out is None else job.train.take(rows)
         with _objective(run, baseline, features, rows) as objective:
-            train_on(run, Stage.RECOVERING, pruned, features, objective, recovery=recovery, held_out=held_out)
+            return train_on(run, Stage.RECOVERING, pruned, features, objective, recovery=recovery, held_out=held_out)
 
 
 def _selection(run: RunContext, judged: Features) -> HeldOut:
@@ -79,6 +82,5 @@ def _baseline_logits(run: RunContext, baseline: PreTrainedModel) -> npt.NDArray[
     job = run.job
     assert job.train is not None
     run.progress.log(f"the baseline answers the {len(job.train)} training rows that the pruned model learns from")
-    fingerprint = job.fingerprint_of("baseline_logits", baseline=job.baseline_fingerprint(run.seed))
     answer = partial(logits_of, baseline, job.train, job.device)
-    return run.cache.share("baseline_logits", fingerprint, answer)
+    return run.cache.share("baseline_logits", fingerprints.baseline_logits(job, run.seed), answer)

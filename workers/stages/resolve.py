@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
-from api_schemas.curves import sizes_of
-from api_schemas.plans import make_plan
-from api_schemas.pruning import PruneSpec
-from api_schemas.recovery import Recovery, resolve_recovery
+from api_schemas.errors import LayercutError
+from api_schemas.plans import Plan
+from api_schemas.pruning import CalibrationSpec
+from api_schemas.recovery import Recovery
+from api_schemas.reports import Calibration
 from api_schemas.requests import JobRequest
-from api_schemas.strategies import MEASURES, STRATEGIES
-from sources.fingerprint import NOT_OF_BASELINE, FileHashes, fingerprint
-from sources.importance import BRACKET, importance_fingerprint, search_fingerprint
-from sources.importance import KIND as IMPORTANCE
+from api_schemas.resolved import ResolvedRequest, check_pinned, resolve
+from api_schemas.strategies import STRATEGIES
+from sources.fingerprint import FileHashes, fingerprint
+from sources.importance import Asked, Identities, identify
 from sources.models import fetch, read_facts
 from sources.rows import Rows
 from sources.tasks import TaskData, load_task
@@ -29,10 +30,9 @@ from workers.data.features import Features, encode
 from workers.runtime.device import choose_device, choose_precision
 from workers.runtime.host import host_memory
 from workers.runtime.loading import load_for_task, load_source, load_tokenizer, read_rows_as_decoder
-from workers.search.candidates import asked_of
 from workers.settings import WorkerSettings
 from workers.stages.job_cache import JobCache
-from workers.training.trainer_state import TrainResult
+from workers.stages.progress import ProgressReporter
 
 DTYPE_NAMES = {
     "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -42,24 +42,42 @@ DTYPE_NAMES = {
 FLOAT32_BYTES = 4
 
 
+class Loaded(NamedTuple):
+    """``warnings``: what the checkpoint lacks, or has too much."""
+
+    model: PreTrainedModel
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the job reads, by fingerprint; ``splits`` are the tokenized rows: ``train``, and ``dev:<name>``."""
+
+    weights: str
+    texts: str
+    splits: dict[str, str]
+    identities: Identities
+
+
 @dataclass(frozen=True)
 class ResolvedJob:
-    """A request with its model found, its data read and tokenized, and every "auto" decided.
+    """A resolved request with its model found, its data read and tokenized, and what those decide decided.
 
-    ``mapped``: the model is larger than memory. Its weights stay in their files and are read when they are used.
+    ``recovery`` has the batch and the precision that ``request.recovery`` may leave open. ``mapped``: the model is
+    larger than memory. Its weights stay in their files and are read when they are used.
     """
 
-    request: JobRequest
+    request: ResolvedRequest
+    recovery: Recovery
     facts: ModelFacts
     folder: Path
     tokenizer: PreTrainedTokenizerBase
-    recovery: Recovery
     device: torch.device
     data: TaskData | None
     train: Features | None
     dev: dict[str, Features]
     texts: Rows | None
-    fingerprints: dict[str, str]
+    content: Content
     mapped: bool = False
 
     @property
@@ -84,7 +102,7 @@ class ResolvedJob:
     @property
     def streams(self) -> bool:
         """Whether the kept weights are copied from file to file, as nothing changes them."""
-        return streams(self.request, self.recovery, self.facts)
+        return streams(self.request, self.facts)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -109,19 +127,13 @@ class ResolvedJob:
         """``cell`` of (batch size, tokens), no longer than the model can read."""
         return cell[0], min(cell[1], self.facts.max_positions or cell[1])
 
-    def asking(self, spec: PruneSpec, name: str) -> ResolvedJob:
-        """The same, asked for what ``spec`` asks; its importance is kept under the fingerprint of that name."""
-        fingerprints = {name: value for name, value in self.fingerprints.items() if name != IMPORTANCE}
-        fingerprints |= {IMPORTANCE: self.fingerprints[name]} if name in self.fingerprints else {}
-        return replace(self, request=self.request.model_copy(update={"prune": spec}), fingerprints=fingerprints)
-
-    def load(self, warnings: list[str], seed: int) -> PreTrainedModel:
+    def load(self, seed: int) -> Loaded:
         """The source, with a head for the task where it will be trained; on the job's device, in evaluation mode.
 
-        ``seed`` is that of a new head. What the checkpoint lacks, or has too much, is appended to ``warnings``.
+        ``seed`` is that of a new head.
         """
-        if self.trains:
-            assert self.data is not None
+        warnings: list[str] = []
+        if self.data is not None and self.trains:
             model = load_for_task(
                 self.folder,
                 labels=self.data.label_names,
@@ -135,146 +147,149 @@ class ResolvedJob:
             model = load_source(self.folder, self.facts, warnings)
             if reads_rows_as_decoder(self.request, self.facts):
                 model.config.pad_token_id = self.tokenizer.pad_token_id
-        return model.to(self.device).eval()
+        return Loaded(model.to(self.device).eval(), warnings)
 
-    def fingerprint_of(self, kind: str, **parts: Any) -> str:
-        """The fingerprint of a thing that this job wants."""
-        return fingerprint(kind, device=self.device.type, **parts)
-
-    def source_fingerprint(self, seed: int) -> str:
-        """Of the source as ``load`` gives it: the seed has drawn its head."""
-        parts: dict[str, Any] = {"weights": self.fingerprints["weights"], "texts": self.fingerprints["texts"]}
-        if self.trains:
-            assert self.data is not None
-            parts |= {
-                "labels": self.data.label_names, "regression": self.data.regression, "seed": seed,
-                "mean": self.data.label_mean,
-            }  # fmt: skip
-        return self.fingerprint_of("source", trains=self.trains, **parts)
-
-    def baseline_fingerprint(self, seed: int) -> str:
-        """The strategy, and what only the recovery reads, are no part of it: jobs that differ in these share it."""
-        return self.fingerprint_of(
-            "baseline",
-            source=self.source_fingerprint(seed),
-            train=self.fingerprints["train"],
-            recovery=self.recovery.of_baseline().model_dump(exclude=set(NOT_OF_BASELINE)),
-            seed=seed,
-            told=[field.name for field in fields(TrainResult)],
-        )
-
-    def calibration(self) -> Features:
-        """What layers are scored on: plain text, or a seeded slice of the training set; never dev."""
+    def calibration(self, spec: CalibrationSpec) -> Features:
+        """What layers are measured on: plain text, or a seeded slice of the training set; never dev."""
         if self.texts is not None:
             return encode(self.tokenizer, self.texts, self.recovery.max_length, regression=False)
         assert self.train is not None
-        limit = self.request.prune.calibration.rows
-        rows = np.random.default_rng(self.request.seed).permutation(len(self.train))[:limit]
+        rows = np.random.default_rng(self.request.seed).permutation(len(self.train))[: spec.rows]
         return self.train.take(np.sort(rows))
 
-    def calibration_facts(self) -> dict[str, Any] | None:
+    def calibration_facts(self) -> Calibration | None:
         """For the report; None where no text was looked at."""
         if not STRATEGIES[self.request.prune.strategy].needs_data:
             return None
         spec = self.request.prune.calibration.decided
         if self.texts is not None:
-            rows, source, sha256 = len(self.texts), self.texts.source, self.texts.sha256
+            rows, read = len(self.texts), self.texts
         else:
             assert self.data is not None
-            train = self.data.train
-            rows, source, sha256 = min(spec.rows, len(train)), train.source, train.sha256
-        told = {"rows": rows, "max_length": self.recovery.max_length, "dataset": source, "sha256": sha256}
-        return {**spec.model_dump(), **told, "seed": self.request.seed}
+            rows, read = min(spec.rows, len(self.data.train)), self.data.train
+        return Calibration(
+            source=spec.source, text_columns=spec.text_columns, rows=rows, max_length=self.recovery.max_length,
+            dataset=read.source, sha256=read.sha256, seed=self.request.seed,
+        )  # fmt: skip
 
-    def resolved(self) -> dict[str, Any]:
-        """For ``job.resolved``: the request with every default, and what "auto" became."""
-        return {
-            **self.request.model_dump(mode="json"),
-            "model": {**self.request.model.model_dump(), "revision": self.facts.revision},
-            "prune": self.request.prune.decided.model_dump(mode="json"),
-            "recovery": self.recovery.model_dump(),
-            "evaluation": {**self.request.evaluation.model_dump(mode="json"), "seeds": self.request.seeds},
-            "export": {"dtype": str(self.dtype).removeprefix("torch.")},
+    def warnings(self) -> list[str]:
+        """What the report must say of how the job runs here."""
+        if not self.mapped:
+            return []
+        return [
+            f"the model ({(self.facts.bytes or 0) / 1e9:.1f} GB) is larger than the memory that is free here: its"
+            " speed, its FLOPs and its scores are not measured, and it is verified in its own dtype, not in float32"
+        ]
+
+    def shown(self, plan: Plan | None = None) -> ResolvedRequest:
+        """The request with what only this worker could decide; ``plan`` takes the place of the one pinned."""
+        decided = {
+            "recovery": self.recovery,
+            "export": self.request.export.model_copy(update={"dtype": str(self.dtype).removeprefix("torch.")}),
             "device": str(self.device),
         }
+        return self.request.model_copy(update=decided | ({} if plan is None else {"plan": plan}))
 
 
-def reads_rows_as_decoder(request: JobRequest, facts: ModelFacts) -> bool:
+def reads_rows_as_decoder(request: ResolvedRequest, facts: ModelFacts) -> bool:
     """Whether a decoder is, or becomes, a classifier. One that generates keeps the padding that it came with."""
     classifies = request.task.trains or any(name.endswith("ForSequenceClassification") for name in facts.classes[:1])
     return classifies and ARCHITECTURES[facts.architecture].kind == "decoder"
 
 
-def resolve_job(request: JobRequest, settings: WorkerSettings, cache: JobCache) -> ResolvedJob:
-    """Fetch the model, read and tokenize the data, decide what is open; raises ``LayercutError``."""
-    folder = fetch(request.model, settings)
-    facts = read_facts(folder, request.model)
-    request.check_model(facts)
-    recovery = resolve_recovery(request.recovery, facts, trains=request.task.trains)
+def resolve_job(
+    request: JobRequest,
+    resolved: ResolvedRequest | None,
+    settings: WorkerSettings,
+    cache: JobCache,
+    progress: ProgressReporter,
+) -> ResolvedJob:
+    """Fetch the model, read and tokenize the data, decide what is open; raises ``LayercutError``.
+
+    What is in ``resolved`` is carried out as it stands: its commit is fetched, and its plan is the job's. Without it,
+    or where the model could not be looked at before, ``request`` is resolved now.
+    """
+    pinned, folder, facts = pin(request, resolved, settings)
+    progress.pinned(pinned)
+    recovery = pinned.recovery
+    assert recovery is not None
     device = choose_device(settings.device)
-    mapped = streams(request, recovery, facts) and not fits(facts, device)
+    mapped = streams(pinned, facts) and not fits(facts, device)
     if mapped:
         device = torch.device("cpu")
     recovery = recovery.model_copy(update={"precision": choose_precision(recovery.precision, device)})
     tokenizer = load_tokenizer(folder)
-    if reads_rows_as_decoder(request, facts):
+    if reads_rows_as_decoder(pinned, facts):
         read_rows_as_decoder(tokenizer)
-    data = load_task(request.task, settings, seed=request.seed) if request.task.trains else None
+    hashes = FileHashes(cache.root / "hashes")
+    identities = identify(Asked.by_job(pinned), facts, settings, hashes)
+    data = load_task(pinned.task, settings, seed=pinned.seed) if pinned.task.trains else None
     if data is not None:
         recovery = recovery.model_copy(update={"batch_size": recovery.batch_of(len(data.train))})
-    strategy, calibration = STRATEGIES[request.prune.strategy], request.prune.calibration
-    texts = read_texts(calibration, settings, request.seed) if strategy.needs_data and calibration.on_text else None
-    hashes = FileHashes(cache.root / "hashes")
-    fingerprints = {"weights": fingerprint("weights", files=hashes.weights(folder))}
-    fingerprints["texts"] = fingerprint("texts", files=hashes.texts(folder))
-    fingerprints |= _importance_fingerprints(request, facts, settings, hashes)
-    splits = {} if data is None else {"train": data.train, **{f"dev:{name}": rows for name, rows in data.dev.items()}}
+    strategy, calibration = STRATEGIES[pinned.prune.strategy], pinned.prune.calibration
+    texts = read_texts(calibration, settings, pinned.seed) if strategy.needs_data and calibration.on_text else None
+    content = Content(
+        weights=fingerprint("weights", files=hashes.weights(folder)),
+        texts=fingerprint("texts", files=hashes.texts(folder)),
+        splits={},
+        identities=identities,
+    )
     features: dict[str, Features] = {}
-    for split, rows in splits.items():
+    for split, rows in _splits(data).items():
         assert data is not None
-        fingerprints[split] = fingerprint(
-            "tokenized_data", texts=fingerprints["texts"], rows=rows.digest(), max_length=recovery.max_length,
+        content.splits[split] = fingerprint(
+            "tokenized_data", texts=content.texts, rows=rows.digest(), max_length=recovery.max_length,
             regression=data.regression,
         )  # fmt: skip
         encoded = partial(encode, tokenizer, rows, recovery.max_length, regression=data.regression)
-        features[split] = cache.share("tokenized_data", fingerprints[split], encoded)
+        features[split] = cache.share("tokenized_data", content.splits[split], encoded)
     return ResolvedJob(
-        request=request,
+        request=pinned,
+        recovery=recovery,
         facts=facts,
         folder=folder,
         tokenizer=tokenizer,
-        recovery=recovery,
         device=device,
         data=data,
         train=features.get("train"),
         dev={split: features[f"dev:{split}"] for split in data.dev} if data else {},
         texts=texts,
-        fingerprints=fingerprints,
+        content=content,
         mapped=mapped,
     )
 
 
-def _importance_fingerprints(
-    request: JobRequest, facts: ModelFacts, settings: WorkerSettings, hashes: FileHashes
-) -> dict[str, str]:
-    """What the layers' importance is kept under; of `auto`, that of every strategy, and its brackets."""
-    strategy, seed = STRATEGIES[request.prune.strategy], request.seeds[0]
-    fingerprints: dict[str, str | None] = {}
-    if strategy.needs_importance:
-        fingerprints[IMPORTANCE] = importance_fingerprint(request, facts, settings, hashes, seed=seed)
-    if strategy.searches:
-        make_plan(request.prune, facts, seed=seed)  # raises where no size is possible, before sizes are counted
-        fingerprints[BRACKET] = search_fingerprint(request, facts, settings, hashes, seed=seed)
-        for name, spec in asked_of(request.prune, facts, sizes_of(request.prune, facts)[-1]).items():
-            if (measure := STRATEGIES[name].measure) is not None:
-                asked = request.model_copy(update={"prune": spec})
-                found = importance_fingerprint(asked, facts, settings, hashes, seed=seed)
-                fingerprints[f"{IMPORTANCE}:{MEASURES[measure].taken_from}"] = found
-    return {name: value for name, value in fingerprints.items() if value is not None}
+def pin(
+    request: JobRequest, resolved: ResolvedRequest | None, settings: WorkerSettings
+) -> tuple[ResolvedRequest, Path, ModelFacts]:
+    """The resolved request, with the folder and the facts of the very model that it names.
+
+    Raises ``model_invalid`` where the model is no longer the one that the plan was made for, and ``model_not_found``
+    where the hub has the pinned commit no more.
+    """
+    ref = request.model if resolved is None else resolved.model
+    try:
+        folder = fetch(ref, settings)
+    except LayercutError as error:
+        if resolved is None or error.param != "/model/revision" or ref.revision == request.model.revision:
+            raise
+        message = f"{error.message}: it was the commit of {request.model.revision or 'the main branch'} when the job"
+        raise LayercutError(error.code, f"{message} was accepted, and was pinned then", param=error.param) from error
+    facts = read_facts(folder, ref)
+    if resolved is None or resolved.plan is None:
+        return resolve(request, facts), folder, facts
+    check_pinned(resolved.plan, facts)
+    return resolved, folder, facts
 
 
-def streams(request: JobRequest, recovery: Recovery, facts: ModelFacts) -> bool:
-    return recovery.method == "none" and facts.dtype in DTYPE_NAMES and request.export.dtype in ("auto", facts.dtype)
+def _splits(data: TaskData | None) -> dict[str, Rows]:
+    return {} if data is None else {"train": data.train, **{f"dev:{name}": rows for name, rows in data.dev.items()}}
+
+
+def streams(request: ResolvedRequest, facts: ModelFacts) -> bool:
+    """Whether nothing changes the weights that are kept: neither a training, nor another dtype."""
+    trains = request.recovery is not None and request.recovery.method != "none"
+    return not trains and facts.dtype in DTYPE_NAMES and request.export.dtype in ("auto", facts.dtype)
 
 
 def fits(facts: ModelFacts, device: torch.device) -> bool:

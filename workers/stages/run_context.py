@@ -1,23 +1,23 @@
-"""What the stages of one run hand on to one another."""
+"""What the stages of one run share. Nothing in it is filled on the way: stages return what they make."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from api_schemas.jobs import Stage
+from api_schemas.plans import Plan
 from workers.checkpoints.checkpoint import Checkpoints, Slot
 from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import ResolvedJob
 from workers.training.micro_batches import MicroBatches
-from workers.training.trainer_state import TrainResult
 
 
 @dataclass(frozen=True)
 class RunContext:
     """``out`` is a folder of the run's own. ``seed`` is that of the trainings, ``kept`` the layers of the plan once
-    there is one; ``trainings`` is filled by name.
+    there is one.
     """
 
     job: ResolvedJob
@@ -29,16 +29,19 @@ class RunContext:
     checkpoints: Checkpoints
     micro_batches: MicroBatches
     kept: list[int] | None = None
-    trainings: dict[str, TrainResult] = field(default_factory=dict)
 
-    @property
-    def first(self) -> bool:
-        """Whether this seed's model is the one to be exported."""
-        return self.seed == self.job.request.seeds[0]
+    def planned(self, plan: Plan) -> RunContext:
+        """The run after its layers are chosen."""
+        return replace(self, kept=plan.kept)
+
+    def seeded(self, seed: int) -> RunContext:
+        """The run as it is repeated with another seed."""
+        return replace(self, seed=seed)
 
     def training_name(self, stage: Stage) -> str:
-        """Under which a training of this seed stands in ``trainings``."""
-        return stage.value if self.first else f"{stage.value}, seed {self.seed}"
+        """What the report calls a training of this seed; the exported model's are called by their stage alone."""
+        first = self.seed == self.job.request.seeds[0]
+        return stage.value if first else f"{stage.value}, seed {self.seed}"
 
     def slot(self, what: str) -> Slot:
         """Where a training of this seed is kept, or its scores. All but the baseline depend on the plan."""

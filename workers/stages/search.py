@@ -10,7 +10,6 @@ import copy
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -24,9 +23,8 @@ from api_schemas.jobs import Stage
 from api_schemas.plans import Plan
 from api_schemas.reports import Bracket, Candidate, Latency, Trial
 from api_schemas.search import BRACKET_SHARE, RETENTION_SHARE, most_asked
-from api_schemas.strategies import MEASURES, STRATEGIES, LayerImportance
+from api_schemas.strategies import STRATEGIES, LayerImportance
 from sources.importance import BRACKET, bracket_fingerprint
-from sources.importance import KIND as IMPORTANCE
 from workers.evaluation import latency, metrics
 from workers.evaluation.scores import logits_of
 from workers.pruning.surgery import drop_layers
@@ -34,6 +32,7 @@ from workers.runtime.loading import label_order
 from workers.search.candidates import asked_of, candidates_of
 from workers.search.distances import clearly_less, distances
 from workers.search.halving import compete
+from workers.stages import fingerprints
 from workers.stages.layer_importance import importance_of
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import ResolvedJob
@@ -56,6 +55,7 @@ def search_layers(run: RunContext, baseline: PreTrainedModel) -> Plan:
         halving = SuccessiveHalving(run, baseline, expected_steps(job))
         times = _latencies(run, baseline, sizes)
         brackets: dict[int, Bracket] = {}
+        question = fingerprints.search(job)
         made: set[int] = set()
 
         def run_bracket(drop: int) -> Bracket:
@@ -63,7 +63,7 @@ def search_layers(run: RunContext, baseline: PreTrainedModel) -> Plan:
                 made.add(drop)
                 return halving.run_bracket(drop, candidates_of(spec, job.facts, drop, importance))
 
-            if (question := job.fingerprints.get(BRACKET)) is None:
+            if question is None:
                 brackets[drop] = make()
             else:
                 fingerprint = bracket_fingerprint(question, drop, by_retention=halving.by_retention)
@@ -78,8 +78,7 @@ def search_layers(run: RunContext, baseline: PreTrainedModel) -> Plan:
         search = search_of(spec, job.facts, brackets, times, chosen=chosen)
         spent = sum(brackets[drop].steps for drop in made)
         plan = searched_plan(spec, job.facts, search.model_copy(update={"spent_steps": spent}))
-        shown = {"kept", "dropped", "protected", "search"}
-        run.progress.resolved({"plan": plan.model_dump(mode="json", include=shown)})
+        run.progress.resolved(job.shown(plan), "the layers are chosen")
     return plan
 
 
@@ -114,9 +113,8 @@ def _all_importance(run: RunContext, baseline: PreTrainedModel) -> dict[str, Lay
         measure = STRATEGIES[name].measure
         if measure is None or measure in found:
             continue
-        job = run.job.asking(spec, f"{IMPORTANCE}:{MEASURES[measure].taken_from}")
         try:
-            found |= importance_of(replace(run, job=job), baseline, baseline)
+            found |= importance_of(run, spec, baseline, baseline)
         except LayercutError as error:
             if error.code != "invalid_layers":
                 raise

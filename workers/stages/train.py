@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
@@ -14,7 +15,16 @@ from workers.training.best_checkpoint import HeldOut
 from workers.training.hooks import TrainingHooks
 from workers.training.loop import train
 from workers.training.objectives.losses import TrainingObjective
-from workers.training.trainer_state import Step
+from workers.training.trainer_state import Step, TrainResult
+
+
+@dataclass(frozen=True)
+class StageTraining:
+    """A training by the name that the report has for it. ``reused``: another job has done it."""
+
+    name: str
+    result: TrainResult
+    reused: bool = False
 
 
 def train_on(
@@ -26,7 +36,7 @@ def train_on(
     *,
     recovery: Recovery,
     held_out: HeldOut | None = None,
-) -> None:
+) -> StageTraining:
     """Train ``model`` in place on ``features``. Raises what ``train`` raises."""
     job, progress, last = run.job, run.progress, time.perf_counter()
 
@@ -43,7 +53,7 @@ def train_on(
         jumped=lambda before, after, total: progress.jump(stage, before, after, total),
     )
     with run.checkpoints.heeding_sigterm():
-        trained = train(
+        result = train(
             model,
             features,
             objective,
@@ -54,4 +64,4 @@ def train_on(
             hooks=hooks,
             held_out=held_out,
         )
-    run.trainings[run.training_name(stage)] = trained
+    return StageTraining(run.training_name(stage), result)

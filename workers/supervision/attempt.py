@@ -9,8 +9,19 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from api_schemas.errors import JobError, LayercutError
-from api_schemas.events import EventType, NewEvent
+from api_schemas.errors import LayercutError
+from api_schemas.events import (
+    ArtifactFiles,
+    EventBody,
+    EventType,
+    FailedData,
+    LogData,
+    NewEvent,
+    StageData,
+    SucceededData,
+    failure,
+    new_event,
+)
 from api_schemas.jobs import Stage
 from store.artifacts import ArtifactStore
 from store.jobs import Claim, JobStore, LeaseLost
@@ -69,7 +80,11 @@ class Attempt:
     def _run(self) -> None:
         lease = self._lease
         file = JobFile(
-            id=lease.job_id, request=self._claim.request, attempt=lease.attempt, checkpoints=self._checkpoints
+            id=lease.job_id,
+            request=self._claim.request,
+            resolved=self._claim.resolved,
+            attempt=lease.attempt,
+            checkpoints=self._checkpoints,
         )
         if lease.attempt > 1:
             self._checkpoint_sync.fetch()
@@ -82,7 +97,7 @@ class Attempt:
         log.info("job %s: attempt %d ends: %s", lease.job_id, lease.attempt, getattr(ending, "type", ending))
         self._let_go(ending)
         # What the runner made goes on to the cache while the lease still holds; nobody waits long for a stop.
-        self._cache_server.close(None if isinstance(ending, NewEvent) else self._settings.kill_grace_seconds)
+        self._cache_server.close(None if isinstance(ending, EventBody) else self._settings.kill_grace_seconds)
         try:
             self._endings[_kind(ending)](ending)
         except LeaseLost:
@@ -95,14 +110,14 @@ class Attempt:
             item = self._next()
             if isinstance(item, CacheRequest):
                 self._cache_server.handle(item)
-            elif not isinstance(item, NewEvent) or item.type.terminal:
+            elif not isinstance(item, EventBody) or item.type.terminal:
                 return item
             else:
                 self._record(item)
 
     def _record(self, event: NewEvent) -> None:
         self._session.write(event)
-        if "checkpoint" in event.data:
+        if isinstance(event.data, LogData) and event.data.checkpoint:
             self._checkpoint_sync.call()
 
     def _next(self) -> Ending | CacheRequest:
@@ -124,21 +139,23 @@ class Attempt:
             self._runner.wait(self._settings.kill_grace_seconds)
 
     def _succeeded(self, told: NewEvent) -> None:
-        stage = Stage.PUBLISHING.value
-        self._session.write(NewEvent(type=EventType.STAGE, message=stage, data={"stage": stage, "skipped": False}))
+        assert isinstance(told.data, SucceededData)
+        stage = Stage.PUBLISHING
+        self._session.write(new_event(EventType.STAGE, stage.value, StageData(stage=stage)))
         self._session.flush()
         try:
-            self._publish(told.data)
+            self._publish(told.data.artifact)
         except Exception as error:
             log.exception("job %s: cannot publish", self._lease.job_id)
-            self._finish(_failure(explained(error), stage))
+            self._finish(failure(explained(error), stage))
             return
         self._finish(told, self._lease.prefix)
 
     def _failed(self, told: NewEvent) -> None:
         """A failure may leave files all the same: an objective that was not met does."""
-        published = "artifact" in told.data and self._published(told.data)
-        if told.data.get("error", {}).get("code") == "internal":
+        assert isinstance(told.data, FailedData)
+        published = told.data.artifact is not None and self._published(told.data.artifact)
+        if told.data.error.code == "internal":
             self._tell_last_words("the runner's last lines")
         self._finish(told, self._lease.prefix if published else None)
 
@@ -149,35 +166,36 @@ class Attempt:
 
     def _handed_back(self, _: Interrupt) -> None:
         """The next host may ask for the checkpoint as soon as the job is queued: it is carried first, if in time."""
-        while isinstance(said := self._runner.inbox.get(), NewEvent) and not said.type.terminal:
+        while isinstance(said := self._runner.inbox.get(), EventBody) and not said.type.terminal:
             self._record(said)
         self._checkpoint_sync.drain(self._settings.kill_grace_seconds)
         self._session.flush()
         self._session.retrying(lambda: self._store.hand_back(self._lease, STOPPING))
 
     def _cancelled(self, _: Interrupt) -> None:
-        self._finish(NewEvent(type=EventType.CANCELLED, message="cancelled"))
+        self._finish(new_event(EventType.CANCELLED, "cancelled"))
 
     def _timed_out(self, _: Interrupt) -> None:
         seconds = self._claim.request.limits.max_runtime_seconds
         message = f"the attempt ran longer than limits.max_runtime_seconds = {seconds}"
-        self._finish(_failure(LayercutError("timeout", message, param="/limits/max_runtime_seconds")))
+        self._finish(failure(LayercutError("timeout", message, param="/limits/max_runtime_seconds")))
 
     def _lost_lease(self, _: Interrupt) -> None:
         raise LeaseLost(self._lease)
 
-    def _published(self, data: dict[str, Any]) -> bool:
+    def _published(self, files: ArtifactFiles) -> bool:
         try:
-            self._publish(data)
+            self._publish(files)
         except Exception:  # the failure that the runner told is the one to report
             log.exception("job %s: cannot publish the files of a failed job", self._lease.job_id)
             return False
         return True
 
-    def _publish(self, data: dict[str, Any]) -> None:
-        made = data["artifact"]
-        folder = _inside(self._runner.out, made["folder"])
-        archive = _inside(self._runner.out, made["archive"]) if made.get("archive") else None
+    def _publish(self, files: ArtifactFiles | None) -> None:
+        if files is None:
+            raise LayercutError("export_failed", "the runner says that it succeeded, and names no files")
+        folder = _inside(self._runner.out, files.folder)
+        archive = _inside(self._runner.out, files.archive) if files.archive else None
         self._artifacts.publish(self._lease.prefix, folder, archive)
 
     def _finish(self, event: NewEvent, artifact: str | None = None) -> None:
@@ -186,8 +204,8 @@ class Attempt:
             self._session.retrying(lambda: self._store.finish(self._lease, event, artifact))
         except (ValueError, KeyError) as error:
             log.exception("job %s: its ending cannot be kept", self._lease.job_id)
-            failure = _failure(LayercutError("internal", f"the runner's {event.type} is not understood: {error}"))
-            self._session.retrying(lambda: self._store.finish(self._lease, failure))
+            lost = failure(LayercutError("internal", f"the runner's {event.type} is not understood: {error}"))
+            self._session.retrying(lambda: self._store.finish(self._lease, lost))
 
     def _release(self, reason: str) -> None:
         self._session.flush()
@@ -197,7 +215,7 @@ class Attempt:
         words = self._runner.last_words
         if words:
             message = f"{what}:\n{words}"
-            self._session.write(NewEvent(type=EventType.LOG, level="error", message=message, data={"source": "stderr"}))
+            self._session.write(new_event(EventType.LOG, message, LogData(source="stderr"), "error"))
 
     def _tidy(self) -> None:
         """Sweep losers, which this attempt may be one of. The gateway's upkeep does it later where this cannot."""
@@ -216,14 +234,9 @@ class Attempt:
 
 
 def _kind(ending: Ending) -> object:
-    if isinstance(ending, NewEvent):
+    if isinstance(ending, EventBody):
         return ending.type
     return Exit if isinstance(ending, Exit) else ending
-
-
-def _failure(error: LayercutError, stage: str | None = None) -> NewEvent:
-    data = {"error": JobError.of(error, stage).model_dump(mode="json")}
-    return NewEvent(type=EventType.FAILED, level="error", message=error.message, data=data)
 
 
 def _inside(out: Path, name: str) -> Path:

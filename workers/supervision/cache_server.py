@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from api_schemas.errors import LayercutError
-from api_schemas.events import EventType, NewEvent
+from api_schemas.events import EventType, LogData, new_event
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore, Have, Make, Wait
 from store.jobs import Lease
@@ -154,9 +154,9 @@ class CacheServer:
 
     def _tell_waiting(self, request: CacheRequest, found: Wait) -> None:
         what = request.kind.replace("_", " ")
-        data = {"kind": request.kind, "fingerprint": request.fingerprint, "job_id": found.job_id}
+        data = LogData(kind=request.kind, fingerprint=request.fingerprint, job_id=found.job_id)
         message = f"waiting for the {what} that {found.job_id} is making"
-        self._session.write(NewEvent(type=EventType.LOG, message=message, data=data))
+        self._session.write(new_event(EventType.LOG, message, data))
 
     def _empty(self, request: CacheRequest) -> CacheAnswer:
         folder = self._place(request.fingerprint)

@@ -128,7 +128,7 @@ class OneTraining:
         """What decides how many rows fit into memory."""
         config, device = self.model.config.get_text_config(), describe(self.device)
         size = f"{config.model_type} {config.num_hidden_layers}x{config.hidden_size}"
-        return f"{size}, {self.recovery.max_length} tokens, {self.precision}, {device['name']}"
+        return f"{size}, {self.recovery.max_length} tokens, {self.precision}, {device.name}"
 
     def run(self, factor: float, saved: Checkpoint | None) -> TrainResult:
         """Train with the learning rate times ``factor``. Raises ``Diverged``: the weights are spoilt then."""

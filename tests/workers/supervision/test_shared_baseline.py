@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api_schemas.jobs import Job, Status
-from api_schemas.requests import JobRequest
+from tests.support.events import queue
 from tests.support.processes import eventually
 from tests.support.tiny_models import tiny_model
 from tests.support.worker_process import Site, site
@@ -35,7 +35,7 @@ def submit(here: Site, strategy: str, epochs: int) -> str:
         "recovery": {"epochs": epochs, "batch_size": 8},
         "evaluation": {"latency": {"batch_sizes": []}},
     }
-    job_id = here.store.create(JobRequest.model_validate(sent), sent).id
+    job_id = queue(here.store, sent).id
     # Again and again, as the reaper does it: a busy worker may hold one wake-up in reserve.
     eventually(lambda: here.store.get(job_id).attempt or here.wake())
     return job_id

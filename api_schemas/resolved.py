@@ -1,0 +1,82 @@
+"""The request with every default decided: worked out once, at admission, stored, shown, handed over, carried out."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api_schemas.architectures import ModelFacts
+from api_schemas.errors import LayercutError
+from api_schemas.plans import Plan, make_plan
+from api_schemas.pruning import PruneSpec
+from api_schemas.recovery import Recovery, resolve_recovery
+from api_schemas.reports import Reused
+from api_schemas.requests import EvaluationSpec, ExportSpec, JobRequest, Limits, ModelRef, Seed, TaskSpec
+
+
+class ResolvedRequest(BaseModel):
+    """What a job will do. The model is pinned at its commit, and the plan at the layers that it names.
+
+    What only data, device or a measurement can decide stays open until a worker has it: ``batch_size`` and
+    ``precision`` of ``recovery``, ``dtype`` of ``export``, and the layers of a plan that goes by importance.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: ModelRef = Field(description="`revision` is the commit, for a hub model that could be looked at")
+    task: TaskSpec
+    prune: PruneSpec
+    recovery: Recovery | None = Field(description="null where the model could not be looked at yet")
+    evaluation: EvaluationSpec
+    export: ExportSpec
+    limits: Limits
+    priority: int
+    seed: Seed
+    suffix: str | None
+    metadata: dict[str, str]
+    plan: Plan | None = Field(description="null where the model could not be looked at yet: its worker plans then")
+    device: str | None = Field(default=None, description="where the job runs, once it does")
+    reused: list[Reused] = Field(default=[], description="what an earlier job had made")
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of the trainings, the exported model's first."""
+        return self.evaluation.seeds or [self.seed]
+
+
+def resolve(request: JobRequest, model: ModelFacts | None) -> ResolvedRequest:
+    """Decide all that the request and the model's facts decide; without facts, what the request alone does.
+
+    Raises ``LayercutError`` (``invalid_layers``, ``validation_failed``, ``unsupported_architecture``) with the field to
+    blame where the request cannot work on the model.
+    """
+    if model is not None:
+        request.check_model(model)
+    recovery = None if model is None else resolve_recovery(request.recovery, model, trains=request.task.trains)
+    return ResolvedRequest(
+        model=request.model.model_copy(update={"revision": model.revision}) if model else request.model,
+        task=request.task,
+        prune=request.prune.decided,
+        recovery=recovery,
+        evaluation=request.evaluation.model_copy(update={"seeds": request.seeds}),
+        export=request.export,
+        limits=request.limits,
+        priority=request.priority,
+        seed=request.seed,
+        suffix=request.suffix,
+        metadata=request.metadata,
+        plan=None if model is None else make_plan(request.prune, model, seed=request.seed),
+    )
+
+
+def check_pinned(plan: Plan, found: ModelFacts) -> None:
+    """Raise ``model_invalid`` where ``found`` is not the model that ``plan`` was made for: one changed in between."""
+    for name, expected in plan.model:
+        now = getattr(found, name)
+        # What the hub was too slow to tell was not promised.
+        if expected is not None and now is not None and expected != now:
+            raise LayercutError(
+                "model_invalid",
+                f"the model changed after the job was accepted: {name} was {expected!r}, and is {now!r} now. POST the"
+                " job again",
+                param="/model",
+            )

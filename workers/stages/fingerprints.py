@@ -1,0 +1,70 @@
+"""What the things that a job makes are named by in the cache; worked out where a thing is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+from api_schemas.pruning import PruneSpec
+from sources.fingerprint import NOT_OF_BASELINE, fingerprint
+from sources.importance import Asked, importance_fingerprint, search_fingerprint
+from workers.stages.resolve import ResolvedJob
+from workers.training.trainer_state import TrainResult
+
+
+def source(job: ResolvedJob, seed: int) -> str:
+    """Of the source as ``job.load`` gives it: the seed has drawn its head."""
+    parts: dict[str, Any] = {"weights": job.content.weights, "texts": job.content.texts}
+    if job.trains:
+        assert job.data is not None
+        parts |= {
+            "labels": job.data.label_names, "regression": job.data.regression, "seed": seed,
+            "mean": job.data.label_mean,
+        }  # fmt: skip
+    return _of(job, "source", trains=job.trains, **parts)
+
+
+def baseline(job: ResolvedJob, seed: int) -> str:
+    """The strategy, and what only the recovery reads, are no part of it: jobs that differ in these share it."""
+    return _of(
+        job,
+        "baseline",
+        source=source(job, seed),
+        train=job.content.splits["train"],
+        recovery=job.recovery.of_baseline().model_dump(exclude=set(NOT_OF_BASELINE)),
+        seed=seed,
+        told=[field.name for field in fields(TrainResult)],
+    )
+
+
+def baseline_logits(job: ResolvedJob, seed: int) -> str:
+    return _of(job, "baseline_logits", baseline=baseline(job, seed))
+
+
+def baseline_scores(job: ResolvedJob, seed: int) -> str:
+    """Of the scores on dev of the model before: the baseline, or the source where nothing is trained."""
+    assert job.data is not None
+    return _of(
+        job,
+        "baseline_scores",
+        model=baseline(job, seed) if job.wants_baseline else source(job, seed),
+        dev=[job.content.splits[f"dev:{split}"] for split in job.data.dev],
+        splits=list(job.data.dev),
+        metrics=job.data.metrics,
+        labels=job.data.label_names,
+    )
+
+
+def importance(job: ResolvedJob, spec: PruneSpec) -> str | None:
+    """Of what the strategy of ``spec`` ranks the job's layers by; None where it cannot be shared."""
+    asked = replace(Asked.by_job(job.request), prune=spec)
+    return importance_fingerprint(asked, job.facts, job.content.identities)
+
+
+def search(job: ResolvedJob) -> str | None:
+    """Of what `auto` is asked; None where it cannot be shared."""
+    return search_fingerprint(Asked.by_job(job.request), job.facts, job.content.identities)
+
+
+def _of(job: ResolvedJob, kind: str, **parts: Any) -> str:
+    return fingerprint(kind, device=job.device.type, **parts)

@@ -1,0 +1,105 @@
+"""Scores and speed, before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from transformers import PreTrainedModel
+
+from api_schemas.jobs import Stage
+from api_schemas.reports import Latency, Measurements
+from workers.evaluation import latency
+from workers.evaluation.by_seed import SIDES, Pair, ScoresBySeed, sides_of
+from workers.evaluation.scores import Scores, evaluate
+from workers.runtime.loading import label_order
+from workers.stages import fingerprints
+from workers.stages.run_context import RunContext
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The two sides of the comparison, and each seed's scores before and after, for the interval."""
+
+    before: Measurements
+    after: Measurements
+    pairs: list[tuple[Scores, Scores]]
+
+    @classmethod
+    def of(
+        cls,
+        models: tuple[PreTrainedModel, PreTrainedModel],
+        scores: Sequence[ScoresBySeed | None],
+        latencies: Sequence[list[Latency]],
+        flops: Sequence[int | None],
+        dtype: torch.dtype,
+    ) -> Measured:
+        sides = [
+            Measurements(
+                parameters=model.num_parameters(),
+                bytes=_weight_bytes(model, dtype),
+                flops=flop,
+                score=found.spread.mean if found else None,
+                scores=found.spread if found else None,
+                metrics=found.metrics if found else {},
+                latency=latency,
+            )
+            for model, found, latency, flop in zip(models, scores, latencies, flops, strict=True)
+        ]
+        before, after = scores
+        pairs = [(before.by_seed[seed], after.by_seed[seed]) for seed in after.by_seed] if before and after else []
+        return cls(sides[0], sides[1], pairs)
+
+    def sized(self, before: int, after: int) -> Measured:
+        """With the bytes that are really in the files."""
+        sides = (self.before.model_copy(update={"bytes": before}), self.after.model_copy(update={"bytes": after}))
+        return replace(self, before=sides[0], after=sides[1])
+
+
+def measure(run: RunContext, before: PreTrainedModel, after: PreTrainedModel, others: dict[int, Pair]) -> Measured:
+    """Of the exported model and of the one before it. ``others`` has the scores of the seeds after the first."""
+    job, progress = run.job, run.progress
+    scores: tuple[ScoresBySeed | None, ScoresBySeed | None] = (None, None)
+    if job.scored:
+        with progress.stage(Stage.EVALUATING, seed=run.seed):
+            compares = job.wants_baseline or not job.trains
+            first = score_before(run, before) if compares else None, score(run, after)
+            scores = sides_of({run.seed: first, **others})
+            for side, found in zip(SIDES, scores, strict=True):
+                for name, value in (found.metrics if found else {}).items():
+                    progress.metric(name, value, side)
+    else:
+        why = "it is larger than memory" if job.mapped else "nothing was trained, and it has no head for the task"
+        progress.skip(Stage.EVALUATING, f"the model is not scored: {why}")
+    with progress.stage(Stage.BENCHMARKING):
+        tokens, device = job.recovery.max_length, job.device
+        latencies = latency.measure((before, after), job.latency_cells, device=device)
+        count = partial(latency.flops, tokens=tokens, device=device)
+        flops = [None if job.mapped else count(model) for model in (before, after)]
+    return Measured.of((before, after), scores, latencies, flops, job.dtype)
+
+
+def score_before(run: RunContext, before: PreTrainedModel) -> Scores:
+    """From the cache, where a job with the same model before has been scored."""
+    fingerprint = fingerprints.baseline_scores(run.job, run.seed)
+    return run.cache.share("baseline_scores", fingerprint, lambda: score(run, before))
+
+
+def score(run: RunContext, model: PreTrainedModel) -> Scores:
+    data = run.job.data
+    assert data is not None
+    return evaluate(
+        model,
+        run.job.dev,
+        data.metrics,
+        regression=data.regression,
+        device=run.job.device,
+        order=label_order(model.config.id2label, data.label_names),
+    )
+
+
+def _weight_bytes(model: PreTrainedModel, dtype: torch.dtype) -> int:
+    """Bytes of its weights when saved in ``dtype``; tied weights count once, as in the file."""
+    return sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize

@@ -1,0 +1,121 @@
+"""The report: everything measured before and after, and how it came to be."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from api_schemas.curves import objective_of
+from api_schemas.plans import Plan
+from api_schemas.reports import (
+    LayerMap,
+    Measurements,
+    Report,
+    ReportedData,
+    ReportedStrategy,
+    ReportedTask,
+    Search,
+    Split,
+    Training,
+    Verification,
+)
+from api_schemas.search import shortfall
+from api_schemas.strategies import STRATEGIES
+from workers.evaluation.latency import speedup
+from workers.evaluation.retention import Intervals, bootstrap, retention, verdict
+from workers.runtime.device import describe, peak_memory
+from workers.stages.measure import Measured
+from workers.stages.resolve import ResolvedJob
+from workers.stages.run_context import RunContext
+from workers.stages.train import StageTraining
+
+REPORTED_VERSIONS = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "layercut")
+
+
+def make_report(
+    run: RunContext, plan: Plan, measured: Measured, trainings: Sequence[StageTraining], verification: Verification
+) -> Report:
+    job, request, told = run.job, run.job.request, run.progress.told
+    before, after = measured.before, measured.after
+    intervals = _intervals(job, measured)
+    gain = intervals.gain if intervals else None
+    share = None if before.score is None or after.score is None else retention(before.score, after.score)
+    return Report(
+        layers=LayerMap(total=plan.layers_total, kept=plan.kept or [], dropped=plan.dropped or [], stacks=plan.stacks),
+        before=before,
+        after=after,
+        retention=share,
+        speedup=speedup(before.latency, after.latency),
+        verdict=verdict(before.score, after.score, gain),
+        verification=verification,
+        job_id=run.job_id,
+        model=job.facts,
+        task=_task(job),
+        strategy=_strategy(job, plan),
+        recovery=job.recovery,
+        retention_interval=intervals.retention if intervals else None,
+        gain_interval=gain,
+        search=_search(job, plan, after, share),
+        training={training.name: Training(**training.result.as_dict()) for training in trainings},
+        data=_data(job),
+        reused=told.reused,
+        warnings=told.warnings,
+        seed=request.seed,
+        seeds=request.seeds,
+        device=describe(job.device),
+        versions={"python": platform.python_version()} | {name: version(name) for name in REPORTED_VERSIONS},
+        timings=told.timings,
+        peak_memory_bytes=peak_memory(job.device),
+    )
+
+
+def _task(job: ResolvedJob) -> ReportedTask:
+    task = job.request.task
+    fields = task.model_dump(include={"dataset", "dev", "text_columns", "label_column", "max_train_rows"})
+    return ReportedTask(name=task.label, metric=_headline(job), **fields)
+
+
+def _headline(job: ResolvedJob) -> str | None:
+    metric = job.request.task.headline
+    return metric.name if metric else None
+
+
+def _strategy(job: ResolvedJob, plan: Plan) -> ReportedStrategy:
+    row = STRATEGIES[plan.strategy]
+    return ReportedStrategy(
+        name=row.name,
+        summary=row.summary,
+        reference=row.reference,
+        measure=plan.measure,
+        importance=plan.importance,
+        protected=plan.protected,
+        calibration=job.calibration_facts(),
+    )
+
+
+def _search(job: ResolvedJob, plan: Plan, after: Measurements, share: float | None) -> Search | None:
+    """With the objective compared with what the report says of the model."""
+    if plan.search is None:
+        return None
+    missed = shortfall(objective_of(job.request.prune, job.facts), after, share)
+    return plan.search.model_copy(update={"met": missed is None, "shortfall": missed})
+
+
+def _intervals(job: ResolvedJob, measured: Measured) -> Intervals | None:
+    metric = _headline(job)
+    if not measured.pairs or metric is None:
+        return None
+    return bootstrap(measured.pairs, metric, seed=job.request.seed)
+
+
+def _data(job: ResolvedJob) -> ReportedData | None:
+    if job.data is None:
+        return None
+    splits = {"train": job.data.train, **job.data.dev}
+    return ReportedData(
+        labels=list(job.data.label_names),
+        splits={
+            name: Split(rows=len(rows.labels), source=rows.source, sha256=rows.sha256) for name, rows in splits.items()
+        },
+    )
