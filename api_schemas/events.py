@@ -55,7 +55,7 @@ class StageData(BaseModel):
 
 class MetricData(BaseModel):
     name: str
-    value: float
+    value: float | None = Field(description="null where it is not a number")
     side: Literal["before", "after"]
 
 

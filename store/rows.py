@@ -65,7 +65,10 @@ def append(connection: Connection, job_id: str, event: NewEvent) -> Event:
     """Give ``event`` the job's next number. The counter is on the row, so a number that is not kept is not used up."""
     bump = update(jobs).where(jobs.c.id == job_id).values(last_event=jobs.c.last_event + 1)
     counter = connection.execute(bump.returning(jobs.c.last_event, jobs.c.attempt)).one()
-    fact = event.model_dump(mode="json", exclude_unset=True)
+    fact = {
+        "type": event.type, "level": event.level, "message": event.message,
+        "data": event.data.model_dump(mode="json", exclude_unset=True),
+    }  # fmt: skip
     line = {"job_id": job_id, "number": counter.last_event, "attempt": counter.attempt, **fact}
     row = connection.execute(insert(events).values(**line, created_at=later()).returning(*events.c)).one()
     return as_event(row)

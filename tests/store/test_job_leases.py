@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from pydantic import ValidationError
 from sqlalchemy import Engine, update
 
 from api_schemas.errors import LayercutError
-from api_schemas.events import EventType, NewEvent
+from api_schemas.events import EventType, NewEvent, SucceededData
 from api_schemas.jobs import Stage, Status
 from store.jobs import Claim, JobStore, Lease, LeaseLost
 from store.rows import IllegalTransition
@@ -69,20 +68,19 @@ def test_reports_keep_the_row_current(store: JobStore, submit: Submit) -> None:
     tell(EventType.STAGE, {"stage": "resolving", "skipped": False})
     tell(EventType.STAGE, {"stage": "baseline", "skipped": True})
     assert store.get(job.id).stage == Stage.RESOLVING, "a stage that is skipped was never entered"
-    tell(EventType.RESOLVED, {"seed": 1, "device": "cpu"})
-    tell(EventType.RESOLVED, {"device": "cuda"})
-    assert store.get(job.id).resolved == {"seed": 1, "device": "cuda"}
+    assert job.resolved is not None
+    decided = job.resolved.model_copy(update={"device": "cuda"})
+    tell(EventType.RESOLVED, decided.model_dump())
+    assert store.get(job.id).resolved == decided
     tell(EventType.PROGRESS, {"fraction": 0.25, "step": 5, "total_steps": 20})
     progress = store.get(job.id).progress
     assert (progress.fraction, progress.step, progress.total_steps) == (0.25, 5, 20)
-    assert [event.number for event in store.events(job.id)[0]] == [1, 2, 3, 4, 5, 6, 7]
+    assert [event.number for event in store.events(job.id)[0]] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_report_that_is_refused_leaves_no_gap(store: JobStore, submit: Submit) -> None:
     job = submit()
     lease = claimed(store).lease
-    with pytest.raises(ValidationError):
-        store.record(lease, say(EventType.PROGRESS, "", **{"fraction": 7}))
     with pytest.raises(ValueError, match="lifecycle"):
         store.record(lease, SUCCEEDED)
     with pytest.raises(ValueError, match="does not end"):
@@ -105,7 +103,8 @@ def test_success_points_at_the_artifact(store: JobStore, submit: Submit) -> None
     assert done.finished_at is not None
     assert store.artifact(job.id) == lease.prefix
     last = store.events(job.id)[0][-1]
-    assert (last.type, last.data["result"]) == (EventType.SUCCEEDED, RESULT)
+    assert isinstance(last.data, SucceededData)
+    assert last.data.result.model_dump() == RESULT
 
 
 def test_failure_keeps_its_reason_and_its_files(store: JobStore, submit: Submit) -> None:

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from api_schemas.errors import LayercutError
-from api_schemas.events import EventType
+from api_schemas.events import EventType, MetricData
 from api_schemas.jobs import Status
 from api_schemas.requests import JobRequest
+from api_schemas.resolved import resolve
 from store.ids import is_job_id
 from store.jobs import JobStore
 from tests.support.events import say
@@ -20,14 +21,16 @@ MISSING = "job_000000000000000000000000"
 
 def test_a_new_job_is_shown_as_it_was_sent(store: JobStore) -> None:
     sent = {"task": "sst2", "model": {"id": "acme/bert"}, "prune": {"drop": 2}, "metadata": {"team": "search"}}
-    job = store.create(JobRequest.model_validate(sent), sent, {"prune": {"strategy": "top", "drop": 2}})
+    request = JobRequest.model_validate(sent)
+    resolved = resolve(request, None)
+    job = store.create(request, sent, resolved)
 
     assert is_job_id(job.id)
     assert job.status == Status.QUEUED
     assert (job.model, job.task, job.attempt, job.metadata) == ("acme/bert", "sst2", 0, {"team": "search"})
     assert job.request == sent
     assert list(job.request) == list(sent), "the order of the keys is the sender's"
-    assert job.resolved == {"prune": {"strategy": "top", "drop": 2}}
+    assert job.resolved == resolved
     assert job.progress.queue_position == 1
     assert job.created_at.tzinfo is UTC
     assert abs(job.created_at - datetime.now(UTC)) < timedelta(minutes=5)
@@ -40,9 +43,9 @@ def test_text_that_databases_dislike_is_stored(store: JobStore, submit: Submit) 
     assert claim is not None
     event = store.record(
         claim.lease,
-        say(EventType.METRIC, "nul \0 and half \ud800", **{"loss": float("nan"), "text": "\0"}),
+        say(EventType.METRIC, "nul \0 and half \ud800", name="\0", value=float("nan"), side="after"),
     )
-    assert event.data == {"loss": None, "text": "\0"}
+    assert event.data == MetricData(name="\0", value=None, side="after")
     assert "\0" not in event.message
     assert store.get(job.id).metadata == {"a\0b": 'quote " and \\ and %'}
     assert [found.id for found in store.list(metadata={"a\0b": 'quote " and \\ and %'})[0]] == [job.id]
