@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api_schemas.errors import LayercutError
-from api_schemas.events import NEW_EVENT, EventType, NewEvent
+from api_schemas.events import NEW_EVENT, EventType, NewEvent, failure
 from api_schemas.per_stack import FORMS
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
@@ -106,9 +106,21 @@ def read_event(line: str) -> NewEvent | None:
     """The event that a line of the runner's stdout tells; None for a line that tells none."""
     try:
         event = NEW_EVENT.validate_json(line)
-    except ValidationError:
-        return None
+    except ValidationError as error:
+        return _broken_ending(line, error)
     return event if event.type in TOLD_BY_RUNNER else None
+
+
+def _broken_ending(line: str, error: ValidationError) -> NewEvent | None:
+    """A failure in place of an ending that cannot be read: the job must not be tried again for it."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    kind = found.get("type") if isinstance(found, dict) else None
+    if kind not in (EventType.SUCCEEDED, EventType.FAILED):
+        return None
+    return failure(LayercutError("internal", f"the runner's {kind} is not understood: {error}"))
 
 
 def read_request(line: str) -> CacheRequest | None:

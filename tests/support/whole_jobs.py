@@ -21,7 +21,7 @@ class Delivered:
     def __init__(self, events: list[NewEvent], out: Path) -> None:
         self.events = events
         self.folder = out / "artifact"
-        self.archive = out / events[-1].data["artifact"]["archive"]
+        self.archive = out / events[-1].data.artifact.archive
         self.report = Report.model_validate_json((self.folder / "report.json").read_text())
 
     def details(self) -> dict[str, str]:
@@ -30,7 +30,7 @@ class Delivered:
 
     def stages(self, *, skipped: bool) -> list[str]:
         told = [event.data for event in self.events if event.type == EventType.STAGE]
-        return [data["stage"] for data in told if data["skipped"] is skipped]
+        return [data.stage for data in told if data.skipped is skipped]
 
 
 def carry_out(body: dict[str, Any], settings: WorkerSettings) -> Delivered:

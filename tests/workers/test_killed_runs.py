@@ -43,7 +43,9 @@ class Job:
         """The exit code, and what was told. ``how`` is sent once ``stop`` says so of a line."""
         file = self.folder / f"{name}.json"
         kept = str(self.folder / f"{name}-checkpoints")
-        file.write_text(json.dumps({"request": self.request, "attempt": attempt, "checkpoints": kept}))
+        file.write_text(
+            json.dumps({"request": self.request, "resolved": None, "attempt": attempt, "checkpoints": kept})
+        )
         # A data folder a name: one must not find on its cache what the other has made.
         roots = {"model_roots": self.folder, "data_roots": self.folder, "data_dir": self.folder / f"{name}-data"}
         process = subprocess.Popen(

@@ -38,13 +38,13 @@ def test_distillation_of_own_data_delivers_a_proved_model(
     assert "within noise" in report.verdict
     assert report.verification.passed
     assert report.after.bytes < report.before.bytes
-    assert report.recovery["method"] == "distill"
+    assert report.recovery.method == "distill"
     assert set(report.training) == {"baseline", "recovering"}
-    assert report.data["train"]["sha256"] == hashlib.sha256(table.read_bytes()).hexdigest()
+    assert report.data.splits["train"].sha256 == hashlib.sha256(table.read_bytes()).hexdigest()
 
     assert done.stages(skipped=True) == ["scoring"]
     assert done.stages(skipped=False) == [s.value for s in Stage if s.value not in ("scoring", "publishing")]
-    fractions = [event.data["fraction"] for event in done.events if event.type == EventType.PROGRESS]
+    fractions = [event.data.fraction for event in done.events if event.type == EventType.PROGRESS]
     assert fractions == sorted(fractions)
 
     loaded = AutoModelForSequenceClassification.from_pretrained(done.folder)
@@ -79,8 +79,8 @@ def test_finetuning_without_a_baseline_compares_with_nothing(
     assert done.report.retention is None
     assert done.report.speedup is None
     assert "no baseline" in done.report.verdict
-    assert done.report.data["train"]["rows"] == 20
-    scores = done.report.strategy["scores"]
+    assert done.report.data.splits["train"].rows == 20
+    scores = done.report.strategy.importance
     free = sorted(range(1, 6), key=lambda layer: (-scores[layer], -layer))
     assert done.report.layers.dropped == sorted(free[:3])
 
@@ -95,8 +95,8 @@ def test_a_number_to_predict_is_a_regression(tmp_path: Path, settings: WorkerSet
     assert AutoModelForSequenceClassification.from_pretrained(done.folder).config.num_labels == 1
     assert set(done.report.after.metrics) == {"spearman"}
     # 40 rows: the pruned model takes them 8 at a time, and the report says so.
-    assert (done.report.recovery["batch_size"], done.report.recovery["baseline_batch_size"]) == (8, 32)
-    steps = {name: training["steps"] for name, training in done.report.training.items()}
+    assert (done.report.recovery.batch_size, done.report.recovery.baseline_batch_size) == (8, 32)
+    steps = {name: training.steps for name, training in done.report.training.items()}
     assert steps == {"baseline": 2, "recovering": 5}
 
 
@@ -165,12 +165,12 @@ def test_the_best_epoch_by_held_out_training_rows_is_delivered(
     recovery = {"method": method, "epochs": 4, "learning_rate": 0.001, "batch_size": 8, "checkpoint": "best"}
     done = carry_out({"model": str(model), "task": own(table), "recovery": recovery}, settings)
     training = done.report.training
-    assert training["recovering"]["best_epoch"] in (1, 2, 3, 4)
-    assert 0 <= training["recovering"]["best_score"] <= 100
-    assert training["baseline"]["best_epoch"] is None
-    assert training["baseline"]["word_embeddings"]
-    assert training["recovering"]["word_embeddings"] is (method == "finetune"), "distilling keeps the baseline's"
-    assert training["recovering"]["examples"] < training["baseline"]["examples"], "some rows judge"
+    assert training["recovering"].best_epoch in (1, 2, 3, 4)
+    assert 0 <= training["recovering"].best_score <= 100
+    assert training["baseline"].best_epoch is None
+    assert training["baseline"].word_embeddings
+    assert training["recovering"].word_embeddings is (method == "finetune"), "distilling keeps the baseline's"
+    assert training["recovering"].examples < training["baseline"].examples, "some rows judge"
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen2"])
@@ -186,7 +186,7 @@ def test_a_decoder_becomes_a_classifier(
     recovery = {"epochs": 12, "learning_rate": 0.002, "baseline_learning_rate": 0.002, "batch_size": 8}
     done = carry_out({"model": str(model), "task": own(table), "prune": prune, "recovery": recovery}, settings)
 
-    assert done.report.strategy["protected"] == [0, 3]
+    assert done.report.strategy.protected == [0, 3]
     assert done.report.verification.passed
     said = {check.name: check.detail for check in done.report.verification.checks}
     assert "two texts in one batch" in said["padding"]
@@ -251,6 +251,6 @@ def test_a_threshold_that_selects_nothing_or_all(
 ) -> None:
     source = tiny_model("bert", tmp_path / "source")
     prune = {"strategy": "contribution", "threshold": threshold}
-    with pytest.raises(LayercutError, match=f"{words}.*scores are 0: ") as caught:
+    with pytest.raises(LayercutError, match=f"{words}.*importance is 0: ") as caught:
         carry_out({"model": str(source), "task": own(table), "prune": prune, "recovery": {"method": "none"}}, settings)
     assert caught.value.param == "/prune/threshold"

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType
 from api_schemas.requests import JobRequest
+from api_schemas.resolved import resolve
 from tests.support.events import say
 from workers.protocol import JobFile, read_event
 from workers.runtime.failures import explained
@@ -34,10 +35,11 @@ def test_a_bare_request_is_a_job_file_too(tmp_path: Path) -> None:
 
 def test_a_job_file_comes_back_as_it_was_sent(tmp_path: Path) -> None:
     request = JobRequest.model_validate(REQUEST)
-    JobFile(id="job_1", request=request, attempt=2).write(tmp_path / "job.json")
+    resolved = resolve(request, None)
+    JobFile(id="job_1", request=request, resolved=resolved, attempt=2).write(tmp_path / "job.json")
     file = JobFile.read(tmp_path / "job.json")
 
-    assert (file.id, file.attempt) == ("job_1", 2)
+    assert (file.id, file.attempt, file.resolved) == ("job_1", 2, resolved)
     assert file.request.model_dump(exclude_unset=True) == request.model_dump(exclude_unset=True)
 
 
@@ -46,7 +48,7 @@ def test_a_job_file_comes_back_as_it_was_sent(tmp_path: Path) -> None:
     [
         ("{", "malformed_request", None),
         ({**REQUEST, "colour": "red"}, "validation_failed", "/colour"),
-        ({"id": "job_1", "request": {**REQUEST, "seed": -1}}, "validation_failed", "/seed"),
+        ({"id": "job_1", "request": {**REQUEST, "seed": -1}, "resolved": None}, "validation_failed", "/seed"),
         ({**REQUEST, "prune": {"strategy": "tops"}}, "unknown_strategy", "/prune/strategy"),
     ],
 )
@@ -56,13 +58,20 @@ def test_a_job_file_with_a_fault_is_told_where(tmp_path: Path, content: Any, cod
     assert (caught.value.code, caught.value.param) == (code, param)
 
 
+def test_a_job_file_of_the_older_form_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(
+        LayercutError, match="job file of an older layercut: it has a request, and nothing that was res"
+    ):
+        JobFile.read(write(tmp_path, {"id": "job_1", "request": REQUEST, "attempt": 2}))
+
+
 def test_a_job_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(LayercutError, match="No such file"):
         JobFile.read(tmp_path / "nothing.json")
 
 
 def test_only_a_runners_own_events_are_events() -> None:
-    told = say(EventType.METRIC, "score", **{"name": "score", "value": float("nan")})
+    told = say(EventType.METRIC, "score", name="score", value=float("nan"), side="after")
     assert read_event(told.model_dump_json()) is not None
     assert read_event(say(EventType.CANCELLED, "").model_dump_json()) is None
     assert read_event("epoch 1: 100%|#####|") is None

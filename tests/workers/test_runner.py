@@ -48,7 +48,7 @@ def test_a_faulty_job_file_fails_with_one_event_and_without_loading_torch(tmp_pa
     (line,) = done.stdout.splitlines()
     event = read_event(line)
     assert event is not None
-    assert event.data["error"]["code"] == "unknown_strategy"
+    assert event.data.error.code == "unknown_strategy"
     assert "did you mean" in event.message
 
 
@@ -61,7 +61,8 @@ def test_a_waiting_runner_leaves_when_its_supervisor_is_gone() -> None:
 
 def test_a_waiting_runner_does_the_job_it_is_handed_and_names_the_stage_that_failed(tmp_path: Path) -> None:
     job = tmp_path / "job.json"
-    job.write_text(json.dumps({"id": "job_1", "request": {"model": str(tmp_path / "nowhere"), "task": "none"}}))
+    request = {"model": str(tmp_path / "nowhere"), "task": "none"}
+    job.write_text(json.dumps({"id": "job_1", "request": request, "resolved": None}))
     with waiting() as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -73,5 +74,5 @@ def test_a_waiting_runner_does_the_job_it_is_handed_and_names_the_stage_that_fai
     last = events[-1]
     assert None not in events
     assert last is not None
-    assert last.data["error"]["code"] in ("model_not_found", "model_not_allowed")
-    assert last.data["error"]["stage"] == "resolving"
+    assert last.data.error.code in ("model_not_found", "model_not_allowed")
+    assert last.data.error.stage == "resolving"

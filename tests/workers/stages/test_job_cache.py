@@ -15,11 +15,13 @@ from safetensors.torch import load_file
 from api_schemas.events import EventType, NewEvent
 from api_schemas.reports import Report
 from api_schemas.requests import JobRequest
+from api_schemas.resolved import ResolvedRequest
 from sources.fingerprint import FileHashes
 from tests.support.tiny_models import tiny_model
 from workers.cache.folder import FolderCache
 from workers.pipeline import run_pipeline
 from workers.settings import WorkerSettings
+from workers.stages import fingerprints
 from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import resolve_job
@@ -70,9 +72,9 @@ class Jobs:
 
     def baseline(self, **more: Any) -> str:
         """The fingerprint of the baseline that such a job wants."""
-        cache = JobCache(self.cache, ProgressReporter(lambda _: None))
-        request = self.request(**more)
-        return resolve_job(request, self.settings, cache).baseline_fingerprint(request.seed)
+        progress, request = ProgressReporter(lambda _: None), self.request(**more)
+        job = resolve_job(request, None, self.settings, JobCache(self.cache, progress), progress)
+        return fingerprints.baseline(job, request.seed)
 
 
 class Done:
@@ -81,14 +83,12 @@ class Done:
         self.folder = folder
         self.report = Report.model_validate_json((folder / "report.json").read_text())
         self.reused = {thing.kind for thing in self.report.reused}
-        self.steps = events[-1].data["usage"]["training_steps"]
+        self.steps = events[-1].data.usage.training_steps
 
     @property
-    def resolved(self) -> dict[str, Any]:
-        """As the store merges it."""
-        return {
-            key: value for event in self.events if event.type == EventType.RESOLVED for key, value in event.data.items()
-        }
+    def resolved(self) -> ResolvedRequest:
+        """As the store keeps it: the last that was told."""
+        return [event.data for event in self.events if event.type == EventType.RESOLVED][-1]
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def jobs(tmp_path: Path) -> Jobs:
 def test_another_strategy_reuses_the_baseline_and_gets_the_bits_it_would_have_made(jobs: Jobs) -> None:
     first = jobs.run(prune={"strategy": "top", "drop": 2})
     assert first.reused == set()
-    assert first.resolved["reused"] == []
+    assert first.resolved.reused == []
     second = jobs.run(prune={"strategy": "contribution", "drop": 3})
     alone = jobs.run(FolderCache(jobs.folder / "empty", 1 << 30), prune={"strategy": "contribution", "drop": 3})
 
@@ -112,10 +112,10 @@ def test_another_strategy_reuses_the_baseline_and_gets_the_bits_it_would_have_ma
     same = ("before", "after", "layers", "retention", "retention_interval", "gain_interval", "verdict", "strategy")
     for name in same:
         assert getattr(second.report, name) == getattr(alone.report, name), name
-    assert second.report.training["baseline"]["steps"] == alone.report.training["baseline"]["steps"]
+    assert second.report.training["baseline"].steps == alone.report.training["baseline"].steps
     assert second.steps == alone.steps / 2, "what was not trained is not counted"
 
-    assert {thing["kind"] for thing in second.resolved["reused"]} == second.reused
+    assert {thing.kind for thing in second.resolved.reused} == second.reused
     # Milliseconds: a tiny thing may take none.
     saved = {thing.kind: thing.seconds_saved for thing in second.report.reused}
     assert saved["baseline"] > 0
@@ -123,7 +123,7 @@ def test_another_strategy_reuses_the_baseline_and_gets_the_bits_it_would_have_ma
     told = [event.message for event in second.events if event.message.startswith("reused: ")]
     assert len(told) == len(set(told)) == len(second.report.reused)
     assert any(message.startswith("reused: baseline ") for message in told)
-    fractions = [event.data["fraction"] for event in second.events if event.type == EventType.PROGRESS]
+    fractions = [event.data.fraction for event in second.events if event.type == EventType.PROGRESS]
     assert fractions == sorted(fractions)
 
 

@@ -19,9 +19,10 @@ from sources.importance import KIND
 from tests.support.tiny_models import SENTENCES, tiny_model
 from workers.cache.folder import FolderCache
 from workers.settings import WorkerSettings
+from workers.stages import fingerprints
 from workers.stages.cache_codecs import save_layer_importance
 from workers.stages.job_cache import JobCache
-from workers.stages.layer_importance import take_importance
+from workers.stages.layer_importance import Measuring, take_importance
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import ResolvedJob, resolve_job
 
@@ -57,15 +58,24 @@ def take(
     job_id = client.post("/v1/jobs", json=body).json()["id"]
     lease = state.store.claim("worker-1").lease  # type: ignore[union-attr]
     settings = WorkerSettings(data_dir=folder, model_roots=[folder], data_roots=[folder], device="cpu", glue_dir=None)
-    cache = JobCache(FolderCache(folder / "host", 1 << 30), ProgressReporter(lambda _: None))
-    job = resolve_job(JobRequest.model_validate(body), settings, cache)
-    importance = take_importance(taken_from, job, job.load([], 42))
-    made = state.cache.take(lease, KIND, job.fingerprints[KIND])
+    progress = ProgressReporter(lambda _: None)
+    cache = JobCache(FolderCache(folder / "host", 1 << 30), progress)
+    job = resolve_job(JobRequest.model_validate(body), None, settings, cache, progress)
+    importance = take_importance(taken_from, Measuring(job, job.request.prune, job.load(42).model))
+    fingerprint = named(job)
+    made = state.cache.take(lease, KIND, fingerprint)
     (folder / "importance").mkdir(exist_ok=True)
     save_layer_importance(importance, folder / "importance")
     state.artifacts.publish(made.prefix, folder / "importance")  # type: ignore[union-attr]
-    assert state.cache.made(lease, job.fingerprints[KIND], seconds=1.0, size=10)
+    assert state.cache.made(lease, fingerprint, seconds=1.0, size=10)
     return job_id, job, importance
+
+
+def named(job: ResolvedJob) -> str:
+    """What the importance that the job asks for is kept under."""
+    found = fingerprints.importance(job, job.request.prune)
+    assert found is not None
+    return found
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -92,7 +102,7 @@ def test_a_plan_is_answered_from_the_scores_that_a_job_took(
         spec = JobRequest.model_validate(asked).prune
         expected = make_plan(spec, job.facts, seed=body.get("seed", 42), importance=importance[measure])
         assert plan["dropped"] == expected.dropped
-        assert plan["importance"] == expected.scores
+        assert plan["importance"] == expected.importance
         assert plan["measured_by"] == job_id
         assert plan["warnings"] == expected.warnings
         assert plan["parameters_after"] < plan["parameters_before"]
@@ -141,11 +151,11 @@ def test_text_scores_answer_without_a_task_and_are_forgotten_with_their_files(
     assert client.post("/v1/plans", json=body).json()["measured_by"] == job_id, "a file counts by what is in it"
 
     state: GatewayState = client.app.state.gateway  # type: ignore[attr-defined]
-    found = state.cache.find(job.fingerprints[KIND])
+    found = state.cache.find(named(job))
     assert found is not None
     state.artifacts.delete(found.prefix)
     assert client.post("/v1/plans", json=body).json()["dropped"] is None
-    assert state.cache.find(job.fingerprints[KIND]) is None
+    assert state.cache.find(named(job)) is None
 
 
 def test_an_order_of_removal_answers_for_every_smaller_size_and_for_these_protected_layers(

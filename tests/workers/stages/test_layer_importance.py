@@ -62,20 +62,20 @@ def test_plain_text_scores_a_model_without_a_task_once_for_every_strategy(jobs: 
     model = tiny_model("bert", jobs.folder / "source", head="base")
     calibration = {"dataset": str(jobs.text), "rows": 5}
     first = jobs.run(model, "first", {"strategy": "block_influence", "calibration": calibration})
-    importance = first.strategy["importance"]
+    importance = first.strategy.importance
     assert first.layers.dropped == sorted(sorted(range(1, 6), key=lambda layer: importance[layer])[:2])
-    told = first.strategy["calibration"]
-    assert (told["source"], told["rows"], told["max_length"]) == ("text", 5, 64)
-    assert "plain.txt (5 of 8 rows" in told["dataset"]
+    told = first.strategy.calibration
+    assert (told.source, told.rows, told.max_length) == ("text", 5, 64)
+    assert "plain.txt (5 of 8 rows" in told.dataset
     resolved = next(event.data for event in jobs.events if event.type == EventType.RESOLVED)
-    assert resolved["prune"]["calibration"] == {
+    assert resolved.prune.calibration.model_dump() == {
         "source": "text", "dataset": str(jobs.text), "text_columns": [], "rows": 5,
     }  # fmt: skip
     assert first.reused == []
 
     block = jobs.run(model, "second", {"strategy": "angular", "calibration": calibration})
     assert [thing.kind for thing in block.reused] == ["layer_importance"]
-    assert len(block.strategy["importance"]) == 5
+    assert len(block.strategy.importance) == 5
     assert block.layers.dropped[1] - block.layers.dropped[0] == 1
     assert 0 not in block.layers.dropped
 
@@ -84,14 +84,14 @@ def test_taylor_goes_by_the_tasks_loss_and_without_a_task_by_the_language_models
     model = tiny_model("bert", jobs.folder / "source", head="masked_lm")
     recovery = {"epochs": 1, "batch_size": 8, "learning_rate": 0.001}
     task = jobs.run(model, "task", {"strategy": "taylor"}, jobs.task, recovery=recovery)
-    assert task.strategy["calibration"]["source"] == "task"
-    assert task.strategy["calibration"]["rows"] == task.data["train"]["rows"]
+    assert task.strategy.calibration.source == "task"
+    assert task.strategy.calibration.rows == task.data.splits["train"].rows
     text = jobs.run(model, "text", {"strategy": "taylor", "calibration": {"dataset": str(jobs.text)}})
     for report in (task, text):
-        importance = report.strategy["importance"]
+        importance = report.strategy.importance
         assert min(importance) > 0
         assert report.layers.dropped == sorted(sorted(range(1, 6), key=lambda layer: importance[layer])[:2])
-    assert task.strategy["importance"] != text.strategy["importance"]
+    assert task.strategy.importance != text.strategy.importance
 
 
 def test_greedy_measures_any_model_and_its_order_serves_smaller_sizes(jobs: Jobs) -> None:
@@ -102,7 +102,7 @@ def test_greedy_measures_any_model_and_its_order_serves_smaller_sizes(jobs: Jobs
     assert [thing.kind for thing in two.reused] == ["layer_importance"]
     assert set(two.layers.dropped) < set(three.layers.dropped)
     assert 0 in two.layers.kept
-    assert two.strategy["measure"] == "removal_step"
+    assert two.strategy.measure == "removal_step"
 
 
 def test_taylor_without_any_loss_is_refused_with_what_would_do(jobs: Jobs) -> None:
@@ -145,7 +145,7 @@ def test_text_that_cannot_be_scored_on_is_refused_with_its_line(
     (jobs.folder / name).write_text(text)
     model = tiny_model("bert", jobs.folder / "source", head="base", layers=2)
     calibration = {"dataset": str(jobs.folder / name), **more}
-    error = jobs.refusal(model, "text", {"strategy": "angular", "calibration": calibration})
+    error = jobs.refusal(model, "text", {"strategy": "angular", "drop": 1, "calibration": calibration})
     assert error.code == "dataset_invalid"
     assert (error.param or "").startswith("/prune/calibration/")
     assert words in error.message

@@ -5,56 +5,56 @@ from __future__ import annotations
 import pytest
 
 from api_schemas.events import EventType, NewEvent
-from api_schemas.jobs import Stage
+from api_schemas.jobs import Progress, Stage
 from workers.stages.progress import GUESSES, ProgressReporter
 from workers.training.trainer_state import Step
 
 OTHERS = sum(GUESSES.values())
 
 
-class Told:
-    """A narrator of a job with 100 steps of baseline and as many, two thirds as dear, of recovery."""
+class Reported:
+    """What is told of a job with 100 steps of baseline and as many, two thirds as dear, of recovery."""
 
     def __init__(self, rounds: int = 1) -> None:
         self.events: list[NewEvent] = []
-        self.progress = ProgressReporter(self.events.append)
-        self.progress.expect({Stage.BASELINE: 100, Stage.RECOVERING: 200 / 3}, rounds=rounds, benchmark_seconds=0)
+        self.reporter = ProgressReporter(self.events.append)
+        self.reporter.expect({Stage.BASELINE: 100, Stage.RECOVERING: 200 / 3}, rounds=rounds, benchmark_seconds=0)
 
     def steps(self, stage: Stage, first: int, last: int, seconds: float) -> None:
         for number in range(first, last + 1):
-            self.progress.step(stage, Step(number, 100, number / 100, 0.5), seconds)
+            self.reporter.step(stage, Step(number, 100, number / 100, 0.5), seconds)
 
     @property
-    def progress(self) -> dict[str, float]:
+    def progress(self) -> Progress:
         return [event.data for event in self.events if event.type == EventType.PROGRESS][-1]
 
     @property
     def training_left(self) -> float:
-        return self.progress["eta_seconds"] - OTHERS
+        return (self.progress.eta_seconds or 0.0) - OTHERS
 
 
 def test_what_an_earlier_attempt_did_is_not_ahead_and_counts_as_done() -> None:
-    fresh, resumed = Told(), Told()
-    resumed.progress.jump(Stage.BASELINE, 0, 80, 100)
+    fresh, resumed = Reported(), Reported()
+    resumed.reporter.jump(Stage.BASELINE, 0, 80, 100)
     fresh.steps(Stage.BASELINE, 1, 1, 2.0)
     resumed.steps(Stage.BASELINE, 81, 81, 2.0)
     assert fresh.training_left == pytest.approx(2.0 * (99 + 200 / 3), abs=0.1)
     assert resumed.training_left == pytest.approx(2.0 * (19 + 200 / 3), abs=0.1)
-    assert resumed.progress["fraction"] > 0.4 > fresh.progress["fraction"]
+    assert resumed.progress.fraction > 0.4 > fresh.progress.fraction
 
 
 def test_a_training_that_starts_again_is_ahead_again_and_nothing_goes_back() -> None:
-    told = Told()
+    told = Reported()
     told.steps(Stage.BASELINE, 1, 50, 1.0)
-    told.progress.jump(Stage.BASELINE, 50, 0, 100)
+    told.reporter.jump(Stage.BASELINE, 50, 0, 100)
     told.steps(Stage.BASELINE, 1, 1, 1.0)
     assert told.training_left == pytest.approx(99 + 200 / 3, abs=0.1)
-    fractions = [event.data["fraction"] for event in told.events if event.type == EventType.PROGRESS]
+    fractions = [event.data.fraction for event in told.events if event.type == EventType.PROGRESS]
     assert fractions == sorted(fractions)
 
 
 def test_a_slower_pace_shows() -> None:
-    told = Told()
+    told = Reported()
     told.steps(Stage.BASELINE, 1, 10, 1.0)
     quick = told.training_left
     told.steps(Stage.BASELINE, 11, 50, 3.0)
@@ -62,13 +62,13 @@ def test_a_slower_pace_shows() -> None:
 
 
 def test_further_seeds_are_ahead_too() -> None:
-    told = Told(rounds=3)
+    told = Reported(rounds=3)
     told.steps(Stage.BASELINE, 1, 1, 1.0)
     assert told.training_left == pytest.approx(3 * (100 + 200 / 3) - 1, abs=0.1)
 
 
 def test_an_attempt_with_nothing_left_to_train_has_an_eta_at_once() -> None:
-    told = Told()
-    told.progress.jump(Stage.BASELINE, 0, 100, 100)
-    told.progress.jump(Stage.RECOVERING, 0, 1, 1)
-    assert told.progress["eta_seconds"] == pytest.approx(OTHERS)
+    told = Reported()
+    told.reporter.jump(Stage.BASELINE, 0, 100, 100)
+    told.reporter.jump(Stage.RECOVERING, 0, 1, 1)
+    assert told.progress.eta_seconds == pytest.approx(OTHERS)

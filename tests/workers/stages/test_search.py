@@ -12,8 +12,9 @@ import structlog
 from fastapi.testclient import TestClient
 
 from api_schemas.errors import LayercutError
-from api_schemas.events import EventType, NewEvent
+from api_schemas.events import ArtifactFiles, EventType, NewEvent
 from api_schemas.jobs import Stage
+from api_schemas.objectives import Objective
 from api_schemas.plans import Plan
 from api_schemas.reports import Report, Search
 from api_schemas.requests import JobRequest
@@ -25,6 +26,7 @@ from workers import pipeline
 from workers.cache.folder import FolderCache
 from workers.pipeline import run_pipeline
 from workers.settings import WorkerSettings
+from workers.stages import choose as choose_stage
 from workers.stages import search as search_stage
 
 
@@ -106,7 +108,7 @@ def test_a_drop_is_found_with_few_steps_and_a_second_job_reads_the_search(auto: 
     assert (asked.batch_size, asked.epochs) == (8, 4)
     full = math.ceil(60 / 8) * 4
     assert auto.ending.type == EventType.SUCCEEDED
-    assert (search.chosen, search.met, search.objective) == (2, True, {"drop": 2})
+    assert (search.chosen, search.met, search.objective) == (2, True, Objective(drop=2))
     assert report.layers.dropped == bracket.best.dropped == search.curve[0].dropped
     assert (len(report.layers.dropped), 0 in report.layers.kept) == (2, True)
     # 4 layers are free: all 6 ways compete, and no more steps than half of a recovery are taken.
@@ -115,15 +117,14 @@ def test_a_drop_is_found_with_few_steps_and_a_second_job_reads_the_search(auto: 
     assert 0 < search.steps == search.spent_steps <= full / 2
     assert search.steps == sum(trial.steps for one in bracket.candidates for trial in one.trials)
     assert bracket.rows == 6
-    assert report.strategy["name"] == "auto"
-    told = [event for event in auto.events if event.type == EventType.PROGRESS and event.data.get("step")]
-    assert {event.data["total_steps"] for event in told} == {full // 2, full}
-    fractions = [event.data["fraction"] for event in auto.events if event.type == EventType.PROGRESS]
+    assert report.strategy.name == "auto"
+    told = [event for event in auto.events if event.type == EventType.PROGRESS and event.data.step]
+    assert {event.data.total_steps for event in told} == {full // 2, full}
+    fractions = [event.data.fraction for event in auto.events if event.type == EventType.PROGRESS]
     assert fractions == sorted(fractions)
-    resolved = [
-        event.data["plan"] for event in auto.events if event.type == EventType.RESOLVED and "plan" in event.data
-    ]
-    assert resolved[0]["search"]["front"] == search.front
+    plans = [event.data.plan for event in auto.events if event.type == EventType.RESOLVED]
+    assert plans[0].dropped is None, "pinned before the search, and open"
+    assert plans[-1].search.front == search.front
 
     second = auto.run("second", {"objective": {"drop": 2}}, evaluation={"latency": {"batch_sizes": [2]}})
     assert "search_bracket" in [thing.kind for thing in second.reused]
@@ -150,12 +151,12 @@ def test_an_objective_that_is_missed_fails_the_job_and_keeps_its_files(auto: Aut
     report = auto.run("fast", {"objective": {"max_latency_ms": 0.001, "batch_size": 2, "sequence_length": 4096}})
     search = searched(report)
     assert auto.ending.type == EventType.FAILED
-    error = auto.ending.data["error"]
-    assert (error["code"], error["param"]) == ("objective_not_met", "/prune/objective")
-    assert "0.001 ms" in error["message"]
-    assert (search.met, search.shortfall) == (False, error["message"].split(";")[0])
-    assert auto.ending.data["artifact"] == {"folder": "artifact", "archive": "model.tar"}
-    assert auto.ending.data["usage"]["training_steps"] > search.spent_steps
+    error = auto.ending.data.error
+    assert (error.code, error.param) == ("objective_not_met", "/prune/objective")
+    assert "0.001 ms" in error.message
+    assert (search.met, search.shortfall) == (False, error.message.split(";")[0])
+    assert auto.ending.data.artifact == ArtifactFiles(folder="artifact", archive="model.tar")
+    assert auto.ending.data.usage.training_steps > search.spent_steps
     assert (auto.folder / "out-fast" / "model.tar").exists()
     assert report.verification.passed
     assert (
@@ -195,7 +196,7 @@ def test_dev_is_not_read_while_the_search_is_on(auto: Auto, monkeypatch: pytest.
         sealed = replace(job, dev=Sealed(), data=replace(job.data, dev=Sealed()))
         return original(replace(run, job=sealed), baseline)
 
-    monkeypatch.setattr(pipeline, "search_layers", watched)
+    monkeypatch.setattr(choose_stage, "search_layers", watched)
     assert auto.plan("sealed", {"objective": {"min_retention": 0.5}}).dropped
     assert looked
 
@@ -232,7 +233,7 @@ def test_where_nothing_can_be_trained_the_job_says_so(auto: Auto, monkeypatch: p
     with pytest.raises(LayercutError, match="no way to drop 2 layers could be trained") as caught:
         auto.run("nan", {"drop": 2})
     assert (caught.value.code, caught.value.param) == ("training_diverged", "/recovery/learning_rate")
-    assert not any(event.data.get("stage") == Stage.RECOVERING for event in auto.events)
+    assert Stage.RECOVERING not in [getattr(event.data, "stage", None) for event in auto.events]
 
 
 def test_a_runner_refuses_what_the_gateway_could_not_see(auto: Auto) -> None:

@@ -50,9 +50,9 @@ def test_scores_are_means_and_the_model_is_the_first_seeds(
     assert set(many.report.training) == {
         "baseline", "recovering", "baseline, seed 5", "recovering, seed 5", "baseline, seed 42", "recovering, seed 42",
     }  # fmt: skip
-    told = [(e.data["stage"], e.data["seed"]) for e in many.events if e.type == EventType.STAGE and "seed" in e.data]
+    told = [(e.data.stage, e.data.seed) for e in many.events if e.type == EventType.STAGE and e.data.seed is not None]
     assert [seed for stage, seed in told if stage == "baseline"] == [7, 5, 42]
-    fractions = [event.data["fraction"] for event in many.events if event.type == EventType.PROGRESS]
+    fractions = [event.data.fraction for event in many.events if event.type == EventType.PROGRESS]
     assert fractions == sorted(fractions)
     assert not (settings.data_dir / "many" / "checkpoints").exists()
     card = (settings.data_dir / "many" / "artifact" / "README.md").read_text()

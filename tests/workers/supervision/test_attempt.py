@@ -42,7 +42,7 @@ def test_success_publishes_and_points_the_job_at_its_files(rig: Rig) -> None:
 def test_the_last_progress_is_always_kept_though_many_are_left_out(rig: Rig) -> None:
     job = rig.run("many:1000", "fail:training_diverged")
 
-    told = [event.data["fraction"] for event in rig.events(job.id) if event.type == EventType.PROGRESS]
+    told = [event.data.fraction for event in rig.events(job.id) if event.type == EventType.PROGRESS]
     assert told[-1] == 0.999
     assert told == sorted(told)
     assert len(told) < 200
@@ -55,14 +55,14 @@ def test_the_first_progress_of_a_stage_is_not_held_back(
     job_id = rig.submit("stage:baseline", "progress:0.1", "stage:recovering", "progress:0.2", f"wait:{tmp_path}/go")
     rig.start()
 
-    eventually(lambda: [0.2 for event in rig.events(job_id) if event.data.get("fraction") == 0.2])
+    eventually(lambda: [0.2 for event in rig.events(job_id) if getattr(event.data, "fraction", None) == 0.2])
     (tmp_path / "go").touch()
 
 
 def test_events_keep_their_order_around_progress(rig: Rig) -> None:
     job = rig.run("stage:baseline", "progress:0.1", "progress:0.2", "stage:evaluating", "progress:0.3", "succeed")
 
-    told = [event.data.get("stage", event.data.get("fraction")) for event in rig.events(job.id)[2:-1]]
+    told = [getattr(event.data, "stage", getattr(event.data, "fraction", None)) for event in rig.events(job.id)[2:-1]]
     without_first = [word for word in told if word != 0.1]  # whether there was time to write it is chance
     assert without_first == ["baseline", 0.2, "evaluating", 0.3, "publishing"]
 

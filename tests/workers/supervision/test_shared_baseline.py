@@ -44,7 +44,8 @@ def submit(here: Site, strategy: str, epochs: int) -> str:
 def reused(job: Job) -> dict[str, dict[str, Any]]:
     """By kind."""
     assert job.resolved is not None
-    return {thing["kind"]: thing for thing in job.resolved["reused"]}
+    assert job.resolved is not None
+    return {thing.kind: thing for thing in job.resolved.reused}
 
 
 def texts(here: Site, job_id: str) -> list[str]:
@@ -64,7 +65,7 @@ def test_two_jobs_that_start_together_train_their_baseline_once(here: Site) -> N
     (maker,) = (job for job in jobs if "baseline" not in reused(job))
     (other,) = (job for job in jobs if "baseline" in reused(job))
     assert {"baseline", "baseline_scores"} <= {*reused(maker), *reused(other)}
-    assert reused(other)["baseline"]["seconds_saved"] > 0
+    assert reused(other)["baseline"].seconds_saved > 0
     assert maker.worker != other.worker
     assert maker.usage is not None
     assert other.usage is not None
