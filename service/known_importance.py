@@ -58,9 +58,9 @@ class KnownImportance:
         found: dict[int, tuple[Bracket, str]] = {}
         for drop in range(1, facts.layers) if question is not None else ():
             assert question is not None
-            read = self._read(bracket_fingerprint(question, drop, by_retention=by_retention), BRACKET_FILE)
-            if read is not None:
-                found[drop] = Bracket.model_validate(read[0]), read[1]
+            kept = self._read(bracket_fingerprint(question, drop, by_retention=by_retention), BRACKET_FILE)
+            if kept is not None:
+                found[drop] = Bracket.model_validate(kept[0]), kept[1]
         return found
 
     def _identified(self, request: PlanRequest, facts: ModelFacts) -> tuple[Asked, Identities]:

@@ -170,7 +170,7 @@ def _parquet_rows(task: Task, path: Path, name: str) -> Iterator[tuple[tuple[str
     missing = [column for column in columns if column not in table.column_names]
     if missing:
         raise _invalid(name, f"no column {missing[0]!r}; the columns are: {', '.join(table.column_names)}")
-    values: Iterable[tuple[str, ...]] = zip(*(table[column].to_pylist() for column in columns), strict=True)
+    values: Iterable[tuple[Any, ...]] = zip(*(table[column].to_pylist() for column in columns), strict=True)
     for *line_texts, label in values:
         yield tuple(line_texts), label
 

@@ -72,8 +72,8 @@ def look(id: str, revision: str | None, deadline: Deadline, *, what: What = "mod
     return Repo(
         id=id,
         commit=info.sha or constants.DEFAULT_REVISION,
-        license=_license(info.card_data),
-        files={file.rfilename: file.size or 0 for file in info.siblings or []},
+        license=_license(getattr(info, "card_data", None)),
+        files={file.rfilename: file.size or 0 for file in getattr(info, "siblings", None) or []},
     )
 
 

@@ -214,7 +214,7 @@ def _ending(row: Row[Any], event: NewEvent) -> tuple[Status, dict[str, Any], New
     """Where a terminal event takes the row, with which values, and the event as it is kept: without files' names."""
     match event.data:
         case SucceededData(result=result, usage=usage):
-            values = {"result": result.model_dump(mode="json"), "usage": _json(usage)}
+            values: dict[str, Any] = {"result": result.model_dump(mode="json"), "usage": _json(usage)}
             whole = {"progress": {**row.progress, "fraction": 1.0, "eta_seconds": 0.0}}
             kept = SucceededData(result=result, usage=usage)
             return Status.SUCCEEDED, {**values, **whole}, new_event(event.type, event.message, kept)

@@ -83,7 +83,7 @@ app = Celery("layercut")
 app.add_defaults(_configuration)
 
 
-@app.task(name=WAKE)
+@app.task(name=WAKE)  # type: ignore[untyped-decorator]  # celery has no types
 def wake() -> None:
     """Do the best queued job, and pass the wake-up on where more wait. A wake-up for nothing is harmless."""
     assert worker_process is not None
@@ -91,7 +91,7 @@ def wake() -> None:
         worker_process.wake_another()
 
 
-@signals.worker_shutting_down.connect
+@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _hand_back(**_: Any) -> None:
     """SIGTERM: Celery takes no more wake-ups and waits for the job, which must therefore not go on."""
     if worker_process is not None:

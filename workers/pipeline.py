@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import nn
 from transformers import PreTrainedModel
 
 from api_schemas.events import NewEvent
@@ -78,7 +79,7 @@ def run_pipeline(
     others = {other: repeat(run.seeded(other), plan) for other in other_seeds}
     scores = {other: found.scores for other, found in others.items()}
     measured = measure(run, baseline.model if baseline else source.model, made.model, scores)
-    trainings = [training for each in (made, *others.values()) for training in each.trainings]
+    trainings = [*made.trainings, *(training for other in others.values() for training in other.trainings)]
     artifact = deliver(run, plan, made.model, measured, trainings)
     if checkpoints is None:
         shutil.rmtree(kept.folder, ignore_errors=True)
@@ -123,6 +124,6 @@ def repeat(run: RunContext, plan: Plan) -> Repeated:
 def _made(run: RunContext, plan: Plan, source: PreTrainedModel, baseline: Baseline | None) -> Made:
     model = prune(run, source, plan)
     recovery = recover(run, baseline.model if baseline else None, model)
-    model.to(run.job.dtype)
+    nn.Module.to(model, run.job.dtype)
     done = (baseline.training if baseline else None, recovery)
     return Made(model, [training for training in done if training is not None])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from workers.evaluation.scores import Scores
 #: Of one seed, before (None where the job wants no baseline) and after.
 Pair = tuple[Scores | None, Scores]
 
-SIDES = ("before", "after")
+SIDES: tuple[Literal["before"], Literal["after"]] = ("before", "after")
 
 
 @dataclass(frozen=True)

@@ -129,12 +129,12 @@ def _rows(report: Report) -> list[tuple[str, str, str, str]]:
         shift = f"{now - was:+.2f}" if was is not None and now is not None else ""
         rows.append((name, _score(was), _score(now), shift))
     if after.scores is not None and after.scores.std is not None:
-        spread = [side.scores and side.scores.std for side in (before, after)]
+        spread = [side.scores.std if side.scores else None for side in (before, after)]
         name = f"standard deviation over {len(after.scores.by_seed)} training seeds"
         rows.append((name, _score(spread[0]), _score(spread[1]), ""))
-    for was, now in zip(before.latency, after.latency, strict=False):
-        name = f"p50 latency, batch {was.batch_size} × {was.sequence_length} tokens, ms"
-        rows.append((name, f"{was.p50_ms:.2f}", f"{now.p50_ms:.2f}", f"{was.p50_ms / now.p50_ms:.2f}× as fast"))
+    for one, other in zip(before.latency, after.latency, strict=False):
+        name = f"p50 latency, batch {one.batch_size} × {one.sequence_length} tokens, ms"
+        rows.append((name, f"{one.p50_ms:.2f}", f"{other.p50_ms:.2f}", f"{one.p50_ms / other.p50_ms:.2f}× as fast"))
     return rows
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.architectures import Architecture
@@ -22,7 +23,8 @@ def as_exported(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     """``model`` on the CPU in ``dtype``: itself where it is that already, else a copy."""
     if all(weight.dtype == dtype and weight.device.type == "cpu" for weight in model.parameters()):
         return model
-    return copy.deepcopy(model).to("cpu", dtype)
+    moved: PreTrainedModel = nn.Module.to(copy.deepcopy(model), "cpu", dtype)
+    return moved
 
 
 def export_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:

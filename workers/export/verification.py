@@ -279,7 +279,7 @@ def _probe(asked: dict[str, Any]) -> tuple[dict[str, Any], Any]:
 
 def _loader(folder: str, dtype: torch.dtype) -> Callable[[], tuple[Any, dict[str, Any]]]:
     """Loads once; every check that needs the model fails with the same words where it cannot be."""
-    kept: list[Any] = []
+    kept: list[tuple[Any, dict[str, Any]]] = []
 
     def loaded() -> tuple[Any, dict[str, Any]]:
         if not kept:

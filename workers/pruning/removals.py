@@ -45,7 +45,7 @@ def measure_removals(
 
     Raises ``activations_not_finite`` and ``dataset_invalid``.
     """
-    if 0 in free and getattr(model.config, "conv_kernel_size", 0):
+    if 0 in free and getattr(model.config, "conv_kernel_size", None):
         raise LayercutError(
             "invalid_layers",
             "the convolution of this model follows its first layer: greedy removal must leave that one in place",
@@ -115,7 +115,8 @@ class _Ladder:
         """``batch`` is the one that is meant from now on; its mask, where the model is."""
         self._inputs = inputs_of(self._model, self._row, batch)
         self._below = {}
-        return self._inputs["attention_mask"]
+        mask: Tensor = self._inputs["attention_mask"]
+        return mask
 
     def answer(self) -> _Answer:
         """As the model stands."""

@@ -63,7 +63,7 @@ def _cut_modules(layers: nn.ModuleList, architecture: Architecture, kept: Sequen
         for module in layer.modules():
             # Attention looks its key-value cache up by its own number.
             if hasattr(module, "layer_idx"):
-                module.layer_idx = index
+                module.layer_idx = index  # type: ignore[assignment]  # to torch, a module has no attributes but these
 
 
 def _carry(path: str, first: nn.Module, new: nn.Module) -> None:

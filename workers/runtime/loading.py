@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,16 +151,20 @@ def load_for_task(
         _reorder_head(model, before, labels)
     elif regression:
         _begin_at(model, new & _head(model), mean)
-    return model.eval()
+    return model
 
 
 def _load(loader: Any, folder: Path, **options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
     try:
-        return loader.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **SAFE, **options)
+        loaded: tuple[PreTrainedModel, dict[str, Any]] = loader.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True, **SAFE, **options
+        )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise LayercutError("model_invalid", f"the model cannot be loaded: {_brief(error)}", param="/model") from error
+    loaded[0].eval()
+    return loaded
 
 
 def _stock_class(facts: ModelFacts, notes: list[str]) -> Any:
@@ -221,9 +225,9 @@ def _begin_at(model: PreTrainedModel, new: set[str], mean: float) -> None:
             torch.nn.init.constant_(weight, mean)
 
 
-def label_order(id2label: dict[int, str], labels: tuple[str, ...]) -> list[int] | None:
+def label_order(id2label: Mapping[Any, str] | None, labels: tuple[str, ...]) -> list[int] | None:
     """Where each of ``labels`` stands among a head's outputs; None where it is in place, or names tell nothing."""
-    have = [str(id2label.get(index, "")).casefold() for index in range(len(labels))]
+    have = [str((id2label or {}).get(index, "")).casefold() for index in range(len(labels))]
     want = [name.casefold() for name in labels]
     if have == want or sorted(have) != sorted(want) or len(set(want)) != len(want):
         return None

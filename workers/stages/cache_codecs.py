@@ -45,7 +45,7 @@ def load_features(folder: Path) -> Features:
 
 
 def save_baseline(model: PreTrainedModel, trained: TrainResult, folder: Path) -> None:
-    save_model(model, folder / WEIGHTS)
+    save_model(model, str(folder / WEIGHTS))
     _write(folder / "trained.json", asdict(trained))
 
 
@@ -70,8 +70,7 @@ def save_scores(scores: Scores, folder: Path) -> None:
 
 
 def load_scores(folder: Path) -> Scores:
-    arrays = {name: _array(folder / f"{name}.npy") for name in ("gold", "guess")}
-    return Scores(**_read(folder / "scores.json"), **arrays)
+    return Scores(**_read(folder / "scores.json"), gold=_array(folder / "gold.npy"), guess=_array(folder / "guess.npy"))
 
 
 def save_layer_importance(importance: dict[str, LayerImportance], folder: Path) -> None:
@@ -101,11 +100,13 @@ CODECS: dict[str, tuple[Callable[[Any, Path], None], Callable[[Path], Any]]] = {
 
 
 def _mapped(path: Path) -> npt.NDArray[Any]:
-    return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    return mapped
 
 
 def _array(path: Path) -> npt.NDArray[Any]:
-    return np.load(path, allow_pickle=False)
+    array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    return array
 
 
 def _write(path: Path, value: Any) -> None:

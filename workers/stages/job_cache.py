@@ -28,7 +28,8 @@ class JobCache:
     def share(self, kind: str, fingerprint: str, make: Callable[[], Thing]) -> Thing:
         """The thing itself, of a kind of ``CODECS``. Its maker reads it from the cache too: all get the same bits."""
         save, load = CODECS[kind]
-        return load(self.get(kind, fingerprint, lambda folder: save(make(), folder)))
+        thing: Thing = load(self.get(kind, fingerprint, lambda folder: save(make(), folder)))
+        return thing
 
     def get(self, kind: str, fingerprint: str, make: Fill) -> Path:
         """The folder of the thing, made now (``make`` fills an empty folder) or before."""

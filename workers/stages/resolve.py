@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
@@ -147,7 +148,7 @@ class ResolvedJob:
             model = load_source(self.folder, self.facts, warnings)
             if reads_rows_as_decoder(self.request, self.facts):
                 model.config.pad_token_id = self.tokenizer.pad_token_id
-        return Loaded(model.to(self.device).eval(), warnings)
+        return Loaded(nn.Module.to(model, self.device), warnings)
 
     def calibration(self, spec: CalibrationSpec) -> Features:
         """What layers are measured on: plain text, or a seeded slice of the training set; never dev."""

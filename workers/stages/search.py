@@ -14,6 +14,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from api_schemas.architectures import ModelFacts
@@ -129,7 +130,7 @@ def _latencies(run: RunContext, baseline: PreTrainedModel, sizes: Sequence[int])
         return {}
     layers, (rows, tokens) = run.job.facts.layers, run.job.readable(goal.cell)
     # In the type that will be exported, and timed again.
-    typed = copy.deepcopy(baseline).to(run.job.dtype)
+    typed = nn.Module.to(copy.deepcopy(baseline), run.job.dtype)
     models = [_cut(run, typed, range(layers - drop)) for drop in sizes]
     measured = latency.measure(models, [(rows, tokens)], device=run.job.device)
     return {drop: found[0] for drop, found in zip(sizes, measured, strict=True)}
