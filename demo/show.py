@@ -1,16 +1,22 @@
-"""What the demo shows: a bar that follows the event stream, and the table of the report."""
+"""What the demo shows: a bar, or lines where there is no terminal, that follow the events; the report's table."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from server import DemoError
+
+# Ten seconds without a line look like a hang; a busy machine may be late by a second.
+SILENCE_SECONDS = 8.0
 
 
 def events(client: httpx.Client, url: str) -> Iterator[dict[str, Any]]:
@@ -25,33 +31,117 @@ def events(client: httpx.Client, url: str) -> Iterator[dict[str, Any]]:
                 yield json.loads(line.removeprefix("data:"))
 
 
-def follow(console: Console, client: httpx.Client, url: str) -> None:
-    """Show a job until it has ended: a line a stage, and a bar with the step and the time that is left."""
-    columns = (
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[detail]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("queued", total=1.0, detail="")
-        for event in events(client, url):
-            data = event["data"]
-            if event["type"] == "job.progress":
-                progress.update(bar, completed=data["fraction"], detail=_detail(data))
-                continue
-            message = " ".join([event["message"], *filter(None, [data.get("side")])])
-            console.print(f"  [dim]{event['number']:>3}[/] {event['type']:<15} {message}")
-            if event["type"] == "job.stage" and not data["skipped"]:
-                progress.update(bar, description=data["stage"], detail="")
-        progress.update(bar, description="ended", detail="")
+class View:
+    """Where the demo's lines go; ``doing`` says what it is at until the next one, ``fraction`` how far the job is."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def say(self, *lines: Any) -> None:
+        self._console.print(*lines)
+
+    def doing(self, what: str, fraction: float | None = None, detail: str = "") -> None:
+        raise NotImplementedError
+
+
+class Bar(View):
+    """For a terminal: a live bar under the lines."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        columns = (
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[detail]}"),
+            TimeElapsedColumn(),
+        )
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._bar = self._progress.add_task("", total=1.0, detail="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def doing(self, what: str, fraction: float | None = None, detail: str = "") -> None:
+        self._progress.update(self._bar, description=what, completed=fraction, detail=detail)
+
+
+class Heartbeat(View):
+    """For a log: a line at least every ``silence`` seconds, by ``clock``, where nothing else was said.
+
+    A thread of its own looks at the clock: the demo itself waits for other processes most of the time.
+    """
+
+    def __init__(
+        self, console: Console, clock: Callable[[], float] = time.monotonic, silence: float = SILENCE_SECONDS
+    ) -> None:
+        super().__init__(console)
+        self._clock, self._silence = clock, silence
+        self._began = self._spoke = clock()
+        self._now = ""
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat_on, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def say(self, *lines: Any) -> None:
+        self._spoke = self._clock()
+        super().say(*lines)
+
+    def doing(self, what: str, fraction: float | None = None, detail: str = "") -> None:
+        done = "" if fraction is None else f"{fraction:.0%}"
+        self._now = "  ".join(filter(None, [what, done, detail]))
+
+    def beat(self) -> None:
+        """Say what the demo is at, where it was silent for too long."""
+        if self._clock() - self._spoke >= self._silence:
+            self.say(f"  {self._clock() - self._began:4.0f} s  {self._now}")
+
+    def _beat_on(self) -> None:
+        while not self._ended.wait(self._silence / 10):
+            self.beat()
+
+
+def view_of(console: Console) -> View:
+    return Bar(console) if console.is_terminal else Heartbeat(console)
+
+
+def follow(view: View, happening: Iterable[dict[str, Any]]) -> None:
+    """Show a job's events until it has ended: a line for each, but those of progress move the bar."""
+    stage, fraction = "queued", 0.0
+    for event in happening:
+        data = event["data"]
+        if event["type"] == "job.progress":
+            fraction = data["fraction"]
+            view.doing(stage, fraction, _detail(data))
+            continue
+        message = " ".join([event["message"], *filter(None, [data.get("side")])])
+        view.say(f"  [dim]{event['number']:>4}[/] {event['type']:<15} {escape(message)}")
+        if event["type"] == "job.stage" and not data["skipped"]:
+            stage = data["stage"]
+            view.doing(stage, fraction)
 
 
 def _detail(progress: dict[str, Any]) -> str:
     step, total, left = progress.get("step"), progress.get("total_steps"), progress.get("eta_seconds")
     steps = f"step {step}/{total}" if step and total else ""
-    return steps if left is None else f"{steps} about {left:.0f} s left"
+    return ", ".join(filter(None, [steps, "" if left is None else f"about {left:.0f} s left"]))
 
 
 def before_and_after(report: dict[str, Any]) -> Table:
@@ -82,7 +172,13 @@ def _share(before: float, after: float) -> str:
 
 
 def findings(report: dict[str, Any]) -> Iterator[str]:
-    """What the table has no column for: retention, speed-up, verdict, verification, warnings."""
+    """What the table has no column for: training, retention, speed-up, verdict, verification, warnings."""
+    recovery, data = report["recovery"], report["data"]
+    scored = next(facts["rows"] for split, facts in data.items() if split != "train" and isinstance(facts, dict))
+    yield (
+        f"training      {data['train']['rows']} rows, {recovery['baseline_epochs']:g} epochs of the full model and "
+        f"{recovery['epochs']:g} of the pruned one; scored on {scored} other rows"
+    )
     if report["retention"] is not None:
         yield f"retention     {report['retention']:.1%} of the full model's score"
     if report["speedup"] is not None:
