@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +33,6 @@ from rich.table import Table
 from transformers import PreTrainedModel
 
 from api_schemas.curves import searched_plan
-from api_schemas.jobs import Stage
 from api_schemas.plans import make_plan
 from api_schemas.pruning import PruneSpec
 from api_schemas.requests import JobRequest, ModelRef
@@ -41,11 +40,14 @@ from api_schemas.strategies import STRATEGIES, Question, select_layers
 from sources.models import read_facts
 from workers.cache.folder import FolderCache
 from workers.checkpoints.checkpoint import Checkpoints
-from workers.pipeline import expect, make_baseline, prune, score
 from workers.runtime.loading import quiet_libraries
 from workers.settings import WorkerSettings
+from workers.stages.baseline import make_baseline
+from workers.stages.forecast import expect
 from workers.stages.job_cache import JobCache
+from workers.stages.measure import score
 from workers.stages.progress import ProgressReporter
+from workers.stages.prune import prune
 from workers.stages.recover import recover
 from workers.stages.resolve import resolve_job
 from workers.stages.run_context import RunContext
@@ -121,15 +123,15 @@ def prepare(cell: Cell, rows: int, folder: Path) -> Prepared:
     })  # fmt: skip
     progress = ProgressReporter(lambda _: None)
     cache = JobCache(FolderCache(folder / "cache", settings.cache_bytes), progress)
-    job = resolve_job(request, settings, cache)
+    job = resolve_job(request, None, settings, cache, progress)
     out = Path(tempfile.mkdtemp(dir=folder))
     checkpoints = Checkpoints(out, attempt=1, every_seconds=3600.0, provenance=dict, tell=lambda *_, **__: None)
     context = RunContext(job, progress, cache, out, None, cell.seed, checkpoints, MicroBatches())
     expect(context)
-    source = job.load([], cell.seed)
+    source = job.load(cell.seed).model
     baseline = make_baseline(context, source)
     assert baseline is not None
-    return Prepared(context, source, baseline)
+    return Prepared(context, source, baseline.model)
 
 
 def search(cell: Cell, rows: int, folder: Path) -> Found:
@@ -144,17 +146,18 @@ def search(cell: Cell, rows: int, folder: Path) -> Found:
 def attempt(cell: Cell, rows: int, folder: Path, dropped: Layers, *, again: bool = False) -> Tried:
     prepared = prepare(cell, rows, folder)
     plan = make_plan(PruneSpec(strategy="explicit", drop_layers=list(dropped)), FACTS, seed=0)
-    context = replace(prepared.context, kept=plan.kept, seed=cell.seed + SECOND * again)
+    context = prepared.context.planned(plan).seeded(cell.seed + SECOND * again)
     began = time.perf_counter()
     after = prune(context, prepared.source, plan)
-    recover(context, prepared.baseline, after)
+    recovered = recover(context, prepared.baseline, after)
+    assert recovered is not None
     seconds = time.perf_counter() - began
     return Tried(
         cell,
         dropped,
         again,
         score(context, after).score,
-        context.trainings[context.training_name(Stage.RECOVERING)].steps,
+        recovered.result.steps,
         seconds,
     )
 

@@ -173,10 +173,10 @@ def _share(before: float, after: float) -> str:
 
 def findings(report: dict[str, Any]) -> Iterator[str]:
     """What the table has no column for: training, retention, speed-up, verdict, verification, warnings."""
-    recovery, data = report["recovery"], report["data"]
-    scored = next(facts["rows"] for split, facts in data.items() if split != "train" and isinstance(facts, dict))
+    recovery, splits = report["recovery"], report["data"]["splits"]
+    scored = next(facts["rows"] for split, facts in splits.items() if split != "train")
     yield (
-        f"training      {data['train']['rows']} rows, {recovery['baseline_epochs']:g} epochs of the full model and "
+        f"training      {splits['train']['rows']} rows, {recovery['baseline_epochs']:g} epochs of the full model and "
         f"{recovery['epochs']:g} of the pruned one; scored on {scored} other rows"
     )
     if report["retention"] is not None:
