@@ -68,9 +68,15 @@ def resolve(request: JobRequest, model: ModelFacts | None) -> ResolvedRequest:
     )
 
 
+#: Nothing of a plan hangs on these, and the hub's page may say them in other words than the files do.
+TOLD_OTHERWISE = frozenset({"id", "license"})
+
+
 def check_pinned(plan: Plan, found: ModelFacts) -> None:
     """Raise ``model_invalid`` where ``found`` is not the model that ``plan`` was made for: one changed in between."""
     for name, expected in plan.model:
+        if name in TOLD_OTHERWISE:
+            continue
         now = getattr(found, name)
         # What the hub was too slow to tell was not promised.
         if expected is not None and now is not None and expected != now:

@@ -79,8 +79,8 @@ def worker(
     from workers.settings import WorkerSettings
 
     follow_parent()
-    configure_logs(WorkerSettings().log_level)
     _migrate()
+    configure_logs(WorkerSettings().log_level)
     raise typer.Exit(run_worker())
 
 

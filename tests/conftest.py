@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.hub_server import HubServer
+
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
@@ -35,3 +37,20 @@ def valkey_url() -> Iterator[str]:
 
     with ValkeyServer() as server:
         yield server.connection_url
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """An empty hub that the client in this process talks to, with an empty cache and no token."""
+    from huggingface_hub import close_session, constants  # noqa: PLC0415 - most tests need no hub
+
+    with HubServer() as server:
+        # The client reads its environment when it is imported.
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_TOKEN", "")
+        yield server
+        close_session()

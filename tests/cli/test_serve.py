@@ -8,7 +8,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy import text
 
+from store.database import migrate, open_engine
 from tests.support.processes import eventually, gone
 from tests.support.serve_process import LAYERCUT, Served, environment, served
 
@@ -69,3 +71,26 @@ def test_without_the_worker_extra_it_says_what_to_install(tmp_path: Path, comman
     assert done.returncode == 1
     assert "pip install 'layercut[worker]'" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["gateway", "--port", "0"], ["worker"]])
+def test_a_database_of_a_newer_layercut_is_told_in_one_sentence(tmp_path: Path, command: list[str]) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/layercut.db")
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    done = subprocess.run(
+        [*LAYERCUT, *command],
+        env=environment(data_dir=tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "layercut: the database is at revision 9999, and the newest that this layercut knows is"
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stderr.count("\n") == 1

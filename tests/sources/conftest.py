@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from huggingface_hub import close_session, constants
 
 from sources.settings import SourceSettings
-from tests.support.hub_server import HubServer
 
 
 @pytest.fixture(autouse=True)
@@ -31,18 +29,3 @@ def write(tmp_path: Path) -> Callable[[dict[str, bytes]], Path]:
         return folder
 
     return write
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """An empty hub that the client in this process talks to, with an empty cache and no token."""
-    with HubServer() as server:
-        # The client reads its environment when it is imported.
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setenv("HF_TOKEN", "")
-        yield server
-        close_session()

@@ -2,6 +2,7 @@
 
     with HubServer() as hub:
         hub.add("owner/name", {"config.json": b"{}"})            # a model; kind="datasets" for a dataset
+        hub.add("owner/name", {"config.json": b"{ }"})           # its main branch moves; the old commit stays
         ... HF_ENDPOINT=hub.url
 
 It knows repository info, trees, and files (HEAD, GET, Range, ETag, X-Repo-Commit), gated repositories, and can be slow.
@@ -36,9 +37,6 @@ class Repo:
             digest.update(name.encode() + content)
         return digest.hexdigest()
 
-    def knows(self, revision: str) -> bool:
-        return revision in ("main", self.commit)
-
 
 class HubServer:
     """``requests`` holds (method, path) of every request that was answered."""
@@ -49,6 +47,7 @@ class HubServer:
         self.broken: re.Pattern[str] | None = None  # paths that are answered with 500
         self.closing = threading.Event()
         self._repos: dict[tuple[str, str], Repo] = {}
+        self._commits: dict[tuple[str, str, str], Repo] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
@@ -60,7 +59,12 @@ class HubServer:
         self, id: str, files: dict[str, bytes], *, kind: str = "models", token: str | None = None, **card: Any
     ) -> Repo:
         repo = self._repos[kind, id] = Repo(files, token, card)
+        self._commits[kind, id, repo.commit] = repo
         return repo
+
+    def forget(self, id: str, commit: str) -> None:
+        """As a branch that is pushed by force loses what was on it."""
+        del self._commits["models", id, commit]
 
     def __enter__(self) -> HubServer:
         self._thread.start()
@@ -93,9 +97,8 @@ class HubServer:
             return _refusal(401, "RepoNotFound")
         if repo.token is not None and token != f"Bearer {repo.token}":
             return _refusal(403, "GatedRepo")
-        if not repo.knows(revision):
-            return _refusal(404, "RevisionNotFound")
-        return found(repo)
+        named = repo if revision == "main" else self._commits.get((kind, id, revision))
+        return _refusal(404, "RevisionNotFound") if named is None else found(named)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         hub = self

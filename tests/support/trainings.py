@@ -54,7 +54,7 @@ class Run:
         self.checkpoints = Checkpoints(
             folder, attempt=attempt, every_seconds=every,
             provenance=lambda: {"data": "d1", "model": "m1", **provenance},
-            tell=lambda message, level="info", **data: self.told.append(f"{level}: {message}"),
+            tell=lambda message, level, data: self.told.append(f"{level}: {message}"),
         )  # fmt: skip
         self.hooks = TrainingHooks(
             slot=self.checkpoints.slot("baseline-3"),
