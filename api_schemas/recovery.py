@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from api_schemas.architectures import ModelFacts
 
-Auto = Literal["auto"]
+# As an enum of one: a client that is generated takes a const beside other types for the only value there is.
+Auto = Annotated[Literal["auto"], WithJsonSchema({"type": "string", "enum": ["auto"]})]
 Method = Literal["none", "finetune", "distill"]
 Precision = Literal["fp32", "bf16", "fp16"]
 CheckpointChoice = Literal["last", "best"]

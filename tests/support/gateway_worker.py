@@ -9,8 +9,9 @@ from api_schemas.events import EventType
 from service.state import GatewayState
 from store.jobs import Claim
 from tests.support.events import say
+from tests.support.reports import report
 
-REPORT = {"verdict": "as good as before", "retention": 1.0}
+REPORT = report().model_dump(mode="json")
 CARD = "# A smaller model\n"
 WEIGHTS = bytes(range(256)) * 400
 ARCHIVE = b"tar" * 50_000
