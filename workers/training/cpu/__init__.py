@@ -3,7 +3,7 @@
 This is its only door: nobody outside imports what lies behind it.
 """
 
-from workers.training.cpu.fast_path import Engine, EngineName, fast_path
+from workers.training.cpu.engine import Engine, EngineName, fast_path
 from workers.training.cpu.packing import real_tokens
 
 __all__ = ["Engine", "EngineName", "fast_path", "real_tokens"]
