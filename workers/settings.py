@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -14,6 +15,7 @@ class WorkerSettings(StoreSettings, SourceSettings):
     """The worker's own values beside those of the store and the sources. Times are in seconds."""
 
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:<n> or a GPU's UUID; one worker a GPU")
+    cpu_engine: Literal["auto", "off"] = Field(default="auto", description="off: training with the stock modules")
     heartbeat_seconds: float = Field(default=0.0, ge=0, description="how often a lease is renewed; 0: a quarter of it")
     checkpoint_seconds: float = Field(default=300.0, ge=0, description="how often a training's state is kept")
     kill_grace_seconds: float = Field(default=10.0, ge=0, description="between SIGTERM and SIGKILL of a runner")

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from api_schemas.recovery import Recovery
 from sources.rows import Rows
 from tests.support.tiny_models import tiny_tokenizer
 from workers.checkpoints.checkpoint import Checkpoints
+from workers.data.batches import collate, training_batches
 from workers.data.features import Features, encode
 from workers.training.hooks import TrainingHooks
 from workers.training.loop import train
@@ -65,7 +66,7 @@ class Run:
 
     def go(
         self, model: PreTrainedModel, *, kill_after: int | None = None, act: Callable[[], None] | None = None,
-        architecture: str = "bert", **changes: Any,
+        architecture: str = "bert", engine: bool = True, **changes: Any,
     ) -> TrainResult:  # fmt: skip
         def on_step(step: Step) -> None:
             self.steps.append(step)
@@ -77,8 +78,27 @@ class Run:
         objective = label_objective(features.labels, CPU)
         with self.checkpoints.heeding_sigterm():
             return train(
-                model, features, objective, recovery, seed=3, device=CPU, on_step=on_step, hooks=self.hooks
+                model, features, objective, recovery,
+                seed=3, device=CPU, on_step=on_step, hooks=self.hooks, engine=engine,
             )  # fmt: skip
+
+
+def plain_loop(model: PreTrainedModel, features: Features, *, learning_rate: float, weight_decay: float) -> None:
+    """One epoch as anyone would write it, with torch and transformers alone, and with the batches of seed 3."""
+    decayed = [w for w in model.parameters() if w.ndim > 1]
+    others = [w for w in model.parameters() if w.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate)
+    batches = training_batches(features, 8, seed=3, epoch=0)
+    model.train()
+    for at, batch in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * (1 - at / len(batches))
+        logits = model(**collate(features, batch, CPU)).logits
+        nn.functional.cross_entropy(logits, torch.from_numpy(features.labels[batch])).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def die() -> None:

@@ -24,6 +24,7 @@ NAMES = frozenset(
         "REQUESTS_CA_BUNDLE",
         "CURL_CA_BUNDLE",
         "LAYERCUT_CHECKPOINT_SECONDS",
+        "LAYERCUT_CPU_ENGINE",
         "LAYERCUT_DATA_DIR",
         "LAYERCUT_GLUE_DIR",
         "LAYERCUT_MODEL_ROOTS",

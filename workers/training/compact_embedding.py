@@ -7,7 +7,7 @@ the end, and the result is the same as with the whole table.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -73,14 +73,51 @@ class _Lookup(torch.autograd.Function):
         return None, None, None
 
 
+class WholeEmbedding:
+    """The model's own table, with the face of a ``CompactEmbedding``. The optimizer decays its rows, all of them."""
+
+    def __init__(self, table: nn.Embedding) -> None:
+        self.weight = table.weight
+        self.decay = 1.0
+
+    def clear(self) -> None:
+        self.weight.grad = None
+
+
+def vocabulary(
+    model: PreTrainedModel, *features: Features, trained: bool, whole: bool
+) -> AbstractContextManager[CompactEmbedding | WholeEmbedding]:
+    """Inside, word embeddings to train on ``features``, or to stand still: the ``whole`` table, or a compact one."""
+    if whole:
+        return whole_vocabulary(model, trained=trained)
+    return compact_vocabulary(model, *features, trained=trained)
+
+
+@contextmanager
+def whole_vocabulary(model: PreTrainedModel, *, trained: bool) -> Iterator[WholeEmbedding]:
+    """Inside, the model's own table has a gradient where it is ``trained``."""
+    table = _table_of(model)
+    wanted = table.weight.requires_grad
+    table.weight.requires_grad_(wanted and trained)
+    try:
+        yield WholeEmbedding(table)
+    finally:
+        table.weight.requires_grad_(wanted)
+
+
+def _table_of(model: PreTrainedModel) -> nn.Embedding:
+    table = model.get_input_embeddings()
+    assert isinstance(table, nn.Embedding)
+    return table
+
+
 @contextmanager
 def compact_vocabulary(model: PreTrainedModel, *features: Features, trained: bool) -> Iterator[CompactEmbedding]:
     """Inside, the model has embeddings of the tokens of ``features`` and of padding alone; then all, as learnt.
 
     Where they are not ``trained``, they are after it what they were before.
     """
-    table = model.get_input_embeddings()
-    assert isinstance(table, nn.Embedding)
+    table = _table_of(model)
     padding = [features[0].padding.token, *([] if table.padding_idx is None else [table.padding_idx])]
     used = torch.from_numpy(np.unique(np.concatenate([padding, *(part.ids for part in features)])))
     used = used.to(table.weight.device)

@@ -21,12 +21,9 @@ from workers.checkpoints.checkpoint import Checkpoint
 from workers.data.batches import collate, training_batches
 from workers.data.features import Features
 from workers.runtime.device import DTYPES, choose_precision, describe, free_memory
-from workers.runtime.malloc import keep_freed_memory
 from workers.training.best_checkpoint import BestCheckpoint, HeldOut
-from workers.training.compact_embedding import compact_vocabulary
-from workers.training.cpu.attention_choice import quick_attention
-from workers.training.cpu.dropout import quick_dropout
-from workers.training.cpu.packed_encoder import packed_encoder
+from workers.training.compact_embedding import vocabulary
+from workers.training.cpu import Engine, fast_path
 from workers.training.divergence import Diverged, Guard
 from workers.training.hooks import TrainingHooks
 from workers.training.memory_estimate import Size, rows_that_fit
@@ -57,15 +54,16 @@ def train(
     on_step: Callable[[Step], None],
     hooks: TrainingHooks | None = None,
     held_out: HeldOut | None = None,
+    engine: bool = True,
 ) -> TrainResult:
     """Train ``model`` in place. The same seed repeats bit for bit on a CPU with the same number of threads, and so does
     a training that goes on from a checkpoint of ``hooks``.
 
     With a ``held_out``, the weights of the epoch that does best by it are kept, else the last. A loss or a gradient
     that is not a number starts the training anew at a quarter of the rate; a second one raises
-    ``training_diverged``. Raises ``out_of_memory`` where one row is too much, and ``Stopped``.
+    ``training_diverged``. Raises ``out_of_memory`` where one row is too much, and ``Stopped``. Without ``engine`` the
+    model's modules are left as they are: that is to be in the provenance of the checkpoints, as their tensors differ.
     """
-    keep_freed_memory()
     hooks = hooks or TrainingHooks()
     saved = hooks.latest()
     if saved is not None and saved.finished:
@@ -74,7 +72,7 @@ def train(
         return TrainResult(**saved.facts["trained"])
     precision = choose_precision(recovery.precision, device)
     recovery = recovery.model_copy(update={"precision": precision})
-    training = OneTraining(model, features, objective, recovery, seed, device, on_step, hooks, held_out)
+    training = OneTraining(model, features, objective, recovery, seed, device, on_step, hooks, held_out, engine)
     start = weights_of(model, copy=True)
     if saved is None or saved.facts["state"]["factor"] == 1:
         try:
@@ -110,6 +108,7 @@ class OneTraining:
     on_step: Callable[[Step], None]
     hooks: TrainingHooks
     held_out: HeldOut | None
+    engine: bool
 
     @property
     def total(self) -> int:
@@ -137,11 +136,12 @@ class OneTraining:
         # Dropout is all that training mode changes in these models.
         self.model.train(recovery.dropout)
         with (
-            quick_dropout(self.model, self.device),
-            quick_attention(self.model, self.device),
-            packed_encoder(self.model, self.device, DTYPES[self.precision], left=self.features.padding.left),
-            compact_vocabulary(self.model, *self._texts, trained=self.objective.words) as embedding,
+            fast_path(
+                self.model, self.device, DTYPES[self.precision], left=self.features.padding.left, on=self.engine
+            ) as engine,
+            vocabulary(self.model, *self._texts, trained=self.objective.words, whole=engine.stock) as embedding,
         ):
+            self._tell(engine)
             stepper = Stepper(
                 self.model, embedding, recovery, total=self.total, device=self.device, precision=self.precision
             )
@@ -155,9 +155,14 @@ class OneTraining:
             if best:
                 best.put_back(self.model)
         self.model.eval()
-        trained = TrainResult.of(state, recovery, words=self.objective.words)
+        trained = TrainResult.of(state, recovery, engine=engine.name, words=self.objective.words)
         self.hooks.finish(trained, weights_of(self.model))
         return trained
+
+    def _tell(self, engine: Engine) -> None:
+        told = f"trained with its own modules, not with the CPU engine: {engine.refused}"
+        if engine.refused and told not in self.hooks.warnings:  # of an attempt before, or of the first of two starts
+            self.hooks.warn(told)
 
     def _fitting(self, rows: int) -> int:
         """How many of ``rows`` to begin with: on a GPU, as many as are estimated to fit."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from api_schemas.recovery import Recovery
+from workers.training.cpu import EngineName
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class TrainerState:
 class TrainResult:
     """What a training took. Tokens leave padding out. ``micro_batch`` rows were computed at a time.
 
-    ``word_embeddings``: whether they were trained as well. ``best_score`` and ``best_epoch``: of the weights that were
-    kept, where they were chosen.
+    ``engine`` is what computed. ``word_embeddings``: whether they were trained as well. ``best_score`` and
+    ``best_epoch``: of the weights that were kept, where they were chosen.
     """
 
     steps: int
@@ -60,12 +61,13 @@ class TrainResult:
     precision: str
     learning_rate: float
     micro_batch: int
+    engine: EngineName
     word_embeddings: bool
     best_score: float | None
     best_epoch: float | None
 
     @classmethod
-    def of(cls, state: TrainerState, recovery: Recovery, *, words: bool) -> TrainResult:
+    def of(cls, state: TrainerState, recovery: Recovery, *, engine: EngineName, words: bool) -> TrainResult:
         return cls(
             steps=state.step,
             examples=state.examples,
@@ -75,6 +77,7 @@ class TrainResult:
             precision=recovery.precision,
             learning_rate=recovery.learning_rate,
             micro_batch=state.rows,
+            engine=engine,
             word_embeddings=words,
             best_score=state.best_score,
             best_epoch=state.best_epoch,

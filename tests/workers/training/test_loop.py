@@ -7,16 +7,14 @@ import copy
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
 from tests.support.tiny_models import CLASSIFIERS, build
-from tests.support.trainings import CPU, RECOVERY, features_of
+from tests.support.trainings import CPU, RECOVERY, features_of, plain_loop
 from workers.data.features import Features
 from workers.evaluation.scores import logits_of
 from workers.training.compact_embedding import compact_vocabulary
-from workers.training.cpu.dropout import quick_dropout
 from workers.training.loop import total_steps, train
 from workers.training.objectives.losses import distillation_objective, label_objective
 from workers.training.objectives.teacher import known_targets
@@ -94,35 +92,6 @@ def test_training_the_compact_table_is_training_the_whole(features: Features) ->
     for name, weight in plain.state_dict().items():
         # A gradient that is rounding alone, as that of a key's bias, becomes whole steps of Adam: a step is 1e-3.
         assert "key.bias" in name or torch.allclose(model.state_dict()[name], weight, rtol=1e-4, atol=1e-4), name
-
-
-def plain_loop(model: PreTrainedModel, features: Features, *, learning_rate: float, weight_decay: float) -> None:
-    from workers.data.batches import collate, training_batches  # noqa: PLC0415
-
-    decayed = [w for w in model.parameters() if w.ndim > 1]
-    others = [w for w in model.parameters() if w.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=learning_rate)
-    batches = training_batches(features, 8, seed=3, epoch=0)
-    model.train()
-    for at, batch in enumerate(batches):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * (1 - at / len(batches))
-        logits = model(**collate(features, batch, CPU)).logits
-        nn.functional.cross_entropy(logits, torch.from_numpy(features.labels[batch])).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-
-def test_quick_dropout_drops_its_share_and_keeps_the_mean() -> None:
-    model = nn.Sequential(nn.Dropout(0.1))
-    torch.manual_seed(0)
-    with quick_dropout(model, CPU):
-        out = model(torch.ones(1000, 1001))
-    assert type(model[0]) is nn.Dropout
-    assert (out == 0).float().mean().item() == pytest.approx(0.1, abs=0.002)
-    assert out.mean().item() == pytest.approx(1.0, abs=0.002)
 
 
 @pytest.mark.parametrize("regression", [False, True])

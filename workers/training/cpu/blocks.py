@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -66,3 +67,8 @@ BLOCKS: dict[str, tuple[str, Callable[[Any], Block]]] = {
     "electra": ("encoder", _bert),
     "distilbert": ("transformer", _distilbert),
 }
+
+
+def encoder_of(model: PreTrainedModel) -> nn.Module:
+    """The stack of layers of a model of one of ``BLOCKS``; it holds them as ``layer``."""
+    return model.base_model.get_submodule(BLOCKS[model.config.model_type][0])

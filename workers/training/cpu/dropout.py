@@ -37,9 +37,9 @@ class QuickDropout(nn.Dropout):
 
 
 @contextmanager
-def quick_dropout(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """On a CPU, the model's dropouts are quick ones inside; a GPU draws its masks fast enough."""
-    modules = [module for module in model.modules() if type(module) is nn.Dropout] if device.type == "cpu" else []
+def quick_dropout(model: nn.Module) -> Iterator[None]:
+    """Inside, the model's dropouts are quick ones. A GPU draws its masks fast enough."""
+    modules = [module for module in model.modules() if type(module) is nn.Dropout]
     for module in modules:
         module.__class__ = QuickDropout
     try:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from workers.training.cpu.attention_kernel import Attention, Workspace
-from workers.training.cpu.blocks import BLOCKS, Block
+from workers.training.cpu.blocks import BLOCKS, Block, encoder_of
 from workers.training.cpu.cast_weights import CastWeights, Linear, Product
 from workers.training.cpu.dropout import dropout_mask
 from workers.training.cpu.packing import Packing
@@ -162,18 +162,12 @@ class PackedEncoder:
 
 
 @contextmanager
-def packed_encoder(
-    model: PreTrainedModel, device: torch.device, dtype: torch.dtype, *, left: bool, frozen: bool = False
-) -> Iterator[None]:
-    """Inside, the model's encoder is a ``PackedEncoder``, where that is known to give the same: see ``fits``.
+def packed_encoder(model: PreTrainedModel, dtype: torch.dtype, *, frozen: bool = False) -> Iterator[None]:
+    """Inside, the encoder of a model that ``fits`` is a ``PackedEncoder``; padding must come after the text.
 
-    ``left``: padding comes before the text. ``frozen``: the weights do not change, and all calls ask for the same.
+    ``frozen``: the weights do not change, and all calls ask for the same.
     """
-    if left or device.type != "cpu" or not fits(model):
-        yield
-        return
-    base = model.base_model
-    encoder = base.get_submodule(BLOCKS[model.config.model_type][0])
+    base, encoder = model.base_model, encoder_of(model)
     packed = PackedEncoder(model, encoder, dtype, frozen=frozen)
     hooks = [base.register_forward_pre_hook(packed.before, with_kwargs=True), base.register_forward_hook(packed.after)]
     encoder.forward = packed
@@ -186,7 +180,8 @@ def packed_encoder(
 
 
 def fits(model: PreTrainedModel) -> bool:
-    """Layers of a known build, and a head that reads the first token alone."""
+    """Layers of a known build, in float32, and a head that reads the first token alone."""
     config = model.config
     plain = not (getattr(config, "is_decoder", False) or getattr(config, "output_hidden_states", False))
-    return plain and config.model_type in BLOCKS and type(model).__name__.endswith("ForSequenceClassification")
+    known = config.model_type in BLOCKS and model.dtype == torch.float32
+    return plain and known and type(model).__name__.endswith("ForSequenceClassification")

@@ -28,13 +28,14 @@ def distillation(
     special: Collection[int],
     logits: Callable[[], npt.NDArray[np.float32]],
     device: torch.device,
+    engine: bool = True,
 ) -> Iterator[TrainingObjective]:
     """The objective of a model that has the layers ``kept`` of ``baseline`` and learns on the rows of ``features``.
 
     Its word embeddings are the baseline's and stay so, unless the layer that is used to them was dropped.
 
     ``special`` token ids are never noise. Where logits are all that is learnt, those are the baseline's ``logits()``,
-    ``(N, C)``; else it answers every batch, in the recovery's precision.
+    ``(N, C)``; else it answers every batch, in the recovery's precision, with or without the CPU ``engine``.
     """
     pairs = hidden_pairs(kept, baseline.config.num_hidden_layers) if recovery.hidden_weight else []
     words = kept[0] > 0
@@ -44,5 +45,6 @@ def distillation(
         return
     alter = Noise(recovery.noise, features, special, device) if recovery.noise else unaltered
     precision = choose_precision(recovery.precision, device)
-    with live_targets(baseline, pairs, device=device, precision=precision, left=features.padding.left) as targets:
+    left = features.padding.left
+    with live_targets(baseline, pairs, device=device, precision=precision, left=left, engine=engine) as targets:
         yield distillation_objective(targets, pairs, features.labels, device, recovery, alter=alter, words=words)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from api_schemas.recovery import Recovery
 from workers.data.batches import Inputs, RowIndexes
-from workers.training.cpu.packing import real_tokens
+from workers.training.cpu import real_tokens
 from workers.training.objectives.teacher import HiddenPair, Targets, TeacherOutput
 
 

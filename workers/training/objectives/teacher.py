@@ -16,9 +16,7 @@ from transformers import PreTrainedModel
 from api_schemas.recovery import Precision
 from workers.data.batches import Inputs, RowIndexes
 from workers.runtime.device import DTYPES
-from workers.training.cpu.attention_choice import quick_attention
-from workers.training.cpu.packed_encoder import packed_encoder
-from workers.training.cpu.packing import real_tokens
+from workers.training.cpu import fast_path, real_tokens
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,15 @@ def known_targets(logits: npt.NDArray[np.float32], device: torch.device) -> Targ
 
 @contextmanager
 def live_targets(
-    baseline: PreTrainedModel, pairs: Sequence[HiddenPair], *, device: torch.device, precision: Precision, left: bool
+    baseline: PreTrainedModel,
+    pairs: Sequence[HiddenPair],
+    *,
+    device: torch.device,
+    precision: Precision,
+    left: bool,
+    engine: bool = True,
 ) -> Iterator[Targets]:
-    """The baseline answers every batch as it comes; ``left``: padding comes before the text."""
+    """The baseline answers every batch as it comes; ``left``: padding comes before the text. See ``fast_path``."""
 
     def answer(inputs: Inputs, _: RowIndexes) -> TeacherOutput:
         with torch.no_grad(), torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
@@ -79,5 +83,5 @@ def live_targets(
         return TeacherOutput(output.logits.float(), states)
 
     baseline.eval()
-    with quick_attention(baseline, device), packed_encoder(baseline, device, DTYPES[precision], left=left, frozen=True):
+    with fast_path(baseline, device, DTYPES[precision], left=left, on=engine, frozen=True):
         yield answer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from api_schemas.architectures import ARCHITECTURES
 from sources.rows import Rows
 from tests.support.tiny_models import build, tiny_tokenizer
 from tests.support.trainings import CPU
 from workers.data.batches import collate
 from workers.data.features import encode
 from workers.training.cpu.blocks import BLOCKS
-from workers.training.cpu.dropout import dropout_mask, quick_dropout
-from workers.training.cpu.packed_encoder import fits, packed_encoder
+from workers.training.cpu.packed_encoder import packed_encoder
 from workers.training.cpu.packing import Packing, real_tokens, size_of
 
 #: Rows of unlike lengths, shorter and longer than what softmax is rounded to.
@@ -62,7 +59,7 @@ def answer(model: PreTrainedModel, inputs: dict[str, Tensor]) -> tuple[Tensor, d
 def test_in_float32_it_is_the_plain_encoder(architecture: str, layers: int, texts: tuple[str, ...]) -> None:
     model, inputs = still(architecture, layers), batch(architecture, texts)
     logits, gradients = answer(model, inputs)
-    with packed_encoder(model, CPU, torch.float32, left=False):
+    with packed_encoder(model, torch.float32):
         found, packed = answer(model, inputs)
     assert torch.allclose(found, logits, atol=1e-6)
     for name, gradient in gradients.items():
@@ -88,7 +85,7 @@ def test_packed_batches_have_few_sizes() -> None:
 def test_gradients_of_two_batches_add_up() -> None:
     model, (one, other) = still("bert"), (batch("bert", texts) for texts in (UNLIKE, ALIKE))
     alone = [answer(model, inputs)[1] for inputs in (one, other)]
-    with packed_encoder(model, CPU, torch.float32, left=False):
+    with packed_encoder(model, torch.float32):
         model.zero_grad()
         for inputs in (one, other):
             model(**inputs).logits.square().sum().backward()
@@ -103,7 +100,7 @@ def test_in_bf16_it_is_as_near_to_float32_as_autocast(architecture: str) -> None
     logits, gradients = answer(model, inputs)
     with torch.autocast("cpu", torch.bfloat16):
         _, usual = answer(model, inputs)
-        with packed_encoder(model, CPU, torch.bfloat16, left=False):
+        with packed_encoder(model, torch.bfloat16):
             found, packed = answer(model, inputs)
     assert torch.allclose(found.float(), logits, atol=5e-3)
 
@@ -125,7 +122,7 @@ def test_hidden_states_that_are_asked_for_are_those_of_every_layer(architecture:
         return states, model.get_input_embeddings().weight.grad.clone()
 
     wanted, slope = learnt()
-    with packed_encoder(model, CPU, torch.float32, left=False):
+    with packed_encoder(model, torch.float32):
         found, packed_slope = learnt()
         assert model(**inputs).hidden_states is None
     assert len(found) == len(wanted) == 4
@@ -140,7 +137,7 @@ def test_a_frozen_model_gives_the_same_batch_after_batch(asks: bool) -> None:
     model, inputs = still("bert").eval(), batch("bert", UNLIKE)
     with torch.no_grad():
         wanted = model(**inputs).logits
-        with packed_encoder(model, CPU, torch.float32, left=False, frozen=True):
+        with packed_encoder(model, torch.float32, frozen=True):
             found = [model(**inputs, output_hidden_states=asks).logits for _ in range(2)]
     assert torch.allclose(found[0], wanted, atol=1e-6)
     assert torch.equal(found[0], found[1])
@@ -151,7 +148,7 @@ def test_the_model_is_itself_again_afterwards_and_after_an_error() -> None:
     wanted, before = model(**inputs), dict(vars(model.bert.encoder))
     for error in (False, True):
         try:
-            with packed_encoder(model, CPU, torch.float32, left=False):
+            with packed_encoder(model, torch.float32):
                 assert model.bert.encoder.forward is not type(model.bert.encoder).forward
                 if error:
                     raise KeyError
@@ -163,33 +160,9 @@ def test_the_model_is_itself_again_afterwards_and_after_an_error() -> None:
         assert torch.equal(model(**inputs).logits, wanted.logits)
 
 
-def _decoder(model: PreTrainedModel) -> None:
-    model.config.is_decoder = True
-
-
-def _nothing(model: PreTrainedModel) -> None:
-    pass
-
-
-@pytest.mark.parametrize(
-    ("architecture", "head", "left", "change"),
-    [(name, "classification", False, _nothing) for name in ARCHITECTURES if name not in BLOCKS]
-    + [("bert", "masked_lm", False, _nothing), ("bert", "classification", True, _nothing)]
-    + [("bert", "classification", False, _decoder)],
-)
-def test_whoever_reads_more_or_is_built_otherwise_is_left_alone(
-    architecture: str, head: str, left: bool, change: Callable[[PreTrainedModel], None]
-) -> None:
-    model = build(architecture, head=head, layers=2)
-    change(model)
-    with packed_encoder(model, CPU, torch.float32, left=left):
-        assert not any("forward" in vars(module) for module in model.modules())
-    assert left or not fits(model)
-
-
 def test_dropout_is_drawn_in_each_of_its_places() -> None:
     model, inputs = still("bert"), batch("bert", UNLIKE)
-    with packed_encoder(model, CPU, torch.float32, left=False), torch.no_grad():
+    with packed_encoder(model, torch.float32), torch.no_grad():
         calm = model(**inputs).logits
         for layer in (0, 2):
             for place in ("attention.self", "attention.output", "output"):
@@ -199,32 +172,3 @@ def test_dropout_is_drawn_in_each_of_its_places() -> None:
                 assert not torch.equal(*drawn), place
                 assert not torch.equal(drawn[0], calm), place
                 part.dropout.p = 0.0
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("p", [0.1, 0.5, 0.25, 0.9])
-def test_a_mask_drops_its_share_and_its_mean_is_one(p: float, dtype: torch.dtype) -> None:
-    torch.manual_seed(0)
-    mask = dropout_mask((1000, 1001), p, dtype).double()
-    assert set(mask.unique().tolist()) == {0.0, torch.tensor(1 / (1 - p)).to(dtype).item()}
-    assert (mask == 0).double().mean().item() == pytest.approx(p, abs=1 / 256)
-    assert mask.mean().item() == pytest.approx(1.0, abs=0.004 * (p / (1 - p)) ** 0.5 + 5e-4)
-    # Neighbours are strangers: the four draws of one number as well as those of two.
-    for step in range(1, 9):
-        flat = mask.flatten() - mask.mean()
-        assert abs((flat[:-step] * flat[step:]).mean() / flat.square().mean()) < 0.005
-
-
-def test_masks_follow_from_torchs_generator() -> None:
-    torch.manual_seed(5)
-    state = torch.get_rng_state()
-    first, second = (dropout_mask((30, 30), 0.5, torch.float32) for _ in range(2))
-    assert not torch.equal(first, second)
-    torch.set_rng_state(state)
-    assert torch.equal(dropout_mask((30, 30), 0.5, torch.float32), first)
-
-
-def test_quick_dropout_is_for_training_alone() -> None:
-    model = torch.nn.Sequential(torch.nn.Dropout(0.5))
-    with quick_dropout(model, CPU):
-        assert torch.equal(model.eval()(torch.ones(100)), torch.ones(100))
