@@ -217,6 +217,7 @@ class Training(BaseModel):
     learning_rate: float
     micro_batch: int = Field(description="rows that were computed at a time")
     word_embeddings: bool = Field(description="whether they were trained as well")
+    engine: str = Field(description="packed or quick, the CPU engine; plain, the stock modules")
     best_score: float | None = Field(description="of the weights that were chosen, where they were chosen")
     best_epoch: float | None
 

@@ -38,7 +38,7 @@ STRATEGY = ReportedStrategy(
 )  # fmt: skip
 TRAINING = Training(
     steps=10, examples=320, tokens=4000, seconds=1.5, examples_per_second=213.3, loss=0.1, precision="fp32",
-    learning_rate=3e-5, micro_batch=32, word_embeddings=False, best_score=None, best_epoch=None,
+    learning_rate=3e-5, micro_batch=32, word_embeddings=False, engine="packed", best_score=None, best_epoch=None,
 )  # fmt: skip
 
 

@@ -15,7 +15,9 @@ from workers.evaluation.scores import Scores
 #: Of one seed, before (None where the job wants no baseline) and after.
 Pair = tuple[Scores | None, Scores]
 
-SIDES: tuple[Literal["before"], Literal["after"]] = ("before", "after")
+Side = Literal["before", "after"]
+
+SIDES: tuple[Side, Side] = ("before", "after")
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,11 @@ def distances(baseline: Logits, candidate: Logits, *, regression: bool) -> Dista
     """Of each of the ``N`` rows: KL(baseline ‖ candidate) of ``(N, C)`` logits; or the squared difference."""
     ours, theirs = baseline.astype(np.float64), candidate.astype(np.float64)
     if regression:
-        return np.square(ours - theirs).mean(axis=1)
+        squared: Distances = np.square(ours - theirs).mean(axis=1)
+        return squared
     aim, found = log_softmax(ours, axis=1), log_softmax(theirs, axis=1)
-    return (np.exp(aim) * (aim - found)).sum(axis=1)
+    divergence: Distances = (np.exp(aim) * (aim - found)).sum(axis=1)
+    return divergence
 
 
 def clearly_less(one: Distances, other: Distances) -> bool:

@@ -33,6 +33,7 @@ def baseline(job: ResolvedJob, seed: int) -> str:
         train=job.content.splits["train"],
         recovery=job.recovery.of_baseline().model_dump(exclude=set(NOT_OF_BASELINE)),
         seed=seed,
+        engine=job.engine,
         told=[field.name for field in fields(TrainResult)],
     )
 

@@ -20,6 +20,7 @@ def provenance_of(job: ResolvedJob) -> dict[str, Any]:
         "recovery": job.recovery.model_dump(),
         "content": {"weights": job.content.weights, "texts": job.content.texts, **job.content.splits},
         "device": job.device.type,
+        "engine": job.engine,
         "recipe": RECIPE,
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
     }

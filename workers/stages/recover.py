@@ -73,6 +73,7 @@ def _objective(
         special=job.tokenizer.all_special_ids,
         logits=lambda: _baseline_logits(run, baseline)[rows],
         device=job.device,
+        engine=job.engine,
     ) as objective:
         yield objective
 

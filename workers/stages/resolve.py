@@ -64,8 +64,9 @@ class Content:
 class ResolvedJob:
     """A resolved request with its model found, its data read and tokenized, and what those decide decided.
 
-    ``recovery`` has the batch and the precision that ``request.recovery`` may leave open. ``mapped``: the model is
-    larger than memory. Its weights stay in their files and are read when they are used.
+    ``recovery`` has the batch and the precision that ``request.recovery`` may leave open. ``engine``: whether
+    trainings may use the CPU engine. ``mapped``: the model is larger than memory. Its weights stay in their files and
+    are read when they are used.
     """
 
     request: ResolvedRequest
@@ -79,6 +80,7 @@ class ResolvedJob:
     dev: dict[str, Features]
     texts: Rows | None
     content: Content
+    engine: bool = True
     mapped: bool = False
 
     @property
@@ -256,6 +258,7 @@ def resolve_job(
         dev={split: features[f"dev:{split}"] for split in data.dev} if data else {},
         texts=texts,
         content=content,
+        engine=settings.cpu_engine == "auto",
         mapped=mapped,
     )
 

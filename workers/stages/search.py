@@ -268,10 +268,12 @@ class SuccessiveHalving:
         with distillation(
             self._baseline, rows, recovery, kept=kept, special=job.tokenizer.all_special_ids,
             logits=partial(logits_of, self._baseline, rows, job.device), device=job.device,
+            engine=job.engine,
         ) as objective:  # fmt: skip
             trained = train(
                 model, rows, objective, recovery,
                 seed=self._run.seed, device=job.device, on_step=self._on_step, hooks=hooks,
+                engine=job.engine,
             )  # fmt: skip
         return trained.steps
 

@@ -63,5 +63,6 @@ def train_on(
             on_step=on_step,
             hooks=hooks,
             held_out=held_out,
+            engine=job.engine,
         )
     return StageTraining(run.training_name(stage), result)

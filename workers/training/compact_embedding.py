@@ -42,7 +42,7 @@ class CompactEmbedding(nn.Module):
         places = self._places[ids]
         if torch.is_grad_enabled() and self.weight.requires_grad:
             self._touched.append(places.flatten())
-        found: Tensor = _Lookup.apply(self.weight, places, self)
+        found: Tensor = _Lookup.apply(self.weight, places, self)  # type: ignore[no-untyped-call]
         return found if self.scale == 1 else found * self.scale
 
     def accumulate(self, places: Tensor, gradient: Tensor) -> None:

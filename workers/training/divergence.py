@@ -33,4 +33,4 @@ class Guard:
         self._overflows = 0 if math.isfinite(size) else self._overflows + 1
         if self._overflows > self._patience:
             raise Diverged(f"the gradient's norm became {size} {where}")
-        return value
+        return float(value)

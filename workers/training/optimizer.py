@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from api_schemas.recovery import Precision, Recovery
-from workers.training.compact_embedding import CompactEmbedding
+from workers.training.compact_embedding import CompactEmbedding, WholeEmbedding
 
 MAX_GRADIENT_NORM = 1.0
 
@@ -20,7 +20,7 @@ class Stepper:
     def __init__(
         self,
         model: nn.Module,
-        embedding: CompactEmbedding,
+        embedding: CompactEmbedding | WholeEmbedding,
         recovery: Recovery,
         *,
         total: int,

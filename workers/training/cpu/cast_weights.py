@@ -38,17 +38,19 @@ class CastWeights:
 class _Kept:
     """Memory for what ``groups`` of weights become, each group below one another, and for their gradients."""
 
-    def __init__(self, groups: list[list[nn.Parameter]], products: list[Product], dtype: torch.dtype) -> None:
+    def __init__(self, groups: list[list[Tensor]], products: list[Product], dtype: torch.dtype) -> None:
         self._groups, self._scales = groups, [product.scale for product in products]
         self._cast = [
             group[0].new_empty(sum(map(len, group)), *group[0].shape[1:], dtype=dtype, requires_grad=False)
             for group in groups
         ]
-        self._gradients: dict[nn.Parameter, Tensor] = {}
+        self._gradients: dict[Tensor, Tensor] = {}
 
     def __call__(self) -> tuple[Tensor, ...]:
         # One node of the graph for all: a hundred small ones cost more than the casts.
-        found: tuple[Tensor, ...] = _Cast.apply(self, *itertools.chain(*self._groups))
+        found: tuple[Tensor, ...] = _Cast.apply(  # type: ignore[no-untyped-call]
+            self, *itertools.chain(*self._groups)
+        )
         return found
 
     def fill(self) -> tuple[Tensor, ...]:
@@ -65,7 +67,7 @@ class _Kept:
                 if part.requires_grad:
                     self._add(part, place, 1.0 if at else scale)
 
-    def _add(self, part: nn.Parameter, gradient: Tensor, scale: float) -> None:
+    def _add(self, part: Tensor, gradient: Tensor, scale: float) -> None:
         if part.grad is not None:
             part.grad.add_(gradient, alpha=scale)
             return
@@ -85,8 +87,10 @@ class _Cast(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, ...]:
         ctx.kept.accumulate(gradients)
-        return (None,) * (1 + ctx.count)
+        nothing: tuple[None, ...] = (None,) * (1 + ctx.count)
+        return nothing
 
 
-def _split(together: Tensor, group: list[nn.Parameter]) -> tuple[Tensor, ...]:
-    return together.split([len(part) for part in group])
+def _split(together: Tensor, group: list[Tensor]) -> tuple[Tensor, ...]:
+    parts: tuple[Tensor, ...] = together.split([len(part) for part in group])
+    return parts

@@ -79,7 +79,12 @@ def _products(block: Block, *, together: bool) -> list[Product]:
 
 
 def _add(base: Tensor, states: Tensor, p: float) -> Tensor:
-    return _AddDropped.apply(base, states, dropout_mask(states.shape, p, torch.float32)) if p else base + states
+    if not p:
+        return base + states
+    added: Tensor = _AddDropped.apply(  # type: ignore[no-untyped-call]
+        base, states, dropout_mask(states.shape, p, torch.float32)
+    )
+    return added
 
 
 class PackedEncoder:
@@ -92,7 +97,9 @@ class PackedEncoder:
     """
 
     def __init__(self, model: PreTrainedModel, encoder: nn.Module, dtype: torch.dtype, *, frozen: bool) -> None:
-        self._read, self._layers, self._dtype = BLOCKS[model.config.model_type][1], encoder.layer, dtype
+        layers = encoder.layer
+        assert isinstance(layers, nn.ModuleList)
+        self._read, self._layers, self._dtype = BLOCKS[model.config.model_type][1], layers, dtype
         self._frozen = frozen
         self._casts: dict[bool, _Ready] = {}
         self._standing: list[_Weights] = []
@@ -142,8 +149,8 @@ class PackedEncoder:
 
     def _layer(self, block: Block, ready: _Weights, states: Tensor, packing: Packing, bias: Tensor | None) -> Tensor:
         heads = packing.to_heads(F.linear(states.to(self._dtype), *ready.looks[0]), 3, block.heads)
-        attended = packing.from_heads(Attention.apply(*heads, bias, block.dropouts[0], self._scratch), block.heads)
-        return self._finish(block, ready, states, attended)
+        attended = self._attend(*heads, bias, block.dropouts[0])
+        return self._finish(block, ready, states, packing.from_heads(attended, block.heads))
 
     def _last(self, block: Block, ready: _Weights, states: Tensor, packing: Packing, bias: Tensor | None) -> Tensor:
         """The same layer, for the first token of each row: ``(B, H)``. The others are looked at, and not updated."""
@@ -152,13 +159,18 @@ class PackedEncoder:
         heads = packing.to_heads(F.linear(states.to(self._dtype), *others), 2, block.heads)
         own = F.linear(first.to(self._dtype), *query).view(packing.batch * block.heads, 1, -1)
         seen = None if bias is None else bias[:, :1]
-        attended = Attention.apply(own, *heads, seen, block.dropouts[0], self._scratch)
+        attended = self._attend(own, *heads, seen, block.dropouts[0])
         return self._finish(block, ready, first, attended.view(packing.batch, -1))
+
+    def _attend(self, *inputs: Any) -> Tensor:
+        attended: Tensor = Attention.apply(*inputs, self._scratch)  # type: ignore[no-untyped-call]
+        return attended
 
     def _finish(self, block: Block, ready: _Weights, states: Tensor, attended: Tensor) -> Tensor:
         states = block.mixed_norm(_add(states, F.linear(attended, *ready.mix), block.dropouts[1]))
         wide = block.activation(F.linear(states.to(self._dtype), *ready.widen))
-        return block.norm(_add(states, F.linear(wide, *ready.narrow), block.dropouts[2]))
+        finished: Tensor = block.norm(_add(states, F.linear(wide, *ready.narrow), block.dropouts[2]))
+        return finished
 
 
 @contextmanager

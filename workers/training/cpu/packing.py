@@ -20,7 +20,7 @@ SIZES = 16
 
 def size_of(count: int) -> int:
     """The next of the few sizes that is at least ``count``."""
-    step = max(1, 2 ** (count - 1).bit_length() // (2 * SIZES))
+    step = max(1, (1 << (count - 1).bit_length()) // (2 * SIZES))
     return -(-count // step) * step
 
 
@@ -99,7 +99,8 @@ class Packing:
     def pack(self, states: Tensor) -> Tensor:
         """``(B, at least L, H)`` to ``(P, H)``."""
         cut = states[:, : self.mask.shape[1]].reshape(-1, states.shape[2])
-        return _Take.apply(cut, self._padded, self._packed.flatten())
+        packed: Tensor = _Take.apply(cut, self._padded, self._packed.flatten())  # type: ignore[no-untyped-call]
+        return packed
 
     @cached_property
     def first(self) -> Tensor:
@@ -109,13 +110,14 @@ class Packing:
     def to_heads(self, states: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
         """``(P, parts * H)``, of queries, keys, values, to as many ``(B * heads, width, H / heads)``."""
         index = self._indexes(parts, heads)
-        rows = _Take.apply(states.view(-1, states.shape[1] // (parts * heads)), *index)
+        rows: Tensor = _Take.apply(states.view(-1, states.shape[1] // (parts * heads)), *index)  # type: ignore[no-untyped-call]
         return rows.view(parts, self.batch * heads, self.width, -1).unbind(0)
 
     def from_heads(self, states: Tensor, heads: int) -> Tensor:
         """``(B * heads, width, H / heads)`` to ``(P, H)``."""
         there, back = self._indexes(1, heads)
-        return _Take.apply(states.flatten(0, 1), back, there).view(len(self._padded), -1)
+        rows: Tensor = _Take.apply(states.flatten(0, 1), back, there)  # type: ignore[no-untyped-call]
+        return rows.view(len(self._padded), -1)
 
     def _indexes(self, parts: int, heads: int) -> tuple[Tensor, Tensor]:
         """Between ``(P, parts, heads)`` and ``(parts, B, heads, width)``: to take there, and back."""

@@ -75,7 +75,7 @@ def live_targets(
 ) -> Iterator[Targets]:
     """The baseline answers every batch as it comes; ``left``: padding comes before the text. See ``fast_path``."""
 
-    def answer(inputs: Inputs, _: RowIndexes) -> TeacherOutput:
+    def answer(inputs: Inputs, rows: RowIndexes) -> TeacherOutput:
         with torch.no_grad(), torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
             output = baseline(**inputs, output_hidden_states=bool(pairs))
         mask = inputs["attention_mask"]
