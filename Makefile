@@ -33,11 +33,14 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Start a server, shrink a real model over HTTP, check what comes back (TASK=rte: on GLUE RTE)
 	$(PY) demo/run.py $(if $(TASK),--task $(TASK))
 
-test: $(STAMP) ## Run the tests, without the slow ones (ARGS='-k name' to choose)
-	$(PY) -m pytest $(ARGS)
+# Side by side, one thread each (tests/conftest.py). Who is done early takes tests from the others.
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist worksteal
 
-test-slow: $(STAMP) ## Run the tests that take more than a minute
-	$(PY) -m pytest -m slow $(ARGS)
+test: $(STAMP) ## Run the tests, without the slow ones (ARGS='-k name' to choose)
+	$(PY) -m pytest $(SIDE_BY_SIDE) --durations 20 $(ARGS)
+
+test-slow: $(STAMP) ## Run the tests that take more than ten seconds each
+	$(PY) -m pytest -m slow $(SIDE_BY_SIDE) --durations 20 $(ARGS)
 
 test-gpu: $(STAMP) ## Run the tests that need a CUDA device
 	$(PY) -m pytest -m gpu tests/gpu $(ARGS)

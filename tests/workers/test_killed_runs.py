@@ -105,6 +105,7 @@ def messages(told: list[Line]) -> str:
     return "\n".join(line["message"] for line in told)
 
 
+@pytest.mark.slow
 def test_killed_twice_it_delivers_the_same_bytes(tmp_path: Path) -> None:
     told = messages(kill_and_compare(tmp_path, 2))
     assert "resumed at step" in told
@@ -116,6 +117,7 @@ def test_killed_ten_times_it_delivers_the_same_bytes(tmp_path: Path) -> None:
     assert messages(kill_and_compare(tmp_path, 10)).count("resumed at step") >= 5
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_a_checkpoint_and_no_ending(tmp_path: Path) -> None:
     job = Job(tmp_path)
     code, told = job.run("cut", 1, at_step(STEPS // 2), signal.SIGTERM)
