@@ -48,7 +48,7 @@ def search_of(
 ) -> Search:
     """All that is known, as the report shows it."""
     drops = sorted(brackets.keys() | latencies.keys())
-    curve = with_front([_point(spec, model, drop, brackets.get(drop), latencies.get(drop)) for drop in drops])
+    curve = with_front([_point(model, drop, brackets.get(drop), latencies.get(drop)) for drop in drops])
     return Search(
         objective=objective_of(spec, model).decided,
         chosen=chosen,
@@ -68,9 +68,7 @@ def searched_plan(spec: PruneSpec, model: ModelFacts, search: Search) -> Plan:
     return plan.model_copy(update={"strategy": spec.strategy, "protected": protected, "search": search})
 
 
-def _point(
-    spec: PruneSpec, model: ModelFacts, drop: int, bracket: Bracket | None, latency: Latency | None
-) -> CurvePoint:
+def _point(model: ModelFacts, drop: int, bracket: Bracket | None, latency: Latency | None) -> CurvePoint:
     # Layers of the supported families are alike in size: for a size that was only timed, the highest stand for any.
     dropped = bracket.best.dropped if bracket else list(range(model.layers - drop, model.layers))
     plan = _explicit(model, dropped)

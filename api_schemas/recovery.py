@@ -104,7 +104,7 @@ class Recovery(BaseModel):
 BATCH = 32
 #: Of `distill`: its gradients have little noise, so that small data is better used in more and smaller steps.
 SMALLEST_BATCH, ENOUGH_STEPS = 8, 700
-#: Of `distill`: what the hidden states' error at each gap weighs beside the logits' (docs/recovery.md).
+#: Of `distill`: what the hidden states' error at each gap weighs beside the logits' (docs/lab/recovery.md).
 HIDDEN_WEIGHT = 3.0
 #: Of `distill`: a pruned model has more to make up for than a head has to learn, and noise holds it.
 FASTER = 1.5
@@ -115,7 +115,7 @@ NOISE = 0.15
 def protocol_rate(hidden_size: int, layers: int) -> float:
     """The paper's 2e-5 is for BERT-base, 768 wide and 12 layers deep; narrower and shallower models want more.
 
-    By the width's square and the depth, as measured on 384 (docs/recovery.md).
+    By the width's square and the depth, as measured on 384 (docs/lab/recovery.md).
     """
     return float(f"{min(3e-4, max(1e-5, 2e-5 * (768 / hidden_size) ** 2 * 12 / layers)):.2g}")
 
@@ -124,7 +124,7 @@ def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, trains: bool) -> 
     """Fill in every "auto". ``trains``: whether the job has a task to learn from.
 
     Epochs, batch size, length, no warm-up and no weight decay are the paper's protocol. What `distill` does otherwise
-    was chosen on slices of training sets: docs/recovery.md.
+    was chosen on slices of training sets: docs/lab/recovery.md.
     """
     asked = {name: value for name, value in spec.model_dump().items() if value != "auto"}
     method = asked.get("method", "distill" if trains else "none")

@@ -27,7 +27,7 @@ class Reaper(threading.Thread):
             for step in (self.reap, self.wake_again, self.sweep, self.clear_cache):
                 try:
                     step()
-                except Exception:  # the database may be away for a while; the next round asks again
+                except Exception:
                     log.exception("reaper_failed", step=step.__name__)
             if self._ended.wait(self._state.settings.reap_seconds):
                 return
@@ -49,7 +49,7 @@ class Reaper(threading.Thread):
             return
         try:
             missing = due - self._state.wakeups.waiting()
-        except Exception as error:  # whatever the transport raises; a later round asks again
+        except Exception as error:  # noqa: BLE001 - whatever the transport raises; a later round asks again
             log.warning("broker_unreachable", error=type(error).__name__, jobs=due)
             return
         if missing > 0:

@@ -61,7 +61,7 @@ class WakeUps:
             try:
                 for _ in range(count):
                     self._send()
-            except Exception as error:  # whatever the transport raises: a lost wake-up is never an error to pass on
+            except Exception as error:  # noqa: BLE001 - whatever the transport raises: a lost wake-up is never an error to pass on
                 log.warning("broker_unreachable", error=type(error).__name__)
                 if self._forget():
                     return

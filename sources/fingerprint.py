@@ -1,7 +1,8 @@
 """What a thing in the cache is named by: a sha256 of everything that its bits depend on. Imports no torch.
 
 Files count by what is in them, not by where they lie or what they are called: the same model, from the hub and from a
-folder, is one. The machine does not count beyond the type of its device: see docs/decisions.md.
+folder, is one. The machine does not count beyond the type of its device: see
+docs/adr/0007-fingerprints-of-content.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the importance of layers is kept under: everything that was asked for and that they depend on.
 
 The gateway and the worker both work it out, each for itself: so it is made of what both can know, and not of a device,
-of libraries or of weights that a training left (docs/decisions.md).
+of libraries or of weights that a training left (docs/adr/0009-importance-by-question.md).
 """
 
 from __future__ import annotations

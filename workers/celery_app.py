@@ -55,7 +55,7 @@ class WorkerProcess:
         try:
             if self.store.has_queued():
                 app.send_task(WAKE)
-        except Exception as error:  # whatever a database or a broker that is away raises
+        except Exception as error:  # noqa: BLE001 - whatever a database or a broker that is away raises
             log.warning("cannot send a wake-up: %s: %s", type(error).__name__, error)
 
     def close(self) -> None:

@@ -64,7 +64,7 @@ def run_job(job: Path, out: Path, tell: EventWriter, open_cache: Callable[[Worke
             file.request, resolved=file.resolved, job_id=file.id, out=out, settings=settings, tell=tell,
             shared=open_cache(settings), attempt=file.attempt, checkpoints=file.checkpoints,
         )  # fmt: skip
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - every fault of a job is told, whatever it is
         if not isinstance(error, LayercutError):  # that one is for people, and says all there is to say
             traceback.print_exc()
         tell(failure(explained(error), tell.stage))
@@ -106,7 +106,7 @@ def _host_cache(settings: WorkerSettings) -> Cache:
 def _import_pipeline() -> None:
     try:
         import_module("workers.pipeline")
-    except Exception:  # the job will meet it again, and fail with a message instead of being lost
+    except Exception:  # noqa: BLE001 - the job will meet it again, and fail with a message instead of being lost
         traceback.print_exc()
 
 

@@ -104,7 +104,7 @@ PROBES: dict[str, Callable[[GatewayState], object]] = {
 def _check(name: str, probe: Callable[[GatewayState], object], state: GatewayState) -> Literal["ok", "unreachable"]:
     try:
         probe(state)
-    except Exception as error:  # whatever its client raises means the same here
+    except Exception as error:  # noqa: BLE001 - whatever its client raises means the same here
         log.warning("unreachable", what=name, error=type(error).__name__)
         return "unreachable"
     return "ok"

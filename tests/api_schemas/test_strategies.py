@@ -19,7 +19,7 @@ from api_schemas.strategies import (
     select_threshold,
 )
 
-# reference/paper.md §1.1: Sajjad et al., 12 layers, counted from 0. Rows K=1, 3, 5, 7 are drawn in figure 1.
+# Sajjad et al. 2023, arXiv 2004.03844: 12 layers, counted from 0. Rows K=1, 3, 5, 7 are drawn in figure 1.
 GOLDEN = {
     ("top", 2): [10, 11],
     ("top", 4): [8, 9, 10, 11],

@@ -18,7 +18,7 @@ from api_schemas.renumbering import new_fields, new_key, split_layers
 from sources.facts import DTYPES, INDEX, WEIGHTS, choose_weights, invalid, read_index
 from sources.headers import Layout, Tensor, read_layout
 
-#: As fast as `cp`; a larger one leaves the processor's cache when the machine is busy: see docs/performance.md.
+#: As fast as `cp`; a larger one leaves the processor's cache when the machine is busy: docs/lab/surgery.md.
 BLOCK = 128 << 10
 #: What a model saves beside its weights and its config.
 COPIED = ("generation_config.json",)

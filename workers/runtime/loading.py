@@ -219,7 +219,7 @@ def _head(model: PreTrainedModel) -> set[str]:
 
 
 def _begin_at(model: PreTrainedModel, new: set[str], mean: float) -> None:
-    """From 0, a short training is over before it has found the labels' mean (docs/recovery.md)."""
+    """From 0, a short training is over before it has found the labels' mean (docs/lab/recovery.md)."""
     for name, weight in model.named_parameters():
         if name in new and name.endswith(".bias") and weight.numel() == 1:
             torch.nn.init.constant_(weight, mean)

@@ -44,7 +44,7 @@ class CheckpointSync:
         """Have here what another host has got further with."""
         try:
             stored, here = newest(self._stored()), newest_in(self._folder)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a store that is away raises
             log.warning("job %s: cannot see its checkpoints: %r", self._job_id, error)
             return
         for training, name in stored.items():
@@ -52,7 +52,7 @@ class CheckpointSync:
                 if name > here.get(training, ""):
                     self._fetch(training, name)
                 self._sent.add(name)
-            except Exception as error:  # the other trainings' are as good as ever
+            except Exception as error:  # noqa: BLE001 - the other trainings' are as good as ever
                 log.warning("job %s: cannot fetch its checkpoint %s: %r", self._job_id, name, error)
 
     def discard(self) -> None:
@@ -79,7 +79,7 @@ class CheckpointSync:
             try:
                 for name in newest_in(self._folder).values():
                     self._send(name)
-            except Exception as error:  # also where a later one took its place in the meantime: it will be called too
+            except Exception as error:  # noqa: BLE001 - also where a later one took its place in the meantime: it will be called too
                 log.warning("job %s: cannot keep its checkpoint in the store: %r", self._job_id, error)
             with self._change:
                 self._busy = False
@@ -91,7 +91,7 @@ class CheckpointSync:
     def _clear(self) -> None:
         try:
             self._artifacts.delete(checkpoint_prefix(self._job_id))
-        except Exception as error:  # the gateway's upkeep does it later
+        except Exception as error:  # noqa: BLE001 - the gateway's upkeep does it later
             log.warning("job %s: cannot remove its checkpoints: %r", self._job_id, error)
 
     def _wait(self) -> bool:

@@ -2,7 +2,7 @@
 
 Weights, gradients and AdamW's moments are counted. Activations are a sum over layers as in Korthikanti et al. 2022
 (arXiv 2205.05198, §4), its factors taken from what autograd keeps of a BERT with float32 norms and residuals, as
-autocast has them: `tests/workers/training/test_estimate.py` counts that again, and `tests/gpu` asks a device.
+autocast has them: `tests/workers/training/test_memory_estimate.py` counts that again, and `tests/gpu` asks a device.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from api_schemas.tasks import TASKS
+from api_schemas.tasks import TASKS, Task
 from workers.evaluation import metrics
 from workers.evaluation.retention import bootstrap, retention, verdict
 from workers.evaluation.scores import Scores
@@ -34,7 +34,7 @@ def test_f1_of_more_than_two_labels_is_the_mean_of_each() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
-def test_every_task_can_be_scored(task) -> None:  # type: ignore[no-untyped-def]
+def test_every_task_can_be_scored(task: Task) -> None:
     logits = np.random.default_rng(0).normal(size=(20, max(1, len(task.labels)))).astype(np.float32)
     guess = metrics.predictions(logits, regression=task.regression)
     found = metrics.score(task.metrics, guess, guess)

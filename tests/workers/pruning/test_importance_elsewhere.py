@@ -16,7 +16,7 @@ from workers.cache.folder import FolderCache
 from workers.settings import WorkerSettings
 from workers.stages.job_cache import JobCache
 from workers.stages.layer_importance import take_importance
-from workers.stages.progress import Narrator
+from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import ResolvedJob, resolve_job
 
 TEXTS = [
@@ -37,18 +37,20 @@ def minilm() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "model"
 
 
-def subject_of(folder: Path, model: Path, **prune: object) -> ResolvedJob:
+def job_of(folder: Path, model: Path, **prune: object) -> ResolvedJob:
     (folder / "plain.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
     settings = WorkerSettings(data_dir=folder, model_roots=[model], data_roots=[folder], device="cpu")
     calibration = {"dataset": str(folder / "plain.jsonl")}
     request = JobRequest.model_validate(
         {"model": str(model), "task": "none", "prune": {"drop": 2, "calibration": calibration, **prune}}
     )
-    return resolve_job(request, settings, JobCache(FolderCache(folder / "cache", 1 << 30), Narrator(lambda _: None)))
+    progress = ProgressReporter(lambda _: None)
+    cache = JobCache(FolderCache(folder / "cache", 1 << 30), progress)
+    return resolve_job(request, None, settings, cache, progress)
 
 
 def test_scores_of_minilm_are_what_an_outsider_finds(tmp_path: Path, minilm: Path) -> None:
-    job = subject_of(tmp_path, minilm, strategy="angular")
+    job = job_of(tmp_path, minilm, strategy="angular")
     ours = take_importance("activations", job, job.load([], 0))
 
     model = AutoModel.from_pretrained(minilm, dtype=torch.float32).eval()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
+from transformers import PreTrainedModel
 
 from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
@@ -201,7 +202,7 @@ def task_model(
     regression: bool = False,
     mean: float = 0.0,
     pad_token: int | None = None,
-):
+) -> PreTrainedModel:
     labels = () if regression else labels
     return load_for_task(folder, labels=labels, regression=regression, seed=seed, mean=mean, pad_token=pad_token)
 
