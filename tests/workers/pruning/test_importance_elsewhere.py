@@ -15,7 +15,7 @@ from api_schemas.requests import JobRequest
 from workers.cache.folder import FolderCache
 from workers.settings import WorkerSettings
 from workers.stages.job_cache import JobCache
-from workers.stages.layer_importance import take_importance
+from workers.stages.layer_importance import Measuring, take_importance
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolve import ResolvedJob, resolve_job
 
@@ -51,7 +51,7 @@ def job_of(folder: Path, model: Path, **prune: object) -> ResolvedJob:
 
 def test_scores_of_minilm_are_what_an_outsider_finds(tmp_path: Path, minilm: Path) -> None:
     job = job_of(tmp_path, minilm, strategy="angular")
-    ours = take_importance("activations", job, job.load([], 0))
+    ours = take_importance("activations", Measuring(job, job.request.prune, job.load(0).model))
 
     model = AutoModel.from_pretrained(minilm, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(minilm)
