@@ -76,8 +76,8 @@ def _searched(request: PlanRequest, facts: ModelFacts, unknown: Plan, importance
     """The plan of `auto`, as far as the brackets that jobs have run can tell."""
     spec = request.prune
     objective = objective_of(spec, facts)
-    kept = importance.brackets(request, facts, by_retention=objective.min_retention is not None)
-    brackets = {drop: bracket for drop, (bracket, _) in kept.items()}
+    known = importance.brackets(request, facts, by_retention=objective.min_retention is not None)
+    brackets = {drop: bracket for drop, (bracket, _) in known.items()}
 
     def run_bracket(drop: int) -> Bracket:
         if drop not in brackets:
@@ -91,4 +91,4 @@ def _searched(request: PlanRequest, facts: ModelFacts, unknown: Plan, importance
         search = search_of(spec, facts, brackets, {}, chosen=None) if brackets else None
         return unknown.model_copy(update={"search": search, "warnings": [*unknown.warnings, HOW_TO_SEARCH]})
     made = searched_plan(spec, facts, search_of(spec, facts, brackets, {}, chosen=chosen))
-    return made.model_copy(update={"measured_by": kept[chosen][1]})
+    return made.model_copy(update={"measured_by": known[chosen][1]})

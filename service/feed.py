@@ -97,9 +97,9 @@ class Feed:
                 await asyncio.wait_for(channel.bell.wait(), seconds)
 
     async def _page(self, job_id: str, channel: _Channel, after: int) -> list[Event]:
-        kept = channel.after(after)
-        if kept is not None:
-            return kept
+        recent = channel.after(after)
+        if recent is not None:
+            return recent
         page, _ = await run_in_threadpool(self._store.events, job_id, after, PAGE)
         return page
 

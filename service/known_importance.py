@@ -58,9 +58,9 @@ class KnownImportance:
         found: dict[int, tuple[Bracket, str]] = {}
         for drop in range(1, facts.layers) if question is not None else ():
             assert question is not None
-            kept = self._read(bracket_fingerprint(question, drop, by_retention=by_retention), BRACKET_FILE)
-            if kept is not None:
-                found[drop] = Bracket.model_validate(kept[0]), kept[1]
+            seen = self._read(bracket_fingerprint(question, drop, by_retention=by_retention), BRACKET_FILE)
+            if seen is not None:
+                found[drop] = Bracket.model_validate(seen[0]), seen[1]
         return found
 
     def _identified(self, request: PlanRequest, facts: ModelFacts) -> tuple[Asked, Identities]:

@@ -58,8 +58,8 @@ class Reaper(threading.Thread):
 
     def sweep(self) -> None:
         """Delete the files of attempts that lost."""
-        for job_id, kept in self._state.store.unswept(self._state.settings.sweep_after_seconds):
-            files = self._state.artifacts.sweep(job_id, kept)
+        for job_id, winner in self._state.store.unswept(self._state.settings.sweep_after_seconds):
+            files = self._state.artifacts.sweep(job_id, winner)
             self._state.store.mark_swept(job_id)
             if files:
                 log.info("swept", job_id=job_id, files=files)

@@ -128,8 +128,8 @@ class ArtifactStore:
     def sweep(self, job_id: str, keep_prefix: str | None) -> int:
         """Of a job that ended, delete checkpoints and all attempts but the one that is kept; how many files went."""
         attempts = _path("jobs", job_id, "attempts")
-        kept = f"{keep_prefix}/" if keep_prefix else None
-        losers = [path for path in self._paths(f"{attempts}/") if not (kept and path.startswith(kept))]
+        spared = f"{keep_prefix}/" if keep_prefix else None
+        losers = [path for path in self._paths(f"{attempts}/") if not (spared and path.startswith(spared))]
         losers += self._paths(f"{_path('jobs', job_id, 'checkpoint')}/")
         self._delete(losers)
         return len(losers)

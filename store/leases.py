@@ -113,8 +113,8 @@ def finish(connection: Connection, lease: Lease, event: NewEvent, artifact: str 
     if row.status == Status.CANCELLING:
         usage = event.data.usage if isinstance(event.data, SucceededData | FailedData) else None
         return _end_cancelled(connection, row, usage)
-    target, values, kept = _ending(row, event)
-    move(connection, row, target, kept, **values, artifact=artifact)
+    target, values, told = _ending(row, event)
+    move(connection, row, target, told, **values, artifact=artifact)
 
 
 def release(connection: Connection, lease: Lease, reason: str) -> None:
@@ -211,13 +211,13 @@ def _row_values(event: NewEvent) -> dict[str, Any]:
 
 
 def _ending(row: Row[Any], event: NewEvent) -> tuple[Status, dict[str, Any], NewEvent]:
-    """Where a terminal event takes the row, with which values, and the event as it is kept: without files' names."""
+    """Where a terminal event takes the row, with which values, and the event as it is told: without files' names."""
     match event.data:
         case SucceededData(result=result, usage=usage):
             values: dict[str, Any] = {"result": result.model_dump(mode="json"), "usage": _json(usage)}
             whole = {"progress": {**row.progress, "fraction": 1.0, "eta_seconds": 0.0}}
-            kept = SucceededData(result=result, usage=usage)
-            return Status.SUCCEEDED, {**values, **whole}, new_event(event.type, event.message, kept)
+            told = SucceededData(result=result, usage=usage)
+            return Status.SUCCEEDED, {**values, **whole}, new_event(event.type, event.message, told)
         case FailedData(error=error, usage=usage):
             values = {"error": error.model_dump(mode="json"), "usage": _json(usage), "status_reason": error.message}
             return (

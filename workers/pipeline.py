@@ -64,11 +64,11 @@ def run_pipeline(
         progress.resolved(job.shown())
         seed, *other_seeds = job.request.seeds
         source = job.load(seed)
-    kept = Checkpoints(
+    saved = Checkpoints(
         checkpoints or out / "checkpoints", attempt=attempt, every_seconds=settings.checkpoint_seconds,
         provenance=lambda: provenance_of(job), tell=progress.log,
     )  # fmt: skip
-    run = RunContext(job, progress, cache, out, job_id, seed, kept, MicroBatches(settings.micro_batches))
+    run = RunContext(job, progress, cache, out, job_id, seed, saved, MicroBatches(settings.micro_batches))
     expect(run)
     for warning in (*source.warnings, *job.warnings()):
         progress.warn(warning)
@@ -82,7 +82,7 @@ def run_pipeline(
     trainings = [*made.trainings, *(training for other in others.values() for training in other.trainings)]
     artifact = deliver(run, plan, made.model, measured, trainings)
     if checkpoints is None:
-        shutil.rmtree(kept.folder, ignore_errors=True)
+        shutil.rmtree(saved.folder, ignore_errors=True)
     tell(artifact.ending())
 
 

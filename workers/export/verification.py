@@ -279,12 +279,12 @@ def _probe(asked: dict[str, Any]) -> tuple[dict[str, Any], Any]:
 
 def _loader(folder: str, dtype: torch.dtype) -> Callable[[], tuple[Any, dict[str, Any]]]:
     """Loads once; every check that needs the model fails with the same words where it cannot be."""
-    kept: list[tuple[Any, dict[str, Any]]] = []
+    loaded_once: list[tuple[Any, dict[str, Any]]] = []
 
     def loaded() -> tuple[Any, dict[str, Any]]:
-        if not kept:
-            kept.append(_load(folder, dtype))
-        return kept[0]
+        if not loaded_once:
+            loaded_once.append(_load(folder, dtype))
+        return loaded_once[0]
 
     return loaded
 

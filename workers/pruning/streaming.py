@@ -80,17 +80,20 @@ def plan_cut(folder: Path, rename: Rename) -> Cut:
     left is not written, and the others are numbered anew.
     """
     index, layouts = _read(folder)
-    kept = {file: _renamed(layout, rename) for file, layout in layouts.items()}
-    left = [file for file, names in kept.items() if names]
+    renamed = {file: _renamed(layout, rename) for file, layout in layouts.items()}
+    left = [file for file, names in renamed.items() if names]
     shards = [
-        _shard(folder / file, _name(number, len(left), index), layouts[file], kept[file])
+        _shard(folder / file, _name(number, len(left), index), layouts[file], renamed[file])
         for number, file in enumerate(left, 1)
     ]
     gone = [
-        tensor for file, layout in layouts.items() for name, tensor in layout.tensors.items() if name not in kept[file]
+        tensor
+        for file, layout in layouts.items()
+        for name, tensor in layout.tensors.items()
+        if name not in renamed[file]
     ]
     size = sum(shard.bytes for shard in shards)
-    types = {layouts[file].tensors[name].dtype for file, names in kept.items() for name in names}
+    types = {layouts[file].tensors[name].dtype for file, names in renamed.items() for name in names}
     return Cut(
         shards=shards,
         index=None if index is None else _index(index, shards, size, sum(tensor.size for tensor in gone)),

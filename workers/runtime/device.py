@@ -85,8 +85,8 @@ def free_memory(device: torch.device) -> int | None:
     """Bytes of the GPU that this process may still take; None on a CPU, where nobody can say."""
     if device.type != "cuda":
         return None
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + kept
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 def peak_memory(device: torch.device) -> int:

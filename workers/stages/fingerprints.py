@@ -8,7 +8,7 @@ from typing import Any
 from api_schemas.pruning import PruneSpec
 from sources.fingerprint import NOT_OF_BASELINE, fingerprint
 from sources.importance import Asked, importance_fingerprint, search_fingerprint
-from workers.stages.resolve import ResolvedJob
+from workers.stages.resolved_job import ResolvedJob
 from workers.training.trainer_state import TrainResult
 
 

@@ -23,7 +23,7 @@ from workers.pruning.removals import measure_removals
 from workers.runtime.device import choose_precision
 from workers.runtime.loading import label_order
 from workers.stages import fingerprints
-from workers.stages.resolve import ResolvedJob
+from workers.stages.resolved_job import ResolvedJob
 from workers.stages.run_context import RunContext
 from workers.training.objectives.losses import StudentOutput, label_objective
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from sources.fingerprint import RECIPE
-from workers.stages.resolve import ResolvedJob
+from workers.stages.resolved_job import ResolvedJob
 
 #: Of the resolved request; where a job runs, and what it need not make, changes no weight. The layers of a plan that is
 #: still open are told with each training that depends on them.

@@ -26,7 +26,7 @@ from workers.evaluation.latency import speedup
 from workers.evaluation.retention import Intervals, bootstrap, retention, verdict
 from workers.runtime.device import describe, peak_memory
 from workers.stages.measure import Measured
-from workers.stages.resolve import ResolvedJob
+from workers.stages.resolved_job import ResolvedJob
 from workers.stages.run_context import RunContext
 from workers.stages.train import StageTraining
 

@@ -1,28 +1,19 @@
-"""A job with all resolved: what is known before the first weight moves."""
+"""Resolving: the model is found, the data read and tokenized, and what they decide decided."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
+from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
-from api_schemas.plans import Plan
-from api_schemas.pruning import CalibrationSpec
-from api_schemas.recovery import Recovery
-from api_schemas.reports import Calibration
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest, check_pinned, resolve
 from api_schemas.strategies import STRATEGIES
 from sources.fingerprint import FileHashes, fingerprint
-from sources.importance import Asked, Identities, identify
+from sources.importance import Asked, identify
 from sources.models import fetch, read_facts
 from sources.rows import Rows
 from sources.tasks import TaskData, load_task
@@ -30,174 +21,13 @@ from sources.texts import read_texts
 from workers.data.features import Features, encode
 from workers.runtime.device import choose_device, choose_precision
 from workers.runtime.host import host_memory
-from workers.runtime.loading import load_for_task, load_source, load_tokenizer, read_rows_as_decoder
+from workers.runtime.loading import load_tokenizer, read_rows_as_decoder
 from workers.settings import WorkerSettings
 from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
-
-DTYPE_NAMES = {
-    "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
-}  # fmt: skip
+from workers.stages.resolved_job import Content, ResolvedJob, reads_rows_as_decoder, streams
 
 FLOAT32_BYTES = 4
-
-
-class Loaded(NamedTuple):
-    """``warnings``: what the checkpoint lacks, or has too much."""
-
-    model: PreTrainedModel
-    warnings: list[str]
-
-
-@dataclass(frozen=True)
-class Content:
-    """What the job reads, by fingerprint; ``splits`` are the tokenized rows: ``train``, and ``dev:<name>``."""
-
-    weights: str
-    texts: str
-    splits: dict[str, str]
-    identities: Identities
-
-
-@dataclass(frozen=True)
-class ResolvedJob:
-    """A resolved request with its model found, its data read and tokenized, and what those decide decided.
-
-    ``recovery`` has the batch and the precision that ``request.recovery`` may leave open. ``engine``: whether
-    trainings may use the CPU engine. ``mapped``: the model is larger than memory. Its weights stay in their files and
-    are read when they are used.
-    """
-
-    request: ResolvedRequest
-    recovery: Recovery
-    facts: ModelFacts
-    folder: Path
-    tokenizer: PreTrainedTokenizerBase
-    device: torch.device
-    data: TaskData | None
-    train: Features | None
-    dev: dict[str, Features]
-    texts: Rows | None
-    content: Content
-    engine: bool = True
-    mapped: bool = False
-
-    @property
-    def architecture(self) -> Architecture:
-        return ARCHITECTURES[self.facts.architecture]
-
-    @property
-    def trains(self) -> bool:
-        return self.recovery.method != "none"
-
-    @property
-    def scored(self) -> bool:
-        """Whether its models can be scored: they are trained, or the source has a head for the task."""
-        if self.data is None or self.mapped:
-            return False
-        return self.trains or self.facts.num_labels == max(1, len(self.data.label_names))
-
-    @property
-    def wants_baseline(self) -> bool:
-        return self.trains and (self.recovery.method == "distill" or self.request.evaluation.baseline)
-
-    @property
-    def streams(self) -> bool:
-        """Whether the kept weights are copied from file to file, as nothing changes them."""
-        return streams(self.request, self.facts)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the exported weights."""
-        asked = self.request.export.dtype
-        return DTYPE_NAMES.get((self.facts.dtype or "F32") if asked == "auto" else asked, torch.float32)
-
-    @property
-    def latency_cells(self) -> list[tuple[int, int]]:
-        """(batch size, tokens) to measure; no longer than the model can read. None of a model that is read anew from
-        its files each time.
-        """
-        if self.mapped:
-            return []
-        asked, goal = self.request.evaluation.latency, self.request.prune.objective
-        cells = [(size, length) for size in asked.batch_sizes for length in sorted(asked.sequence_lengths)]
-        if goal is not None and goal.cell is not None:
-            cells.append(goal.cell)
-        return list(dict.fromkeys(map(self.readable, cells)))
-
-    def readable(self, cell: tuple[int, int]) -> tuple[int, int]:
-        """``cell`` of (batch size, tokens), no longer than the model can read."""
-        return cell[0], min(cell[1], self.facts.max_positions or cell[1])
-
-    def load(self, seed: int) -> Loaded:
-        """The source, with a head for the task where it will be trained; on the job's device, in evaluation mode.
-
-        ``seed`` is that of a new head.
-        """
-        warnings: list[str] = []
-        if self.data is not None and self.trains:
-            model = load_for_task(
-                self.folder,
-                labels=self.data.label_names,
-                regression=self.data.regression,
-                seed=seed,
-                mean=self.data.label_mean,
-                pad_token=self.tokenizer.pad_token_id,
-                warnings=warnings,
-            )
-        else:
-            model = load_source(self.folder, self.facts, warnings)
-            if reads_rows_as_decoder(self.request, self.facts):
-                model.config.pad_token_id = self.tokenizer.pad_token_id
-        return Loaded(nn.Module.to(model, self.device), warnings)
-
-    def calibration(self, spec: CalibrationSpec) -> Features:
-        """What layers are measured on: plain text, or a seeded slice of the training set; never dev."""
-        if self.texts is not None:
-            return encode(self.tokenizer, self.texts, self.recovery.max_length, regression=False)
-        assert self.train is not None
-        rows = np.random.default_rng(self.request.seed).permutation(len(self.train))[: spec.rows]
-        return self.train.take(np.sort(rows))
-
-    def calibration_facts(self) -> Calibration | None:
-        """For the report; None where no text was looked at."""
-        if not STRATEGIES[self.request.prune.strategy].needs_data:
-            return None
-        spec = self.request.prune.calibration.decided
-        if self.texts is not None:
-            rows, read = len(self.texts), self.texts
-        else:
-            assert self.data is not None
-            rows, read = min(spec.rows, len(self.data.train)), self.data.train
-        return Calibration(
-            source=spec.source, text_columns=spec.text_columns, rows=rows, max_length=self.recovery.max_length,
-            dataset=read.source, sha256=read.sha256, seed=self.request.seed,
-        )  # fmt: skip
-
-    def warnings(self) -> list[str]:
-        """What the report must say of how the job runs here."""
-        if not self.mapped:
-            return []
-        return [
-            f"the model ({(self.facts.bytes or 0) / 1e9:.1f} GB) is larger than the memory that is free here: its"
-            " speed, its FLOPs and its scores are not measured, and it is verified in its own dtype, not in float32"
-        ]
-
-    def shown(self, plan: Plan | None = None) -> ResolvedRequest:
-        """The request with what only this worker could decide; ``plan`` takes the place of the one pinned."""
-        decided = {
-            "recovery": self.recovery,
-            "export": self.request.export.model_copy(update={"dtype": str(self.dtype).removeprefix("torch.")}),
-            "device": str(self.device),
-        }
-        return self.request.model_copy(update=decided | ({} if plan is None else {"plan": plan}))
-
-
-def reads_rows_as_decoder(request: ResolvedRequest, facts: ModelFacts) -> bool:
-    """Whether a decoder is, or becomes, a classifier. One that generates keeps the padding that it came with."""
-    classifies = request.task.trains or any(name.endswith("ForSequenceClassification") for name in facts.classes[:1])
-    return classifies and ARCHITECTURES[facts.architecture].kind == "decoder"
 
 
 def resolve_job(
@@ -288,12 +118,6 @@ def pin(
 
 def _splits(data: TaskData | None) -> dict[str, Rows]:
     return {} if data is None else {"train": data.train, **{f"dev:{name}": rows for name, rows in data.dev.items()}}
-
-
-def streams(request: ResolvedRequest, facts: ModelFacts) -> bool:
-    """Whether nothing changes the weights that are kept: neither a training, nor another dtype."""
-    trains = request.recovery is not None and request.recovery.method != "none"
-    return not trains and facts.dtype in DTYPE_NAMES and request.export.dtype in ("auto", facts.dtype)
 
 
 def fits(facts: ModelFacts, device: torch.device) -> bool:

@@ -10,7 +10,7 @@ from api_schemas.plans import Plan
 from workers.checkpoints.checkpoint import Checkpoints, Slot
 from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
-from workers.stages.resolve import ResolvedJob
+from workers.stages.resolved_job import ResolvedJob
 from workers.training.micro_batches import MicroBatches
 
 

@@ -36,7 +36,7 @@ from workers.search.halving import compete
 from workers.stages import fingerprints
 from workers.stages.layer_importance import importance_of
 from workers.stages.progress import ProgressReporter
-from workers.stages.resolve import ResolvedJob
+from workers.stages.resolved_job import ResolvedJob
 from workers.stages.run_context import RunContext
 from workers.training.best_checkpoint import hold_out
 from workers.training.hooks import TrainingHooks
@@ -146,10 +146,10 @@ def _cut(run: RunContext, baseline: PreTrainedModel, kept: Sequence[int]) -> Pre
 
 def _tell(progress: ProgressReporter, bracket: Bracket) -> None:
     best = bracket.best
-    kept = "" if bracket.retention is None else f", {bracket.retention:.1%} of the score on held-out rows"
+    share = "" if bracket.retention is None else f", {bracket.retention:.1%} of the score on held-out rows"
     progress.log(
         f"of {len(bracket.candidates)} ways to drop {bracket.drop} layers, without {best.dropped}"
-        f" ({', '.join(best.strategies)}) is chosen after {best.last.steps} steps{kept}"
+        f" ({', '.join(best.strategies)}) is chosen after {best.last.steps} steps{share}"
     )
 
 

@@ -55,8 +55,8 @@ def runner_environment(environ: Mapping[str, str], scratch: Path) -> dict[str, s
     device = environ.get("LAYERCUT_DEVICE", "")
     pinned = {"CUDA_VISIBLE_DEVICES": device} if device.startswith("GPU-") else {}
     threads = {"OMP_NUM_THREADS": str(cpu_budget().count), "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": SPINS}
-    kept = {name: value for name, value in environ.items() if _needed(name)}
-    return {**threads, **kept, **pinned, "TMPDIR": str(scratch)}
+    passed = {name: value for name, value in environ.items() if _needed(name)}
+    return {**threads, **passed, **pinned, "TMPDIR": str(scratch)}
 
 
 def _needed(name: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -16,41 +18,32 @@ SHARED = "fingerprint, kind, state, job_id, lease_token, seconds, bytes, created
 
 
 def upgrade() -> None:
-    op.create_table(
-        "cache",
-        sa.Column("fingerprint", sa.String(64), nullable=False),
-        sa.Column("kind", sa.String(32), nullable=False),
-        sa.Column("state", sa.String(8), nullable=False),
-        sa.Column("prefix", PlainText, nullable=False),
-        sa.Column("job_id", Id, nullable=False),
-        sa.Column("lease_token", sa.String(64), nullable=False),
-        sa.Column("seconds", sa.Float),
-        sa.Column("bytes", sa.BigInteger),
-        sa.Column("created_at", UtcTime, nullable=False),
-        sa.Column("used_at", UtcTime, nullable=False),
-        sa.PrimaryKeyConstraint("fingerprint", name="pk_cache"),
-    )
-    old = "'shelf/' || kind || '/' || fingerprint || '/' || lease_token"
-    op.execute(f"INSERT INTO cache ({SHARED}, prefix) SELECT {SHARED}, {old} FROM shelf")
+    _make("cache", sa.Column("prefix", PlainText, nullable=False))
+    prefix = "'shelf/' || kind || '/' || fingerprint || '/' || lease_token"
+    op.execute(f"INSERT INTO cache ({SHARED}, prefix) SELECT {SHARED}, {prefix} FROM shelf")
     op.drop_table("shelf")
-    op.create_index("ix_cache_used_at", "cache", ["used_at"])
 
 
 def downgrade() -> None:
+    _make("shelf")
+    # Of what was made since, the older code would not find the files.
+    op.execute(f"INSERT INTO shelf ({SHARED}) SELECT {SHARED} FROM cache WHERE prefix LIKE 'shelf/%'")
+    op.drop_table("cache")
+
+
+def _make(name: str, *more: sa.Column[Any]) -> None:
     op.create_table(
-        "shelf",
+        name,
         sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.Column("kind", sa.String(32), nullable=False),
         sa.Column("state", sa.String(8), nullable=False),
+        *more,
         sa.Column("job_id", Id, nullable=False),
         sa.Column("lease_token", sa.String(64), nullable=False),
         sa.Column("seconds", sa.Float),
         sa.Column("bytes", sa.BigInteger),
         sa.Column("created_at", UtcTime, nullable=False),
         sa.Column("used_at", UtcTime, nullable=False),
-        sa.PrimaryKeyConstraint("fingerprint", name="pk_shelf"),
+        sa.PrimaryKeyConstraint("fingerprint", name=f"pk_{name}"),
     )
-    # Of what was made since, the older code would not find the files.
-    op.execute(f"INSERT INTO shelf ({SHARED}) SELECT {SHARED} FROM cache WHERE prefix LIKE 'shelf/%'")
-    op.drop_table("cache")
-    op.create_index("ix_shelf_used_at", "shelf", ["used_at"])
+    op.create_index(f"ix_{name}_used_at", name, ["used_at"])

@@ -17,7 +17,8 @@ from workers.settings import WorkerSettings
 from workers.stages.job_cache import JobCache
 from workers.stages.layer_importance import Measuring, take_importance
 from workers.stages.progress import ProgressReporter
-from workers.stages.resolve import ResolvedJob, resolve_job
+from workers.stages.resolve import resolve_job
+from workers.stages.resolved_job import ResolvedJob
 
 TEXTS = [
     "The committee will meet again on Thursday.",

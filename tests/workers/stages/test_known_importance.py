@@ -24,7 +24,8 @@ from workers.stages.cache_codecs import save_layer_importance
 from workers.stages.job_cache import JobCache
 from workers.stages.layer_importance import Measuring, take_importance
 from workers.stages.progress import ProgressReporter
-from workers.stages.resolve import ResolvedJob, resolve_job
+from workers.stages.resolve import resolve_job
+from workers.stages.resolved_job import ResolvedJob
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from workers.training.cpu.dropout import dropout_mask
 
 
 class Workspace:
-    """Two float32 tensors of any size, in memory that is kept: to get it anew for each call costs more than to use it.
+    """Two float32 tensors of any size, in memory of their own: getting it anew costs more than using it.
 
     What they hold is good until the next is asked for.
     """
@@ -40,14 +40,14 @@ class Attention(torch.autograd.Function):
         wide, _ = scratch.like(scores)
         shares = scores.copy_(torch.softmax(wide.copy_(scores), -1, out=wide))
         mask = dropout_mask(shares.shape, p, shares.dtype) if p else None
-        kept = shares if mask is None else shares * mask
-        ctx.save_for_backward(query, key, value, shares, mask, kept)
+        weights = shares if mask is None else shares * mask
+        ctx.save_for_backward(query, key, value, shares, mask, weights)
         ctx.scratch = scratch
-        return torch.bmm(kept, value)
+        return torch.bmm(weights, value)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, shares, mask, kept = ctx.saved_tensors
+        query, key, value, shares, mask, weights = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         of_scores = torch.bmm(gradient, value.transpose(1, 2))
         if mask is not None:
@@ -57,4 +57,4 @@ class Attention(torch.autograd.Function):
         torch._softmax_backward_data(wide, wide_shares.copy_(shares), -1, torch.float32, grad_input=wide)
         of_scores.copy_(wide)
         of_key = torch.bmm(of_scores.transpose(1, 2), query)
-        return torch.bmm(of_scores, key), of_key, torch.bmm(kept.transpose(1, 2), gradient), None, None, None
+        return torch.bmm(of_scores, key), of_key, torch.bmm(weights.transpose(1, 2), gradient), None, None, None

@@ -22,20 +22,20 @@ Linear = tuple[Tensor, Tensor]
 class CastWeights:
     """(weight, bias) of each product, cast anew each time it is called.
 
-    The memory that they are cast into is kept, and so is that of the gradients: to get it anew for each step costs
+    The memory that they are cast into stays, and so does that of the gradients: to get it anew for each step costs
     more than to fill it. So a call is good until the next, and gradients are put into ``grad`` of the weights, not
     given on: hooks on them see nothing.
     """
 
     def __init__(self, products: list[Product], dtype: torch.dtype) -> None:
-        self._weights = _Kept([[layer.weight for layer in one.layers] for one in products], products, dtype)
-        self._biases = _Kept([[layer.bias for layer in one.layers] for one in products], products, dtype)
+        self._weights = _Buffers([[layer.weight for layer in one.layers] for one in products], products, dtype)
+        self._biases = _Buffers([[layer.bias for layer in one.layers] for one in products], products, dtype)
 
     def __call__(self) -> list[Linear]:
         return list(zip(self._weights(), self._biases(), strict=True))
 
 
-class _Kept:
+class _Buffers:
     """Memory for what ``groups`` of weights become, each group below one another, and for their gradients."""
 
     def __init__(self, groups: list[list[Tensor]], products: list[Product], dtype: torch.dtype) -> None:
@@ -80,13 +80,13 @@ class _Kept:
 
 class _Cast(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, kept: _Kept, *parts: Tensor) -> tuple[Tensor, ...]:
-        ctx.kept, ctx.count = kept, len(parts)
-        return kept.fill()
+    def forward(ctx: Any, buffers: _Buffers, *parts: Tensor) -> tuple[Tensor, ...]:
+        ctx.buffers, ctx.count = buffers, len(parts)
+        return buffers.fill()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, ...]:
-        ctx.kept.accumulate(gradients)
+        ctx.buffers.accumulate(gradients)
         nothing: tuple[None, ...] = (None,) * (1 + ctx.count)
         return nothing
 
