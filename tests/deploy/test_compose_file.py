@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ def test_a_service_is_not_root_and_cannot_write_its_image(service: dict[str, Any
 def test_an_image_is_pinned_by_a_tag(service: dict[str, Any]) -> None:
     tag = service["image"].partition(":")[2]
     assert re.match(r"\d+\.\d+", tag), f"{service['image']} has no version"
+    if "build" in service:
+        assert tag == version("layercut"), "our own images have the version of pyproject.toml"
 
 
 def test_every_volume_that_is_used_is_declared_and_no_other() -> None:
