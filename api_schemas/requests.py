@@ -239,14 +239,14 @@ class JobRequest(Request):
         if strategy.needs_data and not self.task.trains and not calibration.on_text:
             raise LayercutError(
                 "validation_failed",
-                f"strategy {strategy.name!r} scores layers on a task's training text; task is 'none':"
+                f"strategy {strategy.name!r} measures layers on a task's training text; task is 'none':"
                 " give prune.calibration.dataset",
                 param="/prune/strategy" if calibration.source == "auto" else "/prune/calibration/source",
             )
         if strategy.needs_labels and self.task.trains and calibration.on_text:
             raise LayercutError(
                 "validation_failed",
-                f"strategy {strategy.name!r} scores layers by the loss on the task's labels, and text has none",
+                f"strategy {strategy.name!r} measures layers by the loss on the task's labels, and text has none",
                 param="/prune/calibration",
             )
         if strategy.needs_head and self.recovery.method == "finetune" and not self.evaluation.baseline:

@@ -194,6 +194,7 @@ def _new_row(request: JobRequest, sent: dict[str, Any], resolved: ResolvedReques
         "task": request.task.label,
         "created_at": later(),
         "request": sent,
+        "pinned": resolved.model_dump(mode="json"),
         "resolved": resolved.model_dump(mode="json"),
         "progress": {},
         "attempt": 0,

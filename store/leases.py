@@ -49,15 +49,15 @@ class Lease:
         return f"jobs/{self.job_id}/attempts/{self.attempt}-{self.token}"
 
 
-#: A row without a resolved request, or with one of another form, was written by another version.
-OLDER_FORM = (
-    "the job was queued by another version of layercut, whose rows this one cannot carry out: POST it again ({error})"
+#: A row in which nothing is pinned, or not in this form, was written by another version.
+OTHER_FORM = (
+    "the job was queued by another version of layercut, whose rows this one cannot carry out ({what}): POST it again"
 )
 
 
 @dataclass(frozen=True)
 class Claim:
-    """``request`` is as it was sent, ``resolved`` what the job is to do."""
+    """``request`` is as it was sent, ``resolved`` what was pinned of it when the job was accepted."""
 
     lease: Lease
     request: JobRequest
@@ -69,9 +69,9 @@ def claim(connection: Connection, worker: str, lease_seconds: float) -> Claim | 
     """Take the best queued job. One whose request this version cannot read any more fails, and the next is taken."""
     while (row := _take(connection, worker, lease_seconds)) is not None:
         try:
-            request, resolved = JobRequest.model_validate(row.request), ResolvedRequest.model_validate(row.resolved)
+            request, resolved = JobRequest.model_validate(row.request), _pinned(row)
         except (ValidationError, LayercutError) as error:
-            fail(connection, row, LayercutError("validation_failed", OLDER_FORM.format(error=error)))
+            fail(connection, row, LayercutError("validation_failed", OTHER_FORM.format(what=_brief(error))))
             continue
         message = f"attempt {row.attempt} of {row.max_attempts} started"
         append(
@@ -80,6 +80,21 @@ def claim(connection: Connection, worker: str, lease_seconds: float) -> Claim | 
         )  # fmt: skip
         return Claim(Lease(row.id, row.attempt, row.lease_token), request, resolved, row.created_at)
     return None
+
+
+def _pinned(row: Row[Any]) -> ResolvedRequest:
+    """What every attempt is handed. The commit of a model that could be looked at only later is that of the first."""
+    pinned = ResolvedRequest.model_validate(row.pinned or {})
+    if pinned.plan is not None:
+        return pinned
+    return pinned.model_copy(update={"model": ResolvedRequest.model_validate(row.resolved).model})
+
+
+def _brief(error: ValidationError | LayercutError) -> str:
+    if isinstance(error, LayercutError):
+        return error.message
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def heartbeat(connection: Connection, lease: Lease, lease_seconds: float) -> Status:

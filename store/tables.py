@@ -24,8 +24,10 @@ jobs = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("started_at", UtcTime),
     Column("finished_at", UtcTime),
-    # The request as sent; a claim reads it again.
+    # The request as sent, and what was resolved of it then: what every attempt is handed. What the latest attempt has
+    # decided beyond that is in ``resolved``, to be shown: another attempt may run on another device.
     Column("request", JSON, nullable=False),
+    Column("pinned", JSON(none_as_null=True)),
     Column("resolved", JSON(none_as_null=True)),
     Column("progress", JSON, nullable=False),
     Column("result", JSON(none_as_null=True)),

@@ -91,7 +91,7 @@ def test_every_way_to_say_how_much(spec: dict[str, Any], count: int) -> None:
             {"strategy": "explicit", "drop_layers": [1], "protect_layers": [1]},
             "invalid_layers", "/prune/protect_layers", "both protected and to be dropped",
         ),
-        # The first layer is protected where layers are scored: 5 of 6 are free, and this is known before any score.
+        # The first layer is protected where layers are ranked: 5 of 6 are free, and this is known before any score.
         (
             {"strategy": "contribution", "drop": 5, "protect_layers": [0, 1]},
             "invalid_layers", "/prune/protect_layers", "only 4 are free",
@@ -158,7 +158,7 @@ def test_every_strategy_has_a_plan_on_every_architecture(strategy: str, architec
     assert any(ARCHITECTURES[architecture].note in warning for warning in made.warnings) or not shared
 
 
-def test_the_first_layer_is_protected_where_layers_are_scored_unless_asked_otherwise() -> None:
+def test_the_first_layer_is_protected_where_layers_are_ranked_unless_asked_otherwise() -> None:
     importance = [0.9, 0.1, 0.2, 0.3, 0.4, 0.5]
     made = plan({"strategy": "contribution", "drop": 1}, model(6), importance=importance)
     assert (made.protected, made.dropped) == ([0], [5])
@@ -197,7 +197,7 @@ def test_a_block_is_ranked_by_the_distance_across_as_many_layers_as_go() -> None
         assert refusal({"strategy": "angular", "drop": drop}, model(6), importance=distances).param == "/prune/drop"
 
 
-def test_scores_of_text_are_refused_on_two_lists_of_layers() -> None:
+def test_measuring_on_text_is_refused_on_two_lists_of_layers() -> None:
     facts = model(6, architecture="t5", stacks={"encoder": 3, "decoder": 3})
     for name, row in STRATEGIES.items():
         if row.needs_data:
@@ -242,7 +242,7 @@ def test_auto_is_the_text_that_is_given_and_else_the_task() -> None:
         assert PruneSpec.model_validate(spec.decided.model_dump()).decided == spec.decided
 
 
-def test_a_threshold_waits_for_the_scores() -> None:
+def test_a_threshold_waits_for_the_importance() -> None:
     spec = {"strategy": "contribution", "threshold": 0.45}
     assert plan(spec, model(6)).dropped is None
     assert plan(spec, model(6), importance=[0.9, 0.1, 0.5, 0.3, 0.4, 0.5]).dropped == [2, 5]
@@ -292,7 +292,7 @@ def test_each_stack_loses_its_own_layers(spec: dict[str, Any], dropped: list[int
     assert [made.stacks["encoder"].total, made.stacks["decoder"].total] == [6, 4]
 
 
-def test_scores_are_ranked_within_a_stack_and_a_decoder_keeps_both_ends() -> None:
+def test_layers_are_ranked_within_a_stack_and_a_decoder_keeps_both_ends() -> None:
     spec = {"strategy": "parameter_aggregate", "drop": {"encoder": 1, "decoder": 1}}
     assert plan(spec, seq2seq()).dropped is None
     made = plan(spec, seq2seq(), importance=[0.1, 5, 5, 5, 5, 2, 0.1, 4, 3, 0.1])

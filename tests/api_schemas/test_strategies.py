@@ -84,7 +84,7 @@ def test_every_fixed_strategy_has_golden_lists() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, row in STRATEGIES.items() if row.needs_importance])
-def test_the_lists_of_scored_strategies(name: str) -> None:
+def test_the_lists_of_ranked_strategies(name: str) -> None:
     for drop, dropped in SCORED_GOLDEN[name].items():
         asked = Question(12, drop, protected=frozenset({0}), importance=SCORED)
         assert select_layers(name, asked).dropped == dropped, drop
@@ -153,7 +153,7 @@ def test_random_follows_the_seed() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, row in STRATEGIES.items() if row.needs_importance])
-def test_scored_strategies_drop_from_the_end_that_they_say(name: str) -> None:
+def test_ranked_strategies_drop_from_the_end_that_they_say(name: str) -> None:
     importance = (0.9, 0.1, 0.5, 0.8, 0.2, 0.7)
     row = STRATEGIES[name]
     expected = [1, 2] if row.drops_block else {"highest": [0, 3], "lowest": [1, 4]}[row.drops or ""]
@@ -161,7 +161,7 @@ def test_scored_strategies_drop_from_the_end_that_they_say(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, row in STRATEGIES.items() if row.needs_importance])
-def test_of_equal_scores_the_higher_layer_goes(name: str) -> None:
+def test_of_equals_the_higher_layer_goes(name: str) -> None:
     assert select_layers(name, Question(6, 2, importance=(1.0,) * 6)).dropped == [4, 5]
 
 
@@ -229,7 +229,7 @@ def test_a_threshold_drops_every_layer_above_it() -> None:
 
 @pytest.mark.parametrize("protected", [frozenset(), frozenset({0})])
 @pytest.mark.parametrize(("threshold", "words"), [(0.995, "no layer"), (-1.0, "every layer")])
-def test_a_threshold_that_takes_nothing_or_everything_is_refused_with_the_scores(
+def test_a_threshold_that_takes_nothing_or_everything_is_refused_with_the_importance(
     threshold: float, words: str, protected: frozenset[int]
 ) -> None:
     with pytest.raises(LayercutError, match=words) as caught:

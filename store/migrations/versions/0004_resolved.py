@@ -1,7 +1,8 @@
-"""Resolved requests and events are typed: those of before, which say less, go; their jobs and messages stay."""
+"""What was resolved at POST is pinned, and typed, as events are: what of before says less goes, and its jobs stay."""
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
@@ -11,6 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("jobs", sa.Column("pinned", sa.JSON(none_as_null=True)))
     # A job of before that is still queued is refused by its worker, with a sentence: without its plan it would be
     # planned anew, and perhaps otherwise than it was shown.
     op.execute("UPDATE jobs SET resolved = NULL")
@@ -19,3 +21,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """What went does not come back; the older code does without."""
+    op.drop_column("jobs", "pinned")

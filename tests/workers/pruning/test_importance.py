@@ -60,7 +60,7 @@ def test_activations_are_measured_as_they_are_defined(architecture: str) -> None
 
 
 @pytest.mark.parametrize("architecture", CLASSIFIERS)
-def test_batches_padding_and_labels_do_not_change_the_scores(architecture: str) -> None:
+def test_batches_padding_and_labels_do_not_change_the_importance(architecture: str) -> None:
     model, row = build(architecture), ARCHITECTURES[architecture]
     together = encoded(architecture, list(SENTENCES)) | {"labels": torch.zeros(len(SENTENCES), dtype=torch.long)}
     alone = measure_activations(model, row, (encoded(architecture, [text]) for text in SENTENCES))
@@ -68,7 +68,7 @@ def test_batches_padding_and_labels_do_not_change_the_scores(architecture: str) 
         np.testing.assert_allclose(values, alone[name], atol=1e-4 if name == "angular_distance" else 1e-5)
 
 
-def test_scoring_leaves_the_model_as_it_was() -> None:
+def test_measuring_leaves_the_model_as_it_was() -> None:
     model = build("bert").train()
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     measure_activations(model, ARCHITECTURES["bert"], [encoded("bert", list(SENTENCES))])
@@ -77,7 +77,7 @@ def test_scoring_leaves_the_model_as_it_was() -> None:
     assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
 
 
-def test_a_layer_that_does_nothing_scores_highest() -> None:
+def test_a_layer_that_does_nothing_stands_highest() -> None:
     model = build("bert")
     layer = model.base_model.encoder.layer[2]
     layer.forward = lambda hidden_states, *args, **kwargs: hidden_states

@@ -50,7 +50,7 @@ def job_of(folder: Path, model: Path, **prune: object) -> ResolvedJob:
     return resolve_job(request, None, settings, cache, progress)
 
 
-def test_scores_of_minilm_are_what_an_outsider_finds(tmp_path: Path, minilm: Path) -> None:
+def test_the_importance_of_minilm_is_what_an_outsider_finds(tmp_path: Path, minilm: Path) -> None:
     job = job_of(tmp_path, minilm, strategy="angular")
     ours = take_importance("activations", Measuring(job, job.request.prune, job.load(0).model))
 

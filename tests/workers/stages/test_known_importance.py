@@ -87,7 +87,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_plan_is_answered_from_the_scores_that_a_job_took(
+def test_a_plan_is_answered_from_what_a_job_has_measured(
     client: TestClient, body: dict[str, Any], tmp_path: Path, kind: str
 ) -> None:
     body |= KINDS[kind]
@@ -109,7 +109,7 @@ def test_a_plan_is_answered_from_the_scores_that_a_job_took(
         assert plan["parameters_after"] < plan["parameters_before"]
 
 
-def test_scores_of_another_question_are_not_taken_for_an_answer(
+def test_the_importance_of_another_question_is_not_taken_for_an_answer(
     client: TestClient, body: dict[str, Any], tmp_path: Path
 ) -> None:
     take(client, tmp_path, body)
@@ -139,7 +139,7 @@ def test_scores_of_another_question_are_not_taken_for_an_answer(
     assert not answered()
 
 
-def test_text_scores_answer_without_a_task_and_are_forgotten_with_their_files(
+def test_what_text_has_told_answers_without_a_task_and_is_forgotten_with_their_files(
     client: TestClient, body: dict[str, Any], tmp_path: Path
 ) -> None:
     calibration = {"dataset": str(tmp_path / "plain.txt"), "rows": 6}

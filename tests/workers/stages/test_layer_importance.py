@@ -58,7 +58,7 @@ def jobs(tmp_path: Path) -> Jobs:
     return Jobs(tmp_path)
 
 
-def test_plain_text_scores_a_model_without_a_task_once_for_every_strategy(jobs: Jobs) -> None:
+def test_plain_text_measures_a_model_without_a_task_once_for_every_strategy(jobs: Jobs) -> None:
     model = tiny_model("bert", jobs.folder / "source", head="base")
     calibration = {"dataset": str(jobs.text), "rows": 5}
     first = jobs.run(model, "first", {"strategy": "block_influence", "calibration": calibration})
@@ -139,7 +139,7 @@ def test_a_layer_that_gives_nan_fails_the_job_by_name(jobs: Jobs) -> None:
         ("a.pdf", "x\n", {}, "not a file of a known kind: .txt, .csv, .tsv, .jsonl"),
     ],
 )
-def test_text_that_cannot_be_scored_on_is_refused_with_its_line(
+def test_text_that_cannot_be_measured_on_is_refused_with_its_line(
     jobs: Jobs, name: str, text: str, more: dict[str, Any], words: str
 ) -> None:
     (jobs.folder / name).write_text(text)
