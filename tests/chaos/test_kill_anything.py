@@ -31,8 +31,8 @@ VICTIMS: dict[str, Callable[[Served], None]] = {
 ATTEMPTS = {"runner": 2, "worker": 2, "gateway": 1, "broker folder": 1}
 
 
-def submit(server: Served, folder: Path) -> str:
-    """A job that trains for some seconds."""
+def submit(server: Served, folder: Path) -> dict[str, Any]:
+    """A job that trains for some seconds, as it is accepted."""
     rows = [f"{'a joy, full of wit' if row % 2 else 'a dull and lifeless story'} {row},{row % 2}" for row in range(80)]
     (folder / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     body = {
@@ -43,7 +43,7 @@ def submit(server: Served, folder: Path) -> str:
     }
     answer = server.client.post("/v1/jobs", json=body)
     assert answer.status_code == 202, answer.text
-    return str(answer.json()["id"])
+    return dict(answer.json())
 
 
 def job(server: Served, job_id: str) -> dict[str, Any]:
@@ -51,12 +51,19 @@ def job(server: Served, job_id: str) -> dict[str, Any]:
     return dict(server.client.get(f"/v1/jobs/{job_id}").json())
 
 
+def events(server: Served, job_id: str) -> list[dict[str, Any]]:
+    eventually(server.healthy)
+    return list(server.client.get(f"/v1/jobs/{job_id}/events", params={"limit": 1000}).json()["data"])
+
+
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_a_job_ends_once_whatever_dies(victim: str, tmp_path: Path) -> None:
     roots = {"model_roots": tmp_path, "data_roots": tmp_path}
-    with served(tmp_path, **roots, lease_seconds=4, reap_seconds=1, wake_again_seconds=1) as server:
-        job_id = submit(server, tmp_path)
-        eventually(lambda: job(server, job_id)["progress"].get("step"), seconds=60)
+    often = {"lease_seconds": 4, "reap_seconds": 1, "wake_again_seconds": 1, "checkpoint_seconds": 0.5}
+    with served(tmp_path, **roots, **often) as server:
+        accepted = submit(server, tmp_path)
+        job_id = accepted["id"]
+        eventually(lambda: any(event["data"].get("checkpoint") for event in events(server, job_id)), seconds=60)
         VICTIMS[victim](server)
         eventually(lambda: job(server, job_id)["status"] in ("succeeded", "failed", "cancelled"), seconds=120)
 
@@ -64,7 +71,10 @@ def test_a_job_ends_once_whatever_dies(victim: str, tmp_path: Path) -> None:
         assert (ended["status"], ended["attempt"]) == ("succeeded", ATTEMPTS[victim]), ended["error"]
         manifests = list((server.data / "artifacts" / "jobs").rglob("manifest.json"))
         assert len(manifests) == 1
-        events = server.client.get(f"/v1/jobs/{job_id}/events", params={"limit": 1000}).json()["data"]
-        assert [event["type"] for event in events].count("job.succeeded") == 1
-        assert [event["number"] for event in events] == list(range(1, len(events) + 1))
+        assert ended["resolved"]["plan"] == accepted["resolved"]["plan"], "as it was shown"
+        told = events(server, job_id)
+        assert [event["type"] for event in told].count("job.succeeded") == 1
+        assert [event["number"] for event in told] == list(range(1, len(told) + 1))
+        resumed = any(event["message"].startswith("resumed at step") for event in told)
+        assert resumed is (ATTEMPTS[victim] == 2), "what was trained is not trained again"
         assert server.stop() == 0
