@@ -88,6 +88,10 @@ class Identities:
     text: Identity | None
 
 
+#: Of a job that asks for no importance and no search.
+NOT_IDENTIFIED = Identities(None, None, None)
+
+
 def identify(asked: Asked, facts: ModelFacts, settings: SourceSettings, hashes: FileHashes) -> Identities:
     """Reads no weights but to hash those of a local folder, and raises as the sources do."""
     calibration = asked.prune.calibration

@@ -1,1 +1,1 @@
-"""The endpoints, one file a job. Each file has a ``router``; ``service.app`` includes them all."""
+"""The endpoints, one file a resource. Each file has a ``router``; ``service.app`` includes them all."""

@@ -35,13 +35,13 @@ def recover(run: RunContext, baseline: PreTrainedModel | None, pruned: PreTraine
         rows, held_out = np.arange(len(job.train)), None
         if recovery.checkpoint == "best":
             rows, judged = hold_out(len(job.train), job.request.seed)
-            held_out = _selection(run, job.train.take(judged))
+            held_out = _held_out(run, job.train.take(judged))
         features = job.train if held_out is None else job.train.take(rows)
         with _objective(run, baseline, features, rows) as objective:
             return train_on(run, Stage.RECOVERING, pruned, features, objective, recovery=recovery, held_out=held_out)
 
 
-def _selection(run: RunContext, judged: Features) -> HeldOut:
+def _held_out(run: RunContext, judged: Features) -> HeldOut:
     """By the task's headline metric: higher is better for all of them."""
     job, data = run.job, run.job.data
     assert data is not None

@@ -13,7 +13,7 @@ from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest, check_pinned, resolve
 from api_schemas.strategies import STRATEGIES
 from sources.fingerprint import FileHashes, fingerprint
-from sources.importance import Asked, identify
+from sources.importance import NOT_IDENTIFIED, Asked, identify
 from sources.models import fetch, read_facts
 from sources.rows import Rows
 from sources.tasks import TaskData, load_task
@@ -55,11 +55,12 @@ def resolve_job(
     if reads_rows_as_decoder(pinned, facts):
         read_rows_as_decoder(tokenizer)
     hashes = FileHashes(cache.root / "hashes")
-    identities = identify(Asked.by_job(pinned), facts, settings, hashes)
+    strategy, calibration = STRATEGIES[pinned.prune.strategy], pinned.prune.calibration
+    asks = strategy.needs_importance or strategy.searches
+    identities = identify(Asked.by_job(pinned), facts, settings, hashes) if asks else NOT_IDENTIFIED
     data = load_task(pinned.task, settings, seed=pinned.seed) if pinned.task.trains else None
     if data is not None:
         recovery = recovery.model_copy(update={"batch_size": recovery.batch_of(len(data.train))})
-    strategy, calibration = STRATEGIES[pinned.prune.strategy], pinned.prune.calibration
     texts = read_texts(calibration, settings, pinned.seed) if strategy.needs_data and calibration.on_text else None
     content = Content(
         weights=fingerprint("weights", files=hashes.weights(folder)),
