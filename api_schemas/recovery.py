@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 
 from api_schemas.architectures import ModelFacts
+from api_schemas.request_parts import Auto
 
-# As an enum of one: a client that is generated takes a const beside other types for the only value there is.
-Auto = Annotated[Literal["auto"], WithJsonSchema({"type": "string", "enum": ["auto"]})]
 Method = Literal["none", "finetune", "distill"]
 Precision = Literal["fp32", "bf16", "fp16"]
 CheckpointChoice = Literal["last", "best"]

@@ -4,35 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import Field, model_validator
 
 from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import PruneSpec
 from api_schemas.recovery import RecoverySpec
+from api_schemas.request_parts import OrString, Request, Seed
 from api_schemas.strategies import STRATEGIES
-from api_schemas.tasks import METRICS, TASKS, Metric, Task
-
-Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
-
-
-class Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class OrString(Request):
-    """A part that may also be sent as a plain string; the schema says so."""
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        schema = handler(core)
-        named = handler.resolve_ref_schema(schema)
-        whole = dict(named)
-        named.clear()
-        named.update({"anyOf": [{"type": "string", "minLength": 1}, whole], "title": cls.__name__})
-        return schema
+from api_schemas.task_spec import TaskSpec
 
 
 class ModelRef(OrString):
@@ -51,77 +31,6 @@ class ModelRef(OrString):
         return self.id.startswith(("/", "./", "../", "~"))
 
 
-class TaskSpec(OrString):
-    """A GLUE task by name, the user's own table, or ``none``. As a plain string, it is the name."""
-
-    name: str | None = Field(default=None, description="a name of GET /v1/tasks, or `none`")
-    dataset: str | None = Field(
-        default=None, description="CSV or JSONL file under an allowed root, or a folder of train and dev"
-    )
-    dev: str | None = Field(
-        default=None, description="file to score on; without it a seeded tenth of the rows is kept aside"
-    )
-    text_columns: list[str] = Field(default=[], max_length=2)
-    label_column: str | None = None
-    metric: str | None = Field(default=None, description="a name of GET /v1/tasks `metrics`; by default accuracy")
-    max_train_rows: int | None = Field(default=None, ge=1, description="train on a seeded sample of this many rows")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_string(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> TaskSpec:
-        if (self.name is None) == (self.dataset is None):
-            raise LayercutError(
-                "validation_failed",
-                "a task is a GLUE name or a dataset of your own: give name or dataset",
-                param="/task",
-            )
-        own = {
-            "dev": self.dev,
-            "text_columns": self.text_columns,
-            "label_column": self.label_column,
-            "metric": self.metric,
-        }
-        if self.name is not None:
-            if self.name != "none":
-                TASKS.find(self.name, "/task")
-            wrong = [field for field, value in own.items() if value]
-            if wrong:
-                raise LayercutError(
-                    "validation_failed", f"task {self.name!r} has its own {wrong[0]}", param=f"/task/{wrong[0]}"
-                )
-        else:
-            for field in ("text_columns", "label_column"):
-                if not own[field]:
-                    raise LayercutError("validation_failed", f"a dataset needs {field}", param=f"/task/{field}")
-            METRICS.find(self.metric or "accuracy", "/task/metric")
-        return self
-
-    @property
-    def glue(self) -> Task | None:
-        return TASKS[self.name] if self.name and self.name != "none" else None
-
-    @property
-    def trains(self) -> bool:
-        """Whether there is data to learn from."""
-        return self.name != "none"
-
-    @property
-    def headline(self) -> Metric | None:
-        """The metric that is the score."""
-        if self.glue:
-            return METRICS[self.glue.headline]
-        return METRICS[self.metric or "accuracy"] if self.trains else None
-
-    @property
-    def label(self) -> str:
-        """What the task is called in lists."""
-        return self.name or (self.dataset or "").rsplit("/", 1)[-1]
-
-
 class LatencySpec(Request):
     """What speed is measured on: every batch size (examples) with every length (tokens). Empty: not measured."""
 
@@ -137,6 +46,12 @@ class EvaluationSpec(Request):
         max_length=10,
         description="train and score once with each, and report the mean; by default [`seed`]. The first one's model is"
         " the one that is exported",
+    )
+    margin: float = Field(
+        default=0.01,
+        gt=0,
+        lt=1,
+        description="share of the baseline's score that may be lost and the score still be kept",
     )
     latency: LatencySpec = LatencySpec()
 

@@ -10,7 +10,9 @@ from api_schemas.plans import Plan, make_plan
 from api_schemas.pruning import PruneSpec
 from api_schemas.recovery import Recovery, resolve_recovery
 from api_schemas.reports import Reused
-from api_schemas.requests import EvaluationSpec, ExportSpec, JobRequest, Limits, ModelRef, Seed, TaskSpec
+from api_schemas.request_parts import Seed
+from api_schemas.requests import EvaluationSpec, ExportSpec, JobRequest, Limits, ModelRef
+from api_schemas.task_spec import TaskSpec
 
 
 class ResolvedRequest(BaseModel):

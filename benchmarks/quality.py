@@ -35,8 +35,9 @@ from transformers import PreTrainedModel
 
 from api_schemas.architectures import ARCHITECTURES
 from api_schemas.recovery import Recovery, RecoverySpec, protocol_rate, resolve_recovery
-from api_schemas.requests import ModelRef, TaskSpec
+from api_schemas.requests import ModelRef
 from api_schemas.strategies import Question, select_layers
+from api_schemas.task_spec import TaskSpec
 from sources.models import read_facts
 from sources.settings import SourceSettings
 from sources.tasks import TaskData, load_task

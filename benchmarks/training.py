@@ -44,7 +44,7 @@ from transformers import (
 
 from api_schemas.errors import LayercutError
 from api_schemas.recovery import Recovery
-from api_schemas.requests import TaskSpec
+from api_schemas.task_spec import TaskSpec
 from sources.rows import Rows
 from sources.settings import SourceSettings
 from sources.tasks import TaskData, load_task

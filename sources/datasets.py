@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from api_schemas.errors import LayercutError
-from api_schemas.requests import TaskSpec
+from api_schemas.task_spec import TaskSpec
 from sources.lines import Lines
 from sources.paths import inside_roots
 from sources.rows import Rows, hash_files

@@ -14,9 +14,10 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.plans import all_protected, removal_steps
 from api_schemas.pruning import CalibrationSpec, PruneSpec
 from api_schemas.recovery import Recovery, resolve_recovery
-from api_schemas.requests import ModelRef, PlanRequest, TaskSpec
+from api_schemas.requests import ModelRef, PlanRequest
 from api_schemas.resolved import ResolvedRequest
 from api_schemas.strategies import MEASURES, STRATEGIES
+from api_schemas.task_spec import TaskSpec
 from sources.datasets import table_files
 from sources.fingerprint import NOT_OF_BASELINE, RECIPE, FileHashes, digest
 from sources.glue import glue_identity

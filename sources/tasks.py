@@ -7,7 +7,7 @@ import statistics
 from dataclasses import dataclass
 
 from api_schemas.pruning import CalibrationSpec
-from api_schemas.requests import TaskSpec
+from api_schemas.task_spec import TaskSpec
 from api_schemas.tasks import Task
 from sources.datasets import check_table, read_dataset
 from sources.glue import check_glue, read_glue
@@ -25,7 +25,8 @@ class TaskData:
     """What a job learns from and is scored on.
 
     ``dev`` maps split to rows, the first being the one that the score is taken on; ``label_names`` are in id order,
-    empty for a regression; ``metrics`` are names of ``METRICS``, the first being the score.
+    empty for a regression; ``metrics`` are names of ``METRICS``, the first being the score. ``positive`` is the id of
+    the label that f1 is of; None where it is the mean of each label's.
     """
 
     train: Rows
@@ -33,6 +34,7 @@ class TaskData:
     label_names: tuple[str, ...]
     regression: bool
     metrics: tuple[str, ...]
+    positive: int | None = None
 
     @property
     def label_mean(self) -> float:
@@ -69,6 +71,7 @@ def _load_glue(task: Task, settings: SourceSettings) -> TaskData:
         label_names=task.label_names,
         regression=task.regression,
         metrics=task.metrics,
+        positive=1 if len(task.label_names) == 2 else None,
     )
 
 

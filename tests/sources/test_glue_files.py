@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import constants
 
 from api_schemas.errors import LayercutError
-from api_schemas.requests import TaskSpec
+from api_schemas.task_spec import TaskSpec
 from api_schemas.tasks import TASKS, Task
 from sources.glue import read_glue
 from sources.settings import SourceSettings

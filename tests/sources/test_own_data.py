@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from api_schemas.errors import LayercutError
-from api_schemas.requests import TaskSpec
+from api_schemas.task_spec import TaskSpec
 from sources import lines, tasks
 from sources.settings import SourceSettings
 from sources.tasks import TaskData, check_dataset, load_task

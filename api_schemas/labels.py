@@ -1,0 +1,49 @@
+"""One way to write a label: files of every format, requests and the heads of models are compared by it."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+#: Whole numbers, however they are written: 1, 01 is not one of them, +1, 1.0.
+_WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?")
+#: Of a head that nobody gave names to.
+_UNNAMED = re.compile(r"LABEL_(\d+)", re.IGNORECASE)
+
+
+def label_text(value: Any) -> str | None:
+    """``value`` as a label: a text without blanks around it and with single ones in it. A whole number is written
+    without a point, and JSON's true and false as words. None for what is no label: an empty text, a number that is not
+    finite, half a character, a list.
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, (str, int, float)):
+        return None
+    text = " ".join(str(value).split())
+    if not text or (text.isascii() is False and any("\ud800" <= char <= "\udfff" for char in text)):
+        return None
+    if _WHOLE.fullmatch(text):
+        return str(int(text.partition(".")[0]))
+    number = as_number(text)
+    return text if number is None or math.isfinite(number) else None
+
+
+def label_key(label: str) -> str:
+    """What two spellings of one label have in common: labels differ neither in case nor in blanks alone."""
+    return label_text(label.casefold()) or label.casefold()
+
+
+def as_number(text: str) -> float | None:
+    """The number that ``text`` says, which may not be finite; None where it says none."""
+    try:
+        return float(text)
+    except (ValueError, OverflowError):
+        return None
+
+
+def unnamed(label: str) -> int | None:
+    """The number of a head's output that was never named (LABEL_3); None for a name."""
+    found = _UNNAMED.fullmatch(label.strip())
+    return int(found[1]) if found else None
