@@ -219,6 +219,7 @@ class ModelFacts(BaseModel):
     hidden_size: int
     vocabulary: int | None = None
     num_labels: int | None = Field(default=None, description="labels of its trained classification head, if it has one")
+    labels: list[str] | None = Field(default=None, description="what its head calls these, in the order of its outputs")
     max_positions: int | None = Field(default=None, description="longest input in tokens, where the config says one")
     parameters: int | None = Field(default=None, description="in all; null where the weights were not looked at")
     parameters_per_layer: list[int] | None = None

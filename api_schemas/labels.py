@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: Whole numbers, however they are written: 1, 01 is not one of them, +1, 1.0.
@@ -47,3 +48,41 @@ def unnamed(label: str) -> int | None:
     """The number of a head's output that was never named (LABEL_3); None for a name."""
     found = _UNNAMED.fullmatch(label.strip())
     return int(found[1]) if found else None
+
+
+def head_order(
+    words: Sequence[str] | None,
+    names: Sequence[str],
+    meant: Sequence[str] | Mapping[str, str] | None,
+    *,
+    numbered: bool,
+) -> list[int] | None:
+    """At which of a head's outputs each of the labels ``names`` stands; None where that is not known.
+
+    ``words`` are the head's own, in the order of its outputs. ``meant`` is ``task.labels``: an order of the outputs,
+    or what each word means. ``numbered``: everyone gives these labels the same numbers, as those of GLUE.
+    """
+    if words is None or len(words) != len(names):
+        return None
+    if isinstance(meant, Mapping):
+        by_word = {_loose(word): label_key(label) for word, label in meant.items()}
+        return _places([by_word.get(_loose(word), "") for word in words], [label_key(name) for name in names])
+    if meant is not None:
+        return _places([label_key(label) for label in meant], [label_key(name) for name in names])
+    found = _places([_loose(word) for word in words], [_loose(name) for name in names])
+    in_order = [str(at) for at in range(len(names))]
+    plain = [str(number) if (number := unnamed(word)) is not None else word for word in words]
+    if found is None and plain == in_order and (numbered or list(names) == in_order):
+        return list(range(len(names)))
+    return found
+
+
+def _places(have: list[str], want: list[str]) -> list[int] | None:
+    if sorted(have) != sorted(want) or len(set(want)) != len(want):
+        return None
+    return [have.index(name) for name in want]
+
+
+def _loose(word: str) -> str:
+    """A head may write not_entailment, and a table not-entailment."""
+    return label_key(re.sub(r"[-_\s]+", " ", word))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from api_schemas.errors import LayercutError
 from api_schemas.objectives import Objective
 from api_schemas.per_stack import AMOUNTS, PerStack
+from api_schemas.read_spec import ReadSpec
 from api_schemas.strategies import STRATEGIES
 
 # More than any model has; it keeps a refusal shorter than the request.
@@ -27,11 +28,12 @@ class CalibrationSpec(BaseModel):
     dataset: str | None = Field(
         default=None,
         min_length=1,
-        description="of `text`: a TXT (a text a line), JSONL, CSV or TSV file under an allowed root",
+        description="of `text`: a TXT (a text a line), CSV, TSV, JSON, JSONL or Parquet file under an allowed root",
     )
     text_columns: list[str] = Field(
-        default=[], max_length=2, description="of `dataset`; by default [text]. TXT has none"
+        default=[], max_length=4, description="of `dataset`; by default [text]. TXT has none"
     )
+    read: ReadSpec = ReadSpec()
     rows: int = Field(default=512, le=100_000, description="measured on a seeded sample of this many rows")
 
     @model_validator(mode="after")

@@ -8,7 +8,8 @@ from pydantic import BeforeValidator, Field, RootModel, model_validator
 
 from api_schemas.errors import LayercutError
 from api_schemas.labels import label_key, label_text
-from api_schemas.request_parts import Auto, OrString, Request
+from api_schemas.read_spec import ReadSpec
+from api_schemas.request_parts import Auto, OrString
 from api_schemas.tasks import METRICS, TASKS, Metric, Task
 
 Kind = Literal["classification", "regression"]
@@ -23,30 +24,10 @@ def _as_label(value: Any) -> Any:
 
 Label = Annotated[str, BeforeValidator(_as_label), Field(min_length=1, max_length=500)]
 LabelList = Annotated[list[Label], Field(min_length=2, max_length=MAX_LABELS)]
-#: A line end, or a NUL, would end the row.
-Character = Annotated[str, Field(min_length=1, max_length=1, pattern=r"^[^\r\n\x00]$")]
 
 
 class LabelMap(RootModel[Annotated[dict[str, Label], Field(min_length=2, max_length=MAX_LABELS)]]):
     """From each word of a head to the label of the data that it means."""
-
-
-class ReadSpec(Request):
-    """How a file is read. Every `auto` is worked out from the file, and shown in `resolved`."""
-
-    delimiter: Character | Auto = Field(default="auto", description="what stands between two fields of a CSV or TSV")
-    quote: Character | Literal["none"] | Auto = Field(
-        default="auto", description="what fields with a delimiter or a line end in them stand in; none: no field does"
-    )
-    escape: Literal["doubled", "backslash"] | Auto = Field(
-        default="auto", description="how a quote is written inside quotes: twice, or after a backslash"
-    )
-    encoding: Annotated[str, Field(min_length=1, max_length=40)] | Auto = Field(
-        default="auto", description="such as cp1252; auto: UTF-8, or what a byte order mark says"
-    )
-    bad_rows: Literal["refuse", "skip"] = Field(
-        default="refuse", description="skip: rows that cannot be read are left out, and counted in report and card"
-    )
 
 
 class TaskSpec(OrString):

@@ -14,7 +14,7 @@ from api_schemas.strategies import STRATEGIES
 from service.known_importance import KnownImportance
 from service.settings import GatewaySettings
 from sources.models import inspect
-from sources.tasks import check_dataset
+from sources.tasks import with_data
 
 MODEL_REFUSALS = (
     "unknown_strategy",
@@ -43,8 +43,7 @@ def admit(request: JobRequest, settings: GatewaySettings) -> ResolvedRequest:
 
     Where the model cannot be looked at now, recovery and plan are null: its worker decides them.
     """
-    check_dataset(request.task, settings, request.prune.calibration)
-    return resolve(request, inspect(request.model, settings))
+    return resolve(with_data(request, settings), inspect(request.model, settings))
 
 
 def plan(request: PlanRequest, settings: GatewaySettings, importance: KnownImportance) -> Plan:
@@ -53,7 +52,7 @@ def plan(request: PlanRequest, settings: GatewaySettings, importance: KnownImpor
     A strategy that ranks by importance is answered from what a job has measured; without that, the plan says how to
     get it.
     """
-    check_dataset(request.task, settings, request.prune.calibration)
+    request = with_data(request, settings)
     facts = inspect(request.model, settings)
     if facts is None:
         raise LayercutError(

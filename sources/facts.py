@@ -15,6 +15,9 @@ INDEX = "model.safetensors.index.json"
 # Far above any model there is: a number in a config must not decide how much memory a plan takes.
 MAX_LAYERS = 1024
 
+# Of a head's labels: as many as a task may have, and as long as one may be.
+MAX_WORDS, LONGEST_WORD = 1000, 500
+
 # Integer tensors are buffers (position_ids), not parameters.
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -142,10 +145,26 @@ def make_facts(
         bytes=size,
         license=license,
     )
-    return facts if tensors is None else facts.model_copy(update=_weight_facts(facts, architecture, tensors))
+    if tensors is None:
+        return facts
+    return facts.model_copy(update=_weight_facts(facts, architecture, tensors, _label_words(config)))
 
 
-def _weight_facts(facts: ModelFacts, architecture: Architecture, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _label_words(config: dict[str, Any]) -> list[str] | None:
+    """Of ``id2label``, in the order of the outputs; stock `transformers` says LABEL_n where it is not written."""
+    named = config.get("id2label")
+    if named is None:
+        count = config.get("num_labels", 2)
+        return [f"LABEL_{at}" for at in range(count)] if _positive(count) and count <= MAX_WORDS else None
+    if not isinstance(named, dict) or len(named) > MAX_WORDS:
+        return None
+    words = [named.get(str(at)) for at in range(len(named))]
+    return [str(word)[:LONGEST_WORD] for word in words] if all(isinstance(word, (str, int)) for word in words) else None
+
+
+def _weight_facts(
+    facts: ModelFacts, architecture: Architecture, tensors: dict[str, Tensor], words: list[str] | None
+) -> dict[str, Any]:
     weights = {
         name: tensor for name, tensor in tensors.items() if tensor.dtype in DTYPES and not name.endswith(BUFFERS)
     }
@@ -160,6 +179,7 @@ def _weight_facts(facts: ModelFacts, architecture: Architecture, tensors: dict[s
         "parameters_per_layer": _per_layer(facts, architecture, weights),
         "dtype": DTYPES[max(by_dtype, key=lambda name: by_dtype[name])],
         "num_labels": _head_labels(facts, weights),
+        "labels": words if words and len(words) == _head_labels(facts, weights) else None,
     }
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
+import duckdb
 
 from api_schemas.errors import LayercutError
 from api_schemas.tasks import Task
@@ -17,7 +16,8 @@ from sources.fingerprint import FileHashes
 from sources.lines import Lines
 from sources.rows import Rows, hash_files
 from sources.settings import SourceSettings
-from sources.tables import read_tsv
+from sources.tables.duck import connect, identifier, plainly, scratch
+from sources.tsv import read_tsv
 
 HUB_DATASET = "nyu-mll/glue"
 PARAM = "/task"
@@ -161,17 +161,19 @@ def _read_parquet(task: Task, files: list[Path]) -> Rows:
     return Rows(texts, labels, ", ".join(f"{task.name}/{path.name}" for path in files), hash_files(files))
 
 
-def _parquet_rows(task: Task, path: Path, name: str) -> Iterator[tuple[tuple[str, ...], float]]:
+def _parquet_rows(task: Task, path: Path, name: str) -> Iterator[tuple[tuple[Any, ...], Any]]:
     columns = (*task.hub_columns, "label")
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise _invalid(name, f"not Parquet: {error}") from None
-    missing = [column for column in columns if column not in table.column_names]
-    if missing:
-        raise _invalid(name, f"no column {missing[0]!r}; the columns are: {', '.join(table.column_names)}")
-    values: Iterable[tuple[Any, ...]] = zip(*(table[column].to_pylist() for column in columns), strict=True)
-    for *line_texts, label in values:
+    with scratch() as folder, connect(path, folder) as (connection, file):
+        try:
+            known = [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM read_parquet({file})").fetchall()]
+            missing = [column for column in columns if column not in known]
+            if missing:
+                raise _invalid(name, f"no column {missing[0]!r}; the columns are: {', '.join(known)}")
+            wanted = ", ".join(map(identifier, columns))
+            found = connection.execute(f"SELECT {wanted} FROM read_parquet({file})").fetchall()
+        except duckdb.Error as error:
+            raise _invalid(name, f"not Parquet: {plainly(error)}") from None
+    for *line_texts, label in found:
         yield tuple(line_texts), label
 
 

@@ -162,16 +162,17 @@ def _task(asked: Asked, settings: SourceSettings, hashes: FileHashes) -> Identit
 
 def _own(spec: TaskSpec, settings: SourceSettings, hashes: FileHashes) -> Identity:
     train, dev = table_files(spec, settings)
-    headline = spec.headline
     return {
         "file": _file(train.path, train.kind, hashes), "texts": spec.text_columns, "label": spec.label_column,
-        "regression": bool(headline and headline.regression), "split": dev is None,
+        "regression": spec.decided_kind == "regression", "split": dev is None,
+        "labels": spec.model_dump()["labels"], "read": spec.read.model_dump(),
     }  # fmt: skip
 
 
 def _texts(calibration: CalibrationSpec, settings: SourceSettings, hashes: FileHashes) -> Identity:
     file = text_file(calibration, settings)
-    return {"file": _file(file.path, file.kind, hashes), "texts": calibration.text_columns}
+    read = calibration.read.model_dump()
+    return {"file": _file(file.path, file.kind, hashes), "texts": calibration.text_columns, "read": read}
 
 
 def _file(path: Path, kind: str, hashes: FileHashes) -> list[str]:

@@ -3,39 +3,85 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
+
+TextRow = tuple[str, ...]
+Labels = Sequence[int] | Sequence[float]
+
+CHUNK_ROWS = 4096
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Labelled texts: one or two texts a row, and its label id (or number, for a regression).
+    """Labelled texts: one to four texts a row, and its label id (or number, for a regression).
 
-    ``sha256`` is that of the bytes of the files it was read from; ``dropped`` counts the rows left out as unusable.
+    Neither need be in memory as objects: ``texts`` may lie in a file. ``sha256`` is that of the bytes of the files they
+    were read from; ``dropped`` counts the rows left out as unusable, ``skipped`` those of the user's own by reason.
     """
 
-    texts: list[tuple[str, ...]]
-    labels: list[int] | list[float]
+    texts: Sequence[TextRow]
+    labels: Labels
     source: str
     sha256: str
     dropped: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.texts)
 
+    def chunks(self) -> Iterator[Sequence[TextRow]]:
+        """The texts, some thousands at a time."""
+        for start in range(0, len(self.texts), CHUNK_ROWS):
+            yield self.texts[start : start + CHUNK_ROWS]
+
     def digest(self) -> str:
         """sha256 of the texts and labels themselves, in their order: of what is learned, wherever it was read."""
-        sizes = [[len(text) for text in row] for row in self.texts]
-        # JSON may have brought lone surrogates, which plain UTF-8 refuses.
-        texts = "".join(text for row in self.texts for text in row).encode("utf-8", "surrogatepass")
-        return hashlib.sha256(repr((sizes, self.labels)).encode() + texts).hexdigest()
+        labels = array(_code(self.labels), self.labels)
+        found = hashlib.sha256(labels.typecode.encode() + labels.tobytes())
+        for chunk in self.chunks():
+            for row in chunk:
+                for text in row:
+                    # GLUE's own files may have brought lone surrogates, which plain UTF-8 refuses.
+                    coded = text.encode("utf-8", "surrogatepass")
+                    found.update(len(coded).to_bytes(8, "little"))
+                    found.update(coded)
+        return found.hexdigest()
 
     def pick(self, indexes: Iterable[int], source: str) -> Rows:
         """The rows at ``indexes``, in that order."""
-        chosen = list(indexes)
-        texts = [self.texts[index] for index in chosen]
-        return Rows(texts, [self.labels[index] for index in chosen], source, self.sha256, self.dropped)
+        chosen = array("q", indexes)
+        labels = array(_code(self.labels), (self.labels[at] for at in chosen))
+        return Rows(PickedTexts(self.texts, chosen), labels, source, self.sha256, self.dropped, self.skipped)
+
+
+def _code(labels: Labels) -> str:
+    """Of an array of them: numbers, or ids."""
+    return "d" if isinstance(next(iter(labels), 0), float) else "q"
+
+
+class PickedTexts(Sequence[TextRow]):
+    """Some of ``texts``, in another order; none is copied."""
+
+    def __init__(self, texts: Sequence[TextRow], indexes: array[int]) -> None:
+        self._texts, self._indexes = texts, indexes
+
+    def __len__(self) -> int:
+        return len(self._indexes)
+
+    @overload
+    def __getitem__(self, at: int) -> TextRow: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[TextRow]: ...
+
+    def __getitem__(self, at: int | slice) -> TextRow | list[TextRow]:
+        if isinstance(at, slice):
+            return [self._texts[index] for index in self._indexes[at]]
+        return self._texts[self._indexes[at]]
 
 
 def hash_files(paths: Iterable[Path]) -> str:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import random
 import statistics
 from dataclasses import dataclass
+from typing import TypeVar
 
 from api_schemas.pruning import CalibrationSpec
+from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.task_spec import TaskSpec
 from api_schemas.tasks import Task
+from sources.data_warnings import table_warnings
 from sources.datasets import check_table, read_dataset
 from sources.glue import check_glue, read_glue
 from sources.rows import Rows
 from sources.settings import SourceSettings
 from sources.texts import check_texts
 
-# What the gateway reads of a file before it accepts a job: some 100 000 short rows, a fraction of a second. The worker
-# checks the rest.
-CHECK_BYTES = 8 * 2**20
+# What the gateway looks at before it accepts a job: all of most files, in seconds. The worker checks the rest.
+CHECK_ROWS = 20_000_000
+GLUE_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class TaskData:
 
     ``dev`` maps split to rows, the first being the one that the score is taken on; ``label_names`` are in id order,
     empty for a regression; ``metrics`` are names of ``METRICS``, the first being the score. ``positive`` is the id of
-    the label that f1 is of; None where it is the mean of each label's.
+    the label that f1 is of; None where it is the mean of each label's. ``warnings`` are for the report.
     """
 
     train: Rows
@@ -35,6 +38,7 @@ class TaskData:
     regression: bool
     metrics: tuple[str, ...]
     positive: int | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def label_mean(self) -> float:
@@ -51,17 +55,31 @@ def load_task(spec: TaskSpec, settings: SourceSettings, seed: int) -> TaskData:
     return TaskData(**{**vars(data), "train": _sample(data.train, spec.max_train_rows, seed)})
 
 
-def check_dataset(spec: TaskSpec, settings: SourceSettings, calibration: CalibrationSpec | None = None) -> None:
-    """Raise now what ``load_task``, and ``read_texts`` for a ``calibration``, would raise later.
+Asked = TypeVar("Asked", JobRequest, PlanRequest)
 
-    As far as the first ``CHECK_BYTES`` of local files tell.
+
+def with_data(request: Asked, settings: SourceSettings) -> Asked:
+    """``request`` with the way decided in which its files are read; raises what is wrong with them."""
+    calibration = check_calibration(request.prune.calibration, settings)
+    prune = request.prune.model_copy(update={"calibration": calibration})
+    return request.model_copy(update={"task": check_dataset(request.task, settings), "prune": prune})
+
+
+def check_dataset(spec: TaskSpec, settings: SourceSettings) -> TaskSpec:
+    """Raise now what ``load_task`` would raise later, as far as the first ``CHECK_ROWS`` rows of local files tell.
+
+    The answer is the task with its kind, and the way decided in which its files are read.
     """
     if spec.glue:
-        check_glue(spec.glue, settings, CHECK_BYTES)
-    elif spec.trains:
-        check_table(spec, settings, CHECK_BYTES)
-    if calibration is not None and calibration.on_text:
-        check_texts(calibration, settings, CHECK_BYTES)
+        check_glue(spec.glue, settings, GLUE_BYTES)
+    if spec.glue or not spec.trains:
+        return spec
+    return check_table(spec, settings, CHECK_ROWS).model_copy(update={"kind": spec.decided_kind})
+
+
+def check_calibration(spec: CalibrationSpec, settings: SourceSettings) -> CalibrationSpec:
+    """As ``check_dataset``, of ``read_texts``."""
+    return check_texts(spec, settings, CHECK_ROWS) if spec.on_text else spec
 
 
 def _load_glue(task: Task, settings: SourceSettings) -> TaskData:
@@ -76,9 +94,17 @@ def _load_glue(task: Task, settings: SourceSettings) -> TaskData:
 
 
 def _load_own(spec: TaskSpec, settings: SourceSettings, seed: int) -> TaskData:
-    table = read_dataset(spec, settings, seed)
-    metric = spec.metric or "accuracy"
-    return TaskData(table.train, {"dev": table.dev}, table.label_names, not table.label_names, (metric,))
+    data = read_dataset(spec, settings, seed)
+    assert spec.headline is not None
+    return TaskData(
+        train=data.train,
+        dev={"dev": data.dev},
+        label_names=data.label_names,
+        regression=not data.label_names,
+        metrics=(spec.headline.name,),
+        positive=data.positive,
+        warnings=(*data.warnings, *table_warnings(spec, data.train, data.dev)),
+    )
 
 
 def _sample(rows: Rows, limit: int | None, seed: int) -> Rows:

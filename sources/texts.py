@@ -1,4 +1,4 @@
-"""Plain text to score layers on: TXT, JSONL, CSV or TSV, without labels."""
+"""Plain text to measure layers on, without labels: TXT, or the columns of a table."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Iterator
 
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import CalibrationSpec
-from sources.datasets import DataFile, allowed_file, text_of
 from sources.lines import Lines
-from sources.rows import Rows, hash_files
+from sources.rows import Rows, TextRow, hash_files
 from sources.settings import SourceSettings
-from sources.tables import READERS, read_txt
+from sources.tables.data_file import DataFile, allowed_file
+from sources.tables.table import FORMATS, Table
 
 PARAM = "/prune/calibration/dataset"
-TEXT_READERS = {".txt": read_txt, **READERS}
+KINDS = (".txt", *FORMATS)
+NO_TEXT = "the file has no texts: there is nothing to measure layers on"
 
 
 def read_texts(spec: CalibrationSpec, settings: SourceSettings, seed: int) -> Rows:
@@ -23,34 +24,38 @@ def read_texts(spec: CalibrationSpec, settings: SourceSettings, seed: int) -> Ro
     The file may be larger than memory. Raises ``dataset_not_found``, ``dataset_not_allowed`` and ``dataset_invalid``.
     """
     file = text_file(spec, settings)
-    lines = Lines(file.path, file.name, param=PARAM)
-    draw, kept, total = random.Random(seed), dict[int, tuple[int, tuple[str, ...]]](), 0
-    for total, text in enumerate(_texts(spec, file, lines), start=1):
+    draw, kept, total = random.Random(seed), dict[int, tuple[int, TextRow]](), 0
+    for total, text in enumerate(_texts(spec, file), start=1):
         # Vitter's algorithm R: each text so far is as likely as any other to be among those kept.
         place = total - 1 if total <= spec.rows else draw.randrange(total)
         if place < spec.rows:
             kept[place] = (total, text)
     if not kept:
-        raise _no_text(lines)
+        raise file.error(NO_TEXT, "1")
     texts = [text for _, text in sorted(kept.values())]
     source = file.name if len(texts) == total else f"{file.name} ({len(texts)} of {total} rows, seed {seed})"
     return Rows(texts, [0] * len(texts), source, hash_files([file.path]))
 
 
-def check_texts(spec: CalibrationSpec, settings: SourceSettings, limit: int) -> None:
-    """Raise what ``read_texts`` would for the first ``limit`` bytes of the file."""
+def check_texts(spec: CalibrationSpec, settings: SourceSettings, limit: int) -> CalibrationSpec:
+    """Raise what ``read_texts`` would for the first ``limit`` rows; the answer has the way decided that it is read."""
     file = text_file(spec, settings)
-    lines = Lines(file.path, file.name, param=PARAM, limit=limit)
-    if not sum(1 for _ in _texts(spec, file, lines)) and not lines.cut:
-        raise _no_text(lines)
+    if file.kind == ".txt":
+        lines = Lines(file.path, file.name, param=PARAM, limit=limit)
+        if not sum(1 for line in lines if line.strip()) and not lines.cut:
+            raise file.error(NO_TEXT, "1")
+        return spec
+    with Table(file, _columns(spec), None, spec.read, limit=limit) as table:
+        _check(spec, table)
+        return spec.model_copy(update={"read": table.read})
 
 
 def text_file(spec: CalibrationSpec, settings: SourceSettings) -> DataFile:
     """The file of ``spec``, which is on text; it is not read."""
     file = allowed_file(spec.dataset or "", settings, PARAM)
-    if not (file.path.is_file() and file.kind in TEXT_READERS):
-        known = ", ".join(TEXT_READERS)
-        raise LayercutError("dataset_invalid", f"{file.name!r} is not a file of a known kind: {known}", param=PARAM)
+    if not (file.path.is_file() and file.kind in KINDS):
+        message = f"{file.name!r} is not a file of a known kind: {', '.join(KINDS)}"
+        raise LayercutError("dataset_invalid", message, param=PARAM)
     if file.kind == ".txt" and spec.text_columns:
         raise LayercutError(
             "dataset_invalid", "a TXT file has no columns: each line is a text", param="/prune/calibration/text_columns"
@@ -58,13 +63,21 @@ def text_file(spec: CalibrationSpec, settings: SourceSettings) -> DataFile:
     return file
 
 
-def _texts(spec: CalibrationSpec, file: DataFile, lines: Lines) -> Iterator[tuple[str, ...]]:
-    columns = spec.text_columns or ["text"]
-    for line, values in TEXT_READERS[file.kind](lines, columns):
-        if values is None:
-            raise lines.error("the row has too few columns", line)
-        yield tuple(text_of(lines, line, *cell) for cell in zip(columns, values, strict=True))
+def _texts(spec: CalibrationSpec, file: DataFile) -> Iterator[TextRow]:
+    if file.kind == ".txt":
+        lines = Lines(file.path, file.name, param=PARAM)
+        yield from ((line.strip(),) for line in lines if line.strip())
+        return
+    with Table(file, _columns(spec), None, spec.read) as table:
+        _check(spec, table)
+        for batch in table.batches():
+            yield from (tuple(texts) for *texts, _, blank in batch if not blank)
 
 
-def _no_text(lines: Lines) -> LayercutError:
-    return lines.error("the file has no texts: there is nothing to score layers on", max(1, lines.number))
+def _check(spec: CalibrationSpec, table: Table) -> None:
+    if table.profile.blank and spec.read.bad_rows == "refuse":
+        raise table.no_text()
+
+
+def _columns(spec: CalibrationSpec) -> list[str]:
+    return spec.text_columns or ["text"]

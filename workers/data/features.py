@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
-from sources.rows import Rows
+from sources.rows import Rows, TextRow
 
-CHUNK_ROWS = 4096
+IDS, TYPES, OFFSETS, LABELS, PADDING = "ids.bin", "types.bin", "offsets.npy", "labels.npy", "padding.json"
 
 
 @dataclass(frozen=True)
@@ -67,19 +71,84 @@ class Features:
 
 def encode(tokenizer: PreTrainedTokenizerBase, rows: Rows, max_length: int, *, regression: bool) -> Features:
     """Tokenize every row once, cut to ``max_length`` tokens (of a pair, the longer text first)."""
-    ids: list[npt.NDArray[np.int32]] = []
-    types: list[npt.NDArray[np.int8]] = []
-    for start in range(0, len(rows.texts), CHUNK_ROWS):
-        columns = list(zip(*rows.texts[start : start + CHUNK_ROWS], strict=True))
-        encoded = tokenizer(
-            *(list(column) for column in columns), truncation=True, max_length=max_length, padding=False, verbose=False
-        )
-        ids += [np.asarray(row, dtype=np.int32) for row in encoded["input_ids"]]
-        types += [np.asarray(row, dtype=np.int8) for row in encoded.get("token_type_ids", ())]
+    chunks = list(_chunks(tokenizer, rows, max_length))
+    lengths = np.concatenate([chunk.lengths for chunk in chunks])
+    types = [chunk.types for chunk in chunks if chunk.types is not None]
     return Features(
-        ids=np.concatenate(ids),
+        ids=np.concatenate([chunk.ids for chunk in chunks]),
         types=np.concatenate(types) if types else None,
-        offsets=np.concatenate([[0], np.cumsum([len(row) for row in ids])]).astype(np.int64),
-        labels=np.asarray(rows.labels, dtype=np.float32 if regression else np.int64),
+        offsets=_offsets(lengths),
+        labels=_labels(rows, regression),
         padding=Padding.of(tokenizer),
     )
+
+
+def encode_into(
+    tokenizer: PreTrainedTokenizerBase, rows: Rows, max_length: int, folder: Path, *, regression: bool
+) -> None:
+    """As ``encode``, written to ``folder`` as it is made."""
+    lengths = []
+    with (folder / IDS).open("wb") as ids, (folder / TYPES).open("wb") as types:
+        for chunk in _chunks(tokenizer, rows, max_length):
+            chunk.ids.tofile(ids)
+            if chunk.types is not None:
+                chunk.types.tofile(types)
+            lengths.append(chunk.lengths)
+    if not (folder / TYPES).stat().st_size:
+        (folder / TYPES).unlink()
+    np.save(folder / OFFSETS, _offsets(np.concatenate(lengths)), allow_pickle=False)
+    np.save(folder / LABELS, _labels(rows, regression), allow_pickle=False)
+    (folder / PADDING).write_text(json.dumps(asdict(Padding.of(tokenizer))), encoding="utf-8")
+
+
+def load_features(folder: Path) -> Features:
+    """What ``encode_into`` wrote. Tokens stay on the disk: pages come in as batches need them."""
+    types = folder / TYPES
+    return Features(
+        ids=_mapped(folder / IDS, np.int32),
+        types=_mapped(types, np.int8) if types.exists() else None,
+        offsets=np.load(folder / OFFSETS, allow_pickle=False),
+        labels=np.load(folder / LABELS, allow_pickle=False),
+        padding=Padding(**json.loads((folder / PADDING).read_text(encoding="utf-8"))),
+    )
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    ids: npt.NDArray[np.int32]
+    types: npt.NDArray[np.int8] | None
+    lengths: npt.NDArray[np.int64]
+
+
+def _chunks(tokenizer: PreTrainedTokenizerBase, rows: Rows, max_length: int) -> Iterator[_Chunk]:
+    for chunk in rows.chunks():
+        encoded = tokenizer(
+            *_sides(chunk, tokenizer), truncation=True, max_length=max_length, padding=False, verbose=False
+        )
+        ids, types = encoded["input_ids"], encoded.get("token_type_ids")
+        yield _Chunk(
+            ids=np.fromiter(chain.from_iterable(ids), dtype=np.int32),
+            types=None if types is None else np.fromiter(chain.from_iterable(types), dtype=np.int8),
+            lengths=np.fromiter(map(len, ids), dtype=np.int64),
+        )
+
+
+def _sides(rows: Sequence[TextRow], tokenizer: PreTrainedTokenizerBase) -> list[list[str]]:
+    """One text, or the two of the tokenizer's pair. Of more, all after the first are the second, with the separator
+    between them, or a line end where the tokenizer has none.
+    """
+    between = f" {tokenizer.sep_token} " if tokenizer.sep_token else "\n"
+    first, *others = zip(*rows, strict=True)
+    return [list(first)] + ([list(map(between.join, zip(*others, strict=True)))] if others else [])
+
+
+def _offsets(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _labels(rows: Rows, regression: bool) -> npt.NDArray[Any]:
+    return np.asarray(rows.labels, dtype=np.float32 if regression else np.int64)
+
+
+def _mapped(path: Path, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    return np.memmap(path, dtype=dtype, mode="r").view(np.ndarray)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,19 +116,19 @@ def load_for_task(
     labels: tuple[str, ...],
     regression: bool,
     seed: int,
+    order: list[int] | None = None,
     mean: float = 0.0,
     pad_token: int | None = None,
     warnings: list[str] | None = None,
 ) -> PreTrainedModel:
     """The model with a classification (or, for ``regression``, one-number) head, in float32, in evaluation mode.
 
-    The checkpoint's own head is used where it has as many outputs; where its label names are those of ``labels`` in
-    another order, its outputs are put into the order of ``labels``. Else the head is new, drawn with ``seed``; where it
-    is to give a number and has a bias, that begins at ``mean``, the labels' own.
+    The checkpoint's own head is used where it has as many outputs; ``order`` says at which of them each of ``labels``
+    stands, where that is known: they are put into the order of ``labels``. Else the head is new, drawn with ``seed``;
+    where it is to give a number and has a bias, that begins at ``mean``, the labels' own.
     ``pad_token``: its id in the tokenizer, for a decoder, which has to know it to find the end of a text.
     """
     config = AutoConfig.from_pretrained(folder, **SAFE)
-    before = dict(config.id2label or {})
     config.num_labels = 1 if regression else len(labels)
     if not regression:
         config.id2label = dict(enumerate(labels))
@@ -148,7 +148,7 @@ def load_for_task(
     if warnings is not None:
         warnings.extend(_what_differs({"missing_keys": new - _head(model), "unexpected_keys": ()}))
     if not new & _head(model):
-        _reorder_head(model, before, labels)
+        _reorder_head(model, order or [])
     elif regression:
         _begin_at(model, new & _head(model), mean)
     return model
@@ -225,23 +225,13 @@ def _begin_at(model: PreTrainedModel, new: set[str], mean: float) -> None:
             torch.nn.init.constant_(weight, mean)
 
 
-def label_order(id2label: Mapping[Any, str] | None, labels: tuple[str, ...]) -> list[int] | None:
-    """Where each of ``labels`` stands among a head's outputs; None where it is in place, or names tell nothing."""
-    have = [str((id2label or {}).get(index, "")).casefold() for index in range(len(labels))]
-    want = [name.casefold() for name in labels]
-    if have == want or sorted(have) != sorted(want) or len(set(want)) != len(want):
-        return None
-    return [have.index(name) for name in want]
-
-
-def _reorder_head(model: PreTrainedModel, before: dict[int, str], labels: tuple[str, ...]) -> None:
-    order = label_order(before, labels)
-    if order is None:
+def _reorder_head(model: PreTrainedModel, order: list[int]) -> None:
+    if order == sorted(order):
         return
     head = _head(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name in head and parameter.shape[0] == len(labels):
+            if name in head and parameter.shape[0] == len(order):
                 parameter.copy_(parameter[order])
 
 

@@ -17,31 +17,10 @@ from api_schemas.reports import Bracket
 from api_schemas.strategies import LayerImportance
 from sources.importance import BRACKET, BRACKET_FILE
 from sources.importance import FILE as IMPORTANCE_FILE
-from workers.data.features import Features, Padding
 from workers.evaluation.scores import Scores
 from workers.training.trainer_state import TrainResult
 
 WEIGHTS = "model.safetensors"
-
-
-def save_features(features: Features, folder: Path) -> None:
-    for name in ("ids", "types", "offsets", "labels"):
-        values = getattr(features, name)
-        if values is not None:
-            np.save(folder / f"{name}.npy", values, allow_pickle=False)
-    _write(folder / "padding.json", asdict(features.padding))
-
-
-def load_features(folder: Path) -> Features:
-    """Tokens stay on the disk: pages come in as batches need them."""
-    types = folder / "types.npy"
-    return Features(
-        ids=_mapped(folder / "ids.npy"),
-        types=_mapped(types) if types.exists() else None,
-        offsets=_array(folder / "offsets.npy"),
-        labels=_array(folder / "labels.npy"),
-        padding=Padding(**_read(folder / "padding.json")),
-    )
 
 
 def save_baseline(model: PreTrainedModel, trained: TrainResult, folder: Path) -> None:
@@ -91,17 +70,11 @@ def load_bracket(folder: Path) -> Bracket:
 
 #: Kind to how it is written and read.
 CODECS: dict[str, tuple[Callable[[Any, Path], None], Callable[[Path], Any]]] = {
-    "tokenized_data": (save_features, load_features),
     "baseline_logits": (save_logits, load_logits),
     "baseline_scores": (save_scores, load_scores),
     "layer_importance": (save_layer_importance, load_layer_importance),
     BRACKET: (save_bracket, load_bracket),
 }
-
-
-def _mapped(path: Path) -> npt.NDArray[Any]:
-    mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-    return mapped
 
 
 def _array(path: Path) -> npt.NDArray[Any]:

@@ -18,7 +18,7 @@ def source(job: ResolvedJob, seed: int) -> str:
     if job.trains:
         assert job.data is not None
         parts |= {
-            "labels": job.data.label_names, "regression": job.data.regression, "seed": seed,
+            "labels": job.data.label_names, "order": job.head_order, "regression": job.data.regression, "seed": seed,
             "mean": job.data.label_mean,
         }  # fmt: skip
     return _of(job, "source", trains=job.trains, **parts)
@@ -53,6 +53,7 @@ def baseline_scores(job: ResolvedJob, seed: int) -> str:
         splits=list(job.data.dev),
         metrics=job.data.metrics,
         labels=job.data.label_names,
+        order=job.label_order,
     )
 
 

@@ -21,7 +21,6 @@ from workers.pruning.importance import Batch, Loss, measure_activations, measure
 from workers.pruning.language import masked_token, next_token
 from workers.pruning.removals import measure_removals
 from workers.runtime.device import choose_precision
-from workers.runtime.loading import label_order
 from workers.stages import fingerprints
 from workers.stages.resolved_job import ResolvedJob
 from workers.stages.run_context import RunContext
@@ -105,14 +104,12 @@ def _labelled(asked: Measuring) -> Iterator[tuple[Batch, Loss]]:
     """The task's loss, on its gold labels."""
     job = asked.job
     if not job.scored or job.data is None:
-        raise LayercutError(
-            "validation_failed",
-            "taylor goes by the loss on the task's labels, but the model has no head for it, and recovery is 'none'",
-            param="/prune/strategy",
-        )
+        why = job.why_not_scored if job.data is not None else "there is no task"
+        message = f"taylor goes by the model's loss on the task's labels, but {why}"
+        raise LayercutError("validation_failed", message, param="/prune/strategy")
     rows = asked.rows()
     objective = label_objective(rows.labels, job.device)
-    order = label_order(asked.model.config.id2label, job.data.label_names)
+    order = job.label_order
 
     def loss_of(inputs: Batch, batch: RowIndexes, logits: Tensor) -> Tensor:
         return objective.loss(StudentOutput(inputs, logits if order is None else logits[:, order], ()), batch)

@@ -14,7 +14,6 @@ from api_schemas.reports import Latency, Measurements
 from workers.evaluation import latency
 from workers.evaluation.by_seed import SIDES, Pair, ScoresBySeed, sides_of
 from workers.evaluation.scores import Scores, evaluate
-from workers.runtime.loading import label_order
 from workers.stages import fingerprints
 from workers.stages.run_context import RunContext
 
@@ -71,7 +70,7 @@ def measure(run: RunContext, before: PreTrainedModel, after: PreTrainedModel, ot
                 for name, value in (found.metrics if found else {}).items():
                     progress.metric(name, value, side)
     else:
-        why = "it is larger than memory" if job.mapped else "nothing was trained, and it has no head for the task"
+        why = job.why_not_scored if job.data is not None else "there is no task to score it on"
         progress.skip(Stage.EVALUATING, f"the model is not scored: {why}")
     with progress.stage(Stage.BENCHMARKING):
         tokens, device = job.recovery.max_length, job.device
@@ -96,7 +95,7 @@ def score(run: RunContext, model: PreTrainedModel) -> Scores:
         data.metrics,
         regression=data.regression,
         device=run.job.device,
-        order=label_order(model.config.id2label, data.label_names),
+        order=run.job.label_order,
     )
 
 

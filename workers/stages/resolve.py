@@ -16,9 +16,9 @@ from sources.fingerprint import FileHashes, fingerprint
 from sources.importance import NOT_IDENTIFIED, Asked, identify
 from sources.models import fetch, read_facts
 from sources.rows import Rows
-from sources.tasks import TaskData, load_task
+from sources.tasks import TaskData, load_task, with_data
 from sources.texts import read_texts
-from workers.data.features import Features, encode
+from workers.data.features import Features, encode_into, load_features
 from workers.runtime.device import choose_device, choose_precision
 from workers.runtime.host import host_memory
 from workers.runtime.loading import load_tokenizer, read_rows_as_decoder
@@ -75,8 +75,9 @@ def resolve_job(
             "tokenized_data", texts=content.texts, rows=rows.digest(), max_length=recovery.max_length,
             regression=data.regression,
         )  # fmt: skip
-        encoded = partial(encode, tokenizer, rows, recovery.max_length, regression=data.regression)
-        features[split] = cache.share("tokenized_data", content.splits[split], encoded)
+        make = partial(encode_into, tokenizer, rows, recovery.max_length, regression=data.regression)
+        # Tokens are read from where they were put: those of ten million rows are more than memory holds.
+        features[split] = load_features(cache.get("tokenized_data", content.splits[split], make))
     return ResolvedJob(
         request=pinned,
         recovery=recovery,
@@ -112,7 +113,7 @@ def pin(
         raise LayercutError(error.code, f"{message} was accepted, and was pinned then", param=error.param) from error
     facts = read_facts(folder, ref)
     if resolved is None or resolved.plan is None:
-        return resolve(request, facts), folder, facts
+        return resolve(with_data(request, settings), facts), folder, facts
     check_pinned(resolved.plan, facts)
     return resolved, folder, facts
 

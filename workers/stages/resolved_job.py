@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,12 +13,14 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
+from api_schemas.labels import head_order
 from api_schemas.plans import Plan
 from api_schemas.pruning import CalibrationSpec
 from api_schemas.recovery import Recovery
 from api_schemas.reports import Calibration
 from api_schemas.resolved import ResolvedRequest
 from api_schemas.strategies import STRATEGIES
+from api_schemas.task_spec import LabelMap
 from sources.importance import Identities
 from sources.rows import Rows
 from sources.tasks import TaskData
@@ -28,6 +31,9 @@ DTYPE_NAMES = {
     "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
 }  # fmt: skip
+
+
+SHOWN = 10
 
 
 class Loaded(NamedTuple):
@@ -80,10 +86,38 @@ class ResolvedJob:
 
     @property
     def scored(self) -> bool:
-        """Whether its models can be scored: they are trained, or the source has a head for the task."""
-        if self.data is None or self.mapped:
-            return False
-        return self.trains or self.facts.num_labels == max(1, len(self.data.label_names))
+        """Whether its models can be scored."""
+        return self.data is not None and self.why_not_scored is None
+
+    @property
+    def why_not_scored(self) -> str | None:
+        """Of a job with data: what is missing for a score; None where its models are trained, or have what it takes."""
+        assert self.data is not None
+        if self.mapped:
+            return "it is larger than memory"
+        if self.trains:
+            return None
+        if self.facts.num_labels != max(1, len(self.data.label_names)):
+            return "nothing was trained, and it has no head for the task"
+        if self.data.regression or self.head_order is not None:
+            return None
+        return (
+            f"its head says {_listed(self.facts.labels or ())} and the data {_listed(self.data.label_names)}, and which"
+            " is which is not known: say it in task.labels"
+        )
+
+    @property
+    def head_order(self) -> list[int] | None:
+        """At which output of the source's head each of the task's labels stands; None where that is not known."""
+        assert self.data is not None
+        task = self.request.task
+        meant = task.labels.root if isinstance(task.labels, LabelMap) else task.labels
+        return head_order(self.facts.labels, self.data.label_names, meant, numbered=task.glue is not None)
+
+    @property
+    def label_order(self) -> list[int] | None:
+        """At which output of the job's models each label stands; None where they are all in place. Of a scored job."""
+        return None if self.trains or self.data is None or self.data.regression else self.head_order
 
     @property
     def wants_baseline(self) -> bool:
@@ -129,6 +163,7 @@ class ResolvedJob:
                 labels=self.data.label_names,
                 regression=self.data.regression,
                 seed=seed,
+                order=self.head_order,
                 mean=self.data.label_mean,
                 pad_token=self.tokenizer.pad_token_id,
                 warnings=warnings,
@@ -164,11 +199,15 @@ class ResolvedJob:
 
     def warnings(self) -> list[str]:
         """What the report must say of how the job runs here."""
+        told = list(self.data.warnings) if self.data else []
+        if self.data is not None and not self.trains and not self.mapped and self.why_not_scored:
+            told.append(f"the model is not scored: {self.why_not_scored}")
         if not self.mapped:
-            return []
+            return told
         return [
+            *told,
             f"the model ({(self.facts.bytes or 0) / 1e9:.1f} GB) is larger than the memory that is free here: its"
-            " speed, its FLOPs and its scores are not measured, and it is verified in its own dtype, not in float32"
+            " speed, its FLOPs and its scores are not measured, and it is verified in its own dtype, not in float32",
         ]
 
     def shown(self, plan: Plan | None = None) -> ResolvedRequest:
@@ -179,6 +218,10 @@ class ResolvedJob:
             "device": str(self.device),
         }
         return self.request.model_copy(update=decided | ({} if plan is None else {"plan": plan}))
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(map(repr, words[:SHOWN])) + (" …" if len(words) > SHOWN else "")
 
 
 def reads_rows_as_decoder(request: ResolvedRequest, facts: ModelFacts) -> bool:

@@ -29,7 +29,6 @@ from sources.importance import BRACKET, bracket_fingerprint
 from workers.evaluation import latency, metrics
 from workers.evaluation.scores import logits_of
 from workers.pruning.surgery import drop_layers
-from workers.runtime.loading import label_order
 from workers.search.candidates import asked_of, candidates_of
 from workers.search.distances import clearly_less, distances
 from workers.search.halving import compete
@@ -280,8 +279,7 @@ class SuccessiveHalving:
     def _score(self, logits: np.ndarray) -> float:
         data = self._run.job.data
         assert data is not None
-        order = label_order(self._baseline.config.id2label, data.label_names)
-        guess = metrics.predictions(logits if order is None else logits[:, order], regression=data.regression)
+        guess = metrics.predictions(logits, regression=data.regression)
         return metrics.score(data.metrics[:1], self._held.labels, guess)[data.metrics[0]]
 
     def _on_step(self, step: Step) -> None:

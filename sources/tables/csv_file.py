@@ -1,0 +1,223 @@
+"""CSV and TSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import duckdb
+
+from api_schemas.errors import LayercutError
+from api_schemas.read_spec import ReadSpec
+from sources.tables.data_file import DataFile
+from sources.tables.dialects import Dialect, Unclear, dialect_of
+from sources.tables.duck import BUFFER, MAX_ROW, literal, plainly
+from sources.tables.encodings import UTF8, as_utf8, decoded, encoding_of, undecodable
+from sources.tables.opened import BadRow, Opened
+
+SAMPLE = 1 << 20
+#: Bad rows that are still counted; of a file with more of them nothing is learnt.
+MOST_BAD = 100_000
+
+csv.field_size_limit(MAX_ROW)
+
+HOW = 'a field with the delimiter in it must stand in quotes; task.read.bad_rows "skip" leaves such rows out'
+#: Kinds of DuckDB's, and what they are for people.
+REASONS = {
+    "TOO MANY COLUMNS": "too many fields",
+    "MISSING COLUMNS": "too few fields",
+    "UNQUOTED VALUE": "quotes that do not match",
+    "INVALID ENCODING": "bytes that are not UTF-8",
+    "LINE SIZE OVER MAXIMUM": "longer than 16 MiB",
+}
+
+
+@dataclass(frozen=True)
+class CsvFile:
+    """``path`` is the file itself, or a copy in UTF-8 and the plainest dialect; ``left_out`` did not get into it."""
+
+    file: DataFile
+    columns: Sequence[str]
+    read: ReadSpec
+    folder: Path
+    dialect: Dialect
+    encoding: str
+    path: Path
+    plain: bool = False
+    left_out: tuple[BadRow, ...] = ()
+
+    def query(self, name: str) -> str:
+        quote = literal('"' if self.plain else self.dialect.quote or "")
+        fields = ", ".join(f"'c{at}': 'VARCHAR'" for at in range(len(self._header)))
+        # Told of \\r\\n in strict mode, DuckDB 2.0.1 finds no rows at all; it finds that line end by itself.
+        new_line = r"new_line = '\r'," if self.dialect.line_ends == {"\r"} and not self.plain else ""
+        wanted = ", ".join(f"c{self._header.index(column)} AS v{at}" for at, column in enumerate(self.columns))
+        return (
+            f"SELECT {wanted} FROM read_csv({name}, auto_detect = false, header = true, columns = {{{fields}}},"
+            f" delim = {literal(',' if self.plain else self.dialect.delimiter)}, quote = {quote}, escape = {quote},"
+            f" {new_line} strict_mode = true, compression = 'none', max_line_size = {MAX_ROW}, buffer_size = {BUFFER},"
+            f" store_rejects = true, rejects_limit = {MOST_BAD})"
+        )
+
+    def bad_rows(self, connection: duckdb.DuckDBPyConnection) -> Sequence[BadRow]:
+        tables = connection.execute("SELECT table_name FROM duckdb_tables() WHERE table_name = 'reject_errors'")
+        if tables.fetchone() is None:
+            return self.left_out
+        found = connection.execute(
+            "SELECT line, first(error_type), first(error_message) FROM reject_errors GROUP BY line ORDER BY line"
+        ).fetchall()
+        connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
+        return (*self.left_out, *(self._bad_row(*row) for row in found))
+
+    def agrees(self, first: Sequence[tuple[str | None, ...]]) -> bool:
+        """With Python's reader: two that were written apart do not make the same mistake."""
+        if self.plain:
+            return True
+        at = [self.dialect.columns.index(column) for column in self.columns]
+        good = (fields for _, fields in self._records() if self._is_whole(fields))
+        expected = [tuple(fields[place] for place in at) for fields in islice(good, len(first) or 1)]
+        return [tuple(value or "" for value in row) for row in first] == expected
+
+    def place(self, row: int) -> str:
+        good = (line for line, fields in self._records() if self._is_whole(fields))
+        return next((str(line) for at, line in enumerate(good) if at == row), "")
+
+    def rewritten(self) -> Opened | None:
+        """By Python's reader, which takes backslashes and every line end, and has all the time that it needs."""
+        if self.plain:
+            return None
+        path, bad = self.folder / "rewritten", list[BadRow]()
+        at = [self.dialect.columns.index(column) for column in self.columns]
+        with path.open("w", encoding=UTF8, newline="") as target:
+            writer = csv.writer(target, quoting=csv.QUOTE_ALL, lineterminator="\n")
+            writer.writerow(self._header)
+            for line, fields in self._records():
+                if isinstance(fields, str):
+                    bad.append(BadRow(str(line), "not CSV", f"not CSV: {fields}"))
+                elif self._is_whole(fields):
+                    writer.writerow([fields[place] for place in at])
+                else:
+                    bad.append(self._width(str(line), len(fields)))
+        return replace(self, path=path, plain=True, left_out=tuple(bad))
+
+    def explained(self, error: duckdb.Error) -> LayercutError:
+        return self.file.error(f"not CSV: {plainly(error)}")
+
+    @property
+    def _header(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.columns)) if self.plain else self.dialect.columns
+
+    def _bad_row(self, line: int, kind: str, message: str) -> BadRow:
+        place = str(line)
+        counts = re.search(r"Found: (\d+)", message)
+        if kind in ("TOO MANY COLUMNS", "MISSING COLUMNS") and counts:
+            return self._width(place, int(counts[1]))
+        if kind == "INVALID ENCODING":
+            return BadRow(place, REASONS[kind], undecodable(self.file, UTF8, "").message.partition(": ")[2])
+        return BadRow(place, REASONS.get(kind, "not CSV"), f"not CSV: {REASONS.get(kind, message)}")
+
+    def _width(self, place: str, found: int) -> BadRow:
+        expected = len(self.dialect.columns)
+        reason = "too many fields" if found > expected else "too few fields"
+        return BadRow(place, reason, f"the row has {found} fields, the header has {expected}: {HOW}")
+
+    def _is_whole(self, fields: list[str] | str) -> bool:
+        return not isinstance(fields, str) and len(fields) == len(self.dialect.columns)
+
+    def _records(self) -> Iterator[tuple[int, list[str] | str]]:
+        """Each record after the header, or what is wrong with it, with the line that it begins on."""
+        lines = _Lines(self.file, decoded(self.file, self.encoding))
+        reader, header = self.dialect.reader(iter(lines)), True
+        while True:
+            start = lines.number + 1
+            try:
+                fields: list[str] | str = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                fields = str(error)
+            if lines.last.endswith("\r") and self.dialect.line_ends != {"\r"}:
+                fields = "a carriage return stands alone, outside of quotes"
+            if fields and not header:
+                yield start, fields
+            header = header and not fields
+
+
+class _Lines:
+    """Text as lines, each with the end that it has; counted."""
+
+    def __init__(self, file: DataFile, blocks: Iterator[str]) -> None:
+        self._file, self._blocks = file, blocks
+        self.number = 0
+        self.last = ""
+
+    def __iter__(self) -> Iterator[str]:
+        rest = ""
+        for block in self._blocks:
+            *lines, rest = _split(rest + block)
+            for line in lines:
+                self.number, self.last = self.number + 1, line
+                yield line
+            if len(rest) > MAX_ROW:
+                raise self._file.error(f"the line is longer than {MAX_ROW // 2**20} MiB", str(self.number + 1))
+        for line in filter(None, _split(rest)):
+            self.number, self.last = self.number + 1, line
+            yield line
+
+
+def _split(text: str) -> list[str]:
+    """Ends with what may go on: a line without an end, or one whose return may have its line feed in the next block."""
+    lines = list(io.StringIO(text, newline=""))
+    return lines if lines and not lines[-1].endswith("\n") else [*lines, ""]
+
+
+def open_csv(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Path) -> Opened:
+    """Raises ``dataset_invalid`` where columns are not there, or it is not clear how the file is written."""
+    encoding = encoding_of(file, asked.encoding or "auto")
+    sample, cut = "", False
+    if encoding == UTF8:
+        with file.path.open("rb") as opened:
+            start = opened.read(SAMPLE + 1)
+        sample, cut = start[:SAMPLE].decode(UTF8, "replace").removeprefix("\ufeff"), len(start) > SAMPLE
+    else:
+        for block in decoded(file, encoding):
+            sample += block
+            if len(sample) > SAMPLE:
+                sample, cut = sample[:SAMPLE], True
+                break
+    if not sample.strip():
+        raise file.error("the file has no rows", "1")
+    try:
+        dialect = dialect_of(sample, columns, file.kind, asked, cut=cut)
+    except Unclear as error:
+        message, line = error.args
+        raise file.error(message, str(line or 1)) from None
+    read = ReadSpec(
+        delimiter=dialect.delimiter, quote=dialect.quote or "none", escape=dialect.escape, encoding=encoding,
+        bad_rows=asked.bad_rows,
+    )  # fmt: skip
+    found = CsvFile(file, columns, read, folder, dialect, encoding, path=file.path)
+    found = replace(found, path=as_utf8(file, encoding, folder))
+    odd = dialect.escape == "backslash" or len(dialect.line_ends) > 1
+    if odd or (dialect.line_ends != {"\r"} and _has_lone_return(found.path)):
+        return found.rewritten() or found
+    return found
+
+
+def _has_lone_return(path: Path) -> bool:
+    """DuckDB passes over one that begins a line as if it were not there."""
+    last = b""
+    with path.open("rb") as opened:
+        while block := opened.read(SAMPLE):
+            if _LONE.search(last + block):
+                return True
+            last = block[-1:]
+    return False
+
+
+_LONE = re.compile(rb"\r[^\n]")

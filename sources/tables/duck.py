@@ -1,0 +1,66 @@
+"""DuckDB, locked in: it opens the one file that it is given, and neither the network nor anything else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+
+MEMORY = "400MB"
+THREADS = 2
+#: Of one row; the buffer must hold one at least, and DuckDB's own would be sixteen times as large.
+MAX_ROW = 16 * 2**20
+BUFFER = 2 * MAX_ROW
+SPILL = "20GB"
+NAME = "table"
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for what is rewritten, and for what memory has no room for."""
+    with TemporaryDirectory(prefix="layercut-table-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def connect(path: Path, folder: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+    """A connection that reads ``path`` and writes to ``folder`` alone, and what SQL calls the file there.
+
+    The name is ours: a star or a bracket in a user's would be a pattern.
+    """
+    link = folder / NAME
+    link.unlink(missing_ok=True)
+    link.symlink_to(path)
+    options: dict[str, str | bool | int | float | list[str]] = {
+        "threads": THREADS,
+        "memory_limit": MEMORY,
+        "temp_directory": str(folder / "spill"),
+        "max_temp_directory_size": SPILL,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "allow_community_extensions": False,
+    }
+    with duckdb.connect(":memory:", config=options) as connection:
+        connection.execute(f"SET allowed_paths = [{literal(str(link))}]")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        yield connection, literal(str(link))
+
+
+def plainly(error: duckdb.Error) -> str:
+    """The first line of what DuckDB says, without the name that is ours."""
+    return re.sub(r"['\"]?\S*layercut-table-[^'\"\s:,]*['\"]?", "the file", str(error).splitlines()[0])
+
+
+def literal(text: str) -> str:
+    """``text`` as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """A column's name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'

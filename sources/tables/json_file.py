@@ -1,0 +1,135 @@
+"""JSON: an object a line, or one list of objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from api_schemas.errors import LayercutError
+from api_schemas.read_spec import ReadSpec
+from sources.tables.data_file import DataFile
+from sources.tables.dialects import no_column
+from sources.tables.duck import MAX_ROW, identifier, literal, plainly
+from sources.tables.encodings import UTF8, as_utf8, encoding_of, undecodable
+from sources.tables.opened import BadRow, Opened
+
+#: A list that is larger is not read as one thing to find the line of a fault.
+MOST_WHOLE = 64 * 2**20
+#: Scalars; a list or an object is neither a text nor a label.
+VALUE = "CASE WHEN json_type({0}) NOT IN ('ARRAY', 'OBJECT', 'NULL') THEN {0} ->> '$' END"
+
+
+@dataclass(frozen=True)
+class JsonFile:
+    """``lines``: an object a line, else one list."""
+
+    file: DataFile
+    columns: Sequence[str]
+    read: ReadSpec
+    path: Path
+    lines: bool
+
+    def query(self, name: str) -> str:
+        names = dict.fromkeys(self.columns)
+        fields = ", ".join(f"{literal(column)}: 'JSON'" for column in names)
+        wanted = ", ".join(f"{VALUE.format(identifier(column))} AS v{at}" for at, column in enumerate(self.columns))
+        skips = "true" if self.read.bad_rows == "skip" and self.lines else "false"
+        return (
+            f"SELECT {wanted} FROM read_json({name}, format = '{'newline_delimited' if self.lines else 'array'}',"
+            f" columns = {{{fields}}}, records = true, ignore_errors = {skips}, compression = 'none',"
+            f" maximum_object_size = {MAX_ROW})"
+        )
+
+    def bad_rows(self, _: duckdb.DuckDBPyConnection) -> Sequence[BadRow]:
+        """None: a line that is no JSON is a row without values, which is told as such."""
+        return ()
+
+    def agrees(self, _: Sequence[tuple[str | None, ...]]) -> bool:
+        return True
+
+    def place(self, row: int) -> str:
+        if not self.lines:
+            return f"row {row + 1}"
+        with self.path.open("rb") as opened:
+            filled = (number for number, line in enumerate(opened, 1) if line.strip())
+            return next((str(number) for at, number in enumerate(filled) if at == row), "")
+
+    def rewritten(self) -> Opened | None:
+        return None
+
+    def explained(self, error: duckdb.Error) -> LayercutError:
+        found = self._wrong_line() if self.lines else self._wrong_place()
+        return found or self.file.error(f"not JSON: {plainly(error)}")
+
+    def _wrong_line(self) -> LayercutError | None:
+        with self.path.open("rb") as opened:
+            number = 0
+            while line := opened.readline(MAX_ROW + 1):
+                number += 1
+                if len(line) > MAX_ROW:
+                    return self.file.error(f"the line is longer than {MAX_ROW // 2**20} MiB", str(number))
+                if line.strip() and (wrong := self._wrong(line.removeprefix(b"\xef\xbb\xbf"), number)):
+                    return wrong
+        return None
+
+    def _wrong_place(self) -> LayercutError | None:
+        if self.path.stat().st_size > MOST_WHOLE:
+            return None
+        try:
+            rows = json.loads(self.path.read_bytes(), parse_constant=str)
+        except (ValueError, RecursionError) as error:
+            return self.file.error(f"not JSON: {error}", str(getattr(error, "lineno", 1)))
+        for number, row in enumerate(rows, 1):
+            if wrong := self._not_a_row(row, f"row {number}"):
+                return wrong
+        return None
+
+    def _wrong(self, line: bytes, number: int) -> LayercutError | None:
+        try:
+            record = json.loads(line, parse_constant=str)
+        except UnicodeDecodeError:
+            return undecodable(self.file, UTF8, str(number))
+        except (ValueError, RecursionError) as error:
+            return self.file.error(f"not JSON: {error}", str(number))
+        return self._not_a_row(record, str(number))
+
+    def _not_a_row(self, record: object, place: str) -> LayercutError | None:
+        if not isinstance(record, dict):
+            return self.file.error("not a JSON object", place)
+        for column in self.columns:
+            value = record.get(column)
+            if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+                return self.file.error(f"{column!r} has half a character (a lone surrogate)", place)
+        return None
+
+
+def open_json(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Path) -> Opened:
+    """Raises ``dataset_invalid`` where the first row lacks a column."""
+    encoding = encoding_of(file, asked.encoding or "auto")
+    path = as_utf8(file, encoding, folder)
+    with path.open("rb") as opened:
+        start = opened.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not start:
+        raise file.error("the file has no rows", "1")
+    read = ReadSpec(delimiter=None, quote=None, escape=None, encoding=encoding, bad_rows=asked.bad_rows)
+    found = JsonFile(file, columns, read, path, lines=not start.startswith(b"["))
+    if found.lines:
+        _check_first(found)
+    return found
+
+
+def _check_first(found: JsonFile) -> None:
+    """A misspelt column is better told by its name than as a value that is missing."""
+    with found.path.open("rb") as opened:
+        line = next((line for line in iter(lambda: opened.readline(MAX_ROW), b"") if line.strip()), b"")
+    try:
+        record = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+    except (ValueError, RecursionError):
+        return
+    missing = [column for column in found.columns if isinstance(record, dict) and column not in record]
+    if missing:
+        raise found.file.error(no_column(missing[0], list(record)), found.place(0))

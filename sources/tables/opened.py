@@ -1,0 +1,57 @@
+"""What a format knows of a file that is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import duckdb
+
+from api_schemas.errors import LayercutError
+from api_schemas.read_spec import ReadSpec
+from sources.tables.data_file import DataFile
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be read: ``reason`` is the kind of fault, ``message`` what is wrong with this one."""
+
+    place: str
+    reason: str
+    message: str
+
+
+class Opened(Protocol):
+    """One file of one format."""
+
+    @property
+    def path(self) -> Path:
+        """What DuckDB reads."""
+
+    @property
+    def read(self) -> ReadSpec:
+        """How it is read, with every auto decided."""
+
+    def query(self, name: str) -> str:
+        """SQL that gives the columns as texts v0, v1 …, NULL where there is none; the file is called ``name``."""
+
+    def bad_rows(self, connection: duckdb.DuckDBPyConnection) -> Sequence[BadRow]:
+        """The rows that the last query left out, in the order of the file."""
+
+    def agrees(self, first: Sequence[tuple[str | None, ...]]) -> bool:
+        """Whether these are the first rows of the file."""
+
+    def place(self, row: int) -> str:
+        """Where the row of that number, from 0, stands: a line where the format has lines."""
+
+    def rewritten(self) -> Opened | None:
+        """The same rows, written so that DuckDB reads what it gave up on; None where that would not help."""
+
+    def explained(self, error: duckdb.Error) -> LayercutError:
+        """What is wrong with the file, in words of ours."""
+
+
+#: Opens the columns of a file; the folder is for what must be rewritten. Raises ``dataset_invalid``.
+Opener = Callable[[DataFile, Sequence[str], ReadSpec, Path], Opened]
