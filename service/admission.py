@@ -44,7 +44,7 @@ def admit(request: JobRequest, settings: GatewaySettings) -> ResolvedRequest:
     Where the model cannot be looked at now, recovery and plan are null: its worker decides them.
     """
     check_dataset(request.task, settings, request.prune.calibration)
-    return resolve(request, inspect(request.model, settings))
+    return resolve(request, inspect(request.model, settings, modules=not request.trains))
 
 
 def plan(request: PlanRequest, settings: GatewaySettings, importance: KnownImportance) -> Plan:
@@ -54,7 +54,7 @@ def plan(request: PlanRequest, settings: GatewaySettings, importance: KnownImpor
     get it.
     """
     check_dataset(request.task, settings, request.prune.calibration)
-    facts = inspect(request.model, settings)
+    facts = inspect(request.model, settings, modules=not request.trains)
     if facts is None:
         raise LayercutError(
             "hub_unavailable", f"the model hub did not answer for {request.model.id!r}; try again later", param="/model"

@@ -20,6 +20,7 @@ from api_schemas.resolved import ResolvedRequest
 from api_schemas.strategies import STRATEGIES
 from sources.importance import Identities
 from sources.rows import Rows
+from sources.sentence_transformers import MODULES, Modules
 from sources.tasks import TaskData
 from workers.data.features import Features, encode
 from workers.runtime.loading import load_for_task, load_source
@@ -53,7 +54,7 @@ class ResolvedJob:
 
     ``recovery`` has the batch and the precision that ``request.recovery`` may leave open. ``engine``: whether
     trainings may use the CPU engine. ``mapped``: the model is larger than memory. Its weights stay in their files and
-    are read when they are used.
+    are read when they are used. ``modules``: those of a sentence-transformers folder that stays one.
     """
 
     request: ResolvedRequest
@@ -69,6 +70,7 @@ class ResolvedJob:
     content: Content
     engine: bool = True
     mapped: bool = False
+    modules: Modules | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -163,13 +165,25 @@ class ResolvedJob:
         )  # fmt: skip
 
     def warnings(self) -> list[str]:
-        """What the report must say of how the job runs here."""
-        if not self.mapped:
-            return []
-        return [
-            f"the model ({(self.facts.bytes or 0) / 1e9:.1f} GB) is larger than the memory that is free here: its"
-            " speed, its FLOPs and its scores are not measured, and it is verified in its own dtype, not in float32"
-        ]
+        """What the report must say of how the job runs here, and of what it leaves out."""
+        notes = []
+        if self.mapped:
+            notes.append(
+                f"the model ({(self.facts.bytes or 0) / 1e9:.1f} GB) is larger than the memory that is free here: its"
+                " speed, its FLOPs and its scores are not measured, and it is verified in its own dtype, not in float32"
+            )
+        if self.trains and (self.folder / MODULES).is_file():
+            notes.append(
+                "the source is a sentence-transformers folder, and what is delivered is a classifier trained from it:"
+                " its modules (pooling and what follows), prompts and max_seq_length are left out"
+            )
+        longest, positions = self.modules and self.modules.max_seq_length, self.facts.max_positions
+        if longest and positions and longest > positions:
+            notes.append(
+                f"as in the source, max_seq_length is {longest} and the model has {positions} positions: texts of more"
+                f" than {positions} tokens fail"
+            )
+        return notes
 
     def shown(self, plan: Plan | None = None) -> ResolvedRequest:
         """The request with what only this worker could decide; ``plan`` takes the place of the one pinned."""

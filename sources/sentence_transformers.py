@@ -1,0 +1,265 @@
+"""What a sentence-transformers folder has beside the model: its modules, prompts and longest input, read and checked.
+
+Nothing of it is loaded here; but stock `sentence-transformers` will, in the runner and at the user's. So what it would
+import, call or open by a name in these files must be on a list, and everything else is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from api_schemas.architectures import Architecture
+from api_schemas.errors import LayercutError
+
+MODULES = "modules.json"
+SETTINGS = "config_sentence_transformers.json"
+# As the Transformer's settings are called now, and as they were called for one family or the other.
+TRANSFORMER_SETTINGS = tuple(
+    f"sentence_{family}_config.json"
+    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+#: The small files beside config.json; which others there are stands in the first.
+TOP_FILES = (MODULES, SETTINGS, *TRANSFORMER_SETTINGS)
+
+CONFIG, WEIGHTS, PICKLE = "config.json", "model.safetensors", "pytorch_model.bin"
+MAX_MODULES = 32
+ACTIVATION = re.compile(r"torch\.nn\.(modules\.(activation|linear)\.)?[A-Z][A-Za-z0-9]*")
+POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+AS_PLAIN = "; without its modules.json, the folder is pruned as a plain transformers model"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A class of module. ``homes``: where releases of sentence-transformers have, or had, it."""
+
+    name: str
+    homes: tuple[str, ...]
+    config: bool = True
+    weights: bool = False
+
+    def is_folder(self, path: str) -> bool:
+        """Whether ``path`` is what sentence-transformers calls its folder: no file of a model can be called so."""
+        return re.fullmatch(rf"[0-9]{{1,2}}_{self.name}", path) is not None
+
+    @property
+    def patterns(self) -> list[str]:
+        """Its files, in whichever folder, as the hub's client is asked for them."""
+        files = (CONFIG, WEIGHTS) if self.weights else (CONFIG,)
+        return [f"{number}_{self.name}/{file}" for number in ("[0-9]", "[0-9][0-9]") for file in files]
+
+    @property
+    def types(self) -> set[str]:
+        """What modules.json may call it: older releases wrote the file that the class is in, newer ones the class."""
+        file = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.name).lower()
+        names = (self.name, f"{self.name}.{self.name}", f"{file}.{self.name}")
+        return {f"sentence_transformers.{home}.{name}" for home in ("models", *self.homes) for name in names}
+
+
+BASE, OWN = "base.modules", "sentence_transformer.modules"
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("Transformer", (BASE, OWN), config=False),
+        Kind("Pooling", (OWN,)),
+        Kind("Dense", (BASE, OWN), weights=True),
+        Kind("Normalize", (BASE, OWN), config=False),
+        Kind("LayerNorm", (OWN,), weights=True),
+        Kind("Dropout", (OWN,), config=False),
+    )
+}
+#: All that is read of such a folder beside the model and its tokenizer: names, and patterns of names.
+MODULE_FILES = [*TOP_FILES, *(pattern for name in KINDS if name != "Transformer" for pattern in KINDS[name].patterns)]
+BY_TYPE = {type: kind for kind in KINDS.values() for type in kind.types}
+
+# Why not, where more can be said than that it is not on the list.
+REASONS = {
+    "WeightedLayerPooling": "it has one weight a layer, and the layers that it weighs are dropped",
+    "Router": "it sends queries and documents to models of their own, and one model is pruned",
+    "Asym": "it sends queries and documents to models of their own, and one model is pruned",
+}
+
+
+@dataclass(frozen=True)
+class Modules:
+    """``names`` are the classes, in order; ``files`` what must be beside the model for them, by path in the folder.
+    ``max_seq_length`` is the longest input in tokens, where the folder says one.
+    """
+
+    names: list[str]
+    files: list[str]
+    max_seq_length: int | None
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of the model ``id``, wherever they are: whether one is there, and what the JSON in it says."""
+
+    id: str
+    has: Callable[[str], bool]
+    read: Callable[[str], Any]
+
+
+def read_modules(model: ModelFiles) -> Modules | None:
+    """The modules of a sentence-transformers folder; None for any other.
+
+    Raises ``model_not_allowed`` for what would run code, ``model_invalid`` for what is broken or cannot lose layers.
+    """
+    if not model.has(MODULES):
+        return None
+    listed = model.read(MODULES)
+    if not isinstance(listed, list) or not 0 < len(listed) <= MAX_MODULES:
+        raise _invalid(model, MODULES, f"is not a list of 1 to {MAX_MODULES} modules")
+    found = [_module(model, number, entry) for number, entry in enumerate(listed)]
+    names = [kind.name for kind, _ in found]
+    if names[0] != "Transformer" or "Transformer" in names[1:] or "Pooling" not in names:
+        order = "the Transformer first, then a Pooling, then what it likes"
+        raise _invalid(model, MODULES, f"lists {', '.join(names)}: what can be carried over is {order}")
+    _check_settings(model)
+    files = [name for name in TOP_FILES if model.has(name)]
+    for kind, path in found[1:]:
+        files += _files_of(model, kind, path)
+    return Modules(names, list(dict.fromkeys(files)), _max_seq_length(model))
+
+
+def check_base(architecture: Architecture, id: str) -> None:
+    """Raise ``model_invalid`` for a model that goes otherwise under modules than it is pruned."""
+    if architecture.kind == "encoder-decoder":
+        raise LayercutError(
+            "model_invalid",
+            f"{id!r} is a sentence-transformers folder of an encoder-decoder, whose decoder is not used{AS_PLAIN}",
+            param="/model",
+        )
+
+
+def _module(model: ModelFiles, number: int, entry: Any) -> tuple[Kind, str]:
+    """What the entry is, and the folder it is in."""
+    row = entry if isinstance(entry, dict) else {}
+    type_name, path = row.get("type"), row.get("path")
+    if not isinstance(type_name, str) or not isinstance(path, str) or not isinstance(row.get("name"), str):
+        raise _invalid(model, MODULES, f"has no name, path and type for module {number}")
+    kind = BY_TYPE.get(type_name)
+    if kind is None:
+        raise _refused_type(model, type_name)
+    if kind.name == "Transformer":
+        if path:
+            text = f"has the Transformer in {path!r}: move its files beside modules.json, and write the path ''"
+            raise _invalid(model, MODULES, text)
+    elif not kind.is_folder(path):
+        right = f"{number}_{kind.name}"
+        text = f"{MODULES} of {model.id!r} has the path {path[:100]!r}: it must be a folder beside it, like {right!r}"
+        raise LayercutError("model_not_allowed", text, param="/model")
+    return kind, path
+
+
+def _refused_type(model: ModelFiles, type_name: str) -> LayercutError:
+    supported = f"supported are {', '.join(KINDS)}{AS_PLAIN}"
+    if not type_name.startswith("sentence_transformers."):
+        text = f"{model.id!r} has a module {type_name[:100]!r}, which is code of its own and never run: {supported}"
+        return LayercutError("model_not_allowed", text, param="/model")
+    name = type_name.rpartition(".")[2]
+    reason = f": {REASONS[name]}" if name in REASONS else ""
+    return _invalid(model, MODULES, f"has a module {type_name[:100]!r}, which cannot be carried over{reason};"
+                    f" {supported}")  # fmt: skip
+
+
+def _files_of(model: ModelFiles, kind: Kind, path: str) -> list[str]:
+    config, weights = f"{path}/{CONFIG}", f"{path}/{WEIGHTS}"
+    if kind.config and not model.has(config):
+        raise _invalid(model, MODULES, f"lists {path}, and {config} is not there")
+    if kind.weights and not model.has(weights):
+        pickled = model.has(f"{path}/{PICKLE}")
+        why = f"only {PICKLE}, a pickle, which can run code and is never loaded: save it as {WEIGHTS}"
+        raise _invalid(model, MODULES, f"lists {path}, which has {why if pickled else f'no {WEIGHTS}'}")
+    if model.has(config):
+        _check_module_config(model, kind, config)
+    return [name for name in (config, weights if kind.weights else config) if model.has(name)]
+
+
+def _check_module_config(model: ModelFiles, kind: Kind, name: str) -> None:
+    config = _read_object(model, name)
+    activation = config.get("activation_function")
+    if kind.name == "Dense" and activation is not None and not ACTIVATION.fullmatch(str(activation)):
+        raise LayercutError(
+            "model_not_allowed",
+            f"{name} of {model.id!r} names the activation {str(activation)[:100]!r}: it must be a class of torch.nn",
+            param="/model",
+        )
+    mode = config.get("pooling_mode", "mean")
+    modes = mode if isinstance(mode, list) else [mode]
+    if kind.name == "Pooling" and (not modes or any(one not in POOLING_MODES for one in modes)):
+        raise _invalid(model, name, f"has the pooling_mode {str(mode)[:100]!r}; there are {', '.join(POOLING_MODES)}")
+
+
+def _check_settings(model: ModelFiles) -> None:
+    """That a plain SentenceTransformer is meant, and what its prompts are."""
+    settings = _read_object(model, SETTINGS) if model.has(SETTINGS) else {}
+    asked = settings.get("model_type", "SentenceTransformer")
+    if asked != "SentenceTransformer":
+        raise _invalid(
+            model, SETTINGS, f"says model_type {str(asked)[:100]!r}; supported: SentenceTransformer{AS_PLAIN}"
+        )
+    prompts = settings.get("prompts", {})
+    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+        raise _invalid(model, SETTINGS, "has prompts that are not a mapping of names to texts")
+
+
+def _max_seq_length(model: ModelFiles) -> int | None:
+    """Of the Transformer's settings, when all of them are harmless: they become arguments of `transformers`."""
+    name = next((name for name in TRANSFORMER_SETTINGS if model.has(name)), None)
+    settings = {} if name is None else _read_object(model, name)
+    for field, value in settings.items():
+        is_fine = TRANSFORMER_FIELDS.get(field)
+        if is_fine is None or not is_fine(value):
+            text = f"{name} of {model.id!r} has {field[:100]!r}: {str(value)[:100]!r}, which may load or run something"
+            raise LayercutError("model_not_allowed", f"{text} else; leave it out{AS_PLAIN}", param="/model")
+    longest: int | None = settings.get("max_seq_length")
+    return longest
+
+
+def _is_length(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
+
+
+def _is_plain_text(value: Any) -> bool:
+    """The one way from texts to vectors of tokens; ``method`` is called by its name."""
+    fine = {"method": "forward", "method_output_name": "last_hidden_state"}
+    rows = list(value.values()) if isinstance(value, dict) else [None]
+    return all(isinstance(row, dict) and {**row, **fine} == row and row.keys() <= {*fine, "format"} for row in rows)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == {}
+
+
+#: What the Transformer's settings may say.
+TRANSFORMER_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "max_seq_length": _is_length,
+    "do_lower_case": lambda value: isinstance(value, bool),
+    "transformer_task": lambda value: value == "feature-extraction",
+    "modality_config": _is_plain_text,
+    "module_output_name": lambda value: value == "token_embeddings",
+    "unpad_inputs": lambda value: value is None or isinstance(value, bool),
+    "tokenizer_name_or_path": lambda value: value is None,
+    **dict.fromkeys(
+        (
+            "model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs",
+            "processing_kwargs", "query_length", "document_length", "query_expansion",
+        ),
+        _is_empty,
+    ),
+}  # fmt: skip
+
+
+def _read_object(model: ModelFiles, name: str) -> dict[str, Any]:
+    found = model.read(name)
+    if not isinstance(found, dict):
+        raise _invalid(model, name, "is not a JSON object")
+    return found
+
+
+def _invalid(model: ModelFiles, name: str, what: str) -> LayercutError:
+    return LayercutError("model_invalid", f"{PurePosixPath(name)} of {model.id!r} {what}", param="/model")
