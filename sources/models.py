@@ -20,7 +20,8 @@ from sources import hub
 from sources.facts import INDEX, WEIGHTS, check_config, choose_weights, invalid, make_facts, merge_shards, read_index
 from sources.headers import Tensor, read_layout
 from sources.paths import inside_roots, is_inside
-from sources.sentence_transformers import MODULE_FILES, ModelFiles, Modules, check_base, read_modules
+from sources.sentence_modules import MODULE_FILES
+from sources.sentence_transformers import ModelFiles, Modules, check_base, read_modules
 from sources.settings import SourceSettings
 
 # Everything a stock class, its tokenizer and sentence-transformers load, and what says whose the model is. No pickle,

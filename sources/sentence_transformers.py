@@ -14,73 +14,24 @@ from typing import Any
 
 from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
-
-MODULES = "modules.json"
-SETTINGS = "config_sentence_transformers.json"
-# As the Transformer's settings are called now, and as they were called for one family or the other.
-TRANSFORMER_SETTINGS = tuple(
-    f"sentence_{family}_config.json"
-    for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+from sources.sentence_modules import (
+    BY_TYPE,
+    CONFIG,
+    KINDS,
+    MODULES,
+    PICKLE,
+    REASONS,
+    SETTINGS,
+    TOP_FILES,
+    TRANSFORMER_SETTINGS,
+    WEIGHTS,
+    Kind,
 )
-#: The small files beside config.json; which others there are stands in the first.
-TOP_FILES = (MODULES, SETTINGS, *TRANSFORMER_SETTINGS)
 
-CONFIG, WEIGHTS, PICKLE = "config.json", "model.safetensors", "pytorch_model.bin"
 MAX_MODULES = 32
 ACTIVATION = re.compile(r"torch\.nn\.(modules\.(activation|linear)\.)?[A-Z][A-Za-z0-9]*")
 POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
-AS_PLAIN = "; without its modules.json, the folder is pruned as a plain transformers model"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A class of module. ``homes``: where releases of sentence-transformers have, or had, it."""
-
-    name: str
-    homes: tuple[str, ...]
-    config: bool = True
-    weights: bool = False
-
-    def is_folder(self, path: str) -> bool:
-        """Whether ``path`` is what sentence-transformers calls its folder: no file of a model can be called so."""
-        return re.fullmatch(rf"[0-9]{{1,2}}_{self.name}", path) is not None
-
-    @property
-    def patterns(self) -> list[str]:
-        """Its files, in whichever folder, as the hub's client is asked for them."""
-        files = (CONFIG, WEIGHTS) if self.weights else (CONFIG,)
-        return [f"{number}_{self.name}/{file}" for number in ("[0-9]", "[0-9][0-9]") for file in files]
-
-    @property
-    def types(self) -> set[str]:
-        """What modules.json may call it: older releases wrote the file that the class is in, newer ones the class."""
-        file = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.name).lower()
-        names = (self.name, f"{self.name}.{self.name}", f"{file}.{self.name}")
-        return {f"sentence_transformers.{home}.{name}" for home in ("models", *self.homes) for name in names}
-
-
-BASE, OWN = "base.modules", "sentence_transformer.modules"
-KINDS = {
-    kind.name: kind
-    for kind in (
-        Kind("Transformer", (BASE, OWN), config=False),
-        Kind("Pooling", (OWN,)),
-        Kind("Dense", (BASE, OWN), weights=True),
-        Kind("Normalize", (BASE, OWN), config=False),
-        Kind("LayerNorm", (OWN,), weights=True),
-        Kind("Dropout", (OWN,), config=False),
-    )
-}
-#: All that is read of such a folder beside the model and its tokenizer: names, and patterns of names.
-MODULE_FILES = [*TOP_FILES, *(pattern for name in KINDS if name != "Transformer" for pattern in KINDS[name].patterns)]
-BY_TYPE = {type: kind for kind in KINDS.values() for type in kind.types}
-
-# Why not, where more can be said than that it is not on the list.
-REASONS = {
-    "WeightedLayerPooling": "it has one weight a layer, and the layers that it weighs are dropped",
-    "Router": "it sends queries and documents to models of their own, and one model is pruned",
-    "Asym": "it sends queries and documents to models of their own, and one model is pruned",
-}
+AS_PLAIN = "; without its modules.json, or for a job that trains, it is a plain transformers model"
 
 
 @dataclass(frozen=True)

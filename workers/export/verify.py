@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
 from api_schemas.reports import Check, Verification
+from workers.export.embeddings import Embeddings
 from workers.export.files import as_exported
-from workers.export.sentence_modules import Embeddings
 from workers.export.verification import outputs_of
 
 PROGRAM = Path(__file__).with_name("verification.py")

@@ -20,8 +20,8 @@ from workers.data.batches import collate
 from workers.data.made_up import made_up_inputs
 from workers.export.archive import make_archive
 from workers.export.card import make_card
+from workers.export.embeddings import Embeddings, copy_modules, expect_embeddings
 from workers.export.files import export_model, export_stream, write_sums
-from workers.export.sentence_modules import Embeddings, copy_modules, expect_embeddings
 from workers.export.verify import Streamed, save_probe, verify
 from workers.pruning.streaming import Cut
 from workers.stages.measure import Measured

@@ -20,7 +20,8 @@ from api_schemas.resolved import ResolvedRequest
 from api_schemas.strategies import STRATEGIES
 from sources.importance import Identities
 from sources.rows import Rows
-from sources.sentence_transformers import MODULES, Modules
+from sources.sentence_modules import MODULES
+from sources.sentence_transformers import Modules
 from sources.tasks import TaskData
 from workers.data.features import Features, encode
 from workers.runtime.loading import load_for_task, load_source

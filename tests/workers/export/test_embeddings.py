@@ -26,8 +26,8 @@ from tests.support.embedding_models import (
     write_json,
 )
 from tests.support.tiny_models import SENTENCES
+from workers.export.embeddings import Embeddings, copy_modules, expect_embeddings
 from workers.export.files import export_model, export_stream
-from workers.export.sentence_modules import Embeddings, copy_modules, expect_embeddings
 from workers.export.verification import check_sentence_transformers, load_embedding_model
 from workers.pruning.surgery import drop_layers
 from workers.runtime.loading import load_source, load_tokenizer
