@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from api_schemas.architectures import Architecture
@@ -67,8 +66,8 @@ def read_modules(model: ModelFiles) -> Modules | None:
     found = [_module(model, number, entry) for number, entry in enumerate(listed)]
     names = [kind.name for kind, _ in found]
     if names[0] != "Transformer" or "Transformer" in names[1:] or "Pooling" not in names:
-        order = "the Transformer first, then a Pooling, then what it likes"
-        raise _invalid(model, MODULES, f"lists {', '.join(names)}: what can be carried over is {order}")
+        right = "it must list one Transformer, first, and a Pooling"
+        raise _invalid(model, MODULES, f"lists {', '.join(names)}: {right}{AS_PLAIN}")
     _check_settings(model)
     files = [name for name in TOP_FILES if model.has(name)]
     for kind, path in found[1:]:
@@ -77,7 +76,7 @@ def read_modules(model: ModelFiles) -> Modules | None:
 
 
 def check_base(architecture: Architecture, id: str) -> None:
-    """Raise ``model_invalid`` for a model that goes otherwise under modules than it is pruned."""
+    """Raise ``model_invalid`` for a model of which sentence-transformers uses another part than is pruned."""
     if architecture.kind == "encoder-decoder":
         raise LayercutError(
             "model_invalid",
@@ -97,7 +96,7 @@ def _module(model: ModelFiles, number: int, entry: Any) -> tuple[Kind, str]:
         raise _refused_type(model, type_name)
     if kind.name == "Transformer":
         if path:
-            text = f"has the Transformer in {path!r}: move its files beside modules.json, and write the path ''"
+            text = f"has the Transformer in {path[:100]!r}: move its files beside modules.json, and write the path ''"
             raise _invalid(model, MODULES, text)
     elif not kind.is_folder(path):
         right = f"{number}_{kind.name}"
@@ -113,8 +112,8 @@ def _refused_type(model: ModelFiles, type_name: str) -> LayercutError:
         return LayercutError("model_not_allowed", text, param="/model")
     name = type_name.rpartition(".")[2]
     reason = f": {REASONS[name]}" if name in REASONS else ""
-    return _invalid(model, MODULES, f"has a module {type_name[:100]!r}, which cannot be carried over{reason};"
-                    f" {supported}")  # fmt: skip
+    what = f"has a module {type_name[:100]!r}, which cannot be carried over{reason}; {supported}"
+    return _invalid(model, MODULES, what)
 
 
 def _files_of(model: ModelFiles, kind: Kind, path: str) -> list[str]:
@@ -150,9 +149,8 @@ def _check_settings(model: ModelFiles) -> None:
     settings = _read_object(model, SETTINGS) if model.has(SETTINGS) else {}
     asked = settings.get("model_type", "SentenceTransformer")
     if asked != "SentenceTransformer":
-        raise _invalid(
-            model, SETTINGS, f"says model_type {str(asked)[:100]!r}; supported: SentenceTransformer{AS_PLAIN}"
-        )
+        what = f"says model_type {str(asked)[:100]!r}; supported: SentenceTransformer{AS_PLAIN}"
+        raise _invalid(model, SETTINGS, what)
     prompts = settings.get("prompts", {})
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise _invalid(model, SETTINGS, "has prompts that are not a mapping of names to texts")
@@ -160,15 +158,21 @@ def _check_settings(model: ModelFiles) -> None:
 
 def _max_seq_length(model: ModelFiles) -> int | None:
     """Of the Transformer's settings, when all of them are harmless: they become arguments of `transformers`."""
-    name = next((name for name in TRANSFORMER_SETTINGS if model.has(name)), None)
-    settings = {} if name is None else _read_object(model, name)
+    # Every file that is there: sentence-transformers goes on to the next where one is empty.
+    read = [_transformer_settings(model, name) for name in TRANSFORMER_SETTINGS if model.has(name)]
+    used = next((settings for settings in read if settings), {})
+    longest: int | None = used.get("max_seq_length")
+    return longest
+
+
+def _transformer_settings(model: ModelFiles, name: str) -> dict[str, Any]:
+    settings = _read_object(model, name)
     for field, value in settings.items():
         is_fine = TRANSFORMER_FIELDS.get(field)
         if is_fine is None or not is_fine(value):
-            text = f"{name} of {model.id!r} has {field[:100]!r}: {str(value)[:100]!r}, which may load or run something"
-            raise LayercutError("model_not_allowed", f"{text} else; leave it out{AS_PLAIN}", param="/model")
-    longest: int | None = settings.get("max_seq_length")
-    return longest
+            text = f"{name} of {model.id!r} has {field[:100]!r}: {str(value)[:100]!r}, which is not safe to pass on"
+            raise LayercutError("model_not_allowed", f"{text} to a loader: leave it out{AS_PLAIN}", param="/model")
+    return settings
 
 
 def _is_length(value: Any) -> bool:
@@ -213,4 +217,4 @@ def _read_object(model: ModelFiles, name: str) -> dict[str, Any]:
 
 
 def _invalid(model: ModelFiles, name: str, what: str) -> LayercutError:
-    return LayercutError("model_invalid", f"{PurePosixPath(name)} of {model.id!r} {what}", param="/model")
+    return LayercutError("model_invalid", f"{name} of {model.id!r} {what}", param="/model")

@@ -109,8 +109,8 @@ def test_types_are_known_by_the_names_of_every_release(
         (listed(("", f"{BASE}.router.Router")), "model_invalid", "models of their own"),
         (listed(("", f"{OLD}.CLIPModel")), "model_invalid", "CLIPModel.*plain transformers model"),
         (listed(MODULES[0], ("1_LSTM", f"{OLD}.LSTM"), MODULES[1]), "model_invalid", "LSTM"),
-        (listed(MODULES[0]), "model_invalid", "then a Pooling"),
-        (listed(MODULES[1], MODULES[0]), "model_invalid", "the Transformer first"),
+        (listed(MODULES[0]), "model_invalid", "one Transformer, first, and a Pooling"),
+        (listed(MODULES[1], MODULES[0]), "model_invalid", "one Transformer, first"),
         (b"[]", "model_invalid", "not a list of 1 to"),
         (b"[" + b"[" * 100_000, "model_invalid", "modules.json is not JSON"),
         (b'[{"type": 1, "path": ""}]', "model_invalid", "no name, path and type for module 0"),
@@ -154,6 +154,18 @@ def test_files_that_are_broken_or_ask_for_more_are_refused(
     error = refusal(write(tmp_path / "model", files(**{name: content})))
     assert error.code == code
     assert said in error.message
+
+
+def test_settings_behind_an_empty_file_are_checked_too(tmp_path: Path) -> None:
+    """Where one file is empty, sentence-transformers reads the next."""
+    hidden = {"sentence_bert_config.json": b"{}", "sentence_roberta_config.json": b'{"tokenizer_name_or_path": "/etc"}'}
+    error = refusal(write(tmp_path / "one", files(**hidden)))
+    assert error.code == "model_not_allowed"
+    assert "sentence_roberta_config.json" in error.message
+    longest = {"sentence_bert_config.json": b"{}", "sentence_roberta_config.json": b'{"max_seq_length": 24}'}
+    found = folder_modules(write(tmp_path / "two", files(**longest)), "x")
+    assert found is not None
+    assert found.max_seq_length == 24
 
 
 def test_a_pickle_alone_is_refused_and_beside_safetensors_left_out(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def deliver(
         # In float32 there may be no room for the model; and what lost bits when it was loaded has other outputs there.
         dtype = job.dtype if cut and (job.mapped or cut.mixed) else torch.float32
         probe = save_probe(model, probe_inputs(run, model.config), run.out / "probe.safetensors", dtype)
-        embeddings = expect(run, model, dtype)
+        embeddings = expected_embeddings(run, model, dtype)
     if cut:
         measured = measured.sized(cut.bytes_before, cut.bytes_after)
     with progress.stage(Stage.VERIFYING):
@@ -103,7 +103,7 @@ def export(run: RunContext, plan: Plan, model: PreTrainedModel, folder: Path) ->
     return cut
 
 
-def expect(run: RunContext, model: PreTrainedModel, dtype: torch.dtype) -> Embeddings | None:
+def expected_embeddings(run: RunContext, model: PreTrainedModel, dtype: torch.dtype) -> Embeddings | None:
     """What the vectors of a sentence-transformers folder must be; None for another, and for one larger than memory."""
     job = run.job
     if job.modules is None or job.mapped:
