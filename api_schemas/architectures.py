@@ -226,6 +226,10 @@ class ModelFacts(BaseModel):
     bytes: int | None = None
     dtype: str | None = None
     license: str | None = None
+    modules: list[str] | None = Field(
+        default=None,
+        description="of a sentence-transformers folder that stays one: what a text goes through, the Transformer first",
+    )
 
 
 def architecture_of(config: dict[str, Any]) -> Architecture:

@@ -97,6 +97,11 @@ class JobRequest(Request):
         """Of the trainings, the exported model's first."""
         return self.evaluation.seeds or [self.seed]
 
+    @property
+    def trains(self) -> bool:
+        """Whether a model is trained: what is delivered is a classifier then, whatever the source is."""
+        return trains(self.task, self.recovery)
+
     def check_model(self, model: ModelFacts) -> None:
         """Raise ``unsupported_architecture`` for a task that the model's family is not trained on."""
         if self.task.trains and ARCHITECTURES[model.architecture].kind == "encoder-decoder":
@@ -180,3 +185,12 @@ class PlanRequest(Request):
     prune: PruneSpec = PruneSpec()
     recovery: RecoverySpec = RecoverySpec()
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
+
+    @property
+    def trains(self) -> bool:
+        return trains(self.task, self.recovery)
+
+
+def trains(task: TaskSpec, recovery: RecoverySpec) -> bool:
+    """Whether a job of these trains a model."""
+    return task.trains and recovery.method != "none"

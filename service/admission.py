@@ -43,7 +43,7 @@ def admit(request: JobRequest, settings: GatewaySettings) -> ResolvedRequest:
 
     Where the model cannot be looked at now, recovery and plan are null: its worker decides them.
     """
-    return resolve(with_data(request, settings), inspect(request.model, settings))
+    return resolve(with_data(request, settings), inspect(request.model, settings, modules=not request.trains))
 
 
 def plan(request: PlanRequest, settings: GatewaySettings, importance: KnownImportance) -> Plan:
@@ -53,7 +53,7 @@ def plan(request: PlanRequest, settings: GatewaySettings, importance: KnownImpor
     get it.
     """
     request = with_data(request, settings)
-    facts = inspect(request.model, settings)
+    facts = inspect(request.model, settings, modules=not request.trains)
     if facts is None:
         raise LayercutError(
             "hub_unavailable", f"the model hub did not answer for {request.model.id!r}; try again later", param="/model"

@@ -13,16 +13,19 @@ from huggingface_hub.repocard import metadata_load
 from huggingface_hub.utils import validate_repo_id
 from yaml import YAMLError
 
-from api_schemas.architectures import ModelFacts
+from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.requests import ModelRef
 from sources import hub
 from sources.facts import INDEX, WEIGHTS, check_config, choose_weights, invalid, make_facts, merge_shards, read_index
 from sources.headers import Tensor, read_layout
 from sources.paths import inside_roots, is_inside
+from sources.sentence_modules import MODULE_FILES
+from sources.sentence_transformers import ModelFiles, Modules, check_base, read_modules
 from sources.settings import SourceSettings
 
-# Everything a stock class and its tokenizer load, and what says whose the model is. No pickle, no code.
+# Everything a stock class, its tokenizer and sentence-transformers load, and what says whose the model is. No pickle,
+# no code.
 PATTERNS = [
     "config.json",
     "generation_config.json",
@@ -43,6 +46,7 @@ PATTERNS = [
     "sentencepiece.bpe.model",
     "README.md",
     "LICENSE*",
+    *MODULE_FILES,
 ]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
@@ -88,24 +92,27 @@ def locate(ref: ModelRef, settings: SourceSettings) -> ModelSource:
     return ModelSource(ref.id, ref.revision)
 
 
-def inspect(ref: ModelRef, settings: SourceSettings, *, timeout: float | None = None) -> ModelFacts | None:
+def inspect(
+    ref: ModelRef, settings: SourceSettings, *, timeout: float | None = None, modules: bool = True
+) -> ModelFacts | None:
     """What can be known of a model within ``timeout`` seconds (default ``settings.hub_timeout_seconds``).
 
+    ``modules``: whether those of a sentence-transformers folder are to be carried over; else they are not looked at.
     None where it cannot be known now: the hub does not answer and its cache does not hold the model. Without numbers
     on the weights where the hub answered too slowly for those. Raises ``LayercutError`` for a model that cannot work:
     ``model_not_found``, ``model_not_allowed``, ``model_invalid``, ``unsupported_architecture``.
     """
     source = locate(ref, settings)
     if source.folder is not None:
-        return read_facts(source.folder, ref)
+        return read_facts(source.folder, ref, modules=modules)
     try:
-        return _inspect_remote(source, hub.Deadline(timeout or settings.hub_timeout_seconds))
+        return _inspect_remote(source, hub.Deadline(timeout or settings.hub_timeout_seconds), modules)
     except hub.Unreachable:
         folder = _cached(source)
-        return None if folder is None else read_facts(folder, ref)
+        return None if folder is None else read_facts(folder, ref, modules=modules)
 
 
-def fetch(ref: ModelRef, settings: SourceSettings) -> Path:
+def fetch(ref: ModelRef, settings: SourceSettings, *, modules: bool = True) -> Path:
     """A folder with the model's config, tokenizer and safetensors: the local one as it is, or from the hub.
 
     ``read_facts`` is the check of what it holds; a hub model that cannot work is refused before its weights are
@@ -115,14 +122,15 @@ def fetch(ref: ModelRef, settings: SourceSettings) -> Path:
     if source.folder is not None:
         return source.folder
     deadline = hub.Deadline(settings.hub_timeout_seconds)
-    return hub.fetch(source.id, source.revision, PATTERNS, what="model", ask=lambda: _look(source, deadline))
+    return hub.fetch(source.id, source.revision, PATTERNS, what="model", ask=lambda: _look(source, deadline, modules))
 
 
-def read_facts(folder: Path, ref: ModelRef) -> ModelFacts:
+def read_facts(folder: Path, ref: ModelRef, *, modules: bool = True) -> ModelFacts:
     """The facts of the model in ``folder`` (that ``fetch`` gave); every header is read, no weight is.
 
     Raises ``model_invalid``, ``model_not_allowed``, ``unsupported_architecture``.
     """
+    found = folder_modules(folder, ref.id) if modules else None
     if not (folder / "config.json").is_file():
         raise invalid(f"{ref.id!r} has no config.json: it is not the folder of a transformers model")
     config = _read_json(folder / "config.json")
@@ -136,7 +144,7 @@ def read_facts(folder: Path, ref: ModelRef) -> ModelFacts:
     tensors = merge_shards({name: read_layout(folder / name).tensors for name in shards}, weight_map, ref.id)
     # A snapshot in the hub's cache is named after its commit.
     revision = folder.name if folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name) else None
-    return make_facts(
+    facts = make_facts(
         ref.id,
         config,
         revision=revision,
@@ -144,6 +152,27 @@ def read_facts(folder: Path, ref: ModelRef) -> ModelFacts:
         tensors=tensors,
         size=sum((folder / name).stat().st_size for name in shards),
     )
+    return _with_modules(facts, found)
+
+
+def folder_modules(folder: Path, id: str) -> Modules | None:
+    """The modules of a sentence-transformers folder on this machine, of which every header is read; None for another.
+
+    Raises ``model_invalid`` and ``model_not_allowed``.
+    """
+    local = ModelFiles(id, lambda name: (folder / name).is_file(), lambda name: _read_json(folder / name, name))
+    found = read_modules(local)
+    for name in found.files if found else ():
+        if name.endswith(".safetensors"):
+            read_layout(folder / name)
+    return found
+
+
+def _with_modules(facts: ModelFacts, modules: Modules | None) -> ModelFacts:
+    if modules is None:
+        return facts
+    check_base(ARCHITECTURES[facts.architecture], facts.id)
+    return facts.model_copy(update={"modules": modules.names})
 
 
 def _local_folder(ref: ModelRef, settings: SourceSettings) -> Path:
@@ -157,11 +186,12 @@ def _local_folder(ref: ModelRef, settings: SourceSettings) -> Path:
             "model_not_found", f"{ref.id!r} is not a folder: give the one that config.json is in", param="/model"
         )
     # A link to, say, a key file named vocab.txt would otherwise be read, and end in the artifact.
-    out = [path.name for path in folder.iterdir() if not is_inside(path, settings.model_roots)]
+    paths = [*folder.iterdir(), *(path for pattern in MODULE_FILES if "/" in pattern for path in folder.glob(pattern))]
+    out = [path for path in paths if not is_inside(path, settings.model_roots)]
     if out:
         raise LayercutError(
             "model_not_allowed",
-            f"{out[0]!r} in {ref.id!r} is a link that leads out of the allowed folders",
+            f"{str(out[0].relative_to(folder))!r} in {ref.id!r} is a link that leads out of the allowed folders",
             param="/model",
         )
     return folder
@@ -177,23 +207,36 @@ def _cached(source: ModelSource) -> Path | None:
     return folder if whole else None
 
 
-def _look(source: ModelSource, deadline: hub.Deadline) -> tuple[hub.Repo, dict[str, Any], str]:
-    """The repository, its config and its file of weights, once they are known to be usable."""
+@dataclass(frozen=True)
+class _Looked:
+    """A repository, its config, its file of weights and its modules, once they are known to be usable."""
+
+    repo: hub.Repo
+    config: dict[str, Any]
+    weights: str
+    modules: Modules | None
+
+
+def _look(source: ModelSource, deadline: hub.Deadline, modules: bool) -> _Looked:
     repo = hub.look(source.id, source.revision, deadline)
+    remote = ModelFiles(source.id, lambda name: name in repo.files, lambda name: hub.read_json(repo, name, deadline))
+    found = read_modules(remote) if modules else None
     if "config.json" not in repo.files:
         raise invalid(f"{source.id!r} has no config.json: it is not a transformers model")
     config = hub.read_json(repo, "config.json", deadline)
     check_config(config, source.id)
-    return repo, config, choose_weights(repo.files, source.id)
+    return _Looked(repo, config, choose_weights(repo.files, source.id), found)
 
 
-def _inspect_remote(source: ModelSource, deadline: hub.Deadline) -> ModelFacts:
-    repo, config, weights = _look(source, deadline)
+def _inspect_remote(source: ModelSource, deadline: hub.Deadline, modules: bool) -> ModelFacts:
+    looked = _look(source, deadline, modules)
+    repo = looked.repo
     try:
-        tensors, size = _remote_weights(repo, weights, deadline)
+        tensors, size = _remote_weights(repo, looked.weights, deadline)
     except hub.Unreachable:
         tensors, size = None, None
-    return make_facts(source.id, config, revision=repo.commit, license=repo.license, tensors=tensors, size=size)
+    facts = make_facts(source.id, looked.config, revision=repo.commit, license=repo.license, tensors=tensors, size=size)
+    return _with_modules(facts, looked.modules)
 
 
 def _remote_weights(
@@ -221,13 +264,15 @@ def _check_tokenizer(folder: Path, id: str) -> None:
         )
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, name: str | None = None) -> Any:
+    """``name`` is what errors call it: by default its own."""
+    name = name or path.name
     if path.stat().st_size > hub.MAX_JSON:
-        raise invalid(f"{path.name} is larger than {hub.MAX_JSON // 2**20} MiB")
+        raise invalid(f"{name} is larger than {hub.MAX_JSON // 2**20} MiB")
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise invalid(f"{path.name} is not JSON: {error}") from None
+        raise invalid(f"{name} is not JSON: {error}") from None
 
 
 def _license(folder: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -55,6 +56,23 @@ def test_the_files_are_listed_with_their_hashes(client: TestClient, finished: st
     assert files["model.safetensors"]["sha256"] == hashlib.sha256(WEIGHTS).hexdigest()
     for file in files.values():
         assert hashlib.sha256(client.get(file["url"]).content).hexdigest() == file["sha256"]
+
+
+def test_a_file_in_a_folder_has_its_own_address(
+    client: TestClient, state: GatewayState, body: dict[str, Any], tmp_path: Path
+) -> None:
+    """As a sentence-transformers folder has them."""
+    job = client.post("/v1/jobs", json=body).json()
+    pooling = b'{"pooling_mode": "cls"}'
+    succeed(state, claim(state), tmp_path / "scratch", **{"1_Pooling/config.json": pooling})
+    address = f"/v1/jobs/{job['id']}/files/1_Pooling/config.json"
+    listed = {file["name"]: file["url"] for file in client.get(f"/v1/jobs/{job['id']}/files").json()["data"]}
+    assert listed["1_Pooling/config.json"] == address
+    answer = client.get(address)
+    assert answer.content == pooling
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="config.json"'
+    for wrong in ("1_Pooling", "1_Pooling/model.safetensors", "1_Pooling/../config.json", "1_Pooling//config.json"):
+        assert client.get(f"/v1/jobs/{job['id']}/files/{wrong}").status_code == 404
 
 
 def test_a_file_comes_whole_with_its_digest(client: TestClient, weights: str) -> None:

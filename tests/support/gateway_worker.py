@@ -39,13 +39,16 @@ def claim(state: GatewayState) -> Claim:
     return taken
 
 
-def succeed(state: GatewayState, taken: Claim, folder: Path) -> None:
-    """What a worker does at the end: publish the files, then point the job at them."""
+def succeed(state: GatewayState, taken: Claim, folder: Path, **more: bytes) -> None:
+    """What a worker does at the end: publish the files, and ``more`` by their paths, then point the job at them."""
     export = folder / "artifact"
     export.mkdir(parents=True)
     (export / "report.json").write_text(json.dumps(REPORT))
     (export / "README.md").write_text(CARD)
     (export / "model.safetensors").write_bytes(WEIGHTS)
+    for name, content in more.items():
+        (export / name).parent.mkdir(exist_ok=True)
+        (export / name).write_bytes(content)
     (folder / "layercut-bert.tar").write_bytes(ARCHIVE)
     prefix = taken.lease.prefix
     state.artifacts.publish(prefix, export, folder / "layercut-bert.tar")

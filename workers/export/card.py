@@ -32,6 +32,9 @@ AUTO_CLASSES = {
     "question-answering": "AutoModelForQuestionAnswering",
 }
 
+# Of a sentence-transformers folder.
+EMBEDS = "sentence-similarity"
+
 # Folders whose name says nothing of what lies in them.
 GENERIC = re.compile(
     r"(best|checkpoint|final|hf|last|model|output|pretrained|source)([-_](checkpoint|model))?([-_]?\d+)?", re.IGNORECASE
@@ -49,6 +52,7 @@ def make_card(report: Report) -> str:
             front_matter=_front_matter(report, pipeline, title),
             title=title,
             auto_class=AUTO_CLASSES.get(pipeline, "AutoModel"),
+            embeds=pipeline == EMBEDS,
             name=name,
             report=report,
             rows=_rows(report),
@@ -82,7 +86,7 @@ def _front_matter(report: Report, pipeline: str, title: str) -> str:
         title=title,
         base_model=_hub_id(report),
         license=report.model.license,
-        library_name="transformers",
+        library_name="sentence-transformers" if pipeline == EMBEDS else "transformers",
         pipeline_tag=pipeline,
         tags=TAGS,
         datasets=["nyu-mll/glue"] if report.data and not task.dataset else None,
@@ -112,6 +116,8 @@ def _source_name(report: Report) -> str:
 def _pipeline(report: Report) -> str:
     if report.training:
         return "text-classification"
+    if report.model.modules:
+        return EMBEDS
     endings = (use for name in report.model.classes[:1] for ending, use in PIPELINES.items() if name.endswith(ending))
     return next(endings, "feature-extraction")
 

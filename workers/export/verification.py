@@ -1,10 +1,11 @@
 """Checks an exported folder as its user would meet it: with stock `transformers` and none of our code.
 
 A program of its own, run by path: it must not import anything of this repository. It reads one JSON object from
-stdin, ``{folder, probe, layers, source_bytes, kind, shared_layers, dtype, mapped, source}``, and prints one, ``{checks:
-[{name, passed, detail}], versions}``. ``source`` is null but for a model whose tensors were copied: then it has the
-``folder`` they came from and their ``origins``, ``{name: [file, name there]}``. A check that cannot be carried out has
-failed.
+stdin, ``{folder, probe, layers, source_bytes, kind, shared_layers, dtype, mapped, source, embeddings}``, and prints
+one, ``{checks: [{name, passed, detail}], versions}``. ``source`` is null but for a model whose tensors were copied:
+then it has the ``folder`` they came from and their ``origins``, ``{name: [file, name there]}``. ``embeddings`` is null
+but for a sentence-transformers folder: then it has ``texts``, names of ``prompts``, the file of the ``vectors``
+expected of both, and what the source is ``described`` by. A check that cannot be carried out has failed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import json
 import struct
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -246,6 +248,59 @@ def _tensor_bytes(path: Path) -> int:
     return sum(end - start for start, end in offsets)
 
 
+def check_sentence_transformers(asked: dict[str, Any], _: Any) -> Said:
+    """Stock sentence-transformers makes of a text what the source's modules make of it over the pruned model."""
+    expected = asked["embeddings"]
+    if not (Path(asked["folder"]) / "modules.json").exists():
+        return expected is None, "not a sentence-transformers folder"
+    if asked["mapped"]:
+        return True, "its files are those of the source; larger than memory, so its vectors were not compared"
+    model = load_embedding_model(asked["folder"], getattr(torch, asked["dtype"]))
+    found = described(model)
+    was = expected["described"]
+    wrong = [f"{name} is {found[name]}, not {was[name]}" for name in was if found[name] != was[name]]
+    if wrong:
+        return False, "; ".join(wrong)[:1000]
+    vectors = load_file(expected["vectors"])["expected"]
+    again = embeddings_of(model, expected["texts"], expected["prompts"])
+    if again.shape != vectors.shape:
+        return False, f"vectors of shape {list(again.shape)}, not {list(vectors.shape)}"
+    # Of unit length they have small numbers: what is allowed is a share of the largest.
+    far, allowed = _far(again, vectors), TOLERANCES[vectors.dtype] * float(vectors.abs().max())
+    modules = ", ".join(name.rpartition(".")[2] for name in found["modules"])
+    return far <= allowed, f"{modules}: largest difference {far:.2g} over {len(vectors)} vectors, {allowed:.2g} allowed"
+
+
+def load_embedding_model(folder: str, dtype: torch.dtype) -> Any:
+    """With stock sentence-transformers: seconds to import, so it is imported for those that need it alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about names that older releases wrote into modules.json
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+        return SentenceTransformer(
+            folder,
+            device="cpu",
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"dtype": dtype, "use_safetensors": True},
+        )
+
+
+def described(model: Any) -> dict[str, Any]:
+    """What a SentenceTransformer does beside its numbers."""
+    settings = ("max_seq_length", "prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim")
+    modules = [f"{type(module).__module__}.{type(module).__name__}" for module in model]
+    return {"modules": modules, **{name: getattr(model, name) for name in settings}}
+
+
+def embeddings_of(model: Any, texts: list[str], prompts: list[str]) -> torch.Tensor:
+    """Of the texts, with the default prompt where there is one; and of the first text with each of ``prompts``."""
+    options = {"convert_to_tensor": True, "show_progress_bar": False}
+    return torch.cat(
+        [model.encode(texts, **options), *(model.encode(texts[:1], prompt_name=name, **options) for name in prompts)]
+    )
+
+
 def check_alone(asked: dict[str, Any], _: Any) -> Said:
     """Nothing of layercut was needed for all this."""
     ours = sorted(ROOMS.intersection(name.partition(".")[0] for name in sys.modules))
@@ -264,6 +319,7 @@ CHECKS: dict[str, Callable[[dict[str, Any], Any], Said]] = {
     "outputs": check_outputs,
     "generates": check_generates,
     "size": check_size,
+    "sentence_transformers": check_sentence_transformers,
     "alone": check_alone,
 }
 

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
 from api_schemas.reports import Check, Verification
+from workers.export.embeddings import Embeddings
 from workers.export.files import as_exported
 from workers.export.verification import outputs_of
 
@@ -61,8 +62,10 @@ def verify(
     dtype: torch.dtype = torch.float32,
     mapped: bool = False,
     streamed: Streamed | None = None,
+    embeddings: Embeddings | None = None,
 ) -> Verification:
     """Check ``folder`` against ``probe``: files, hashes, loading, tokenizer, layer count, outputs, size, generation.
+    A sentence-transformers folder also against ``embeddings``.
 
     ``layers`` is what the config must say, by field; ``kind`` is that of the architecture. ``source_bytes`` is the size
     of the full model's weights in the exported dtype. ``dtype`` is that of ``probe``; where it is that of the files
@@ -80,6 +83,7 @@ def verify(
         "mapped": mapped,
         "dtype": str(dtype).removeprefix("torch."),
         "source": streamed and {"folder": str(streamed.folder.resolve()), "origins": streamed.origins},
+        "embeddings": embeddings and embeddings.asked(),
     }
     with tempfile.TemporaryDirectory(prefix="layercut-verify-") as home:
         done = _run(asked, home)

@@ -20,6 +20,7 @@ from workers.data.batches import collate
 from workers.data.made_up import made_up_inputs
 from workers.export.archive import make_archive
 from workers.export.card import make_card
+from workers.export.embeddings import Embeddings, copy_modules, expect_embeddings
 from workers.export.files import export_model, export_stream, write_sums
 from workers.export.verify import Streamed, save_probe, verify
 from workers.pruning.streaming import Cut
@@ -68,13 +69,14 @@ def deliver(
         # In float32 there may be no room for the model; and what lost bits when it was loaded has other outputs there.
         dtype = job.dtype if cut and (job.mapped or cut.mixed) else torch.float32
         probe = save_probe(model, probe_inputs(run, model.config), run.out / "probe.safetensors", dtype)
+        embeddings = expected_embeddings(run, model, dtype)
     if cut:
         measured = measured.sized(cut.bytes_before, cut.bytes_after)
     with progress.stage(Stage.VERIFYING):
         verification = verify(
             folder, probe, layers=_layer_counts(job.architecture, plan), source_bytes=measured.before.bytes,
             kind=job.architecture.kind, shared_layers=job.architecture.shared_layers, dtype=dtype,
-            mapped=job.mapped, streamed=Streamed(job.folder, cut.origins) if cut else None,
+            mapped=job.mapped, streamed=Streamed(job.folder, cut.origins) if cut else None, embeddings=embeddings,
         )  # fmt: skip
         _require(verification)
     report = make_report(run, plan, measured, trainings, verification)
@@ -89,13 +91,25 @@ def deliver(
 
 def export(run: RunContext, plan: Plan, model: PreTrainedModel, folder: Path) -> Cut | None:
     """Write the model's files. Where nothing changed its weights, they are copied, and the answer says what and how."""
-    job = run.job
-    if not job.streams:
+    job, cut = run.job, None
+    if job.streams:
+        cut = export_stream(
+            model, job.tokenizer, folder, source=job.folder, architecture=job.architecture, kept=plan.kept or []
+        )
+    else:
         export_model(model, job.tokenizer, folder, job.dtype)
+    if job.modules is not None:
+        copy_modules(job.modules, job.folder, folder)
+    return cut
+
+
+def expected_embeddings(run: RunContext, model: PreTrainedModel, dtype: torch.dtype) -> Embeddings | None:
+    """What the vectors of a sentence-transformers folder must be; None for another, and for one larger than memory."""
+    job = run.job
+    if job.modules is None or job.mapped:
         return None
-    return export_stream(
-        model, job.tokenizer, folder, source=job.folder, architecture=job.architecture, kept=plan.kept or []
-    )
+    path, positions = run.out / "embeddings.safetensors", job.facts.max_positions
+    return expect_embeddings(job.modules, job.folder, model, path, dtype=dtype, positions=positions)
 
 
 def _layer_counts(architecture: Architecture, plan: Plan) -> dict[str, int]:

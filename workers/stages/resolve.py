@@ -14,7 +14,7 @@ from api_schemas.resolved import ResolvedRequest, check_pinned, resolve
 from api_schemas.strategies import STRATEGIES
 from sources.fingerprint import FileHashes, fingerprint
 from sources.importance import NOT_IDENTIFIED, Asked, identify
-from sources.models import fetch, read_facts
+from sources.models import fetch, folder_modules, read_facts
 from sources.rows import Rows
 from sources.tasks import TaskData, load_task, with_data
 from sources.texts import read_texts
@@ -92,6 +92,7 @@ def resolve_job(
         content=content,
         engine=settings.cpu_engine == "auto",
         mapped=mapped,
+        modules=folder_modules(folder, facts.id) if facts.modules else None,
     )
 
 
@@ -105,13 +106,13 @@ def pin(
     """
     ref = request.model if resolved is None else resolved.model
     try:
-        folder = fetch(ref, settings)
+        folder = fetch(ref, settings, modules=not request.trains)
     except LayercutError as error:
         if resolved is None or error.param != "/model/revision" or ref.revision == request.model.revision:
             raise
         message = f"{error.message}: it was the commit of {request.model.revision or 'the main branch'} when the job"
         raise LayercutError(error.code, f"{message} was accepted, and was pinned then", param=error.param) from error
-    facts = read_facts(folder, ref)
+    facts = read_facts(folder, ref, modules=not request.trains)
     if resolved is None or resolved.plan is None:
         return resolve(with_data(request, settings), facts), folder, facts
     check_pinned(resolved.plan, facts)

@@ -23,6 +23,8 @@ from api_schemas.strategies import STRATEGIES
 from api_schemas.task_spec import LabelMap
 from sources.importance import Identities
 from sources.rows import Rows
+from sources.sentence_modules import MODULES
+from sources.sentence_transformers import Modules
 from sources.tasks import TaskData
 from workers.data.features import Features, encode
 from workers.runtime.loading import load_for_task, load_source
@@ -59,7 +61,7 @@ class ResolvedJob:
 
     ``recovery`` has the batch and the precision that ``request.recovery`` may leave open. ``engine``: whether
     trainings may use the CPU engine. ``mapped``: the model is larger than memory. Its weights stay in their files and
-    are read when they are used.
+    are read when they are used. ``modules``: those of a sentence-transformers folder that stays one.
     """
 
     request: ResolvedRequest
@@ -75,6 +77,7 @@ class ResolvedJob:
     content: Content
     engine: bool = True
     mapped: bool = False
+    modules: Modules | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -198,17 +201,27 @@ class ResolvedJob:
         )  # fmt: skip
 
     def warnings(self) -> list[str]:
-        """What the report must say of how the job runs here."""
-        told = list(self.data.warnings) if self.data else []
+        """What the report must say of how the job runs here, and of what it leaves out."""
+        notes = list(self.data.warnings) if self.data else []
         if self.data is not None and not self.trains and not self.mapped and self.why_not_scored:
-            told.append(f"the model is not scored: {self.why_not_scored}")
-        if not self.mapped:
-            return told
-        return [
-            *told,
-            f"the model ({(self.facts.bytes or 0) / 1e9:.1f} GB) is larger than the memory that is free here: its"
-            " speed, its FLOPs and its scores are not measured, and it is verified in its own dtype, not in float32",
-        ]
+            notes.append(f"the model is not scored: {self.why_not_scored}")
+        if self.mapped:
+            notes.append(
+                f"the model ({(self.facts.bytes or 0) / 1e9:.1f} GB) is larger than the memory that is free here: its"
+                " speed, its FLOPs and its scores are not measured, and it is verified in its own dtype, not in float32"
+            )
+        if self.trains and (self.folder / MODULES).is_file():
+            notes.append(
+                "the source is a sentence-transformers folder, and what is delivered is a classifier trained from it:"
+                " its modules (pooling and what follows), prompts and max_seq_length are left out"
+            )
+        longest, positions = self.modules and self.modules.max_seq_length, self.facts.max_positions
+        if longest and positions and longest > positions:
+            notes.append(
+                f"as in the source, max_seq_length is {longest} and the model has {positions} positions: texts of more"
+                f" than {positions} tokens fail"
+            )
+        return notes
 
     def shown(self, plan: Plan | None = None) -> ResolvedRequest:
         """The request with what only this worker could decide; ``plan`` takes the place of the one pinned."""

@@ -65,6 +65,16 @@ def test_it_says_how_to_load_how_it_was_trained_and_what_was_verified() -> None:
     assert "-1.50 to +0.25 points with 95 % confidence" in card
 
 
+def test_an_embedding_model_is_loaded_by_sentence_transformers() -> None:
+    facts = FACTS.model_copy(update={"classes": ["BertModel"], "modules": ["Transformer", "Pooling", "Normalize"]})
+    card = make_card(report(model=facts, training={}))
+    data = ModelCard(card).data
+    assert (data.library_name, data.pipeline_tag) == ("sentence-transformers", "sentence-similarity")
+    assert 'SentenceTransformer(".")' in card
+    assert "AutoModel" not in card
+    assert "Its modules are those of the original: Transformer, Pooling, Normalize." in card
+
+
 def test_pruning_alone_claims_no_training_and_no_score() -> None:
     bare = report(
         before=Measurements(parameters=100, bytes=400),

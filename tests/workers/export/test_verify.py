@@ -53,6 +53,7 @@ class Exported:
             "dtype": "float32",
             "mapped": False,
             "source": self.streamed and {"folder": str(self.streamed.folder), "origins": self.streamed.origins},
+            "embeddings": None,
         }
         return {check["name"]: (check["passed"], check["detail"]) for check in verification.examine(asked)["checks"]}
 
