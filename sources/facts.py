@@ -7,7 +7,9 @@ from typing import Any
 
 from api_schemas.architectures import Architecture, ModelFacts, architecture_of
 from api_schemas.errors import LayercutError
-from sources.headers import Tensor
+from sources.config_numbers import check_numbers, is_size
+from sources.headers import Tensor, invalid
+from sources.tensor_shapes import check_names, check_shapes
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -31,10 +33,6 @@ HEADS = (
 )
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-
-
-def invalid(message: str) -> LayercutError:
-    return LayercutError("model_invalid", message, param="/model")
 
 
 def check_config(config: Any, id: str) -> Architecture:
@@ -62,7 +60,7 @@ def _check_fields(config: dict[str, Any], architecture: Architecture, id: str) -
     """Numbers that are numbers, and lists with one entry a layer."""
     counts = {stack.count_field: stack.count(config) for stack in architecture.stacks}
     for field, value in {**counts, architecture.hidden_field: config.get(architecture.hidden_field)}.items():
-        if not _positive(value):
+        if not is_size(value):
             raise invalid(f"config.json of {id!r} has no {field}, a number of at least 1")
         if field in counts and value > MAX_LAYERS:
             raise invalid(f"config.json of {id!r} says more than {MAX_LAYERS} layers ({field})")
@@ -70,6 +68,7 @@ def _check_fields(config: dict[str, Any], architecture: Architecture, id: str) -
         listed = config.get(field)
         if listed is not None and (not isinstance(listed, list) or len(listed) != architecture.sizes(config)[0]):
             raise invalid(f"{field} in config.json of {id!r} is not a list with one entry a layer")
+    check_numbers(config, architecture, id)
 
 
 def choose_weights(names: Collection[str], id: str) -> str:
@@ -137,12 +136,17 @@ def make_facts(
         layers=sum(sizes),
         stacks=dict(zip(names, sizes, strict=True)) if len(sizes) > 1 else None,
         hidden_size=config[architecture.hidden_field],
-        vocabulary=config["vocab_size"] if _positive(config.get("vocab_size")) else None,
+        vocabulary=config["vocab_size"] if is_size(config.get("vocab_size")) else None,
         max_positions=_max_positions(config, architecture),
         bytes=size,
         license=license,
     )
-    return facts if tensors is None else facts.model_copy(update=_weight_facts(facts, architecture, tensors))
+    if tensors is None:
+        return facts
+    check_names(tensors, id)
+    weights = _weight_facts(facts, architecture, tensors)
+    check_shapes(config, architecture, tensors, id)
+    return facts.model_copy(update=weights)
 
 
 def _weight_facts(facts: ModelFacts, architecture: Architecture, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -197,7 +201,3 @@ def _max_positions(config: dict[str, Any], architecture: Architecture) -> int | 
         return positions
     padding = config.get("pad_token_id")
     return positions - (padding if isinstance(padding, int) else 1) - 1
-
-
-def _positive(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -17,10 +17,13 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.requests import ModelRef
 from sources import hub
-from sources.facts import INDEX, WEIGHTS, check_config, choose_weights, invalid, make_facts, merge_shards, read_index
-from sources.headers import Tensor, read_layout
+from sources.facts import INDEX, WEIGHTS, check_config, choose_weights, make_facts, merge_shards, read_index
+from sources.file_starts import check_starts
+from sources.headers import Tensor, invalid, read_layout
 from sources.paths import inside_roots, is_inside
 from sources.settings import SourceSettings
+from sources.tensor_shapes import token_rows
+from sources.tokenizer_files import check_tokenizer
 
 # Everything a stock class and its tokenizer load, and what says whose the model is. No pickle, no code.
 PATTERNS = [
@@ -125,9 +128,9 @@ def read_facts(folder: Path, ref: ModelRef) -> ModelFacts:
     """
     if not (folder / "config.json").is_file():
         raise invalid(f"{ref.id!r} has no config.json: it is not the folder of a transformers model")
+    check_starts(folder)
     config = _read_json(folder / "config.json")
-    check_config(config, ref.id)
-    _check_tokenizer(folder, ref.id)
+    architecture = check_config(config, ref.id)
     names = {path.name for path in folder.iterdir() if path.is_file()}
     weights = choose_weights(names, ref.id)
     weight_map = read_index(_read_json(folder / INDEX), ref.id) if weights == INDEX else {}
@@ -136,7 +139,7 @@ def read_facts(folder: Path, ref: ModelRef) -> ModelFacts:
     tensors = merge_shards({name: read_layout(folder / name).tensors for name in shards}, weight_map, ref.id)
     # A snapshot in the hub's cache is named after its commit.
     revision = folder.name if folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name) else None
-    return make_facts(
+    facts = make_facts(
         ref.id,
         config,
         revision=revision,
@@ -144,6 +147,8 @@ def read_facts(folder: Path, ref: ModelRef) -> ModelFacts:
         tensors=tensors,
         size=sum((folder / name).stat().st_size for name in shards),
     )
+    check_tokenizer(folder, token_rows(tensors) or facts.vocabulary, architecture.unused_tokens, ref.id)
+    return facts
 
 
 def _local_folder(ref: ModelRef, settings: SourceSettings) -> Path:
@@ -210,15 +215,6 @@ def _check_shards(shards: list[str], present: Collection[str], id: str) -> None:
     missing = [name for name in shards if name not in present]
     if missing:
         raise invalid(f"{INDEX} of {id!r} lists {missing[0]!r}, which is not there")
-
-
-def _check_tokenizer(folder: Path, id: str) -> None:
-    path = folder / "tokenizer_config.json"
-    config = _read_json(path) if path.is_file() else {}
-    if isinstance(config, dict) and "auto_map" in config:
-        raise LayercutError(
-            "model_not_allowed", f"the tokenizer of {id!r} asks for remote code (auto_map)", param="/model"
-        )
 
 
 def _read_json(path: Path) -> Any:

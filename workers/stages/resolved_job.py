@@ -134,7 +134,7 @@ class ResolvedJob:
                 warnings=warnings,
             )
         else:
-            model = load_source(self.folder, self.facts, warnings)
+            model = load_source(self.folder, self.facts, warnings, copied=self.streams)
             if reads_rows_as_decoder(self.request, self.facts):
                 model.config.pad_token_id = self.tokenizer.pad_token_id
         return Loaded(nn.Module.to(model, self.device), warnings)
@@ -164,8 +164,19 @@ class ResolvedJob:
 
     def warnings(self) -> list[str]:
         """What the report must say of how the job runs here."""
-        if not self.mapped:
+        longest = self.facts.max_positions
+        long = sorted(
+            n for n in self.request.evaluation.latency.sequence_lengths if longest is not None and n > longest
+        )
+        if self.mapped:
+            return self._unmeasured()
+        if not long or not self.latency_cells:
             return []
+        return [
+            f"speed at {', '.join(map(str, long))} tokens is measured at {longest}: the model reads no more than that"
+        ]
+
+    def _unmeasured(self) -> list[str]:
         return [
             f"the model ({(self.facts.bytes or 0) / 1e9:.1f} GB) is larger than the memory that is free here: its"
             " speed, its FLOPs and its scores are not measured, and it is verified in its own dtype, not in float32"
