@@ -33,6 +33,7 @@ from workers.stages.recover import recover
 from workers.stages.resolve import resolve_job
 from workers.stages.run_context import RunContext
 from workers.stages.train import StageTraining
+from workers.stages.try_out import try_out
 from workers.training.micro_batches import MicroBatches
 
 
@@ -64,6 +65,7 @@ def run_pipeline(
         progress.resolved(job.shown())
         seed, *other_seeds = job.request.seeds
         source = job.load(seed)
+        source.warnings.extend(try_out(job, source.model))
     saved = Checkpoints(
         checkpoints or out / "checkpoints", attempt=attempt, every_seconds=settings.checkpoint_seconds,
         provenance=lambda: provenance_of(job), tell=progress.log,

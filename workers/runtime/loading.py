@@ -23,7 +23,7 @@ from transformers import (
 from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
 from api_schemas.errors import LayercutError
 from sources.config_numbers import EVERYWHERE
-from workers.runtime.failures import code_of
+from workers.runtime.failures import OF_DEVICES, code_of
 
 SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 SHOWN = 6
@@ -39,12 +39,12 @@ def quiet_libraries() -> None:
 def refused(what: str) -> Iterator[None]:
     """Whatever a library says of a model's files is the model's fault, and will be again: ``model_invalid``.
 
-    Memory and storage are not, and keep their codes.
+    Memory, storage and the device's own faults are not, and keep their codes.
     """
     try:
         yield
     except Exception as error:
-        if code_of(error) != "internal":
+        if code_of(error) != "internal" or type(error).__name__ in OF_DEVICES:
             raise
         raise LayercutError("model_invalid", f"{what}: {_brief(error)}", param="/model") from error
 
@@ -278,5 +278,6 @@ def _listed(keys: Iterable[str]) -> str:
 
 
 def _brief(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300]
+    """Its first line, and where that only announces the reason, the next."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:300]
