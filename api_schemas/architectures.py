@@ -73,7 +73,8 @@ class Architecture:
     fields that hold a layer's number. ``carried`` are the modules of a stack's first layer that serve all its layers:
     they move to the first layer that is kept. ``first_stays`` says why the first layer cannot go, where it cannot.
     ``embedding_field``: the width of token embeddings, where it need not be the layers'. ``unused_tokens``: those that
-    the family's tokenizer has for models with other senses, and for which those that read text have no embedding.
+    the family's tokenizer has and some of its models have no embedding for: Gemma's for images, the mask of BARTs that
+    were trained on summaries.
     ``summary`` is the place of the token that stands for the whole text. ``shared_layers``: one set of weights is run
     many times, so the count falls and the weights stay. ``time_first``: between layers, states are (tokens, batch,
     width) and not (batch, tokens, width). ``positions_after_padding``: positions are counted from
@@ -206,6 +207,7 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "unsupported_ar
                  note="The relative position bias of a stack is in its first layer and serves all: it moves to the"
                       " first kept layer, which computes the same with it."),
     Architecture("bart", "encoder.layers", count_field="encoder_layers", hidden_field="d_model",
+                 unused_tokens=("<mask>",),
                  kind="encoder-decoder", decoder=Stack("decoder", "decoder.layers", "decoder_layers")),
 ))
 # fmt: on
