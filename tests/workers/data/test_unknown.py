@@ -37,4 +37,3 @@ def test_a_tokenizer_of_bytes_knows_every_text() -> None:
 def test_the_largest_token() -> None:
     rows = features(TEXTS)
     assert largest_token(rows) == max(rows.ids)
-    assert largest_token(features(())) == -1
