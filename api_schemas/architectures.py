@@ -72,6 +72,9 @@ class Architecture:
     follows from a layer's number and must be written down before the numbers change. ``number_fields`` are config
     fields that hold a layer's number. ``carried`` are the modules of a stack's first layer that serve all its layers:
     they move to the first layer that is kept. ``first_stays`` says why the first layer cannot go, where it cannot.
+    ``embedding_field``: the width of token embeddings, where it need not be the layers'. ``unused_tokens``: those that
+    the family's tokenizer has and some of its models have no embedding for: Gemma's for images, the mask of BARTs that
+    were trained on summaries.
     ``summary`` is the place of the token that stands for the whole text. ``shared_layers``: one set of weights is run
     many times, so the count falls and the weights stay. ``time_first``: between layers, states are (tokens, batch,
     width) and not (batch, tokens, width). ``positions_after_padding``: positions are counted from
@@ -82,6 +85,7 @@ class Architecture:
     layers: str
     count_field: str = "num_hidden_layers"
     hidden_field: str = "hidden_size"
+    embedding_field: str = ""
     positions_field: str = "max_position_embeddings"
     per_layer_fields: tuple[str, ...] = ("layer_types",)
     implied_types: Callable[[Config, int], list[str]] | None = None
@@ -94,6 +98,7 @@ class Architecture:
     first_stays: str = ""
     time_first: bool = False
     positions_after_padding: bool = False
+    unused_tokens: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     note: str = ""
 
@@ -159,18 +164,19 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "unsupported_ar
     Architecture("camembert", "encoder.layer", positions_after_padding=True),
     Architecture("xlm-roberta", "encoder.layer", positions_after_padding=True),
     Architecture("distilbert", "transformer.layer", count_field="n_layers", hidden_field="dim"),
-    Architecture("albert", "encoder.albert_layer_groups", shared_layers=True,
+    Architecture("albert", "encoder.albert_layer_groups", embedding_field="embedding_size", shared_layers=True,
                  refusals=(Refusal("num_hidden_groups", 1, "which group a layer uses follows from the number of layers,"
                                    " so dropping some would change the weights of others; only one group is"
                                    " supported"),),
                  note="All layers share one set of weights: dropping layers saves time and no size."),
-    Architecture("electra", "encoder.layer"),
+    Architecture("electra", "encoder.layer", embedding_field="embedding_size"),
     Architecture("mpnet", "encoder.layer", positions_after_padding=True,
                  note="The relative position bias is outside the layers and stays."),
     Architecture("xlnet", "layer", count_field="n_layer", hidden_field="d_model", summary="last",
                  time_first=True),
-    Architecture("deberta", "encoder.layer", note="The relative position embeddings are outside the layers and stay."),
-    Architecture("deberta-v2", "encoder.layer",
+    Architecture("deberta", "encoder.layer", embedding_field="embedding_size",
+                 note="The relative position embeddings are outside the layers and stay."),
+    Architecture("deberta-v2", "encoder.layer", embedding_field="embedding_size",
                  note="Where conv_kernel_size is set, the convolution follows the first kept layer."),
     Architecture("modernbert", "layers", implied_types=_every("global_attn_every_n_layers", 3, first=True),
                  first_stays="it alone has no norm before its attention, and the stock class gives none to whichever"
@@ -181,7 +187,7 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "unsupported_ar
     Architecture("gpt2", "h", count_field="n_layer", hidden_field="n_embd", positions_field="n_positions", **_DECODER,
                  refusals=(Refusal("scale_attn_by_inverse_layer_idx", False, "a layer's attention is scaled by its"
                                    " number, so layers would change with their numbers"),)),
-    Architecture("opt", "decoder.layers", **_DECODER),
+    Architecture("opt", "decoder.layers", embedding_field="word_embed_proj_dim", **_DECODER),
     Architecture("llama", "layers", **_DECODER),
     Architecture("mistral", "layers", **_DECODER),
     Architecture("qwen2", "layers", **_QWEN, note=_TYPES_KEPT),
@@ -189,6 +195,7 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "unsupported_ar
     Architecture("gemma", "layers", **_DECODER),
     Architecture("gemma2", "layers", implied_types=_every("", 2, first=False), **_DECODER, note=_TYPES_KEPT),
     Architecture("gemma3_text", "layers", implied_types=_every("sliding_window_pattern", 6, first=False), **_DECODER,
+                 unused_tokens=("<image_soft_token>",),
                  refusals=(Refusal("use_bidirectional_attention", False, "the stock config halves its window again each"
                                    " time that it is loaded, so no saved copy is like the original"),),
                  note=_TYPES_KEPT),
@@ -200,6 +207,7 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "unsupported_ar
                  note="The relative position bias of a stack is in its first layer and serves all: it moves to the"
                       " first kept layer, which computes the same with it."),
     Architecture("bart", "encoder.layers", count_field="encoder_layers", hidden_field="d_model",
+                 unused_tokens=("<mask>",),
                  kind="encoder-decoder", decoder=Stack("decoder", "decoder.layers", "decoder_layers")),
 ))
 # fmt: on

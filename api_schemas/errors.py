@@ -5,6 +5,7 @@ The same code is a problem+json body when a request is refused, and ``job.error`
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -103,6 +104,10 @@ class Problem(BaseModel):
     request_id: str | None = None
 
 
+#: Addresses, tokens in the names of folders, process ids, sizes.
+_OF_AN_ATTEMPT = re.compile(r"0x[0-9a-fA-F]+|[0-9a-f]{8,}|[0-9]+")
+
+
 class JobError(BaseModel):
     """Why a job failed."""
 
@@ -117,6 +122,14 @@ class JobError(BaseModel):
         return cls(
             code=error.code, message=error.message, param=error.param, retryable=error.kind.retryable, stage=stage
         )
+
+    def is_like(self, other: JobError) -> bool:
+        """Whether both are one fault: what differs between two attempts anyhow (numbers, addresses) aside."""
+        return self._fault == other._fault
+
+    @property
+    def _fault(self) -> tuple[str, str | None, str]:
+        return self.code, self.stage, _OF_AN_ATTEMPT.sub("#", self.message)
 
 
 def problem(error: LayercutError, *, request_id: str | None = None, errors: list[FieldError] | None = None) -> Problem:

@@ -73,6 +73,7 @@ class LogData(BaseModel):
 class AttemptLostData(BaseModel):
     reason: str
     attempts_left: int
+    error: JobError | None = Field(default=None, description="an error that nobody foresaw, and that may pass")
 
 
 class ArtifactFiles(BaseModel):

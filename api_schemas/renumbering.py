@@ -5,13 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
 from api_schemas.architectures import Architecture, Config
 
 KeptLayers = Sequence[Sequence[int]]
+
+#: `transformers` 5: for each layer that differs from the others, by its number, the config's fields that do.
+PER_LAYER = "per_layer_config"
+_PER_LAYER_PREFIX = "per_layer_"
+_NUMBER = re.compile(r"[0-9]{1,6}")
 
 
 def split_layers(layers: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
@@ -21,6 +27,18 @@ def split_layers(layers: Sequence[int], sizes: Sequence[int]) -> list[list[int]]
         [layer - end + size for layer in layers if end - size <= layer < end]
         for end, size in zip(ends, sizes, strict=True)
     ]
+
+
+def layer_overrides(config: Config) -> dict[str, list[tuple[int, Any]]]:
+    """The fields of ``config`` that are objects by layers' numbers, as pairs of layer and value: ``per_layer_config``,
+    and what is made like it. A number may be text, as JSON has it.
+    """
+    return {
+        name: [(int(key), each) for key, each in value.items()]
+        for name, value in config.items()
+        if name.startswith(_PER_LAYER_PREFIX) and isinstance(value, Mapping) and value
+        if all(_NUMBER.fullmatch(str(key)) for key in value)
+    }
 
 
 def new_key(row: Architecture, key: str, kept: KeptLayers) -> str | None:
@@ -55,4 +73,7 @@ def new_fields(row: Architecture, config: Config, kept: KeptLayers) -> dict[str,
     for name in row.number_fields:
         if isinstance(config.get(name), int):
             fields[name] = sum(layer < config[name] for layer in left)
+    for name, overrides in layer_overrides(config).items():
+        # None and not {}: an empty one has stock configs believe that their layers differ.
+        fields[name] = {str(left.index(layer)): value for layer, value in overrides if layer in left} or None
     return fields

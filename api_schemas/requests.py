@@ -103,7 +103,17 @@ class JobRequest(Request):
         return trains(self.task, self.recovery)
 
     def check_model(self, model: ModelFacts) -> None:
-        """Raise ``unsupported_architecture`` for a task that the model's family is not trained on."""
+        """Raise ``unsupported_architecture`` for a task that the model's family is not trained on, and
+        ``validation_failed`` for texts longer than it reads.
+        """
+        longest, asked = model.max_positions, self.recovery.max_length
+        if asked != "auto" and longest is not None and asked > longest:
+            raise LayercutError(
+                "validation_failed",
+                f"max_length is {asked} tokens, and the model reads {longest} at most: give {longest} or less, or"
+                " leave it out",
+                param="/recovery/max_length",
+            )
         if self.task.trains and ARCHITECTURES[model.architecture].kind == "encoder-decoder":
             raise LayercutError(
                 "unsupported_architecture",

@@ -7,7 +7,9 @@ from typing import Any
 
 from api_schemas.architectures import Architecture, ModelFacts, architecture_of
 from api_schemas.errors import LayercutError
-from sources.headers import Tensor
+from sources.config_numbers import check_numbers, is_size
+from sources.headers import Tensor, invalid
+from sources.tensor_shapes import check_names, check_shapes
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -36,10 +38,6 @@ HEADS = (
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
-def invalid(message: str) -> LayercutError:
-    return LayercutError("model_invalid", message, param="/model")
-
-
 def check_config(config: Any, id: str) -> Architecture:
     """The architecture of a ``config.json`` that stock `transformers` loads without running anyone's code.
 
@@ -65,7 +63,7 @@ def _check_fields(config: dict[str, Any], architecture: Architecture, id: str) -
     """Numbers that are numbers, and lists with one entry a layer."""
     counts = {stack.count_field: stack.count(config) for stack in architecture.stacks}
     for field, value in {**counts, architecture.hidden_field: config.get(architecture.hidden_field)}.items():
-        if not _positive(value):
+        if not is_size(value):
             raise invalid(f"config.json of {id!r} has no {field}, a number of at least 1")
         if field in counts and value > MAX_LAYERS:
             raise invalid(f"config.json of {id!r} says more than {MAX_LAYERS} layers ({field})")
@@ -73,6 +71,7 @@ def _check_fields(config: dict[str, Any], architecture: Architecture, id: str) -
         listed = config.get(field)
         if listed is not None and (not isinstance(listed, list) or len(listed) != architecture.sizes(config)[0]):
             raise invalid(f"{field} in config.json of {id!r} is not a list with one entry a layer")
+    check_numbers(config, architecture, id)
 
 
 def choose_weights(names: Collection[str], id: str) -> str:
@@ -140,14 +139,17 @@ def make_facts(
         layers=sum(sizes),
         stacks=dict(zip(names, sizes, strict=True)) if len(sizes) > 1 else None,
         hidden_size=config[architecture.hidden_field],
-        vocabulary=config["vocab_size"] if _positive(config.get("vocab_size")) else None,
+        vocabulary=config["vocab_size"] if is_size(config.get("vocab_size")) else None,
         max_positions=_max_positions(config, architecture),
         bytes=size,
         license=license,
     )
     if tensors is None:
         return facts
-    return facts.model_copy(update=_weight_facts(facts, architecture, tensors, _label_words(config)))
+    check_names(tensors, id)
+    weights = _weight_facts(facts, architecture, tensors, _label_words(config))
+    check_shapes(config, architecture, tensors, id)
+    return facts.model_copy(update=weights)
 
 
 def _label_words(config: dict[str, Any]) -> list[str] | None:
@@ -155,7 +157,7 @@ def _label_words(config: dict[str, Any]) -> list[str] | None:
     named = config.get("id2label")
     if named is None:
         count = config.get("num_labels", 2)
-        return [f"LABEL_{at}" for at in range(count)] if _positive(count) and count <= MAX_WORDS else None
+        return [f"LABEL_{at}" for at in range(count)] if isinstance(count, int) and 0 < count <= MAX_WORDS else None
     if not isinstance(named, dict) or len(named) > MAX_WORDS:
         return None
     words = [named.get(str(at)) for at in range(len(named))]
@@ -217,7 +219,3 @@ def _max_positions(config: dict[str, Any], architecture: Architecture) -> int | 
         return positions
     padding = config.get("pad_token_id")
     return positions - (padding if isinstance(padding, int) else 1) - 1
-
-
-def _positive(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -40,6 +40,10 @@ class Layout:
     begin: int
 
 
+def invalid(message: str) -> LayercutError:
+    return LayercutError("model_invalid", message, param="/model")
+
+
 def read_layout(path: Path) -> Layout:
     """Where every tensor of the file lies; no weight is read.
 
@@ -49,10 +53,8 @@ def read_layout(path: Path) -> Layout:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(MAX_HEADER, size - 8):
-            raise LayercutError(
-                "model_invalid",
-                f"{path.name} is truncated or no safetensors file: it has {size} bytes and its header claims {length}",
-                param="/model",
+            raise invalid(
+                f"{path.name} is truncated or no safetensors file: it has {size} bytes and its header claims {length}"
             )
         header = file.read(length)
     _check(path, size)
@@ -68,8 +70,6 @@ def _check(path: Path, size: int) -> None:
         with safe_open(path, framework="np"):
             pass
     except SafetensorError as error:
-        raise LayercutError(
-            "model_invalid",
-            f"{path.name} ({size} bytes) is truncated or broken: its header does not describe the file ({error})",
-            param="/model",
+        raise invalid(
+            f"{path.name} ({size} bytes) is truncated or broken: its header does not describe the file ({error})"
         ) from None

@@ -17,12 +17,15 @@ from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.requests import ModelRef
 from sources import hub
-from sources.facts import INDEX, WEIGHTS, check_config, choose_weights, invalid, make_facts, merge_shards, read_index
-from sources.headers import Tensor, read_layout
+from sources.facts import INDEX, WEIGHTS, check_config, choose_weights, make_facts, merge_shards, read_index
+from sources.file_starts import check_starts
+from sources.headers import Tensor, invalid, read_layout
 from sources.paths import inside_roots, is_inside
 from sources.sentence_modules import MODULE_FILES
 from sources.sentence_transformers import ModelFiles, Modules, check_base, read_modules
 from sources.settings import SourceSettings
+from sources.tensor_shapes import token_rows
+from sources.tokenizer_files import check_tokenizer
 
 # Everything a stock class, its tokenizer and sentence-transformers load, and what says whose the model is. No pickle,
 # no code.
@@ -133,9 +136,9 @@ def read_facts(folder: Path, ref: ModelRef, *, modules: bool = True) -> ModelFac
     found = folder_modules(folder, ref.id) if modules else None
     if not (folder / "config.json").is_file():
         raise invalid(f"{ref.id!r} has no config.json: it is not the folder of a transformers model")
+    check_starts(folder)
     config = _read_json(folder / "config.json")
-    check_config(config, ref.id)
-    _check_tokenizer(folder, ref.id)
+    architecture = check_config(config, ref.id)
     names = {path.name for path in folder.iterdir() if path.is_file()}
     weights = choose_weights(names, ref.id)
     weight_map = read_index(_read_json(folder / INDEX), ref.id) if weights == INDEX else {}
@@ -152,6 +155,7 @@ def read_facts(folder: Path, ref: ModelRef, *, modules: bool = True) -> ModelFac
         tensors=tensors,
         size=sum((folder / name).stat().st_size for name in shards),
     )
+    check_tokenizer(folder, token_rows(tensors) or facts.vocabulary, architecture.unused_tokens, ref.id)
     return _with_modules(facts, found)
 
 
@@ -253,15 +257,6 @@ def _check_shards(shards: list[str], present: Collection[str], id: str) -> None:
     missing = [name for name in shards if name not in present]
     if missing:
         raise invalid(f"{INDEX} of {id!r} lists {missing[0]!r}, which is not there")
-
-
-def _check_tokenizer(folder: Path, id: str) -> None:
-    path = folder / "tokenizer_config.json"
-    config = _read_json(path) if path.is_file() else {}
-    if isinstance(config, dict) and "auto_map" in config:
-        raise LayercutError(
-            "model_not_allowed", f"the tokenizer of {id!r} asks for remote code (auto_map)", param="/model"
-        )
 
 
 def _read_json(path: Path, name: str | None = None) -> Any:

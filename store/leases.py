@@ -28,7 +28,7 @@ from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from store.columns import later
 from store.rows import ACTIVE, QUEUE_ORDER, append, move, moving
-from store.tables import jobs
+from store.tables import events, jobs
 
 
 class LeaseLost(Exception):
@@ -48,6 +48,9 @@ class Lease:
         """Where this attempt's files go: a place that no other attempt writes to."""
         return f"jobs/{self.job_id}/attempts/{self.attempt}-{self.token}"
 
+
+#: The code of an error that is in no table: a fault of ours, or one that passes, such as a driver's.
+UNFORESEEN = "internal"
 
 #: A row in which nothing is pinned, or not in this form, was written by another version.
 OTHER_FORM = (
@@ -121,15 +124,37 @@ def record(connection: Connection, lease: Lease, event: NewEvent) -> Event:
 
 
 def finish(connection: Connection, lease: Lease, event: NewEvent, artifact: str | None) -> None:
-    """End the job as the terminal ``event`` says; one that was to be cancelled is cancelled, however it ended."""
+    """End the job as the terminal ``event`` says; one that was to be cancelled is cancelled, however it ended.
+
+    An error that nobody foresaw ends the attempt alone, while there are more, until two attempts have met it.
+    """
     if not event.type.terminal:
         raise ValueError(f"{event.type} does not end a job")
     row = _hold(connection, lease)
     if row.status == Status.CANCELLING:
         usage = event.data.usage if isinstance(event.data, SucceededData | FailedData) else None
         return _end_cancelled(connection, row, usage)
-    target, values, told = _ending(row, event)
-    move(connection, row, target, told, **values, artifact=artifact)
+    ends: NewEvent | None = event
+    if isinstance(event.data, FailedData) and event.data.error.code == UNFORESEEN:
+        ends = _unforeseen(connection, row, event.data)
+    if ends is not None:
+        target, values, told = _ending(row, ends)
+        move(connection, row, target, told, **values, artifact=artifact)
+
+
+def _unforeseen(connection: Connection, row: Row[Any], failed: FailedData) -> NewEvent | None:
+    """How the job ends with the error; None where it may pass, and the job is queued again."""
+    error = failed.error
+    lost = select(events).where(events.c.job_id == row.id, events.c.type == EventType.ATTEMPT_LOST)
+    earlier = [(event.attempt, AttemptLostData.model_validate(event.data).error) for event in connection.execute(lost)]
+    met = [attempt for attempt, found in earlier if found is not None and found.is_like(error)]
+    if not met and row.attempt < row.max_attempts:
+        lose(connection, row, f"{error.code}: {error.message}", error)
+        return None
+    if met:
+        said = f"{error.message} (attempts {met[0]} and {row.attempt} both met this: trying again does not help)"
+        error = error.model_copy(update={"message": said, "retryable": False})
+    return new_event(EventType.FAILED, error.message, failed.model_copy(update={"error": error}), "error")
 
 
 def release(connection: Connection, lease: Lease, reason: str) -> None:
@@ -152,7 +177,7 @@ def hand_back(connection: Connection, lease: Lease, reason: str) -> None:
     return move(connection, row, Status.QUEUED, lost, status_reason=message, **more)
 
 
-def lose(connection: Connection, row: Row[Any], reason: str) -> Status:
+def lose(connection: Connection, row: Row[Any], reason: str, error: JobError | None = None) -> Status:
     """A locked row's attempt came to nothing: queue it again while attempts are left. Returns what it became."""
     if row.status == Status.CANCELLING:
         _end_cancelled(connection, row)
@@ -165,7 +190,7 @@ def lose(connection: Connection, row: Row[Any], reason: str) -> Status:
     lost = new_event(
         EventType.ATTEMPT_LOST,
         message,
-        AttemptLostData(reason=reason, attempts_left=row.max_attempts - row.attempt),
+        AttemptLostData(reason=reason, attempts_left=row.max_attempts - row.attempt, error=error),
         "warning",
     )
     move(connection, row, Status.QUEUED, lost, status_reason=message)

@@ -25,6 +25,7 @@ from workers.stages.choose import choose_layers
 from workers.stages.deliver import deliver
 from workers.stages.forecast import expect
 from workers.stages.job_cache import JobCache
+from workers.stages.job_warnings import warnings_of
 from workers.stages.measure import measure, score, score_before
 from workers.stages.progress import ProgressReporter
 from workers.stages.provenance import provenance_of
@@ -33,6 +34,7 @@ from workers.stages.recover import recover
 from workers.stages.resolve import resolve_job
 from workers.stages.run_context import RunContext
 from workers.stages.train import StageTraining
+from workers.stages.try_out import try_out
 from workers.training.micro_batches import MicroBatches
 
 
@@ -64,13 +66,14 @@ def run_pipeline(
         progress.resolved(job.shown())
         seed, *other_seeds = job.request.seeds
         source = job.load(seed)
+        source.warnings.extend(try_out(job, source.model))
     saved = Checkpoints(
         checkpoints or out / "checkpoints", attempt=attempt, every_seconds=settings.checkpoint_seconds,
         provenance=lambda: provenance_of(job), tell=progress.log,
     )  # fmt: skip
     run = RunContext(job, progress, cache, out, job_id, seed, saved, MicroBatches(settings.micro_batches))
     expect(run)
-    for warning in (*source.warnings, *job.warnings()):
+    for warning in (*source.warnings, *warnings_of(job)):
         progress.warn(warning)
     baseline = make_baseline(run, source.model)
     plan = choose_layers(run, source.model, baseline.model if baseline else None)

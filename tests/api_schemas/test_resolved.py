@@ -39,6 +39,17 @@ def test_without_the_model_what_hangs_on_it_stays_open() -> None:
     assert found.seeds == [3, 1]
 
 
+@pytest.mark.parametrize("task", ["sst2", "none"])
+def test_texts_longer_than_the_model_reads_are_refused_with_both_numbers(task: str) -> None:
+    with pytest.raises(LayercutError, match="max_length is 513 tokens, and the model reads 512 at most") as caught:
+        resolve(asked(task=task, recovery={"max_length": 513}), FACTS)
+    assert (caught.value.code, caught.value.param) == ("validation_failed", "/recovery/max_length")
+    for model, length in ((FACTS, 512), (FACTS.model_copy(update={"max_positions": None}), 513)):
+        found = resolve(asked(task=task, recovery={"max_length": length}), model).recovery
+        assert found is not None
+        assert found.max_length == length
+
+
 @pytest.mark.parametrize("prune", [{"drop": 2}, {"strategy": "angular"}, {"strategy": "auto", "drop": 1}])
 def test_it_comes_back_from_json_as_it_was(prune: dict[str, Any]) -> None:
     found = resolve(asked(prune=prune), FACTS)

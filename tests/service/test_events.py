@@ -35,7 +35,7 @@ def messages(lines: Iterator[str]) -> Iterator[dict[str, str]]:
 
 
 def finish(state: GatewayState, taken: Any) -> None:
-    error = {"code": "internal", "message": "it broke"}
+    error = {"code": "export_failed", "message": "it broke"}
     state.store.finish(taken.lease, say(EventType.FAILED, "it broke", error=error))
 
 

@@ -34,6 +34,19 @@ def own(table: Path, **changes: Any) -> dict[str, Any]:
     return {"dataset": str(table), "text_columns": ["text"], "label_column": "label", **changes}
 
 
+def test_texts_longer_than_the_model_reads(client: TestClient, body: dict[str, Any]) -> None:
+    code, pointer, text = refusal(client, {**body, "recovery": {"max_length": 64}})
+    assert (code, pointer) == ("validation_failed", "/recovery/max_length")
+    assert "is 64 tokens, and the model reads 32 at most" in text
+
+
+def test_tokens_without_an_embedding(client: TestClient, body: dict[str, Any]) -> None:
+    (Path(body["model"]) / "vocab.txt").write_text("".join(f"word{number}\n" for number in range(13)))
+    code, pointer, text = refusal(client, body)
+    assert (code, pointer) == ("model_invalid", "/model")
+    assert "13 tokens, the last with id 12, and the embeddings have 10 rows" in text
+
+
 def test_an_unknown_field_is_named_with_the_near_one(client: TestClient, body: dict[str, Any]) -> None:
     code, pointer, text = refusal(client, {**body, "prioriti": 3})
     assert (code, pointer) == ("validation_failed", "/prioriti")

@@ -30,7 +30,7 @@ def test_a_job_goes_its_way_through_real_servers(
         assert state.wakeups.waiting() == before + 1
         taken = claim(state)
         assert taken.lease.job_id == job["id"]
-        state.store.finish(taken.lease, say(EventType.FAILED, error={"code": "internal", "message": "it broke"}))
+        state.store.finish(taken.lease, say(EventType.FAILED, error={"code": "export_failed", "message": "it broke"}))
         found = client.get("/v1/jobs", params={"metadata[test]": "gateway-servers", "status": "failed"}).json()["data"]
         assert [row["id"] for row in found] == [job["id"]]
         assert found[0]["request"] == body

@@ -12,27 +12,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.requests import ModelRef
 from sources.models import fetch, inspect
 from sources.settings import SourceSettings
+from tests.support.model_folders import facts, refused
 from tests.support.tiny_checkpoints import PER_LAYER, WIDTH, bert_config, bert_files, bert_tensors
 
 Write = Callable[[dict[str, bytes]], Path]
-
-
-def facts(folder: Path) -> ModelFacts:
-    found = inspect(ModelRef(id=str(folder)), SourceSettings(model_roots=[folder.parent]))
-    assert found is not None
-    return found
-
-
-def refused(folder: Path, code: str, text: str) -> None:
-    with pytest.raises(LayercutError, match=text) as caught:
-        facts(folder)
-    assert caught.value.code == code
-    assert caught.value.param == "/model"
 
 
 def test_a_folder_tells_its_sizes(write: Write) -> None:

@@ -194,6 +194,58 @@ def test_a_lost_attempt_is_tried_again_until_none_is_left(store: JobStore, stale
     assert kinds[-1] == EventType.FAILED
 
 
+BROKE = "CUDA error at 0x7f3a in /scratch/attempts/{}-9f8e7d6c5b: it broke"
+
+
+def unforeseen(attempt: int, message: str = BROKE, stage: str = "baseline") -> NewEvent:
+    error = {"code": "internal", "message": message.format(attempt), "stage": stage, "retryable": True}
+    return say(EventType.FAILED, error["message"], error=error)
+
+
+def test_an_error_that_nobody_foresaw_is_tried_again_and_not_for_ever(store: JobStore, submit: Submit) -> None:
+    job = submit(limits={"max_attempts": 5})
+    again = store.finish(claimed(store).lease, unforeseen(1))
+    assert (again.status, again.error) == (Status.QUEUED, None)
+    lost = store.events(job.id)[0][-1]
+    assert lost.type == EventType.ATTEMPT_LOST
+    assert lost.data.reason == f"internal: {BROKE.format(1)}"
+    assert lost.data.attempts_left == 4
+
+    lease = claimed(store).lease
+    done = store.finish(lease, unforeseen(2), artifact=None)
+    assert done.status == Status.FAILED
+    assert done.error is not None
+    assert (done.error.code, done.error.retryable, done.error.stage) == ("internal", False, "baseline")
+    assert done.error.message.endswith("(attempts 1 and 2 both met this: trying again does not help)")
+    assert done.status_reason == done.error.message
+    assert store.claim("worker-1") is None
+    with pytest.raises(LeaseLost):
+        store.finish(lease, unforeseen(2))
+
+
+@pytest.mark.parametrize("second", [unforeseen(2, "something else"), unforeseen(2, stage="recovering")])
+def test_another_error_that_nobody_foresaw_may_pass_too(store: JobStore, submit: Submit, second: NewEvent) -> None:
+    submit(limits={"max_attempts": 3})
+    store.finish(claimed(store).lease, unforeseen(1))
+    assert store.finish(claimed(store).lease, second).status == Status.QUEUED
+    last = store.finish(claimed(store).lease, unforeseen(3))
+    assert last.error is not None
+    assert "attempts 1 and 3 both" in last.error.message, "though another error, or a lost runner, lay between"
+
+
+def test_with_no_attempt_left_an_error_that_nobody_foresaw_ends_the_job(store: JobStore, submit: Submit) -> None:
+    submit(limits={"max_attempts": 1})
+    job = store.finish(claimed(store).lease, unforeseen(1))
+    assert job.status == Status.FAILED
+    assert job.error is not None
+    assert (job.error.message, job.error.retryable) == (BROKE.format(1), True), "nobody knows whether it passes"
+
+
+def test_every_other_error_ends_the_job_at_once(store: JobStore, submit: Submit) -> None:
+    submit(limits={"max_attempts": 5})
+    assert store.finish(claimed(store).lease, FAILED).status == Status.FAILED
+
+
 def test_a_job_that_was_lost_keeps_its_place_by_age(store: JobStore, submit: Submit) -> None:
     old, _new = submit(), submit()
     lease = claimed(store).lease

@@ -25,7 +25,8 @@ NORMALIZE = ("Normalize", {}, {})
 def dense(width: int, out: int, activation: str = "torch.nn.modules.activation.Tanh") -> tuple[str, Any, Any]:
     config = {"in_features": width, "out_features": out, "bias": True, "activation_function": activation}
     drawn = torch.Generator().manual_seed(1)
-    weights = {"linear.weight": torch.randn(out, width, generator=drawn), "linear.bias": torch.randn(out, generator=drawn)}
+    bias = torch.randn(out, generator=drawn)
+    weights = {"linear.weight": torch.randn(out, width, generator=drawn), "linear.bias": bias}
     return "Dense", config, weights
 
 

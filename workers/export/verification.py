@@ -87,7 +87,9 @@ def check_loads(asked: dict[str, Any], loaded: Any) -> Said:
 def _wrong_before(asked: dict[str, Any], stock_class: Any) -> set[tuple[str, str]]:
     """What is wrong with the original, by the names that its tensors have now."""
     new = {old: name for name, (_, old) in asked["source"]["origins"].items()}
-    _, info = _load(asked["source"]["folder"], getattr(torch, asked["dtype"]), stock_class)
+    # It may ask for an attention that this machine lacks; which one computes does not change what its tensors are.
+    dtype = getattr(torch, asked["dtype"])
+    _, info = _load(asked["source"]["folder"], dtype, stock_class, attn_implementation="eager")
     return {(what, new.get(key, key)) for what, key in _pairs(info)}
 
 
@@ -345,7 +347,7 @@ def _loader(folder: str, dtype: torch.dtype) -> Callable[[], tuple[Any, dict[str
     return loaded
 
 
-def _load(folder: str, dtype: torch.dtype, stock_class: Any = None) -> tuple[Any, dict[str, Any]]:
+def _load(folder: str, dtype: torch.dtype, stock_class: Any = None, **options: Any) -> tuple[Any, dict[str, Any]]:
     stock_class = stock_class or getattr(transformers, _class_name(folder))
     model, info = stock_class.from_pretrained(
         folder,
@@ -354,6 +356,7 @@ def _load(folder: str, dtype: torch.dtype, stock_class: Any = None) -> tuple[Any
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
+        **options,
     )
     return model.eval(), info
 

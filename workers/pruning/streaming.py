@@ -15,8 +15,9 @@ from typing import Any, BinaryIO
 
 from api_schemas.architectures import Architecture
 from api_schemas.renumbering import new_fields, new_key, split_layers
-from sources.facts import DTYPES, INDEX, WEIGHTS, choose_weights, invalid, read_index
-from sources.headers import Layout, Tensor, read_layout
+from sources.config_numbers import portable
+from sources.facts import DTYPES, INDEX, WEIGHTS, choose_weights, read_index
+from sources.headers import Layout, Tensor, invalid, read_layout
 
 #: As fast as `cp`; a larger one leaves the processor's cache when the machine is busy: docs/lab/surgery.md.
 BLOCK = 128 << 10
@@ -69,7 +70,7 @@ def stream_layers(source: Path, target: Path, architecture: Architecture, kept: 
     config = json.loads((source / "config.json").read_bytes())
     left = split_layers(kept, architecture.sizes(config))
     cut = plan_cut(source, lambda key: new_key(architecture, key, left))
-    write_cut(cut, source, target, {**config, **new_fields(architecture, config, left), **fields})
+    write_cut(cut, source, target, {**portable(config), **new_fields(architecture, config, left), **fields})
     return cut
 
 
@@ -146,7 +147,9 @@ def _name(number: int, count: int, index: dict[str, Any] | None) -> str:
 def _shard(source: Path, name: str, layout: Layout, kept: dict[str, str]) -> Shard:
     # Wide types first, as the library writes them: a tensor must begin at a multiple of its width.
     rows = sorted(((layout.tensors[old], old) for old in kept), key=lambda row: (-_width(row[0]), row[0].start))
-    header: dict[str, Any] = {"__metadata__": {"format": "pt", **layout.metadata}}
+    # "format" says whose names and layouts the tensors have. A model that stock classes load has torch's, whatever
+    # library wrote the file; older transformers refuse it under another.
+    header: dict[str, Any] = {"__metadata__": {**layout.metadata, "format": "pt"}}
     spans: list[tuple[int, int]] = []
     size = 0
     for tensor, old in rows:

@@ -9,6 +9,9 @@ from api_schemas.errors import LayercutError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
+#: Errors of a device, not of what it was given; by name, as this module is imported where torch must not be.
+OF_DEVICES = frozenset({"AcceleratorError"})
+
 #: Compiled libraries tell these only in words. Lower case.
 WORDS = (
     ("storage_full", ("no space left on device", "disk quota exceeded", "storagefull")),

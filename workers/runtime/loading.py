@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
 from api_schemas.errors import LayercutError
+from sources.config_numbers import EVERYWHERE
+from workers.runtime.failures import OF_DEVICES, code_of
 
 SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 SHOWN = 6
@@ -31,14 +35,24 @@ def quiet_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
+@contextmanager
+def refused(what: str) -> Iterator[None]:
+    """Whatever a library says of a model's files is the model's fault, and will be again: ``model_invalid``.
+
+    Memory, storage and the device's own faults are not, and keep their codes.
+    """
+    try:
+        yield
+    except Exception as error:
+        if code_of(error) != "internal" or type(error).__name__ in OF_DEVICES:
+            raise
+        raise LayercutError("model_invalid", f"{what}: {_brief(error)}", param="/model") from error
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The folder's tokenizer, padding and cutting only where a call asks for it; raises ``model_invalid``."""
-    try:
+    with refused("the tokenizer cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LayercutError(
-            "model_invalid", f"the tokenizer cannot be loaded: {_brief(error)}", param="/model"
-        ) from error
     _check_vocabulary(tokenizer, folder)
     return forget_padding(tokenizer)
 
@@ -90,23 +104,25 @@ def read_rows_as_decoder(tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.pad_token = tokenizer.eos_token
 
 
-def load_source(folder: Path, facts: ModelFacts, warnings: list[str] | None = None) -> PreTrainedModel:
+def load_source(
+    folder: Path, facts: ModelFacts, warnings: list[str] | None = None, *, copied: bool = False
+) -> PreTrainedModel:
     """The model as it was saved: the class its config names, the dtype of its weights.
 
-    Weights that the checkpoint lacks are initialised anew, and tensors that the class has no place for are left out;
-    both are told in ``warnings``. Raises ``model_invalid`` where that would touch a layer or the embeddings.
+    Weights that the checkpoint lacks are initialised anew, and tensors that the class has no place for are left out,
+    but of an artifact whose files are ``copied``; both are told in ``warnings``. Raises ``model_invalid`` where that
+    would touch a layer or the embeddings.
     """
     notes = [] if warnings is None else warnings
-    model, info = _load(_stock_class(facts, notes), folder, dtype=_dtype(facts))
+    loader = _stock_class(facts, notes, copied=copied)
+    model, info = _load(loader, folder, config=_config(folder), dtype=_dtype(facts))
     if info["mismatched_keys"]:
-        raise LayercutError(
-            "model_invalid",
-            f"tensors have another shape than config.json says: {_listed(key for key, *_ in info['mismatched_keys'])}",
-            param="/model",
-        )
+        shapes = (f"{key} {list(found)} for {list(said)}" for key, found, said in info["mismatched_keys"])
+        message = f"tensors have another shape than config.json says: {_listed(shapes)}"
+        raise LayercutError("model_invalid", message, param="/model")
     architecture = ARCHITECTURES[facts.architecture]
     _check_loaded(info, architecture, architecture.sizes(model.config.to_dict()))
-    notes.extend(_what_differs(info))
+    notes.extend(_what_differs(info, copied=copied))
     return model
 
 
@@ -128,7 +144,7 @@ def load_for_task(
     where it is to give a number and has a bias, that begins at ``mean``, the labels' own.
     ``pad_token``: its id in the tokenizer, for a decoder, which has to know it to find the end of a text.
     """
-    config = AutoConfig.from_pretrained(folder, **SAFE)
+    config: Any = _config(folder)
     config.num_labels = 1 if regression else len(labels)
     if not regression:
         config.id2label = dict(enumerate(labels))
@@ -139,14 +155,12 @@ def load_for_task(
         config.pad_token_id = pad_token
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model, info = _load(
-            AutoModelForSequenceClassification, folder, config=config, dtype=torch.float32, ignore_mismatched_sizes=True
-        )
+        model, info = _load(AutoModelForSequenceClassification, folder, config=config, dtype=torch.float32)
     resized = {key for key, *_ in info["mismatched_keys"]}
     new = set(info["missing_keys"]) | resized
     _check_loaded({**info, "missing_keys": new}, architecture, architecture.sizes(config.to_dict()))
     if warnings is not None:
-        warnings.extend(_what_differs({"missing_keys": new - _head(model), "unexpected_keys": ()}))
+        warnings.extend(_what_differs({"missing_keys": new - _head(model), "unexpected_keys": ()}, copied=False))
     if not new & _head(model):
         _reorder_head(model, order or [])
     elif regression:
@@ -154,28 +168,34 @@ def load_for_task(
     return model
 
 
+def _config(folder: Path) -> PreTrainedConfig:
+    """The model's config, whose attention is that of this machine: the one that it was saved on may have had others."""
+    with refused("config.json cannot be read"):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, **SAFE)
+        for name in ("_attn_implementation", "_experts_implementation"):
+            if getattr(config, name, None) not in EVERYWHERE:
+                setattr(config, name, None)
+    return config
+
+
 def _load(loader: Any, folder: Path, **options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
-    try:
+    # With sizes that differ, the loader would only say that some do.
+    with refused("the model cannot be loaded"):
         loaded: tuple[PreTrainedModel, dict[str, Any]] = loader.from_pretrained(
-            folder, use_safetensors=True, output_loading_info=True, **SAFE, **options
+            folder, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **SAFE, **options
         )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        raise LayercutError("model_invalid", f"the model cannot be loaded: {_brief(error)}", param="/model") from error
     loaded[0].eval()
     return loaded
 
 
-def _stock_class(facts: ModelFacts, notes: list[str]) -> Any:
+def _stock_class(facts: ModelFacts, notes: list[str], *, copied: bool) -> Any:
     for name in facts.classes:
         found = getattr(transformers, name, None)
         if isinstance(found, type) and issubclass(found, PreTrainedModel):
             return found
     if facts.classes:
-        notes.append(
-            f"{facts.classes[0]} is not a class of transformers: only its base model is kept, its head is left out"
-        )
+        head = "of its head, the tensors stay in the file, unused" if copied else "its head is left out"
+        notes.append(f"{facts.classes[0]} is not a class of transformers: only its base model is kept; {head}")
     return AutoModel
 
 
@@ -204,12 +224,18 @@ def _check_loaded(info: dict[str, Any], architecture: Architecture, sizes: Seque
             )
 
 
-def _what_differs(info: dict[str, Any]) -> list[str]:
+def _what_differs(info: dict[str, Any], *, copied: bool) -> list[str]:
+    """``copied``: the artifact has every tensor of the checkpoint's layers, and what the class does not use too."""
     notes = []
-    if info["missing_keys"]:
+    if info["missing_keys"] and copied:
+        notes.append(
+            f"not in the checkpoint, so not in the artifact, and new in each loading: {_listed(info['missing_keys'])}"
+        )
+    elif info["missing_keys"]:
         notes.append(f"not in the checkpoint, so initialised at random: {_listed(info['missing_keys'])}")
     if info["unexpected_keys"]:
-        notes.append(f"in the checkpoint but not in the model's class, so left out: {_listed(info['unexpected_keys'])}")
+        kept = "copied as they are" if copied else "left out"
+        notes.append(f"in the checkpoint but not in the model's class, so {kept}: {_listed(info['unexpected_keys'])}")
     return notes
 
 
@@ -242,5 +268,6 @@ def _listed(keys: Iterable[str]) -> str:
 
 
 def _brief(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300]
+    """Its first line, and where that only announces the reason, the next."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:300]

@@ -26,6 +26,7 @@ from workers.settings import WorkerSettings
 from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolved_job import Content, ResolvedJob, reads_rows_as_decoder, streams
+from workers.stages.try_out import check_tokenizer
 
 FLOAT32_BYTES = 4
 
@@ -52,6 +53,7 @@ def resolve_job(
         device = torch.device("cpu")
     recovery = recovery.model_copy(update={"precision": choose_precision(recovery.precision, device)})
     tokenizer = load_tokenizer(folder)
+    check_tokenizer(tokenizer, facts)
     if reads_rows_as_decoder(pinned, facts):
         read_rows_as_decoder(tokenizer)
     hashes = FileHashes(cache.root / "hashes")

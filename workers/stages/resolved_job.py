@@ -23,7 +23,6 @@ from api_schemas.strategies import STRATEGIES
 from api_schemas.task_spec import LabelMap
 from sources.importance import Identities
 from sources.rows import Rows
-from sources.sentence_modules import MODULES
 from sources.sentence_transformers import Modules
 from sources.tasks import TaskData
 from workers.data.features import Features, encode
@@ -172,7 +171,7 @@ class ResolvedJob:
                 warnings=warnings,
             )
         else:
-            model = load_source(self.folder, self.facts, warnings)
+            model = load_source(self.folder, self.facts, warnings, copied=self.streams)
             if reads_rows_as_decoder(self.request, self.facts):
                 model.config.pad_token_id = self.tokenizer.pad_token_id
         return Loaded(nn.Module.to(model, self.device), warnings)
@@ -199,29 +198,6 @@ class ResolvedJob:
             source=spec.source, text_columns=spec.text_columns, rows=rows, max_length=self.recovery.max_length,
             dataset=read.source, sha256=read.sha256, seed=self.request.seed,
         )  # fmt: skip
-
-    def warnings(self) -> list[str]:
-        """What the report must say of how the job runs here, and of what it leaves out."""
-        notes = list(self.data.warnings) if self.data else []
-        if self.data is not None and not self.trains and not self.mapped and self.why_not_scored:
-            notes.append(f"the model is not scored: {self.why_not_scored}")
-        if self.mapped:
-            notes.append(
-                f"the model ({(self.facts.bytes or 0) / 1e9:.1f} GB) is larger than the memory that is free here: its"
-                " speed, its FLOPs and its scores are not measured, and it is verified in its own dtype, not in float32"
-            )
-        if self.trains and (self.folder / MODULES).is_file():
-            notes.append(
-                "the source is a sentence-transformers folder, and what is delivered is a classifier trained from it:"
-                " its modules (pooling and what follows), prompts and max_seq_length are left out"
-            )
-        longest, positions = self.modules and self.modules.max_seq_length, self.facts.max_positions
-        if longest and positions and longest > positions:
-            notes.append(
-                f"as in the source, max_seq_length is {longest} and the model has {positions} positions: texts of more"
-                f" than {positions} tokens fail"
-            )
-        return notes
 
     def shown(self, plan: Plan | None = None) -> ResolvedRequest:
         """The request with what only this worker could decide; ``plan`` takes the place of the one pinned."""

@@ -157,6 +157,8 @@ class Attempt:
         published = told.data.artifact is not None and self._published(told.data.artifact)
         if told.data.error.code == "internal":
             self._tell_last_words("the runner's last lines")
+            # The job may go on elsewhere.
+            self._checkpoint_sync.drain(self._settings.kill_grace_seconds)
         self._finish(told, self._lease.prefix if published else None)
 
     def _lost_runner(self, exit_: Exit) -> None:

@@ -134,6 +134,33 @@ def test_config_says_what_is_left_and_nothing_else_changes(tmp_path: Path) -> No
     assert (tmp_path / "target" / "generation_config.json").read_text() == '{"eos_token_id": 7}'
 
 
+def test_overrides_of_single_layers_follow_them(tmp_path: Path) -> None:
+    overrides = {"per_layer_config": {"00": {"note": "a"}, "2": {"note": "c"}, "3": {"skip": ["mlp"]}}}
+    fields = {**overrides, "per_layer_scales": {"1": 0.5}, "per_layer_kinds": {"full": 1}, "layer_types": list("abcd")}
+    checkpoint(tmp_path / "source", [layer_tensors(4)], layers=4, **fields)
+    stream_layers(tmp_path / "source", tmp_path / "target", BERT, [0, 3])
+    after = json.loads((tmp_path / "target" / "config.json").read_text())
+    assert after["per_layer_config"] == {"0": {"note": "a"}, "1": {"skip": ["mlp"]}}
+    assert (after["per_layer_scales"], after["per_layer_kinds"]) == (None, {"full": 1})
+
+
+def test_what_only_the_machine_of_the_source_had_is_not_asked_for_again(tmp_path: Path) -> None:
+    flash = {"attn_implementation": "flash_attention_2", "_attn_implementation": "eager", "hidden_size": 8}
+    checkpoint(tmp_path / "source", [layer_tensors(2)], layers=2, **flash)
+    stream_layers(tmp_path / "source", tmp_path / "target", BERT, [0])
+    after = json.loads((tmp_path / "target" / "config.json").read_text())
+    assert after == {"model_type": "bert", "num_hidden_layers": 1, "_attn_implementation": "eager", "hidden_size": 8}
+
+
+@pytest.mark.parametrize("format", ["np", "tf", "flax", "mlx", "pt"])
+def test_whatever_library_wrote_the_source_the_copy_is_one_of_torch(format: str, tmp_path: Path) -> None:
+    checkpoint(tmp_path / "source", [layer_tensors(2)], layers=2)
+    noted = {"format": format, "note": "ours"}
+    save_file(layer_tensors(2), tmp_path / "source" / "model.safetensors", metadata=noted)
+    stream_layers(tmp_path / "source", tmp_path / "target", BERT, [1])
+    assert read_layout(tmp_path / "target" / "model.safetensors").metadata == noted | {"format": "pt"}
+
+
 def test_what_an_earlier_run_left_is_gone(tmp_path: Path) -> None:
     checkpoint(tmp_path / "source", [layer_tensors(3)], layers=3)
     (tmp_path / "target").mkdir()

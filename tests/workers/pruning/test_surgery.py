@@ -108,6 +108,22 @@ def test_lists_with_one_entry_a_layer_are_cut_with_the_layers() -> None:
     assert model.config.layer_types == ["type 0", "type 4"]
 
 
+def test_overrides_of_single_layers_follow_them(tmp_path: Path) -> None:
+    """As `transformers` 5 has them: of fields that no class reads for all layers at once, so that a Llama loads."""
+    overrides = {"0": {"note": "first"}, "3": {"note": "fourth"}, "5": {"note": "last"}}
+    model = build("llama", head="base", note="of most", per_layer_config=overrides)
+    drop_layers(model, ARCHITECTURES["llama"], [1, 3, 5])
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["per_layer_config"] == {
+        "1": {"note": "fourth"},
+        "2": {"note": "last"},
+    }
+    again = AutoModel.from_pretrained(tmp_path)
+    assert [layer.note for layer in again.config.per_layer_config] == ["of most", "fourth", "last"]
+    drop_layers(again, ARCHITECTURES["llama"], [0])
+    assert not again.config.is_heterogeneous, "no layer that differs is left"
+
+
 def test_the_convolution_of_deberta_v2_follows_the_first_kept_layer(tmp_path: Path) -> None:
     tokenizer = tiny_tokenizer("deberta-v2")
     inputs = tokenizer(list(SENTENCES), padding=True, return_tensors="pt")

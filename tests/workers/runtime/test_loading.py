@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -129,6 +130,40 @@ def test_what_the_class_has_no_place_for_is_told(tmp_path: Path) -> None:
     warnings: list[str] = []
     load_source(folder, facts_of(folder), warnings)
     assert warnings == ["in the checkpoint but not in the model's class, so left out: extra.weight"]
+    copied: list[str] = []
+    load_source(folder, facts_of(folder), copied, copied=True)
+    assert copied == ["in the checkpoint but not in the model's class, so copied as they are: extra.weight"]
+
+
+@pytest.mark.parametrize("field", ["attn_implementation", "_attn_implementation", "experts_implementation"])
+@pytest.mark.parametrize("asked", ["flash_attention_2", "kernels-community/flash-attn3", 7])
+def test_attention_that_this_machine_lacks_is_not_asked_for(field: str, asked: Any, tmp_path: Path) -> None:
+    folder = tiny_model("bert", tmp_path)
+    edit_json(folder / "config.json", **{field: asked})
+    assert load_source(folder, facts_of(folder)).config._attn_implementation == "sdpa"
+    model = load_for_task(folder, labels=("a", "b"), regression=False, seed=0)
+    assert model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"layer_norm_eps": "small"}, "layer_norm_eps.* expected float, got str"),
+        ({"dtype": "float99"}, "float99"),
+        ({"hidden_act": "magic"}, "magic"),
+        ({"id2label": ["a", "b"]}, "config.json cannot be read"),
+        ({"intermediate_size": 65}, r"intermediate.dense.weight \[64, 32\] for \[65, 32\]"),
+    ],
+)
+def test_whatever_a_library_says_of_a_model_is_the_models_fault(
+    change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    folder = tiny_model("bert", tmp_path)
+    facts = facts_of(folder)
+    edit_json(folder / "config.json", **change)
+    with pytest.raises(LayercutError, match=said) as caught:
+        load_source(folder, facts)
+    assert (caught.value.code, caught.value.kind.retryable) == ("model_invalid", False)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,21 @@ def test_failure_is_the_runners_own_words(rig: Rig) -> None:
     assert rig.store.artifact(job.id) is None
 
 
+def test_an_error_that_nobody_foresaw_is_tried_once_more(rig: Rig) -> None:
+    job = rig.run("stage:baseline", "checkpoint:1", "moan:the_last_words", "fail:internal")
+
+    assert job.status == Status.QUEUED
+    assert job.status_reason == "attempt 1 of 3 was lost: internal: it broke; queued again"
+    assert "the_last_words" in rig.texts(job.id)
+    assert rig.supervisor.work()
+    job = rig.store.get(job.id)
+    assert job.status == Status.FAILED
+    assert job.error is not None
+    assert (job.error.code, job.error.retryable) == ("internal", False)
+    assert "attempts 1 and 2 both met this" in job.error.message
+    assert not rig.supervisor.work(), "it is not tried for ever"
+
+
 def test_a_failed_objective_keeps_its_files(rig: Rig) -> None:
     job = rig.run("fail-with-files")
 
@@ -115,7 +130,7 @@ def test_garbage_on_stdout_is_no_event_and_no_harm(rig: Rig, caplog: pytest.LogC
 
 
 def test_an_ending_that_makes_no_sense_fails_the_job(rig: Rig) -> None:
-    job = rig.run("bad-ending")
+    job = rig.run("bad-ending", max_attempts=1)
 
     assert job.status == Status.FAILED
     assert job.error is not None
@@ -138,9 +153,12 @@ def test_files_that_cannot_be_stored_fail_the_job_and_leave_no_half(rig: Rig) ->
     (rig.settings.data_dir / "artifacts" / "jobs").write_text("in the way")
     job = rig.run("succeed")
 
-    assert job.status == Status.FAILED
+    assert job.status == Status.QUEUED, "it may pass"
+    assert rig.supervisor.work()
+    job = rig.store.get(job.id)
+    assert job.status == Status.FAILED, "it did not"
     assert job.error is not None
-    assert (job.error.code, job.error.stage) == ("internal", "publishing")
+    assert (job.error.code, job.error.stage, job.error.retryable) == ("internal", "publishing", False)
     assert rig.store.artifact(job.id) is None
 
 
