@@ -53,6 +53,7 @@ def baseline_scores(job: ResolvedJob, seed: int) -> str:
         splits=list(job.data.dev),
         metrics=job.data.metrics,
         labels=job.data.label_names,
+        positive=job.data.positive,
     )
 
 

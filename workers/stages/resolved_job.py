@@ -22,6 +22,7 @@ from sources.importance import Identities
 from sources.rows import Rows
 from sources.tasks import TaskData
 from workers.data.features import Features, encode
+from workers.evaluation.metrics import MetricLabels
 from workers.runtime.loading import load_for_task, load_source
 
 DTYPE_NAMES = {
@@ -84,6 +85,11 @@ class ResolvedJob:
         if self.data is None or self.mapped:
             return False
         return self.trains or self.facts.num_labels == max(1, len(self.data.label_names))
+
+    @property
+    def metric_labels(self) -> MetricLabels:
+        """What metrics must know of the labels of ``data``."""
+        return MetricLabels(self.data.label_names, self.data.positive) if self.data else MetricLabels()
 
     @property
     def wants_baseline(self) -> bool:

@@ -277,12 +277,13 @@ class SuccessiveHalving:
             )  # fmt: skip
         return trained.steps
 
-    def _score(self, logits: np.ndarray) -> float:
+    def _score(self, logits: np.ndarray) -> float | None:
         data = self._run.job.data
         assert data is not None
         order = label_order(self._baseline.config.id2label, data.label_names)
         guess = metrics.predictions(logits if order is None else logits[:, order], regression=data.regression)
-        return metrics.score(data.metrics[:1], self._held.labels, guess)[data.metrics[0]]
+        metric = data.metrics[0]
+        return metrics.score((metric,), self._held.labels, guess, self._run.job.metric_labels).values[metric]
 
     def _on_step(self, step: Step) -> None:
         now = time.perf_counter()
