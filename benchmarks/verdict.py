@@ -46,7 +46,7 @@ CHURN = 0.05
 #: Training seeds to draw three from, and the share of the margin that they lose, evenly between these.
 SEEDS, SEED_LOSS = 12, (0.0, 2.0)
 #: Where the margin is lost, and where nothing is.
-DRAWS = {True: (100, 20), False: (2000, 400)}
+DRAWS = {True: (100, 20), False: (2000, 200)}
 ROWS = {True: (100, 1000), False: (100, 277, 1000, 5000)}
 
 
@@ -236,7 +236,9 @@ def main() -> None:
         counted = processes.map(partial(count, draws=DRAWS[quick]), populations)
         for cells, outcomes in zip(populations, counted, strict=True):
             found |= dict(zip(cells, outcomes, strict=True))
-            at(f"{cells[0].name}, {cells[0].regime}: {'the margin' if cells[0].lost else 'nothing'} is lost")
+            shares = ", ".join(f"{kept(each):.1%} of {cell.rows}" for cell, each in zip(cells, outcomes, strict=True))
+            first = cells[0]
+            at(f"{first.name}, {first.regime}, {'the margin' if first.lost else 'nothing'} lost: kept in {shares} rows")
     show(found)
     worst = max(kept(outcomes) for cell, outcomes in found.items() if cell.lost)
     print(json.dumps({"kept_in_error": round(worst, 4)}))

@@ -21,8 +21,8 @@ from workers.evaluation.metrics import MetricLabels
 Array = npt.NDArray[Any]
 
 #: Numbers hardly ever repeat: their rows are weighted in so many random groups at most. What that does to the width of
-#: an interval is 1 / sqrt(2 · MOST_GROUPS), some two percent of it.
-MOST_GROUPS = 1000
+#: an interval is 1 / sqrt(2 · MOST_GROUPS), some three percent of it.
+MOST_GROUPS = 500
 #: A lost answer to a number: the right one is so many standard deviations from the mean, and the mean is given.
 LOST_DEVIATIONS = 2.0
 
@@ -97,7 +97,7 @@ def _one_hot(gold: Array, guess: Array, count: int) -> sparse.csr_array:
 
 
 def _extreme(score: Callable[[Array], Array], point: Array, rows: Array, pick: Callable[[Array], Any]) -> Array:
-    """Of ``(2, L, F)`` rows the ``(2, F)`` that is picked by what the gain of ``point`` ``(seeds, 2, F)`` is with it."""
+    """Of ``(2, L, F)`` rows the one, ``(2, F)``, whose gain is picked when added to ``point`` ``(seeds, 2, F)``."""
     before, after = score(point[:, :, None] + rows).mean(axis=0)
     return np.asarray(rows[:, pick(after - before)])
 
