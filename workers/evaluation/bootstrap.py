@@ -48,7 +48,7 @@ class _Draws(NamedTuple):
 
 
 def bootstrap(
-    pairs: Sequence[tuple[Scores, Scores]], metric: str, labels: MetricLabels, *, seed: int
+    pairs: Sequence[tuple[Scores, Scores]], metric: str, labels: MetricLabels, *, seed: int, resamples: int = RESAMPLES
 ) -> Intervals | None:
     """None for fewer than 2 rows, and where a score is not defined.
 
@@ -63,28 +63,30 @@ def bootstrap(
     if len(gold) < 2 or any(side.score is None for pair in pairs for side in pair):
         return None
     pooled = pool(metric, gold, np.array([[side.guess for side in pair] for pair in pairs]), labels)
-    plain, lost, won = (_Draws(*map(np.concatenate, zip(*each, strict=True))) for each in _variants(pooled, seed))
+    plain, lost, won = (
+        _Draws(*map(np.concatenate, zip(*each, strict=True))) for each in _variants(pooled, seed, resamples)
+    )
     scores = pooled.metric(pooled.sums(pooled.shape[None]))[..., 0].mean(axis=0)
     point = float(scores[1] - scores[0])
     share = None
     if all((draws.before > 0).all() for draws in (lost, won)):
-        share = _interval(1 + _low(lost.gain / lost.before), 1 + _high(won.gain / won.before))
+        share = _interval(1 + _low(lost.gain / lost.before), 1 + _high(won.gain / won.before), resamples)
     return Intervals(
-        gain=_interval(100 * _low(lost.gain), 100 * _high(won.gain)),
+        gain=_interval(100 * _low(lost.gain), 100 * _high(won.gain), resamples),
         retention=share,
         down=_reach(point - _low(plain.mean), point - _low(plain.gain), point - _low(lost.gain)),
         up=_reach(_high(plain.mean) - point, _high(plain.gain) - point, _high(won.gain) - point),
     )
 
 
-def _variants(pooled: Pool, seed: int) -> Iterator[list[_Draws]]:
+def _variants(pooled: Pool, seed: int, resamples: int) -> Iterator[list[_Draws]]:
     """Resamples as the rows are; the same with a row lost; the same with a row won."""
     rng = np.random.default_rng(seed)
     seeds, cells = len(pooled.cells), len(pooled.shape)
     chunk = max(1, CHUNK // max(cells, 2 * seeds * pooled.loss.shape[-1]))
     found: tuple[list[_Draws], ...] = ([], [], [])
-    for start in range(0, RESAMPLES, chunk):
-        size = min(chunk, RESAMPLES - start)
+    for start in range(0, resamples, chunk):
+        size = min(chunk, resamples - start)
         sums = pooled.sums(pooled.weights(rng, size))
         unseen = rng.standard_exponential((size, 1))
         noise = rng.standard_t(seeds - 1, size) if seeds > 1 else np.zeros(size)
@@ -117,5 +119,5 @@ def _high(drawn: Array) -> float:
     return float(np.quantile(drawn, (1 + CONFIDENCE) / 2))
 
 
-def _interval(low: float, high: float) -> Interval:
-    return Interval(low=low, high=high, confidence=CONFIDENCE, resamples=RESAMPLES)
+def _interval(low: float, high: float, resamples: int) -> Interval:
+    return Interval(low=low, high=high, confidence=CONFIDENCE, resamples=resamples)
