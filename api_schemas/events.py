@@ -55,8 +55,10 @@ class StageData(BaseModel):
 
 class MetricData(BaseModel):
     name: str
-    value: float | None = Field(description="null where it is not a number")
+    value: float | None = Field(description="null where it is not defined")
     side: Literal["before", "after"]
+    of: str | None = Field(default=None, description="the label, or the mean of labels, that it is of")
+    reason: str | None = Field(default=None, description="why it is not defined")
 
 
 class LogData(BaseModel):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from api_schemas.errors import JobError
+from api_schemas.reports import Outcome
 from api_schemas.resolved import ResolvedRequest
 
 
@@ -81,11 +82,13 @@ class Result(BaseModel):
     bytes_before: int
     bytes_after: int
     metric: str | None
+    metric_of: str | None = Field(default=None, description="the label, or the mean of labels, that the metric is of")
     score_before: float | None
     score_after: float | None
     retention: float | None
     speedup: float | None
     verdict: str
+    outcome: Outcome | None = Field(default=None, description="null where nothing was compared, and in older jobs")
 
 
 class Usage(BaseModel):

@@ -23,11 +23,14 @@ class Latency(BaseModel):
 
 
 class SeedScores(BaseModel):
-    """The headline score of each seed's model. ``std`` is the sample standard deviation; null for one seed."""
+    """The headline score of each seed's model, null where it is not defined; ``mean`` is null where one is.
 
-    mean: float
+    ``std`` is the sample standard deviation; null for one seed.
+    """
+
+    mean: float | None
     std: float | None
-    by_seed: dict[int, float]
+    by_seed: dict[int, float | None]
 
 
 class Measurements(BaseModel):
@@ -41,7 +44,8 @@ class Measurements(BaseModel):
     flops: int | None = Field(default=None, description="of the matrix products of one example of `max_length` tokens")
     score: float | None = None
     scores: SeedScores | None = None
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float | None] = {}
+    undefined: dict[str, str] = Field(default={}, description="why a metric is null")
     latency: list[Latency] = []
 
 
@@ -74,15 +78,34 @@ class Verification(BaseModel):
 
 
 class Interval(BaseModel):
-    """Paired bootstrap over the rows of the dev split: both models are scored on the same drawn rows.
+    """Paired Bayesian bootstrap over the rows of the dev split: in each resample both models are scored with the same
+    random weights of the rows. Each end leaves room for one more row that is lost, or won.
 
-    With several seeds, each resample draws seeds and rows, both with replacement, and takes the mean over the seeds.
+    With several seeds, the means over the seeds are compared, and the seeds are taken for a sample of all.
     """
 
     low: float
     high: float
     confidence: float
     resamples: int
+
+
+Outcome = Literal["kept", "lost", "better", "undecided"]
+
+
+class Decision(BaseModel):
+    """By non-inferiority, on the interval of the gain. kept: all of it is above -margin; better: above 0 as well;
+    lost: all of it is below -margin; undecided: anything else. ``outcome`` is null where nothing was compared.
+    """
+
+    outcome: Outcome | None
+    margin: float = Field(description="share of the baseline's score that may be lost")
+    margin_points: float | None = Field(default=None, description="that share in points; null without an interval")
+    rows: int | None = Field(default=None, description="of the dev split that the score is taken on")
+    rows_needed: int | None = Field(
+        default=None, description="how many rows, about, would decide what is undecided; null where that is not known"
+    )
+    why: str
 
 
 class Reused(BaseModel):
@@ -125,7 +148,7 @@ class Bracket(BaseModel):
 
     drop: int
     rows: int = Field(description="of the training set, held out of the search's trainings")
-    baseline_score: float = Field(description="on these rows, which the baseline has learnt from")
+    baseline_score: float | None = Field(description="on these rows, which the baseline has learnt from")
     candidates: list[Candidate]
     steps: int = Field(description="optimizer steps of all trials")
 
@@ -135,8 +158,8 @@ class Bracket(BaseModel):
 
     @property
     def retention(self) -> float | None:
-        score = self.best.last.score
-        return None if score is None or self.baseline_score <= 0 else score / self.baseline_score
+        score, whole = self.best.last.score, self.baseline_score
+        return None if score is None or whole is None or whole <= 0 else score / whole
 
 
 class CurvePoint(BaseModel):
@@ -175,6 +198,9 @@ class ReportedTask(BaseModel):
 
     name: str
     metric: str | None
+    metrics_of: dict[str, str] = Field(
+        default={}, description="which label, or mean of labels, a metric is of, where it is not of all rows alike"
+    )
     dataset: str | None = None
     dev: str | None = None
     text_columns: list[str] = []
@@ -253,7 +279,7 @@ class Report(BaseModel):
     after: Measurements
     retention: float | None
     speedup: float | None = Field(description="p50 before / p50 after, the mean over the measured cells")
-    verdict: str
+    verdict: str = Field(description="one sentence, which begins with the outcome")
     verification: Verification
 
     job_id: str | None
@@ -261,6 +287,7 @@ class Report(BaseModel):
     task: ReportedTask
     strategy: ReportedStrategy
     recovery: Recovery
+    decision: Decision = Field(description="the verdict, for programs")
     retention_interval: Interval | None = Field(default=None, description="of retention, a ratio")
     gain_interval: Interval | None = Field(default=None, description="of score after - score before, in points")
     search: Search | None = Field(default=None, description="of `auto`: the curve, and how the layers were chosen")

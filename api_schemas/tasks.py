@@ -22,7 +22,7 @@ class Metric:
 # fmt: off
 METRICS: Registry[Metric] = Registry("metric", "validation_failed", (
     Metric("accuracy", "Share of rows with the right label."),
-    Metric("f1", "F1 of label 1 where there are two labels, else the mean of each label's F1."),
+    Metric("f1", "F1 of the positive label (`task.positive_label`), else the mean of each label's F1."),
     Metric("matthews_correlation", "Matthews correlation coefficient."),
     Metric("pearson", "Pearson correlation with the gold number.", regression=True),
     Metric("spearman", "Spearman rank correlation with the gold number.", regression=True),

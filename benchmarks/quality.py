@@ -42,6 +42,7 @@ from sources.models import read_facts
 from sources.settings import SourceSettings
 from sources.tasks import TaskData, load_task
 from workers.data.features import Features, encode
+from workers.evaluation.metrics import MetricLabels
 from workers.evaluation.scores import evaluate, logits_of
 from workers.pruning.surgery import drop_layers
 from workers.runtime.device import choose_device
@@ -159,7 +160,10 @@ class Lab:
         return resolve_recovery(RecoverySpec(method=method, learning_rate=rate), FACTS, trains=True)  # type: ignore[arg-type]
 
     def score(self, model: PreTrainedModel) -> float:
-        return evaluate(model, self.dev, self.data.metrics, regression=self.data.regression, device=DEVICE).score
+        data = self.data
+        labels = MetricLabels(data.label_names, data.positive)
+        found = evaluate(model, self.dev, data.metrics, labels, regression=data.regression, device=DEVICE)
+        return found.score or 0.0  # a score that is not defined is worth nothing
 
     def tuned(self, model: PreTrainedModel, rate: float, seed: int) -> Cost:
         """Fine-tune in place."""

@@ -156,7 +156,7 @@ def attempt(cell: Cell, rows: int, folder: Path, dropped: Layers, *, again: bool
         cell,
         dropped,
         again,
-        score(context, after).score,
+        score(context, after).score or 0.0,
         recovered.result.steps,
         seconds,
     )

@@ -49,6 +49,7 @@ from sources.rows import Rows
 from sources.settings import SourceSettings
 from sources.tasks import TaskData, load_task
 from workers.data.features import Features, Padding, encode
+from workers.evaluation.metrics import MetricLabels
 from workers.evaluation.scores import evaluate
 from workers.runtime.device import choose_device, choose_precision
 from workers.runtime.loading import load_for_task, load_tokenizer, quiet_libraries
@@ -99,7 +100,10 @@ class Course:
         return examples
 
     def score(self, model: PreTrainedModel) -> float:
-        return evaluate(model, self.dev, self.data.metrics, regression=self.data.regression, device=self.device).score
+        data = self.data
+        labels = MetricLabels(data.label_names, data.positive)
+        found = evaluate(model, self.dev, data.metrics, labels, regression=data.regression, device=self.device)
+        return found.score or 0.0  # a score that is not defined is worth nothing
 
 
 @cache

@@ -155,7 +155,8 @@ def before_and_after(report: dict[str, Any]) -> Table:
     )
     for name in before["metrics"]:
         one, other = before["metrics"][name], after["metrics"][name]
-        table.add_row(name, f"{one:.2f}", f"{other:.2f}", _share(one, other))
+        of = report["task"]["metrics_of"].get(name)
+        table.add_row(f"{name} ({of})" if of else name, _score(one), _score(other), _share(one, other))
     for name, unit, scale in (("parameters", "M", 1e6), ("bytes", "MB", 1e6)):
         one, other = before[name], after[name]
         table.add_row(name, f"{one / scale:.1f} {unit}", f"{other / scale:.1f} {unit}", _share(one, other))
@@ -167,8 +168,12 @@ def before_and_after(report: dict[str, Any]) -> Table:
     return table
 
 
-def _share(before: float, after: float) -> str:
-    return f"{after / before:.1%}" if before else "–"
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _share(before: float | None, after: float | None) -> str:
+    return f"{after / before:.1%}" if before and after is not None else "–"
 
 
 def findings(report: dict[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,17 +28,30 @@ class ScoresBySeed:
     by_seed: dict[int, Scores]
 
     @property
-    def metrics(self) -> dict[str, float]:
-        """Means over the seeds."""
+    def metrics(self) -> dict[str, float | None]:
+        """Means over the seeds; None where one seed's is not defined."""
         each = [scores.metrics for scores in self.by_seed.values()]
-        return {name: float(np.mean([found[name] for found in each])) for name in each[0]}
+        return {name: _mean([found[name] for found in each]) for name in each[0]}
+
+    @property
+    def undefined(self) -> dict[str, str]:
+        """The reason of the first seed that has one, for each metric that is None."""
+        reasons: dict[str, str] = {}
+        for scores in self.by_seed.values():
+            reasons = scores.undefined | reasons
+        return reasons
 
     @property
     def spread(self) -> SeedScores:
         scores = {seed: found.score for seed, found in self.by_seed.items()}
-        values = list(scores.values())
-        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        return SeedScores(mean=float(np.mean(values)), std=std, by_seed=scores)
+        values = [score for score in scores.values() if score is not None]
+        std = float(np.std(values, ddof=1)) if len(scores) == len(values) > 1 else None
+        return SeedScores(mean=_mean(list(scores.values())), std=std, by_seed=scores)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if len(defined) == len(values) else None
 
 
 def sides_of(pairs: dict[int, Pair]) -> tuple[ScoresBySeed | None, ScoresBySeed]:
@@ -53,7 +67,7 @@ def to_tensors(pair: Pair) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if scores is not None:
             tensors[f"{side}/gold"] = torch.from_numpy(np.array(scores.gold))
             tensors[f"{side}/guess"] = torch.from_numpy(np.array(scores.guess))
-            facts[side] = {"score": scores.score, "metrics": scores.metrics}
+            facts[side] = {"score": scores.score, "metrics": scores.metrics, "undefined": scores.undefined}
     return tensors, facts
 
 

@@ -1,8 +1,9 @@
-"""Official GLUE metrics, times 100, from numpy arrays."""
+"""Official GLUE metrics, times 100, from numpy arrays. One that has no value is None, with the reason."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,27 +16,81 @@ from api_schemas.tasks import METRICS
 Array = npt.NDArray[Any]
 
 
-def _f1(gold: Array, guess: Array) -> float:
-    binary = set(np.unique(gold)) <= {0, 1}
-    return float(sk.f1_score(gold, guess, average="binary" if binary else "macro", zero_division=0.0))
+@dataclass(frozen=True)
+class MetricLabels:
+    """The task's labels, whether or not all of them occur: ``names`` in id order, empty for a regression. ``positive``
+    is the id of the label that f1 is of; None where it is the mean of each label's.
+    """
+
+    names: tuple[str, ...] = ()
+    positive: int | None = None
+
+    def metric_of(self, metric: str) -> str | None:
+        """Which label, or mean of labels, ``metric`` is of; None where it is of all rows alike."""
+        if metric != "f1":
+            return None
+        return f"mean of {len(self.names)} labels" if self.positive is None else f"label {self.names[self.positive]!r}"
+
+    def missing(self, metric: str, gold: Array) -> str | None:
+        """A label that no row has, where ``metric`` counts it as much as any other."""
+        if metric != "f1" or self.positive is not None:
+            return None
+        counts = np.bincount(gold, minlength=len(self.names))
+        return None if counts.all() else self.names[int(counts.argmin())]
 
 
-def _accuracy(gold: Array, guess: Array) -> float:
+@dataclass(frozen=True)
+class MetricValues:
+    """0 to 100 (correlations and Matthews -100 to 100). ``undefined`` has the reason for each value that is None."""
+
+    values: dict[str, float | None]
+    undefined: dict[str, str] = field(default_factory=dict)
+
+
+class Undefined(Exception):
+    """Why a metric has no value on these rows."""
+
+
+def _accuracy(gold: Array, guess: Array, labels: MetricLabels) -> float:
     return float(np.mean(gold == guess))
 
 
-def _correlation(function: Callable[[Array, Array], Any]) -> Callable[[Array, Array], float]:
-    def score(gold: Array, guess: Array) -> float:
-        # A model that always answers the same has no correlation: 0, not NaN.
-        return float(function(gold, guess).statistic) if np.ptp(guess) > 0 and np.ptp(gold) > 0 else 0.0
+def _f1(gold: Array, guess: Array, labels: MetricLabels) -> float:
+    positive = labels.positive
+    if positive is not None and not ((gold == positive) | (guess == positive)).any():
+        raise Undefined(f"no row has the label {labels.names[positive]!r}, and the model gives it to none")
+    # The labels are named: scikit-learn would take those that occur, and another mean for each resample.
+    of = range(len(labels.names)) if positive is None else [positive]
+    return float(sk.f1_score(gold, guess, labels=list(of), average="macro", zero_division=0.0))
+
+
+def _matthews(gold: Array, guess: Array, labels: MetricLabels) -> float:
+    if np.ptp(gold) == 0:
+        raise Undefined("all rows have the same label")
+    return float(sk.matthews_corrcoef(gold, guess))
+
+
+def _correlation(function: Callable[[Array, Array], Any]) -> Callable[[Array, Array, MetricLabels], float]:
+    def score(gold: Array, guess: Array, labels: MetricLabels) -> float:
+        if len(gold) < 2:
+            raise Undefined("one row has no correlation")
+        if not np.isfinite(guess).all():
+            raise Undefined("the model answers with what is not a finite number")
+        for values, reason in ((gold, "all rows have the same number"), (guess, "the model answers every row alike")):
+            if np.ptp(values) <= ALIKE * np.abs(values).max():
+                raise Undefined(reason)
+        return float(function(gold.astype(np.float64), guess.astype(np.float64)).statistic)
 
     return score
 
 
-FUNCTIONS: dict[str, Callable[[Array, Array], float]] = {
+#: A range that is this share of the largest number or less is rounding.
+ALIKE = 1e-12
+
+FUNCTIONS: dict[str, Callable[[Array, Array, MetricLabels], float]] = {
     "accuracy": _accuracy,
     "f1": _f1,
-    "matthews_correlation": lambda gold, guess: float(sk.matthews_corrcoef(gold, guess)),
+    "matthews_correlation": _matthews,
     "pearson": _correlation(stats.pearsonr),
     "spearman": _correlation(stats.spearmanr),
 }
@@ -47,6 +102,13 @@ def predictions(logits: Array, *, regression: bool) -> Array:
     return logits[:, 0] if regression else logits.argmax(axis=1)
 
 
-def score(names: Sequence[str], gold: Array, guess: Array) -> dict[str, float]:
-    """Each metric over ``(N,)`` gold labels and predictions, 0 to 100 (correlations -100 to 100)."""
-    return {name: 100 * FUNCTIONS[name](gold, guess) for name in names}
+def score(names: Sequence[str], gold: Array, guess: Array, labels: MetricLabels) -> MetricValues:
+    """Each metric over ``(N,)`` gold labels and predictions."""
+    found = MetricValues({})
+    for name in names:
+        try:
+            found.values[name] = 100 * FUNCTIONS[name](gold, guess, labels)
+        except Undefined as reason:
+            found.values[name] = None
+            found.undefined[name] = str(reason)
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -12,19 +12,22 @@ from torch import nn
 from workers.data.batches import collate, inference_batches
 from workers.data.features import Features
 from workers.evaluation import metrics
+from workers.evaluation.metrics import MetricLabels
 
 
 @dataclass(frozen=True)
 class Scores:
-    """``score`` is the headline; ``metrics`` all of them, those of a second split with its name behind.
+    """``score`` is the headline; ``metrics`` all of them, those of a second split with its name behind; ``undefined``
+    has the reason for each that is None.
 
     ``gold`` and ``guess`` ``(N,)`` are the headline split's, for the paired bootstrap.
     """
 
-    score: float
-    metrics: dict[str, float]
+    score: float | None
+    metrics: dict[str, float | None]
     gold: npt.NDArray[np.generic]
     guess: npt.NDArray[np.generic]
+    undefined: dict[str, str] = field(default_factory=dict)
 
 
 def logits_of(model: nn.Module, features: Features, device: torch.device) -> npt.NDArray[np.float32]:
@@ -45,6 +48,7 @@ def evaluate(
     model: nn.Module,
     splits: dict[str, Features],
     names: tuple[str, ...],
+    labels: MetricLabels,
     *,
     regression: bool,
     device: torch.device,
@@ -54,16 +58,16 @@ def evaluate(
 
     ``order`` says where each label stands among the outputs of a head that has them in another order.
     """
-    found: dict[str, float] = {}
+    found: dict[str, float | None] = {}
+    undefined: dict[str, str] = {}
     headline: tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]] | None = None
     for split, features in splits.items():
         logits = logits_of(model, features, device)
         guess = metrics.predictions(logits if order is None else logits[:, order], regression=regression)
-        scores = metrics.score(names, features.labels, guess)
-        if headline is None:
-            headline = (features.labels, guess)
-            found.update(scores)
-        else:
-            found.update({f"{name}_{split}": value for name, value in scores.items()})
+        scores = metrics.score(names, features.labels, guess, labels)
+        suffix = "" if headline is None else f"_{split}"
+        headline = headline or (features.labels, guess)
+        found |= {f"{name}{suffix}": value for name, value in scores.values.items()}
+        undefined |= {f"{name}{suffix}": reason for name, reason in scores.undefined.items()}
     assert headline is not None
-    return Scores(score=found[names[0]], metrics=found, gold=headline[0], guess=headline[1])
+    return Scores(found[names[0]], found, gold=headline[0], guess=headline[1], undefined=undefined)

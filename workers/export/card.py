@@ -133,7 +133,8 @@ def _rows(report: Report) -> list[tuple[str, str, str, str]]:
     for name in sorted(before.metrics.keys() | after.metrics.keys()):
         was, now = before.metrics.get(name), after.metrics.get(name)
         shift = f"{now - was:+.2f}" if was is not None and now is not None else ""
-        rows.append((name, _score(was), _score(now), shift))
+        of = report.task.metrics_of.get(name)
+        rows.append((f"{name} ({of})" if of else name, _score(was), _score(now), shift))
     if after.scores is not None and after.scores.std is not None:
         spread = [side.scores.std if side.scores else None for side in (before, after)]
         name = f"standard deviation over {len(after.scores.by_seed)} training seeds"

@@ -45,7 +45,8 @@ def load_logits(folder: Path) -> npt.NDArray[np.float32]:
 def save_scores(scores: Scores, folder: Path) -> None:
     for name in ("gold", "guess"):
         np.save(folder / f"{name}.npy", getattr(scores, name), allow_pickle=False)
-    _write(folder / "scores.json", {"score": scores.score, "metrics": scores.metrics})
+    facts = {"score": scores.score, "metrics": scores.metrics, "undefined": scores.undefined}
+    _write(folder / "scores.json", facts)
 
 
 def load_scores(folder: Path) -> Scores:

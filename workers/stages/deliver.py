@@ -143,11 +143,13 @@ def _result(report: Report) -> Result:
         bytes_before=report.before.bytes,
         bytes_after=report.after.bytes,
         metric=report.task.metric,
+        metric_of=report.task.metrics_of.get(report.task.metric or ""),
         score_before=report.before.score,
         score_after=report.after.score,
         retention=report.retention,
         speedup=report.speedup,
         verdict=report.verdict,
+        outcome=report.decision.outcome,
     )
 
 

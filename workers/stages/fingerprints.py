@@ -54,6 +54,7 @@ def baseline_scores(job: ResolvedJob, seed: int) -> str:
         metrics=job.data.metrics,
         labels=job.data.label_names,
         order=job.label_order,
+        positive=job.data.positive,
     )
 
 

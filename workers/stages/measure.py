@@ -13,6 +13,7 @@ from api_schemas.jobs import Stage
 from api_schemas.reports import Latency, Measurements
 from workers.evaluation import latency
 from workers.evaluation.by_seed import SIDES, Pair, ScoresBySeed, sides_of
+from workers.evaluation.score_warnings import score_warnings
 from workers.evaluation.scores import Scores, evaluate
 from workers.stages import fingerprints
 from workers.stages.run_context import RunContext
@@ -43,6 +44,7 @@ class Measured:
                 score=found.spread.mean if found else None,
                 scores=found.spread if found else None,
                 metrics=found.metrics if found else {},
+                undefined=found.undefined if found else {},
                 latency=latency,
             )
             for model, found, latency, flop in zip(models, scores, latencies, flops, strict=True)
@@ -68,7 +70,10 @@ def measure(run: RunContext, before: PreTrainedModel, after: PreTrainedModel, ot
             scores = sides_of({run.seed: first, **others})
             for side, found in zip(SIDES, scores, strict=True):
                 for name, value in (found.metrics if found else {}).items():
-                    progress.metric(name, value, side)
+                    reason = found.undefined.get(name) if found else None
+                    progress.metric(name, value, side, of=job.metric_labels.metric_of(name), reason=reason)
+            for warning in score_warnings(first, job.metric_labels):
+                progress.warn(warning)
     else:
         why = job.why_not_scored if job.data is not None else "there is no task to score it on"
         progress.skip(Stage.EVALUATING, f"the model is not scored: {why}")
@@ -93,6 +98,7 @@ def score(run: RunContext, model: PreTrainedModel) -> Scores:
         model,
         run.job.dev,
         data.metrics,
+        run.job.metric_labels,
         regression=data.regression,
         device=run.job.device,
         order=run.job.label_order,

@@ -105,8 +105,13 @@ class ProgressReporter:
         what = thing.kind.replace("_", " ")
         self._tell_resolved(f"reused: {what} {thing.fingerprint[:12]}, which took {thing.seconds_saved:.1f} s to make")
 
-    def metric(self, name: str, value: float, side: Literal["before", "after"]) -> None:
-        self._tell(new_event(EventType.METRIC, f"{name} {value:.4f}", MetricData(name=name, value=value, side=side)))
+    def metric(
+        self, name: str, value: float | None, side: Literal["before", "after"],
+        *, of: str | None = None, reason: str | None = None,
+    ) -> None:  # fmt: skip
+        told = f"is not defined: {reason}" if value is None else f"{value:.4f}"
+        data = MetricData(name=name, value=value, side=side, of=of, reason=reason)
+        self._tell(new_event(EventType.METRIC, f"{name}{f' ({of})' if of else ''} {told}", data))
 
     def log(self, message: str, level: Level = "info", data: LogData | None = None) -> None:
         self._tell(new_event(EventType.LOG, message, data or LogData(), level))

@@ -46,9 +46,9 @@ def _held_out(run: RunContext, judged: Features) -> HeldOut:
     job, data = run.job, run.job.data
     assert data is not None
 
-    def score(model: PreTrainedModel) -> float:
-        slices = {"slice": judged}
-        return evaluate(model, slices, data.metrics, regression=data.regression, device=job.device).score
+    def score(model: PreTrainedModel) -> float | None:
+        slices, labels = {"slice": judged}, job.metric_labels
+        return evaluate(model, slices, data.metrics, labels, regression=data.regression, device=job.device).score
 
     run.progress.log(f"{len(judged)} training rows are not learnt from: they judge which epoch's weights are kept")
     return HeldOut(judged, score)

@@ -22,8 +22,10 @@ from api_schemas.reports import (
 )
 from api_schemas.search import shortfall
 from api_schemas.strategies import STRATEGIES
+from workers.evaluation.bootstrap import Intervals, bootstrap
 from workers.evaluation.latency import speedup
-from workers.evaluation.retention import Intervals, bootstrap, retention, verdict
+from workers.evaluation.retention import retention
+from workers.evaluation.verdict import Comparison, decide, verdict
 from workers.runtime.device import describe, peak_memory
 from workers.stages.measure import Measured
 from workers.stages.resolved_job import ResolvedJob
@@ -39,23 +41,24 @@ def make_report(
     job, request, told = run.job, run.job.request, run.progress.told
     before, after = measured.before, measured.after
     intervals = _intervals(job, measured)
-    gain = intervals.gain if intervals else None
-    share = None if before.score is None or after.score is None else retention(before.score, after.score)
+    decision = decide(_comparison(job, measured, intervals))
+    share = retention(before.score, after.score)
     return Report(
         layers=LayerMap(total=plan.layers_total, kept=plan.kept or [], dropped=plan.dropped or [], stacks=plan.stacks),
         before=before,
         after=after,
         retention=share,
         speedup=speedup(before.latency, after.latency),
-        verdict=verdict(before.score, after.score, gain),
+        verdict=verdict(decision),
         verification=verification,
         job_id=run.job_id,
         model=job.facts,
         task=_task(job),
         strategy=_strategy(job, plan),
         recovery=job.recovery,
+        decision=decision,
         retention_interval=intervals.retention if intervals else None,
-        gain_interval=gain,
+        gain_interval=intervals.gain if intervals else None,
         search=_search(job, plan, after, share),
         training={training.name: Training(**training.result.as_dict()) for training in trainings},
         data=_data(job),
@@ -73,7 +76,9 @@ def make_report(
 def _task(job: ResolvedJob) -> ReportedTask:
     task = job.request.task
     fields = task.model_dump(include={"dataset", "dev", "text_columns", "label_column", "max_train_rows"})
-    return ReportedTask(name=task.label, metric=_headline(job), **fields)
+    of = {name: job.metric_labels.metric_of(name) for name in (job.data.metrics if job.data else ())}
+    named = {name: what for name, what in of.items() if what is not None}
+    return ReportedTask(name=task.label, metric=_headline(job), metrics_of=named, **fields)
 
 
 def _headline(job: ResolvedJob) -> str | None:
@@ -106,7 +111,16 @@ def _intervals(job: ResolvedJob, measured: Measured) -> Intervals | None:
     metric = _headline(job)
     if not measured.pairs or metric is None:
         return None
-    return bootstrap(measured.pairs, metric, seed=job.request.seed)
+    return bootstrap(measured.pairs, metric, job.metric_labels, seed=job.request.seed)
+
+
+def _comparison(job: ResolvedJob, measured: Measured, intervals: Intervals | None) -> Comparison:
+    metric, margin = _headline(job), job.request.evaluation.margin
+    if not measured.pairs or metric is None:
+        return Comparison(measured.before, measured.after, metric, margin)
+    gold = measured.pairs[0][1].gold
+    missing = job.metric_labels.missing(metric, gold)
+    return Comparison(measured.before, measured.after, metric, margin, len(gold), intervals, missing)
 
 
 def _data(job: ResolvedJob) -> ReportedData | None:

@@ -26,6 +26,7 @@ from sources.rows import Rows
 from sources.sentence_transformers import Modules
 from sources.tasks import TaskData
 from workers.data.features import Features, encode
+from workers.evaluation.metrics import MetricLabels
 from workers.runtime.loading import load_for_task, load_source
 
 DTYPE_NAMES = {
@@ -120,6 +121,11 @@ class ResolvedJob:
     def label_order(self) -> list[int] | None:
         """At which output of the job's models each label stands; None where they are all in place. Of a scored job."""
         return None if self.trains or self.data is None or self.data.regression else self.head_order
+
+    @property
+    def metric_labels(self) -> MetricLabels:
+        """What metrics must know of the labels of ``data``."""
+        return MetricLabels(self.data.label_names, self.data.positive) if self.data else MetricLabels()
 
     @property
     def wants_baseline(self) -> bool:

@@ -276,11 +276,11 @@ class SuccessiveHalving:
             )  # fmt: skip
         return trained.steps
 
-    def _score(self, logits: np.ndarray) -> float:
+    def _score(self, logits: np.ndarray) -> float | None:
         data = self._run.job.data
         assert data is not None
-        guess = metrics.predictions(logits, regression=data.regression)
-        return metrics.score(data.metrics[:1], self._held.labels, guess)[data.metrics[0]]
+        guess, metric = metrics.predictions(logits, regression=data.regression), data.metrics[0]
+        return metrics.score((metric,), self._held.labels, guess, self._run.job.metric_labels).values[metric]
 
     def _on_step(self, step: Step) -> None:
         now = time.perf_counter()

@@ -19,10 +19,12 @@ SHARE, MOST = 0.1, 1000
 
 @dataclass(frozen=True)
 class HeldOut:
-    """``score`` says how well a model does on ``features``, which it does not learn from; higher is better."""
+    """``score`` says how well a model does on ``features``, which it does not learn from; higher is better, and None,
+    where it is not defined, is worst.
+    """
 
     features: Features
-    score: Callable[[PreTrainedModel], float]
+    score: Callable[[PreTrainedModel], float | None]
 
 
 def hold_out(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +46,7 @@ class BestCheckpoint:
         model.eval()
         score = self._selection.score(model)
         model.train(training)
-        if state.best_score is None or score >= state.best_score:
+        if state.best_score is None or (score is not None and score >= state.best_score):
             state.best_score, state.best_epoch = score, epoch
             self.weights = weights_of(model, copy=True)
 

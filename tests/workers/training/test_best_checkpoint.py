@@ -22,17 +22,17 @@ from workers.training.trainer_state import Step, TrainResult
 class Critic:
     """Prefers the epochs in an order of its own, and remembers the weights that it saw."""
 
-    def __init__(self, *scores: float) -> None:
+    def __init__(self, *scores: float | None) -> None:
         self._scores, self.seen = scores, list[dict[str, Tensor]]()
 
-    def __call__(self, model: PreTrainedModel) -> float:
+    def __call__(self, model: PreTrainedModel) -> float | None:
         assert not model.training
         self.seen.append(weights(model))
         return self._scores[len(self.seen) - 1]
 
 
 def fit(
-    model: PreTrainedModel, score: Callable[[PreTrainedModel], float], epochs: float = 4,
+    model: PreTrainedModel, score: Callable[[PreTrainedModel], float | None], epochs: float = 4,
     hooks: TrainingHooks | None = None, kill_after: int | None = None,
 ) -> TrainResult:  # fmt: skip
     features = features_of("bert")
@@ -50,9 +50,17 @@ def fit(
 
 
 @pytest.mark.parametrize(
-    ("scores", "kept"), [((1.0, 3.0, 2.0, 0.0), 2), ((1.0, 1.0, 1.0, 1.0), 4), ((4.0, 3.0, 2.0, 1.0), 1)]
+    ("scores", "kept"),
+    [
+        ((1.0, 3.0, 2.0, 0.0), 2),
+        ((1.0, 1.0, 1.0, 1.0), 4),
+        ((4.0, 3.0, 2.0, 1.0), 1),
+        # A score that is not defined is worse than any, and as good as another.
+        ((None, -9.0, None, None), 2),
+        ((None, None, None, None), 4),
+    ],
 )
-def test_the_best_epoch_is_kept_and_of_equals_the_later(scores: tuple[float, ...], kept: int) -> None:
+def test_the_best_epoch_is_kept_and_of_equals_the_later(scores: tuple[float | None, ...], kept: int) -> None:
     model, critic = build("bert", layers=2), Critic(*scores)
     trained = fit(model, critic)
     assert len(critic.seen) == 4

@@ -1,0 +1,47 @@
+"""What is said of scores that must not be believed as they stand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.support.scored import answers, scores
+from workers.evaluation.by_seed import Pair
+from workers.evaluation.metrics import MetricLabels
+from workers.evaluation.score_warnings import score_warnings
+
+FRAUD = MetricLabels(("fraud", "normal"), positive=0)
+GOLD = np.array(([0] + [1] * 9) * 30)
+
+
+def warnings(before: np.ndarray | None, after: np.ndarray, gold: np.ndarray = GOLD) -> list[str]:
+    pair: Pair = (None if before is None else scores("f1", gold, before, FRAUD), scores("f1", gold, after, FRAUD))
+    return list(score_warnings(pair, FRAUD))
+
+
+def test_of_models_that_have_learnt_nothing_is_said() -> None:
+    good = answers(GOLD, 0.97, seed=1)
+    assert warnings(good, good) == []
+
+
+def test_a_baseline_no_better_than_the_majority() -> None:
+    assert warnings(answers(GOLD, 0.85, seed=1), GOLD) == [
+        "the model before has not learnt the task: it is right in 87.3% of the rows, and giving all of them the label"
+        " 'normal' would be in 90.0%"
+    ]
+
+
+def test_a_model_with_one_answer_for_all() -> None:
+    never = np.ones_like(GOLD)
+    assert warnings(GOLD, never) == ["the model after gives all 300 rows the same answer: label 'normal'"]
+    assert [warning[:16] for warning in warnings(never, never)] == ["the model before"] * 2 + ["the model after "]
+    assert warnings(None, GOLD) == []
+
+
+def test_few_rows() -> None:
+    assert warnings(GOLD[:199], GOLD[:199], GOLD[:199])[0].startswith("the score is taken on 199 rows: under 200")
+
+
+def test_a_regression_whose_answers_are_all_alike() -> None:
+    gold, labels = np.arange(250.0), MetricLabels()
+    pair = (scores("pearson", gold, gold, labels), scores("pearson", gold, np.full(250, 2.5), labels))
+    assert list(score_warnings(pair, labels)) == ["the model after gives all 250 rows the same answer: 2.5"]

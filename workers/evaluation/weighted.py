@@ -1,0 +1,176 @@
+"""Rows pooled into sums that every metric can be worked out from, for thousands of weightings at once.
+
+A row's *sums* are a vector; those of weighted rows are the weighted sum of the vectors. Of labels: which label is the
+right one, whether it was given, and which was given, each one-hot. Of numbers: the moments that a correlation is of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse, stats
+
+from api_schemas.tasks import METRICS
+from workers.evaluation.metrics import MetricLabels
+
+Array = npt.NDArray[Any]
+
+#: Numbers hardly ever repeat: their rows are weighted in so many random groups at most. What that does to the width of
+#: an interval is 1 / sqrt(2 · MOST_GROUPS), some three percent of it.
+MOST_GROUPS = 500
+#: A lost answer to a number: the right one is so many standard deviations from the mean, and the mean is given.
+LOST_DEVIATIONS = 2.0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """``cells``: for each seed, before and after, a ``(K, F)`` matrix of sums. ``shape`` ``(K,)`` is the shape of the
+    gamma distribution of each cell's weight, and its mean. ``metric`` maps ``(..., F)`` sums to scores, 0 to 1.
+    ``loss`` ``(2, F)`` are the sums of the row that would cost most were it lost, before and after; ``gain`` those of
+    the one that would bring most.
+    """
+
+    cells: Sequence[tuple[Any, Any]]
+    shape: Array
+    metric: Callable[[Array], Array]
+    loss: Array
+    gain: Array
+
+    def weights(self, rng: np.random.Generator, draws: int) -> Array:
+        """``(draws, K)``. A row's weight is drawn from Exp(1), that of a cell of k rows from Gamma(k)."""
+        size = (draws, len(self.shape))
+        return rng.standard_exponential(size) if (self.shape == 1).all() else rng.standard_gamma(self.shape, size)
+
+    def sums(self, weights: Array) -> Array:
+        """``(seeds, 2, D, F)`` for ``(D, K)`` weights."""
+        return np.stack([np.stack([weights @ side for side in pair]) for pair in self.cells])
+
+
+def pool(metric: str, gold: Array, guesses: Array, labels: MetricLabels) -> Pool:
+    """``gold`` ``(N,)``, ``guesses`` ``(seeds, 2, N)``."""
+    pooled = _pool_numbers if METRICS[metric].regression else _pool_labels
+    return pooled(metric, gold, guesses, labels)
+
+
+def _pool_labels(metric: str, gold: Array, guesses: Array, labels: MetricLabels) -> Pool:
+    """Rows with the same label and the same answers of all models are one cell; its weight is that of all of them."""
+    count = len(labels.names)
+    rows = np.concatenate([gold[None], guesses.reshape(-1, len(gold))]).astype(np.int64)
+    distinct, shape = _distinct(rows, count)
+    answers = distinct[1:].reshape(*guesses.shape[:2], -1)
+    cells = [tuple(_one_hot(distinct[0], side, count) for side in pair) for pair in answers]
+    score = partial(CLASS_METRICS[metric], labels=labels)
+    frequent = np.argsort(-np.bincount(gold, minlength=count), kind="stable")
+    right = np.arange(count)
+    wrong = np.where(right == frequent[0], frequent[1], frequent[0])
+    sides = [_one_hot(right, given, count).toarray() for given in (right, wrong)]
+    point = np.stack([np.stack([shape @ side for side in pair]) for pair in cells])
+    loss = _extreme(score, point, np.stack(sides), np.argmin)
+    gain = _extreme(score, point, np.stack(sides[::-1]), np.argmax)
+    return Pool(cells, shape, score, loss, gain)
+
+
+def _distinct(rows: Array, count: int) -> tuple[Array, Array]:
+    """The distinct columns of ``rows``, numbers below ``count``, and how often each occurs."""
+    key, most = np.zeros(rows.shape[1], dtype=np.int64), 1
+    for row in rows:
+        if most > np.iinfo(np.int64).max // count:
+            key, most = np.unique(key, return_inverse=True)[1], rows.shape[1]
+        key, most = key * count + row, most * count
+    _, first, often = np.unique(key, return_index=True, return_counts=True)
+    return rows[:, first], often
+
+
+def _one_hot(gold: Array, guess: Array, count: int) -> sparse.csr_array:
+    """``(K, 3 · count)``: the right label, the right label where it is given, the label that is given."""
+    rows, right = np.arange(len(gold)), gold == guess
+    columns = np.concatenate([gold, count + gold[right], 2 * count + guess])
+    values = np.ones(len(columns))
+    return sparse.csr_array(
+        (values, (np.concatenate([rows, rows[right], rows]), columns)), shape=(len(gold), 3 * count)
+    )
+
+
+def _extreme(score: Callable[[Array], Array], point: Array, rows: Array, pick: Callable[[Array], Any]) -> Array:
+    """Of ``(2, L, F)`` rows the one, ``(2, F)``, whose gain is picked when added to ``point`` ``(seeds, 2, F)``."""
+    before, after = score(point[:, :, None] + rows).mean(axis=0)
+    return np.asarray(rows[:, pick(after - before)])
+
+
+def _pool_numbers(metric: str, gold: Array, guesses: Array, labels: MetricLabels) -> Pool:
+    # Of a rank correlation: the rows' ranks are taken for given, whatever weights the rows get.
+    of = stats.rankdata if metric == "spearman" else np.asarray
+    true, *given = (_standardised(of(values)) for values in (gold, *guesses.reshape(-1, len(gold))))
+    groups = min(len(gold), MOST_GROUPS)
+    member = np.random.default_rng(len(gold)).permutation(len(gold)) % groups
+    sums = [_grouped(_moments(true, answers), member, groups) for answers in given]
+    lost = _moments(np.full(2, LOST_DEVIATIONS), np.array([LOST_DEVIATIONS, 0.0]))
+    return Pool(list(zip(sums[::2], sums[1::2], strict=True)), np.ones(groups), correlation, lost, lost[::-1])
+
+
+def _standardised(values: Array) -> Array:
+    # Correlations do not see it, and sums of squares do not cancel.
+    values = values.astype(np.float64)
+    return np.asarray((values - values.mean()) / values.std())
+
+
+def _moments(gold: Array, guess: Array) -> Array:
+    return np.stack([np.ones_like(gold), gold, guess, gold * gold, guess * guess, gold * guess], axis=-1)
+
+
+def _grouped(rows: Array, member: Array, groups: int) -> Array:
+    columns = [np.bincount(member, weights=column, minlength=groups) for column in rows.T]
+    return np.stack(columns, axis=-1)
+
+
+def correlation(sums: Array) -> Array:
+    weight, gold, guess, gold_gold, guess_guess, gold_guess = np.moveaxis(sums, -1, 0)
+    spread = (weight * gold_gold - gold**2) * (weight * guess_guess - guess**2)
+    return np.asarray((weight * gold_guess - gold * guess) / np.sqrt(spread))
+
+
+def _accuracy(sums: Array, labels: MetricLabels) -> Array:
+    gold, right, _ = _thirds(sums)
+    return np.asarray(right.sum(axis=-1) / gold.sum(axis=-1))
+
+
+def _f1(sums: Array, labels: MetricLabels) -> Array:
+    gold, right, given = _thirds(sums)
+    if labels.positive is not None:
+        gold, right, given = (each[..., labels.positive, None] for each in (gold, right, given))
+    return np.asarray(_ratio(2 * right, gold + given).mean(axis=-1))
+
+
+def _matthews(sums: Array, labels: MetricLabels) -> Array:
+    gold, right, given = _thirds(sums)
+    total = gold.sum(axis=-1)
+    spread = _left(total, gold) * _left(total, given)
+    return _ratio(right.sum(axis=-1) * total - (gold * given).sum(axis=-1), np.sqrt(spread))
+
+
+def _left(total: Array, parts: Array) -> Array:
+    """Square of the total less the squares of its parts; 0, not rounding, where one part is all of it."""
+    return np.where(parts.max(axis=-1) >= total * (1 - 1e-12), 0.0, total**2 - (parts**2).sum(axis=-1))
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    """0 where there is nothing, as scikit-learn has it."""
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+
+def _thirds(sums: Array) -> tuple[Array, Array, Array]:
+    gold, right, given = np.split(sums, 3, axis=-1)
+    return gold, right, given
+
+
+CLASS_METRICS: dict[str, Callable[..., Array]] = {
+    "accuracy": _accuracy,
+    "f1": _f1,
+    "matthews_correlation": _matthews,
+}
+assert CLASS_METRICS.keys() == {metric.name for metric in METRICS.values() if not metric.regression}
