@@ -83,6 +83,12 @@ def _places(have: list[str], want: list[str]) -> list[int] | None:
     return [have.index(name) for name in want]
 
 
+def not_of_head(words: Sequence[str], meant: Mapping[str, str]) -> str | None:
+    """The first word of ``meant`` that is none of the head's."""
+    known = {_loose(word) for word in words}
+    return next((word for word in meant if _loose(word) not in known), None)
+
+
 def _loose(word: str) -> str:
     """A head may write not_entailment, and a table not-entailment."""
     return label_key(re.sub(r"[-_\s]+", " ", word))

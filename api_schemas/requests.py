@@ -8,11 +8,12 @@ from pydantic import Field, model_validator
 
 from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
+from api_schemas.labels import not_of_head
 from api_schemas.pruning import PruneSpec
 from api_schemas.recovery import RecoverySpec
 from api_schemas.request_parts import OrString, Request, Seed
 from api_schemas.strategies import STRATEGIES
-from api_schemas.task_spec import TaskSpec
+from api_schemas.task_spec import LabelMap, TaskSpec
 
 
 class ModelRef(OrString):
@@ -104,8 +105,9 @@ class JobRequest(Request):
 
     def check_model(self, model: ModelFacts) -> None:
         """Raise ``unsupported_architecture`` for a task that the model's family is not trained on, and
-        ``validation_failed`` for texts longer than it reads.
+        ``validation_failed`` for texts longer than it reads, and for labels that its head does not have.
         """
+        self._check_words(model)
         longest, asked = model.max_positions, self.recovery.max_length
         if asked != "auto" and longest is not None and asked > longest:
             raise LayercutError(
@@ -120,6 +122,16 @@ class JobRequest(Request):
                 f"{model.architecture} is an encoder-decoder: it can be pruned with task 'none', and not trained on a"
                 " task",
                 param="/task",
+            )
+
+    def _check_words(self, model: ModelFacts) -> None:
+        meant = self.task.labels.root if isinstance(self.task.labels, LabelMap) else None
+        unknown = not_of_head(model.labels, meant) if meant and model.labels else None
+        if unknown is not None:
+            raise LayercutError(
+                "validation_failed",
+                f"the head has no label {unknown!r}; its labels are: {', '.join(model.labels or ())}",
+                param="/task/labels",
             )
 
     @model_validator(mode="after")

@@ -76,7 +76,7 @@ def _in_order(names: list[str]) -> list[str]:
     numbers = {name: as_number(name) for name in names}
     if all(number is not None for number in numbers.values()):
         return sorted(names, key=lambda name: (numbers[name] or 0.0, name))
-    return sorted(names)
+    return sorted(names, key=label_key)
 
 
 def positive_of(spec: TaskSpec, names: tuple[str, ...]) -> int | None:

@@ -326,3 +326,7 @@ def _learn(tokenizer: Tokenizer, trainer: Any) -> Tokenizer:
 
 def _saved(tokenizer: Tokenizer) -> dict[str, Any]:
     return json.loads(tokenizer.to_str())["model"]
+
+
+def edit_json(path: Path, **fields: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
-from tests.support.tiny_models import CLASSIFIERS, LAYERS, SENTENCES, heads_of, tiny_model, tiny_tokenizer
+from tests.support.tiny_models import CLASSIFIERS, LAYERS, SENTENCES, edit_json, heads_of, tiny_model, tiny_tokenizer
 from workers.runtime.loading import load_for_task, load_source, load_tokenizer, read_rows_as_decoder
 
 TASKED = [(architecture, head) for architecture in CLASSIFIERS for head in heads_of(architecture)]
@@ -29,10 +29,6 @@ def facts_of(folder: Path, architecture: str = "bert", **changed: object) -> Mod
 def edit(folder: Path, *, drop: str = "\0", add: dict[str, torch.Tensor] | None = None) -> None:
     tensors = {name: value for name, value in load_file(folder / "model.safetensors").items() if drop not in name}
     save_file({**tensors, **(add or {})}, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def edit_json(path: Path, **fields: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
 # --- tokenizers
