@@ -136,7 +136,8 @@ class Blur:
     noise: Array
 
     def __call__(self, amount: float) -> Array:
-        return np.asarray(self.guess + 4 * amount * self.noise)
+        # What a correlation loses goes with the square of the noise: so that it goes with the amount.
+        return np.asarray(self.guess + 4 * np.sqrt(amount) * self.noise)
 
 
 def _labels(case: Case, regime: str, seeds: int, rng: np.random.Generator) -> tuple[Array, list[Model]]:
