@@ -19,7 +19,7 @@ class ReadSpec(Request):
     delimiter: Character | Auto | None = Field(
         default="auto", description="what stands between two fields of a CSV or TSV"
     )
-    quote: Character | Literal["none"] | Auto | None = Field(
+    quote: Character | Literal["none", "auto"] | None = Field(
         default="auto", description="what fields with a delimiter or a line end in them stand in; none: no field does"
     )
     escape: Escape | Auto | None = Field(

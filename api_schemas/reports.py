@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.objectives import Objective
+from api_schemas.read_spec import ReadSpec
 from api_schemas.recovery import Recovery
 
 
@@ -205,6 +206,9 @@ class ReportedTask(BaseModel):
     dev: str | None = None
     text_columns: list[str] = []
     label_column: str | None = None
+    kind: str | None = None
+    read: ReadSpec | None = Field(default=None, description="how a file of the user's own was read")
+    dev_read: ReadSpec | None = None
     max_train_rows: int | None = None
 
 
@@ -252,6 +256,7 @@ class Split(BaseModel):
     rows: int
     source: str
     sha256: str
+    skipped: dict[str, int] = Field(default={}, description="bad rows that were left out, by reason")
 
 
 class ReportedData(BaseModel):

@@ -201,9 +201,9 @@ def count(cells: list[Cell], draws: tuple[int, int]) -> list[Counter[str]]:
     return [Counter(judge(CASES[cell.name], population, cell.rows, rng) for _ in drawn) for cell in cells]
 
 
-def grid(sizes: tuple[int, ...]) -> Iterator[list[Cell]]:
-    for name, case in CASES.items():
-        for regime, lost in product(case.regimes, (True, False)):
+def grid(sizes: tuple[int, ...], names: list[str]) -> Iterator[list[Cell]]:
+    for name in names:
+        for regime, lost in product(CASES[name].regimes, (True, False)):
             yield [Cell(name, regime, rows, lost) for rows in sizes]
 
 
@@ -232,9 +232,11 @@ def share(outcomes: Counter[str], *which: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer draws and sizes")
-    quick = parser.parse_args().quick
+    parser.add_argument("--only", nargs="+", choices=list(CASES), default=list(CASES), help="these metrics")
+    given = parser.parse_args()
+    quick = given.quick
     found: dict[Cell, Counter[str]] = {}
-    populations = list(grid(ROWS[quick]))
+    populations = list(grid(ROWS[quick], given.only))
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as processes:
         counted = processes.map(partial(count, draws=DRAWS[quick]), populations)
         for cells, outcomes in zip(populations, counted, strict=True):

@@ -135,6 +135,7 @@ def search_fingerprint(asked: Asked, facts: ModelFacts, read: Identities) -> str
         return None
     return digest(
         "search", model=read.model, task=read.task, recovery=asked.recovery.model_dump(mode="json"), recipe=RECIPE,
+        metric=asked.task.headline and asked.task.headline.name, positive=asked.task.positive_label,
         version=MEASURING, halving=HALVING, rows=asked.prune.calibration.rows, drawn=asked.seed,
         seed=asked.baseline_seed, protected=sorted(all_protected(asked.prune, facts)),
     )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import CalibrationSpec
+from api_schemas.read_spec import ReadSpec
 from sources.lines import Lines
 from sources.rows import Rows, TextRow, hash_files
 from sources.settings import SourceSettings
@@ -44,7 +45,8 @@ def check_texts(spec: CalibrationSpec, settings: SourceSettings, limit: int) -> 
         lines = Lines(file.path, file.name, param=PARAM, limit=limit)
         if not sum(1 for line in lines if line.strip()) and not lines.cut:
             raise file.error(NO_TEXT, "1")
-        return spec
+        read = ReadSpec(delimiter=None, quote=None, escape=None, encoding="utf-8", bad_rows=spec.read.bad_rows)
+        return spec.model_copy(update={"read": read})
     with Table(file, _columns(spec), None, spec.read, limit=limit) as table:
         _check(spec, table)
         return spec.model_copy(update={"read": table.read})

@@ -69,10 +69,14 @@ class CsvFile:
         if tables.fetchone() is None:
             return self.left_out
         found = connection.execute(
-            "SELECT line, first(error_type), first(error_message) FROM reject_errors GROUP BY line ORDER BY line"
+            "SELECT line_byte_position AS byte, first(error_type), first(error_message) FROM reject_errors"
+            " GROUP BY byte ORDER BY byte"
         ).fetchall()
         connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
-        return (*self.left_out, *(self._bad_row(*row) for row in found))
+        if found and self.read.bad_rows == "refuse":
+            at, *fault = found[0]
+            return (*self.left_out, self._bad_row(self._line_at(at), *fault))
+        return (*self.left_out, *(self._bad_row("", *fault) for _, *fault in found))
 
     def agrees(self, first: Sequence[tuple[str | None, ...]]) -> bool:
         """With Python's reader: two that were written apart do not make the same mistake."""
@@ -112,8 +116,15 @@ class CsvFile:
     def _header(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.columns)) if self.plain else self.dialect.columns
 
-    def _bad_row(self, line: int, kind: str, message: str) -> BadRow:
-        place = str(line)
+    def _line_at(self, byte: int) -> str:
+        """The line of that byte. What DuckDB calls a line is a record, which may have several."""
+        end, line = b"\r" if self.dialect.line_ends == {"\r"} else b"\n", 1
+        with self.path.open("rb") as opened:
+            while byte > 0 and (block := opened.read(min(byte, SAMPLE))):
+                line, byte = line + block.count(end), byte - len(block)
+        return str(line)
+
+    def _bad_row(self, place: str, kind: str, message: str) -> BadRow:
         counts = re.search(r"Found: (\d+)", message)
         if kind in ("TOO MANY COLUMNS", "MISSING COLUMNS") and counts:
             return self._width(place, int(counts[1]))

@@ -154,3 +154,13 @@ def test_tables_are_taken_to_measure_layers_on(tmp_path: Path) -> None:
     spec = CalibrationSpec.model_validate({"dataset": str(path), "read": {"encoding": "cp1252"}})
     assert check_texts(spec, settings, 100).read.delimiter == ";"
     assert {text for (text,) in read_texts(spec, settings, 1).texts} == {text for text, _ in ROWS}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("row", "text"), [("wide,row,pos", "3 fields"), ("narrow", "1 fields"), ('"a"b,pos', "quotes that do not match")]
+)
+def test_a_bad_row_is_named_by_its_line_and_not_by_its_number(tmp_path: Path, row: str, text: str, end: str) -> None:
+    lines = ["text,label", "", f'"a{end}b, c{end}d",pos', "fine,neg", row, "fine,pos", "fine,neg"]
+    with pytest.raises(LayercutError, match=rf"a\.csv:7: .*{text}"):
+        learnt(put(tmp_path, "a.csv", end.join(lines) + end))

@@ -239,7 +239,8 @@ def test_an_encoder_decoder_is_not_trained_on_a_task(tmp_path: Path, settings: W
 
 def test_a_trained_classifier_is_scored_without_training(tmp_path: Path, settings: WorkerSettings, table: Path) -> None:
     source = tiny_model("electra", tmp_path / "source", head="classification")
-    done = carry_out({"model": str(source), "task": own(table), "recovery": {"method": "none"}}, settings)
+    task = own(table, labels=["kind", "unkind"])
+    done = carry_out({"model": str(source), "task": task, "recovery": {"method": "none"}}, settings)
     assert done.report.before.score is not None
     assert done.report.after.score is not None
     assert done.report.training == {}

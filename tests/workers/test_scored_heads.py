@@ -64,7 +64,7 @@ def test_words_that_are_not_the_datas_are_not_guessed(
 ) -> None:
     report = pruned(classifier, answers, settings).report
     assert (report.before.score, report.after.score) == (None, None)
-    assert report.verdict.startswith("not scored")
+    assert report.verdict.startswith("not scored: its head says")
     (warning,) = [line for line in report.warnings if "not scored" in line]
     assert "'POSITIVE', 'NEGATIVE'" in warning
     assert "task.labels" in warning

@@ -83,3 +83,40 @@ def test_a_correlation_of_one_row_is_null_and_says_why(tmp_path: Path, settings:
         "pearson of the model after is not defined: one row has no correlation."
         in (done.folder / "README.md").read_text()
     )
+
+
+# It says normal of every row of dev: of 20, two are fraud.
+NORMAL = 100 * 2 * 18 / (2 * 18 + 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "of", "f1"),
+    [
+        ({"positive_label": "fraud"}, "label 'fraud'", 0),
+        ({"positive_label": "normal"}, "label 'normal'", NORMAL),
+        ({}, "mean of 2 labels", NORMAL / 2),
+    ],
+)
+def test_f1_is_of_the_label_that_is_meant_and_says_so(
+    asked: dict[str, str], of: str, f1: float, tmp_path: Path, settings: WorkerSettings
+) -> None:
+    """Field case: 94.7 was reported of a model that never says fraud; it was the F1 of the others."""
+    source = tiny_model("bert", tmp_path / "source", head="base", layers=3)
+    rows = [(f"kind staff {row}", "normal" if row % 10 else "fraud") for row in range(200)]
+    task = own(write(tmp_path / "train.csv", rows), metric="f1", **asked)
+    done = carry_out({"model": str(source), "task": task, "recovery": {"method": "finetune", "epochs": 1}}, settings)
+    assert done.report.task.metrics_of == {"f1": of}
+    assert done.report.after.score == pytest.approx(f1)
+    assert f"f1 ({of})" in (done.folder / "README.md").read_text()
+
+
+def test_rows_that_were_skipped_are_in_report_and_card(tmp_path: Path, settings: WorkerSettings) -> None:
+    source = tiny_model("bert", tmp_path / "source", head="base", layers=3)
+    table = write(tmp_path / "train.csv", [*ROWS, ("one, too many", "ok"), ("", "ok")])
+    task = own(table, read={"bad_rows": "skip"})
+    done = carry_out({"model": str(source), "task": task, "recovery": {"method": "finetune", "epochs": 1}}, settings)
+    assert done.report.data.splits["train"].skipped == {"too many fields": 1, "no text": 1}
+    assert done.report.task.read.delimiter == ","
+    assert "bad rows left out: 2" in (done.folder / "README.md").read_text()
+    (told,) = {event.data.task.read.delimiter for event in done.events if event.type == EventType.RESOLVED}
+    assert told == ","

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from api_schemas.reports import Decision, Interval, Measurements, Outcome
 from workers.evaluation.bootstrap import Intervals, Reach
 
+NO_TASK = "there is no task to score it on"
 #: More rows than that are not asked for by number.
 MOST_ROWS = 1_000_000
 
@@ -26,6 +27,7 @@ class Comparison:
     rows: int | None = None
     intervals: Intervals | None = None
     missing: str | None = None
+    unscored: str = NO_TASK
 
 
 #: Of an interval of the gain and a margin, both in points; the first that holds is said.
@@ -78,7 +80,7 @@ def decide(compared: Comparison) -> Decision:
 
 def _not_compared(compared: Comparison) -> str | None:
     if compared.after.scores is None:
-        return "not scored: nothing was trained, and the model has no head for the task"
+        return f"not scored: {compared.unscored}"
     if compared.before.scores is None:
         score = compared.after.score
         scored = f"the score is {score:.2f}" if score is not None else _undefined(compared, compared.after)

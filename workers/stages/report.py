@@ -25,7 +25,7 @@ from api_schemas.strategies import STRATEGIES
 from workers.evaluation.bootstrap import Intervals, bootstrap
 from workers.evaluation.latency import speedup
 from workers.evaluation.retention import retention
-from workers.evaluation.verdict import Comparison, decide, verdict
+from workers.evaluation.verdict import NO_TASK, Comparison, decide, verdict
 from workers.runtime.device import describe, peak_memory
 from workers.stages.measure import Measured
 from workers.stages.resolved_job import ResolvedJob
@@ -76,6 +76,8 @@ def make_report(
 def _task(job: ResolvedJob) -> ReportedTask:
     task = job.request.task
     fields = task.model_dump(include={"dataset", "dev", "text_columns", "label_column", "max_train_rows"})
+    if task.dataset is not None:
+        fields |= {"kind": task.decided_kind, "read": task.read, "dev_read": task.dev_read}
     of = {name: job.metric_labels.metric_of(name) for name in (job.data.metrics if job.data else ())}
     named = {name: what for name, what in of.items() if what is not None}
     return ReportedTask(name=task.label, metric=_headline(job), metrics_of=named, **fields)
@@ -117,7 +119,8 @@ def _intervals(job: ResolvedJob, measured: Measured) -> Intervals | None:
 def _comparison(job: ResolvedJob, measured: Measured, intervals: Intervals | None) -> Comparison:
     metric, margin = _headline(job), job.request.evaluation.margin
     if not measured.pairs or metric is None:
-        return Comparison(measured.before, measured.after, metric, margin)
+        why = job.why_not_scored if job.data is not None else None
+        return Comparison(measured.before, measured.after, metric, margin, unscored=why or NO_TASK)
     gold = measured.pairs[0][1].gold
     missing = job.metric_labels.missing(metric, gold)
     return Comparison(measured.before, measured.after, metric, margin, len(gold), intervals, missing)
@@ -130,6 +133,7 @@ def _data(job: ResolvedJob) -> ReportedData | None:
     return ReportedData(
         labels=list(job.data.label_names),
         splits={
-            name: Split(rows=len(rows.labels), source=rows.source, sha256=rows.sha256) for name, rows in splits.items()
+            name: Split(rows=len(rows), source=rows.source, sha256=rows.sha256, skipped=rows.skipped)
+            for name, rows in splits.items()
         },
     )

@@ -134,7 +134,7 @@ def test_another_dtype_is_the_models_and_a_dense_keeps_its_own(tmp_path: Path) -
     made = delivered(source, dtype=torch.float16)
     assert made.check()[0]
     assert {weight.dtype for weight in load_file(made.folder / "model.safetensors").values()} == {torch.float16}
-    assert distance(made.folder, cut_by_hand(source, KEPT)) < 1e-2
+    assert distance(made.folder, cut_by_hand(source, KEPT)) < 5e-2
 
 
 def test_settings_that_the_tokenizer_has_are_kept_too(tmp_path: Path) -> None:

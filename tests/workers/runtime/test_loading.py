@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
+from api_schemas.labels import head_order
 from tests.support.tiny_models import CLASSIFIERS, LAYERS, SENTENCES, edit_json, heads_of, tiny_model, tiny_tokenizer
 from workers.runtime.loading import load_for_task, load_source, load_tokenizer, read_rows_as_decoder
 
@@ -229,13 +230,16 @@ def task_model(
     folder: Path,
     *,
     labels: tuple[str, ...] = ("no", "yes"),
+    order: list[int] | None = None,
     seed: int = 1,
     regression: bool = False,
     mean: float = 0.0,
     pad_token: int | None = None,
 ) -> PreTrainedModel:
     labels = () if regression else labels
-    return load_for_task(folder, labels=labels, regression=regression, seed=seed, mean=mean, pad_token=pad_token)
+    return load_for_task(
+        folder, labels=labels, order=order, regression=regression, seed=seed, mean=mean, pad_token=pad_token
+    )
 
 
 @pytest.mark.parametrize(("architecture", "head"), TASKED)
@@ -299,9 +303,11 @@ def test_a_head_with_the_same_labels_in_another_order_is_put_in_order(architectu
     edit_json(folder / "config.json", id2label=dict(enumerate(theirs)), label2id={n: i for i, n in enumerate(theirs)})
     inputs = tiny_tokenizer(architecture)(list(SENTENCES), padding=True, return_tensors="pt")
     with torch.inference_mode():
-        said = load_source(folder, facts_of(folder, architecture))(**inputs)[0]
+        facts = facts_of(folder, architecture)
+        said = load_source(folder, facts)(**inputs)[0]
         pad_token = tiny_tokenizer(architecture).pad_token_id
-        asked = task_model(folder, labels=ours, pad_token=pad_token)(**inputs)[0]
+        order = head_order(theirs, ours, None, numbered=False)
+        asked = task_model(folder, labels=ours, order=order, pad_token=pad_token)(**inputs)[0]
     torch.testing.assert_close(asked, said.flip(1))
 
 

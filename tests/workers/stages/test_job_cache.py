@@ -43,7 +43,7 @@ class Jobs:
 
     def write(self, rows: int) -> None:
         lines = [
-            f"{'a joy, full of wit' if row % 2 else 'a dull and lifeless story'} {row},{row % 2}" for row in range(rows)
+            f"{'a joy full of wit' if row % 2 else 'a dull and lifeless story'} {row},{row % 2}" for row in range(rows)
         ]
         self.table.write_text("\n".join(["text,label", *lines]) + "\n", encoding="utf-8")
 

@@ -70,6 +70,7 @@ def test_plain_text_measures_a_model_without_a_task_once_for_every_strategy(jobs
     resolved = next(event.data for event in jobs.events if event.type == EventType.RESOLVED)
     assert resolved.prune.calibration.model_dump() == {
         "source": "text", "dataset": str(jobs.text), "text_columns": [], "rows": 5,
+        "read": {"delimiter": None, "quote": None, "escape": None, "encoding": "utf-8", "bad_rows": "refuse"},
     }  # fmt: skip
     assert first.reused == []
 
@@ -112,7 +113,7 @@ def test_taylor_without_any_loss_is_refused_with_what_would_do(jobs: Jobs) -> No
     assert "BertModel has none; give a task" in error.message
     error = jobs.refusal(bare, "task", {"strategy": "taylor"}, jobs.task, recovery={"method": "none"})
     assert (error.code, error.param) == ("validation_failed", "/prune/strategy")
-    assert "no head for it" in error.message
+    assert "no head for the task" in error.message
 
 
 def test_a_layer_that_gives_nan_fails_the_job_by_name(jobs: Jobs) -> None:
@@ -131,12 +132,12 @@ def test_a_layer_that_gives_nan_fails_the_job_by_name(jobs: Jobs) -> None:
     ("name", "text", "more", "words"),
     [
         ("a.txt", "", {}, "a.txt:1: the file has no texts"),
-        ("a.txt", " \n\n", {}, "a.txt:2: the file has no texts"),
+        ("a.txt", " \n\n", {}, "a.txt:1: the file has no texts"),
         ("a.jsonl", json.dumps({"body": "x"}) + "\n", {}, "a.jsonl:1: no column 'text'; the columns are: 'body'"),
         ("a.jsonl", json.dumps({"text": " "}) + "\n", {}, "a.jsonl:1: 'text' is empty"),
         ("a.csv", "body\nx\n", {"text_columns": ["bodi"]}, "did you mean 'body'"),
         ("a.txt", "x\n", {"text_columns": ["text"]}, "a TXT file has no columns"),
-        ("a.pdf", "x\n", {}, "not a file of a known kind: .txt, .csv, .tsv, .jsonl"),
+        ("a.pdf", "x\n", {}, "not a file of a known kind: .txt, .csv, .tsv, .json"),
     ],
 )
 def test_text_that_cannot_be_measured_on_is_refused_with_its_line(

@@ -81,7 +81,7 @@ def test_a_token_without_an_embedding_is_refused_where_only_the_loaded_tokenizer
 ) -> None:
     model = tiny_model("bert", tmp_path / "source", head="base", layers=3)
     backend = Tokenizer.from_file(str(model / "tokenizer.json"))
-    backend.add_tokens(["lovely"])
+    backend.add_tokens(["zyxwv"])
     backend.save(str(model / "tokenizer.json"))
     monkeypatch.setattr(tokenizer_files, "MAX_TOKENIZER", 64)
     error, stages = refused({"model": str(model), "task": own(table), "recovery": FINETUNE}, settings)
