@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -63,14 +64,12 @@ def _code(labels: Labels) -> str:
     return "d" if isinstance(next(iter(labels), 0), float) else "q"
 
 
-class PickedTexts(Sequence[TextRow]):
-    """Some of ``texts``, in another order; none is copied."""
+class Texts(Sequence[TextRow], ABC):
+    """Rows that are made when they are asked for."""
 
-    def __init__(self, texts: Sequence[TextRow], indexes: array[int]) -> None:
-        self._texts, self._indexes = texts, indexes
-
-    def __len__(self) -> int:
-        return len(self._indexes)
+    @abstractmethod
+    def row(self, at: int) -> TextRow:
+        """The row of that number, which is there."""
 
     @overload
     def __getitem__(self, at: int) -> TextRow: ...
@@ -80,7 +79,22 @@ class PickedTexts(Sequence[TextRow]):
 
     def __getitem__(self, at: int | slice) -> TextRow | list[TextRow]:
         if isinstance(at, slice):
-            return [self._texts[index] for index in self._indexes[at]]
+            return [self.row(row) for row in range(*at.indices(len(self)))]
+        if not -len(self) <= at < len(self):
+            raise IndexError(at)
+        return self.row(at % len(self))
+
+
+class PickedTexts(Texts):
+    """Some of ``texts``, in another order; none is copied."""
+
+    def __init__(self, texts: Sequence[TextRow], indexes: array[int]) -> None:
+        self._texts, self._indexes = texts, indexes
+
+    def __len__(self) -> int:
+        return len(self._indexes)
+
+    def row(self, at: int) -> TextRow:
         return self._texts[self._indexes[at]]
 
 

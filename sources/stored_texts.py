@@ -5,14 +5,14 @@ from __future__ import annotations
 import mmap
 import weakref
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from itertools import pairwise
 from tempfile import TemporaryFile
-from typing import overload
 
-from sources.rows import TextRow
+from sources.rows import TextRow, Texts
 
 
-class StoredTexts(Sequence[TextRow]):
+class StoredTexts(Texts):
     """Rows of ``width`` texts each. Filled with ``extend``, then read; what is added after that is not seen."""
 
     def __init__(self, width: int) -> None:
@@ -36,26 +36,10 @@ class StoredTexts(Sequence[TextRow]):
     def __len__(self) -> int:
         return (len(self._ends) - 1) // self._width
 
-    @overload
-    def __getitem__(self, at: int) -> TextRow: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> list[TextRow]: ...
-
-    def __getitem__(self, at: int | slice) -> TextRow | list[TextRow]:
-        if isinstance(at, slice):
-            return [self._row(row) for row in range(*at.indices(len(self)))]
-        if not -len(self) <= at < len(self):
-            raise IndexError(at)
-        return self._row(at % len(self))
-
-    def _row(self, row: int) -> TextRow:
+    def row(self, at: int) -> TextRow:
         if self._bytes is None:
             self._file.flush()
             # There is nothing to map of an empty file.
             self._bytes = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) if self._ends[-1] else b""
-        first = row * self._width
-        spans = zip(
-            self._ends[first : first + self._width], self._ends[first + 1 : first + self._width + 1], strict=True
-        )
-        return tuple(self._bytes[start:end].decode() for start, end in spans)
+        ends = self._ends[at * self._width : (at + 1) * self._width + 1]
+        return tuple(self._bytes[start:end].decode() for start, end in pairwise(ends))

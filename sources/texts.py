@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import islice
 
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import CalibrationSpec
@@ -42,8 +43,8 @@ def check_texts(spec: CalibrationSpec, settings: SourceSettings, limit: int) -> 
     """Raise what ``read_texts`` would for the first ``limit`` rows; the answer has the way decided that it is read."""
     file = text_file(spec, settings)
     if file.kind == ".txt":
-        lines = Lines(file.path, file.name, param=PARAM, limit=limit)
-        if not sum(1 for line in lines if line.strip()) and not lines.cut:
+        lines = Lines(file.path, file.name, param=PARAM)
+        if not sum(1 for line in islice(lines, limit) if line.strip()):
             raise file.error(NO_TEXT, "1")
         read = ReadSpec(delimiter=None, quote=None, escape=None, encoding="utf-8", bad_rows=spec.read.bad_rows)
         return spec.model_copy(update={"read": read})
