@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
+import os
 import weakref
 from array import array
 from collections.abc import Iterable
@@ -13,14 +13,14 @@ from sources.rows import TextRow, Texts
 
 
 class StoredTexts(Texts):
-    """Rows of ``width`` texts each. Filled with ``extend``, then read; what is added after that is not seen."""
+    """Rows of ``width`` texts each. Filled with ``extend``."""
 
     def __init__(self, width: int) -> None:
         self._width = width
         self._file = TemporaryFile(prefix="layercut-texts-")  # noqa: SIM115 - rows outlive whoever read them
         weakref.finalize(self, self._file.close)
         self._ends = array("Q", [0])
-        self._bytes: mmap.mmap | bytes | None = None
+        self._unwritten = False
 
     def extend(self, rows: Iterable[TextRow]) -> None:
         end = self._ends[-1]
@@ -32,14 +32,16 @@ class StoredTexts(Texts):
                 end += len(coded)
                 self._ends.append(end)
         self._file.write(block)
+        self._unwritten = True
 
     def __len__(self) -> int:
         return (len(self._ends) - 1) // self._width
 
     def row(self, at: int) -> TextRow:
-        if self._bytes is None:
+        if self._unwritten:
             self._file.flush()
-            # There is nothing to map of an empty file.
-            self._bytes = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) if self._ends[-1] else b""
+            self._unwritten = False
         ends = self._ends[at * self._width : (at + 1) * self._width + 1]
-        return tuple(self._bytes[start:end].decode() for start, end in pairwise(ends))
+        # Not mapped: pages of a map that were read count as memory of this process.
+        found = os.pread(self._file.fileno(), ends[-1] - ends[0], ends[0])
+        return tuple(found[start - ends[0] : end - ends[0]].decode() for start, end in pairwise(ends))
