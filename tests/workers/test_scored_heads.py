@@ -70,7 +70,10 @@ def test_words_that_are_not_the_datas_are_not_guessed(
     assert "task.labels" in warning
 
 
-@pytest.mark.parametrize("labels", [MEANT, ["pos", "neg"]], ids=["by word", "in order"])
+@pytest.mark.parametrize(
+    "labels",
+    [pytest.param(MEANT, id="by word"), pytest.param(["pos", "neg"], id="in order", marks=pytest.mark.slow)],
+)
 def test_words_that_are_explained_are_scored_right(
     classifier: Path, answers: Path, settings: WorkerSettings, labels: Any
 ) -> None:

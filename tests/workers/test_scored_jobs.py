@@ -93,8 +93,8 @@ NORMAL = 100 * 2 * 18 / (2 * 18 + 2)
     ("asked", "of", "f1"),
     [
         ({"positive_label": "fraud"}, "label 'fraud'", 0),
-        ({"positive_label": "normal"}, "label 'normal'", NORMAL),
-        ({}, "mean of 2 labels", NORMAL / 2),
+        pytest.param({"positive_label": "normal"}, "label 'normal'", NORMAL, marks=pytest.mark.slow),
+        pytest.param({}, "mean of 2 labels", NORMAL / 2, marks=pytest.mark.slow),
     ],
 )
 def test_f1_is_of_the_label_that_is_meant_and_says_so(
