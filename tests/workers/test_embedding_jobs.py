@@ -57,6 +57,7 @@ def test_pooling_prompts_and_longest_input_are_those_of_the_source(tmp_path: Pat
     assert "library_name: sentence-transformers" in (done.folder / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_classifier_trained_from_one_leaves_them_out_and_says_so(
     tmp_path: Path, settings: WorkerSettings, table: Path
 ) -> None:

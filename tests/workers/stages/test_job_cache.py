@@ -96,6 +96,7 @@ def jobs(tmp_path: Path) -> Jobs:
     return Jobs(tmp_path)
 
 
+@pytest.mark.slow
 def test_another_strategy_reuses_the_baseline_and_gets_the_bits_it_would_have_made(jobs: Jobs) -> None:
     first = jobs.run(prune={"strategy": "top", "drop": 2})
     assert first.reused == set()
@@ -127,12 +128,14 @@ def test_another_strategy_reuses_the_baseline_and_gets_the_bits_it_would_have_ma
     assert fractions == sorted(fractions)
 
 
+@pytest.mark.slow
 def test_logits_are_asked_once_where_nothing_else_is_learnt_from(jobs: Jobs) -> None:
     logits = {"hidden_weight": 0, "noise": 0}
     jobs.run(recovery=logits)
     assert "baseline_logits" in jobs.run(recovery={**logits, "learning_rate": 0.001}).reused
 
 
+@pytest.mark.slow
 def test_the_comparison_of_a_finetuning_is_the_same_baseline(jobs: Jobs) -> None:
     jobs.run()
     finetuned = jobs.run(recovery={"method": "finetune"}, prune={"strategy": "contribution", "drop": 2})

@@ -58,6 +58,7 @@ def jobs(tmp_path: Path) -> Jobs:
     return Jobs(tmp_path)
 
 
+@pytest.mark.slow
 def test_plain_text_measures_a_model_without_a_task_once_for_every_strategy(jobs: Jobs) -> None:
     model = tiny_model("bert", jobs.folder / "source", head="base")
     calibration = {"dataset": str(jobs.text), "rows": 5}
@@ -81,6 +82,7 @@ def test_plain_text_measures_a_model_without_a_task_once_for_every_strategy(jobs
     assert 0 not in block.layers.dropped
 
 
+@pytest.mark.slow
 def test_taylor_goes_by_the_tasks_loss_and_without_a_task_by_the_language_models(jobs: Jobs) -> None:
     model = tiny_model("bert", jobs.folder / "source", head="masked_lm")
     recovery = {"epochs": 1, "batch_size": 8, "learning_rate": 0.001}
@@ -95,6 +97,7 @@ def test_taylor_goes_by_the_tasks_loss_and_without_a_task_by_the_language_models
     assert task.strategy.importance != text.strategy.importance
 
 
+@pytest.mark.slow
 def test_greedy_measures_any_model_and_its_order_serves_smaller_sizes(jobs: Jobs) -> None:
     model = tiny_model("distilbert", jobs.folder / "source", head="base")
     prune = {"strategy": "greedy", "calibration": {"dataset": str(jobs.text)}}

@@ -147,6 +147,7 @@ def test_a_retention_is_searched_over_sizes(auto: Auto) -> None:
     assert other.spent_steps == sum(one.steps for one in other.brackets if one.drop not in (3, 4))
 
 
+@pytest.mark.slow
 def test_an_objective_that_is_missed_fails_the_job_and_keeps_its_files(auto: Auto) -> None:
     report = auto.run("fast", {"objective": {"max_latency_ms": 0.001, "batch_size": 2, "sequence_length": 4096}})
     search = searched(report)
@@ -169,6 +170,7 @@ def test_an_objective_that_is_missed_fails_the_job_and_keeps_its_files(auto: Aut
     assert [(cell.batch_size, cell.sequence_length) for cell in report.after.latency] == [(2, 64)]
 
 
+@pytest.mark.slow
 def test_a_speed_and_a_size_that_can_be_had(auto: Auto) -> None:
     slow = searched(auto.plan("slow", {"objective": {"max_latency_ms": 60_000}}))
     assert (slow.chosen, len(slow.curve), len(slow.brackets)) == (1, 4, 1)

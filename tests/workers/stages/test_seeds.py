@@ -19,6 +19,7 @@ from workers.settings import WorkerSettings
 LATENCY = {"batch_sizes": [], "sequence_lengths": []}
 
 
+@pytest.mark.slow
 def test_scores_are_means_and_the_model_is_the_first_seeds(
     tmp_path: Path, settings: WorkerSettings, table: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_the_seed_is_the_one_seed_by_default() -> None:
     assert JobRequest.model_validate({"model": "a/b", "task": "sst2", "seed": 9}).seeds == [9]
 
 
+@pytest.mark.slow
 def test_a_later_attempt_trains_and_scores_nothing_again(tmp_path: Path, settings: WorkerSettings, table: Path) -> None:
     model = tiny_model("bert", tmp_path / "source", head="base", layers=2)
     request = JobRequest.model_validate(
