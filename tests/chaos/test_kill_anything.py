@@ -33,7 +33,7 @@ ATTEMPTS = {"runner": 2, "worker": 2, "gateway": 1, "broker folder": 1}
 
 def submit(server: Served, folder: Path) -> dict[str, Any]:
     """A job that trains for some seconds, as it is accepted."""
-    rows = [f"{'a joy, full of wit' if row % 2 else 'a dull and lifeless story'} {row},{row % 2}" for row in range(80)]
+    rows = [f"{'a joy full of wit' if row % 2 else 'a dull and lifeless story'} {row},{row % 2}" for row in range(80)]
     (folder / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     body = {
         "model": str(tiny_model("bert", folder / "bert")),

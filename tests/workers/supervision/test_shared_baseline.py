@@ -18,7 +18,7 @@ from tests.support.worker_process import Site, site
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    rows = [f"{'a joy, full of wit' if row % 2 else 'a dull and lifeless story'} {row},{row % 2}" for row in range(80)]
+    rows = [f"{'a joy full of wit' if row % 2 else 'a dull and lifeless story'} {row},{row % 2}" for row in range(80)]
     (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     tiny_model("bert", tmp_path / "bert")
     with site(tmp_path, lease_seconds=10, model_roots=tmp_path, data_roots=tmp_path) as made:
