@@ -36,14 +36,16 @@ STEPS = {
     "pandas": "(pandas.read_csv if name.endswith('csv') else pandas.read_parquet)(name)",
 }
 PROGRAM = """
-import json, resource, sys, time
+import json, re, sys, time
 name, step = sys.argv[1:]
 {imports}
 settings = SourceSettings(data_roots=[name.rpartition("/")[0]]) if step != "pandas" else None
 began = time.perf_counter()
 {work}
-used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-print(json.dumps([time.perf_counter() - began, used]))
+seconds = time.perf_counter() - began
+# Not ru_maxrss, which a child takes over from its parent.
+used = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1000
+print(json.dumps([seconds, used]))
 """
 OURS = (
     "from sources.settings import SourceSettings\n"

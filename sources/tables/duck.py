@@ -45,6 +45,8 @@ def connect(path: Path, folder: Path) -> Iterator[tuple[duckdb.DuckDBPyConnectio
         "allow_community_extensions": False,
     }
     with duckdb.connect(":memory:", config=options) as connection:
+        # It would be drawn on stdout, which is not ours to draw on.
+        connection.execute("SET enable_progress_bar = false")
         connection.execute(f"SET allowed_paths = [{literal(str(link))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
