@@ -54,7 +54,7 @@ class CsvFile:
     def query(self, name: str) -> str:
         quote = literal('"' if self.plain else self.dialect.quote or "")
         fields = ", ".join(f"'c{at}': 'VARCHAR'" for at in range(len(self._header)))
-        # Told of \\r\\n in strict mode, DuckDB 2.0.1 finds no rows at all; it finds that line end by itself.
+        # Told of \r\n in strict mode, DuckDB 2.0.1 finds no rows at all; it finds that line end by itself.
         new_line = r"new_line = '\r'," if self.dialect.line_ends == {"\r"} and not self.plain else ""
         wanted = ", ".join(f"c{self._header.index(column)} AS v{at}" for at, column in enumerate(self.columns))
         return (
@@ -212,8 +212,7 @@ def open_csv(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Pa
         delimiter=dialect.delimiter, quote=dialect.quote or "none", escape=dialect.escape, encoding=encoding,
         bad_rows=asked.bad_rows,
     )  # fmt: skip
-    found = CsvFile(file, columns, read, folder, dialect, encoding, path=file.path)
-    found = replace(found, path=as_utf8(file, encoding, folder))
+    found = CsvFile(file, columns, read, folder, dialect, encoding, path=as_utf8(file, encoding, folder))
     odd = dialect.escape == "backslash" or len(dialect.line_ends) > 1
     if odd or (dialect.line_ends != {"\r"} and _has_lone_return(found.path)):
         return found.rewritten() or found

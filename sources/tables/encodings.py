@@ -47,14 +47,8 @@ def _known(file: DataFile, name: str) -> str:
     except (LookupError, ValueError):
         found = None
     # Codecs such as zip or rot13 are no text's.
-    if (
-        found is None
-        or not getattr(found, "_is_text_encoding", False)
-        or found.name in ("idna", "punycode", "undefined")
-    ):
-        message = (
-            f"{file.name}: there is no encoding {name!r}; known are utf-8, utf-16, cp1252, latin-1 and Python's others"
-        )
+    if found is None or found.name in NO_TEXTS or not getattr(found, "_is_text_encoding", False):
+        message = f"{file.name}: there is no encoding {name!r}; known are utf-8, utf-16, cp1252, latin-1 and more"
         raise LayercutError("dataset_invalid", message, param=file.param)
     return UTF8 if found.name in ("utf-8", "utf-8-sig") else found.name
 
