@@ -24,11 +24,12 @@ from store.jobs import JobStore
 from workers.settings import WorkerSettings
 from workers.supervision import scratch
 from workers.supervision.checkpoint_sync import sweep_ended
+from workers.supervision.input_staging import stage_inputs
 from workers.supervision.supervisor import Supervisor
 
 log = logging.getLogger("layercut.worker")
 
-RUNNER = [sys.executable, "-P", "-m", "workers.runner", "--wait"]
+RUNNER = [sys.executable, "-P", "-m", "workers.runner"]
 
 
 class WorkerProcess:
@@ -46,6 +47,7 @@ class WorkerProcess:
             ArtifactStore(settings.artifacts_url),
             settings,
             command=RUNNER,
+            stage=stage_inputs(settings),
             worker=f"{socket.gethostname()}-{os.getpid()}",
         )
         self.supervisor.prepare()

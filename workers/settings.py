@@ -20,6 +20,11 @@ class WorkerSettings(StoreSettings, SourceSettings):
     checkpoint_seconds: float = Field(default=300.0, ge=0, description="how often a training's state is kept")
     kill_grace_seconds: float = Field(default=10.0, ge=0, description="between SIGTERM and SIGKILL of a runner")
     log_level: str = "INFO"
+    copy_bytes: int = Field(
+        default=256 * 2**20,
+        ge=0,
+        description="larger files of a job are handed to its runner open, not copied",
+    )
     scratch_dir: Path | None = Field(default=None, description="for files of running jobs; by default in data_dir")
 
     @model_validator(mode="after")
