@@ -112,6 +112,8 @@ class Attempt:
             if isinstance(item, Staged):
                 self._give(item)
             elif isinstance(item, CacheRequest):
+                if (changed := self._changed()) is not None:
+                    return changed
                 self._cache_server.handle(item)
             elif not isinstance(item, EventBody) or item.type.terminal:
                 return item
@@ -136,6 +138,17 @@ class Attempt:
             self._runner.give(staged.inputs, [handle.file.fileno() for handle in staged.handles])
         except OSError as error:
             log.warning("job %s: the runner did not take it: %s", lease.job_id, error)
+
+    def _changed(self) -> StagingFailed | None:
+        """Of inputs that were changed since, nothing goes to the cache: others would take it for made of what they had
+        been.
+        """
+        try:
+            if self._staged is not None:
+                self._staged.check_unchanged()
+        except LayercutError as error:
+            return StagingFailed(error)
+        return None
 
     def _record(self, event: NewEvent) -> None:
         self._session.write(event)
