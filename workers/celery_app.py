@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
@@ -21,6 +22,7 @@ from store.broker import WAKE, celery_settings
 from store.cache import CacheStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
+from workers.sandbox.sandbox import Sandbox
 from workers.settings import WorkerSettings
 from workers.supervision import scratch
 from workers.supervision.checkpoint_sync import sweep_ended
@@ -31,6 +33,12 @@ log = logging.getLogger("layercut.worker")
 RUNNER = [sys.executable, "-P", "-m", "workers.runner", "--wait"]
 
 
+def _before_staging(settings: WorkerSettings) -> dict[str, list[Path]]:
+    """What the pipeline still opens beside its scratch folder: to go when inputs are staged."""
+    roots = [*settings.model_roots, *settings.data_roots, *([settings.glue_dir] if settings.glue_dir else [])]
+    return {"read": [*roots, settings.scratch_root / "cache"], "write": [settings.checkpoint_root]}
+
+
 class WorkerProcess:
     """What a worker works with. Brings the database up to date, and has a runner waiting."""
 
@@ -39,14 +47,17 @@ class WorkerProcess:
         migrate(self.engine)
         scratch.sweep(settings.scratch_root)
         self.store = JobStore(self.engine, settings.lease_seconds)
+        self.sandbox = Sandbox.of(settings, **_before_staging(settings))
         sweep_ended(settings.checkpoint_root, self.store)
+        name = f"{socket.gethostname()}-{os.getpid()}"
         self.supervisor = Supervisor(
             self.store,
             CacheStore(self.engine),
             ArtifactStore(settings.artifacts_url),
             settings,
             command=RUNNER,
-            worker=f"{socket.gethostname()}-{os.getpid()}",
+            worker=name,
+            sandbox=self.sandbox,
         )
         self.supervisor.prepare()
 

@@ -25,6 +25,7 @@ from workers.cache.folder import Cache, FolderCache
 from workers.cache.remote import RemoteCache
 from workers.protocol import READY, Handover, JobFile
 from workers.runtime.failures import explained
+from workers.sandbox.kernel import hide_process
 from workers.settings import WorkerSettings
 
 
@@ -82,6 +83,7 @@ def run_in_foreground(job: Path, out: Path) -> int:
 
 def wait_for_job() -> int:
     """Get ready, and do the one job that comes on stdin. When stdin ends, the supervisor is dead and so are we."""
+    hide_process()
     with _stdout_for_events() as stream:
         tell = EventWriter(stream)
         _import_pipeline()

@@ -23,9 +23,15 @@ CONFIGURATION = (
     "/etc/ssl/openssl.cnf", "/etc/ssl/certs", "/etc/pki/tls/openssl.cnf", "/etc/alternatives", "/etc/locale.alias",
 )  # fmt: skip
 
-#: Of the processes, its own alone. Of the machine: what it has, and how it is set.
+#: Of the processes, its own alone, and of that what says nothing of the host's network and mounts.
+ITSELF = (
+    "auxv", "cgroup", "cmdline", "comm", "environ", "exe", "fd", "fdinfo", "limits", "maps", "numa_maps",
+    "oom_score_adj", "smaps", "stat", "statm", "status",
+)  # fmt: skip
+
+#: Of the machine: what it has, and how it is set.
 MACHINE = (
-    "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/uptime", "/proc/version",
+    *(f"/proc/self/{name}" for name in ITSELF), "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/uptime", "/proc/version",
     "/proc/filesystems", "/proc/devices", "/proc/modules", "/proc/sys/vm", "/proc/sys/kernel", "/proc/driver/nvidia",
     "/proc/driver/nvidia-uvm", "/sys",
 )  # fmt: skip

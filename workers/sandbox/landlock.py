@@ -80,7 +80,12 @@ class Ruleset:
 
 
 def lock_files(
-    *, read: Sequence[str], write: Sequence[str], listed: Sequence[str], devices: Sequence[str], open_files: Sequence[int]
+    *,
+    read: Sequence[str],
+    write: Sequence[str],
+    listed: Sequence[str],
+    devices: Sequence[str],
+    open_files: Sequence[int],
 ) -> Ruleset:
     """Rules for what may be read and run, written, listed, asked as a device; and for files that are open."""
     ruleset = Ruleset()

@@ -38,7 +38,9 @@ class _Steps:
         self._try("network_namespace", privileges.leave_network)
         # Made while its paths can still be reached; in force last.
         self._try("files", self._prepare_files)
-        self._try("limits", lambda: limits.set_limits(spec["limits"], spec["uid"]))
+        self._try("limits", lambda: limits.enter(spec["groups"]))
+        final = "system_calls" not in spec["measures"]
+        self._try("limits", lambda: limits.set_limits(spec["limits"], spec["uid"], final=final))
         self._try("privileges", privileges.bind_to_no_root)
         self._try("own_user", lambda: privileges.become(spec["uid"]))
         self._try("privileges", privileges.drop_capabilities)

@@ -20,23 +20,33 @@ BY_NAME = {
 }
 
 
-def set_limits(limits: dict[str, int], own_uid: int | None) -> None:
+def set_limits(limits: dict[str, int], own_uid: int | None, *, final: bool) -> None:
     """``limits`` by the names above, and ``processes``. ``own_uid`` is the user it will have all to itself, if any.
 
-    Raises ``OSError``, ``ValueError``.
+    ``final``: hard limits too, for want of a filter that keeps the soft ones. Raises ``OSError``, ``ValueError``.
     """
     for name, kind in BY_NAME.items():
-        _lower(kind, limits[name])
+        _lower(kind, limits[name], final=final)
     # The kernel counts all threads of the user: those that are there already are none of the runner's.
-    _lower(resource.RLIMIT_NPROC, limits["processes"] + (0 if own_uid is not None else _threads_of(os.getuid())))
+    _lower(
+        resource.RLIMIT_NPROC,
+        limits["processes"] + (0 if own_uid is not None else _threads_of(os.getuid())),
+        final=final,
+    )
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Where memory runs out, the runner goes first, and its supervisor can say so.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
+def enter(groups: list[str]) -> None:
+    """Each control group; raises ``OSError``."""
+    for group in groups:
+        Path(group, "cgroup.procs").write_text(str(os.getpid()))
+
+
 def limit_cpu(pid: int, seconds: float) -> None:
-    """CPU time of the process, and of each that it starts from now on; what it used before counts. SIGXCPU, then SIGKILL."""
+    """CPU time of the process, and of each that it starts from now on; what it has used counts. Beyond it, SIGXCPU."""
     with suppress(OSError, ValueError):  # gone already, or less is allowed than that
         resource.prlimit(pid, resource.RLIMIT_CPU, _soft(pid, resource.RLIMIT_CPU, max(1, int(seconds))))
 
@@ -49,18 +59,10 @@ def allow_mapped(pid: int, size: int) -> None:
             resource.prlimit(pid, MEMORY, _soft(pid, MEMORY, now + size))
 
 
-def host_memory() -> int:
-    """Bytes that this host has, or its control group allows."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):  # not there, or "max"
-            found.append(int(Path(file).read_text()))
-    return min(found)
-
-
-def _lower(kind: int, value: int) -> None:
+def _lower(kind: int, value: int, *, final: bool) -> None:
     hard = resource.getrlimit(kind)[1]
-    resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+    soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (soft, soft if final else hard))
 
 
 def _soft(pid: int, kind: int, value: int) -> tuple[int, int]:

@@ -28,6 +28,11 @@ def _write(path: str) -> None:
         pass
 
 
+def _each(action: Callable[[str], None], paths: list[str]) -> None:
+    for path in paths:
+        action(path)
+
+
 def _signal(asked: Asked) -> None:
     os.kill(asked["supervisor"], 0)
 
@@ -72,8 +77,8 @@ REFUSED: dict[str, dict[str, Callable[[Asked], object]]] = {
 
 #: What it must still be able to do; asked first, so that the canary is whole.
 ALLOWED: dict[str, Callable[[Asked], object]] = {
-    "reading its libraries": lambda asked: [_read(path) for path in asked["libraries"]],
-    "writing to its folders": lambda asked: [_write(f"{folder}/probe") for folder in asked["writable"]],
+    "reading its libraries": lambda asked: _each(_read, asked["libraries"]),
+    "writing to its folders": lambda asked: _each(_write, [f"{folder}/probe" for folder in asked["writable"]]),
     "reading its inputs": lambda asked: os.listdir(asked["inputs"]),
 }
 

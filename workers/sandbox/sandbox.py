@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +17,7 @@ from typing import Any, get_args
 from api_schemas.workers import Measure, MeasureName, SandboxReport
 from workers.sandbox import folders
 from workers.sandbox.confinement import Applied, Confinement, Files, Limits
-from workers.sandbox.limits import host_memory
+from workers.sandbox.groups import host_memory, make_groups, remove_groups
 from workers.settings import WorkerSettings
 
 log = logging.getLogger("layercut.sandbox")
@@ -28,7 +28,7 @@ PROBE_SECONDS = 60.0
 
 #: Of no user that a system makes; the worker's own number is added.
 FIRST_UID = 2_000_000_000
-#: For the threads of BLAS, OpenMP and tokenizers beside those of a training, on a machine with many cores.
+#: Folders of a scratch that its runner reads, and its supervisor fills.
 READ_ONLY = ("inputs", "shared")
 
 ROOTS_ALONE: tuple[Applied, ...] = ("network_namespace", "own_user")
@@ -43,8 +43,8 @@ class Launch:
     """How to start a runner: the command, and what ``subprocess.Popen`` is told beside it."""
 
     command: list[str]
-    cwd: Path | None = None
-    pass_fds: tuple[int, ...] = ()
+    cwd: Path
+    pass_fds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Sandbox:
     files: Files = field(default_factory=Files)
     limits: Limits | None = None
     uid: int | None = None
+    groups: dict[str, Path] = field(default_factory=dict)
 
     @classmethod
     def none(cls, why: str) -> Sandbox:
@@ -84,6 +85,10 @@ class Sandbox:
         """Files and network are both shut."""
         return self.report.complete
 
+    def close(self) -> None:
+        """When the last runner is gone."""
+        remove_groups(self.groups)
+
     def prepare(self, folder: Path) -> None:
         """Make the folders of a new scratch folder, for the user that its runner will have."""
         for name in (*folders.WRITABLE, *READ_ONLY):
@@ -91,18 +96,20 @@ class Sandbox:
         if "own_user" in self.measures and self.uid is not None:
             os.chown(folder, -1, self.uid)
             folder.chmod(0o750)
-            for name in folders.WRITABLE:
-                os.chown(folder / name, self.uid, self.uid)
+        for name in folders.WRITABLE:
+            self.give_folder(folder / name)
+
+    def give_folder(self, folder: Path) -> None:
+        """Let the runner write to a folder that was made for it, beneath one of its writable ones."""
+        if "own_user" in self.measures and self.uid is not None:
+            os.chown(folder, self.uid, self.uid)
 
     def launch(self, command: list[str], folder: Path, descriptors: Sequence[int] = ()) -> Launch:
-        """Of a runner whose scratch is ``folder``; it may also open, by ``/proc/self/fd``, what ``descriptors`` are of."""
+        """Of a runner whose scratch is ``folder``; by ``/proc/self/fd`` it opens what ``descriptors`` are of, too."""
         if not self.measures:
-            return Launch(command, cwd=folder, pass_fds=tuple(descriptors))
-        return Launch(
-            [*_launcher(self._confinement(folder, tuple(descriptors))), *command],
-            cwd=folder,
-            pass_fds=tuple(descriptors),
-        )
+            return Launch(command, folder / "tmp", tuple(descriptors))
+        locked = [*_launcher(self._confinement(folder, tuple(descriptors))), *command]
+        return Launch(locked, folder / "tmp", tuple(descriptors))
 
     def _confinement(self, folder: Path, descriptors: tuple[int, ...] = (), *, probe: bool = False) -> Confinement:
         assert self.limits is not None
@@ -115,6 +122,7 @@ class Sandbox:
             measures=self.measures,
             files=self.files.model_copy(update=own),
             limits=self.limits,
+            groups=tuple(self.groups.values()),
             uid=self.uid if "own_user" in self.measures else None,
             probe=probe,
         )
@@ -139,16 +147,20 @@ class _Trial:
         self._why: dict[str, str] = {}
         if os.geteuid() != 0:
             self._why = dict.fromkeys(ROOTS_ALONE, "the worker is not root, and is a user of its own already")
+        limits = self._limits
+        self._groups = make_groups({"pids": limits.processes, "memory": limits.memory_bytes})
         if settings.runner_uid == 0:
             self._give_up("own_user", "LAYERCUT_RUNNER_UID=0")
 
     def result(self) -> Sandbox:
         while True:
-            sandbox = Sandbox(SandboxReport(complete=False), tuple(self._wanted), self._files, self._limits, self._uid)
+            sandbox = Sandbox(
+                SandboxReport(complete=False),
+                tuple(self._wanted), self._files, self._limits, self._uid, self._groups,
+            )  # fmt: skip
             said = self._probe(sandbox)
             if said is not None:
-                report = self._report(said)
-                return Sandbox(report, sandbox.measures, self._files, self._limits, self._uid)
+                return replace(sandbox, report=self._report(said))
             if not self._wanted:
                 return Sandbox.none(self._why.get("files", "no process could be started to try it"))
 
@@ -199,10 +211,12 @@ class _Trial:
         if failed:
             return None
         if len(lines) != 2:
-            return self._cannot_start(done.stderr.strip()[-500:] or f"it ended with {done.returncode}")
+            self._cannot_start(done.stderr.strip()[-500:] or f"it ended with {done.returncode}")
+            return None
         said: dict[str, Any] = json.loads(lines[1])
         if said["cannot"]:
-            return self._cannot_start("; ".join(f"{what}: {why}" for what, why in said["cannot"].items()))
+            self._cannot_start("; ".join(f"{what}: {why}" for what, why in said["cannot"].items()))
+            return None
         return said
 
     def _cannot_start(self, why: str) -> None:
@@ -224,7 +238,9 @@ class _Trial:
         if not open_ways:
             return Measure(name=name, on=True, detail="tried from within, and refused")
         why = self._why.get(name) or self._why.get("system_calls" if name == "network" else "files")
-        return Measure(name=name, on=False, detail=f"it could do: {', '.join(open_ways)}" + (f" ({why})" if why else ""))
+        return Measure(
+            name=name, on=False, detail=f"it could do: {', '.join(open_ways)}" + (f" ({why})" if why else "")
+        )
 
     def _applied(self, name: MeasureName) -> Measure:
         if name in self._why:
@@ -238,7 +254,7 @@ class _Trial:
 
     def _unlimited(self, name: str) -> str:
         # The kernel counts the processes of every user but this one.
-        root = os.geteuid() == 0 and "own_user" in self._why
+        root = os.geteuid() == 0 and "own_user" in self._why and "pids" not in self._groups
         return "; but not its processes: its user is root" if name == "limits" and root else ""
 
 

@@ -48,8 +48,8 @@ REFUSED_CALLS: dict[str, tuple[int, int | None]] = {
     "inotify_init": (253, None), "inotify_init1": (294, 26),
     # namespaces and mounts
     "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "move_mount": (429, 429),
-    "open_tree": (428, 428), "open_tree_attr": (467, 467), "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432),
-    "fspick": (433, 433), "mount_setattr": (442, 442), "unshare": (272, 97), "setns": (308, 268),
+    "open_tree": (428, 428), "open_tree_attr": (467, 467), "fsopen": (430, 430), "fsconfig": (431, 431),
+    "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442), "unshare": (272, 97), "setns": (308, 268),
     # files by another way than their path; what Landlock does not judge, or not in its first versions
     "open_by_handle_at": (304, 265), "name_to_handle_at": (303, 264), "truncate": (76, 45), "mknod": (133, None),
     "mknodat": (259, 33), "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),

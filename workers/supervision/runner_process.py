@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from typing import IO
 from pydantic import BaseModel
 
 from workers.protocol import READY, CacheAnswer, Handover, read_event, read_request
+from workers.sandbox.limits import allow_mapped, limit_cpu
+from workers.sandbox.sandbox import Sandbox
 from workers.supervision.runner_environment import runner_environment
 from workers.supervision.scratch import Scratch
 
@@ -48,24 +50,31 @@ class Exit:
 
 class RunnerProcess:
     """A waiting runner with its scratch folder. ``inbox`` gets its events, what it asks of the cache, and one ``Exit``
-    after the last of them. ``cache`` is the host's own cache.
+    after the last of them. ``cache`` is the host's own cache. ``descriptors`` are of files that it may open again, by
+    ``/proc/self/fd`` and the same number.
 
     Raises ``OSError`` where it cannot be started. Whoever makes one disposes of it.
     """
 
-    def __init__(self, command: list[str], scratch_root: Path, cache: Path) -> None:
-        self._cache = cache
+    def __init__(
+        self, command: list[str], scratch_root: Path, cache: Path, sandbox: Sandbox, descriptors: Sequence[int] = ()
+    ) -> None:
+        self._cache, self._sandbox = cache, sandbox
         self.scratch = Scratch(scratch_root)
         #: Reentrant, so that a signal handler may put something here too.
         self.inbox: SimpleQueue[object] = SimpleQueue()
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         try:
+            sandbox.prepare(self.scratch.folder)
+            launch = sandbox.launch(command, self.scratch.folder, descriptors)
             self._process = subprocess.Popen(
-                command,
+                launch.command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=runner_environment(os.environ, self.scratch.folder),
+                cwd=launch.cwd,
+                pass_fds=launch.pass_fds,
                 start_new_session=True,
                 text=True,
                 encoding="utf-8",
@@ -103,8 +112,16 @@ class RunnerProcess:
 
     def give(self) -> None:
         """Hand over the job that lies in ``job_file``; raises ``OSError`` where nobody takes it."""
-        self.out.mkdir()
+        allow_mapped(self.pid, sum(file.stat().st_size for file in self.scratch.folder.rglob("*") if file.is_file()))
         self._say(Handover(job=self.job_file, out=self.out, cache=self._cache))
+
+    def give_folder(self, folder: Path) -> None:
+        """Let it write to a folder that was made for it, beneath one of its writable ones."""
+        self._sandbox.give_folder(folder)
+
+    def limit_cpu(self, seconds: float) -> None:
+        """CPU time of it, and of each process that it starts from now on."""
+        limit_cpu(self.pid, seconds)
 
     def answer(self, answer: CacheAnswer) -> None:
         """Answer its last request. One that is gone needs no answer."""

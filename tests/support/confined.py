@@ -1,0 +1,56 @@
+"""Programs run as a runner is: locked in, with a scratch folder of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from workers.sandbox.sandbox import Sandbox
+from workers.supervision.runner_environment import runner_environment
+
+#: Run before each program: what it says of each thing that it tries.
+TRY = """
+import os, sys
+def tried(what, action):
+    try:
+        print(f"{what}: got {action()!r}", flush=True)
+    except Exception as error:
+        print(f"{what}: refused, {type(error).__name__} {getattr(error, 'errno', '')}", flush=True)
+"""
+
+
+class Confined:
+    """``folder`` is the scratch."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+        self.sandbox, self.folder = sandbox, folder
+        folder.mkdir(parents=True)
+        sandbox.prepare(folder)
+
+    def run(
+        self, program: str, *arguments: object, descriptors: Sequence[int] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """To its end; what it printed."""
+        command = [sys.executable, "-P", "-c", TRY + program, *map(str, arguments)]
+        launch = self.sandbox.launch(command, self.folder, descriptors)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        return subprocess.run(
+            launch.command,
+            cwd=launch.cwd,
+            pass_fds=launch.pass_fds,
+            env=runner_environment(environment, self.folder),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            start_new_session=True,
+        )
+
+    def outcomes(self, program: str, *arguments: object, descriptors: Sequence[int] = ()) -> dict[str, str]:
+        """What it said of each thing that it tried."""
+        done = self.run(program, *arguments, descriptors=descriptors)
+        assert done.returncode == 0, done.stderr
+        return dict(line.split(": ", 1) for line in done.stdout.splitlines())
