@@ -17,8 +17,8 @@ import os, sys
 def tried(what, action):
     try:
         print(f"{what}: got {action()!r}", flush=True)
-    except Exception as error:
-        print(f"{what}: refused, {type(error).__name__} {getattr(error, 'errno', '')}", flush=True)
+    except OSError as error:
+        print(f"{what}: refused, {error!r}", flush=True)
 """
 
 
@@ -53,4 +53,5 @@ class Confined:
         """What it said of each thing that it tried."""
         done = self.run(program, *arguments, descriptors=descriptors)
         assert done.returncode == 0, done.stderr
+        print(done.stdout)  # shown where a test fails
         return dict(line.split(": ", 1) for line in done.stdout.splitlines())

@@ -92,5 +92,6 @@ def lock_files(
     for paths, rights in ((read, READ), (write, WRITE), (listed, LIST), (devices, DEVICE)):
         ruleset.allow(paths, rights)
     for handle in open_files:
-        ruleset.allow_open(handle, READ_FILE)
+        if stat.S_ISREG(os.fstat(handle).st_mode):  # a socket is used as it is
+            ruleset.allow_open(handle, READ_FILE)
     return ruleset
