@@ -31,7 +31,8 @@ ITSELF = (
 
 #: Of the machine: what it has, and how it is set.
 MACHINE = (
-    *(f"/proc/self/{name}" for name in ITSELF), "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/uptime", "/proc/version",
+    *(f"/proc/self/{name}" for name in ITSELF),
+    "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/uptime", "/proc/version",
     "/proc/filesystems", "/proc/devices", "/proc/modules", "/proc/sys/vm", "/proc/sys/kernel", "/proc/driver/nvidia",
     "/proc/driver/nvidia-uvm", "/sys",
 )  # fmt: skip

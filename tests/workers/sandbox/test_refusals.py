@@ -24,8 +24,9 @@ for path in ["/etc/passwd", "/etc/shadow", data + "/layercut.db", other, inside 
 for path in ["/", "/etc", "/tmp", "/home", data, scratch + "/..", "/proc", f"/proc/{supervisor}/fd", "/dev"]:
     tried("list " + path, lambda: os.listdir(path))
 for path in [data + "/layercut.db", other, "/tmp/layercut-test", "/dev/shm/layercut-test", data + "/new",
-             scratch + "/inputs/new", scratch + "/shared/new", scratch + "/new", scratch + "/inputs/given", sys.executable,
-             os.__file__, "/sys/kernel/mm/ksm/run", "/proc/sys/kernel/core_pattern", "/proc/sys/vm/overcommit_memory"]:
+             scratch + "/inputs/new", scratch + "/shared/new", scratch + "/new", scratch + "/inputs/given",
+             sys.executable, os.__file__, "/sys/kernel/mm/ksm/run", "/proc/sys/kernel/core_pattern",
+             "/proc/sys/vm/overcommit_memory"]:
     tried("write " + path, lambda: write(path))
 tried("truncate", lambda: os.truncate(data + "/layercut.db", 0))
 tried("remove", lambda: os.remove(data + "/layercut.db"))

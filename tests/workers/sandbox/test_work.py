@@ -1,4 +1,4 @@
-"""What a runner must be able to do, locked in: libraries, threads, children, temporary files, weights that are mapped."""
+"""What a runner must be able to do, locked in: libraries, threads, children, temporary files, mapped weights."""
 
 from __future__ import annotations
 
