@@ -21,6 +21,7 @@ from store.broker import WAKE, celery_settings
 from store.cache import CacheStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
+from workers.sandbox.sandbox import Sandbox
 from workers.settings import WorkerSettings
 from workers.supervision import scratch
 from workers.supervision.checkpoint_sync import sweep_ended
@@ -40,7 +41,9 @@ class WorkerProcess:
         migrate(self.engine)
         scratch.sweep(settings.scratch_root)
         self.store = JobStore(self.engine, settings.lease_seconds)
+        self.sandbox = Sandbox.of(settings)
         sweep_ended(settings.checkpoint_root, self.store)
+        name = f"{socket.gethostname()}-{os.getpid()}"
         self.supervisor = Supervisor(
             self.store,
             CacheStore(self.engine),
@@ -48,7 +51,8 @@ class WorkerProcess:
             settings,
             command=RUNNER,
             stage=stage_inputs(settings),
-            worker=f"{socket.gethostname()}-{os.getpid()}",
+            worker=name,
+            sandbox=self.sandbox,
         )
         self.supervisor.prepare()
 

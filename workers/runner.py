@@ -25,6 +25,8 @@ from workers.cache.remote import RemoteCache
 from workers.descriptors import receive_descriptors
 from workers.protocol import READY, Handover, JobFile
 from workers.runtime.failures import explained
+from workers.sandbox.kernel import hide_process
+from workers.sandbox.landlock import lock_in
 from workers.settings import WorkerSettings
 
 
@@ -86,6 +88,7 @@ def wait_for_job(channel: int) -> int:
 
     ``channel`` is the socket that open files come over.
     """
+    hide_process()
     with _stdout_for_events() as stream:
         tell = EventWriter(stream)
         _import_pipeline()
@@ -97,7 +100,10 @@ def wait_for_job(channel: int) -> int:
         if not line:
             return 0
         handover = Handover.model_validate_json(line)
-        receive_descriptors(channel, len(handover.inputs.descriptors))
+        given = receive_descriptors(channel, len(handover.inputs.descriptors))
+        if handover.files is not None:
+            # From here on; before it, nothing was read that a stranger wrote.
+            lock_in(handover.files.model_dump(mode="json") | {"open_files": given})
         settings = WorkerSettings(inputs=handover.inputs, data_dir=handover.notes)
         answers: SimpleQueue[str] = SimpleQueue()
         threading.Thread(target=_listen_to_supervisor, args=(answers,), daemon=True).start()

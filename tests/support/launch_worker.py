@@ -4,6 +4,7 @@ Settings come from the environment.
 """
 
 import logging
+import os
 import sys
 
 from tests.support.supervisor_rig import no_inputs
@@ -11,6 +12,7 @@ from workers import celery_app
 
 logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(process)d %(name)s %(message)s")
 if len(sys.argv) > 1:
+    os.environ.setdefault("LAYERCUT_SANDBOX", "off")  # the fake runner touches files wherever a test says
     celery_app.RUNNER = [sys.executable, sys.argv[1]]
     celery_app.stage_inputs = lambda _: no_inputs
 sys.exit(celery_app.run_worker())

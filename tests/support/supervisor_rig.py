@@ -16,11 +16,16 @@ from store.cache import CacheStore
 from store.database import migrate, open_engine
 from store.jobs import Claim, JobStore
 from tests.support.events import queue
+from workers.sandbox.sandbox import Sandbox
 from workers.settings import WorkerSettings
 from workers.supervision.input_staging import Stage
 from workers.supervision.supervisor import Supervisor
 
 FAKE_RUNNER = [sys.executable, str(Path(__file__).with_name("fake_runner.py"))]
+
+
+#: What a fake runner could not work in: it is no program of ours.
+UNLOCKED = Sandbox.none("a fake runner")
 
 
 def no_inputs(claim: Claim, folder: Path, stopped: Callable[[], bool]) -> Staged:
@@ -39,8 +44,9 @@ class Rig:
         self.artifacts = ArtifactStore(settings.artifacts_url)
         self.cache = CacheStore(self.engine)
         self.supervisor = Supervisor(
-            self.store, self.cache, self.artifacts, settings, command=command, worker="rig", stage=stage
-        )
+            self.store, self.cache, self.artifacts, settings,
+            command=command, worker="rig", stage=stage, sandbox=UNLOCKED,
+        )  # fmt: skip
         self._threads: list[threading.Thread] = []
 
     def submit(self, *acts: str, **limits: int) -> str:

@@ -135,7 +135,7 @@ class Attempt:
         lend_notes(self._settings.micro_batches, self._runner.scratch.notes)
         try:
             file.write(self._runner.job_file)
-            self._runner.give(staged.inputs, [handle.file.fileno() for handle in staged.handles])
+            self._runner.give(staged, self._claim.request.limits.max_runtime_seconds)
         except OSError as error:
             log.warning("job %s: the runner did not take it: %s", lease.job_id, error)
 

@@ -163,6 +163,7 @@ class CacheServer:
     def _empty(self, request: CacheRequest) -> CacheAnswer:
         folder = self._place(request.fingerprint)
         folder.mkdir(parents=True, exist_ok=True)
+        self._runner.give_folder(folder)
         return CacheAnswer(folder=folder, made=False)
 
     def _lend(self, fingerprint: str, folder: Path, seconds: float) -> CacheAnswer:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,11 @@ from typing import IO
 
 from pydantic import BaseModel
 
-from sources.inputs import Inputs
+from sources.staging import Staged
 from workers.descriptors import send_descriptors
 from workers.protocol import READY, CacheAnswer, Handover, read_event, read_request
+from workers.sandbox.limits import allow_mapped, limit_cpu
+from workers.sandbox.sandbox import Sandbox
 from workers.supervision.hidden_paths import PathHider
 from workers.supervision.runner_environment import runner_environment
 from workers.supervision.scratch import Scratch
@@ -57,7 +59,8 @@ class RunnerProcess:
     Raises ``OSError`` where it cannot be started. Whoever makes one disposes of it.
     """
 
-    def __init__(self, command: list[str], scratch_root: Path) -> None:
+    def __init__(self, command: list[str], scratch_root: Path, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
         self.scratch = Scratch(scratch_root)
         self._channel, theirs = socket.socketpair()
         #: Reentrant, so that a signal handler may put something here too.
@@ -65,13 +68,16 @@ class RunnerProcess:
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._hide = PathHider(self.scratch.folder)
         try:
+            sandbox.prepare(self.scratch.folder)
+            launch = sandbox.launch([*command, "--wait", str(theirs.fileno())], self.scratch.folder)
             self._process = subprocess.Popen(
-                [*command, "--wait", str(theirs.fileno())],
+                launch.command,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=runner_environment(os.environ, self.scratch.folder),
+                cwd=launch.cwd,
                 start_new_session=True,
                 text=True,
                 encoding="utf-8",
@@ -110,13 +116,22 @@ class RunnerProcess:
     def job_file(self) -> Path:
         return self.scratch.folder / "job.json"
 
-    def give(self, inputs: Inputs, handles: Sequence[int]) -> None:
-        """Hand over the job that lies in ``job_file``, its inputs and the descriptors that those name; raises
+    def give(self, staged: Staged, seconds: float) -> None:
+        """Hand over the job that lies in ``job_file`` with its inputs; ``seconds`` is how long it may take. Raises
         ``OSError`` where nobody takes it.
         """
-        self.out.mkdir()
-        self._say(Handover(job=self.job_file, out=self.out, inputs=inputs, notes=self.scratch.notes))
-        send_descriptors(self._channel, handles)
+        allow_mapped(self.pid, staged.copied + staged.handed)
+        limit_cpu(self.pid, seconds * (os.cpu_count() or 1))
+        files = self._sandbox.files_of(self.scratch.folder)
+        handover = Handover(
+            job=self.job_file, out=self.out, inputs=staged.inputs, notes=self.scratch.notes, files=files
+        )
+        self._say(handover)
+        send_descriptors(self._channel, [handle.file.fileno() for handle in staged.handles])
+
+    def give_folder(self, folder: Path) -> None:
+        """Let it write to a folder that was made for it, beneath one of its writable ones."""
+        self._sandbox.give_folder(folder)
 
     def answer(self, answer: CacheAnswer) -> None:
         """Answer its last request. One that is gone needs no answer."""

@@ -14,7 +14,7 @@ from pathlib import Path
 class Scratch:
     """A new folder under ``root``, locked for as long as this process lives: all that a runner sees of the host.
 
-    It reads ``inputs`` and ``shared`` (things of the cache), and writes to the rest.
+    It reads ``inputs`` and ``shared`` (things of the cache), and writes to the other folders. A ``Sandbox`` makes them.
     """
 
     def __init__(self, root: Path) -> None:
@@ -22,8 +22,6 @@ class Scratch:
         with _locked(root):
             self.folder = Path(tempfile.mkdtemp(prefix="runner-", dir=root))
             self._lock = _lock(self.folder, fcntl.LOCK_EX)
-        for part in (self.inputs, self.shared, self.notes, self.made, self.checkpoints):
-            part.mkdir()
 
     @property
     def inputs(self) -> Path:

@@ -9,6 +9,7 @@ from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.jobs import Claim, JobStore
 from workers.cache.folder import FolderCache
+from workers.sandbox.sandbox import Sandbox
 from workers.settings import WorkerSettings
 from workers.supervision.attempt import Attempt
 from workers.supervision.cache_server import CacheServer
@@ -35,11 +36,13 @@ class Supervisor:
         command: list[str],
         worker: str,
         stage: Stage,
+        sandbox: Sandbox,
     ) -> None:
         self._store, self._artifacts, self._settings = store, artifacts, settings
         self._worker, self._stage = worker, stage
         self._cache, self._local = cache, FolderCache(settings.scratch_root / "cache", settings.cache_bytes)
-        self._warm = WarmRunner(command, settings.scratch_root)
+        self._sandbox = sandbox
+        self._warm = WarmRunner(command, settings.scratch_root, sandbox)
         self._runner: RunnerProcess | None = None
         self.stopping = False
 
@@ -54,6 +57,7 @@ class Supervisor:
 
     def close(self) -> None:
         self._warm.clear()
+        self._sandbox.close()
 
     def stop(self) -> None:
         """Hand the running job back and take no other. Safe in a signal handler."""

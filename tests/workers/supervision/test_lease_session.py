@@ -14,7 +14,7 @@ from api_schemas.events import EventType
 from api_schemas.jobs import Status
 from store.jobs import JobStore
 from tests.support.processes import eventually, gone
-from tests.support.supervisor_rig import FAKE_RUNNER, Rig, no_inputs
+from tests.support.supervisor_rig import FAKE_RUNNER, UNLOCKED, Rig, no_inputs
 from workers.settings import WorkerSettings
 from workers.supervision.supervisor import Supervisor
 
@@ -50,7 +50,14 @@ def wobbly(rig: Rig) -> WobblyStore:
     rig.supervisor.close()
     store = WobblyStore(rig.engine, rig.settings.lease_seconds)
     rig.supervisor = Supervisor(
-        store, rig.cache, rig.artifacts, rig.settings, command=FAKE_RUNNER, worker="rig", stage=no_inputs
+        store,
+        rig.cache,
+        rig.artifacts,
+        rig.settings,
+        command=FAKE_RUNNER,
+        worker="rig",
+        stage=no_inputs,
+        sandbox=UNLOCKED,
     )
     return store
 
