@@ -35,3 +35,4 @@ class SourceSettings(BaseSettings):
     model_roots: Roots = Field(default=[], description="`:`-separated folders that a model's path must lie under")
     data_roots: Roots = Field(default=[], description="`:`-separated folders that a dataset's path must lie under")
     hub_timeout_seconds: float = Field(default=5.0, gt=0, description="how long a request may wait for the hub")
+    max_rows: int = Field(default=20_000_000, ge=1, description="to train on, asked for or found in the data")

@@ -9,18 +9,22 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from api_schemas.errors import LayercutError
 from api_schemas.jobs import Job, JobList, JobPreview, Status
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from service.admission import REFUSALS, admit
 from service.bodies import JsonBody, validated
+from service.ceilings import check_queue, under_ceilings
 from service.negotiation import wait_seconds
 from service.openapi import BODY, json_body, problems
-from service.state import State
+from service.state import GatewayState, State
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 MAX_PAGE = 100
+
+MAX_METADATA = 16
 
 METADATA = re.compile(r"metadata\[(.+)\]")
 
@@ -49,23 +53,21 @@ EXAMPLE = {
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "the job's address"}}},
         200: {"model": JobPreview, "description": "with validate_only: what the job would be; nothing is stored"},
-        **problems(*BODY, *REFUSALS),
+        **problems(*BODY, *REFUSALS, "too_busy", "queue_full"),
     },
     openapi_extra=json_body(JobRequest, prune_and_distill=EXAMPLE),
 )
-def create_job(
+async def create_job(
     body: JsonBody,
     state: State,
     response: Response,
     validate_only: Annotated[bool, Query(description="check and resolve, and store nothing")] = False,
 ) -> Job | Response:
     """Ask for a compression. What can be seen to fail is refused now; what fails later is the job's `error`."""
-    request = validated(JobRequest, body)
-    resolved = admit(request, state.settings)
+    request, resolved = await state.admissions.run(_admit, body, state)
     if validate_only:
         return JSONResponse(_preview(request, body, resolved).model_dump(mode="json"))
-    job = shown(state.store.create(request, body, resolved))
-    state.wakeups.wake()
+    job = shown(await run_in_threadpool(_queue, state, request, body, resolved))
     response.headers["Location"] = job.urls["self"]
     return job
 
@@ -82,8 +84,7 @@ def list_jobs(
     model: str | None = None,
 ) -> JobList:
     """Jobs, newest first."""
-    pairs = [(METADATA.fullmatch(name), value) for name, value in request.query_params.items()]
-    metadata = {found[1]: value for found, value in pairs if found}
+    metadata = _metadata(request)
     jobs, has_more = state.store.list(
         after=after,
         limit=min(max(limit, 1), MAX_PAGE),
@@ -134,6 +135,31 @@ def shown(job: Job) -> Job:
     base = f"/v1/jobs/{job.id}"
     urls = {name: f"{base}/{name}" for name in ("events", "cancel", "report", "files", "download")}
     return job.model_copy(update={"urls": {"self": base, **urls}})
+
+
+def _metadata(request: Request) -> dict[str, str]:
+    """The pairs that jobs must have; as many as a job can have at most."""
+    pairs = [(METADATA.fullmatch(name), value) for name, value in request.query_params.items()]
+    metadata = {found[1]: value for found, value in pairs if found}
+    if len(metadata) > MAX_METADATA:
+        raise LayercutError(
+            "validation_failed",
+            f"{len(metadata)} metadata filters; a job has at most {MAX_METADATA} pairs",
+            param="metadata",
+        )
+    return metadata
+
+
+def _admit(body: dict[str, Any], state: GatewayState) -> tuple[JobRequest, ResolvedRequest]:
+    request = under_ceilings(validated(JobRequest, body), state.settings)
+    return request, admit(request, state.settings)
+
+
+def _queue(state: GatewayState, request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest) -> Job:
+    check_queue(state)
+    job = state.store.create(request, sent, resolved)
+    state.wakeups.wake()
+    return job
 
 
 def _preview(request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest) -> JobPreview:
