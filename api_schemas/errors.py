@@ -54,8 +54,9 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind("dataset_invalid", 422, "The dataset cannot be used"),
         ErrorKind("headers_too_large", 431, "The headers are too large"),
         ErrorKind("too_busy", 503, "The service has too much to do", retryable=True),
-        ErrorKind("queue_full", 503, "The queue is full", retryable=True),
-        ErrorKind("hub_unavailable", 503, "The model hub did not answer", retryable=True),
+        ErrorKind("queue_full", 429, "The queue is full", retryable=True),
+        # Not 503: the service is well, and a balancer that counts 5xx would take it out for what another does not do.
+        ErrorKind("hub_unavailable", 409, "The model hub did not answer", retryable=True),
         ErrorKind("training_diverged", 500, "Training diverged"),
         ErrorKind("activations_not_finite", 500, "A layer of the model gives numbers that are not finite"),
         ErrorKind("out_of_memory", 500, "The device ran out of memory"),

@@ -42,6 +42,9 @@ def _latency(request: JobRequest | PlanRequest) -> Values:
         asked = request.evaluation.latency
         largest = max(asked.batch_sizes, default=0) * max(asked.sequence_lengths, default=0)
         yield "/evaluation/latency", largest
+    goal = request.prune.objective
+    if goal is not None and goal.cell is not None:
+        yield "/prune/objective", goal.cell[0] * goal.cell[1]
 
 
 def _limit(name: str) -> Callable[[JobRequest | PlanRequest], Values]:
@@ -75,7 +78,7 @@ CEILINGS: tuple[Ceiling, ...] = (
             ("/recovery/epochs", "/recovery/baseline_epochs"), _epochs),
     Ceiling("max_seeds", "seeds", "seeds to train and score with", ("/evaluation/seeds",), _seeds),
     Ceiling("max_latency_tokens", "tokens", "batch size times sequence length of one measurement of speed",
-            ("/evaluation/latency",), _latency),
+            ("/evaluation/latency", "/prune/objective"), _latency),
     Ceiling("max_runtime_seconds", "seconds", "how long a job may run",
             ("/limits/max_runtime_seconds",), _limit("max_runtime_seconds")),
     Ceiling("max_queue_seconds", "seconds", "how long a job may wait",

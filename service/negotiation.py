@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+from fastapi import Header
 
 from api_schemas.errors import LayercutError
 
 MAX_WAIT_SECONDS = 60.0
+
+#: OpenAPI says it by the media types of an answer, and ignores a parameter of this name.
+Accept = Annotated[str | None, Header(include_in_schema=False)]
 
 #: What stands after these is not read: no client prefers among so many.
 MAX_RANGES = 100

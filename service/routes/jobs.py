@@ -24,9 +24,11 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 MAX_PAGE = 100
 
+JOB_ID = "^job_[0-9a-hjkmnp-tv-z]{24}$"
+
 MAX_METADATA = 16
 
-METADATA = re.compile(r"metadata\[(.+)\]")
+METADATA = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
 
 METADATA_FILTER = {
     "name": "metadata",
@@ -34,7 +36,12 @@ METADATA_FILTER = {
     "style": "deepObject",
     "explode": True,
     "description": "only jobs with these pairs, as in metadata[team]=search",
-    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+    "schema": {
+        "type": "object",
+        "maxProperties": MAX_METADATA,
+        "propertyNames": {"pattern": "^[^\\u0000]{1,64}$"},
+        "additionalProperties": {"type": "string", "pattern": "^[^\\u0000]*$"},
+    },
 }
 
 EXAMPLE = {
@@ -53,7 +60,7 @@ EXAMPLE = {
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "the job's address"}}},
         200: {"model": JobPreview, "description": "with validate_only: what the job would be; nothing is stored"},
-        **problems(*BODY, *REFUSALS, "too_busy", "queue_full"),
+        **problems(*BODY, *REFUSALS, "queue_full"),
     },
     openapi_extra=json_body(JobRequest, prune_and_distill=EXAMPLE),
 )
@@ -77,7 +84,9 @@ def list_jobs(
     request: Request,
     state: State,
     *,
-    after: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+    after: Annotated[
+        str | None, Query(description="`next_cursor` of the page before", json_schema_extra={"pattern": JOB_ID})
+    ] = None,
     limit: Annotated[int, Query(description="1 to 100; what lies outside is brought inside")] = 20,
     status: Status | None = None,
     task: str | None = None,
@@ -139,14 +148,12 @@ def shown(job: Job) -> Job:
 
 def _metadata(request: Request) -> dict[str, str]:
     """The pairs that jobs must have; as many as a job can have at most."""
-    pairs = [(METADATA.fullmatch(name), value) for name, value in request.query_params.items()]
+    asked = [(name, value) for name, value in request.query_params.multi_items() if name.startswith("metadata")]
+    pairs = [(METADATA.fullmatch(name), value) for name, value in asked]
     metadata = {found[1]: value for found, value in pairs if found}
-    if len(metadata) > MAX_METADATA:
-        raise LayercutError(
-            "validation_failed",
-            f"{len(metadata)} metadata filters; a job has at most {MAX_METADATA} pairs",
-            param="metadata",
-        )
+    if len(metadata) < len(asked) or len(asked) > MAX_METADATA:
+        text = f"a filter is metadata[key]=value, each key once, and {MAX_METADATA} at most: a job has no more pairs"
+        raise LayercutError("validation_failed", text, param="metadata")
     return metadata
 
 

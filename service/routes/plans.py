@@ -20,7 +20,7 @@ EXAMPLE = {"model": "google-bert/bert-base-uncased", "prune": {"strategy": "symm
 
 @router.post(
     "",
-    responses=problems(*BODY, *REFUSALS, "hub_unavailable", "too_busy"),
+    responses=problems(*BODY, *REFUSALS, "hub_unavailable"),
     openapi_extra=json_body(PlanRequest, half=EXAMPLE),
 )
 async def create_plan(body: JsonBody, state: State) -> Plan:
