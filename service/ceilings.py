@@ -12,7 +12,7 @@ from typing import TypeVar
 from api_schemas.architectures import ModelFacts
 from api_schemas.ceilings import CeilingInfo
 from api_schemas.errors import LayercutError
-from api_schemas.requests import JobRequest, Limits, PlanRequest
+from api_schemas.requests import JobRequest, PlanRequest
 from service.settings import GatewaySettings
 from service.state import GatewayState
 
@@ -108,13 +108,13 @@ def ceilings_of(settings: GatewaySettings) -> list[CeilingInfo]:
 
 
 def under_ceilings(request: JobRequest, settings: GatewaySettings) -> JobRequest:
-    """``request`` with the limits that it left out brought under the service's."""
-    limits = {
+    """``request`` with the limits that it left out brought under the service's; the worker holds to the runtime too."""
+    defaults = {
         name: min(getattr(request.limits, name), getattr(settings, name))
         for name in ("max_runtime_seconds", "max_queue_seconds")
         if name not in request.limits.model_fields_set
     }
-    return request.model_copy(update={"limits": Limits.model_validate({**request.limits.model_dump(), **limits})})
+    return request.model_copy(update={"limits": request.limits.model_copy(update=defaults)})
 
 
 def check_request(request: JobRequest | PlanRequest, settings: GatewaySettings) -> None:

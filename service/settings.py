@@ -54,7 +54,6 @@ class GatewaySettings(StoreSettings, SourceSettings):
     max_latency_tokens: int = Field(
         default=1024 * 512, ge=1, description="batch size times sequence length of one measurement of speed"
     )
-    max_runtime_seconds: int = Field(default=7 * 24 * 3600, ge=1, description="how long a job may run")
     max_queue_seconds: int = Field(default=30 * 24 * 3600, ge=1, description="how long a job may wait")
     max_layers: int = Field(default=1024, ge=1, description="of a model")
     max_queued_jobs: int = Field(default=10_000, ge=1, description="that wait, all together; then 503 and Retry-After")

@@ -31,15 +31,15 @@ class AdmissionPool:
         ``look`` must change nothing: it may go on after its caller was told that it came to nothing.
         """
         context = contextvars.copy_context()
-        future = self._threads.submit(lambda: context.run(look, *args, **kwargs))
+        asked = asyncio.wrap_future(self._threads.submit(lambda: context.run(look, *args, **kwargs)))
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), self._seconds)
-        except TimeoutError:
-            if future.done():  # its own: of a file or a socket
-                return future.result()
-            raise LayercutError(
-                "too_busy", f"the model and the data were not looked at within {self._seconds:g} s; try again later"
-            ) from None
+            done, _ = await asyncio.wait((asked,), timeout=self._seconds)
+        finally:
+            asked.cancel()  # where it has not begun, it never will
+        if not done:
+            text = f"the model and the data were not looked at within {self._seconds:g} s; try again later"
+            raise LayercutError("too_busy", text)
+        return asked.result()
 
     def close(self) -> None:
         """Take no more; what runs is not waited for."""
