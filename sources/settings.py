@@ -38,3 +38,4 @@ class SourceSettings(BaseSettings):
     data_roots: Roots = Field(default=[], description="`:`-separated folders that a dataset's path must lie under")
     inputs: Inputs | None = Field(default=None, exclude=True, description="of a runner: all that it may read")
     hub_timeout_seconds: float = Field(default=5.0, gt=0, description="how long a request may wait for the hub")
+    max_rows: int = Field(default=20_000_000, ge=1, description="to train on, asked for or found in the data")

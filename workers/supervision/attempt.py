@@ -68,7 +68,8 @@ class Attempt:
         lent = runner.scratch.checkpoints
         self._checkpoint_sync = CheckpointSync(artifacts, self._lease.job_id, self._checkpoints, lent)
         # An attempt's own: one that goes on from a checkpoint has the whole of it again.
-        self._latest = started + claim.request.limits.max_runtime_seconds
+        self._seconds = min(claim.request.limits.max_runtime_seconds, settings.max_runtime_seconds)
+        self._latest = started + self._seconds
         self._endings: dict[object, Callable[[Any], None]] = {
             EventType.SUCCEEDED: self._succeeded,
             EventType.FAILED: self._failed,
@@ -218,8 +219,7 @@ class Attempt:
         self._finish(new_event(EventType.CANCELLED, "cancelled"))
 
     def _timed_out(self, _: Interrupt) -> None:
-        seconds = self._claim.request.limits.max_runtime_seconds
-        message = f"the attempt ran longer than limits.max_runtime_seconds = {seconds}"
+        message = f"the attempt ran longer than limits.max_runtime_seconds = {self._seconds}"
         self._finish(failure(LayercutError("timeout", message, param="/limits/max_runtime_seconds")))
 
     def _lost_lease(self, _: Interrupt) -> None:
