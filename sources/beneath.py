@@ -76,6 +76,16 @@ class Folder:
         except OSError:
             return False
 
+    def check_inside(self, name: str) -> None:
+        """Raise for an entry that is a link which leads out; whatever else it is shows when it is opened."""
+        try:
+            with _opened(self.root, self._name(name), any_kind=True):
+                pass
+        except LeadsOut as error:
+            raise self._refused(name, error) from None
+        except OSError:
+            pass
+
     def names(self, under: str = "") -> list[str]:
         """The entries of the folder, or of the folder ``under`` in it; empty where there is none of that name."""
         try:
@@ -136,7 +146,7 @@ def beneath(path: Path, roots: Sequence[Path]) -> Path:
 
 @contextmanager
 def _opened(root: Path, name: str, *, folder: bool = False, any_kind: bool = False) -> Iterator[int]:
-    """A handle of what ``name`` means beneath ``root``, closed at the end; of its folder, where ``any_kind`` will do."""
+    """A handle of what ``name`` means beneath ``root``, closed at the end; of its folder, if ``any_kind`` will do."""
     walk = _Walk(root)
     try:
         mode = walk.to(name)
@@ -171,6 +181,8 @@ class _Walk:
     def to(self, name: str) -> int:
         """Go where ``name`` says; the mode of what is there."""
         parts, mode = _parts(name), stat.S_IFDIR
+        if "\0" in name or not _is_encodable(name):
+            raise FileNotFoundError(0, "is the name of no file")
         while parts:
             part = parts.pop(0)
             if part == "..":
@@ -219,6 +231,14 @@ class _Walk:
             raise LeadsOut(0, "is a link that leads out of the allowed folder")
         del self._path[1:]
         return _parts(str(Path(target).relative_to(self._root)))
+
+
+def _is_encodable(name: str) -> bool:
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parts(name: str) -> list[str]:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import os
 import time
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from api_schemas.errors import LayercutError
+from sources.beneath import open_regular
+from sources.facts import WEIGHTS
 
 #: Raise it with any change of code that changes what is made: what is in the cache is then made anew.
 RECIPE = 7
@@ -42,8 +46,6 @@ REMEMBERED_BYTES = 1 << 20
 # A file may change twice within one tick of its clock: what has just changed is not remembered.
 SETTLED_SECONDS = 5.0
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
 
 def fingerprint(kind: str, **parts: Any) -> str:
     """sha256 of the parts, and of what every number hangs on: our recipe and the libraries."""
@@ -69,35 +71,49 @@ class FileHashes:
         self._folder = folder
 
     def weights(self, model: Path) -> dict[str, str]:
-        """Of the safetensors files of a model's folder."""
-        return {path.name: self.of(path) for path in sorted(model.glob("*.safetensors"))}
+        """Of the safetensors files of a model's folder that loading reads."""
+        only = [model / WEIGHTS] if (model / WEIGHTS).is_file() else sorted(model.glob("*.safetensors"))
+        return {path.name: self._of_model(path) for path in only}
 
     def texts(self, model: Path) -> dict[str, str]:
         """Of its config, its tokenizer and the other small files that loading may read."""
-        files = sorted(path for path in model.iterdir() if path.suffix in SMALL_FILES and path.is_file())
-        return {path.name: self.of(path) for path in files}
+        files = sorted(path for path in model.iterdir() if path.suffix in SMALL_FILES)
+        return {path.name: self._of_model(path) for path in files if not path.is_dir()}
+
+    def _of_model(self, path: Path) -> str:
+        try:
+            return self.of(path)
+        except OSError as error:
+            text = f"{path.name!r} of the model cannot be read: {error.strerror}"
+            raise LayercutError("model_invalid", text, param="/model") from None
 
     def of(self, path: Path) -> str:
+        """By reading it: no name is believed. Raises ``OSError`` for what is no regular file."""
         real = path.resolve()
-        if real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
-            return real.name  # the hub's cache names large files by their sha256
-        stat = real.stat()
+        # The file that is opened is the one that is told of, whatever is put in its place meanwhile.
+        with open_regular(real.parent, real.name) as file:
+            return self._of(file, real)
+
+    def _of(self, file: BinaryIO, real: Path) -> str:
+        stat = os.fstat(file.fileno())
         if stat.st_size < REMEMBERED_BYTES:
-            return _hash(real)
+            return _hash(file)
         # ctime, as any program can set mtime back.
-        state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+        state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev]
         note = self._folder / hashlib.sha256(str(real).encode()).hexdigest()
         if (known := _read(note)).get("state") == state:
             return str(known["sha256"])
-        found = _hash(real)
+        found = _hash(file)
         if time.time() - stat.st_ctime > SETTLED_SECONDS:
             _write(note, {"state": state, "sha256": found, "path": str(real)})
         return found
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hash(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _read(note: Path) -> dict[str, Any]:

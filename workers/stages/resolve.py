@@ -14,7 +14,8 @@ from api_schemas.resolved import ResolvedRequest, check_pinned, resolve
 from api_schemas.strategies import STRATEGIES
 from sources.fingerprint import FileHashes, fingerprint
 from sources.importance import NOT_IDENTIFIED, Asked, identify
-from sources.models import fetch, folder_modules, read_facts
+from sources.model_folder import folder_modules, folder_of, read_facts
+from sources.models import fetch
 from sources.rows import Rows
 from sources.tasks import TaskData, load_task, with_data
 from sources.texts import read_texts
@@ -94,7 +95,7 @@ def resolve_job(
         content=content,
         engine=settings.cpu_engine == "auto",
         mapped=mapped,
-        modules=folder_modules(folder, facts.id) if facts.modules else None,
+        modules=folder_modules(folder_of(folder, facts.id)) if facts.modules else None,
     )
 
 
@@ -114,7 +115,7 @@ def pin(
             raise
         message = f"{error.message}: it was the commit of {request.model.revision or 'the main branch'} when the job"
         raise LayercutError(error.code, f"{message} was accepted, and was pinned then", param=error.param) from error
-    facts = read_facts(folder, ref, modules=not request.trains)
+    facts = read_facts(folder_of(folder, ref.id), ref, modules=not request.trains)
     if resolved is None or resolved.plan is None:
         return resolve(with_data(request, settings), facts), folder, facts
     check_pinned(resolved.plan, facts)
