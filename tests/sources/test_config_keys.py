@@ -1,4 +1,4 @@
-"""What the small files of a model say is checked by key: no stock loader opens a file or runs code by a name in them."""
+"""The small files of a model are checked key by key: no stock loader opens a file or runs code by a name in them."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_what_a_config_may_not_say(write: Write, said: dict[str, Any]) -> None:
 
 
 def test_a_refusal_is_short_whatever_was_said(write: Write) -> None:
-    with pytest.raises(Exception, match="config.json") as caught:
+    with pytest.raises(Exception, match=r"config\.json") as caught:
         facts(write(bert_files(architectures=["x" * 10**6], x="/" + "y" * 10**6)))
     assert len(str(caught.value)) < 600
 
@@ -137,7 +137,8 @@ def test_what_is_no_file_is_refused_at_once(write: Write, name: str, kind: str) 
         here = Path.cwd()
         os.chdir(folder)
         try:  # the path of a socket may have 107 bytes only
-            socket.socket(socket.AF_UNIX).bind(name)
+            with socket.socket(socket.AF_UNIX) as door:
+                door.bind(name)
         finally:
             os.chdir(here)
     refused(folder, "model_invalid", f"{name}.* is (no regular file|a folder)")
