@@ -21,6 +21,7 @@ LABELS = 1000
 #: Positions that no table has: the longest context of a supported family is a hundredth of it.
 POSITIONS = 2**27
 LARGEST = 2**53
+MOST_GROUPS = 64
 
 #: These size nothing: ids of tokens, bases of frequencies, lengths that attention is cut to.
 NO_SIZES = re.compile(
@@ -49,6 +50,9 @@ def _faults(config: Config, architecture: Architecture, largest: int | None) -> 
     most = UNSEEN if largest is None else max(largest, LEAST)
     labels = max(LABELS, min(most, 2**16))
     yield from _labels(config, labels)
+    groups = config.get("inner_group_num")
+    if is_size(groups) and groups > MOST_GROUPS:
+        yield "inner_group_num", groups, MOST_GROUPS, "each is a layer of its own, and no supported model has more"
     for name in (*SIZES, architecture.hidden_field, architecture.embedding_field):
         value = config.get(name)
         if is_size(value) and value > (POSITIONS if "positions" in name or "position_" in name else most):
