@@ -14,13 +14,13 @@ from safetensors import SafetensorError, safe_open
 
 from api_schemas.errors import LayercutError
 
-# The hub's own limit. The largest header of a supported family is a thousandth of it.
-MAX_HEADER = 25_000_000
+# A third of the hub's own limit. The largest header of a supported family is a fiftieth of it.
+MAX_HEADER = 8_000_000
 #: Of all files of a model together.
 MAX_HEADERS = 2 * MAX_HEADER
 #: The largest of the supported families have some two thousand.
-MAX_TENSORS = 50_000
-LONGEST_NAME = 500
+MAX_TENSORS = 20_000
+LONGEST_NAME = 256
 
 
 @dataclass(frozen=True)

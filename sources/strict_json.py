@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from typing import Any
 
 from sources.headers import invalid
@@ -11,21 +13,31 @@ from sources.headers import invalid
 MAX_DEPTH = 32
 
 MIB = 2**20
-#: By the file's name, in bytes; the others have ``OTHERS``. The largest that are known are a third of it at most.
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Of a file: ``bytes``, and ``values`` in it, each of which takes a hundred bytes of memory or more."""
+
+    bytes: int
+    values: int
+
+
+#: By the file's name; the others have ``OTHERS``. The largest that are known are half of it at most.
 LIMITS = {
-    "config.json": 4 * MIB,
-    "tokenizer.json": 64 * MIB,  # Gemma's 262 144 tokens take 33 MB
-    "tokenizer_config.json": 16 * MIB,
-    "model.safetensors.index.json": 16 * MIB,
-    "vocab.json": 16 * MIB,
-    "added_tokens.json": 16 * MIB,
+    "config.json": Limit(MIB, 20_000),
+    "tokenizer.json": Limit(64 * MIB, 3_000_000),  # Gemma's 262 144 tokens and 580 000 merges take 33 MB
+    "tokenizer_config.json": Limit(16 * MIB, 600_000),
+    "model.safetensors.index.json": Limit(4 * MIB, 50_000),
+    "vocab.json": Limit(16 * MIB, 1_000_000),
+    "added_tokens.json": Limit(4 * MIB, 100_000),
 }
-OTHERS = MIB
+OTHERS = Limit(MIB, 50_000)
 
 
 def limit_of(name: str) -> int:
     """How many bytes of the file ``name`` are read at most."""
-    return LIMITS.get(name, OTHERS)
+    return LIMITS.get(name, OTHERS).bytes
 
 
 def parse(data: bytes, name: str) -> Any:
@@ -33,6 +45,9 @@ def parse(data: bytes, name: str) -> Any:
 
     Raises ``model_invalid`` where it is not JSON in UTF-8, is deeper than ``MAX_DEPTH`` or has half a character.
     """
+    most, values = LIMITS.get(name, OTHERS).values, sum(map(data.count, (b",", b"[", b"{")))
+    if values > most:
+        raise invalid(f"{name} has {values} values or more; at most {most} are read")
     try:
         # json.loads would guess other encodings of bytes, and take surrogates.
         found = json.loads(data.decode("utf-8"))
@@ -44,7 +59,7 @@ def parse(data: bytes, name: str) -> Any:
         raise invalid(f"{name} is not JSON: {str(error)[:200]}") from None
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH and is_deep(found, MAX_DEPTH):
         raise _too_deep(name)
-    if b"\\u" in data and _has_surrogates(found):
+    if _HALF.search(data) and _has_surrogates(found):
         raise invalid(f"{name} has half a character (a lone surrogate) in a text")
     return found
 
@@ -63,6 +78,9 @@ def is_deep(value: Any, limit: int) -> bool:
         if not level:
             return False
     return True
+
+
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def _has_surrogates(value: Any) -> bool:

@@ -16,7 +16,7 @@ from api_schemas.read_spec import Escape, ReadSpec
 
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t,;|"}
 #: A table of texts has a dozen.
-MAX_COLUMNS = 4096
+MAX_COLUMNS = 1024
 #: Of names that are compared with one that is not there, and of one of them, in characters.
 LOOKED_AT, LONGEST_NAME = 500, 100
 QUOTES = ('"', "'")

@@ -108,5 +108,5 @@ def test_a_vocabulary_that_makes_no_sense_is_left_to_the_library(write: Write) -
 
 
 def test_a_tokenizer_too_large_to_look_into_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(strict_json.LIMITS, "tokenizer.json", 64)
+    monkeypatch.setitem(strict_json.LIMITS, "tokenizer.json", strict_json.Limit(64, 100))
     refused(write({**bert_files(), **backend(VOCABULARY)}), "model_invalid", "tokenizer.json .* at most 64 are read")
