@@ -122,5 +122,5 @@ def _check(file: BinaryIO, name: str, size: int) -> None:
             pass
     except (SafetensorError, OSError) as error:
         raise invalid(
-            f"{name} ({size} bytes) is truncated or broken: its header does not describe the file ({error})"
+            f"{name} ({size} bytes) is truncated or broken: its header does not describe the file ({str(error)[:300]})"
         ) from None

@@ -58,7 +58,7 @@ def connect(path: Path, folder: Path) -> Iterator[tuple[duckdb.DuckDBPyConnectio
 
 def plainly(error: duckdb.Error) -> str:
     """The first line of what DuckDB says, without the name that is ours."""
-    return re.sub(r"['\"]?\S*layercut-table-[^'\"\s:,]*['\"]?", "the file", str(error).splitlines()[0])
+    return re.sub(r"['\"]?\S*layercut-table-[^'\"\s:,]*['\"]?", "the file", str(error).splitlines()[0])[:500]
 
 
 def literal(text: str) -> str:
