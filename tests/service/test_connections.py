@@ -164,6 +164,17 @@ def test_one_address_may_have_so_many(
     assert rest_of(half[0]) == b""
 
 
+def test_a_body_that_goes_on_after_its_answer_is_not_read_for_ever(connect: Connect) -> None:
+    wire, started = connect(), time.monotonic()
+    wire.sendall(b"GET /version HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert answer_of(wire)[0] == 200
+    with suppress(OSError):
+        while time.monotonic() < started + 9:
+            wire.sendall(b"1\r\na\r\n" * 100)
+            time.sleep(0.05)
+    assert time.monotonic() < started + 6
+
+
 TWO_MEANINGS = (
     POST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + OK_HEAD,
     POST + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n" + OK_HEAD,
