@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
     $$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench
+.PHONY: help setup demo test test-slow test-gpu chaos lint format serve bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,9 +47,6 @@ test-gpu: $(STAMP) ## Run the tests that need a CUDA device
 
 chaos: $(STAMP) ## Run the tests that kill processes in the middle of a job
 	$(PY) -m pytest -m chaos $(ARGS)
-
-attack: $(STAMP) ## Attack a server of one's own; LAYERCUT_ATTACK_MINUTES=10 for a long schemathesis
-	$(PY) -m pytest -m attack $(ARGS)
 
 lint: $(STAMP) ## Check style, types and which room imports which
 	$(PY) -m ruff check .
