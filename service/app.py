@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.edge.callers import Callers
 from service.edge.connections import ConnectionLimits, guarded, raise_descriptor_limit
+from service.edge.methods import Methods
 from service.edge.origins import allow_origins
 from service.logs import configure_logs
 from service.middleware import RequestContext
@@ -71,7 +72,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     )
     for router in ROUTERS:
         app.include_router(router)
-    install_problems(app)
+    install_problems(app, Methods(ROUTERS))
     install_openapi(app)
     allow_origins(app, chosen.allowed_origins)
     app.add_middleware(RequestContext, callers=Callers(chosen))

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from api_schemas.errors import ERRORS, FieldError, LayercutError, Problem, problem
 from api_schemas.per_stack import FORMS
+from service.edge.methods import Methods
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -26,7 +27,8 @@ RETRY_AFTER_SECONDS = 5
 SHOWN = 200
 
 
-def install_problems(app: FastAPI) -> None:
+def install_problems(app: FastAPI, methods: Methods) -> None:
+    app.state.methods = methods
     app.add_exception_handler(LayercutError, _layercut_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -66,7 +68,10 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = FRAMEWORK.get(error.status_code, "internal")
     text = f"{request.method} {request.url.path[:SHOWN]}: {error.detail}"
-    return _answer(problem(LayercutError(code, text), request_id=request_id_of(request)), error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = request.app.state.methods.allowed(request.url.path)
+    return _answer(problem(LayercutError(code, text), request_id=request_id_of(request)), headers)
 
 
 def _field_errors(error: RequestValidationError) -> list[FieldError]:

@@ -32,21 +32,25 @@ NAMES = {
     ("PruneSpec", "strategy"): _one_of(*STRATEGIES),
 }
 
+#: Parts that may be sent as a plain string: the property that it stands for.
+SHORT = {"ModelRef": "id", "TaskSpec": "name"}
+
 
 def bound_strings(document: Schema) -> None:
     """Add to ``document`` what every string of a request's body keeps to, and how parameters are written."""
     schemas = document["components"]["schemas"]
+    for (owner, field), pattern in NAMES.items():
+        _string_of(_object_of(schemas[owner])["properties"][field])["pattern"] = pattern
+    for owner, field in SHORT.items():
+        named = _string_of(_object_of(schemas[owner])["properties"][field])
+        _string_of(schemas[owner])["pattern"] = named["pattern"]
     for name in _reached(schemas, BODIES):
-        for (owner, field), pattern in NAMES.items():
-            if owner == name:
-                _string_of(_object_of(schemas[name])["properties"][field])["pattern"] = pattern
         for schema in _within(schemas[name]):
             _bound(schema)
-    for path in document["paths"].values():
-        for operation in path.values():
-            for parameter in operation.get("parameters", ()):
-                parameter["schema"] = _without_null(parameter["schema"])
-                _bound(parameter["schema"])
+    operations = (operation for path in document["paths"].values() for operation in path.values())
+    for parameter in (parameter for operation in operations for parameter in operation.get("parameters", ())):
+        parameter["schema"] = _without_null(parameter["schema"])
+        _bound(parameter["schema"])
 
 
 def _bound(schema: Schema) -> None:

@@ -86,7 +86,7 @@ def _local_files(task: Task, split: str, root: Path | None) -> list[Path]:
     if root is None:
         return []
     if not root.is_dir():
-        raise LayercutError("dataset_not_found", f"LAYERCUT_GLUE_DIR: there is no folder {str(root)!r}", param=PARAM)
+        raise LayercutError("dataset_not_found", "LAYERCUT_GLUE_DIR of the service names no folder", param=PARAM)
     folder = next((root / name for name in (task.folder, task.name) if (root / name).is_dir()), None)
     if folder is None:
         return []

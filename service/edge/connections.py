@@ -32,6 +32,13 @@ DESCRIPTORS_FOR_OTHERS = 128
 
 RETRY_AFTER_SECONDS = 5
 
+#: Bytes that are read at a time. A body in chunks of one byte costs a hundred times its size to read, and nobody else
+#: is served in that time; asyncio would read 256 KiB.
+READ_BYTES = 16 * 1024
+
+#: How long a client that was answered before its body was whole may go on with it, so that it sees the answer.
+LINGER_SECONDS = 2.0
+
 
 @dataclass(frozen=True)
 class ConnectionLimits:
@@ -145,6 +152,7 @@ class GuardedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # of asyncio's own sockets
         self.address = self.client[0] if self.client else ""
         self._counted = True
         self._start(h11.IDLE, self.limits.head)
@@ -166,6 +174,8 @@ class GuardedProtocol(H11Protocol):
         self._note(more=True)
 
     def on_response_complete(self) -> None:
+        if self.conn.their_state is h11.SEND_BODY:
+            self._start(h11.SEND_BODY, LINGER_SECONDS)
         super().on_response_complete()
         self._note(more=False)
 
@@ -195,7 +205,7 @@ class GuardedProtocol(H11Protocol):
 
     def _end_with(self, code: str, text: str) -> None:
         self.others.incomplete.pop(self, None)
-        if not self._answering:
+        if not self._answered:
             self.transport.write(raw_problem(code, text))
         if self.cycle is not None:
             # The application's answer, where it is at work on one, has nowhere to go any more.
@@ -204,8 +214,11 @@ class GuardedProtocol(H11Protocol):
         self.transport.close()
 
     @property
-    def _answering(self) -> bool:
-        return self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+    def _answered(self) -> bool:
+        """Whether the request at hand has its answer, or a part of it."""
+        if self.cycle is None or not self.cycle.response_started:
+            return False
+        return self._part is h11.SEND_BODY or not self.cycle.response_complete
 
     def _note(self, *, more: bool) -> None:
         """Set the deadline by what is awaited: a head, a body, or nothing from the client. ``more``: bytes came."""

@@ -8,12 +8,16 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from service.settings import GatewaySettings
 from service.state import GatewayState
+from tests.support.gateway_worker import claim, succeed
 
 Connect = Callable[[], socket.socket]
 
@@ -25,6 +29,7 @@ HALF_BODY = b'POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\
 @pytest.fixture
 def settings(settings: GatewaySettings) -> GatewaySettings:
     quick = {"head_seconds": 0.4, "body_seconds": 2.0, "stall_seconds": 0.4, "idle_seconds": 1.0, "max_connections": 16}
+    quick["max_connections_per_address"] = 4
     return settings.model_copy(update=quick)
 
 
@@ -132,6 +137,42 @@ def test_clients_that_wait_for_answers_are_not_closed_for_a_new_one(
 
 GET = b"GET /version HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /v1/plans HTTP/1.1\r\nHost: localhost\r\n"
+
+
+def test_a_client_that_does_not_read_its_answer_is_closed(
+    connect: Connect, live: tuple[str, GatewayState], body: dict[str, Any], tmp_path: Path
+) -> None:
+    state = live[1]
+    job_id = httpx.post(f"{live[0]}/v1/jobs", json=body, trust_env=False).json()["id"]
+    succeed(state, claim(state), tmp_path / "scratch", **{"large.bin": bytes(32 * 2**20)})
+    wire = connect()
+    wire.sendall(f"GET /v1/jobs/{job_id}/files/large.bin HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    time.sleep(1.5)
+    assert len(rest_of(wire)) < 32 * 2**20, "what the system had taken already, and no more"
+
+
+def test_one_address_may_have_so_many(
+    connect: Connect, live: tuple[str, GatewayState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.edge.connections._is_loopback", lambda address: False)
+    half = [connect() for _ in range(4)]
+    for wire in half:
+        wire.sendall(HALF_HEAD)
+    new = connect()
+    new.sendall(OK_HEAD)
+    assert answer_of(new)[0] == 200
+    assert rest_of(half[0]) == b""
+
+
+def test_a_body_that_goes_on_after_its_answer_is_not_read_for_ever(connect: Connect) -> None:
+    wire, started = connect(), time.monotonic()
+    wire.sendall(b"GET /version HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert answer_of(wire)[0] == 200
+    with suppress(OSError):
+        while time.monotonic() < started + 9:
+            wire.sendall(b"1\r\na\r\n" * 100)
+            time.sleep(0.05)
+    assert time.monotonic() < started + 6
 
 
 TWO_MEANINGS = (

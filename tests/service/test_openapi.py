@@ -70,3 +70,25 @@ def test_the_examples_in_the_document_are_accepted(client: TestClient, document:
 def test_the_document_and_the_pages_are_served(client: TestClient) -> None:
     assert client.get("/openapi.json").json()["info"]["title"] == "layercut"
     assert client.get("/docs").status_code == 200
+
+
+def test_the_document_says_what_a_string_may_hold(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    (name, task), (id_, model) = schemas["TaskSpec"]["anyOf"], schemas["ModelRef"]["anyOf"]
+    assert name["pattern"] == task["properties"]["name"]["anyOf"][0]["pattern"]
+    assert re.search(name["pattern"], "sst2")
+    assert not re.search(name["pattern"], "sst3")
+    assert id_["pattern"] == model["properties"]["id"]["pattern"]
+    for good in ("bert", "google-bert/bert-base-uncased", "/models/bert", "./bert", "~/bert"):
+        assert re.search(id_["pattern"], good)
+    for bad in ("a/b/c", "a b", "-a", "a/", "https://x", "a\0b", "/a\0b"):
+        assert not re.search(id_["pattern"], bad)
+    assert schemas["JobRequest"]["properties"]["metadata"]["propertyNames"]["maxLength"] == 64
+    assert schemas["JobRequest"]["properties"]["metadata"]["additionalProperties"]["pattern"]
+
+
+def test_a_parameter_is_never_null(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        for parameter in operation.get("parameters", ()):
+            assert "null" not in json.dumps(parameter["schema"]), name
+            assert parameter["name"].lower() != "accept", "OpenAPI ignores it"

@@ -77,6 +77,7 @@ def test_an_unknown_address_and_a_wrong_method_are_problems(client: TestClient) 
     assert (nowhere.status_code, nowhere.json()["code"]) == (404, "not_found")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method_not_allowed")
     assert wrong.headers["Allow"] == "GET"
+    assert client.request("OPTIONS", "/v1/jobs").headers["Allow"] == "GET, POST"
 
 
 def test_every_problem_type_answers_with_what_it_means(client: TestClient) -> None:

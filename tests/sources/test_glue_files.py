@@ -196,7 +196,7 @@ def test_a_missing_split_and_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(LayercutError, match=r"RTE .* neither dev\.tsv nor validation\*\.parquet") as caught:
         load_task(TaskSpec(name="rte"), settings, 1)
     assert caught.value.code == "dataset_not_found"
-    with pytest.raises(LayercutError, match="LAYERCUT_GLUE_DIR: there is no folder"):
+    with pytest.raises(LayercutError, match="LAYERCUT_GLUE_DIR of the service names no folder"):
         load_task(TaskSpec(name="rte"), SourceSettings(glue_dir=tmp_path / "none"), 1)
 
 

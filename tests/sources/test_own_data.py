@@ -243,3 +243,18 @@ def test_of_a_large_file_the_gateway_reads_the_beginning(
     early = spec(write(tmp_path, f"early.{kind}", head + wrong + rows))
     with pytest.raises(LayercutError, match="'text' is empty"):
         check_dataset(early, settings)
+
+
+def test_more_rows_than_are_taken_are_refused_unless_a_sample_is_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path, "train.csv", "text,label\n" + "".join(f"a {n},{n % 2}\n" for n in range(100)))
+    settings = SourceSettings(data_roots=[tmp_path], max_rows=20)
+    with pytest.raises(LayercutError, match="LAYERCUT_MAX_ROWS") as caught:
+        load_task(spec(path), settings, 1)
+    assert caught.value.code == "ceiling_passed"
+    assert len(load_task(spec(path, max_train_rows=20), settings, 1).train) == 20
+
+
+def test_a_refused_path_tells_no_folder_of_the_service(tmp_path: Path) -> None:
+    (root := tmp_path / "roots-of-the-service").mkdir()
+    error = refused(tmp_path / "train.csv", root, "LAYERCUT_DATA_ROOTS", "dataset_not_allowed")
+    assert "roots-of-the-service" not in error.message

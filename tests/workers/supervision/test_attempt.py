@@ -162,6 +162,14 @@ def test_files_that_cannot_be_stored_fail_the_job_and_leave_no_half(rig: Rig) ->
     assert rig.store.artifact(job.id) is None
 
 
+def test_no_job_runs_longer_than_the_service_allows(rig: Rig) -> None:
+    rig.settings.max_runtime_seconds = 1
+    job = rig.run("linger")
+
+    assert job.error is not None
+    assert (job.error.code, job.error.message[-3:]) == ("timeout", "= 1")
+
+
 def test_a_job_that_runs_too_long_is_killed_with_all_it_started(rig: Rig, tmp_path: Path) -> None:
     job = rig.run("child:" + str(tmp_path / "pid"), "linger", max_runtime_seconds=1)
 
