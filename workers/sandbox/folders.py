@@ -34,10 +34,11 @@ MACHINE = (
     *(f"/proc/self/{name}" for name in ITSELF),
     "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/uptime", "/proc/version",
     "/proc/filesystems", "/proc/devices", "/proc/modules", "/proc/sys/vm", "/proc/sys/kernel", "/proc/driver/nvidia",
-    "/proc/driver/nvidia-uvm", "/sys",
+    "/proc/driver/nvidia-uvm", "/sys/devices", "/sys/class", "/sys/bus", "/sys/module",
+    "/sys/fs/cgroup", "/sys/kernel/mm",
 )  # fmt: skip
 
-DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*", "nvidia-caps", "dri")
+DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*")
 
 
 def needed_by_any(private: Iterable[Path]) -> Files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,8 @@ class Attempt:
             self._checkpoint_sync.fetch()
         try:
             file.write(self._runner.job_file)
+            # All cores, for as long as it may run; the supervisor's own clock comes first, where it lives.
+            self._runner.limit_cpu(self._claim.request.limits.max_runtime_seconds * (os.cpu_count() or 1))
             self._runner.give()
         except OSError as error:
             log.warning("job %s: the runner did not take it: %s", lease.job_id, error)

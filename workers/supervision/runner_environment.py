@@ -43,7 +43,13 @@ OWN = {
     "TORCHINDUCTOR_CACHE_DIR": "home/inductor",
     "TRITON_CACHE_DIR": "home/triton",
 }
-FIXED = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "USER": "layercut", "LOGNAME": "layercut"}
+FIXED = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "JOBLIB_MULTIPROCESSING": "0",  # it would try /dev/shm, which all processes share, and warn
+    "USER": "layercut",
+    "LOGNAME": "layercut",
+}
 
 #: How often an idle thread looks for work before it sleeps. On free cores a training is a fifth faster than with no
 #: look at all, and where two trainings share the cores a sixth slower; with ten times as many looks, four times slower.
