@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import site
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -66,8 +67,10 @@ def runner_environment(environ: Mapping[str, str], scratch: Path) -> dict[str, s
     pinned = {"CUDA_VISIBLE_DEVICES": device} if device.startswith("GPU-") else {}
     threads = {"OMP_NUM_THREADS": str(cpu_budget().count), "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": SPINS}
     passed = {name: value for name, value in environ.items() if _needed(name)}
+    # Where `pip install --user` put things: Python looks for it in HOME, which is another one now.
+    user = {"PYTHONUSERBASE": site.getuserbase()} if site.ENABLE_USER_SITE else {}
     own = {name: str(scratch / folder) for name, folder in OWN.items()}
-    return {**threads, **passed, **pinned, **FIXED, **own}
+    return {**threads, **passed, **pinned, **FIXED, **own, **user}
 
 
 def _needed(name: str) -> bool:

@@ -61,6 +61,8 @@ class RunnerProcess:
     ) -> None:
         self._cache, self._sandbox = cache, sandbox
         self.scratch = Scratch(scratch_root)
+        #: Bytes of the files that it is given by descriptor.
+        self._outside = sum(os.fstat(handle).st_size for handle in descriptors)
         #: Reentrant, so that a signal handler may put something here too.
         self.inbox: SimpleQueue[object] = SimpleQueue()
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -112,7 +114,9 @@ class RunnerProcess:
 
     def give(self) -> None:
         """Hand over the job that lies in ``job_file``; raises ``OSError`` where nobody takes it."""
-        allow_mapped(self.pid, sum(file.stat().st_size for file in self.scratch.folder.rglob("*") if file.is_file()))
+        self.job_file.chmod(0o644)  # whatever the umask is: the runner may be another user
+        staged = (file.stat().st_size for file in self.scratch.folder.rglob("*") if file.is_file())
+        allow_mapped(self.pid, self._outside + sum(staged))
         self._say(Handover(job=self.job_file, out=self.out, cache=self._cache))
 
     def give_folder(self, folder: Path) -> None:
