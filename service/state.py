@@ -17,6 +17,7 @@ from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
+from store.workers import WorkerStore
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class GatewayState:
     settings: GatewaySettings
     engine: Engine
     store: JobStore
+    workers: WorkerStore
     cache: CacheStore
     artifacts: ArtifactStore
     importance: KnownImportance
@@ -42,6 +44,7 @@ def open_state(settings: GatewaySettings) -> GatewayState:
         settings=settings,
         engine=engine,
         store=store,
+        workers=WorkerStore(engine),
         cache=cache,
         artifacts=artifacts,
         importance=KnownImportance(settings, cache, artifacts, settings.data_dir / "hashes"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -87,8 +88,8 @@ class Staged:
 class Stager:
     """Stages what one job reads into ``folder``, an empty one of the attempt's own.
 
-    Files above ``copy_bytes`` are handed over open. ``hashes`` remembers those of large files. ``stopped`` is asked
-    between blocks; where it says so, ``StagingStopped`` is raised.
+    Files above ``copy_bytes`` are handed over open; for ``another_user``, those that everybody may read. ``hashes``
+    remembers those of large files. ``stopped`` is asked between blocks; where it says so, ``StagingStopped`` is raised.
     """
 
     settings: SourceSettings
@@ -96,6 +97,7 @@ class Stager:
     folder: Path
     copy_bytes: int
     stopped: Callable[[], bool] = lambda: False
+    another_user: bool = False
     _handles: list[Handle] = field(default_factory=list)
     _sha256: dict[str, str] = field(default_factory=dict)
     _copied: int = 0
@@ -164,14 +166,22 @@ class Stager:
         target = self.folder / name
         if target.is_symlink() or target.exists():  # asked for twice: the task's table measures layers too
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if os.fstat(file.fileno()).st_size > self.copy_bytes:
+        self._make_folder(target.parent)
+        found = os.fstat(file.fileno())
+        if found.st_size > self.copy_bytes and (not self.another_user or found.st_mode & stat.S_IROTH):
             self._hand_over(file, target, name, what)
             if hashed:
                 self._sha256[name] = self.hashes.of_open(file)
         else:
-            self._check_room(os.fstat(file.fileno()).st_size)
+            self._check_room(found.st_size)
             self._sha256[name] = self._copy(file, target, name, what)
+
+    def _make_folder(self, folder: Path) -> None:
+        """To be read by whichever user the runner is, whatever the umask."""
+        if not folder.exists():
+            self._make_folder(folder.parent)
+            folder.mkdir()
+            folder.chmod(0o755)
 
     def _hand_over(self, file: BinaryIO, target: Path, name: str, what: What) -> None:
         kept = os.fdopen(os.dup(file.fileno()), "rb")
@@ -181,6 +191,7 @@ class Stager:
     def _copy(self, file: BinaryIO, target: Path, name: str, what: What) -> str:
         before, digest, size = _state(file), hashlib.sha256(), 0
         with target.open("xb") as copy:
+            os.fchmod(copy.fileno(), 0o644)
             for block in self._blocks(file):
                 copy.write(block)
                 digest.update(block)

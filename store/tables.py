@@ -91,3 +91,13 @@ cache = Table(
     Column("used_at", UtcTime, nullable=False),
     Index("ix_cache_used_at", "used_at"),
 )
+
+# Who is there to do jobs. A row is its worker's own, which says again and again that it lives.
+workers = Table(
+    "workers",
+    METADATA,
+    Column("name", PlainText, primary_key=True),
+    Column("started_at", UtcTime, nullable=False),
+    Column("seen_at", UtcTime, nullable=False),
+    Column("sandbox", JSON, nullable=False),
+)

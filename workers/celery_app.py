@@ -21,11 +21,13 @@ from store.broker import WAKE, celery_settings
 from store.cache import CacheStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
-from workers.sandbox.sandbox import Sandbox
+from store.workers import WorkerStore
+from workers.sandbox.sandbox import Sandbox, Unconfined
 from workers.settings import WorkerSettings
 from workers.supervision import scratch
 from workers.supervision.checkpoint_sync import sweep_ended
 from workers.supervision.input_staging import stage_inputs
+from workers.supervision.presence import Presence
 from workers.supervision.supervisor import Supervisor
 
 log = logging.getLogger("layercut.worker")
@@ -50,10 +52,11 @@ class WorkerProcess:
             ArtifactStore(settings.artifacts_url),
             settings,
             command=RUNNER,
-            stage=stage_inputs(settings),
+            stage=stage_inputs(settings, another_user="own_user" in self.sandbox.measures),
             worker=name,
             sandbox=self.sandbox,
         )
+        self.presence = Presence(WorkerStore(self.engine), name, self.sandbox.report)
         self.supervisor.prepare()
 
     def wake_another(self) -> None:
@@ -65,6 +68,7 @@ class WorkerProcess:
             log.warning("cannot send a wake-up: %s: %s", type(error).__name__, error)
 
     def close(self) -> None:
+        self.presence.close()
         self.supervisor.close()
         self.engine.dispose()
 
@@ -108,7 +112,11 @@ def run_worker() -> int:
     """Work until told to stop; the exit code."""
     global worker_process  # noqa: PLW0603 - Celery gives a handler no other way to what its process owns
     settings = WorkerSettings()
-    worker_process = WorkerProcess(settings)
+    try:
+        worker_process = WorkerProcess(settings)
+    except Unconfined as error:
+        log.error("%s", error)
+        return 1
     worker = app.Worker(
         hostname=f"layercut-{os.getpid()}@{socket.gethostname()}",
         loglevel=settings.log_level,

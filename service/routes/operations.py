@@ -10,10 +10,14 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from api_schemas.errors import ERRORS, LayercutError
+from api_schemas.workers import WorkerState
 from service.edge.liveness import threads_answer
 from service.openapi import problems
 from service.state import GatewayState, State
 from service.version import VERSION
+
+#: A worker tells three times in a minute that it lives.
+LIVING_SECONDS = 90.0
 
 router = APIRouter(tags=["operations"])
 
@@ -29,6 +33,9 @@ class Readiness(BaseModel):
 
     status: Literal["ok", "degraded", "unavailable"]
     checks: dict[str, Literal["ok", "unreachable"]]
+    workers: list[WorkerState] = Field(
+        default=[], description="those that were heard of lately, and what locks their runners in"
+    )
 
 
 class Version(BaseModel):
@@ -64,7 +71,8 @@ def readyz(state: State, response: Response) -> Readiness:
         response.status_code = 503
         response.headers["Retry-After"] = "5"
         return Readiness(status="unavailable", checks=checks)
-    return Readiness(status="degraded" if down else "ok", checks=checks)
+    living = state.workers.living(LIVING_SECONDS)
+    return Readiness(status="degraded" if down else "ok", checks=checks, workers=living)
 
 
 @router.get("/version")

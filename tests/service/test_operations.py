@@ -19,6 +19,7 @@ from api_schemas.architectures import ARCHITECTURES
 from api_schemas.errors import ERRORS
 from api_schemas.strategies import STRATEGIES
 from api_schemas.tasks import METRICS, TASKS
+from api_schemas.workers import Measure, SandboxReport
 from service.app import create_app
 from service.logs import configure_logs
 from service.settings import GatewaySettings
@@ -28,8 +29,19 @@ from service.state import GatewayState
 def test_a_living_gateway_is_healthy_ready_and_has_a_version(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     ready = client.get("/readyz").json()
-    assert ready == {"status": "ok", "checks": {"database": "ok", "artifacts": "ok", "broker": "ok"}}
+    assert ready == {"status": "ok", "checks": {"database": "ok", "artifacts": "ok", "broker": "ok"}, "workers": []}
     assert client.get("/version").json()["name"] == "layercut"
+
+
+def test_it_shows_the_workers_that_live_and_what_locks_their_runners_in(
+    client: TestClient, state: GatewayState
+) -> None:
+    measures = [Measure(name="files", on=True, detail="tried"), Measure(name="own_user", on=False, detail="no root")]
+    state.workers.announce("host-1", SandboxReport(complete=True, measures=measures))
+    (worker,) = client.get("/readyz").json()["workers"]
+    assert worker["name"] == "host-1"
+    assert worker["seen_at"] >= worker["started_at"]
+    assert worker["sandbox"] == {"complete": True, "measures": [measure.model_dump() for measure in measures]}
 
 
 def test_without_a_broker_it_is_degraded_and_takes_jobs(settings: GatewaySettings, body: dict[str, Any]) -> None:

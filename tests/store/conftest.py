@@ -15,7 +15,7 @@ from api_schemas.jobs import Job
 from store.columns import later
 from store.database import migrate, open_engine
 from store.jobs import JobStore
-from store.tables import cache, jobs
+from store.tables import cache, jobs, workers
 from tests.support.events import queue
 from tests.support.store_samples import Submit
 
@@ -63,6 +63,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     with engine.begin() as connection:
         connection.execute(delete(jobs))
         connection.execute(delete(cache))
+        connection.execute(delete(workers))
     engine.dispose()
     return url
 

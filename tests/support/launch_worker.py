@@ -14,5 +14,5 @@ logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(process)d %
 if len(sys.argv) > 1:
     os.environ.setdefault("LAYERCUT_SANDBOX", "off")  # the fake runner touches files wherever a test says
     celery_app.RUNNER = [sys.executable, sys.argv[1]]
-    celery_app.stage_inputs = lambda _: no_inputs
+    celery_app.stage_inputs = lambda *_, **__: no_inputs
 sys.exit(celery_app.run_worker())

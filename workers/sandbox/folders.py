@@ -34,19 +34,19 @@ MACHINE = (
     *(f"/proc/self/{name}" for name in ITSELF),
     "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/uptime", "/proc/version",
     "/proc/filesystems", "/proc/devices", "/proc/modules", "/proc/sys/vm", "/proc/sys/kernel", "/proc/driver/nvidia",
-    "/proc/driver/nvidia-uvm", "/sys",
+    "/proc/driver/nvidia-uvm", "/sys/devices", "/sys/class", "/sys/bus", "/sys/module",
+    "/sys/fs/cgroup", "/sys/kernel/mm",
 )  # fmt: skip
 
-DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*", "nvidia-caps", "dri")
+DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*")
 
 
 def needed_by_any(private: Iterable[Path]) -> Files:
     """Of this interpreter, as it was started. Nothing that holds one of ``private`` is among it."""
     kept = [path.resolve() for path in private]
     libraries = [Path(sys.prefix), Path(sys.base_prefix), Path(sys.exec_prefix), Path(sys.base_exec_prefix)]
-    named = [Path(entry) for entry in [*sys.path, *os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)] if entry]
     ours = Path(__file__).resolve().parents[2]
-    others = [path for path in named if path.is_dir() and path.resolve() != ours]
+    others = [path for path in _search_paths() if path.is_dir() and path.resolve() != ours]
     read = [path for path in [*libraries, *others] if not _holds(path.resolve(), kept)]
     rooms = [ours / room for room in ROOMS]
     fixed = [Path(path) for path in (*SYSTEM, *CONFIGURATION, *MACHINE)]
@@ -56,6 +56,15 @@ def needed_by_any(private: Iterable[Path]) -> Files:
         listed=(ours,),
         devices=tuple(path for name in DEVICES for path in Path("/dev").glob(name)),
     )
+
+
+def _search_paths() -> list[Path]:
+    """Of modules and of shared libraries. The working folder only where it is named: `python -m` puts it first."""
+    named = [
+        entry for name in ("PYTHONPATH", "LD_LIBRARY_PATH") for entry in os.environ.get(name, "").split(os.pathsep)
+    ]
+    found = [Path(entry) for entry in [*named, *sys.path] if entry]
+    return [path for path in found if str(path) in named or path.resolve() != Path.cwd()]
 
 
 def _holds(folder: Path, kept: list[Path]) -> bool:

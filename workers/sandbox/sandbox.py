@@ -91,7 +91,8 @@ class Sandbox:
     def prepare(self, folder: Path) -> None:
         """Make the folders of a new scratch folder, for the user that its runner will have."""
         for name in (*folders.WRITABLE, *READ_ONLY):
-            (folder / name).mkdir(mode=0o755)
+            (folder / name).mkdir()
+            (folder / name).chmod(0o755)  # whatever the umask is; the scratch folder itself lets nobody else in
         if "own_user" in self.measures and self.uid is not None:
             os.chown(folder, -1, self.uid)
             folder.chmod(0o750)

@@ -39,8 +39,8 @@ REFUSED_CALLS: dict[str, tuple[int, int | None]] = {
     "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setscheduler": (144, 119),
     "sched_setparam": (142, 118), "sched_setattr": (314, 274), "shmget": (29, 194), "shmat": (30, 196),
     "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
-    # its group: its supervisor ends all of it at once
-    "setpgid": (109, 154), "setsid": (112, 157),
+    # out of its process group, which is killed with it
+    "setsid": (112, 157), "setpgid": (109, 154),
     # its own limits
     "setrlimit": (160, 164),
     # parts of the kernel that are large, and that no runner needs

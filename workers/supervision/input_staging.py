@@ -32,13 +32,16 @@ class Stage(Protocol):
         """Have all that the job of ``claim`` reads in ``folder``; raises as ``Stager.stage`` does."""
 
 
-def stage_inputs(settings: WorkerSettings) -> Stage:
-    """The staging of a worker. It knows the hub and its token, and the roots; the runner does not."""
+def stage_inputs(settings: WorkerSettings, *, another_user: bool) -> Stage:
+    """The staging of a worker, whose runners may be ``another_user``.
+
+    It knows the hub and its token, and the roots; a runner does not.
+    """
     # As the supervisor's own notes: what a runner could write to would not be believed.
     hashes = FileHashes(settings.data_dir / "hashes")
 
     def stage(claim: Claim, folder: Path, stopped: Callable[[], bool]) -> Staged:
-        stager = Stager(settings, hashes, folder, settings.copy_bytes, stopped)
+        stager = Stager(settings, hashes, folder, settings.copy_bytes, stopped, another_user)
         return stager.stage(claim.request, claim.resolved)
 
     return stage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import site
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,6 +45,7 @@ FIXED = {
     **ONE_THREAD,
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "JOBLIB_MULTIPROCESSING": "0",  # it would try /dev/shm, which all processes share, and warn
     "USER": "layercut",
     "LOGNAME": "layercut",
 }
@@ -63,8 +65,10 @@ def runner_environment(environ: Mapping[str, str], scratch: Path) -> dict[str, s
     pinned = {"CUDA_VISIBLE_DEVICES": device} if device.startswith("GPU-") else {}
     threads = {"OMP_NUM_THREADS": str(cpu_budget().count), "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": SPINS}
     passed = {name: value for name, value in environ.items() if _needed(name)}
+    # Where `pip install --user` put things: Python looks for it in HOME, which is another one now.
+    user = {"PYTHONUSERBASE": site.getuserbase()} if site.ENABLE_USER_SITE else {}
     own = {name: str(scratch / folder) for name, folder in OWN.items()}
-    return {**threads, **passed, **pinned, **FIXED, **own}
+    return {**threads, **passed, **pinned, **FIXED, **own, **user}
 
 
 def _needed(name: str) -> bool:

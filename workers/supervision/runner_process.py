@@ -120,7 +120,9 @@ class RunnerProcess:
         """Hand over the job that lies in ``job_file`` with its inputs; ``seconds`` is how long it may take. Raises
         ``OSError`` where nobody takes it.
         """
+        self.job_file.chmod(0o644)  # whatever the umask is: the runner may be another user
         allow_mapped(self.pid, staged.copied + staged.handed)
+        # All cores, for as long as it may run; the supervisor's own clock comes first, where it lives.
         limit_cpu(self.pid, seconds * (os.cpu_count() or 1))
         files = self._sandbox.files_of(self.scratch.folder)
         handover = Handover(

@@ -148,6 +148,14 @@ three = struct.pack("QQ", 3, 3)
 tried("limits of another", lambda: call(numbers["prlimit64"][0], supervisor, resource.RLIMIT_NOFILE, three, 0))
 tried("its own limits", lambda: call(numbers["prlimit64"][0], 0, resource.RLIMIT_DATA, struct.pack("qq", -1, -1), 0))
 tried("priority", lambda: os.setpriority(os.PRIO_PROCESS, supervisor, 19))
+def leave_group():
+    child = os.fork()
+    if child == 0:
+        try: os.setsid()
+        except OSError: os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]: raise PermissionError("the child could not")
+tried("leave its group", leave_group)
 tried("become root", lambda: (os.setuid(0), os.setgid(0), open("/etc/shadow")))
 tried("a fork in a new namespace", lambda: call(numbers["clone"][0], 0x10000000 | 17, 0, 0, 0, 0))
 for name in ("ptrace", "process_vm_readv", "pidfd_getfd", "bpf", "keyctl", "userfaultfd", "perf_event_open", "mount",

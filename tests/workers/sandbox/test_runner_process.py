@@ -1,0 +1,63 @@
+"""A runner as its supervisor starts it: locked in, in its own folder, without the secrets of its worker."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from sources.inputs import Inputs
+from sources.staging import Handle, Staged
+from tests.support.confined import TRY
+from workers.sandbox.sandbox import Sandbox
+from workers.settings import WorkerSettings
+from workers.supervision.runner_process import Exit, RunnerProcess
+
+PROGRAM = """
+import json
+from workers.descriptors import receive_descriptors
+from workers.sandbox.landlock import lock_in
+sys.stdout = sys.stderr
+tried("where", lambda: os.getcwd() == os.environ["TMPDIR"] and os.path.basename(os.getcwd()))
+tried("home", lambda: os.path.basename(os.path.expanduser("~")))
+tried("secrets", lambda: [name for name, value in os.environ.items() if "secret" in value])
+handover = json.loads(sys.stdin.readline())
+(given,) = receive_descriptors(int(sys.argv[sys.argv.index("--wait") + 1]), 1)
+lock_in(handover["files"] | {"open_files": [given]})
+tried("given", lambda: open("/proc/self/fd/" + str(given)).read())
+tried("database", lambda: open(sys.argv[1]).read())
+tried("output", lambda: open(os.getcwd() + "/../out/x", "w").write("x"))
+sys.exit(7)
+"""
+
+
+def test_it_is_locked_in_and_told_no_secret(
+    sandbox: Sandbox, settings: WorkerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_TOKEN", "HF_HUB_TOKEN", "HTTPS_PROXY", "LAYERCUT_DATABASE_URL", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "secret")
+    database, given = settings.data_dir / "some.db", tmp_path / "weights"
+    database.write_text("secret")
+    given.write_text("weights")
+    command = [sys.executable, "-P", "-c", TRY + PROGRAM, str(database)]
+    runner = RunnerProcess(command, settings.scratch_root, sandbox)
+    try:
+        with given.open("rb") as weights:
+            inputs = Inputs(folder=runner.scratch.inputs, descriptors=["model/weights"])
+            handle = Handle("model/weights", "model", weights, ())
+            runner.job_file.write_text("{}")
+            runner.give(Staged(inputs, [handle], 0.0, 0, 7), seconds=60)
+        assert runner.inbox.get(timeout=30) == Exit(7)
+        said = dict(line.split(": ", 1) for line in runner.last_words.splitlines())
+    finally:
+        runner.dispose()
+    assert said.pop("database").startswith("refused")
+    assert said == {
+        "where": "got 'tmp'",
+        "home": "got 'home'",
+        "secrets": "got []",
+        "given": "got 'weights'",
+        "output": "got 1",
+    }
+    assert not runner.scratch.folder.exists()
