@@ -126,4 +126,4 @@ def test_a_newer_database_is_left_alone(engine: Engine) -> None:
         migrate(engine)
     with engine.begin() as connection:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
-        connection.execute(text("UPDATE alembic_version SET version_num = '0004'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0006'"))
