@@ -9,19 +9,24 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
+from service.callers import ADMITTED, REFUSALS
+from service.listening import needs_key
 from service.logs import configure_logs
 from service.middleware import RequestContext
 from service.openapi import ANYWHERE, install_openapi, problems
 from service.problems import install_problems
 from service.reaper import Reaper
-from service.routes import artifacts, catalog, events, jobs, operations, plans
+from service.routes import artifacts, catalog, events, jobs, keys, operations, plans
 from service.settings import GatewaySettings
 from service.state import open_state
 from service.version import VERSION
 
 DESCRIPTION = "Makes transformer models smaller by dropping whole layers, repairs them, and proves what it delivers."
 
-ROUTERS = (jobs.router, events.router, artifacts.router, plans.router, catalog.router, operations.router)
+#: For callers: each is let in first. What stands in no list is not there.
+ROUTERS = (jobs.router, events.router, artifacts.router, plans.router, catalog.router, keys.router)
+#: For anybody.
+OPEN_ROUTERS = (operations.router,)
 
 # How long open connections may take when the gateway is told to stop. Streams close at once.
 DRAIN_SECONDS = 10
@@ -44,6 +49,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         finally:
             await run_in_threadpool(reaper.stop)
             await run_in_threadpool(state.wakeups.stop)
+            state.authenticator.close()
             state.engine.dispose()
 
     app = FastAPI(
@@ -55,9 +61,11 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     for router in ROUTERS:
+        app.include_router(router, dependencies=[ADMITTED], responses=problems(*REFUSALS))
+    for router in OPEN_ROUTERS:
         app.include_router(router)
     install_problems(app)
-    install_openapi(app)
+    install_openapi(app, key_needed=needs_key(chosen))
     app.add_middleware(RequestContext)
     return app
 

@@ -46,7 +46,10 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[HEADER] = request_id
+                # What a dependency has to say, whatever kind of answer the route gives.
+                headers.update(scope["state"].get("answer_headers", {}))
             await send(message)
 
         try:

@@ -12,12 +12,13 @@ from pydantic.json_schema import models_json_schema
 
 from api_schemas.errors import ERRORS, LayercutError, Problem, problem
 from api_schemas.requests import JobRequest, PlanRequest
+from api_schemas.tenants import ApiKeyRequest
 from service.problems import MEDIA_TYPE
 
 REF = "#/components/schemas/{model}"
 
 # Named in the document by reference only, because no route declares them.
-UNDECLARED: tuple[type[BaseModel], ...] = (Problem, JobRequest, PlanRequest)
+UNDECLARED: tuple[type[BaseModel], ...] = (Problem, JobRequest, PlanRequest, ApiKeyRequest)
 
 # What any call can answer, and what any call with a body can.
 ANYWHERE = ("validation_failed", "internal")
@@ -38,16 +39,18 @@ def json_body(model: type[BaseModel], **examples: dict[str, Any]) -> dict[str, A
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-def install_openapi(app: FastAPI) -> None:
+def install_openapi(app: FastAPI, *, key_needed: bool) -> None:
+    """``key_needed``: else a key may be left out, and the document says so."""
+
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app)
+            app.openapi_schema = _document(app, key_needed)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # the way that FastAPI documents
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(app: FastAPI, key_needed: bool) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -62,6 +65,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for name in ("Job", "JobPreview"):
         # It is shown as it was sent, and so is a dict to us.
         schemas[name]["properties"]["request"] = _ref(JobRequest)
+    for operation in (found for methods in document["paths"].values() for found in methods.values()):
+        if operation.get("security") and not key_needed:
+            operation["security"].insert(0, {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document

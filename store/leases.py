@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Connection, Row, and_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, true, update
 
 from api_schemas.errors import JobError, LayercutError
 from api_schemas.events import (
@@ -28,7 +28,8 @@ from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from store.columns import later
 from store.rows import ACTIVE, QUEUE_ORDER, append, move, moving
-from store.tables import events, jobs
+from store.tables import DEFAULT_TENANT, events, jobs, tenants
+from store.tenants import pool_of
 
 
 class LeaseLost(Exception):
@@ -42,6 +43,9 @@ class Lease:
     job_id: str
     attempt: int
     token: str
+    tenant: str = DEFAULT_TENANT
+    #: Which part of the cache it reads and writes.
+    pool: str = DEFAULT_TENANT
 
     @property
     def prefix(self) -> str:
@@ -68,9 +72,9 @@ class Claim:
     created_at: datetime
 
 
-def claim(connection: Connection, worker: str, lease_seconds: float) -> Claim | None:
+def claim(connection: Connection, worker: str, lease_seconds: float, *, only_default: bool = False) -> Claim | None:
     """Take the best queued job. One whose request this version cannot read any more fails, and the next is taken."""
-    while (row := _take(connection, worker, lease_seconds)) is not None:
+    while (row := _take(connection, worker, lease_seconds, only_default=only_default)) is not None:
         try:
             request, resolved = JobRequest.model_validate(row.request), _pinned(row)
         except (ValidationError, LayercutError) as error:
@@ -81,8 +85,18 @@ def claim(connection: Connection, worker: str, lease_seconds: float) -> Claim | 
             connection, row.id,
             new_event(EventType.STARTED, message, StartedData(attempt=row.attempt, worker=worker)),
         )  # fmt: skip
-        return Claim(Lease(row.id, row.attempt, row.lease_token), request, resolved, row.created_at)
+        lease = Lease(row.id, row.attempt, row.lease_token, row.tenant, _count_claim(connection, row.tenant))
+        return Claim(lease, request, resolved, row.created_at)
     return None
+
+
+def _count_claim(connection: Connection, tenant: str) -> str:
+    """The tenant had its turn; its pool of the cache.
+
+    The last statement of a claim: no other lock is asked for while this one is held.
+    """
+    turn = update(tenants).where(tenants.c.id == tenant).values(claimed_at=later())
+    return pool_of(tenant, connection.scalar(turn.returning(tenants.c.shared_baselines)))
 
 
 def _pinned(row: Row[Any]) -> ResolvedRequest:
@@ -123,7 +137,9 @@ def record(connection: Connection, lease: Lease, event: NewEvent) -> Event:
     return append(connection, row.id, event)
 
 
-def finish(connection: Connection, lease: Lease, event: NewEvent, artifact: str | None) -> None:
+def finish(
+    connection: Connection, lease: Lease, event: NewEvent, artifact: str | None, size: int | None = None
+) -> None:
     """End the job as the terminal ``event`` says; one that was to be cancelled is cancelled, however it ended.
 
     An error that nobody foresaw ends the attempt alone, while there are more, until two attempts have met it.
@@ -139,7 +155,7 @@ def finish(connection: Connection, lease: Lease, event: NewEvent, artifact: str 
         ends = _unforeseen(connection, row, event.data)
     if ends is not None:
         target, values, told = _ending(row, ends)
-        move(connection, row, target, told, **values, artifact=artifact)
+        move(connection, row, target, told, **values, artifact=artifact, bytes=size)
 
 
 def _unforeseen(connection: Connection, row: Row[Any], failed: FailedData) -> NewEvent | None:
@@ -219,14 +235,27 @@ def _hold(connection: Connection, lease: Lease) -> Row[Any]:
     return row
 
 
-def _take(connection: Connection, worker: str, lease_seconds: float) -> Row[Any] | None:
+def _take(connection: Connection, worker: str, lease_seconds: float, *, only_default: bool) -> Row[Any] | None:
+    running = (
+        select(jobs.c.tenant, func.count().label("count"))
+        .where(jobs.c.status.in_(ACTIVE))
+        .group_by(jobs.c.tenant)
+        .cte("running")
+    )
+    count = func.coalesce(running.c.count, 0)
+    of_tenant = jobs.outerjoin(running, running.c.tenant == jobs.c.tenant).outerjoin(
+        tenants, tenants.c.id == jobs.c.tenant
+    )
     # `=` and not IN: PostgreSQL may run the subquery of an IN once a row, and so lock and take more than one job.
     best = (
         select(jobs.c.id)
+        .select_from(of_tenant)
         .where(jobs.c.status == Status.QUEUED, jobs.c.queue_expires_at > later())
-        .order_by(*QUEUE_ORDER)
+        .where(or_(tenants.c.running_jobs.is_(None), count < tenants.c.running_jobs))
+        .where(jobs.c.tenant == DEFAULT_TENANT if only_default else true())
+        .order_by(count, tenants.c.claimed_at.asc().nulls_first(), *QUEUE_ORDER)
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=jobs)
         .scalar_subquery()
     )
     take = moving(Status.QUEUED, Status.RUNNING).where(jobs.c.id == best)

@@ -14,6 +14,7 @@ from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from service.admission import REFUSALS, admit
 from service.bodies import JsonBody, validated
+from service.callers import Own, Who
 from service.negotiation import wait_seconds
 from service.openapi import BODY, json_body, problems
 from service.state import State
@@ -56,15 +57,19 @@ EXAMPLE = {
 def create_job(
     body: JsonBody,
     state: State,
+    who: Who,
+    own: Own,
     response: Response,
+    *,
     validate_only: Annotated[bool, Query(description="check and resolve, and store nothing")] = False,
 ) -> Job | Response:
     """Ask for a compression. What can be seen to fail is refused now; what fails later is the job's `error`."""
     request = validated(JobRequest, body)
+    who.check_priority(request.priority)
     resolved = admit(request, state.settings)
     if validate_only:
         return JSONResponse(_preview(request, body, resolved).model_dump(mode="json"))
-    job = shown(state.store.create(request, body, resolved))
+    job = shown(own.create(request, body, resolved))
     state.wakeups.wake()
     response.headers["Location"] = job.urls["self"]
     return job
@@ -73,7 +78,7 @@ def create_job(
 @router.get("", responses=problems("invalid_cursor"), openapi_extra={"parameters": [METADATA_FILTER]})
 def list_jobs(
     request: Request,
-    state: State,
+    own: Own,
     *,
     after: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
     limit: Annotated[int, Query(description="1 to 100; what lies outside is brought inside")] = 20,
@@ -81,10 +86,10 @@ def list_jobs(
     task: str | None = None,
     model: str | None = None,
 ) -> JobList:
-    """Jobs, newest first."""
+    """Your jobs, newest first."""
     pairs = [(METADATA.fullmatch(name), value) for name, value in request.query_params.items()]
     metadata = {found[1]: value for found, value in pairs if found}
-    jobs, has_more = state.store.list(
+    jobs, has_more = own.list(
         after=after,
         limit=min(max(limit, 1), MAX_PAGE),
         status=status,
@@ -101,6 +106,7 @@ def list_jobs(
 async def get_job(
     job_id: str,
     state: State,
+    own: Own,
     response: Response,
     prefer: Annotated[
         str | None, Header(description="`wait=N`: answer when something changes, or after N seconds")
@@ -109,9 +115,9 @@ async def get_job(
     """One job."""
     seconds = wait_seconds(prefer)
     if seconds:
-        await state.feed.changed(job_id, seconds)
+        await state.feed.changed(own, job_id, seconds)
         response.headers["Preference-Applied"] = f"wait={seconds:.0f}"
-    return shown(await run_in_threadpool(state.store.get, job_id))
+    return shown(await run_in_threadpool(own.get, job_id))
 
 
 @router.post(
@@ -122,9 +128,9 @@ async def get_job(
         **problems("job_not_found", "job_already_terminal"),
     },
 )
-def cancel_job(job_id: str, state: State, response: Response) -> Job:
+def cancel_job(job_id: str, own: Own, response: Response) -> Job:
     """Cancel a job: at once in the queue, else as soon as its worker has stopped. Asking twice changes nothing."""
-    job = shown(state.store.cancel(job_id))
+    job = shown(own.cancel(job_id))
     response.status_code = 202 if job.status is Status.CANCELLING else 200
     return job
 

@@ -8,6 +8,7 @@ from api_schemas.plans import Plan
 from api_schemas.requests import PlanRequest
 from service.admission import REFUSALS, plan
 from service.bodies import JsonBody, validated
+from service.callers import Who
 from service.openapi import BODY, json_body, problems
 from service.state import State
 
@@ -21,10 +22,11 @@ EXAMPLE = {"model": "google-bert/bert-base-uncased", "prune": {"strategy": "symm
     responses=problems(*BODY, *REFUSALS, "hub_unavailable"),
     openapi_extra=json_body(PlanRequest, half=EXAMPLE),
 )
-def create_plan(body: JsonBody, state: State) -> Plan:
+def create_plan(body: JsonBody, state: State, who: Who) -> Plan:
     """Layers kept and dropped, parameters, bytes, expected speed-up and warnings. Nothing is stored.
 
     Strategies that rank layers are answered from what a job has measured, and `auto` from its search; `measured_by`
     names it.
     """
-    return plan(validated(PlanRequest, body), state.settings, state.importance)
+    known = state.importance.of(who.holder.tenant, who.holder.pool)
+    return plan(validated(PlanRequest, body), state.settings, known)

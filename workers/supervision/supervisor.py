@@ -8,6 +8,7 @@ import time
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.jobs import Claim, JobStore
+from store.tables import DEFAULT_TENANT
 from workers.cache.folder import FolderCache
 from workers.settings import WorkerSettings
 from workers.supervision.attempt import Attempt
@@ -82,10 +83,12 @@ class Supervisor:
             raise
         if self.stopping:  # told so before there was an inbox to say it in
             runner.inbox.put(Interrupt.STOPPING)
+        # Nobody is handed what another tenant's job made on this host.
+        local = self._local if claim.lease.pool == DEFAULT_TENANT else self._local.part(claim.lease.pool)
         try:
             with LeaseSession(self._store, claim.lease, self._settings, inbox=runner.inbox, accepted=sent) as session:
                 cache_server = CacheServer(
-                    claim.lease, runner, session, cache=self._cache, artifacts=self._artifacts, local=self._local
+                    claim.lease, runner, session, cache=self._cache, artifacts=self._artifacts, local=local
                 )
                 Attempt(
                     claim, runner, session, cache_server,

@@ -1,0 +1,107 @@
+"""The caller of a route: let in, within its rate, with the scope that the call needs, and with its own jobs alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api_schemas.errors import LayercutError
+from api_schemas.tenants import HIGHEST_PRIORITY, Quotas, Scope, Usage
+from service.problems import request_id_of
+from service.rates import Rate
+from service.state import GatewayState, State
+from store.audit import Actor
+from store.jobs import JobStore
+from store.keys import Holder
+from store.tenants import QuotaExceeded
+
+BEARER = HTTPBearer(auto_error=False, scheme_name="bearer", description="A key of `layercut keys create`, as `lc_…_…`")
+
+#: What any route for callers may refuse with.
+REFUSALS = ("unauthorized", "forbidden", "quota_exceeded", "too_many_attempts")
+
+READING = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True)
+class Caller:
+    holder: Holder
+    actor: Actor
+
+    def needs(self, scope: Scope, what: str, param: str | None = None) -> None:
+        """Raise ``forbidden``, with the scope that is lacking."""
+        if not self.holder.scope.covers(scope):
+            raise LayercutError(
+                "forbidden", f"{what} needs the scope {scope}; this key has {self.holder.scope}", param=param
+            )
+
+    def check_priority(self, priority: int) -> None:
+        """Raise ``forbidden`` for a priority above what the scope allows."""
+        highest = HIGHEST_PRIORITY[self.holder.scope]
+        if priority > highest:
+            self.needs(Scope.ADMIN, f"a priority above {highest}", "/priority")
+
+
+async def _caller(
+    request: Request, state: State, _: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
+) -> Caller:
+    address = request.client.host if request.client else "unknown"
+    holder = await state.authenticator.holder(request.headers.get("authorization"), address)
+    _count_request(request, state, holder)
+    return Caller(holder, Actor(holder.tenant, holder.key_id, request_id_of(request), address))
+
+
+Who = Annotated[Caller, Depends(_caller)]
+
+
+def _count_request(request: Request, state: GatewayState, holder: Holder) -> None:
+    """Against the tenant's requests a minute, in this process; the answer will carry what is left."""
+    quota = holder.quotas.requests_per_minute
+    if quota is None:
+        return
+    taken = state.rates.take(holder.tenant, Rate(per_minute=quota, burst=quota))
+    request.state.answer_headers = {
+        "RateLimit-Policy": f'"requests";q={quota};w=60',
+        "RateLimit": f'"requests";r={taken.left};t={math.ceil(taken.reset)}',
+    }
+    if taken.wait:
+        seconds = max(1, math.ceil(taken.wait))
+        raise QuotaExceeded(
+            f"the quota requests_per_minute is {quota}, and it is used up: ask again in {seconds} seconds", seconds
+        )
+
+
+async def _admitted(request: Request, who: Who) -> None:
+    needed = Scope.READ if request.method in READING else Scope.SUBMIT
+    who.needs(needed, f"{request.method} {request.url.path}")
+
+
+#: For every router that is not open to all: the scope follows from the method.
+ADMITTED = Depends(_admitted)
+
+
+def scoped(scope: Scope) -> Callable[[Request, Who], Awaitable[None]]:
+    """A dependency of routes that need more than their method says."""
+
+    async def check(request: Request, who: Who) -> None:
+        who.needs(scope, f"{request.method} {request.url.path}")
+
+    return check
+
+
+async def _own(state: State, who: Who) -> JobStore:
+    return state.store.of(who.actor)
+
+
+#: The jobs of the caller's tenant: those of others are not there.
+Own = Annotated[JobStore, Depends(_own)]
+
+
+def quotas_and_usage(state: GatewayState, caller: Caller) -> tuple[Quotas, Usage]:
+    """What the caller's tenant may use, and uses now: for ``GET /v1/limits``. Asks the database."""
+    return caller.holder.quotas, state.tenants.usage(caller.holder.tenant)
