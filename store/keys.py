@@ -110,6 +110,10 @@ class KeyStore:
         with reading(self._engine) as connection:
             return [_shown(row) for row in connection.execute(query)]
 
+    def get(self, key_id: str) -> ApiKey:
+        with reading(self._engine) as connection:
+            return _shown(_own(connection, key_id, None))
+
     def revoke(self, key_id: str, *, tenant: str | None = None, by: Actor) -> ApiKey:
         """The second time nothing happens."""
         with self._engine.begin() as connection:
