@@ -30,7 +30,7 @@ MOST_KNOWN = 10_000
 #: Slow hashes at one time: each takes 16 MiB and a processor.
 VERIFIERS = 2
 #: Keys that may be wrong: from one address, and in all.
-PER_ADDRESS, IN_ALL = Rate(per_minute=30, burst=30), Rate(per_minute=300, burst=100)
+PER_ADDRESS, IN_ALL = Rate(per_minute=60, burst=60), Rate(per_minute=240, burst=120)
 #: Addresses that are told apart in the audit log between two of its lines.
 MOST_ADDRESSES = 200
 
@@ -69,7 +69,7 @@ class Authenticator:
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._verifying: dict[bytes, asyncio.Task[Holder | Rejected]] = {}
         self._anyone = _Known(ANYONE, -math.inf)
-        self._attempts = Rates()
+        self._attempts = Rates(clock=clock)
         self._refused: Counter[Refused] = Counter()
         self._threads = ThreadPoolExecutor(VERIFIERS, thread_name_prefix="keys")
 

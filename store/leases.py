@@ -74,7 +74,7 @@ class Claim:
 
 def claim(connection: Connection, worker: str, lease_seconds: float, *, only_default: bool = False) -> Claim | None:
     """Take the best queued job. One whose request this version cannot read any more fails, and the next is taken."""
-    while (row := _take(connection, worker, lease_seconds, only_default=only_default)) is not None:
+    while (row := _take_within_quota(connection, worker, lease_seconds, only_default)) is not None:
         try:
             request, resolved = JobRequest.model_validate(row.request), _pinned(row)
         except (ValidationError, LayercutError) as error:
@@ -233,6 +233,28 @@ def _hold(connection: Connection, lease: Lease) -> Row[Any]:
     if row is None:
         raise LeaseLost(lease)
     return row
+
+
+def _take_within_quota(
+    connection: Connection, worker: str, lease_seconds: float, only_default: bool
+) -> Row[Any] | None:
+    """What ``_take`` takes; where another worker took the tenant's last place at the same moment, the next."""
+    while True:
+        with connection.begin_nested() as step:
+            row = _take(connection, worker, lease_seconds, only_default=only_default)
+            if row is None or not _over_quota(connection, row.tenant):
+                return row
+            step.rollback()
+
+
+def _over_quota(connection: Connection, tenant: str) -> bool:
+    """Whether the tenant runs more than it may; who claims for a tenant with a quota does so one after the other."""
+    quota = select(tenants.c.running_jobs).where(tenants.c.id == tenant, tenants.c.running_jobs.is_not(None))
+    most = connection.scalar(quota.with_for_update())
+    if most is None:
+        return False
+    count = select(func.count()).select_from(jobs).where(jobs.c.status.in_(ACTIVE), jobs.c.tenant == tenant)
+    return (connection.scalar(count) or 0) > most
 
 
 def _take(connection: Connection, worker: str, lease_seconds: float, *, only_default: bool) -> Row[Any] | None:

@@ -14,9 +14,12 @@ from sqlalchemy import Engine, text
 import store
 from api_schemas.events import EventType
 from api_schemas.jobs import Status
+from api_schemas.tenants import Quotas
+from store.audit import Actor
 from store.cache import CacheStore
 from store.database import NewerDatabase, migrate, open_engine
 from store.jobs import JobStore
+from store.tenants import TenantStore
 from tests.support.store_samples import RESULT
 
 REQUEST = {"model": "acme/bert", "task": "sst2", "metadata": {"team": "search"}}
@@ -95,6 +98,17 @@ def test_its_jobs_and_their_events_are_there(older: Engine) -> None:
     told = {event.type: event.data for event in events}
     assert told[EventType.METRIC].value == 91.0  # type: ignore[union-attr]
     assert told[EventType.SUCCEEDED].result == result  # type: ignore[union-attr]
+    older.dispose()
+
+
+def test_what_was_there_is_the_default_tenants(older: Engine) -> None:
+    jobs, tenants = JobStore(older), TenantStore(older)
+    assert {job.id for job in jobs.of(Actor()).list()[0]} == {ENDED, WAITING}
+    tenants.create("team-a", "A", Quotas())
+    assert jobs.of(Actor("team-a")).list() == ([], False)
+    assert [tenant.id for tenant in tenants.list()] == ["default", "team-a"]
+    assert tenants.get("default").quotas == Quotas(), "no limits, as before"
+    assert CacheStore(older).find("f" * 64, tenant="team-a", pool="team-a") is None
     older.dispose()
 
 
