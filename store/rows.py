@@ -108,12 +108,14 @@ def read_job(connection: Connection, job_id: str, tenant: str | None = None) -> 
 
 
 def _places(connection: Connection, queued: list[Row[Any]]) -> dict[str, int]:
-    # Of the tenant's own jobs: how many others wait is theirs to know.
-    place = func.row_number().over(partition_by=jobs.c.tenant, order_by=QUEUE_ORDER).label("place")
-    owners = {row.tenant for row in queued}
-    queue = select(jobs.c.id, place).where(jobs.c.status == Status.QUEUED, jobs.c.tenant.in_(owners)).subquery()
-    asked = select(queue).where(queue.c.id.in_([row.id for row in queued]))
-    return {row.id: row.place for row in connection.execute(asked)}
+    # Among the tenant's own jobs: how many others wait is theirs to know.
+    places: dict[str, int] = {}
+    for tenant in {row.tenant for row in queued}:
+        place = func.row_number().over(order_by=QUEUE_ORDER).label("place")
+        queue = select(jobs.c.id, place).where(jobs.c.status == Status.QUEUED, jobs.c.tenant == tenant).subquery()
+        asked = select(queue).where(queue.c.id.in_([row.id for row in queued if row.tenant == tenant]))
+        places.update((row.id, row.place) for row in connection.execute(asked))
+    return places
 
 
 def _as_job(row: Row[Any], place: int | None) -> Job:

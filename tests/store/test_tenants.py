@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import Job
@@ -16,7 +16,8 @@ from api_schemas.tenants import Quotas
 from store.audit import Actor, AuditLog
 from store.cache import CacheStore, Have, Make, Wait
 from store.jobs import Claim, JobStore
-from store.tenants import TenantStore
+from store.tables import jobs
+from store.tenants import SHARED_POOL, TenantStore
 from tests.support.events import queue
 from tests.support.store_samples import SUCCEEDED
 
@@ -103,6 +104,17 @@ def test_many_workers_at_once_take_no_job_twice(store: JobStore, queued: Queue) 
     assert len({claim.lease.job_id for claim in claims}) == 24
     assert Counter(claim.lease.tenant for claim in claims) == {A: 8, B: 8, C: 8}
     assert store.claim("w") is None
+
+
+def test_a_tenant_whose_jobs_others_have_in_hand_holds_nobody_up(
+    engine: Engine, store: JobStore, queued: Queue
+) -> None:
+    if engine.dialect.name == "sqlite":
+        pytest.skip("on SQLite one worker claims after the other")
+    held, free = queued(A), queued(B)
+    with engine.begin() as connection:
+        connection.execute(select(jobs.c.id).where(jobs.c.id == held.id).with_for_update())
+        assert taken(store).lease.job_id == free.id
 
 
 def test_many_workers_at_once_keep_to_the_quota(store: JobStore, tenants: TenantStore, queued: Queue) -> None:
@@ -200,6 +212,7 @@ def test_those_that_share_find_it_and_are_told_no_job(
     assert cache.made(a, fingerprint, seconds=1.0, size=10)
     assert cache.take(b, "baseline", fingerprint) == Have(made.prefix, 1.0, None)
     assert cache.take(a, "baseline", fingerprint) == Have(made.prefix, 1.0, a.job_id)
+    assert cache.find(fingerprint, tenant=B, pool=SHARED_POOL) == Have(made.prefix, 1.0, None)
 
 
 def test_the_audit_log_says_who_did_what(engine: Engine, store: JobStore, tenants: TenantStore) -> None:
