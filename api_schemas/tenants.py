@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from api_schemas.request_parts import Request
+
 
 class Scope(StrEnum):
     """What a key may do, in this order: each may do what those before it may."""
@@ -51,10 +53,8 @@ class ApiKeyList(BaseModel):
     data: list[ApiKey]
 
 
-class ApiKeyRequest(BaseModel):
+class ApiKeyRequest(Request):
     """The body of ``POST /v1/keys``."""
-
-    model_config = {"extra": "forbid"}
 
     name: str = Field(min_length=1, max_length=100, description="what it is for")
     scope: Scope = Scope.SUBMIT
