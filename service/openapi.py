@@ -15,6 +15,10 @@ from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.tenants import ApiKeyRequest
 from service.problems import MEDIA_TYPE
 
+#: Where a key is asked for, if any is; `service/callers.py` does.
+CALLERS_ONLY = "/v1/"
+BEARER = {"type": "http", "scheme": "bearer", "description": "a key of `layercut keys create`: lc_…_…"}
+
 REF = "#/components/schemas/{model}"
 
 # Named in the document by reference only, because no route declares them.
@@ -65,9 +69,10 @@ def _document(app: FastAPI, key_needed: bool) -> dict[str, Any]:
     for name in ("Job", "JobPreview"):
         # It is shown as it was sent, and so is a dict to us.
         schemas[name]["properties"]["request"] = _ref(JobRequest)
-    for operation in (found for methods in document["paths"].values() for found in methods.values()):
-        if operation.get("security") and not key_needed:
-            operation["security"].insert(0, {})
+    document["components"]["securitySchemes"] = {"bearer": BEARER}
+    for path, methods in document["paths"].items():
+        for operation in methods.values() if path.startswith(CALLERS_ONLY) else ():
+            operation["security"] = [{"bearer": []}] if key_needed else [{}, {"bearer": []}]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document

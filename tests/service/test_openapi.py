@@ -70,3 +70,14 @@ def test_the_examples_in_the_document_are_accepted(client: TestClient, document:
 def test_the_document_and_the_pages_are_served(client: TestClient) -> None:
     assert client.get("/openapi.json").json()["info"]["title"] == "layercut"
     assert client.get("/docs").status_code == 200
+
+
+@pytest.mark.parametrize(("auth", "security"), [("auto", [{}, {"bearer": []}]), ("on", [{"bearer": []}])])
+def test_it_says_where_a_key_is_needed(auth: str, security: list[dict[str, list[str]]]) -> None:
+    document = create_app(GatewaySettings.model_validate({"auth": auth})).openapi()
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            closed = path.startswith("/v1/")
+            assert operation.get("security", []) == (security if closed else []), path
+            assert ({"401", "403", "429"} <= set(operation["responses"])) == closed, path
