@@ -32,7 +32,7 @@ VERIFIERS = 2
 #: Keys that may be wrong: from one address, and in all.
 PER_ADDRESS, IN_ALL = Rate(per_minute=60, burst=60), Rate(per_minute=240, burst=120)
 #: Addresses that are told apart in the audit log between two of its lines.
-MOST_ADDRESSES = 200
+MOST_ADDRESSES = 20
 
 Answer = TypeVar("Answer")
 
