@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from api_schemas.tenants import Quotas, Usage
+
 
 class CeilingInfo(BaseModel):
     """The most that this service takes of one thing, as whoever runs it has set it."""
@@ -20,5 +22,9 @@ class CeilingInfo(BaseModel):
 
 
 class CeilingList(BaseModel):
+    """`data`: what any request may ask for at most. `quotas` and `usage` are those of the caller's tenant."""
+
     object: Literal["list"] = "list"
     data: list[CeilingInfo]
+    quotas: Quotas
+    usage: Usage

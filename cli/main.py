@@ -1,4 +1,4 @@
-"""`layercut serve | gateway | worker | run`."""
+"""`layercut serve | gateway | worker | run`, and who may use them: `keys | tenants | audit`."""
 
 # ruff: noqa: PLC0415 - each command imports its own side only: the gateway's machine has no torch, and no command waits
 # for what it does not use.
@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from cli import access
 from cli.children import follow_parent
 
 app = typer.Typer(
@@ -21,6 +22,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(access.keys)
+app.add_typer(access.tenants)
+app.command("audit")(access.list_audit)
 
 NEEDED_BY_RUNNER = ("torch", "transformers", "jinja2", "scipy", "sklearn")
 
@@ -43,6 +48,7 @@ def serve(
     if data_dir is not None:
         os.environ["LAYERCUT_DATA_DIR"] = str(data_dir.expanduser().absolute())
     _migrate()
+    _refuse_strangers({"host": host})
     raise typer.Exit(serve_here(host, port, StoreSettings().data_dir))
 
 
@@ -59,8 +65,9 @@ def gateway(
     hide_process()  # what is in its environment is for no other process
     follow_parent()
     _migrate()
-    given = {"host": host, "port": port}
-    serve_gateway(GatewaySettings.model_validate({name: value for name, value in given.items() if value is not None}))
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    _refuse_strangers(given)
+    serve_gateway(GatewaySettings.model_validate(given))
 
 
 @app.command()
@@ -117,6 +124,24 @@ def _migrate() -> None:
         raise typer.Exit(1) from None
     finally:
         engine.dispose()
+
+
+def _refuse_strangers(given: dict[str, Any]) -> None:
+    """Exit with one sentence where others could reach a gateway that nobody has a key to."""
+    from service.listening import refusal
+    from service.settings import GatewaySettings
+    from store.database import open_engine
+    from store.keys import KeyStore
+
+    settings = GatewaySettings.model_validate(given)
+    engine = open_engine(settings.database_url)
+    try:
+        why = refusal(settings, KeyStore(engine))
+    finally:
+        engine.dispose()
+    if why is not None:
+        typer.echo(f"layercut: {why}", err=True)
+        raise typer.Exit(1)
 
 
 def _need_worker_extra() -> None:

@@ -9,22 +9,25 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
+from service.callers import ADMITTED, REFUSALS
 from service.edge.callers import Callers
 from service.edge.connections import ConnectionLimits, guarded, raise_descriptor_limit
 from service.edge.methods import Methods
 from service.edge.origins import allow_origins
+from service.listening import needs_key
 from service.logs import configure_logs
 from service.middleware import RequestContext
 from service.openapi import ANYWHERE, install_openapi, problems
 from service.problems import install_problems
 from service.reaper import Reaper
-from service.routes import artifacts, catalog, events, jobs, limits, operations, pages, plans
+from service.routes import artifacts, catalog, events, jobs, keys, limits, operations, pages, plans
 from service.settings import GatewaySettings
 from service.state import open_state
 from service.version import VERSION
 
 DESCRIPTION = "Makes transformer models smaller by dropping whole layers, repairs them, and proves what it delivers."
 
+#: For callers: each is let in first. What stands in no list is not there.
 ROUTERS = (
     jobs.router,
     events.router,
@@ -32,9 +35,10 @@ ROUTERS = (
     plans.router,
     catalog.router,
     limits.router,
-    operations.router,
-    pages.router,
+    keys.router,
 )
+#: For anybody.
+OPEN_ROUTERS = (operations.router, pages.router)
 
 # How long open connections may take when the gateway is told to stop. Streams close at once.
 DRAIN_SECONDS = 10
@@ -58,6 +62,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
             await run_in_threadpool(reaper.stop)
             await run_in_threadpool(state.wakeups.stop)
             state.admissions.close()
+            state.authenticator.close()
             state.engine.dispose()
 
     app = FastAPI(
@@ -71,9 +76,11 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     for router in ROUTERS:
+        app.include_router(router, dependencies=[ADMITTED], responses=problems(*REFUSALS))
+    for router in OPEN_ROUTERS:
         app.include_router(router)
-    install_problems(app, Methods(ROUTERS))
-    install_openapi(app)
+    install_problems(app, Methods((*ROUTERS, *OPEN_ROUTERS)))
+    install_openapi(app, key_needed=needs_key(chosen))
     allow_origins(app, chosen.allowed_origins)
     app.add_middleware(RequestContext, callers=Callers(chosen))
     return app

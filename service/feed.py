@@ -61,17 +61,19 @@ class Feed:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    async def head(self, job_id: str) -> tuple[int, Status]:
-        """Number of the job's last event, and its status; raises ``job_not_found``."""
-        heads = await run_in_threadpool(self._store.heads, [job_id])
+    async def head(self, own: JobStore, job_id: str) -> tuple[int, Status]:
+        """Number of the job's last event, and its status; raises ``job_not_found`` for what is not in ``own``."""
+        heads = await run_in_threadpool(own.heads, [job_id])
         if job_id not in heads:
             # The store words the refusal.
-            job = await run_in_threadpool(self._store.get, job_id)
+            job = await run_in_threadpool(own.get, job_id)
             return 0, job.status
         return heads[job_id]
 
     async def events(self, job_id: str, after: int, head: tuple[int, Status]) -> AsyncIterator[Event]:
-        """Every event past ``after``, as they come; ends with the terminal one. ``head`` is a recent one."""
+        """Every event past ``after``, as they come; ends with the terminal one. ``head`` is a recent one, and says
+        that the caller may watch.
+        """
         with self._watch(job_id, head) as channel:
             while True:
                 # Taken before the look, so that a ring between look and wait is not missed.
@@ -87,9 +89,9 @@ class Feed:
                         return
                     await bell.wait()
 
-    async def changed(self, job_id: str, seconds: float) -> None:
+    async def changed(self, own: JobStore, job_id: str, seconds: float) -> None:
         """Return when the job has a new event, when ``seconds`` have passed, or at once if it (or the server) ends."""
-        head = await self.head(job_id)
+        head = await self.head(own, job_id)
         if head[1].terminal:
             return
         with self._watch(job_id, head) as channel, contextlib.suppress(TimeoutError):

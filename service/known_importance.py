@@ -26,22 +26,39 @@ from sources.importance import (
 from sources.settings import SourceSettings
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
+from store.tables import DEFAULT_TENANT
 
 
 @dataclass(frozen=True)
 class MeasuredByJob:
-    """The importance by measure, and the job that measured it."""
+    """The importance by measure, and the job that measured it: None where that is another tenant's."""
 
     importance: dict[str, LayerImportance]
-    job_id: str
+    job_id: str | None
 
 
 class KnownImportance:
-    """``notes`` is a folder where the hashes of large files are remembered."""
+    """``notes`` is a folder where the hashes of large files are remembered; ``pool`` the part of the cache that
+    ``tenant`` reads.
+    """
 
-    def __init__(self, settings: SourceSettings, cache: CacheStore, artifacts: ArtifactStore, notes: Path) -> None:
+    def __init__(
+        self,
+        settings: SourceSettings,
+        cache: CacheStore,
+        artifacts: ArtifactStore,
+        notes: Path,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        pool: str = DEFAULT_TENANT,
+    ) -> None:
         self._settings, self._cache, self._artifacts = settings, cache, artifacts
+        self._notes, self._tenant, self._pool = notes, tenant, pool
         self._hashes = FileHashes(notes)
+
+    def of(self, tenant: str, pool: str) -> KnownImportance:
+        """What is known to one tenant."""
+        return KnownImportance(self._settings, self._cache, self._artifacts, self._notes, tenant=tenant, pool=pool)
 
     def find(self, request: PlanRequest, facts: ModelFacts) -> MeasuredByJob | None:
         """What the strategy of ``request`` ranks by, where a job like it has measured it."""
@@ -51,11 +68,11 @@ class KnownImportance:
 
     def brackets(
         self, request: PlanRequest, facts: ModelFacts, *, by_retention: bool
-    ) -> dict[int, tuple[Bracket, str]]:
+    ) -> dict[int, tuple[Bracket, str | None]]:
         """By how many layers went: the brackets that jobs like ``request`` have run, and the job that did."""
         asked, read = self._identified(request, facts)
         question = search_fingerprint(asked, facts, read)
-        found: dict[int, tuple[Bracket, str]] = {}
+        found: dict[int, tuple[Bracket, str | None]] = {}
         for drop in range(1, facts.layers) if question is not None else ():
             assert question is not None
             seen = self._read(bracket_fingerprint(question, drop, by_retention=by_retention), BRACKET_FILE)
@@ -67,9 +84,9 @@ class KnownImportance:
         asked = Asked.by_plan(request, facts)
         return asked, identify(asked, facts, self._settings, self._hashes)
 
-    def _read(self, fingerprint: str | None, file: str) -> tuple[Any, str] | None:
+    def _read(self, fingerprint: str | None, file: str) -> tuple[Any, str | None] | None:
         """What a thing in the cache says, and the job that made it."""
-        found = None if fingerprint is None else self._cache.find(fingerprint)
+        found = None if fingerprint is None else self._cache.find(fingerprint, tenant=self._tenant, pool=self._pool)
         if fingerprint is None or found is None:
             return None
         try:

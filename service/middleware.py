@@ -59,6 +59,9 @@ class RequestContext:
                 status = message["status"]
                 headers = message["headers"] = list(message.get("headers", ()))
                 headers.append((HEADER, request_id.encode()))
+                # What a dependency has to say, whatever kind of answer the route gives.
+                said = scope["state"].get("answer_headers", {})
+                headers += [(name.lower().encode(), value.encode()) for name, value in said.items()]
                 add_security_headers(headers)
             await send(message)
 

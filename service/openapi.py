@@ -12,13 +12,18 @@ from pydantic.json_schema import models_json_schema
 
 from api_schemas.errors import ERRORS, LayercutError, Problem, problem
 from api_schemas.requests import JobRequest, PlanRequest
+from api_schemas.tenants import ApiKeyRequest
 from service.problems import MEDIA_TYPE
 from service.schema_bounds import bound_strings
+
+#: Where a key is asked for, if any is; `service/callers.py` does.
+CALLERS_ONLY = "/v1/"
+BEARER = {"type": "http", "scheme": "bearer", "description": "a key of `layercut keys create`: lc_…_…"}
 
 REF = "#/components/schemas/{model}"
 
 # Named in the document by reference only, because no route declares them.
-UNDECLARED: tuple[type[BaseModel], ...] = (Problem, JobRequest, PlanRequest)
+UNDECLARED: tuple[type[BaseModel], ...] = (Problem, JobRequest, PlanRequest, ApiKeyRequest)
 
 # What any call can answer, and what any call with a body can.
 ANYWHERE = (
@@ -49,16 +54,18 @@ def json_body(model: type[BaseModel], **examples: dict[str, Any]) -> dict[str, A
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-def install_openapi(app: FastAPI) -> None:
+def install_openapi(app: FastAPI, *, key_needed: bool) -> None:
+    """``key_needed``: else a key may be left out, and the document says so."""
+
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app)
+            app.openapi_schema = _document(app, key_needed)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # the way that FastAPI documents
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(app: FastAPI, key_needed: bool) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -74,6 +81,10 @@ def _document(app: FastAPI) -> dict[str, Any]:
         # It is shown as it was sent, and so is a dict to us.
         schemas[name]["properties"]["request"] = _ref(JobRequest)
     bound_strings(document)
+    document["components"]["securitySchemes"] = {"bearer": BEARER}
+    for path, methods in document["paths"].items():
+        for operation in methods.values() if path.startswith(CALLERS_ONLY) else ():
+            operation["security"] = [{"bearer": []}] if key_needed else [{}, {"bearer": []}]
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document

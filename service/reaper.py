@@ -1,5 +1,5 @@
 """The thread that mends: jobs whose worker was lost, jobs that waited too long, wake-ups that the broker lost,
-files of attempts that came to nothing, what the cache has no room for.
+files of attempts that came to nothing, what the cache has no room for, the audit log.
 
 Every gateway runs one; the store makes it safe in many at once.
 """
@@ -24,7 +24,7 @@ class Reaper(threading.Thread):
 
     def run(self) -> None:
         while True:
-            for step in (self.reap, self.wake_again, self.sweep, self.clear_cache):
+            for step in (self.reap, self.wake_again, self.sweep, self.clear_cache, self.keep_audit):
                 try:
                     step()
                 except Exception:
@@ -69,3 +69,8 @@ class Reaper(threading.Thread):
         for prefix in self._state.cache.evict(self._state.settings.cache_bytes):
             self._state.artifacts.delete(prefix)
             log.info("cleared_from_cache", prefix=prefix)
+
+    def keep_audit(self) -> None:
+        """Write down who was refused since the last round, in few lines; delete those that are old."""
+        self._state.audit.refused(self._state.authenticator.refusals())
+        self._state.audit.trim(self._state.settings.audit_days)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
@@ -24,6 +24,11 @@ class GatewaySettings(StoreSettings, SourceSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    auth: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="whether a key is needed; auto: where others than this machine can reach the gateway",
+    )
+    audit_days: float = Field(default=365.0, gt=0, description="older lines of the audit log are deleted")
     log_level: str = "INFO"
     max_body_bytes: int = Field(default=1024 * 1024, gt=0, description="a larger JSON body is answered with 413")
     feed_seconds: float = Field(default=0.5, gt=0, description="how often the store is asked what is new")

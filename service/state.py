@@ -8,15 +8,21 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
+from service.authentication import Authenticator
 from service.edge.admission_pool import AdmissionPool
 from service.feed import Feed
 from service.known_importance import KnownImportance
+from service.listening import needs_key
+from service.rates import Rates
 from service.settings import GatewaySettings
 from service.wakeups import WakeUps
 from store.artifacts import ArtifactStore
+from store.audit import AuditLog
 from store.cache import CacheStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
+from store.keys import KeyStore
+from store.tenants import TenantStore
 from store.workers import WorkerStore
 
 
@@ -32,6 +38,12 @@ class GatewayState:
     wakeups: WakeUps
     feed: Feed
     admissions: AdmissionPool
+    keys: KeyStore
+    tenants: TenantStore
+    audit: AuditLog
+    authenticator: Authenticator
+    #: Of requests, by tenant.
+    rates: Rates
 
 
 def open_state(settings: GatewaySettings) -> GatewayState:
@@ -40,6 +52,7 @@ def open_state(settings: GatewaySettings) -> GatewayState:
     migrate(engine)
     store = JobStore(engine, lease_seconds=settings.lease_seconds)
     cache, artifacts = CacheStore(engine), ArtifactStore(settings.artifacts_url)
+    keys = KeyStore(engine)
     return GatewayState(
         settings=settings,
         engine=engine,
@@ -51,6 +64,11 @@ def open_state(settings: GatewaySettings) -> GatewayState:
         wakeups=WakeUps(settings.broker_url),
         feed=Feed(store, settings.feed_seconds),
         admissions=AdmissionPool(settings.admission_threads, settings.admission_seconds),
+        keys=keys,
+        tenants=TenantStore(engine),
+        audit=AuditLog(engine),
+        authenticator=Authenticator(keys, required=needs_key(settings)),
+        rates=Rates(),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Engine, Select, exists, func, insert, select
+from sqlalchemy import Connection, Engine, Select, exists, func, insert, select
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import Event, EventType, NewEvent, new_event
@@ -13,12 +13,14 @@ from api_schemas.jobs import Job, Status
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from store import leases, upkeep
+from store.audit import Actor, note
 from store.columns import later
 from store.database import reading
 from store.ids import is_job_id, new_job_id
 from store.leases import Claim, Lease, LeaseLost
-from store.rows import append, as_event, locked, move, not_found, read_job, read_jobs
-from store.tables import events, job_metadata, jobs
+from store.rows import append, as_event, locked, move, not_found, owned, read_job, read_jobs
+from store.tables import DEFAULT_TENANT, events, job_metadata, jobs
+from store.tenants import check_room
 from store.upkeep import Reaped
 
 __all__ = ["Claim", "JobStore", "Lease", "LeaseLost", "Reaped"]
@@ -34,26 +36,38 @@ class JobStore:
     Unknown ids raise ``LayercutError("job_not_found")``; the calls of a worker raise ``LeaseLost``.
     """
 
-    def __init__(self, engine: Engine, lease_seconds: float = 60.0) -> None:
+    def __init__(self, engine: Engine, lease_seconds: float = 60.0, *, actor: Actor | None = None) -> None:
         self._engine = engine
         self._lease_seconds = lease_seconds
+        self._actor = actor
+        #: Whose jobs what users do is about; None is everybody's.
+        self._tenant = None if actor is None else actor.tenant
+
+    def of(self, actor: Actor) -> JobStore:
+        """The same, for one tenant: the jobs of others are not there, and what is done stands in the audit log."""
+        return JobStore(self._engine, self._lease_seconds, actor=actor)
 
     # What users do
 
     def create(self, request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest) -> Job:
-        """Queue a job. ``sent`` is the body as it came, shown again as it is; ``resolved`` is what will be done."""
-        job_id = new_job_id()
+        """Queue a job. ``sent`` is the body as it came, shown again as it is; ``resolved`` is what will be done.
+
+        Raises ``quota_exceeded`` where the tenant may queue no more.
+        """
+        job_id, tenant = new_job_id(), self._tenant or DEFAULT_TENANT
         with self._engine.begin() as connection:
-            connection.execute(insert(jobs).values(id=job_id, **_new_row(request, sent, resolved)))
+            check_room(connection, tenant)
+            connection.execute(insert(jobs).values(id=job_id, tenant=tenant, **_new_row(request, sent, resolved)))
             pairs = [{"job_id": job_id, "key": key, "value": value} for key, value in request.metadata.items()]
             if pairs:
                 connection.execute(insert(job_metadata), pairs)
             append(connection, job_id, new_event(EventType.QUEUED, "queued"))
+            self._note(connection, "job.create", job_id)
             return read_job(connection, job_id)
 
     def get(self, job_id: str) -> Job:
         with reading(self._engine) as connection:
-            return read_job(connection, job_id)
+            return read_job(connection, job_id, self._tenant)
 
     def list(
         self,
@@ -72,7 +86,8 @@ class JobStore:
         if after is not None and not is_job_id(after):
             raise LayercutError("invalid_cursor", f"{after[:80]!r} is not the id of a job of this list", param="after")
         query = select(jobs).order_by(jobs.c.id.desc()).limit(limit + 1)
-        for column, value in ((jobs.c.status, status), (jobs.c.task, task), (jobs.c.model, model)):
+        wanted = ((jobs.c.tenant, self._tenant), (jobs.c.status, status), (jobs.c.task, task), (jobs.c.model, model))
+        for column, value in wanted:
             query = query if value is None else query.where(column == value)
         query = query if after is None else query.where(jobs.c.id < after)
         with reading(self._engine) as connection:
@@ -85,20 +100,21 @@ class JobStore:
         Raises ``job_already_terminal`` for a job that succeeded or failed.
         """
         with self._engine.begin() as connection:
-            row = locked(connection, job_id)
+            row = locked(connection, job_id, self._tenant)
             if row.status in (Status.SUCCEEDED, Status.FAILED):
                 raise LayercutError("job_already_terminal", f"the job has {row.status}: there is nothing to cancel")
             step = _CANCELLING.get(Status(row.status))
             if step is not None:
                 target, kind, reason = step
                 move(connection, row, target, new_event(kind, reason), status_reason=reason)
+                self._note(connection, "job.cancel", job_id)
             return read_job(connection, job_id)
 
     def events(self, job_id: str, after: int = 0, limit: int = 100) -> EventPage:
         """Events with a number above ``after``, oldest first, and whether there are more."""
         query = select(events).where(events.c.job_id == job_id, events.c.number > after)
         with reading(self._engine) as connection:
-            if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first() is None:
+            if connection.execute(select(jobs.c.id).where(owned(job_id, self._tenant))).first() is None:
                 raise not_found(job_id)
             rows = connection.execute(query.order_by(events.c.number).limit(limit + 1)).all()
         return [as_event(row) for row in rows[:limit]], len(rows) > limit
@@ -106,24 +122,33 @@ class JobStore:
     def heads(self, job_ids: Collection[str]) -> dict[str, tuple[int, Status]]:
         """Number of the last event and status of each job that exists: one query for all watchers."""
         query = select(jobs.c.id, jobs.c.last_event, jobs.c.status).where(jobs.c.id.in_(job_ids))
+        query = query if self._tenant is None else query.where(jobs.c.tenant == self._tenant)
         with reading(self._engine) as connection:
             return {row.id: (row.last_event, Status(row.status)) for row in connection.execute(query)}
 
     def artifact(self, job_id: str) -> str | None:
         """The prefix of the published files, once there are some."""
         with reading(self._engine) as connection:
-            row = connection.execute(select(jobs.c.artifact).where(jobs.c.id == job_id)).first()
+            row = connection.execute(select(jobs.c.artifact).where(owned(job_id, self._tenant))).first()
         if row is None:
             raise not_found(job_id)
         prefix: str | None = row.artifact
         return prefix
 
+    def _note(self, connection: Connection, action: str, target: str) -> None:
+        if self._actor is not None:
+            note(connection, self._actor, action, target)
+
     # What a worker does
 
-    def claim(self, worker: str) -> Claim | None:
-        """The best queued job (priority, then age), now running under a new lease; None where nothing is queued."""
+    def claim(self, worker: str, *, only_default: bool = False) -> Claim | None:
+        """The best queued job, now running under a new lease; None where nothing is queued that may run.
+
+        It is the best (priority, then age) of the tenant with the fewest running jobs; of several, of the one that
+        waited for longest. A tenant at its quota of running jobs waits. ``only_default``: of the default tenant alone.
+        """
         with self._engine.begin() as connection:
-            return leases.claim(connection, worker, self._lease_seconds)
+            return leases.claim(connection, worker, self._lease_seconds, only_default=only_default)
 
     def heartbeat(self, lease: Lease) -> Status:
         """Extend the lease; `cancelling` means stop."""
@@ -135,10 +160,10 @@ class JobStore:
         with self._engine.begin() as connection:
             return leases.record(connection, lease, event)
 
-    def finish(self, lease: Lease, event: NewEvent, artifact: str | None = None) -> Job:
-        """End the job with a terminal event, and point it at its files in the same step."""
+    def finish(self, lease: Lease, event: NewEvent, artifact: str | None = None, size: int | None = None) -> Job:
+        """End the job with a terminal event, and point it at its files, ``size`` bytes, in the same step."""
         with self._engine.begin() as connection:
-            leases.finish(connection, lease, event, artifact)
+            leases.finish(connection, lease, event, artifact, size)
             return read_job(connection, lease.job_id)
 
     def release(self, lease: Lease, reason: str) -> Job:

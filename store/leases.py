@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Connection, Row, and_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select, true, update
 
 from api_schemas.errors import JobError, LayercutError
 from api_schemas.events import (
@@ -28,7 +28,8 @@ from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from store.columns import later
 from store.rows import ACTIVE, QUEUE_ORDER, append, move, moving
-from store.tables import events, jobs
+from store.tables import DEFAULT_TENANT, events, jobs, tenants
+from store.tenants import pool_of
 
 
 class LeaseLost(Exception):
@@ -42,6 +43,9 @@ class Lease:
     job_id: str
     attempt: int
     token: str
+    tenant: str = DEFAULT_TENANT
+    #: Which part of the cache it reads and writes.
+    pool: str = DEFAULT_TENANT
 
     @property
     def prefix(self) -> str:
@@ -68,9 +72,9 @@ class Claim:
     created_at: datetime
 
 
-def claim(connection: Connection, worker: str, lease_seconds: float) -> Claim | None:
+def claim(connection: Connection, worker: str, lease_seconds: float, *, only_default: bool = False) -> Claim | None:
     """Take the best queued job. One whose request this version cannot read any more fails, and the next is taken."""
-    while (row := _take(connection, worker, lease_seconds)) is not None:
+    while (row := _take_within_quota(connection, worker, lease_seconds, only_default)) is not None:
         try:
             request, resolved = JobRequest.model_validate(row.request), _pinned(row)
         except (ValidationError, LayercutError) as error:
@@ -81,8 +85,18 @@ def claim(connection: Connection, worker: str, lease_seconds: float) -> Claim | 
             connection, row.id,
             new_event(EventType.STARTED, message, StartedData(attempt=row.attempt, worker=worker)),
         )  # fmt: skip
-        return Claim(Lease(row.id, row.attempt, row.lease_token), request, resolved, row.created_at)
+        lease = Lease(row.id, row.attempt, row.lease_token, row.tenant, _count_claim(connection, row.tenant))
+        return Claim(lease, request, resolved, row.created_at)
     return None
+
+
+def _count_claim(connection: Connection, tenant: str) -> str:
+    """The tenant had its turn; its pool of the cache.
+
+    The last statement of a claim: no other lock is asked for while this one is held.
+    """
+    turn = update(tenants).where(tenants.c.id == tenant).values(claimed_at=later())
+    return pool_of(tenant, connection.scalar(turn.returning(tenants.c.shared_baselines)))
 
 
 def _pinned(row: Row[Any]) -> ResolvedRequest:
@@ -123,7 +137,9 @@ def record(connection: Connection, lease: Lease, event: NewEvent) -> Event:
     return append(connection, row.id, event)
 
 
-def finish(connection: Connection, lease: Lease, event: NewEvent, artifact: str | None) -> None:
+def finish(
+    connection: Connection, lease: Lease, event: NewEvent, artifact: str | None, size: int | None = None
+) -> None:
     """End the job as the terminal ``event`` says; one that was to be cancelled is cancelled, however it ended.
 
     An error that nobody foresaw ends the attempt alone, while there are more, until two attempts have met it.
@@ -139,7 +155,7 @@ def finish(connection: Connection, lease: Lease, event: NewEvent, artifact: str 
         ends = _unforeseen(connection, row, event.data)
     if ends is not None:
         target, values, told = _ending(row, ends)
-        move(connection, row, target, told, **values, artifact=artifact)
+        move(connection, row, target, told, **values, artifact=artifact, bytes=size)
 
 
 def _unforeseen(connection: Connection, row: Row[Any], failed: FailedData) -> NewEvent | None:
@@ -219,19 +235,77 @@ def _hold(connection: Connection, lease: Lease) -> Row[Any]:
     return row
 
 
-def _take(connection: Connection, worker: str, lease_seconds: float) -> Row[Any] | None:
-    # `=` and not IN: PostgreSQL may run the subquery of an IN once a row, and so lock and take more than one job.
-    best = (
-        select(jobs.c.id)
-        .where(jobs.c.status == Status.QUEUED, jobs.c.queue_expires_at > later())
-        .order_by(*QUEUE_ORDER)
-        .limit(1)
-        .with_for_update(skip_locked=True)
+def _take_within_quota(
+    connection: Connection, worker: str, lease_seconds: float, only_default: bool
+) -> Row[Any] | None:
+    """What ``_take`` takes; where another worker took the tenant's last place at the same moment, the next."""
+    while True:
+        with connection.begin_nested() as step:
+            row = _take(connection, worker, lease_seconds, only_default=only_default)
+            if row is None or not _over_quota(connection, row.tenant):
+                return row
+            step.rollback()
+
+
+def _over_quota(connection: Connection, tenant: str) -> bool:
+    """Whether the tenant runs more than it may; who claims for a tenant with a quota does so one after the other."""
+    quota = select(tenants.c.running_jobs).where(tenants.c.id == tenant, tenants.c.running_jobs.is_not(None))
+    most = connection.scalar(quota.with_for_update())
+    if most is None:
+        return False
+    count = select(func.count()).select_from(jobs).where(jobs.c.status.in_(ACTIVE), jobs.c.tenant == tenant)
+    return bool((connection.scalar(count) or 0) > most)
+
+
+def _take(connection: Connection, worker: str, lease_seconds: float, *, only_default: bool) -> Row[Any] | None:
+    mine = jobs.c.tenant == DEFAULT_TENANT if only_default else true()
+    waiting = and_(jobs.c.status == Status.QUEUED, jobs.c.queue_expires_at > later(), mine)
+    for best in (_of_next_tenant(waiting), _of_any_tenant(waiting)):
+        # `=` and not IN: PostgreSQL may run the subquery of an IN once a row, and so lock and take more than one job.
+        take = moving(Status.QUEUED, Status.RUNNING).where(jobs.c.id == best.scalar_subquery())
+        lease = {"worker": worker, "lease_token": secrets.token_hex(8), "lease_expires_at": later(lease_seconds)}
+        row = connection.execute(take.values(**lease).returning(*jobs.c)).first()
+        if row is not None:
+            return row
+    return None
+
+
+def _of_next_tenant(waiting: ColumnElement[bool]) -> Select[Any]:
+    """The best job of the tenant whose turn it is. Costs as much as there are tenants, however long the queue is."""
+    running = jobs.alias()
+    count = (
+        select(func.count())
+        .where(running.c.tenant == tenants.c.id, running.c.status.in_(ACTIVE))
+        .correlate(tenants)
         .scalar_subquery()
     )
-    take = moving(Status.QUEUED, Status.RUNNING).where(jobs.c.id == best)
-    lease = {"worker": worker, "lease_token": secrets.token_hex(8), "lease_expires_at": later(lease_seconds)}
-    return connection.execute(take.values(**lease).returning(*jobs.c)).first()
+    has_any = exists(select(jobs.c.id).where(jobs.c.tenant == tenants.c.id, waiting).correlate(tenants))
+    turn = (
+        select(tenants.c.id)
+        .where(has_any, or_(tenants.c.running_jobs.is_(None), count < tenants.c.running_jobs))
+        .order_by(count, tenants.c.claimed_at.asc().nulls_first(), tenants.c.id)
+        .limit(1)
+        .correlate(None)
+        .scalar_subquery()
+    )
+    best = select(jobs.c.id).where(waiting, jobs.c.tenant == turn).order_by(*QUEUE_ORDER)
+    return best.limit(1).with_for_update(skip_locked=True)
+
+
+def _of_any_tenant(waiting: ColumnElement[bool]) -> Select[Any]:
+    """The same where other workers have all that this tenant has in their hands: it looks at the whole queue."""
+    running = (
+        select(jobs.c.tenant, func.count().label("count"))
+        .where(jobs.c.status.in_(ACTIVE))
+        .group_by(jobs.c.tenant)
+        .cte("running")
+    )
+    count = func.coalesce(running.c.count, 0)
+    queue = jobs.outerjoin(running, running.c.tenant == jobs.c.tenant).outerjoin(tenants, tenants.c.id == jobs.c.tenant)
+    may_run = or_(tenants.c.running_jobs.is_(None), count < tenants.c.running_jobs)
+    best = select(jobs.c.id).select_from(queue).where(waiting, may_run)
+    best = best.order_by(count, tenants.c.claimed_at.asc().nulls_first(), *QUEUE_ORDER)
+    return best.limit(1).with_for_update(skip_locked=True, of=jobs)
 
 
 #: What a runner may report; the rest of the types are the store's own, or end the job.

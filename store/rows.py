@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Update, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Update, and_, func, insert, select, update
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import EVENT, Event, NewEvent
@@ -14,7 +14,7 @@ from store.tables import events, jobs
 
 ACTIVE = [status for status in Status if status.active]
 
-# Who is claimed first: priority, then age.
+# Who of a tenant's is claimed first: priority, then age.
 QUEUE_ORDER = (jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
 
 _NO_LEASE: dict[str, Any] = {"lease_token": None, "lease_expires_at": None}
@@ -74,9 +74,14 @@ def append(connection: Connection, job_id: str, event: NewEvent) -> Event:
     return as_event(row)
 
 
-def locked(connection: Connection, job_id: str) -> Row[Any]:
+def owned(job_id: str, tenant: str | None) -> ColumnElement[bool]:
+    """The job of that id, where it is the tenant's; None is any."""
+    return jobs.c.id == job_id if tenant is None else and_(jobs.c.id == job_id, jobs.c.tenant == tenant)
+
+
+def locked(connection: Connection, job_id: str, tenant: str | None = None) -> Row[Any]:
     """The job's row, ours until the transaction ends; raises ``job_not_found``."""
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).first()
+    row = connection.execute(select(jobs).where(owned(job_id, tenant)).with_for_update()).first()
     if row is None:
         raise not_found(job_id)
     return row
@@ -87,25 +92,30 @@ def not_found(job_id: str) -> LayercutError:
 
 
 def read_jobs(connection: Connection, query: Select[Any]) -> list[Job]:
-    """The jobs of a query of whole rows, each with its place in the queue (1 is next) while it is queued."""
+    """The jobs of a query of whole rows, each with its place in its tenant's queue (1 is next) while it is queued."""
     rows = connection.execute(query).all()
-    queued = [row.id for row in rows if row.status == Status.QUEUED]
+    queued = [row for row in rows if row.status == Status.QUEUED]
     places = _places(connection, queued) if queued else {}
     return [_as_job(row, places.get(row.id)) for row in rows]
 
 
-def read_job(connection: Connection, job_id: str) -> Job:
-    """One job; raises ``job_not_found``."""
-    found = read_jobs(connection, select(jobs).where(jobs.c.id == job_id))
+def read_job(connection: Connection, job_id: str, tenant: str | None = None) -> Job:
+    """One job; raises ``job_not_found``, also for another tenant's."""
+    found = read_jobs(connection, select(jobs).where(owned(job_id, tenant)))
     if not found:
         raise not_found(job_id)
     return found[0]
 
 
-def _places(connection: Connection, job_ids: list[str]) -> dict[str, int]:
-    place = func.row_number().over(order_by=QUEUE_ORDER).label("place")
-    queue = select(jobs.c.id, place).where(jobs.c.status == Status.QUEUED).subquery()
-    return {row.id: row.place for row in connection.execute(select(queue).where(queue.c.id.in_(job_ids)))}
+def _places(connection: Connection, queued: list[Row[Any]]) -> dict[str, int]:
+    # Among the tenant's own jobs: how many others wait is theirs to know.
+    places: dict[str, int] = {}
+    for tenant in {row.tenant for row in queued}:
+        place = func.row_number().over(order_by=QUEUE_ORDER).label("place")
+        queue = select(jobs.c.id, place).where(jobs.c.status == Status.QUEUED, jobs.c.tenant == tenant).subquery()
+        asked = select(queue).where(queue.c.id.in_([row.id for row in queued if row.tenant == tenant]))
+        places.update((row.id, row.place) for row in connection.execute(asked))
+    return places
 
 
 def _as_job(row: Row[Any], place: int | None) -> Job:

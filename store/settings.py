@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api_schemas.tenants import Quotas
+
 
 class StoreSettings(BaseSettings):
     """Read from the environment, prefix ``LAYERCUT_``. URLs may hold passwords: they are never shown."""
@@ -22,6 +24,15 @@ class StoreSettings(BaseSettings):
         default=20 * 2**30, ge=0, description="baselines and the like, kept to be used again, take no more than this"
     )
     max_runtime_seconds: int = Field(default=7 * 24 * 3600, ge=1, description="how long an attempt at a job may run")
+    tenant_queued_jobs: int = Field(default=100, ge=0, description="of a new tenant; 0: no limit, as of the others")
+    tenant_running_jobs: int = Field(default=0, ge=0)
+    tenant_artifact_bytes: int = Field(default=100 * 2**30, ge=0)
+    tenant_requests_per_minute: int = Field(default=600, ge=0)
+
+    @property
+    def tenant_quotas(self) -> Quotas:
+        """What a new tenant is given."""
+        return Quotas(**{name: getattr(self, f"tenant_{name}") or None for name in Quotas.model_fields})
 
     @model_validator(mode="after")
     def _fill_in(self) -> StoreSettings:

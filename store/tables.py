@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    false,
+    text,
+)
 
 from store.columns import Id, PlainText, UtcTime
 
@@ -10,11 +24,65 @@ METADATA = MetaData(
     naming_convention={"pk": "pk_%(table_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"},
 )
 
+#: Whose all is where no keys are used, and whose all was before there were tenants.
+DEFAULT_TENANT = "default"
+
+# Who owns rows. A quota that is null is none. ``claimed_at`` is when a worker last took a job of the tenant: of those
+# with as many running jobs, the one that waited for longest is next.
+tenants = Table(
+    "tenants",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("name", PlainText, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("queued_jobs", Integer),
+    Column("running_jobs", Integer),
+    Column("artifact_bytes", BigInteger),
+    Column("requests_per_minute", Integer),
+    Column("shared_baselines", Boolean, nullable=False, server_default=false()),
+    Column("claimed_at", UtcTime),
+)
+
+# Keys to the API. ``id`` is the part that is shown; of the secret there is a slow hash.
+api_keys = Table(
+    "api_keys",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("tenant", Id, ForeignKey("tenants.id"), nullable=False),
+    Column("name", PlainText, nullable=False),
+    Column("hash", String(200), nullable=False),
+    Column("scope", String(16), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("revoked_at", UtcTime),
+    Column("last_used_at", UtcTime),
+    Index("ix_api_keys_tenant", "tenant", "created_at"),
+)
+
+# Who did what, and who was refused. Never a secret, never a body. Without foreign keys: it outlives what it names.
+audit = Table(
+    "audit",
+    METADATA,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("tenant", Id),
+    Column("key_id", Id),
+    Column("action", String(32), nullable=False),
+    Column("target", PlainText),
+    Column("outcome", PlainText, nullable=False),
+    Column("request_id", PlainText),
+    Column("address", PlainText),
+    Index("ix_audit_tenant", "tenant", "number"),
+    Index("ix_audit_at", "at"),
+)
+
 # JSON and not JSONB: it keeps the order of the keys, and takes text that JSONB refuses (an escaped NUL).
 jobs = Table(
     "jobs",
     METADATA,
     Column("id", Id, primary_key=True),
+    # With a default of the database's: an older gateway, that still runs beside, knows no tenants.
+    Column("tenant", Id, nullable=False, server_default=DEFAULT_TENANT),
     Column("status", String(16), nullable=False),
     Column("stage", String(16)),
     Column("status_reason", PlainText),
@@ -34,6 +102,7 @@ jobs = Table(
     Column("error", JSON(none_as_null=True)),
     Column("usage", JSON(none_as_null=True)),
     Column("artifact", PlainText),
+    Column("bytes", BigInteger),
     # The lease: who runs the job, under which token, until when unless it is heard of.
     Column("attempt", Integer, nullable=False),
     Column("max_attempts", Integer, nullable=False),
@@ -46,8 +115,9 @@ jobs = Table(
     Column("woken_at", UtcTime),
     Column("last_event", Integer, nullable=False),
     Column("swept_at", UtcTime),
-    # In the order of claims, so that the best job is the first one found.
-    Index("ix_jobs_queue", "status", text("priority DESC"), "created_at", "id"),
+    # In the order of claims, tenant by tenant.
+    Index("ix_jobs_queue", "status", "tenant", text("priority DESC"), "created_at", "id"),
+    Index("ix_jobs_tenant", "tenant", "id"),
     Index("ix_jobs_lease_expires_at", "lease_expires_at"),
 )
 
@@ -78,6 +148,8 @@ job_metadata = Table(
 cache = Table(
     "cache",
     METADATA,
+    # Who may read it: a tenant by its id, or all that share.
+    Column("pool", Id, primary_key=True),
     Column("fingerprint", String(64), primary_key=True),
     Column("kind", String(32), nullable=False),
     Column("state", String(8), nullable=False),

@@ -10,11 +10,13 @@ from fastapi import APIRouter, Request, Response
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import FileInfo, FileList
 from api_schemas.reports import Report
+from service.callers import Own
 from service.downloads import send_file
 from service.negotiation import Accept, preferred
 from service.openapi import problems
 from service.state import GatewayState, State
 from store.artifacts import Manifest, StoredFile
+from store.jobs import JobStore
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["artifacts"])
 
@@ -41,46 +43,46 @@ DOWNLOAD: dict[int | str, dict[str, Any]] = {
         **problems("not_acceptable"),
     },
 )
-def get_report(job_id: str, request: Request, state: State, accept: Accept = None) -> Response:
+def get_report(job_id: str, request: Request, state: State, own: Own, accept: Accept = None) -> Response:
     """Everything measured before and after; as `text/markdown`, the model card."""
     name = REPORTS[preferred(accept, tuple(REPORTS))]
-    prefix, manifest = _published(state, job_id)
+    prefix, manifest = _published(state, own, job_id)
     response = _send(request, state, prefix, manifest.find(name), attachment=False)
     response.headers["Vary"] = "Accept"
     return response
 
 
 @router.get("/files", responses=NOT_YET)
-def list_files(job_id: str, state: State) -> FileList:
+def list_files(job_id: str, state: State, own: Own) -> FileList:
     """The files of the exported model, each with its size and sha256."""
-    _, manifest = _published(state, job_id)
+    _, manifest = _published(state, own, job_id)
     address = f"/v1/jobs/{job_id}/files/"
     return FileList(data=[FileInfo(**file.model_dump(), url=address + quote(file.name)) for file in manifest.contents])
 
 
 @router.head("/files/{name:path}", include_in_schema=False)
 @router.get("/files/{name:path}", response_class=Response, responses=DOWNLOAD)
-def get_file(job_id: str, name: str, request: Request, state: State) -> Response:
+def get_file(job_id: str, name: str, request: Request, state: State, own: Own) -> Response:
     """One file. `Range`, `If-Range` and `If-None-Match` are honoured."""
-    prefix, manifest = _published(state, job_id)
+    prefix, manifest = _published(state, own, job_id)
     return _send(request, state, prefix, manifest.find(name))
 
 
 @router.head("/download", include_in_schema=False)
 @router.get("/download", response_class=Response, responses=DOWNLOAD)
-def download(job_id: str, request: Request, state: State) -> Response:
+def download(job_id: str, request: Request, state: State, own: Own) -> Response:
     """All files as one tar. `curl -C - -o model.tar` goes on where it stopped."""
-    prefix, manifest = _published(state, job_id)
+    prefix, manifest = _published(state, own, job_id)
     if manifest.archive is None:
         raise LayercutError("file_not_found", "the artifact has no archive; its files are at …/files")
     return _send(request, state, prefix, manifest.find(manifest.archive))
 
 
-def _published(state: GatewayState, job_id: str) -> tuple[str, Manifest]:
+def _published(state: GatewayState, own: JobStore, job_id: str) -> tuple[str, Manifest]:
     """Where the job's artifact lies, and what is in it; raises ``result_not_ready`` where it has none."""
-    prefix = state.store.artifact(job_id)
+    prefix = own.artifact(job_id)
     if prefix is None:
-        job = state.store.get(job_id)
+        job = own.get(job_id)
         why = f": {job.error.message}" if job.error else ""
         ended = "will never have" if job.status.terminal else "does not yet have"
         raise LayercutError("result_not_ready", f"the job is {job.status} and {ended} a result{why}")

@@ -10,6 +10,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.events import Event, EventList
+from service.callers import Own
 from service.negotiation import Accept, preferred
 from service.openapi import problems
 from service.state import State
@@ -36,6 +37,7 @@ STREAM_EXAMPLE = 'id: 7\nevent: job.stage\ndata: {"number": 7, "type": "job.stag
 async def list_events(
     job_id: str,
     state: State,
+    own: Own,
     *,
     accept: Accept = None,
     last_event_id: Annotated[str | None, Header(description="of a stream: go on after this number")] = None,
@@ -44,13 +46,13 @@ async def list_events(
 ) -> EventList | Response:
     """Numbered from 1 without gaps. As `text/event-stream`: replayed, then live, closed after the terminal event."""
     if preferred(accept, ("application/json", STREAM)) == STREAM:
-        return await _stream(state, job_id, max(after, _number(last_event_id)))
-    data, has_more = await run_in_threadpool(state.store.events, job_id, after, min(max(limit, 1), 1000))
+        return await _stream(state, own, job_id, max(after, _number(last_event_id)))
+    data, has_more = await run_in_threadpool(own.events, job_id, after, min(max(limit, 1), 1000))
     return EventList(data=data, has_more=has_more)
 
 
-async def _stream(state: State, job_id: str, after: int) -> Response:
-    head = await state.feed.head(job_id)
+async def _stream(state: State, own: Own, job_id: str, after: int) -> Response:
+    head = await state.feed.head(own, job_id)
     if head[1].terminal and after >= head[0]:
         # The one status that tells a browser's EventSource not to come back.
         return Response(status_code=204)

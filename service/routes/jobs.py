@@ -15,10 +15,12 @@ from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from service.admission import REFUSALS, admit
 from service.bodies import JsonBody, validated
+from service.callers import Caller, Own, Who
 from service.ceilings import check_queue, under_ceilings
 from service.negotiation import wait_seconds
 from service.openapi import BODY, json_body, problems
 from service.state import GatewayState, State
+from store.jobs import JobStore
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -67,14 +69,17 @@ EXAMPLE = {
 async def create_job(
     body: JsonBody,
     state: State,
+    who: Who,
+    own: Own,
     response: Response,
+    *,
     validate_only: Annotated[bool, Query(description="check and resolve, and store nothing")] = False,
 ) -> Job | Response:
     """Ask for a compression. What can be seen to fail is refused now; what fails later is the job's `error`."""
-    request, resolved = await state.admissions.run(_admit, body, state)
+    request, resolved = await state.admissions.run(_admit, body, state, who)
     if validate_only:
         return JSONResponse(_preview(request, body, resolved).model_dump(mode="json"))
-    job = shown(await run_in_threadpool(_queue, state, request, body, resolved))
+    job = shown(await run_in_threadpool(_queue, state, own, request, body, resolved))
     response.headers["Location"] = job.urls["self"]
     return job
 
@@ -82,7 +87,7 @@ async def create_job(
 @router.get("", responses=problems("invalid_cursor"), openapi_extra={"parameters": [METADATA_FILTER]})
 def list_jobs(
     request: Request,
-    state: State,
+    own: Own,
     *,
     after: Annotated[
         str | None, Query(description="`next_cursor` of the page before", json_schema_extra={"pattern": JOB_ID})
@@ -92,9 +97,9 @@ def list_jobs(
     task: str | None = None,
     model: str | None = None,
 ) -> JobList:
-    """Jobs, newest first."""
+    """Your jobs, newest first."""
     metadata = _metadata(request)
-    jobs, has_more = state.store.list(
+    jobs, has_more = own.list(
         after=after,
         limit=min(max(limit, 1), MAX_PAGE),
         status=status,
@@ -111,6 +116,7 @@ def list_jobs(
 async def get_job(
     job_id: str,
     state: State,
+    own: Own,
     response: Response,
     prefer: Annotated[
         str | None, Header(description="`wait=N`: answer when something changes, or after N seconds")
@@ -119,9 +125,9 @@ async def get_job(
     """One job."""
     seconds = wait_seconds(prefer)
     if seconds:
-        await state.feed.changed(job_id, seconds)
+        await state.feed.changed(own, job_id, seconds)
         response.headers["Preference-Applied"] = f"wait={seconds:.0f}"
-    return shown(await run_in_threadpool(state.store.get, job_id))
+    return shown(await run_in_threadpool(own.get, job_id))
 
 
 @router.post(
@@ -132,9 +138,9 @@ async def get_job(
         **problems("job_not_found", "job_already_terminal"),
     },
 )
-def cancel_job(job_id: str, state: State, response: Response) -> Job:
+def cancel_job(job_id: str, own: Own, response: Response) -> Job:
     """Cancel a job: at once in the queue, else as soon as its worker has stopped. Asking twice changes nothing."""
-    job = shown(state.store.cancel(job_id))
+    job = shown(own.cancel(job_id))
     response.status_code = 202 if job.status is Status.CANCELLING else 200
     return job
 
@@ -157,14 +163,17 @@ def _metadata(request: Request) -> dict[str, str]:
     return metadata
 
 
-def _admit(body: dict[str, Any], state: GatewayState) -> tuple[JobRequest, ResolvedRequest]:
+def _admit(body: dict[str, Any], state: GatewayState, who: Caller) -> tuple[JobRequest, ResolvedRequest]:
     request = under_ceilings(validated(JobRequest, body), state.settings)
+    who.check_priority(request.priority)
     return request, admit(request, state.settings)
 
 
-def _queue(state: GatewayState, request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest) -> Job:
+def _queue(
+    state: GatewayState, own: JobStore, request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest
+) -> Job:
     check_queue(state)
-    job = state.store.create(request, sent, resolved)
+    job = own.create(request, sent, resolved)
     state.wakeups.wake()
     return job
 

@@ -136,7 +136,7 @@ def test_many_watchers_cost_one_question_a_change(
     async def watch() -> list[list[int]]:
         feed = Feed(store, 0.02)  # type: ignore[arg-type]
         async with feed.running():
-            head = await feed.head(job_id)
+            head = await feed.head(store, job_id)  # type: ignore[arg-type]
             seen: list[list[int]] = [[] for _ in range(50)]
 
             async def follow(numbers: list[int]) -> None:
@@ -167,7 +167,7 @@ def test_a_burst_longer_than_what_is_kept_reaches_every_watcher_whole(
     async def watch() -> list[int]:
         feed = Feed(state.store, 0.02)
         async with feed.running():
-            stream = feed.events(job_id, 0, await feed.head(job_id))
+            stream = feed.events(job_id, 0, await feed.head(state.store, job_id))
             numbers = [(await anext(stream)).number]
             for _ in range(20):
                 await asyncio.to_thread(state.store.record, taken.lease, say(EventType.LOG))

@@ -92,3 +92,14 @@ def test_a_parameter_is_never_null(document: dict[str, Any]) -> None:
         for parameter in operation.get("parameters", ()):
             assert "null" not in json.dumps(parameter["schema"]), name
             assert parameter["name"].lower() != "accept", "OpenAPI ignores it"
+
+
+@pytest.mark.parametrize(("auth", "security"), [("auto", [{}, {"bearer": []}]), ("on", [{"bearer": []}])])
+def test_it_says_where_a_key_is_needed(auth: str, security: list[dict[str, list[str]]]) -> None:
+    document = create_app(GatewaySettings.model_validate({"auth": auth})).openapi()
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            closed = path.startswith("/v1/")
+            assert operation.get("security", []) == (security if closed else []), path
+            assert ({"401", "403", "429"} <= set(operation["responses"])) == closed, path

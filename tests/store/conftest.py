@@ -15,7 +15,7 @@ from api_schemas.jobs import Job
 from store.columns import later
 from store.database import migrate, open_engine
 from store.jobs import JobStore
-from store.tables import cache, jobs, workers
+from store.tables import DEFAULT_TENANT, api_keys, audit, cache, jobs, tenants, workers
 from tests.support.events import queue
 from tests.support.store_samples import Submit
 
@@ -62,8 +62,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(delete(jobs))
-        connection.execute(delete(cache))
-        connection.execute(delete(workers))
+        for table in (cache, api_keys, audit, workers):
+            connection.execute(delete(table))
+        connection.execute(delete(tenants).where(tenants.c.id != DEFAULT_TENANT))
     engine.dispose()
     return url
 

@@ -14,9 +14,12 @@ from sqlalchemy import Engine, text
 import store
 from api_schemas.events import EventType
 from api_schemas.jobs import Status
+from api_schemas.tenants import Quotas
+from store.audit import Actor
 from store.cache import CacheStore
 from store.database import NewerDatabase, migrate, open_engine
 from store.jobs import JobStore
+from store.tenants import TenantStore
 from tests.support.store_samples import RESULT
 
 REQUEST = {"model": "acme/bert", "task": "sst2", "metadata": {"team": "search"}}
@@ -98,6 +101,17 @@ def test_its_jobs_and_their_events_are_there(older: Engine) -> None:
     older.dispose()
 
 
+def test_what_was_there_is_the_default_tenants(older: Engine) -> None:
+    jobs, tenants = JobStore(older), TenantStore(older)
+    assert {job.id for job in jobs.of(Actor()).list()[0]} == {ENDED, WAITING}
+    tenants.create("team-a", "A", Quotas())
+    assert jobs.of(Actor("team-a")).list() == ([], False)
+    assert [tenant.id for tenant in tenants.list()] == ["default", "team-a"]
+    assert tenants.get("default").quotas == Quotas(), "no limits, as before"
+    assert CacheStore(older).find("f" * 64, tenant="team-a", pool="team-a") is None
+    older.dispose()
+
+
 def test_what_was_made_is_found_where_its_files_lie(older: Engine) -> None:
     found = CacheStore(older).find("f" * 64)
     assert found is not None
@@ -126,4 +140,4 @@ def test_a_newer_database_is_left_alone(engine: Engine) -> None:
         migrate(engine)
     with engine.begin() as connection:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "9999"
-        connection.execute(text("UPDATE alembic_version SET version_num = '0004'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0006'"))

@@ -17,6 +17,8 @@ Fill = Callable[[Path], None]
 
 MADE = "made.json"
 FILES = "files"
+#: The folder of the parts; no kind of thing is called so.
+PARTS = "of"
 #: What was used this lately is not evicted: someone may be about to open it. What is open outlives its name.
 FRESH_SECONDS = 600.0
 
@@ -46,14 +48,21 @@ class Cache(Protocol):
 
 class FolderCache:
     """A cache for the processes of one host: ``root/<kind>/<fingerprint>/files``, whole once beside ``made.json``.
+    A part of it has a root of its own.
 
     The lock on the thing's folder is the kernel's: it goes with its holder, however that dies. Of more than
     ``max_bytes``, what was not used for longest is removed.
     """
 
-    def __init__(self, root: Path, max_bytes: int) -> None:
+    def __init__(self, root: Path, max_bytes: int, top: Path | None = None) -> None:
         self.root = root
         self._max_bytes = max_bytes
+        #: What all parts of it lie in, for they share the room.
+        self._top = top or root
+
+    def part(self, name: str) -> FolderCache:
+        """A cache of its own in the room of this one: what is in it is found in no other part."""
+        return FolderCache(self._top / PARTS / name, self._max_bytes, self._top)
 
     def get(self, kind: str, fingerprint: str, make: Fill) -> CacheEntry:
         with _locked(self.root / kind / fingerprint) as place:
@@ -96,7 +105,8 @@ class FolderCache:
 
     def _things(self) -> Iterator[tuple[float, int, Path]]:
         """(when it was used last, bytes, where) of each whole thing."""
-        for mark in self.root.glob(f"*/*/{MADE}"):
+        marks = [*self._top.glob(f"*/*/{MADE}"), *self._top.glob(f"{PARTS}/*/*/*/{MADE}")]
+        for mark in marks:
             with suppress(OSError, ValueError):
                 yield mark.stat().st_mtime, sum(json.loads(mark.read_text())["files"].values()), mark.parent
 

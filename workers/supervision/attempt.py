@@ -64,6 +64,8 @@ class Attempt:
         self._runner, self._session, self._cache_server = runner, session, cache_server
         self._store, self._artifacts, self._settings, self._stage = store, artifacts, settings, stage
         self._staged: Staged | None = None
+        #: Of the files that were published.
+        self._bytes = 0
         self._checkpoints = settings.checkpoint_root / self._lease.job_id
         lent = runner.scratch.checkpoints
         self._checkpoint_sync = CheckpointSync(artifacts, self._lease.job_id, self._checkpoints, lent)
@@ -238,12 +240,13 @@ class Attempt:
             raise LayercutError("export_failed", "the runner says that it succeeded, and names no files")
         folder = _inside(self._runner.out, files.folder)
         archive = _inside(self._runner.out, files.archive) if files.archive else None
-        self._artifacts.publish(self._lease.prefix, folder, archive)
+        self._bytes = sum(file.bytes for file in self._artifacts.publish(self._lease.prefix, folder, archive).files)
 
     def _finish(self, event: NewEvent, artifact: str | None = None) -> None:
         self._session.flush()
         try:
-            self._session.retrying(lambda: self._store.finish(self._lease, event, artifact))
+            size = self._bytes if artifact else None
+            self._session.retrying(lambda: self._store.finish(self._lease, event, artifact, size))
         except (ValueError, KeyError) as error:
             log.exception("job %s: its ending cannot be kept", self._lease.job_id)
             lost = failure(LayercutError("internal", f"the runner's {event.type} is not understood: {error}"))

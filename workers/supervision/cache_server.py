@@ -75,7 +75,7 @@ class CacheServer:
         self._runner.answer(answer)
 
     def _find(self, request: CacheRequest) -> CacheAnswer:
-        waits_for = None
+        waits_for: str | None = ""
         while not self._closed.is_set():
             found = self._session.retrying(lambda: self._cache.take(self._lease, request.kind, request.fingerprint))
             if isinstance(found, Make):
@@ -157,7 +157,7 @@ class CacheServer:
     def _tell_waiting(self, request: CacheRequest, found: Wait) -> None:
         what = request.kind.replace("_", " ")
         data = LogData(kind=request.kind, fingerprint=request.fingerprint, job_id=found.job_id)
-        message = f"waiting for the {what} that {found.job_id} is making"
+        message = f"waiting for the {what} that {found.job_id or 'another job'} is making"
         self._session.write(new_event(EventType.LOG, message, data))
 
     def _empty(self, request: CacheRequest) -> CacheAnswer:

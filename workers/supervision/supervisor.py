@@ -8,6 +8,7 @@ import time
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.jobs import Claim, JobStore
+from store.tables import DEFAULT_TENANT
 from workers.cache.folder import FolderCache
 from workers.sandbox.sandbox import Sandbox
 from workers.settings import WorkerSettings
@@ -71,7 +72,9 @@ class Supervisor:
         if self.stopping:
             return False
         sent = time.monotonic()
-        claim = self._store.claim(self._worker)
+        # What another tenant's job could do to this host, where nothing holds it back, is not for this worker to risk.
+        confined = self._sandbox.complete or self._settings.allow_unconfined
+        claim = self._store.claim(self._worker, only_default=not confined)
         if claim is None:
             return False
         log.info("job %s: attempt %d starts", claim.lease.job_id, claim.lease.attempt)
@@ -90,10 +93,12 @@ class Supervisor:
             raise
         if self.stopping:  # told so before there was an inbox to say it in
             runner.inbox.put(Interrupt.STOPPING)
+        # Nobody is handed what another tenant's job made on this host.
+        local = self._local if claim.lease.pool == DEFAULT_TENANT else self._local.part(claim.lease.pool)
         try:
             with LeaseSession(self._store, claim.lease, self._settings, inbox=runner.inbox, accepted=sent) as session:
                 cache_server = CacheServer(
-                    claim.lease, runner, session, cache=self._cache, artifacts=self._artifacts, local=self._local
+                    claim.lease, runner, session, cache=self._cache, artifacts=self._artifacts, local=local
                 )
                 Attempt(
                     claim, runner, session, cache_server, stage=self._stage,

@@ -116,3 +116,19 @@ def test_what_was_not_used_for_longest_goes_and_what_was_used_just_now_stays(tmp
     assert kept == {"a", "d"}
     put(cache, "e", 100)
     assert {letter for letter in "ade" if cache.find("baseline", letter * 64)} == {"a", "d", "e"}
+
+
+def test_a_part_has_its_own_things_and_shares_the_room(tmp_path: Path) -> None:
+    whole = FolderCache(tmp_path, 150)
+    parts = [whole.part("team-a"), whole.part("team-b")]
+    for cache in (whole, *parts):
+        assert put(cache, "a", 100)
+        assert not cache.find("baseline", "b" * 64)
+    everything = [whole, *parts]
+    assert len({cache.root for cache in everything}) == 3
+    assert all(cache.find("baseline", "a" * 64) for cache in everything), "just used: nothing goes yet"
+    for age, cache in enumerate(everything):
+        mark = next(cache.root.glob("baseline/*/made.json"))
+        os.utime(mark, (mark.stat().st_mtime - 10_000 + age,) * 2)
+    put(parts[1], "b", 10)
+    assert [bool(cache.find("baseline", "a" * 64)) for cache in everything] == [False, False, True]
