@@ -220,8 +220,8 @@ def test_what_is_put_in_a_tables_place_is_not_read(tmp_path: Path) -> None:
     path.write_bytes(b"text,label\na,x\nb,y\n")
     secret.write_bytes(b"text,label\nsecret,x\nsecret,y\n")
     read = list[str]()
-    with (
-        pytest.raises(LayercutError, match="the file changed while it was read"),  # noqa: PT012 - at its end
+    with (  # noqa: PT012 - the refusal comes at the end
+        pytest.raises(LayercutError, match="the file changed while it was read"),
         Table(DataFile(path, "x.csv", "/task/dataset"), ["text"], "label", ReadSpec()) as table,
     ):
         path.rename(tmp_path / "old")
