@@ -15,6 +15,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.requests import ModelRef
 from sources import hub
 from sources.beneath import Folder, beneath
+from sources.config_bounds import check_bounds
 from sources.config_keys import KEYS, check_keys
 from sources.facts import INDEX, WEIGHTS, check_config, choose_weights, make_facts, merge_shards, read_index
 from sources.headers import MAX_TENSORS, Tensor, invalid
@@ -151,7 +152,7 @@ def _look(source: ModelSource, deadline: hub.Deadline, modules: bool) -> _Looked
         raise invalid(f"{source.id!r} has no config.json: it is not a transformers model")
     check_beside(repo.files, source.id)
     config = hub.read_json(repo, "config.json", deadline)
-    check_config(config, source.id)
+    check_bounds(config, check_config(config, source.id), None, source.id)
     weights = choose_weights(repo.files, source.id)
     # Once they are here they are looked at again: a slow hub is no reason not to fetch them.
     with suppress(hub.Unreachable):

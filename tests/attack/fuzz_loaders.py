@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import importlib
 import multiprocessing
 import random
 import resource
@@ -28,6 +29,8 @@ from tests.support.hostile_files import changed, model_files, read_model, read_t
 SECONDS, MEGABYTES = 5.0, 1024
 #: A child is renewed now and then: what it holds shows as memory.
 CASES_OF_CHILD = 2000
+#: Imported where it is asked for: torch takes seconds.
+LOADING = "workers.runtime.loading"
 
 
 def one_case(seed: int, folder: Path, *, load: bool) -> str:
@@ -45,12 +48,11 @@ def one_case(seed: int, folder: Path, *, load: bool) -> str:
 
 
 def _loaded(folder: Path) -> str:
-    from workers.runtime.loading import load_source, load_tokenizer  # noqa: PLC0415 - torch is slow to import
-
+    loading = importlib.import_module(LOADING)
     facts = read_facts(folder_of(folder, "x"), ModelRef(id="x"))
     try:
-        load_tokenizer(folder)("a text, and another 😀")
-        load_source(folder, facts)
+        loading.load_tokenizer(folder)("a text, and another 😀")
+        loading.load_source(folder, facts)
     except LayercutError as error:
         return error.message
     return "loaded"
@@ -58,6 +60,8 @@ def _loaded(folder: Path) -> str:
 
 def _child(door: Connection, *, load: bool) -> None:
     faulthandler.enable()
+    if load:
+        importlib.import_module(LOADING).quiet_libraries()
     while True:
         seed = door.recv()
         folder = Path(tempfile.mkdtemp(prefix="layercut-fuzz-"))

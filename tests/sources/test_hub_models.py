@@ -151,6 +151,11 @@ PICKLE = {"config.json": bert_files()["config.json"], "pytorch_model.bin": b"x",
         (PICKLE, "model_invalid", r"pickle weights only \(pytorch_model\.bin\)"),
         (bert_files(model_type="mamba"), "unsupported_architecture", "supported: bert"),
         ({"README.md": b""}, "model_invalid", "no config.json"),
+        ({**bert_files(), "tokenizer_config.json": b'{"vocab": "/etc/passwd"}'}, "model_not_allowed", "vocab"),
+        ({**bert_files(), "generation_config.json": b'{"x_file": "y"}'}, "model_not_allowed", "x_file"),
+        (bert_files(transformers_weights="adapter_model.bin"), "model_not_allowed", "transformers_weights"),
+        (bert_files(num_labels=10**9), "model_invalid", "num_labels"),
+        ({**bert_files(), "adapter_config.json": b"{}"}, "model_invalid", "adapters are not read"),
         ({**bert_files(), "config.json": b"{"}, "model_invalid", "config.json is not JSON"),
         (bert_files(layers=2, num_hidden_layers=5), "model_invalid", "says 5 layers"),
     ],
@@ -168,7 +173,7 @@ def test_a_model_that_cannot_work_is_refused_before_its_weights_are_fetched(
     hub.requests.clear()
     with pytest.raises(LayercutError, match=text):
         fetch(REF, SETTINGS)
-    assert asked_for(hub) <= {"config.json"}
+    assert asked_for(hub) <= {"config.json", "tokenizer_config.json", "generation_config.json"}
 
 
 def test_a_broken_header_is_the_models_fault(hub: HubServer) -> None:

@@ -28,6 +28,10 @@ from workers.runtime.planned_size import check_planned_size
 
 SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 SHOWN = 6
+#: What the tokenizers' library raises where it is at its end: no ``Exception``.
+PANIC = "PanicException"
+#: Words, signs, and letters that few vocabularies have.
+PROBE = "A text, and 2 others: \u4e2d \U0001f600"
 
 
 def quiet_libraries() -> None:
@@ -44,7 +48,9 @@ def refused(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != PANIC:
+            raise
         if code_of(error) != "internal" or type(error).__name__ in OF_DEVICES:
             raise
         raise LayercutError("model_invalid", f"{what}: {_brief(error)}", param="/model") from error
@@ -55,6 +61,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     with refused("the tokenizer cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
     _check_vocabulary(tokenizer, folder)
+    with refused("the tokenizer cannot read a text"):
+        tokenizer(PROBE)
     return forget_padding(tokenizer)
 
 
@@ -269,7 +277,7 @@ def _listed(keys: Iterable[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def _brief(error: Exception) -> str:
+def _brief(error: BaseException) -> str:
     """Its first line, and where that only announces the reason, the next."""
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
     return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:300]
