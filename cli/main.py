@@ -41,6 +41,7 @@ def serve(
     if data_dir is not None:
         os.environ["LAYERCUT_DATA_DIR"] = str(data_dir.expanduser().absolute())
     _migrate()
+    _warn_as_root()
     raise typer.Exit(serve_here(host, port, StoreSettings().data_dir))
 
 
@@ -53,8 +54,9 @@ def gateway(
     from service.app import serve as serve_gateway
     from service.settings import GatewaySettings
 
-    follow_parent()
+    child = follow_parent()
     _migrate()
+    _warn_as_root(child)
     given = {"host": host, "port": port}
     serve_gateway(GatewaySettings.model_validate({name: value for name, value in given.items() if value is not None}))
 
@@ -71,15 +73,17 @@ def worker(
     if devices is not None:
         from cli.fleet import work_on
 
-        follow_parent()
+        child = follow_parent()
         _migrate()
+        _warn_as_root(child)
         raise typer.Exit(work_on(devices))
     from service.logs import configure_logs
     from workers.celery_app import run_worker
     from workers.settings import WorkerSettings
 
-    follow_parent()
+    child = follow_parent()
     _migrate()
+    _warn_as_root(child)
     configure_logs(WorkerSettings().log_level)
     raise typer.Exit(run_worker())
 
@@ -94,6 +98,16 @@ def run(
     from workers.runner import run_in_foreground
 
     raise typer.Exit(run_in_foreground(job, out))
+
+
+def _warn_as_root(child: bool = False) -> None:
+    """Once for the whole installation: a child's parent has said it already."""
+    if os.geteuid() == 0 and not child:
+        typer.echo(
+            "layercut: warning: this runs as root, and opens files that strangers wrote. Start it as a user that owns"
+            " nothing else (the images do)",
+            err=True,
+        )
 
 
 def _migrate() -> None:
