@@ -15,11 +15,14 @@ from api_schemas.request_parts import OrString, Request, Seed
 from api_schemas.strategies import STRATEGIES
 from api_schemas.task_spec import LabelMap, TaskSpec
 
+#: A path, or a hub id: a name, or two with a slash between.
+MODEL_ID = r"^([/~]|\.{1,2}/)[^\x00]*$|^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
+
 
 class ModelRef(OrString):
     """A hub id, or a folder under one of the allowed roots. As a plain string, it is the id."""
 
-    id: str = Field(min_length=1, max_length=500)
+    id: str = Field(min_length=1, max_length=500, pattern=MODEL_ID)
     revision: str | None = Field(default=None, max_length=200, description="branch, tag or commit, for hub models")
 
     @model_validator(mode="before")
@@ -45,6 +48,7 @@ class EvaluationSpec(Request):
         default=None,
         min_length=1,
         max_length=10,
+        json_schema_extra={"uniqueItems": True},
         description="train and score once with each, and report the mean; by default [`seed`]. The first one's model is"
         " the one that is exported",
     )

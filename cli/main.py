@@ -36,7 +36,9 @@ def serve(
     """Gateway and one worker on this machine, with no server to install."""
     from cli.serving import serve_here
     from store.settings import StoreSettings
+    from workers.sandbox.kernel import hide_process
 
+    hide_process()
     _need_worker_extra()
     if data_dir is not None:
         os.environ["LAYERCUT_DATA_DIR"] = str(data_dir.expanduser().absolute())
@@ -53,7 +55,9 @@ def gateway(
     """The REST side alone. Needs no torch."""
     from service.app import serve as serve_gateway
     from service.settings import GatewaySettings
+    from workers.sandbox.kernel import hide_process
 
+    hide_process()  # what is in its environment is for no other process
     child = follow_parent()
     _migrate()
     _warn_as_root(child)
@@ -72,15 +76,19 @@ def worker(
     _need_worker_extra()
     if devices is not None:
         from cli.fleet import work_on
+        from workers.sandbox.kernel import hide_process
 
+        hide_process()
         child = follow_parent()
         _migrate()
         _warn_as_root(child)
         raise typer.Exit(work_on(devices))
     from service.logs import configure_logs
     from workers.celery_app import run_worker
+    from workers.sandbox.kernel import hide_process
     from workers.settings import WorkerSettings
 
+    hide_process()
     child = follow_parent()
     _migrate()
     _warn_as_root(child)

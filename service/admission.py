@@ -11,6 +11,7 @@ from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.resolved import ResolvedRequest, resolve
 from api_schemas.search import Unknown
 from api_schemas.strategies import STRATEGIES
+from service.ceilings import check_model, check_request
 from service.known_importance import KnownImportance
 from service.settings import GatewaySettings
 from sources.models import inspect
@@ -25,7 +26,7 @@ MODEL_REFUSALS = (
     "model_invalid",
 )
 DATA_REFUSALS = ("unknown_task", "dataset_not_found", "dataset_not_allowed", "dataset_invalid")
-REFUSALS = (*MODEL_REFUSALS, *DATA_REFUSALS)
+REFUSALS = (*MODEL_REFUSALS, *DATA_REFUSALS, "ceiling_passed")
 
 HOW_TO_MEASURE = (
     "no importance is kept for this question: a job (POST /v1/jobs) measures it that has the same model, task,"
@@ -43,7 +44,11 @@ def admit(request: JobRequest, settings: GatewaySettings) -> ResolvedRequest:
 
     Where the model cannot be looked at now, recovery and plan are null: its worker decides them.
     """
-    return resolve(with_data(request, settings), inspect(request.model, settings, modules=not request.trains))
+    check_request(request, settings)
+    request = with_data(request, settings)
+    facts = inspect(request.model, settings, modules=not request.trains)
+    check_model(facts, settings)
+    return resolve(request, facts)
 
 
 def plan(request: PlanRequest, settings: GatewaySettings, importance: KnownImportance) -> Plan:
@@ -52,8 +57,10 @@ def plan(request: PlanRequest, settings: GatewaySettings, importance: KnownImpor
     A strategy that ranks by importance is answered from what a job has measured; without that, the plan says how to
     get it.
     """
+    check_request(request, settings)
     request = with_data(request, settings)
     facts = inspect(request.model, settings, modules=not request.trains)
+    check_model(facts, settings)
     if facts is None:
         raise LayercutError(
             "hub_unavailable", f"the model hub did not answer for {request.model.id!r}; try again later", param="/model"

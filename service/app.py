@@ -9,19 +9,31 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
+from service.edge.callers import Callers
+from service.edge.connections import ConnectionLimits, guarded, raise_descriptor_limit
+from service.edge.origins import allow_origins
 from service.logs import configure_logs
 from service.middleware import RequestContext
 from service.openapi import ANYWHERE, install_openapi, problems
 from service.problems import install_problems
 from service.reaper import Reaper
-from service.routes import artifacts, catalog, events, jobs, operations, plans
+from service.routes import artifacts, catalog, events, jobs, limits, operations, pages, plans
 from service.settings import GatewaySettings
 from service.state import open_state
 from service.version import VERSION
 
 DESCRIPTION = "Makes transformer models smaller by dropping whole layers, repairs them, and proves what it delivers."
 
-ROUTERS = (jobs.router, events.router, artifacts.router, plans.router, catalog.router, operations.router)
+ROUTERS = (
+    jobs.router,
+    events.router,
+    artifacts.router,
+    plans.router,
+    catalog.router,
+    limits.router,
+    operations.router,
+    pages.router,
+)
 
 # How long open connections may take when the gateway is told to stop. Streams close at once.
 DRAIN_SECONDS = 10
@@ -44,6 +56,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         finally:
             await run_in_threadpool(reaper.stop)
             await run_in_threadpool(state.wakeups.stop)
+            state.admissions.close()
             state.engine.dispose()
 
     app = FastAPI(
@@ -51,6 +64,8 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         version=VERSION,
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load their scripts from elsewhere; ours is service/routes/pages.py
+        redoc_url=None,
         responses=problems(*ANYWHERE),
         generate_unique_id_function=lambda route: route.name,
     )
@@ -58,7 +73,8 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         app.include_router(router)
     install_problems(app)
     install_openapi(app)
-    app.add_middleware(RequestContext)
+    allow_origins(app, chosen.allowed_origins)
+    app.add_middleware(RequestContext, callers=Callers(chosen))
     return app
 
 
@@ -66,8 +82,12 @@ def serve(settings: GatewaySettings | None = None) -> None:
     """Run the gateway in this process until it is told to stop."""
     chosen = settings or GatewaySettings()
     configure_logs(chosen.log_level)
+    raise_descriptor_limit()
     uvicorn.run(
         create_app(chosen),
+        http=guarded(ConnectionLimits.of(chosen)),
+        ws="none",
+        timeout_keep_alive=round(chosen.idle_seconds),
         host=chosen.host,
         port=chosen.port,
         log_config=None,

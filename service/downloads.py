@@ -16,7 +16,10 @@ from fastapi.responses import Response, StreamingResponse
 
 from api_schemas.errors import LayercutError
 
-_RANGE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
+_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]*)\s*-\s*([0-9]*)\s*", re.IGNORECASE)
+
+#: Of a position; more digits lie past the end of any file, and int() refuses thousands of them.
+MAX_DIGITS = 18
 
 ReadBytes = Callable[[int, int], Iterator[bytes]]
 
@@ -25,7 +28,7 @@ class OutsideFile(LayercutError):
     """The range starts past the end; carries the header that says how long the file is."""
 
     def __init__(self, header: str, size: int) -> None:
-        super().__init__("range_not_satisfiable", f"{header!r} lies outside a file of {size} bytes")
+        super().__init__("range_not_satisfiable", f"{header[:80]!r} lies outside a file of {size} bytes")
         self.headers = {"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"}
 
 
@@ -66,14 +69,19 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
         return None
     first, last = found.groups()
     if not first:
-        start, end = max(0, size - int(last)), size
+        start, end = max(0, size - _position(last)), size
     else:
-        start, end = int(first), min(size, int(last) + 1) if last else size
-        if last and int(last) < start:
+        start, end = _position(first), min(size, _position(last) + 1) if last else size
+        if last and _position(last) < start:
             return None
     if start >= size or not end - start:
         raise OutsideFile(header, size)
     return start, end
+
+
+def _position(digits: str) -> int:
+    digits = digits.lstrip("0")
+    return int(digits or "0") if len(digits) <= MAX_DIGITS else 10**MAX_DIGITS
 
 
 def _wanted(request: Request, size: int, etag: str) -> tuple[int, int] | None:

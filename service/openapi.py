@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from api_schemas.errors import ERRORS, LayercutError, Problem, problem
 from api_schemas.requests import JobRequest, PlanRequest
 from service.problems import MEDIA_TYPE
+from service.schema_bounds import bound_strings
 
 REF = "#/components/schemas/{model}"
 
@@ -20,7 +21,17 @@ REF = "#/components/schemas/{model}"
 UNDECLARED: tuple[type[BaseModel], ...] = (Problem, JobRequest, PlanRequest)
 
 # What any call can answer, and what any call with a body can.
-ANYWHERE = ("validation_failed", "internal")
+ANYWHERE = (
+    "malformed_request",
+    "cross_site",
+    "request_timeout",
+    "uri_too_long",
+    "misdirected",
+    "validation_failed",
+    "headers_too_large",
+    "internal",
+    "too_busy",
+)
 BODY = ("malformed_request", "payload_too_large", "unsupported_media_type", "validation_failed")
 
 
@@ -62,6 +73,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for name in ("Job", "JobPreview"):
         # It is shown as it was sent, and so is a dict to us.
         schemas[name]["properties"]["request"] = _ref(JobRequest)
+    bound_strings(document)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document

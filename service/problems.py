@@ -22,6 +22,9 @@ FIELD_CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
 
 RETRY_AFTER_SECONDS = 5
 
+# Of an address that a stranger chose.
+SHOWN = 200
+
 
 def install_problems(app: FastAPI) -> None:
     app.add_exception_handler(LayercutError, _layercut_error)
@@ -33,6 +36,11 @@ def internal_problem(request_id: str) -> Response:
     """The answer to what nobody foresaw. What it was stands in the log, under the same id, and nowhere else."""
     text = f"Something went wrong inside layercut; the log has it under request id {request_id}"
     return _answer(problem(LayercutError("internal", text), request_id=request_id))
+
+
+def refusal(error: LayercutError, request_id: str) -> Response:
+    """The answer to a request that no route has seen."""
+    return _answer(problem(error, request_id=request_id))
 
 
 def request_id_of(request: Request) -> str:
@@ -57,7 +65,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = FRAMEWORK.get(error.status_code, "internal")
-    text = f"{request.method} {request.url.path}: {error.detail}"
+    text = f"{request.method} {request.url.path[:SHOWN]}: {error.detail}"
     return _answer(problem(LayercutError(code, text), request_id=request_id_of(request)), error.headers)
 
 
@@ -101,6 +109,6 @@ def _inside(value: Any, part: Any) -> Any:
 
 def _answer(body: Problem, headers: Mapping[str, str] | None = None) -> Response:
     extra = dict(headers or {})
-    if body.status == ERRORS["not_ready"].status:
+    if ERRORS[body.code].retryable and body.code != "internal":
         extra["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return Response(body.model_dump_json(), body.status, extra, media_type=MEDIA_TYPE)

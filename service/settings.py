@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
 
 from sources.settings import SourceSettings
 from store.settings import StoreSettings
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+#: In the environment, with commas.
+Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 
 
 class GatewaySettings(StoreSettings, SourceSettings):
@@ -24,3 +35,25 @@ class GatewaySettings(StoreSettings, SourceSettings):
     sweep_after_seconds: float = Field(
         default=600.0, gt=0, description="files of attempts that came to nothing go this long after the job's end"
     )
+    allowed_hosts: Names = Field(
+        default=[], description="names that the gateway is called by, beside localhost and addresses; * for any"
+    )
+    allowed_origins: Names = Field(default=[], description="origins whose pages may call, as https://app.example.org")
+    max_connections: int = Field(default=2048, ge=16, description="open connections in all")
+    max_connections_per_address: int = Field(default=512, ge=0, description="of one address, loopback aside; 0: any")
+    head_seconds: float = Field(default=10.0, gt=0, description="how long the head of a request may take")
+    body_seconds: float = Field(default=60.0, gt=0, description="how long a body may take")
+    stall_seconds: float = Field(default=15.0, gt=0, description="without a byte of a body sent, or of an answer read")
+    idle_seconds: float = Field(default=15.0, gt=0, description="how long a connection may wait for its next request")
+    max_headers: int = Field(default=100, ge=10)
+    max_header_bytes: int = Field(default=16 * 1024, ge=1024, description="of the whole head of a request")
+    admission_threads: int = Field(default=4, ge=1, description="requests that look into models and data at a time")
+    admission_seconds: float = Field(default=30.0, gt=0, description="how long such a look may wait and take")
+    max_epochs: float = Field(default=100.0, gt=0, description="of one training")
+    max_seeds: int = Field(default=10, ge=1, description="to train and score with")
+    max_latency_tokens: int = Field(
+        default=1024 * 512, ge=1, description="batch size times sequence length of one measurement of speed"
+    )
+    max_queue_seconds: int = Field(default=30 * 24 * 3600, ge=1, description="how long a job may wait")
+    max_layers: int = Field(default=1024, ge=1, description="of a model")
+    max_queued_jobs: int = Field(default=10_000, ge=1, description="that wait, all together; then 503 and Retry-After")

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
+from service.edge.admission_pool import AdmissionPool
 from service.feed import Feed
 from service.known_importance import KnownImportance
 from service.settings import GatewaySettings
@@ -28,6 +29,7 @@ class GatewayState:
     importance: KnownImportance
     wakeups: WakeUps
     feed: Feed
+    admissions: AdmissionPool
 
 
 def open_state(settings: GatewaySettings) -> GatewayState:
@@ -45,6 +47,7 @@ def open_state(settings: GatewaySettings) -> GatewayState:
         importance=KnownImportance(settings, cache, artifacts, settings.data_dir / "hashes"),
         wakeups=WakeUps(settings.broker_url),
         feed=Feed(store, settings.feed_seconds),
+        admissions=AdmissionPool(settings.admission_threads, settings.admission_seconds),
     )
 
 

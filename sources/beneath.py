@@ -136,7 +136,7 @@ def beneath(path: Path, roots: Sequence[Path]) -> Path:
 
 @contextmanager
 def _opened(root: Path, name: str, *, folder: bool = False, any_kind: bool = False) -> Iterator[int]:
-    """A handle of what ``name`` means beneath ``root``, closed at the end; of its folder, where ``any_kind`` will do."""
+    """A handle of what ``name`` means beneath ``root``, closed at the end; its folder's, where ``any_kind`` will do."""
     walk = _Walk(root)
     try:
         mode = walk.to(name)

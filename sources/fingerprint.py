@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import os
 import time
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from sources.inputs import Inputs
+from sources.model_files import is_allowed
 
 #: Raise it with any change of code that changes what is made: what is in the cache is then made anew.
 RECIPE = 7
@@ -42,8 +45,6 @@ REMEMBERED_BYTES = 1 << 20
 # A file may change twice within one tick of its clock: what has just changed is not remembered.
 SETTLED_SECONDS = 5.0
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
 
 def fingerprint(kind: str, **parts: Any) -> str:
     """sha256 of the parts, and of what every number hangs on: our recipe and the libraries."""
@@ -63,41 +64,52 @@ def _versions() -> dict[str, str]:
 
 
 class FileHashes:
-    """sha256 of files; those of large ones are remembered in ``folder`` until the file changes."""
+    """sha256 of files; those of large ones are remembered in ``folder`` until the file changes. What was hashed as it
+    was staged is not hashed again.
+    """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, inputs: Inputs | None = None) -> None:
+        self._folder, self._inputs = folder, inputs
 
     def weights(self, model: Path) -> dict[str, str]:
         """Of the safetensors files of a model's folder."""
-        return {path.name: self.of(path) for path in sorted(model.glob("*.safetensors"))}
+        return {path.name: self.of(path) for path in sorted(model.glob("*.safetensors")) if is_allowed(path.name)}
 
     def texts(self, model: Path) -> dict[str, str]:
         """Of its config, its tokenizer and the other small files that loading may read."""
-        files = sorted(path for path in model.iterdir() if path.suffix in SMALL_FILES and path.is_file())
+        small = (path for path in model.iterdir() if path.suffix in SMALL_FILES and is_allowed(path.name))
+        files = sorted(path for path in small if path.is_file())
         return {path.name: self.of(path) for path in files}
 
     def of(self, path: Path) -> str:
-        real = path.resolve()
-        if real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
-            return real.name  # the hub's cache names large files by their sha256
-        stat = real.stat()
+        known = self._inputs and self._inputs.known_sha256(path)
+        if known:
+            return known
+        with path.open("rb") as file:
+            return self.of_open(file)
+
+    def of_open(self, file: BinaryIO) -> str:
+        """Of a file from its beginning, by what is in it: a name, such as the hub's cache gives, is not believed."""
+        stat = os.fstat(file.fileno())
         if stat.st_size < REMEMBERED_BYTES:
-            return _hash(real)
+            return _hash(file)
         # ctime, as any program can set mtime back.
-        state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
-        note = self._folder / hashlib.sha256(str(real).encode()).hexdigest()
+        state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        note = self._folder / f"{stat.st_dev:x}-{stat.st_ino:x}"
         if (known := _read(note)).get("state") == state:
             return str(known["sha256"])
-        found = _hash(real)
+        found = _hash(file)
         if time.time() - stat.st_ctime > SETTLED_SECONDS:
-            _write(note, {"state": state, "sha256": found, "path": str(real)})
+            _write(note, {"state": state, "sha256": found})
         return found
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hash(file: BinaryIO) -> str:
+    file.seek(0)
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _read(note: Path) -> dict[str, Any]:

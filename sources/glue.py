@@ -33,16 +33,21 @@ def read_glue(task: Task, split: str, settings: SourceSettings) -> Rows:
     From ``settings.glue_dir`` where it has a folder of the task (TSV, or Parquet as on the hub), else from the hub.
     Raises ``dataset_not_found``, ``dataset_invalid`` (with file and line), ``hub_unavailable``.
     """
-    files = _local_files(task, split, settings.glue_dir) or _hub_files(task, split, settings)
+    files = glue_files(task, split, settings)
     if files[0].suffix == ".tsv":
         return _read_tsv(task, split, files[0])
     return _read_parquet(task, files)
 
 
+def glue_files(task: Task, split: str, settings: SourceSettings) -> list[Path]:
+    """The files of ``split``, fetched where they are the hub's; raises as ``read_glue`` does."""
+    return _local_files(task, split, _root(settings)) or _hub_files(task, split, settings)
+
+
 def check_glue(task: Task, settings: SourceSettings, limit: int) -> None:
     """Raise what ``read_glue`` would for the first ``limit`` bytes of each local TSV file; the hub is not asked."""
     for split in ("train", *dict(task.splits)):
-        files = _local_files(task, split, settings.glue_dir)
+        files = _local_files(task, split, _root(settings))
         if files and files[0].suffix == ".tsv":
             _read_tsv(task, split, files[0], limit)
 
@@ -52,7 +57,9 @@ def glue_identity(task: Task, settings: SourceSettings, hashes: FileHashes) -> d
 
     None where the rows are the hub's, and neither the hub nor its cache says which commit.
     """
-    files = _local_files(task, "train", settings.glue_dir)
+    if settings.inputs is not None and settings.inputs.glue_commit is not None:
+        return {"glue": task.name, "hub": settings.inputs.glue_commit}
+    files = _local_files(task, "train", _root(settings))
     if files:
         return {"glue": task.name, "kind": files[0].suffix, "files": [hashes.of(path) for path in files]}
     try:
@@ -63,6 +70,15 @@ def glue_identity(task: Task, settings: SourceSettings, hashes: FileHashes) -> d
         except hub.Unreachable:
             return None
     return {"glue": task.name, "hub": commit}
+
+
+def hub_commit(path: Path) -> str:
+    """Of a file that was fetched from the hub: its snapshot's folder is named by it."""
+    return path.parent.parent.name
+
+
+def _root(settings: SourceSettings) -> Path | None:
+    return settings.glue_dir if settings.inputs is None else settings.inputs.glue
 
 
 def _local_files(task: Task, split: str, root: Path | None) -> list[Path]:

@@ -20,37 +20,13 @@ from sources import hub
 from sources.facts import INDEX, WEIGHTS, check_config, choose_weights, make_facts, merge_shards, read_index
 from sources.file_starts import check_starts
 from sources.headers import Tensor, invalid, read_layout
+from sources.model_files import PATTERNS
 from sources.paths import inside_roots, is_inside
 from sources.sentence_modules import MODULE_FILES
 from sources.sentence_transformers import ModelFiles, Modules, check_base, read_modules
 from sources.settings import SourceSettings
 from sources.tensor_shapes import token_rows
 from sources.tokenizer_files import check_tokenizer
-
-# Everything a stock class, its tokenizer and sentence-transformers load, and what says whose the model is. No pickle,
-# no code.
-PATTERNS = [
-    "config.json",
-    "generation_config.json",
-    WEIGHTS,
-    INDEX,
-    "model-*-of-*.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "spiece.model",
-    "spm.model",
-    "sentencepiece.bpe.model",
-    "README.md",
-    "LICENSE*",
-    *MODULE_FILES,
-]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/+-]*")
@@ -121,6 +97,8 @@ def fetch(ref: ModelRef, settings: SourceSettings, *, modules: bool = True) -> P
     ``read_facts`` is the check of what it holds; a hub model that cannot work is refused before its weights are
     downloaded. Raises as ``inspect`` does, and ``hub_unavailable`` where neither the hub nor its cache can help.
     """
+    if settings.inputs is not None:
+        return settings.inputs.model
     source = locate(ref, settings)
     if source.folder is not None:
         return source.folder
@@ -145,18 +123,21 @@ def read_facts(folder: Path, ref: ModelRef, *, modules: bool = True) -> ModelFac
     shards = sorted(set(weight_map.values())) or [weights]
     _check_shards(shards, names, ref.id)
     tensors = merge_shards({name: read_layout(folder / name).tensors for name in shards}, weight_map, ref.id)
-    # A snapshot in the hub's cache is named after its commit.
-    revision = folder.name if folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name) else None
     facts = make_facts(
         ref.id,
         config,
-        revision=revision,
+        revision=commit_of(folder),
         license=_license(folder),
         tensors=tensors,
         size=sum((folder / name).stat().st_size for name in shards),
     )
     check_tokenizer(folder, token_rows(tensors) or facts.vocabulary, architecture.unused_tokens, ref.id)
     return _with_modules(facts, found)
+
+
+def commit_of(folder: Path) -> str | None:
+    """Of a snapshot in a hub's cache, which is named after its commit; None for another folder."""
+    return folder.name if folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name) else None
 
 
 def folder_modules(folder: Path, id: str) -> Modules | None:

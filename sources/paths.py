@@ -33,9 +33,10 @@ def inside_roots(path: str, roots: Sequence[Path], *, what: What, param: str) ->
         )
     real = _resolve(path)
     if real is None or not is_inside(real, roots):
-        allowed = ", ".join(map(str, roots))
         raise LayercutError(
-            f"{what}_not_allowed", f"{path!r} is not under an allowed folder ({SETTINGS[what]}: {allowed})", param=param
+            f"{what}_not_allowed",
+            f"{path!r} is not under an allowed folder; {SETTINGS[what]} of the service names those that are",
+            param=param,
         )
     if not real.exists():
         raise LayercutError(f"{what}_not_found", f"there is no file or folder {path!r}", param=param)

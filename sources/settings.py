@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from sources.inputs import Inputs
+
 
 def _split(value: Any) -> Any:
     return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
@@ -34,4 +36,6 @@ class SourceSettings(BaseSettings):
     glue_dir: Path | None = Field(default=None, description="GLUE folders (RTE/train.tsv …); without it, from the hub")
     model_roots: Roots = Field(default=[], description="`:`-separated folders that a model's path must lie under")
     data_roots: Roots = Field(default=[], description="`:`-separated folders that a dataset's path must lie under")
+    inputs: Inputs | None = Field(default=None, exclude=True, description="of a runner: all that it may read")
     hub_timeout_seconds: float = Field(default=5.0, gt=0, description="how long a request may wait for the hub")
+    max_rows: int = Field(default=20_000_000, ge=1, description="to train on, asked for or found in the data")

@@ -7,6 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TypeVar
 
+from api_schemas.errors import LayercutError
 from api_schemas.pruning import CalibrationSpec
 from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.task_spec import TaskSpec
@@ -49,10 +50,19 @@ class TaskData:
 def load_task(spec: TaskSpec, settings: SourceSettings, seed: int) -> TaskData:
     """The data of a task that trains (``spec.trains``); ``seed`` draws the dev split and ``max_train_rows``.
 
-    Raises ``dataset_not_found``, ``dataset_not_allowed``, ``dataset_invalid`` and ``hub_unavailable``.
+    Raises ``dataset_not_found``, ``dataset_not_allowed``, ``dataset_invalid``, ``ceiling_passed`` and
+    ``hub_unavailable``.
     """
     data = _load_glue(spec.glue, settings) if spec.glue else _load_own(spec, settings, seed)
-    return TaskData(**{**vars(data), "train": _sample(data.train, spec.max_train_rows, seed)})
+    train = _sample(data.train, spec.max_train_rows, seed)
+    if len(train) > settings.max_rows:
+        raise LayercutError(
+            "ceiling_passed",
+            f"the data has {len(train)} rows to train on, more than the {settings.max_rows} that LAYERCUT_MAX_ROWS"
+            " allows; task.max_train_rows takes a sample",
+            param="/task/max_train_rows",
+        )
+    return TaskData(**{**vars(data), "train": train})
 
 
 Asked = TypeVar("Asked", JobRequest, PlanRequest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Engine, Select, exists, insert, select
+from sqlalchemy import Engine, Select, exists, func, insert, select
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import Event, EventType, NewEvent, new_event
@@ -156,6 +156,12 @@ class JobStore:
     def has_queued(self) -> bool:
         with reading(self._engine) as connection:
             return bool(connection.scalar(select(exists().where(jobs.c.status == Status.QUEUED))))
+
+    def queued(self, most: int) -> int:
+        """How many jobs wait; counted up to ``most``."""
+        waiting = select(jobs.c.id).where(jobs.c.status == Status.QUEUED).limit(most).subquery()
+        with reading(self._engine) as connection:
+            return connection.scalar(select(func.count()).select_from(waiting)) or 0
 
     # What the reaper does
 

@@ -21,6 +21,7 @@ class StoreSettings(BaseSettings):
     cache_bytes: int = Field(
         default=20 * 2**30, ge=0, description="baselines and the like, kept to be used again, take no more than this"
     )
+    max_runtime_seconds: int = Field(default=7 * 24 * 3600, ge=1, description="how long an attempt at a job may run")
 
     @model_validator(mode="after")
     def _fill_in(self) -> StoreSettings:

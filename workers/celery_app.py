@@ -21,14 +21,16 @@ from store.broker import WAKE, celery_settings
 from store.cache import CacheStore
 from store.database import migrate, open_engine
 from store.jobs import JobStore
+from workers.sandbox.sandbox import Sandbox
 from workers.settings import WorkerSettings
 from workers.supervision import scratch
 from workers.supervision.checkpoint_sync import sweep_ended
+from workers.supervision.input_staging import stage_inputs
 from workers.supervision.supervisor import Supervisor
 
 log = logging.getLogger("layercut.worker")
 
-RUNNER = [sys.executable, "-P", "-m", "workers.runner", "--wait"]
+RUNNER = [sys.executable, "-P", "-m", "workers.runner"]
 
 
 class WorkerProcess:
@@ -39,14 +41,18 @@ class WorkerProcess:
         migrate(self.engine)
         scratch.sweep(settings.scratch_root)
         self.store = JobStore(self.engine, settings.lease_seconds)
+        self.sandbox = Sandbox.of(settings)
         sweep_ended(settings.checkpoint_root, self.store)
+        name = f"{socket.gethostname()}-{os.getpid()}"
         self.supervisor = Supervisor(
             self.store,
             CacheStore(self.engine),
             ArtifactStore(settings.artifacts_url),
             settings,
             command=RUNNER,
-            worker=f"{socket.gethostname()}-{os.getpid()}",
+            stage=stage_inputs(settings),
+            worker=name,
+            sandbox=self.sandbox,
         )
         self.supervisor.prepare()
 

@@ -18,6 +18,8 @@ from api_schemas.events import NEW_EVENT, EventType, NewEvent, failure
 from api_schemas.per_stack import FORMS
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
+from sources.inputs import Inputs
+from workers.sandbox.confinement import Files
 
 READY = '{"ready": true}'
 
@@ -77,11 +79,16 @@ class JobFile(BaseModel):
 
 
 class Handover(BaseModel):
-    """What a waiting runner is given: the job file, the folder for what it makes, and the host's own cache."""
+    """What a waiting runner is given: the job file, the folder for what it makes, its inputs, and a folder for notes
+    of its own. The files that ``inputs`` names as descriptors come over the channel that it was born with. Beside those
+    it may open ``files`` from then on, and nothing else of the host; None where it is not locked in.
+    """
 
     job: Path
     out: Path
-    cache: Path
+    inputs: Inputs
+    notes: Path
+    files: Files | None = None
 
 
 class CacheRequest(BaseModel):

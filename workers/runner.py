@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,8 +22,11 @@ from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, NewEvent, StageData, failure
 from workers.cache.folder import Cache, FolderCache
 from workers.cache.remote import RemoteCache
+from workers.descriptors import receive_descriptors
 from workers.protocol import READY, Handover, JobFile
 from workers.runtime.failures import explained
+from workers.sandbox.kernel import hide_process
+from workers.sandbox.landlock import lock_in
 from workers.settings import WorkerSettings
 
 
@@ -49,7 +51,7 @@ class EventWriter:
             self._stream.flush()
 
 
-def run_job(job: Path, out: Path, tell: EventWriter, open_cache: Callable[[WorkerSettings], Cache]) -> bool:
+def run_job(job: Path, out: Path, tell: EventWriter, cache: Cache, settings: WorkerSettings) -> bool:
     """Do the job that the file ``job`` describes. Whether it succeeded; the last event told is SUCCEEDED or FAILED.
 
     On SIGTERM in the middle of a training, SystemExit passes through, and no last event is told.
@@ -59,10 +61,9 @@ def run_job(job: Path, out: Path, tell: EventWriter, open_cache: Callable[[Worke
         out.mkdir(parents=True, exist_ok=True)
         # Only here: it imports torch, which takes seconds, and a job file with a fault should not wait for that.
         run_pipeline = import_module("workers.pipeline").run_pipeline
-        settings = WorkerSettings()
         run_pipeline(
             file.request, resolved=file.resolved, job_id=file.id, out=out, settings=settings, tell=tell,
-            shared=open_cache(settings), attempt=file.attempt, checkpoints=file.checkpoints,
+            shared=cache, attempt=file.attempt, checkpoints=file.checkpoints,
         )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - every fault of a job is told, whatever it is
         if not isinstance(error, LayercutError):  # that one is for people, and says all there is to say
@@ -72,16 +73,22 @@ def run_job(job: Path, out: Path, tell: EventWriter, open_cache: Callable[[Worke
 
 
 def run_in_foreground(job: Path, out: Path) -> int:
-    """For people: exit code 0 or 1, and 130 for Ctrl-C."""
+    """For people: exit code 0 or 1, and 130 for Ctrl-C. Their own files are read where they lie."""
+    settings = WorkerSettings()
+    cache = FolderCache(settings.data_dir / "cache", settings.cache_bytes)
     with _stdout_for_events() as stream:
         try:
-            return 0 if run_job(job, out, EventWriter(stream), _host_cache) else 1
+            return 0 if run_job(job, out, EventWriter(stream), cache, settings) else 1
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
 
 
-def wait_for_job() -> int:
-    """Get ready, and do the one job that comes on stdin. When stdin ends, the supervisor is dead and so are we."""
+def wait_for_job(channel: int) -> int:
+    """Get ready, and do the one job that comes on stdin. When stdin ends, the supervisor is dead and so are we.
+
+    ``channel`` is the socket that open files come over.
+    """
+    hide_process()
     with _stdout_for_events() as stream:
         tell = EventWriter(stream)
         _import_pipeline()
@@ -93,14 +100,15 @@ def wait_for_job() -> int:
         if not line:
             return 0
         handover = Handover.model_validate_json(line)
+        given = receive_descriptors(channel, len(handover.inputs.descriptors))
+        if handover.files is not None:
+            # From here on; before it, nothing was read that a stranger wrote.
+            lock_in(handover.files.model_dump(mode="json") | {"open_files": given})
+        settings = WorkerSettings(inputs=handover.inputs, data_dir=handover.notes)
         answers: SimpleQueue[str] = SimpleQueue()
         threading.Thread(target=_listen_to_supervisor, args=(answers,), daemon=True).start()
-        cache = RemoteCache(handover.cache, tell.line, answers.get)
-        return 0 if run_job(handover.job, handover.out, tell, lambda _: cache) else 1
-
-
-def _host_cache(settings: WorkerSettings) -> Cache:
-    return FolderCache(settings.data_dir / "cache", settings.cache_bytes)
+        cache = RemoteCache(handover.notes, tell.line, answers.get)
+        return 0 if run_job(handover.job, handover.out, tell, cache, settings) else 1
 
 
 def _import_pipeline() -> None:
@@ -137,10 +145,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="workers.runner", description=__doc__)
     parser.add_argument("job", type=Path, nargs="?", help="job file, or the body of POST /v1/jobs")
     parser.add_argument("--out", type=Path, help="folder for the artifact")
-    parser.add_argument("--wait", action="store_true", help="take the job from stdin")
+    parser.add_argument("--wait", type=int, metavar="SOCKET", help="take the job from stdin, and open files from this")
     given = parser.parse_args()
-    if given.wait:
-        return wait_for_job()
+    if given.wait is not None:
+        return wait_for_job(given.wait)
     if given.job is None or given.out is None:
         parser.error("give a job file and --out, or --wait")
     return run_in_foreground(given.job, given.out)

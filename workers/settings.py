@@ -20,6 +20,22 @@ class WorkerSettings(StoreSettings, SourceSettings):
     checkpoint_seconds: float = Field(default=300.0, ge=0, description="how often a training's state is kept")
     kill_grace_seconds: float = Field(default=10.0, ge=0, description="between SIGTERM and SIGKILL of a runner")
     log_level: str = "INFO"
+    copy_bytes: int = Field(
+        default=256 * 2**20,
+        ge=0,
+        description="larger files of a job are handed to its runner open, not copied",
+    )
+    sandbox: Literal["auto", "required", "off"] = Field(
+        default="auto", description="required: refuse to start where files and network cannot be shut for runners"
+    )
+    allow_unconfined: bool = Field(default=False, description="do all tenants' jobs where runners cannot be locked in")
+    runner_uid: int | None = Field(
+        default=None, ge=0, description="where the worker is root; by default a number of its own, 0: root"
+    )
+    runner_memory_bytes: int = Field(default=0, ge=0, description="of each process of a runner; 0: what the host has")
+    runner_file_bytes: int = Field(default=2**39, gt=0, description="a runner writes no larger file")
+    runner_processes: int = Field(default=1024, gt=0, description="of a runner, threads counted")
+    runner_open_files: int = Field(default=4096, gt=0)
     scratch_dir: Path | None = Field(default=None, description="for files of running jobs; by default in data_dir")
 
     @model_validator(mode="after")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import FileInfo, FileList
 from api_schemas.reports import Report
 from service.downloads import send_file
-from service.negotiation import preferred
+from service.negotiation import Accept, preferred
 from service.openapi import problems
 from service.state import GatewayState, State
 from store.artifacts import Manifest, StoredFile
@@ -41,7 +41,7 @@ DOWNLOAD: dict[int | str, dict[str, Any]] = {
         **problems("not_acceptable"),
     },
 )
-def get_report(job_id: str, request: Request, state: State, accept: Annotated[str | None, Header()] = None) -> Response:
+def get_report(job_id: str, request: Request, state: State, accept: Accept = None) -> Response:
     """Everything measured before and after; as `text/markdown`, the model card."""
     name = REPORTS[preferred(accept, tuple(REPORTS))]
     prefix, manifest = _published(state, job_id)

@@ -10,7 +10,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.events import Event, EventList
-from service.negotiation import preferred
+from service.negotiation import Accept, preferred
 from service.openapi import problems
 from service.state import State
 
@@ -37,7 +37,7 @@ async def list_events(
     job_id: str,
     state: State,
     *,
-    accept: Annotated[str | None, Header()] = None,
+    accept: Accept = None,
     last_event_id: Annotated[str | None, Header(description="of a stream: go on after this number")] = None,
     after: Annotated[int, Query(ge=0, le=2**31 - 1, description="go on after this number")] = 0,
     limit: Annotated[int, Query(description="of a page: 1 to 1000; what lies outside is brought inside")] = 100,

@@ -9,20 +9,26 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from api_schemas.errors import LayercutError
 from api_schemas.jobs import Job, JobList, JobPreview, Status
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from service.admission import REFUSALS, admit
 from service.bodies import JsonBody, validated
+from service.ceilings import check_queue, under_ceilings
 from service.negotiation import wait_seconds
 from service.openapi import BODY, json_body, problems
-from service.state import State
+from service.state import GatewayState, State
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 MAX_PAGE = 100
 
-METADATA = re.compile(r"metadata\[(.+)\]")
+JOB_ID = "^job_[0-9a-hjkmnp-tv-z]{24}$"
+
+MAX_METADATA = 16
+
+METADATA = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
 
 METADATA_FILTER = {
     "name": "metadata",
@@ -30,7 +36,12 @@ METADATA_FILTER = {
     "style": "deepObject",
     "explode": True,
     "description": "only jobs with these pairs, as in metadata[team]=search",
-    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+    "schema": {
+        "type": "object",
+        "maxProperties": MAX_METADATA,
+        "propertyNames": {"pattern": "^[^\\u0000]{1,64}$"},
+        "additionalProperties": {"type": "string", "pattern": "^[^\\u0000]*$"},
+    },
 }
 
 EXAMPLE = {
@@ -49,23 +60,21 @@ EXAMPLE = {
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "the job's address"}}},
         200: {"model": JobPreview, "description": "with validate_only: what the job would be; nothing is stored"},
-        **problems(*BODY, *REFUSALS),
+        **problems(*BODY, *REFUSALS, "queue_full"),
     },
     openapi_extra=json_body(JobRequest, prune_and_distill=EXAMPLE),
 )
-def create_job(
+async def create_job(
     body: JsonBody,
     state: State,
     response: Response,
     validate_only: Annotated[bool, Query(description="check and resolve, and store nothing")] = False,
 ) -> Job | Response:
     """Ask for a compression. What can be seen to fail is refused now; what fails later is the job's `error`."""
-    request = validated(JobRequest, body)
-    resolved = admit(request, state.settings)
+    request, resolved = await state.admissions.run(_admit, body, state)
     if validate_only:
         return JSONResponse(_preview(request, body, resolved).model_dump(mode="json"))
-    job = shown(state.store.create(request, body, resolved))
-    state.wakeups.wake()
+    job = shown(await run_in_threadpool(_queue, state, request, body, resolved))
     response.headers["Location"] = job.urls["self"]
     return job
 
@@ -75,15 +84,16 @@ def list_jobs(
     request: Request,
     state: State,
     *,
-    after: Annotated[str | None, Query(description="`next_cursor` of the page before")] = None,
+    after: Annotated[
+        str | None, Query(description="`next_cursor` of the page before", json_schema_extra={"pattern": JOB_ID})
+    ] = None,
     limit: Annotated[int, Query(description="1 to 100; what lies outside is brought inside")] = 20,
     status: Status | None = None,
     task: str | None = None,
     model: str | None = None,
 ) -> JobList:
     """Jobs, newest first."""
-    pairs = [(METADATA.fullmatch(name), value) for name, value in request.query_params.items()]
-    metadata = {found[1]: value for found, value in pairs if found}
+    metadata = _metadata(request)
     jobs, has_more = state.store.list(
         after=after,
         limit=min(max(limit, 1), MAX_PAGE),
@@ -134,6 +144,29 @@ def shown(job: Job) -> Job:
     base = f"/v1/jobs/{job.id}"
     urls = {name: f"{base}/{name}" for name in ("events", "cancel", "report", "files", "download")}
     return job.model_copy(update={"urls": {"self": base, **urls}})
+
+
+def _metadata(request: Request) -> dict[str, str]:
+    """The pairs that jobs must have; as many as a job can have at most."""
+    asked = [(name, value) for name, value in request.query_params.multi_items() if name.startswith("metadata")]
+    pairs = [(METADATA.fullmatch(name), value) for name, value in asked]
+    metadata = {found[1]: value for found, value in pairs if found}
+    if len(metadata) < len(asked) or len(asked) > MAX_METADATA:
+        text = f"a filter is metadata[key]=value, each key once, and {MAX_METADATA} at most: a job has no more pairs"
+        raise LayercutError("validation_failed", text, param="metadata")
+    return metadata
+
+
+def _admit(body: dict[str, Any], state: GatewayState) -> tuple[JobRequest, ResolvedRequest]:
+    request = under_ceilings(validated(JobRequest, body), state.settings)
+    return request, admit(request, state.settings)
+
+
+def _queue(state: GatewayState, request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest) -> Job:
+    check_queue(state)
+    job = state.store.create(request, sent, resolved)
+    state.wakeups.wake()
+    return job
 
 
 def _preview(request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest) -> JobPreview:

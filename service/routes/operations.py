@@ -10,6 +10,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from api_schemas.errors import ERRORS, LayercutError
+from service.edge.liveness import threads_answer
 from service.openapi import problems
 from service.state import GatewayState, State
 from service.version import VERSION
@@ -46,9 +47,11 @@ class ProblemKind(BaseModel):
     retryable: bool = Field(description="whether the same request may work later")
 
 
-@router.get("/healthz")
+@router.get("/healthz", responses=problems("not_ready"))
 async def healthz() -> Health:
-    """The process is alive. Nothing else is looked at, so that a restart is only asked for when it would help."""
+    """The process is alive and its threads are. No other server is asked: a restart here would not mend it."""
+    if not await threads_answer():
+        raise LayercutError("not_ready", "no thread is free to do a request's work; a restart may help")
     return Health()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter
 
 from api_schemas.plans import Plan
@@ -9,7 +11,7 @@ from api_schemas.requests import PlanRequest
 from service.admission import REFUSALS, plan
 from service.bodies import JsonBody, validated
 from service.openapi import BODY, json_body, problems
-from service.state import State
+from service.state import GatewayState, State
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
 
@@ -21,10 +23,14 @@ EXAMPLE = {"model": "google-bert/bert-base-uncased", "prune": {"strategy": "symm
     responses=problems(*BODY, *REFUSALS, "hub_unavailable"),
     openapi_extra=json_body(PlanRequest, half=EXAMPLE),
 )
-def create_plan(body: JsonBody, state: State) -> Plan:
+async def create_plan(body: JsonBody, state: State) -> Plan:
     """Layers kept and dropped, parameters, bytes, expected speed-up and warnings. Nothing is stored.
 
     Strategies that rank layers are answered from what a job has measured, and `auto` from its search; `measured_by`
     names it.
     """
+    return await state.admissions.run(_plan, body, state)
+
+
+def _plan(body: dict[str, Any], state: GatewayState) -> Plan:
     return plan(validated(PlanRequest, body), state.settings, state.importance)

@@ -30,4 +30,6 @@ class DataFile:
 
 def allowed_file(name: str, settings: SourceSettings, param: str) -> DataFile:
     """The file or folder of that name, where it lies under a root for data; raises as ``inside_roots`` does."""
+    if settings.inputs is not None:
+        return DataFile(settings.inputs.file(name), name, param)
     return DataFile(inside_roots(name, settings.data_roots, what="dataset", param=param), name, param)

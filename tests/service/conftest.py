@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 from safetensors.numpy import save_file
 
 from service.app import create_app
+from service.edge.connections import ConnectionLimits, guarded
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from tests.support.gateway_worker import claim, succeed
@@ -48,6 +49,7 @@ def settings(tmp_path: Path) -> GatewaySettings:
         data_roots=[tmp_path / "tables"],
         feed_seconds=0.05,
         reap_seconds=3600,
+        allowed_hosts=["testserver"],
     )
 
 
@@ -67,7 +69,9 @@ def state(client: TestClient) -> GatewayState:
 def live(settings: GatewaySettings) -> Iterator[tuple[str, GatewayState]]:
     """The address of a gateway under uvicorn, and its state."""
     app = create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None))
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, http=guarded(ConnectionLimits.of(settings)))
+    )
     thread = threading.Thread(target=server.run)
     started = threading.Event()
     startup = server.startup

@@ -78,7 +78,7 @@ def test_a_large_body_is_refused_before_it_is_sent(live: tuple[str, GatewayState
     assert address.hostname
     assert address.port
     with socket.create_connection((address.hostname, address.port), timeout=30) as wire:
-        head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: {TEN_MEGABYTES}\r\n\r\n"
+        head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {TEN_MEGABYTES}\r\n\r\n"
         wire.sendall(head.encode())
         assert wire.recv(65536).startswith(b"HTTP/1.1 413 ")
 
@@ -88,7 +88,7 @@ def test_a_large_body_without_a_length_is_refused_while_it_is_sent(live: tuple[s
     assert address.hostname
     assert address.port
     with socket.create_connection((address.hostname, address.port), timeout=30) as wire:
-        wire.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        wire.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         chunk = b" " * 65536
         for _ in range(17):  # just above one MiB; the last chunk is never sent
             wire.sendall(b"10000\r\n" + chunk + b"\r\n")

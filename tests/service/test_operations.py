@@ -108,7 +108,7 @@ def test_the_gateway_never_imports_torch(tmp_path: Path) -> None:
         "from fastapi.testclient import TestClient\n"
         "from service.app import create_app\n"
         "from service.settings import GatewaySettings\n"
-        "with TestClient(create_app(GatewaySettings(data_dir=sys.argv[1]))) as client:\n"
+        "with TestClient(create_app(GatewaySettings(data_dir=sys.argv[1])), base_url=sys.argv[2]) as client:\n"
         "    assert client.post('/v1/jobs', json={'model': '/nowhere', 'task': 'sst2'}).status_code == 422\n"
         "    assert client.get('/readyz').status_code == 200\n"
         "heavy = {'torch', 'transformers', 'tensorflow', 'sklearn', 'scipy', 'workers'}\n"
@@ -117,7 +117,11 @@ def test_the_gateway_never_imports_torch(tmp_path: Path) -> None:
     )
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], cwd=root, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, str(tmp_path), "http://localhost"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 

@@ -4,32 +4,49 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from api_schemas.events import Event
 from api_schemas.jobs import Job
+from sources.inputs import Inputs
+from sources.staging import Staged
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.database import migrate, open_engine
-from store.jobs import JobStore
+from store.jobs import Claim, JobStore
 from tests.support.events import queue
+from workers.sandbox.sandbox import Sandbox
 from workers.settings import WorkerSettings
+from workers.supervision.input_staging import Stage
 from workers.supervision.supervisor import Supervisor
 
 FAKE_RUNNER = [sys.executable, str(Path(__file__).with_name("fake_runner.py"))]
 
 
+#: What a fake runner could not work in: it is no program of ours.
+UNLOCKED = Sandbox.none("a fake runner")
+
+
+def no_inputs(claim: Claim, folder: Path, stopped: Callable[[], bool]) -> Staged:
+    """For runners that read none."""
+    return Staged(Inputs(folder=folder), [], 0.0, 0, 0)
+
+
 class Rig:
     """A supervisor, and what tests ask of the things around it."""
 
-    def __init__(self, settings: WorkerSettings, command: list[str]) -> None:
+    def __init__(self, settings: WorkerSettings, command: list[str], stage: Stage) -> None:
         self.settings = settings
         self.engine = open_engine(settings.database_url)
         migrate(self.engine)
         self.store = JobStore(self.engine, settings.lease_seconds)
         self.artifacts = ArtifactStore(settings.artifacts_url)
         self.cache = CacheStore(self.engine)
-        self.supervisor = Supervisor(self.store, self.cache, self.artifacts, settings, command=command, worker="rig")
+        self.supervisor = Supervisor(
+            self.store, self.cache, self.artifacts, settings,
+            command=command, worker="rig", stage=stage, sandbox=UNLOCKED,
+        )  # fmt: skip
         self._threads: list[threading.Thread] = []
 
     def submit(self, *acts: str, **limits: int) -> str:

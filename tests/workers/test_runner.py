@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sources.inputs import Inputs
 from workers.protocol import READY, Handover, read_event
 
 RUNNER = [sys.executable, "-P", "-m", "workers.runner"]
@@ -18,8 +20,10 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_T
 
 @contextmanager
 def waiting() -> Iterator[subprocess.Popen[str]]:
+    ours, theirs = socket.socketpair()
     process = subprocess.Popen(
-        [*RUNNER, "--wait"],
+        [*RUNNER, "--wait", str(theirs.fileno())],
+        pass_fds=[theirs.fileno()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -27,7 +31,8 @@ def waiting() -> Iterator[subprocess.Popen[str]]:
         env=ENVIRONMENT,
         start_new_session=True,
     )
-    with process:
+    theirs.close()
+    with ours, process:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == READY
         yield process
@@ -66,7 +71,9 @@ def test_a_waiting_runner_does_the_job_it_is_handed_and_names_the_stage_that_fai
     with waiting() as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(Handover(job=job, out=tmp_path / "out", cache=tmp_path / "cache").model_dump_json() + "\n")
+        inputs = Inputs(folder=tmp_path / "inputs")
+        handover = Handover(job=job, out=tmp_path / "out", inputs=inputs, notes=tmp_path / "notes")
+        process.stdin.write(handover.model_dump_json() + "\n")
         process.stdin.flush()
         events = [read_event(line) for line in process.stdout]
         assert process.wait(30) == 1
@@ -74,5 +81,5 @@ def test_a_waiting_runner_does_the_job_it_is_handed_and_names_the_stage_that_fai
     last = events[-1]
     assert None not in events
     assert last is not None
-    assert last.data.error.code in ("model_not_found", "model_not_allowed")
+    assert last.data.error.code == "model_invalid"
     assert last.data.error.stage == "resolving"

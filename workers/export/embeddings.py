@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
-from sources.models import PATTERNS
+from sources.model_files import PATTERNS
 from sources.sentence_transformers import Modules
 from workers.export.files import as_exported
 from workers.export.verification import described, embeddings_of, load_embedding_model

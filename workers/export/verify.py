@@ -116,6 +116,8 @@ def _run(asked: dict[str, object], home: str) -> subprocess.CompletedProcess[str
             env=env,
             timeout=TIMEOUT_SECONDS,
             check=False,
+            # For the descriptors of a source that was handed over open: all others are closed to a child anyhow.
+            close_fds=False,
         )
     except subprocess.TimeoutExpired as error:
         raise LayercutError(

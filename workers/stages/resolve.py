@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 
 from api_schemas.architectures import ModelFacts
-from api_schemas.errors import LayercutError
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest, check_pinned, resolve
 from api_schemas.strategies import STRATEGIES
 from sources.fingerprint import FileHashes, fingerprint
 from sources.importance import NOT_IDENTIFIED, Asked, identify
-from sources.models import fetch, folder_modules, read_facts
+from sources.models import folder_modules, read_facts
 from sources.rows import Rows
+from sources.staging import fetch_pinned, is_kept
 from sources.tasks import TaskData, load_task, with_data
 from sources.texts import read_texts
 from workers.data.features import Features, encode_into, load_features
@@ -56,16 +56,16 @@ def resolve_job(
     check_tokenizer(tokenizer, facts)
     if reads_rows_as_decoder(pinned, facts):
         read_rows_as_decoder(tokenizer)
-    hashes = FileHashes(cache.root / "hashes")
+    hashes = FileHashes(cache.root / "hashes", settings.inputs)
     strategy, calibration = STRATEGIES[pinned.prune.strategy], pinned.prune.calibration
-    asks = strategy.needs_importance or strategy.searches
+    asks, kept = strategy.needs_importance or strategy.searches, is_kept(pinned.task, strategy.name)
     identities = identify(Asked.by_job(pinned), facts, settings, hashes) if asks else NOT_IDENTIFIED
     data = load_task(pinned.task, settings, seed=pinned.seed) if pinned.task.trains else None
     if data is not None:
         recovery = recovery.model_copy(update={"batch_size": recovery.batch_of(len(data.train))})
     texts = read_texts(calibration, settings, pinned.seed) if strategy.needs_data and calibration.on_text else None
     content = Content(
-        weights=fingerprint("weights", files=hashes.weights(folder)),
+        weights=fingerprint("weights", files=hashes.weights(folder)) if kept else None,
         texts=fingerprint("texts", files=hashes.texts(folder)),
         splits={},
         identities=identities,
@@ -107,14 +107,10 @@ def pin(
     where the hub has the pinned commit no more.
     """
     ref = request.model if resolved is None else resolved.model
-    try:
-        folder = fetch(ref, settings, modules=not request.trains)
-    except LayercutError as error:
-        if resolved is None or error.param != "/model/revision" or ref.revision == request.model.revision:
-            raise
-        message = f"{error.message}: it was the commit of {request.model.revision or 'the main branch'} when the job"
-        raise LayercutError(error.code, f"{message} was accepted, and was pinned then", param=error.param) from error
+    folder = fetch_pinned(request, resolved, settings)
     facts = read_facts(folder, ref, modules=not request.trains)
+    if settings.inputs is not None:
+        facts = facts.model_copy(update={"revision": settings.inputs.commit})
     if resolved is None or resolved.plan is None:
         return resolve(with_data(request, settings), facts), folder, facts
     check_pinned(resolved.plan, facts)

@@ -47,9 +47,11 @@ class Loaded(NamedTuple):
 
 @dataclass(frozen=True)
 class Content:
-    """What the job reads, by fingerprint; ``splits`` are the tokenized rows: ``train``, and ``dev:<name>``."""
+    """What the job reads, by fingerprint; ``splits`` are the tokenized rows: ``train``, and ``dev:<name>``. ``weights``
+    are None where nothing that the job makes is kept by them.
+    """
 
-    weights: str
+    weights: str | None
     texts: str
     splits: dict[str, str]
     identities: Identities

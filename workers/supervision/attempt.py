@@ -23,6 +23,7 @@ from api_schemas.events import (
     new_event,
 )
 from api_schemas.jobs import Stage
+from sources.staging import Staged
 from store.artifacts import ArtifactStore
 from store.jobs import Claim, JobStore, LeaseLost
 from workers.protocol import CacheRequest, JobFile
@@ -30,12 +31,15 @@ from workers.runtime.failures import explained
 from workers.settings import WorkerSettings
 from workers.supervision.cache_server import CacheServer
 from workers.supervision.checkpoint_sync import CheckpointSync, sweep_ended
+from workers.supervision.input_staging import InputStaging, StagingFailed
+from workers.supervision.input_staging import Stage as StageInputs
 from workers.supervision.lease_session import Interrupt, LeaseSession
+from workers.supervision.memory_notes import lend_notes, take_notes
 from workers.supervision.runner_process import Exit, RunnerProcess
 
 log = logging.getLogger("layercut.attempt")
 
-Ending = NewEvent | Exit | Interrupt
+Ending = NewEvent | Exit | Interrupt | StagingFailed
 
 STOPPING = "the worker was told to stop and handed the job back"
 
@@ -50,6 +54,7 @@ class Attempt:
         session: LeaseSession,
         cache_server: CacheServer,
         *,
+        stage: StageInputs,
         store: JobStore,
         artifacts: ArtifactStore,
         settings: WorkerSettings,
@@ -57,14 +62,18 @@ class Attempt:
     ) -> None:
         self._claim, self._lease = claim, claim.lease
         self._runner, self._session, self._cache_server = runner, session, cache_server
-        self._store, self._artifacts, self._settings = store, artifacts, settings
+        self._store, self._artifacts, self._settings, self._stage = store, artifacts, settings, stage
+        self._staged: Staged | None = None
         self._checkpoints = settings.checkpoint_root / self._lease.job_id
-        self._checkpoint_sync = CheckpointSync(artifacts, self._lease.job_id, self._checkpoints)
+        lent = runner.scratch.checkpoints
+        self._checkpoint_sync = CheckpointSync(artifacts, self._lease.job_id, self._checkpoints, lent)
         # An attempt's own: one that goes on from a checkpoint has the whole of it again.
-        self._latest = started + claim.request.limits.max_runtime_seconds
+        self._seconds = min(claim.request.limits.max_runtime_seconds, settings.max_runtime_seconds)
+        self._latest = started + self._seconds
         self._endings: dict[object, Callable[[Any], None]] = {
             EventType.SUCCEEDED: self._succeeded,
             EventType.FAILED: self._failed,
+            StagingFailed: self._not_staged,
             Exit: self._lost_runner,
             Interrupt.STOPPING: self._handed_back,
             Interrupt.CANCELLED: self._cancelled,
@@ -79,21 +88,14 @@ class Attempt:
 
     def _run(self) -> None:
         lease = self._lease
-        file = JobFile(
-            id=lease.job_id,
-            request=self._claim.request,
-            resolved=self._claim.resolved,
-            attempt=lease.attempt,
-            checkpoints=self._checkpoints,
-        )
         if lease.attempt > 1:
             self._checkpoint_sync.fetch()
-        try:
-            file.write(self._runner.job_file)
-            self._runner.give()
-        except OSError as error:
-            log.warning("job %s: the runner did not take it: %s", lease.job_id, error)
-        ending = self._listen()
+            self._checkpoint_sync.lend()
+        with InputStaging(self._stage, self._claim, self._runner.scratch.inputs, self._runner.inbox):
+            self._see_through(self._listen())
+
+    def _see_through(self, ending: Ending) -> None:
+        lease = self._lease
         log.info("job %s: attempt %d ends: %s", lease.job_id, lease.attempt, getattr(ending, "type", ending))
         self._let_go(ending)
         # What the runner made goes on to the cache while the lease still holds; nobody waits long for a stop.
@@ -108,19 +110,53 @@ class Attempt:
     def _listen(self) -> Ending:
         while True:
             item = self._next()
-            if isinstance(item, CacheRequest):
+            if isinstance(item, Staged):
+                self._give(item)
+            elif isinstance(item, CacheRequest):
+                if (changed := self._changed()) is not None:
+                    return changed
                 self._cache_server.handle(item)
             elif not isinstance(item, EventBody) or item.type.terminal:
                 return item
             else:
                 self._record(item)
 
+    def _give(self, staged: Staged) -> None:
+        """The inputs are there: the runner can begin."""
+        lease, self._staged = self._lease, staged
+        if staged.copied or staged.handed:
+            self._session.write(new_event(EventType.LOG, staged.said(), LogData()))
+        file = JobFile(
+            id=lease.job_id,
+            request=self._claim.request,
+            resolved=self._claim.resolved,
+            attempt=lease.attempt,
+            checkpoints=self._runner.scratch.checkpoints,
+        )
+        lend_notes(self._settings.micro_batches, self._runner.scratch.notes)
+        try:
+            file.write(self._runner.job_file)
+            self._runner.give(staged, self._claim.request.limits.max_runtime_seconds)
+        except OSError as error:
+            log.warning("job %s: the runner did not take it: %s", lease.job_id, error)
+
+    def _changed(self) -> StagingFailed | None:
+        """Of inputs that were changed since, nothing goes to the cache: others would take it for made of what they had
+        been.
+        """
+        try:
+            if self._staged is not None:
+                self._staged.check_unchanged()
+        except LayercutError as error:
+            return StagingFailed(error)
+        return None
+
     def _record(self, event: NewEvent) -> None:
         self._session.write(event)
         if isinstance(event.data, LogData) and event.data.checkpoint:
             self._checkpoint_sync.call()
 
-    def _next(self) -> Ending | CacheRequest:
+    def _next(self) -> Ending | CacheRequest | Staged:
         """What comes next, or the clock that ran out first. The lease's own end moves while it is renewed."""
         while (left := min(self._latest, self._session.deadline) - time.monotonic()) > 0:
             try:
@@ -133,7 +169,7 @@ class Attempt:
         """Nothing of the runner is left when this returns. Only a job that goes on elsewhere is worth a checkpoint."""
         if ending is Interrupt.STOPPING:
             self._runner.stop(self._settings.kill_grace_seconds)
-        elif isinstance(ending, Interrupt):
+        elif isinstance(ending, Interrupt | StagingFailed):
             self._runner.stop(0)
         else:
             self._runner.wait(self._settings.kill_grace_seconds)
@@ -144,6 +180,8 @@ class Attempt:
         self._session.write(new_event(EventType.STAGE, stage.value, StageData(stage=stage)))
         self._session.flush()
         try:
+            if self._staged is not None:
+                self._staged.check_unchanged()
             self._publish(told.data.artifact)
         except Exception as error:
             log.exception("job %s: cannot publish", self._lease.job_id)
@@ -160,6 +198,9 @@ class Attempt:
             # The job may go on elsewhere.
             self._checkpoint_sync.drain(self._settings.kill_grace_seconds)
         self._finish(told, self._lease.prefix if published else None)
+
+    def _not_staged(self, failed: StagingFailed) -> None:
+        self._finish(failure(failed.error, Stage.RESOLVING))
 
     def _lost_runner(self, exit_: Exit) -> None:
         self._tell_last_words(str(exit_))
@@ -178,8 +219,7 @@ class Attempt:
         self._finish(new_event(EventType.CANCELLED, "cancelled"))
 
     def _timed_out(self, _: Interrupt) -> None:
-        seconds = self._claim.request.limits.max_runtime_seconds
-        message = f"the attempt ran longer than limits.max_runtime_seconds = {seconds}"
+        message = f"the attempt ran longer than limits.max_runtime_seconds = {self._seconds}"
         self._finish(failure(LayercutError("timeout", message, param="/limits/max_runtime_seconds")))
 
     def _lost_lease(self, _: Interrupt) -> None:
@@ -222,6 +262,7 @@ class Attempt:
     def _tidy(self) -> None:
         """Sweep losers, which this attempt may be one of. The gateway's upkeep does it later where this cannot."""
         try:
+            take_notes(self._settings.micro_batches, self._runner.scratch.notes)
             winner = self._store.artifact(self._lease.job_id)
             # Asked of the store, not concluded from LeaseLost: a finish may have been kept though its answer was lost.
             if winner == self._lease.prefix:
@@ -238,7 +279,7 @@ class Attempt:
 def _kind(ending: Ending) -> object:
     if isinstance(ending, EventBody):
         return ending.type
-    return Exit if isinstance(ending, Exit) else ending
+    return ending if isinstance(ending, Interrupt) else type(ending)
 
 
 def _inside(out: Path, name: str) -> Path:

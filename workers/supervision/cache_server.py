@@ -19,6 +19,7 @@ from store.jobs import Lease
 from workers.cache.folder import FolderCache
 from workers.protocol import CacheAnswer, CacheRequest
 from workers.supervision.lease_session import LeaseSession
+from workers.supervision.links import link_tree
 from workers.supervision.runner_process import RunnerProcess
 
 log = logging.getLogger("layercut.cache")
@@ -96,7 +97,7 @@ class CacheServer:
             return self._empty(request)
         # Evicted for all, but not here.
         self._start(self._publish, request.fingerprint, found.prefix, cached.folder, cached.seconds)
-        return CacheAnswer(folder=cached.folder, made=True, seconds=cached.seconds)
+        return self._lend(request.fingerprint, cached.folder, cached.seconds)
 
     def _fetch(self, request: CacheRequest, found: Have) -> CacheAnswer | None:
         """None where its files are gone or broken, which is then known to all."""
@@ -109,7 +110,7 @@ class CacheServer:
             self._session.retrying(lambda: self._cache.forget(request.fingerprint, found.prefix))
             self._delete(found.prefix)
             return None
-        return CacheAnswer(folder=entry.folder, made=True, seconds=found.seconds)
+        return self._lend(request.fingerprint, entry.folder, found.seconds)
 
     def _made(self, request: CacheRequest) -> None:
         kind, fingerprint, seconds = request.kind, request.fingerprint, request.seconds
@@ -117,14 +118,15 @@ class CacheServer:
         folder = self._place(fingerprint)
         try:
             folder = self._local.put(kind, fingerprint, folder, seconds)
+            answer = self._lend(fingerprint, folder, seconds)
         except OSError:
             log.exception("job %s: cannot keep its %s on this host", self._lease.job_id, kind)
             # The runner's own folder goes with the runner: too soon for an upload.
             if prefix is not None:
                 self._start(self._abandon, fingerprint, prefix)
-            prefix = None
+            prefix, answer = None, CacheAnswer(folder=folder, made=True, seconds=seconds)
         # First the answer: the runner has other things to do than to wait for an upload.
-        self._runner.answer(CacheAnswer(folder=folder, made=True, seconds=seconds))
+        self._runner.answer(answer)
         if prefix is not None:
             self._publish(fingerprint, prefix, folder, seconds)
 
@@ -161,8 +163,16 @@ class CacheServer:
     def _empty(self, request: CacheRequest) -> CacheAnswer:
         folder = self._place(request.fingerprint)
         folder.mkdir(parents=True, exist_ok=True)
+        self._runner.give_folder(folder)
         return CacheAnswer(folder=folder, made=False)
+
+    def _lend(self, fingerprint: str, folder: Path, seconds: float) -> CacheAnswer:
+        """Have the thing where the runner can read it."""
+        lent = self._runner.scratch.shared / fingerprint
+        if not lent.exists():
+            link_tree(folder, lent)
+        return CacheAnswer(folder=lent, made=True, seconds=seconds)
 
     def _place(self, fingerprint: str) -> Path:
         """Where the runner makes it; on the disk of the local cache, which takes it by renaming."""
-        return self._runner.scratch.folder / "cache" / fingerprint
+        return self._runner.scratch.made / fingerprint

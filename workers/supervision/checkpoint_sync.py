@@ -12,6 +12,7 @@ from typing import Self
 from store.artifacts import ArtifactStore
 from store.jobs import JobStore
 from workers.checkpoints.layout import newest, newest_in, prepare, put_in_place, training_of
+from workers.supervision.links import link_tree
 
 log = logging.getLogger("layercut.checkpoints")
 
@@ -21,10 +22,12 @@ def checkpoint_prefix(job_id: str) -> str:
 
 
 class CheckpointSync:
-    """Of one attempt. ``folder`` holds the job's checkpoints on this host. Use as a context manager."""
+    """Of one attempt. ``folder`` holds the job's checkpoints on this host, ``runners`` those that its runner reads and
+    writes. Use as a context manager.
+    """
 
-    def __init__(self, artifacts: ArtifactStore, job_id: str, folder: Path) -> None:
-        self._artifacts, self._job_id, self._folder = artifacts, job_id, folder
+    def __init__(self, artifacts: ArtifactStore, job_id: str, folder: Path, runners: Path) -> None:
+        self._artifacts, self._job_id, self._folder, self._runners = artifacts, job_id, folder, runners
         self._change = threading.Condition()
         self._sent: set[str] = set()
         self._called = self._busy = self._closed = self._over = False
@@ -55,6 +58,23 @@ class CheckpointSync:
             except Exception as error:  # noqa: BLE001 - the other trainings' are as good as ever
                 log.warning("job %s: cannot fetch its checkpoint %s: %r", self._job_id, name, error)
 
+    def lend(self) -> None:
+        """Have the host's where the runner finds them."""
+        for name in newest_in(self._folder).values():
+            try:
+                link_tree(self._folder / name, self._runners / name)
+            except OSError as error:
+                log.warning("job %s: cannot give its checkpoint %s to the runner: %r", self._job_id, name, error)
+
+    def _take_over(self) -> None:
+        """Keep on this host what the runner has written since."""
+        here = newest_in(self._folder)
+        for training, name in newest_in(self._runners).items():
+            if name > here.get(training, ""):
+                hidden = prepare(self._folder, training)
+                link_tree(self._runners / name, hidden)
+                put_in_place(hidden, name)
+
     def discard(self) -> None:
         """The job has ended: remove its checkpoints, here now and in the store when an upload is over."""
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -77,6 +97,7 @@ class CheckpointSync:
     def _run(self) -> None:
         while self._wait():
             try:
+                self._take_over()
                 for name in newest_in(self._folder).values():
                     self._send(name)
             except Exception as error:  # noqa: BLE001 - also where a later one took its place in the meantime: it will be called too

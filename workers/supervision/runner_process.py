@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import threading
 from collections import deque
@@ -17,7 +18,12 @@ from typing import IO
 
 from pydantic import BaseModel
 
+from sources.staging import Staged
+from workers.descriptors import send_descriptors
 from workers.protocol import READY, CacheAnswer, Handover, read_event, read_request
+from workers.sandbox.limits import allow_mapped, limit_cpu
+from workers.sandbox.sandbox import Sandbox
+from workers.supervision.hidden_paths import PathHider
 from workers.supervision.runner_environment import runner_environment
 from workers.supervision.scratch import Scratch
 
@@ -48,32 +54,41 @@ class Exit:
 
 class RunnerProcess:
     """A waiting runner with its scratch folder. ``inbox`` gets its events, what it asks of the cache, and one ``Exit``
-    after the last of them. ``cache`` is the host's own cache.
+    after the last of them.
 
     Raises ``OSError`` where it cannot be started. Whoever makes one disposes of it.
     """
 
-    def __init__(self, command: list[str], scratch_root: Path, cache: Path) -> None:
-        self._cache = cache
+    def __init__(self, command: list[str], scratch_root: Path, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
         self.scratch = Scratch(scratch_root)
+        self._channel, theirs = socket.socketpair()
         #: Reentrant, so that a signal handler may put something here too.
         self.inbox: SimpleQueue[object] = SimpleQueue()
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._hide = PathHider(self.scratch.folder)
         try:
+            sandbox.prepare(self.scratch.folder)
+            launch = sandbox.launch([*command, "--wait", str(theirs.fileno())], self.scratch.folder)
             self._process = subprocess.Popen(
-                command,
+                launch.command,
+                pass_fds=[theirs.fileno()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=runner_environment(os.environ, self.scratch.folder),
+                cwd=launch.cwd,
                 start_new_session=True,
                 text=True,
                 encoding="utf-8",
                 errors="replace",
             )
         except BaseException:
+            self._channel.close()
             self.scratch.remove()
             raise
+        finally:
+            theirs.close()
         self._readers = [
             _start(_read_lines, self._process.stdout, self._take_line),
             _start(_read_lines, self._process.stderr, self._note),
@@ -101,10 +116,22 @@ class RunnerProcess:
     def job_file(self) -> Path:
         return self.scratch.folder / "job.json"
 
-    def give(self) -> None:
-        """Hand over the job that lies in ``job_file``; raises ``OSError`` where nobody takes it."""
-        self.out.mkdir()
-        self._say(Handover(job=self.job_file, out=self.out, cache=self._cache))
+    def give(self, staged: Staged, seconds: float) -> None:
+        """Hand over the job that lies in ``job_file`` with its inputs; ``seconds`` is how long it may take. Raises
+        ``OSError`` where nobody takes it.
+        """
+        allow_mapped(self.pid, staged.copied + staged.handed)
+        limit_cpu(self.pid, seconds * (os.cpu_count() or 1))
+        files = self._sandbox.files_of(self.scratch.folder)
+        handover = Handover(
+            job=self.job_file, out=self.out, inputs=staged.inputs, notes=self.scratch.notes, files=files
+        )
+        self._say(handover)
+        send_descriptors(self._channel, [handle.file.fileno() for handle in staged.handles])
+
+    def give_folder(self, folder: Path) -> None:
+        """Let it write to a folder that was made for it, beneath one of its writable ones."""
+        self._sandbox.give_folder(folder)
 
     def answer(self, answer: CacheAnswer) -> None:
         """Answer its last request. One that is gone needs no answer."""
@@ -128,6 +155,7 @@ class RunnerProcess:
     def dispose(self) -> None:
         """Kill what is left of it, and remove its scratch folder."""
         self.wait(0)
+        self._channel.close()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert pipe is not None
             with suppress(OSError):  # what stdin still holds for a dead reader
@@ -154,6 +182,7 @@ class RunnerProcess:
         self.inbox.put(Exit(code))
 
     def _take_line(self, line: str) -> None:
+        line = self._hide(line)
         told = read_event(line) or read_request(line)
         if told is not None:
             self.inbox.put(told)
@@ -163,7 +192,7 @@ class RunnerProcess:
             log.warning("runner %s said on stdout what is no event: %.500s", self.pid, line)
 
     def _note(self, line: str) -> None:
-        self._tail.append(line[:2000])
+        self._tail.append(self._hide(line[:2000]))
         log.info("runner %s: %.2000s", self.pid, line)
 
 

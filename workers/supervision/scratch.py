@@ -12,13 +12,37 @@ from pathlib import Path
 
 
 class Scratch:
-    """A new folder under ``root``, locked for as long as this process lives."""
+    """A new folder under ``root``, locked for as long as this process lives: all that a runner sees of the host.
+
+    It reads ``inputs`` and ``shared`` (things of the cache), and writes to the other folders. A ``Sandbox`` makes them.
+    """
 
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         with _locked(root):
             self.folder = Path(tempfile.mkdtemp(prefix="runner-", dir=root))
             self._lock = _lock(self.folder, fcntl.LOCK_EX)
+
+    @property
+    def inputs(self) -> Path:
+        return self.folder / "inputs"
+
+    @property
+    def shared(self) -> Path:
+        return self.folder / "shared"
+
+    @property
+    def notes(self) -> Path:
+        return self.folder / "notes"
+
+    @property
+    def made(self) -> Path:
+        """Things for the cache that the runner is making."""
+        return self.folder / "made"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -9,9 +9,11 @@ from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.jobs import Claim, JobStore
 from workers.cache.folder import FolderCache
+from workers.sandbox.sandbox import Sandbox
 from workers.settings import WorkerSettings
 from workers.supervision.attempt import Attempt
 from workers.supervision.cache_server import CacheServer
+from workers.supervision.input_staging import Stage
 from workers.supervision.lease_session import Interrupt, LeaseSession
 from workers.supervision.runner_process import RunnerProcess
 from workers.supervision.warm_runner import WarmRunner
@@ -20,7 +22,9 @@ log = logging.getLogger("layercut.supervisor")
 
 
 class Supervisor:
-    """One job at a time. ``command`` starts a runner that waits for a ``Handover`` on its stdin."""
+    """One job at a time. ``command`` starts a runner that waits for a ``Handover`` on its stdin; ``stage`` gets its
+    inputs.
+    """
 
     def __init__(
         self,
@@ -31,11 +35,14 @@ class Supervisor:
         *,
         command: list[str],
         worker: str,
+        stage: Stage,
+        sandbox: Sandbox,
     ) -> None:
         self._store, self._artifacts, self._settings = store, artifacts, settings
-        self._worker = worker
+        self._worker, self._stage = worker, stage
         self._cache, self._local = cache, FolderCache(settings.scratch_root / "cache", settings.cache_bytes)
-        self._warm = WarmRunner(command, settings.scratch_root, self._local.root)
+        self._sandbox = sandbox
+        self._warm = WarmRunner(command, settings.scratch_root, sandbox)
         self._runner: RunnerProcess | None = None
         self.stopping = False
 
@@ -50,6 +57,7 @@ class Supervisor:
 
     def close(self) -> None:
         self._warm.clear()
+        self._sandbox.close()
 
     def stop(self) -> None:
         """Hand the running job back and take no other. Safe in a signal handler."""
@@ -88,7 +96,7 @@ class Supervisor:
                     claim.lease, runner, session, cache=self._cache, artifacts=self._artifacts, local=self._local
                 )
                 Attempt(
-                    claim, runner, session, cache_server,
+                    claim, runner, session, cache_server, stage=self._stage,
                     store=self._store, artifacts=self._artifacts, settings=self._settings, started=sent,
                 ).run()  # fmt: skip
         finally:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from workers.sandbox.sandbox import Sandbox
 from workers.supervision.runner_process import RunnerProcess
 
 
 class WarmRunner:
     """Keeps one runner waiting."""
 
-    def __init__(self, command: list[str], scratch_root: Path, cache: Path) -> None:
-        self._command = command
+    def __init__(self, command: list[str], scratch_root: Path, sandbox: Sandbox) -> None:
+        self._command, self._sandbox = command, sandbox
         self._scratch_root = scratch_root
-        self._cache = cache
         self._waiting: RunnerProcess | None = None
 
     def prepare(self) -> None:
@@ -35,4 +35,4 @@ class WarmRunner:
             runner.dispose()
 
     def _start(self) -> RunnerProcess:
-        return RunnerProcess(self._command, self._scratch_root, self._cache)
+        return RunnerProcess(self._command, self._scratch_root, self._sandbox)

@@ -37,7 +37,7 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
         data_dir=tmp_path / "data", database_url="", broker_url="", artifacts_url="", glue_dir=None,
         model_roots=[tmp_path], data_roots=[tmp_path], reap_seconds=3600,
     )  # fmt: skip
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), base_url="http://localhost") as client:
         yield client
 
 

@@ -256,7 +256,7 @@ def test_a_plan_is_answered_from_the_brackets_that_jobs_ran(auto: Auto, tmp_path
         data_dir=tmp_path / "data", database_url="", broker_url="", artifacts_url="", glue_dir=None,
         model_roots=[tmp_path], data_roots=[tmp_path], reap_seconds=3600,
     )  # fmt: skip
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), base_url="http://localhost") as client:
         sent = auto.request({"objective": {"min_retention": 0.01}}).model_dump(mode="json", exclude_unset=True)
         job_id = client.post("/v1/jobs", json=sent).json()["id"]
         asked = {name: sent[name] for name in ("model", "task", "recovery", "prune")}

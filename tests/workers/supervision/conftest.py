@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.supervisor_rig import FAKE_RUNNER, Rig
+from tests.support.supervisor_rig import FAKE_RUNNER, Rig, no_inputs
 from workers.settings import WorkerSettings
 
 
@@ -18,6 +18,6 @@ def worker_settings(tmp_path: Path) -> WorkerSettings:
 
 @pytest.fixture
 def rig(worker_settings: WorkerSettings) -> Iterator[Rig]:
-    rig = Rig(worker_settings, FAKE_RUNNER)
+    rig = Rig(worker_settings, FAKE_RUNNER, no_inputs)
     yield rig
     rig.close()

@@ -220,8 +220,8 @@ def test_the_runner_sees_what_it_needs_and_no_secret(rig: Rig, tmp_path: Path, m
     monkeypatch.setenv("LAYERCUT_API_KEYS", "secret")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("LAYERCUT_GLUE_DIR", "/glue")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:secret@proxy")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     rig.run(f"environment:{tmp_path}/environment", "succeed")
@@ -231,7 +231,6 @@ def test_the_runner_sees_what_it_needs_and_no_secret(rig: Rig, tmp_path: Path, m
     expected = {
         "LAYERCUT_GLUE_DIR": "/glue",
         "HF_HUB_OFFLINE": "1",
-        "HTTPS_PROXY": "http://proxy",
         "CUDA_VISIBLE_DEVICES": "GPU-1",
         "OMP_WAIT_POLICY": "PASSIVE",
         "GOMP_SPINCOUNT": "1000",

@@ -11,14 +11,14 @@ import pytest
 from api_schemas.events import EventType
 from api_schemas.jobs import Status
 from tests.support.processes import eventually
-from tests.support.supervisor_rig import FAKE_RUNNER, Rig
+from tests.support.supervisor_rig import FAKE_RUNNER, Rig, no_inputs
 from workers.settings import WorkerSettings
 
 
 @pytest.fixture
 def other(worker_settings: WorkerSettings, tmp_path: Path) -> Iterator[Rig]:
     """Another worker, on another host: it shares the database and the artifacts, and no folder."""
-    rig = Rig(worker_settings.model_copy(update={"scratch_dir": tmp_path / "elsewhere"}), FAKE_RUNNER)
+    rig = Rig(worker_settings.model_copy(update={"scratch_dir": tmp_path / "elsewhere"}), FAKE_RUNNER, no_inputs)
     yield rig
     rig.close()
 

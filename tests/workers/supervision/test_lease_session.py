@@ -14,7 +14,7 @@ from api_schemas.events import EventType
 from api_schemas.jobs import Status
 from store.jobs import JobStore
 from tests.support.processes import eventually, gone
-from tests.support.supervisor_rig import FAKE_RUNNER, Rig
+from tests.support.supervisor_rig import FAKE_RUNNER, UNLOCKED, Rig, no_inputs
 from workers.settings import WorkerSettings
 from workers.supervision.supervisor import Supervisor
 
@@ -49,7 +49,16 @@ def wobbly(rig: Rig) -> WobblyStore:
     """The rig's supervisor now talks to this store."""
     rig.supervisor.close()
     store = WobblyStore(rig.engine, rig.settings.lease_seconds)
-    rig.supervisor = Supervisor(store, rig.cache, rig.artifacts, rig.settings, command=FAKE_RUNNER, worker="rig")
+    rig.supervisor = Supervisor(
+        store,
+        rig.cache,
+        rig.artifacts,
+        rig.settings,
+        command=FAKE_RUNNER,
+        worker="rig",
+        stage=no_inputs,
+        sandbox=UNLOCKED,
+    )
     return store
 
 
@@ -155,7 +164,7 @@ def test_an_ending_that_was_kept_but_not_answered_keeps_its_files(rig: Rig, wobb
 
 
 def test_two_supervisors_and_ten_jobs_make_ten_runs(rig: Rig, worker_settings: WorkerSettings) -> None:
-    other = Rig(worker_settings, FAKE_RUNNER)
+    other = Rig(worker_settings, FAKE_RUNNER, no_inputs)
     jobs = [rig.submit("succeed") for _ in range(10)]
 
     def drain(each: Rig) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from api_schemas.jobs import Status
 from tests.support.processes import eventually, gone
-from tests.support.supervisor_rig import Rig
+from tests.support.supervisor_rig import Rig, no_inputs
 from workers.settings import WorkerSettings
 from workers.supervision.scratch import Scratch, sweep
 
@@ -61,7 +61,7 @@ def test_it_leaves_with_its_supervisor_and_leaves_nothing(rig: Rig) -> None:
 
 
 def test_a_runner_that_cannot_be_started_gives_the_job_back(rig: Rig, worker_settings: WorkerSettings) -> None:
-    broken = Rig(worker_settings, ["/does/not/exist"])
+    broken = Rig(worker_settings, ["/does/not/exist"], no_inputs)
     job_id = rig.submit("succeed")
     with pytest.raises(FileNotFoundError):
         broken.supervisor.work()

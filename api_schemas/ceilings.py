@@ -1,0 +1,24 @@
+"""The ceilings of a service as they are shown: ``GET /v1/limits``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class CeilingInfo(BaseModel):
+    """The most that this service takes of one thing, as whoever runs it has set it."""
+
+    name: str
+    value: float
+    unit: str
+    setting: str = Field(description="the environment variable that sets it")
+    fields: list[str] = Field(description="JSON pointers of the request's fields that it bounds; [] where it is none")
+    code: str = Field(description="of the problem that says it was passed")
+    summary: str
+
+
+class CeilingList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[CeilingInfo]

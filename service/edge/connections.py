@@ -1,0 +1,258 @@
+"""Connections: how many there may be, and how long each may take over a head, a body, an answer and doing nothing.
+
+A connection costs a descriptor and some kilobytes, and no thread: bodies are read in the event loop. So what must be
+bounded is their number and their time. Where there are too many, the oldest whose request is not whole makes room,
+so that clients with whole requests are always let in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import resource
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import h11
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from service.edge.framing import HeadLimits, StrictConnection
+from service.edge.raw_answers import raw_problem
+from service.settings import GatewaySettings
+
+#: How often connections that are out of time are looked for.
+SWEEP_SECONDS = 0.5
+
+#: Descriptors that are left for the database, files and pipes.
+DESCRIPTORS_FOR_OTHERS = 128
+
+RETRY_AFTER_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """Times are in seconds. ``idle`` is between two requests, ``stall`` between two pieces of a body or an answer."""
+
+    connections: int
+    per_address: int
+    head: float
+    body: float
+    stall: float
+    idle: float
+    heads: HeadLimits
+
+    @classmethod
+    def of(cls, settings: GatewaySettings) -> ConnectionLimits:
+        return cls(
+            connections=min(settings.max_connections, max(_descriptors() - DESCRIPTORS_FOR_OTHERS, 16)),
+            per_address=settings.max_connections_per_address,
+            head=settings.head_seconds,
+            body=settings.body_seconds,
+            stall=settings.stall_seconds,
+            idle=settings.idle_seconds,
+            heads=HeadLimits(settings.max_headers, settings.max_header_bytes),
+        )
+
+
+class Connections:
+    """All of a server: those whose request is not whole, oldest first, and those whose client does not read."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        # Dicts, because they keep their order: the first is the oldest.
+        self.incomplete: dict[GuardedProtocol, None] = {}
+        self.stalled: dict[GuardedProtocol, float] = {}
+        self._addresses: Counter[str] = Counter()
+        self._total = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def enter(self, connection: GuardedProtocol) -> bool:
+        """Count it in, where there is room or can be made."""
+        self._total += 1
+        self._addresses[connection.address] += 1
+        self.incomplete[connection] = None
+        if self._timer is None:
+            self._timer = connection.loop.call_later(SWEEP_SECONDS, self._sweep, connection.loop)
+        return self._room_for(connection)
+
+    def leave(self, connection: GuardedProtocol) -> None:
+        self._total -= 1
+        self._addresses[connection.address] -= 1
+        if not self._addresses[connection.address]:
+            del self._addresses[connection.address]
+        self.incomplete.pop(connection, None)
+        self.stalled.pop(connection, None)
+
+    def _room_for(self, new: GuardedProtocol) -> bool:
+        limits, same = self.limits, self._addresses[new.address]
+        if limits.per_address and same > limits.per_address and not _is_loopback(new.address):
+            return self._close_oldest(new, new.address)
+        return self._total <= limits.connections or self._close_oldest(new, None)
+
+    def _close_oldest(self, new: GuardedProtocol, address: str | None) -> bool:
+        fit = (one for one in self.incomplete if address in (None, one.address))
+        oldest = next(fit, new)
+        if oldest is new:
+            return False
+        oldest.drop()
+        return True
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for connection in [one for one in self.incomplete if one.deadline is not None and one.deadline < now]:
+            connection.time_out()
+        for connection in [one for one, deadline in self.stalled.items() if deadline < now]:
+            connection.drop()
+        self._timer = loop.call_later(SWEEP_SECONDS, self._sweep, loop) if self._total else None
+
+
+class GuardedProtocol(H11Protocol):
+    """uvicorn's connection, under limits. ``guarded`` makes the class that a server is given."""
+
+    limits: ConnectionLimits
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.conn: StrictConnection = StrictConnection(self.limits.heads)
+        self.timeout_keep_alive = self.limits.idle  # type: ignore[assignment]  # uvicorn hands it to call_later
+        self.address = ""
+        self.deadline: float | None = None
+        self._part: object = None  # h11's word for it, IDLE or SEND_BODY
+        self._part_ends = 0.0
+        self._counted = False
+
+    @property
+    def others(self) -> Connections:
+        """All connections of this server; made with its first."""
+        state = self.server_state
+        found: Connections | None = getattr(state, "guarded_connections", None)
+        if found is None:
+            found = Connections(self.limits)
+            state.guarded_connections = found  # type: ignore[attr-defined]
+        return found
+
+    # What asyncio and uvicorn call
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.address = self.client[0] if self.client else ""
+        self._counted = True
+        self._start(h11.IDLE, self.limits.head)
+        if not self.others.enter(self):
+            text = "there are too many connections; try again"
+            transport.write(raw_problem("too_busy", text, retry_after=RETRY_AFTER_SECONDS))
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._counted:
+            self._counted = False
+            self.others.leave(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        self._note(more=True)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._note(more=False)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.others.stalled[self] = self.loop.time() + self.limits.stall
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.others.stalled.pop(self, None)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what cannot be read, whatever state h11 is in; no byte after it is read as a request."""
+        self._end_with(*self.conn.refusal)
+
+    # What `Connections` calls
+
+    def time_out(self) -> None:
+        part = "body" if self._part is h11.SEND_BODY else "head"
+        self._end_with("request_timeout", f"the {part} of the request did not come in time")
+
+    def drop(self) -> None:
+        """Close at once, with nothing said: whoever does not read would not read that either."""
+        self.others.incomplete.pop(self, None)
+        self.others.stalled.pop(self, None)
+        self.transport.abort()
+
+    def _end_with(self, code: str, text: str) -> None:
+        self.others.incomplete.pop(self, None)
+        if not self._answering:
+            self.transport.write(raw_problem(code, text))
+        if self.cycle is not None:
+            # The application's answer, where it is at work on one, has nowhere to go any more.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+
+    def _note(self, *, more: bool) -> None:
+        """Set the deadline by what is awaited: a head, a body, or nothing from the client. ``more``: bytes came."""
+        state = self.conn.their_state
+        if state is h11.SEND_BODY:
+            if self._part is not state:
+                self._start(state, self.limits.body)
+            self.deadline = min(self.loop.time() + self.limits.stall, self._part_ends)
+        elif state is h11.IDLE:
+            if not more:
+                # Between two requests uvicorn's own timer runs.
+                self._part, self.deadline = None, None
+            elif self._part is not state:
+                self._start(state, self.limits.head)
+        else:
+            self._part, self.deadline = None, None
+            self.others.incomplete.pop(self, None)
+            return
+        if not self.transport.is_closing() and self not in self.others.incomplete:
+            self.others.incomplete[self] = None
+
+    def _start(self, part: object, seconds: float) -> None:
+        self._part, self._part_ends = part, self.loop.time() + seconds
+        self.deadline = self._part_ends
+
+
+def guarded(limits: ConnectionLimits) -> type[GuardedProtocol]:
+    """The protocol that ``uvicorn.Config(http=...)`` takes."""
+    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits})
+
+
+def raise_descriptor_limit() -> None:
+    """As many open files as the system lets this process have: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _descriptors() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**31 if soft == resource.RLIM_INFINITY else soft
+
+
+@lru_cache(1024)
+def _is_loopback(address: str) -> bool:
+    """Whoever is on this machine already has better ways to stop it; a unix socket has no address."""
+    try:
+        return not address or ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

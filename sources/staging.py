@@ -1,0 +1,240 @@
+"""Inputs are staged, once: what a job reads is fetched, and copied by allowed names into one folder, for its runner.
+
+Only regular files beneath their root, hashed as they are read. Files larger than a limit are not copied: they are
+opened here, and the open descriptor is what the runner gets, so that no name is followed a second time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from api_schemas.errors import LayercutError
+from api_schemas.pruning import CalibrationSpec
+from api_schemas.requests import JobRequest, ModelRef
+from api_schemas.resolved import ResolvedRequest
+from api_schemas.strategies import STRATEGIES
+from api_schemas.task_spec import TaskSpec
+from api_schemas.tasks import Task
+from sources.beneath import Folder, beneath
+from sources.datasets import table_files
+from sources.fingerprint import FileHashes
+from sources.glue import glue_files, hub_commit
+from sources.inputs import Inputs, descriptor_path
+from sources.model_files import is_allowed, is_folder
+from sources.models import commit_of, fetch, locate
+from sources.paths import What
+from sources.settings import SourceSettings
+from sources.tables.data_file import DataFile
+from sources.texts import text_file
+
+BLOCK = 1 << 20
+#: Left free on the disk that inputs are copied to.
+SPARE_BYTES = 256 * 2**20
+#: Files of a model that have a limit of their own: their bytes are mapped, not parsed.
+UNBOUNDED = (".safetensors",)
+MAX_SMALL_BYTES = 256 * 2**20
+
+
+class StagingStopped(Exception):
+    """Nobody waits for the inputs any more."""
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A file that is handed over open: ``state`` is what tells whether it was changed since."""
+
+    name: str
+    what: What
+    file: BinaryIO
+    state: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """``seconds`` is what it took, fetching included; ``copied`` and ``handed`` are bytes."""
+
+    inputs: Inputs
+    handles: list[Handle]
+    seconds: float
+    copied: int
+    handed: int
+
+    def check_unchanged(self) -> None:
+        """Raise ``model_invalid`` or ``dataset_invalid`` for a file that was handed over and has changed since."""
+        for handle in self.handles:
+            if _state(handle.file) != handle.state:
+                raise _changed(handle.name, handle.what)
+
+    def close(self) -> None:
+        for handle in self.handles:
+            handle.file.close()
+
+    def said(self) -> str:
+        """One line for people."""
+        handed = f", {self.handed / 1e6:.1f} MB handed over open" if self.handed else ""
+        return f"inputs staged in {self.seconds:.2f} s: {self.copied / 1e6:.1f} MB copied{handed}"
+
+
+@dataclass
+class Stager:
+    """Stages what one job reads into ``folder``, an empty one of the attempt's own.
+
+    Files above ``copy_bytes`` are handed over open. ``hashes`` remembers those of large files. ``stopped`` is asked
+    between blocks; where it says so, ``StagingStopped`` is raised.
+    """
+
+    settings: SourceSettings
+    hashes: FileHashes
+    folder: Path
+    copy_bytes: int
+    stopped: Callable[[], bool] = lambda: False
+    _handles: list[Handle] = field(default_factory=list)
+    _sha256: dict[str, str] = field(default_factory=dict)
+    _copied: int = 0
+    _commit: str | None = None
+    _glue_commit: str | None = None
+
+    def stage(self, request: JobRequest, resolved: ResolvedRequest | None) -> Staged:
+        """Raises ``LayercutError`` as the sources do, and ``storage_full``; ``StagingStopped``."""
+        began = time.perf_counter()
+        try:
+            self._stage(request, resolved)
+        except BaseException:
+            for handle in self._handles:
+                handle.file.close()
+            raise
+        inputs = Inputs(
+            folder=self.folder, commit=self._commit, glue_commit=self._glue_commit, sha256=self._sha256,
+            descriptors=[handle.name for handle in self._handles],
+        )  # fmt: skip
+        handed = sum(os.fstat(handle.file.fileno()).st_size for handle in self._handles)
+        return Staged(inputs, self._handles, time.perf_counter() - began, self._copied, handed)
+
+    def _stage(self, request: JobRequest, resolved: ResolvedRequest | None) -> None:
+        asked = resolved or request
+        self._model(request, resolved, hashed=is_kept(asked.task, request.prune.strategy))
+        if asked.task.glue:
+            self._glue(asked.task.glue)
+        elif asked.task.trains:
+            for file in table_files(asked.task, self.settings):
+                if file is not None:
+                    self._data(file)
+        calibration: CalibrationSpec = asked.prune.calibration
+        if calibration.on_text:
+            self._data(text_file(calibration, self.settings))
+
+    def _model(self, request: JobRequest, resolved: ResolvedRequest | None, *, hashed: bool) -> None:
+        ref = request.model if resolved is None else resolved.model
+        path = fetch_pinned(request, resolved, self.settings)
+        is_local = locate(ref, self.settings).folder is not None
+        # The hub's client keeps a snapshot's files beside the snapshots, and links them.
+        root = beneath(path, self.settings.model_roots) if is_local else path.parent.parent
+        self._commit = commit_of(path)
+        folder = Folder(root, path, id=ref.id)
+        for name in allowed_names(folder):
+            with folder.open(name, None if name.endswith(UNBOUNDED) else MAX_SMALL_BYTES) as file:
+                self._take(file, f"model/{name}", "model", hashed=hashed and name.endswith(UNBOUNDED))
+
+    def _glue(self, task: Task) -> None:
+        for split in ("train", *dict(task.splits)):
+            for path in glue_files(task, split, self.settings):
+                if self.settings.glue_dir is None or not path.is_relative_to(self.settings.glue_dir):
+                    self._glue_commit = hub_commit(path)
+                # Whoever runs the worker, or the hub's client, has put it there: links of theirs may lead anywhere.
+                real = path.resolve()
+                folder = Folder(real.parent, real.parent, id=task.name, what="dataset", param="/task")
+                with folder.open(real.name) as file:
+                    self._take(file, f"glue/{path.parent.name}/{path.name}", "dataset")
+
+    def _data(self, data: DataFile) -> None:
+        root = beneath(data.path, self.settings.data_roots)
+        folder = Folder(root, data.path.parent, id=data.name, what="dataset", param=data.param)
+        with folder.open(data.path.name) as file:
+            self._take(file, f"files/{data.name.strip('/')}", "dataset")
+
+    def _take(self, file: BinaryIO, name: str, what: What, *, hashed: bool = False) -> None:
+        target = self.folder / name
+        if target.is_symlink() or target.exists():  # asked for twice: the task's table measures layers too
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if os.fstat(file.fileno()).st_size > self.copy_bytes:
+            self._hand_over(file, target, name, what)
+            if hashed:
+                self._sha256[name] = self.hashes.of_open(file)
+        else:
+            self._check_room(os.fstat(file.fileno()).st_size)
+            self._sha256[name] = self._copy(file, target, name, what)
+
+    def _hand_over(self, file: BinaryIO, target: Path, name: str, what: What) -> None:
+        kept = os.fdopen(os.dup(file.fileno()), "rb")
+        target.symlink_to(descriptor_path(len(self._handles)))
+        self._handles.append(Handle(name, what, kept, _state(kept)))
+
+    def _copy(self, file: BinaryIO, target: Path, name: str, what: What) -> str:
+        before, digest, size = _state(file), hashlib.sha256(), 0
+        with target.open("xb") as copy:
+            for block in self._blocks(file):
+                copy.write(block)
+                digest.update(block)
+                size += len(block)
+                if size > before[0]:  # it grows, and may grow for ever
+                    break
+        if _state(file) != before or size != os.fstat(file.fileno()).st_size:
+            raise _changed(name, what)
+        self._copied += size
+        return digest.hexdigest()
+
+    def _blocks(self, file: BinaryIO) -> Iterator[bytes]:
+        while block := file.read(BLOCK):
+            if self.stopped():
+                raise StagingStopped
+            yield block
+
+    def _check_room(self, size: int) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if size + SPARE_BYTES > free:
+            text = f"the worker's disk has no room for the job's inputs: {size} bytes to copy, {free} free"
+            raise LayercutError("storage_full", text)
+
+
+def is_kept(task: TaskSpec, strategy: str) -> bool:
+    """Whether anything that the job makes is kept by the content of the weights."""
+    row = STRATEGIES[strategy]
+    return task.trains or row.needs_importance or row.searches
+
+
+def allowed_names(folder: Folder) -> list[str]:
+    """The files of a model that are taken, and no others: names of ``PATTERNS``, in the folder and one level down."""
+    names = folder.names()
+    below = [f"{sub}/{name}" for sub in names if is_folder(sub) for name in folder.names(sub)]
+    return [name for name in (*names, *below) if is_allowed(name)]
+
+
+def fetch_pinned(request: JobRequest, resolved: ResolvedRequest | None, settings: SourceSettings) -> Path:
+    """The folder of the pinned model; raises ``model_not_found`` where the hub has the pinned commit no more."""
+    ref: ModelRef = request.model if resolved is None else resolved.model
+    try:
+        return fetch(ref, settings, modules=not request.trains)
+    except LayercutError as error:
+        if resolved is None or error.param != "/model/revision" or ref.revision == request.model.revision:
+            raise
+        message = f"{error.message}: it was the commit of {request.model.revision or 'the main branch'} when the job"
+        raise LayercutError(error.code, f"{message} was accepted, and was pinned then", param=error.param) from error
+
+
+def _state(file: BinaryIO) -> tuple[int, ...]:
+    """ctime, as any program can set mtime back."""
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _changed(name: str, what: What) -> LayercutError:
+    text = f"{name.partition('/')[2]} was changed while the job read it: send the job again when nobody writes to it"
+    return LayercutError(f"{what}_invalid", text, param="/model" if what == "model" else "/task")

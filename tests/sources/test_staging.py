@@ -1,0 +1,163 @@
+"""A job's inputs are copied by allowed names, once, into a folder of its own; nothing else of the host gets there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api_schemas.errors import LayercutError
+from api_schemas.requests import JobRequest
+from sources.fingerprint import FileHashes
+from sources.settings import SourceSettings
+from sources.staging import Staged, Stager, StagingStopped
+from tests.support.tiny_checkpoints import bert_files
+
+SECRET = "not for you"
+ROWS = "text,label\n" + "\n".join(f"row {at},{at % 2}" for at in range(20)) + "\n"
+
+
+class Place:
+    """Roots with a model and a table, a secret outside of them, and staging into ``inputs``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.secret = folder / "secret.txt"
+        self.secret.write_text(SECRET)
+        self.models, self.data, self.inputs = folder / "models", folder / "data", folder / "inputs"
+        for made in (self.models, self.data, self.inputs):
+            made.mkdir()
+        self.model = self.models / "m"
+        self.model.mkdir()
+        for name, content in bert_files().items():
+            (self.model / name).write_bytes(content)
+        self.table = self.data / "rows.csv"
+        self.table.write_text(ROWS)
+        self.hashes = FileHashes(folder / "hashes")
+
+    def stage(self, *, copy_bytes: int = 1 << 30, stopped: Any = lambda: False, **body: Any) -> Staged:
+        settings = SourceSettings(model_roots=[self.models], data_roots=[self.data])
+        request = JobRequest.model_validate({"model": str(self.model), "task": "none", **body})
+        return Stager(settings, self.hashes, self.inputs, copy_bytes, stopped).stage(request, None)
+
+    def staged_names(self) -> set[str]:
+        return {str(path.relative_to(self.inputs)) for path in self.inputs.rglob("*") if not path.is_dir()}
+
+    def own_task(self) -> dict[str, Any]:
+        return {"dataset": str(self.table), "text_columns": ["text"], "label_column": "label"}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_the_model_and_the_table_are_staged_with_their_hashes_and_nothing_else(place: Place) -> None:
+    for name in ("pytorch_model.bin", "modeling.py", "adapter_config.json", ".env", "notes.txt"):
+        (place.model / name).write_text("x")
+    staged = place.stage(task=place.own_task())
+
+    names = place.staged_names()
+    assert {"model/config.json", "model/model.safetensors"} <= names
+    assert not {name for name in names if name.endswith((".bin", ".py", "adapter_config.json", ".env", "notes.txt"))}
+    table = f"files{place.table}"
+    assert table in names
+    assert staged.inputs.file(str(place.table)).read_text() == ROWS
+    assert staged.inputs.sha256[table] == hashlib.sha256(ROWS.encode()).hexdigest()
+    assert set(staged.inputs.sha256) == names
+    staged.close()
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "config.json", "chat_template.jinja", "1_Pooling/config.json"])
+def test_a_link_that_leads_out_is_refused_at_any_depth(place: Place, name: str) -> None:
+    link = place.model / name
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(place.secret)
+
+    with pytest.raises(LayercutError) as caught:
+        place.stage()
+    assert caught.value.code == "model_not_allowed"
+    assert SECRET not in "".join(path.read_text("latin-1") for path in place.inputs.rglob("*") if path.is_file())
+
+
+def test_a_fifo_is_refused_without_waiting(place: Place) -> None:
+    os.mkfifo(place.model / "vocab.json")
+
+    with pytest.raises(LayercutError, match="no regular file"):
+        place.stage()
+
+
+def test_a_large_file_is_handed_over_open_and_what_is_put_in_its_place_is_not_read(place: Place) -> None:
+    weights = place.model / "model.safetensors"
+    right = weights.read_bytes()
+    staged = place.stage(copy_bytes=1000)
+    weights.rename(place.model / "before")
+    weights.symlink_to(place.secret)
+
+    at = staged.inputs.descriptors.index("model/model.safetensors")
+    assert (place.inputs / "model/model.safetensors").readlink() == Path(f"/proc/self/fd/{500 + at}")
+    assert staged.handles[at].file.read() == right
+    staged.close()
+
+
+def test_a_file_that_was_handed_over_and_is_changed_is_told(place: Place) -> None:
+    staged = place.stage(copy_bytes=1000)
+    staged.check_unchanged()
+    with (place.model / "model.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x01")
+
+    with pytest.raises(LayercutError, match="changed while the job read it") as caught:
+        staged.check_unchanged()
+    assert caught.value.code == "model_invalid"
+    assert not caught.value.kind.retryable
+    staged.close()
+
+
+def test_a_table_that_grows_while_it_is_copied_is_refused(place: Place) -> None:
+    def write_more() -> bool:
+        with place.table.open("a") as file:
+            file.write("one more,1\n")
+        return False
+
+    with pytest.raises(LayercutError, match="changed while the job read it") as caught:
+        place.stage(task=place.own_task(), stopped=write_more)
+    assert caught.value.code == "dataset_invalid"
+
+
+def test_weights_are_hashed_where_something_is_kept_by_them(place: Place) -> None:
+    staged = place.stage(task=place.own_task(), copy_bytes=1000)
+    right = hashlib.sha256((place.model / "model.safetensors").read_bytes()).hexdigest()
+
+    assert staged.inputs.sha256["model/model.safetensors"] == right
+    staged.close()
+
+
+def test_staging_ends_when_nobody_waits_for_it(place: Place) -> None:
+    stopped = threading.Event()
+    stopped.set()
+
+    with pytest.raises(StagingStopped):
+        place.stage(stopped=stopped.is_set)
+
+
+def test_a_file_in_a_folder_called_blobs_is_hashed_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    honest = hashlib.sha256(b"honest").hexdigest()
+    path = tmp_path / "blobs" / honest
+    path.write_bytes(b"an attacker's weights")
+
+    assert FileHashes(tmp_path / "notes").of(path) == hashlib.sha256(b"an attacker's weights").hexdigest()
+
+
+def test_what_was_staged_is_read_as_json_by_the_runner(place: Place) -> None:
+    staged = place.stage()
+
+    assert type(staged.inputs).model_validate_json(staged.inputs.model_dump_json()) == staged.inputs
+    assert json.loads((staged.inputs.model / "config.json").read_text())["model_type"] == "bert"
+    staged.close()

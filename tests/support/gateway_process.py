@@ -1,0 +1,47 @@
+"""`layercut gateway` as a process of its own, on a free port of 127.0.0.1; its threads are not those of the test."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.support.processes import eventually
+from tests.support.serve_process import LAYERCUT, environment
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def gateway_process(folder: Path, **settings: object) -> Iterator[int]:
+    """The port of a gateway that has started; it is stopped at the end."""
+    port = free_port()
+    with (folder / "gateway.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*LAYERCUT, "gateway", "--port", str(port)],
+            env=environment(data_dir=folder / "data", **settings),
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            eventually(lambda: _healthy(port), seconds=60)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _healthy(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,43 @@
+"""System calls that Python has no function for. Standard library alone."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_SECUREBITS, PR_CAPBSET_DROP = 4, 38, 28, 24
+PR_SET_SECCOMP = 22
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def system_call(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
+    """What the kernel answers; raises ``OSError``."""
+    return _checked(_LIBC.syscall(ctypes.c_long(number), *map(_passed, arguments)))
+
+
+def prctl(option: int, *arguments: int | ctypes.Structure) -> int:
+    """Raises ``OSError``. The kernel wants the arguments that are not used to be 0."""
+    given = [_passed(value) if isinstance(value, int) else ctypes.byref(value) for value in arguments]
+    return _checked(_LIBC.prctl(option, *given, *[ctypes.c_long(0)] * (4 - len(given))))
+
+
+def hide_process() -> None:
+    """Let no process of the same user read this one's environment or memory. Where the kernel has no such thing, go on.
+
+    Lost with ``exec``: whoever is started calls it again.
+    """
+    if hasattr(_LIBC, "prctl"):  # Linux alone
+        prctl(PR_SET_DUMPABLE, 0)
+
+
+def _checked(answer: int) -> int:
+    if answer < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return answer
+
+
+def _passed(value: object) -> object:
+    # A plain int would be cut to 32 bits.
+    return ctypes.c_long(value) if isinstance(value, int) else value
