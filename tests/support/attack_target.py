@@ -165,7 +165,7 @@ class Target:
 
     def check_secrets(self, said: str, text: str, sent: Any = "") -> None:
         assert self.token not in text, f"THE SECRET CAME OUT. {said}"
-        for known in sorted(_texts(sent), key=len, reverse=True):
+        for known in sorted(_texts([sent, honest_job(self)]), key=len, reverse=True):
             text = text.replace(json.dumps(known)[1:-1], "").replace(known, "")
         leaks = [place for place in (str(self.folder), *PLACES) if place in text]
         assert not leaks, f"tells of {leaks}. {said}"
