@@ -1,4 +1,4 @@
-"""Models that name files, lead out of their folder, are no files, or blow up: every one is refused when it is posted."""
+"""Models that name files, lead out of their folder, are no files, or blow up: each is refused when it is posted."""
 
 from __future__ import annotations
 

@@ -106,9 +106,9 @@ class Target:
         try:
             connection.request(method, path, body, headers or {})
             return _read(connection.getresponse(), started)
-        except http.client.RemoteDisconnected:
-            return Answer(0, {}, b"", time.monotonic() - started, closed=True)
-        except (BrokenPipeError, ConnectionResetError):
+        except TimeoutError:
+            return Answer(0, {}, b"", time.monotonic() - started)
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
             # Refused before all of it was sent, and the answer went with the connection.
             return Answer(0, {}, b"", time.monotonic() - started, closed=True)
         finally:
@@ -132,7 +132,7 @@ class Target:
                 response = http.client.HTTPResponse(line, method=method)
                 response.begin()
                 answer = _read(response, started)
-            except (http.client.HTTPException, ConnectionError):
+            except (http.client.HTTPException, OSError):
                 return Answer(0, {}, b"", time.monotonic() - started, closed=True)
             return Answer(answer.status, answer.headers, answer.body, answer.seconds, _is_closed(line))
 

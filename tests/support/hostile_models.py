@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.attack_target import Target
-from tests.support.tiny_checkpoints import bert_config, bert_files
+from tests.support.tiny_checkpoints import bert_config
 
 Do = Callable[[Path, Target], object]
 
@@ -133,6 +133,3 @@ def deep_rules(depth: int, kind: str, key: str) -> str:
 
 def config_only(**more: Any) -> bytes:
     return json.dumps(bert_config(**more)).encode()
-
-
-__all__ = ["bert_files"]
