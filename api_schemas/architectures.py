@@ -129,7 +129,7 @@ class Architecture:
         for refusal in self.refusals:
             found = config.get(refusal.field) or refusal.fine
             if found != refusal.fine:
-                message = f"{self.name} with {refusal.field}={found}: {refusal.why}"
+                message = f"{self.name} with {refusal.field}={str(found)[:60]}: {refusal.why}"
                 raise LayercutError("unsupported_architecture", message, param="/model")
 
 

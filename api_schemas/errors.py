@@ -74,6 +74,17 @@ ERRORS: dict[str, ErrorKind] = {
 # fmt: on
 
 
+#: Of a message, in characters.
+LONGEST_MESSAGE = 4000
+
+
+def storable(text: str) -> str:
+    """``text`` of bounded length, without what a database or UTF-8 refuses: byte 0 and halves of characters."""
+    if len(text) > LONGEST_MESSAGE:
+        text = f"{text[:LONGEST_MESSAGE]}…"
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
 class LayercutError(Exception):
     """Something a person should read: a code of ``ERRORS``, what was wrong and what would be right.
 
@@ -81,9 +92,9 @@ class LayercutError(Exception):
     """
 
     def __init__(self, code: str, message: str, *, param: str | None = None) -> None:
-        super().__init__(message)
         self.kind = ERRORS[code]
-        self.message = message
+        self.message = storable(message)
+        super().__init__(self.message)
         self.param = param
 
     @property

@@ -16,14 +16,14 @@ _UNNAMED = re.compile(r"LABEL_(\d+)", re.IGNORECASE)
 def label_text(value: Any) -> str | None:
     """``value`` as a label: a text without blanks around it and with single ones in it. A whole number is written
     without a point, and JSON's true and false as words. None for what is no label: an empty text, a number that is not
-    finite, half a character, a list.
+    finite, half a character, a byte 0, a list.
     """
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, (str, int, float)):
         return None
     text = " ".join(str(value).split())
-    if not text or (text.isascii() is False and any("\ud800" <= char <= "\udfff" for char in text)):
+    if not text or "\0" in text or (text.isascii() is False and any("\ud800" <= char <= "\udfff" for char in text)):
         return None
     if _WHOLE.fullmatch(text):
         return str(int(text.partition(".")[0]))

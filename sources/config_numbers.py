@@ -27,6 +27,10 @@ def is_size(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+def _short(value: Any) -> str:
+    return repr(value)[:60]
+
+
 def portable(config: Config) -> dict[str, Any]:
     """``config`` without what only some machines can do, flash attention for one, and what follows no weight."""
     return {name: value for name, value in config.items() if name not in SOFTWARE or value in EVERYWHERE}
@@ -42,7 +46,7 @@ def check_numbers(config: Config, architecture: Architecture, id: str) -> None:
 def _faults(config: Config, architecture: Architecture) -> Iterator[str]:
     for name in SIZES:
         if config.get(name) is not None and not is_size(config[name]):
-            yield f"{name} {config[name]!r}, which must be a number of at least 1"
+            yield f"{name} {_short(config[name])}, which must be a number of at least 1"
     yield from _shares(config, architecture)
     padding, vocabulary = config.get("pad_token_id"), config.get("vocab_size")
     if isinstance(padding, int) and is_size(vocabulary) and padding >= vocabulary:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any
 
 from api_schemas.architectures import Architecture, ModelFacts, architecture_of
 from api_schemas.errors import LayercutError
+from sources.config_bounds import check_bounds
+from sources.config_keys import check_keys, short
 from sources.config_numbers import check_numbers, is_size
-from sources.headers import Tensor, invalid
+from sources.headers import MAX_TENSORS, Tensor, invalid
 from sources.tensor_shapes import check_names, check_shapes
 
 WEIGHTS = "model.safetensors"
@@ -35,6 +38,11 @@ HEADS = (
     "classification_head.out_proj.weight",
 )
 
+MAX_SHARDS = 1000
+#: Numbers of layers in a message.
+SHOWN = 50
+SHARD = re.compile(r"[^/\\\0\r\n]{1,200}\.safetensors")
+
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
@@ -54,6 +62,7 @@ def check_config(config: Any, id: str) -> Architecture:
         )
     if config.get("quantization_config"):
         raise invalid(f"{id!r} is quantized; layercut prunes float weights: use the model that it was made from")
+    check_keys("config.json", config, id)
     architecture = architecture_of(config)
     _check_fields(config, architecture, id)
     return architecture
@@ -93,9 +102,15 @@ def read_index(index: Any, id: str) -> dict[str, str]:
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
         raise invalid(f"{INDEX} of {id!r} has no weight_map of tensor names to files")
-    for name in sorted(set(shards.values())):
-        if "/" in name or not name.endswith(".safetensors"):
-            raise invalid(f"{INDEX} of {id!r} lists {name!r}, which is not a safetensors file beside it")
+    files = set(shards.values())
+    if len(shards) > MAX_TENSORS or len(files) > MAX_SHARDS:
+        raise invalid(
+            f"{INDEX} of {id!r} lists {len(shards)} tensors in {len(files)} files; at most {MAX_TENSORS} and"
+            f" {MAX_SHARDS} are read"
+        )
+    for name in sorted(files):
+        if not SHARD.fullmatch(name):
+            raise invalid(f"{INDEX} of {id!r} lists {short(name)}, which is not a safetensors file beside it")
     return shards
 
 
@@ -135,7 +150,7 @@ def make_facts(
         id=id,
         revision=revision,
         architecture=architecture.name,
-        classes=[name for name in config.get("architectures") or [] if isinstance(name, str)],
+        classes=config.get("architectures") or [],
         layers=sum(sizes),
         stacks=dict(zip(names, sizes, strict=True)) if len(sizes) > 1 else None,
         hidden_size=config[architecture.hidden_field],
@@ -145,10 +160,12 @@ def make_facts(
         license=license,
     )
     if tensors is None:
+        check_bounds(config, architecture, None, id)
         return facts
     check_names(tensors, id)
     weights = _weight_facts(facts, architecture, tensors, _label_words(config))
     check_shapes(config, architecture, tensors, id)
+    check_bounds(config, architecture, tensors, id)
     return facts.model_copy(update=weights)
 
 
@@ -195,7 +212,9 @@ def _per_layer(facts: ModelFacts, architecture: Architecture, weights: dict[str,
             layers[place.layer] = layers.get(place.layer, 0) + tensor.size
     for stack, count, layers in zip(architecture.stacks, counts, sizes, strict=True):
         if sorted(layers) != list(range(count)):
-            found = ", ".join(map(str, sorted(layers))) or f"none: no tensor is named …{stack.layers}.<number>.…"
+            found = (
+                ", ".join(map(str, sorted(layers)[:SHOWN])) or f"none: no tensor is named …{stack.layers}.<number>.…"
+            )
             raise invalid(
                 f"the config of {facts.id!r} says {count} layers ({stack.count_field}), and the weights hold"
                 f" layers {found}"
@@ -208,7 +227,7 @@ def _per_layer(facts: ModelFacts, architecture: Architecture, weights: dict[str,
 def _head_labels(facts: ModelFacts, weights: dict[str, Tensor]) -> int | None:
     if not any(name.endswith("ForSequenceClassification") for name in facts.classes):
         return None
-    return next((weights[name].shape[0] for name in HEADS if name in weights), None)
+    return next((weights[name].shape[0] for name in HEADS if name in weights and weights[name].shape), None)
 
 
 def _max_positions(config: dict[str, Any], architecture: Architecture) -> int | None:

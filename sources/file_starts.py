@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePosixPath
 
+from sources.beneath import Folder
 from sources.headers import invalid
 
 #: Lower case; what the file is, and how to get the one that was meant.
@@ -15,13 +16,13 @@ STARTS = (
 CHECKED = {".safetensors", ".json", ".txt", ".model"}
 
 
-def check_starts(folder: Path) -> None:
-    """Raise ``model_invalid`` for a file of a model or its tokenizer that stands in for another."""
-    for path in sorted(folder.iterdir()):
-        if path.suffix not in CHECKED or not path.is_file():
+def check_starts(folder: Folder) -> None:
+    """Raise ``model_invalid`` for a file of a model or its tokenizer that stands in for another, or is none at all."""
+    for name in folder.names():
+        if PurePosixPath(name).suffix not in CHECKED:
             continue
-        with path.open("rb") as file:
+        with folder.open(name) as file:
             start = file.read(64).lstrip().lower()
         what = next((what for begins, what in STARTS if start.startswith(begins)), None)
         if what is not None:
-            raise invalid(f"{path.name} is {what}")
+            raise invalid(f"{name} is {what}")

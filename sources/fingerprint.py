@@ -16,6 +16,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from api_schemas.errors import LayercutError
+from sources.beneath import open_plain
+from sources.facts import WEIGHTS
 from sources.inputs import Inputs
 from sources.model_files import is_allowed
 
@@ -72,24 +75,32 @@ class FileHashes:
         self._folder, self._inputs = folder, inputs
 
     def weights(self, model: Path) -> dict[str, str]:
-        """Of the safetensors files of a model's folder."""
-        return {path.name: self.of(path) for path in sorted(model.glob("*.safetensors")) if is_allowed(path.name)}
+        """Of the safetensors files of a model's folder that loading reads."""
+        files = [model / WEIGHTS] if (model / WEIGHTS).is_file() else sorted(model.glob("*.safetensors"))
+        return {path.name: self._of_model(path) for path in files if is_allowed(path.name)}
 
     def texts(self, model: Path) -> dict[str, str]:
         """Of its config, its tokenizer and the other small files that loading may read."""
-        small = (path for path in model.iterdir() if path.suffix in SMALL_FILES and is_allowed(path.name))
-        files = sorted(path for path in small if path.is_file())
-        return {path.name: self.of(path) for path in files}
+        files = sorted(path for path in model.iterdir() if path.suffix in SMALL_FILES and is_allowed(path.name))
+        return {path.name: self._of_model(path) for path in files if not path.is_dir()}
+
+    def _of_model(self, path: Path) -> str:
+        try:
+            return self.of(path)
+        except OSError as error:
+            text = f"{path.name!r} of the model cannot be read: {error.strerror}"
+            raise LayercutError("model_invalid", text, param="/model") from None
 
     def of(self, path: Path) -> str:
+        """By reading it: no name is believed. Raises ``OSError`` for what is no regular file."""
         known = self._inputs and self._inputs.known_sha256(path)
         if known:
             return known
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             return self.of_open(file)
 
     def of_open(self, file: BinaryIO) -> str:
-        """Of a file from its beginning, by what is in it: a name, such as the hub's cache gives, is not believed."""
+        """Of a file that is open, from its beginning."""
         stat = os.fstat(file.fileno())
         if stat.st_size < REMEMBERED_BYTES:
             return _hash(file)

@@ -29,11 +29,11 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from api_schemas.errors import LayercutError
-from sources.headers import Tensor
+from sources.headers import Tensor, checked_tensors, invalid
 from sources.paths import What
+from sources.strict_json import limit_of, parse
 
 PARAMS: dict[What, str] = {"model": "/model", "dataset": "/task"}
-MAX_JSON = 16 * 2**20
 
 
 class Unreachable(Exception):
@@ -78,26 +78,38 @@ def look(id: str, revision: str | None, deadline: Deadline, *, what: What = "mod
 
 
 def read_json(repo: Repo, name: str, deadline: Deadline) -> Any:
-    """A small JSON file of ``repo``; None where it is too large or no JSON."""
-    if repo.files.get(name, 0) > MAX_JSON:
-        return None
+    """A small JSON file of ``repo``; raises ``model_invalid`` where it is too large, too deep or no JSON."""
+    limit = limit_of(name)
     url = hf_hub_url(repo.id, name, revision=repo.commit, endpoint=constants.ENDPOINT)
+    body = bytearray()
     with _errors(repo.id, repo.commit, "model"):
-        response = get_session().get(url, headers=build_hf_headers(), timeout=deadline.left)
-        hf_raise_for_status(response)
-    try:
-        return json.loads(response.content)
-    except (ValueError, RecursionError):
-        return None
+        headers = build_hf_headers()
+        with get_session().stream(
+            "GET", url, headers=headers, timeout=deadline.left, follow_redirects=True
+        ) as response:
+            if response.is_error:
+                response.read()
+            hf_raise_for_status(response)
+            for block in response.iter_bytes():
+                body += block
+                if len(body) > limit:
+                    raise invalid(f"{name} of {repo.id!r} has more than {limit} bytes, which is more than is read")
+                _ = deadline.left  # raises when nothing is
+    return parse(bytes(body), name)
 
 
 def read_header(repo: Repo, name: str, deadline: Deadline) -> dict[str, Tensor]:
     """The tensors of a safetensors file of ``repo``: a Range request for its header."""
     with _errors(repo.id, repo.commit, "model"):
-        header = _api().parse_safetensors_file_metadata(repo.id, name, revision=repo.commit, timeout=deadline.left)
-    return {
-        name: Tensor(tensor.dtype, tuple(tensor.shape), *tensor.data_offsets) for name, tensor in header.tensors.items()
+        try:
+            header = _api().parse_safetensors_file_metadata(repo.id, name, revision=repo.commit, timeout=deadline.left)
+        except (LookupError, TypeError, AttributeError, RecursionError):
+            raise invalid(f"{name} of {repo.id!r} has a header that is not that of a safetensors file") from None
+    rows = {
+        key: {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": tensor.data_offsets}
+        for key, tensor in header.tensors.items()
     }
+    return checked_tensors(rows, name)
 
 
 def fetch(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from api_schemas.errors import LayercutError
+from sources.beneath import open_plain
 
 MAX_LINE = 16 * 2**20
 BOM = b"\xef\xbb\xbf"
@@ -28,7 +30,7 @@ class Lines:
 
     def __iter__(self) -> Iterator[str]:
         read = 0
-        with self.path.open("rb") as file:
+        with self._open() as file:
             while line := file.readline(MAX_LINE + 1):
                 if self.limit is not None and read >= self.limit:
                     self.cut = True
@@ -37,9 +39,17 @@ class Lines:
                 self.number += 1
                 yield self._decode(line)
 
+    def _open(self) -> BinaryIO:
+        try:
+            return open_plain(self.path)
+        except OSError as error:
+            raise self.error(f"the file cannot be read: {error.strerror}", 1) from None
+
     def _decode(self, line: bytes) -> str:
         if len(line) > MAX_LINE:
             raise self.error(f"the line is longer than {MAX_LINE // 2**20} MiB")
+        if b"\0" in line:
+            raise self.error("byte 0 in the line, which is no text")
         try:
             return (line.removeprefix(BOM) if self.number == 1 else line).decode("utf-8")
         except UnicodeDecodeError as error:

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.repocard import metadata_load
 from huggingface_hub.utils import validate_repo_id
-from yaml import YAMLError
 
-from api_schemas.architectures import ARCHITECTURES, ModelFacts
+from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.requests import ModelRef
 from sources import hub
+from sources.beneath import Folder, beneath
+from sources.config_keys import KEYS, check_keys
 from sources.facts import INDEX, WEIGHTS, check_config, choose_weights, make_facts, merge_shards, read_index
-from sources.file_starts import check_starts
-from sources.headers import Tensor, invalid, read_layout
+from sources.headers import MAX_TENSORS, Tensor, invalid
 from sources.model_files import PATTERNS
-from sources.paths import inside_roots, is_inside
-from sources.sentence_modules import MODULE_FILES
-from sources.sentence_transformers import ModelFiles, Modules, check_base, read_modules
+from sources.model_folder import check_beside, check_shards, folder_of, read_facts, with_modules
+from sources.paths import inside_roots
+from sources.sentence_transformers import ModelFiles, Modules, read_modules
 from sources.settings import SourceSettings
-from sources.tensor_shapes import token_rows
-from sources.tokenizer_files import check_tokenizer
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/+-]*")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -83,12 +78,12 @@ def inspect(
     """
     source = locate(ref, settings)
     if source.folder is not None:
-        return read_facts(source.folder, ref, modules=modules)
+        return read_facts(local_folder(source.folder, ref.id, settings), ref, modules=modules)
     try:
         return _inspect_remote(source, hub.Deadline(timeout or settings.hub_timeout_seconds), modules)
     except hub.Unreachable:
         folder = _cached(source)
-        return None if folder is None else read_facts(folder, ref, modules=modules)
+        return None if folder is None else read_facts(folder_of(folder, ref.id), ref, modules=modules)
 
 
 def fetch(ref: ModelRef, settings: SourceSettings, *, modules: bool = True) -> Path:
@@ -106,60 +101,6 @@ def fetch(ref: ModelRef, settings: SourceSettings, *, modules: bool = True) -> P
     return hub.fetch(source.id, source.revision, PATTERNS, what="model", ask=lambda: _look(source, deadline, modules))
 
 
-def read_facts(folder: Path, ref: ModelRef, *, modules: bool = True) -> ModelFacts:
-    """The facts of the model in ``folder`` (that ``fetch`` gave); every header is read, no weight is.
-
-    Raises ``model_invalid``, ``model_not_allowed``, ``unsupported_architecture``.
-    """
-    found = folder_modules(folder, ref.id) if modules else None
-    if not (folder / "config.json").is_file():
-        raise invalid(f"{ref.id!r} has no config.json: it is not the folder of a transformers model")
-    check_starts(folder)
-    config = _read_json(folder / "config.json")
-    architecture = check_config(config, ref.id)
-    names = {path.name for path in folder.iterdir() if path.is_file()}
-    weights = choose_weights(names, ref.id)
-    weight_map = read_index(_read_json(folder / INDEX), ref.id) if weights == INDEX else {}
-    shards = sorted(set(weight_map.values())) or [weights]
-    _check_shards(shards, names, ref.id)
-    tensors = merge_shards({name: read_layout(folder / name).tensors for name in shards}, weight_map, ref.id)
-    facts = make_facts(
-        ref.id,
-        config,
-        revision=commit_of(folder),
-        license=_license(folder),
-        tensors=tensors,
-        size=sum((folder / name).stat().st_size for name in shards),
-    )
-    check_tokenizer(folder, token_rows(tensors) or facts.vocabulary, architecture.unused_tokens, ref.id)
-    return _with_modules(facts, found)
-
-
-def commit_of(folder: Path) -> str | None:
-    """Of a snapshot in a hub's cache, which is named after its commit; None for another folder."""
-    return folder.name if folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name) else None
-
-
-def folder_modules(folder: Path, id: str) -> Modules | None:
-    """The modules of a sentence-transformers folder on this machine, of which every header is read; None for another.
-
-    Raises ``model_invalid`` and ``model_not_allowed``.
-    """
-    local = ModelFiles(id, lambda name: (folder / name).is_file(), lambda name: _read_json(folder / name, name))
-    found = read_modules(local)
-    for name in found.files if found else ():
-        if name.endswith(".safetensors"):
-            read_layout(folder / name)
-    return found
-
-
-def _with_modules(facts: ModelFacts, modules: Modules | None) -> ModelFacts:
-    if modules is None:
-        return facts
-    check_base(ARCHITECTURES[facts.architecture], facts.id)
-    return facts.model_copy(update={"modules": modules.names})
-
-
 def _local_folder(ref: ModelRef, settings: SourceSettings) -> Path:
     if ref.revision is not None:
         raise LayercutError(
@@ -171,15 +112,15 @@ def _local_folder(ref: ModelRef, settings: SourceSettings) -> Path:
             "model_not_found", f"{ref.id!r} is not a folder: give the one that config.json is in", param="/model"
         )
     # A link to, say, a key file named vocab.txt would otherwise be read, and end in the artifact.
-    paths = [*folder.iterdir(), *(path for pattern in MODULE_FILES if "/" in pattern for path in folder.glob(pattern))]
-    out = [path for path in paths if not is_inside(path, settings.model_roots)]
-    if out:
-        raise LayercutError(
-            "model_not_allowed",
-            f"{str(out[0].relative_to(folder))!r} in {ref.id!r} is a link that leads out of the allowed folders",
-            param="/model",
-        )
+    found = local_folder(folder, ref.id, settings)
+    for name in found.names():
+        found.check_inside(name)
     return folder
+
+
+def local_folder(path: Path, id: str, settings: SourceSettings) -> Folder:
+    """The real ``path`` that ``locate`` gave, opened beneath the root that it is under; ``id`` is what errors say."""
+    return Folder(beneath(path, settings.model_roots), path, id=id)
 
 
 def _cached(source: ModelSource) -> Path | None:
@@ -208,9 +149,15 @@ def _look(source: ModelSource, deadline: hub.Deadline, modules: bool) -> _Looked
     found = read_modules(remote) if modules else None
     if "config.json" not in repo.files:
         raise invalid(f"{source.id!r} has no config.json: it is not a transformers model")
+    check_beside(repo.files, source.id)
     config = hub.read_json(repo, "config.json", deadline)
     check_config(config, source.id)
-    return _Looked(repo, config, choose_weights(repo.files, source.id), found)
+    weights = choose_weights(repo.files, source.id)
+    # Once they are here they are looked at again: a slow hub is no reason not to fetch them.
+    with suppress(hub.Unreachable):
+        for name in KEYS.keys() & repo.files.keys() & set(PATTERNS) - {"config.json"}:
+            check_keys(name, hub.read_json(repo, name, deadline), source.id)
+    return _Looked(repo, config, weights, found)
 
 
 def _inspect_remote(source: ModelSource, deadline: hub.Deadline, modules: bool) -> ModelFacts:
@@ -221,7 +168,7 @@ def _inspect_remote(source: ModelSource, deadline: hub.Deadline, modules: bool) 
     except hub.Unreachable:
         tensors, size = None, None
     facts = make_facts(source.id, looked.config, revision=repo.commit, license=repo.license, tensors=tensors, size=size)
-    return _with_modules(facts, looked.modules)
+    return with_modules(facts, looked.modules)
 
 
 def _remote_weights(
@@ -229,36 +176,12 @@ def _remote_weights(
 ) -> tuple[dict[str, Tensor] | None, int | None]:
     weight_map = read_index(hub.read_json(repo, INDEX, deadline), repo.id) if weights == INDEX else {}
     shards = sorted(set(weight_map.values())) or [weights]
-    _check_shards(shards, repo.files, repo.id)
-    tensors = merge_shards({name: hub.read_header(repo, name, deadline) for name in shards}, weight_map, repo.id)
+    check_shards(shards, repo.files, repo.id)
+    found, total = dict[str, dict[str, Tensor]](), 0
+    for name in shards:
+        found[name] = hub.read_header(repo, name, deadline)
+        total += len(found[name])
+        if total > MAX_TENSORS:
+            raise invalid(f"{repo.id!r} has more than {MAX_TENSORS} tensors, which no supported model has")
+    tensors = merge_shards(found, weight_map, repo.id)
     return tensors, sum(repo.files[name] for name in shards)
-
-
-def _check_shards(shards: list[str], present: Collection[str], id: str) -> None:
-    missing = [name for name in shards if name not in present]
-    if missing:
-        raise invalid(f"{INDEX} of {id!r} lists {missing[0]!r}, which is not there")
-
-
-def _read_json(path: Path, name: str | None = None) -> Any:
-    """``name`` is what errors call it: by default its own."""
-    name = name or path.name
-    if path.stat().st_size > hub.MAX_JSON:
-        raise invalid(f"{name} is larger than {hub.MAX_JSON // 2**20} MiB")
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise invalid(f"{name} is not JSON: {error}") from None
-
-
-def _license(folder: Path) -> str | None:
-    """What the model card says, where it says one thing."""
-    card = folder / "README.md"
-    if not card.is_file() or card.stat().st_size > hub.MAX_JSON:
-        return None
-    try:
-        metadata = metadata_load(card) or {}
-    except (OSError, ValueError, YAMLError):
-        return None
-    value = metadata.get("license")
-    return value if isinstance(value, str) else None

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
+from sources.beneath import open_plain
+
 TextRow = tuple[str, ...]
 Labels = Sequence[int] | Sequence[float]
 
@@ -102,7 +104,7 @@ def hash_files(paths: Iterable[Path]) -> str:
     """sha256 of the bytes of ``paths``, one after the other."""
     digest = hashlib.sha256()
     for path in paths:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()

@@ -28,7 +28,8 @@ from sources.fingerprint import FileHashes
 from sources.glue import glue_files, hub_commit
 from sources.inputs import Inputs, descriptor_path
 from sources.model_files import is_allowed, is_folder
-from sources.models import commit_of, fetch, locate
+from sources.model_folder import commit_of
+from sources.models import fetch, locate
 from sources.paths import What
 from sources.settings import SourceSettings
 from sources.tables.data_file import DataFile

@@ -78,6 +78,11 @@ DIMENSIONS = (
     Dimension(("self_attn.k_proj.weight",), 0, "the rows of num_key_value_heads", _heads("num_key_value_heads")),
 )  # fmt: skip
 
+BY_SUFFIX: dict[str, list[Dimension]] = {}
+for _dimension in DIMENSIONS:
+    for _suffix in _dimension.suffixes:
+        BY_SUFFIX.setdefault(_suffix, []).append(_dimension)
+
 #: A module that a wrapper puts around the model, whose name then stands in every tensor's: who does that, and what to
 #: save instead.
 WRAPPERS = {
@@ -116,12 +121,16 @@ def check_shapes(config: Config, architecture: Architecture, tensors: Tensors, i
 
 def token_rows(tensors: Tensors) -> int | None:
     """How many tokens have an embedding; None where no table of them is known by its name."""
-    return next((tensor.shape[0] for name, tensor in tensors.items() if _ends(name, TOKENS) and tensor.shape), None)
+    tables = (tensor for name, tensor in tensors.items() if tensor.shape and _ends(name)[0] in TOKENS)
+    return next((tensor.shape[0] for tensor in tables), None)
 
 
 def _of(name: str) -> Iterator[Dimension]:
-    return (dimension for dimension in DIMENSIONS if _ends(name, dimension.suffixes))
+    """By look-up: a header may have tens of thousands of names."""
+    return (dimension for end in _ends(name) for dimension in BY_SUFFIX.get(end, ()))
 
 
-def _ends(name: str, suffixes: tuple[str, ...]) -> bool:
-    return any(name == suffix or name.endswith("." + suffix) for suffix in suffixes)
+def _ends(name: str) -> tuple[str, ...]:
+    """The last two parts of the name, and the last three."""
+    parts = name.rsplit(".", 3)
+    return ".".join(parts[-2:]), *((".".join(parts[-3:]),) if len(parts) > 2 else ())

@@ -25,7 +25,11 @@ def read_texts(spec: CalibrationSpec, settings: SourceSettings, seed: int) -> Ro
 
     The file may be larger than memory. Raises ``dataset_not_found``, ``dataset_not_allowed`` and ``dataset_invalid``.
     """
-    file = text_file(spec, settings)
+    with text_file(spec, settings).pinned() as file:
+        return _sample(spec, file, seed)
+
+
+def _sample(spec: CalibrationSpec, file: DataFile, seed: int) -> Rows:
     draw, kept, total = random.Random(seed), dict[int, tuple[int, TextRow]](), 0
     for total, text in enumerate(_texts(spec, file), start=1):
         # Vitter's algorithm R: each text so far is as likely as any other to be among those kept.
@@ -41,7 +45,11 @@ def read_texts(spec: CalibrationSpec, settings: SourceSettings, seed: int) -> Ro
 
 def check_texts(spec: CalibrationSpec, settings: SourceSettings, limit: int) -> CalibrationSpec:
     """Raise what ``read_texts`` would for the first ``limit`` rows; the answer has the way decided that it is read."""
-    file = text_file(spec, settings)
+    with text_file(spec, settings).pinned() as file:
+        return _check_texts(spec, file, limit)
+
+
+def _check_texts(spec: CalibrationSpec, file: DataFile, limit: int) -> CalibrationSpec:
     if file.kind == ".txt":
         lines = Lines(file.path, file.name, param=PARAM)
         if not sum(1 for line in islice(lines, limit) if line.strip()):

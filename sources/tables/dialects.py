@@ -15,6 +15,10 @@ from api_schemas.labels import as_number
 from api_schemas.read_spec import Escape, ReadSpec
 
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t,;|"}
+#: A table of texts has a dozen.
+MAX_COLUMNS = 1024
+#: Of names that are compared with one that is not there, and of one of them, in characters.
+LOOKED_AT, LONGEST_NAME = 500, 100
 QUOTES = ('"', "'")
 #: What the file is to say.
 OPEN = (None, "auto")
@@ -73,6 +77,8 @@ def _header(sample: str, columns: Sequence[str], kind: str, asked: ReadSpec) -> 
     for quote in quotes:
         for delimiter in delimiters:
             names = _names(sample, delimiter, quote)
+            if len(names) > MAX_COLUMNS:
+                raise Unclear(too_many(len(names)), 1)
             first = first or names
             if all(names.count(column) == 1 for column in columns):
                 return delimiter, quote, names
@@ -88,9 +94,16 @@ def _names(sample: str, delimiter: str, quote: str) -> tuple[str, ...]:
         return ()
 
 
+def too_many(columns: int) -> str:
+    return f"the file has {columns} columns; at most {MAX_COLUMNS} are read"
+
+
 def no_column(column: str, header: Sequence[str]) -> str:
     if column in header:
         return f"column {column!r} stands there more than once"
+    if len(header) > MAX_COLUMNS:
+        return f"no column {column!r}; {too_many(len(header))}"
+    header = [name[:LONGEST_NAME] for name in header[:LOOKED_AT]]
     near = get_close_matches(column, header, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "the columns are: " + ", ".join(map(repr, header[:20]))
     return f"no column {column!r}; {hint}"

@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
+from sources.beneath import open_plain
+
 MEMORY = "400MB"
 THREADS = 2
 #: Of one row; the buffer must hold one at least, and DuckDB's own would be sixteen times as large.
@@ -32,6 +34,7 @@ def connect(path: Path, folder: Path) -> Iterator[tuple[duckdb.DuckDBPyConnectio
 
     The name is ours: a star or a bracket in a user's would be a pattern.
     """
+    open_plain(path).close()  # DuckDB would wait at a FIFO
     link = folder / NAME
     link.unlink(missing_ok=True)
     link.symlink_to(path)
@@ -55,7 +58,7 @@ def connect(path: Path, folder: Path) -> Iterator[tuple[duckdb.DuckDBPyConnectio
 
 def plainly(error: duckdb.Error) -> str:
     """The first line of what DuckDB says, without the name that is ours."""
-    return re.sub(r"['\"]?\S*layercut-table-[^'\"\s:,]*['\"]?", "the file", str(error).splitlines()[0])
+    return re.sub(r"['\"]?\S*layercut-table-[^'\"\s:,]*['\"]?", "the file", str(error).splitlines()[0])[:500]
 
 
 def literal(text: str) -> str:

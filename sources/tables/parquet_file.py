@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ import duckdb
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
 from sources.tables.data_file import DataFile
-from sources.tables.dialects import no_column
+from sources.tables.dialects import MAX_COLUMNS, no_column, too_many
 from sources.tables.duck import connect, identifier, plainly
 from sources.tables.opened import BadRow, Opened
 
+#: Where the columns are told, at the end of the file: a thousand pieces of ten columns take a megabyte.
+MAX_FOOTER = 8 * 2**20
 #: Types that are no single value.
 NESTED = ("STRUCT", "MAP", "UNION", "[")
 
@@ -53,8 +56,12 @@ def open_parquet(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder
     """Raises ``dataset_invalid`` where columns are not there, or are no texts and no numbers."""
     read = ReadSpec(delimiter=None, quote=None, escape=None, encoding=None, bad_rows=asked.bad_rows)
     found = ParquetFile(file, columns, read)
+    _check_footer(file)
     with connect(file.path, folder) as (connection, name):
         try:
+            count = connection.execute(f"SELECT count(*) - 1 FROM parquet_schema({name})").fetchone()
+            if count is not None and count[0] > MAX_COLUMNS:
+                raise file.error(too_many(count[0]))
             described = connection.execute(f"DESCRIBE SELECT * FROM read_parquet({name})").fetchall()
         except duckdb.Error as error:
             raise found.explained(error) from None
@@ -65,3 +72,18 @@ def open_parquet(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder
         if any(mark in types[column] for mark in NESTED) or types[column] == "BLOB":
             raise file.error(f"{column!r} holds neither texts nor numbers but {types[column][:60]}")
     return found
+
+
+def _check_footer(file: DataFile) -> None:
+    """DuckDB reads it as a whole, and takes the longer the more columns it tells of."""
+    with file.path.open("rb") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(0, size - 8))
+        end = opened.read(8)
+    length = int.from_bytes(end[:4], "little")
+    if end[4:] != b"PAR1" or length + 8 > size:
+        raise file.error("not Parquet: it does not end as such a file does")
+    if length > MAX_FOOTER:
+        raise file.error(
+            f"the footer has {length} bytes; at most {MAX_FOOTER} are read: write fewer columns and pieces"
+        )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Literal, Self
 
 import duckdb
@@ -32,8 +33,8 @@ FORMATS: dict[str, Opener] = {
 BATCH = 8192
 #: Rows of a file that a second reader reads too.
 COMPARED = 200
-#: NULL, empty, or blanks of any alphabet and nothing else.
-BLANK = r"({0} IS NULL OR regexp_full_match({0}, '[\s\p{{Z}}]*'))"
+#: NULL, empty, or blanks of any alphabet and nothing else; or with a byte 0, which databases and tokenizers stop at.
+BLANK = r"({0} IS NULL OR regexp_full_match({0}, '[\s\p{{Z}}]*') OR contains({0}, chr(0)))"
 NUMBER = "TRY_CAST(trim({0}) AS DOUBLE)"
 
 #: However they are written; of these, fewer may be classes.
@@ -77,6 +78,7 @@ class Table:
         limit: int | None = None,
     ) -> None:
         self.file, self.texts, self._label_kind, self._limit = file, list(texts), label_kind, limit
+        self._given = file
         self._columns = [*texts] if label is None else [*texts, label]
         self._asked = read
         self._stack = ExitStack()
@@ -84,6 +86,7 @@ class Table:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
+            self.file = stack.enter_context(self._given.pinned())
             self._folder = stack.enter_context(scratch())
             opened = FORMATS[self.file.kind](self.file, self._columns, self._asked, self._folder)
             self.profile = self._read_through(opened, stack)
@@ -93,8 +96,10 @@ class Table:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
 
     @property
     def read(self) -> ReadSpec:
@@ -121,6 +126,9 @@ class Table:
     def no_text(self) -> LayercutError:
         """What to say where ``profile`` has a row that lacks a text."""
         place, values = self.first(self.blank) or ("", ())
+        cut = (column for column, value in zip(self.texts, values, strict=False) if "\0" in (value or ""))
+        if column := next(cut, None):
+            return self.file.error(f"{column!r} has a byte 0 in it, which is no text", place)
         lacking = (column for column, value in zip(self.texts, values, strict=False) if not (value or "").strip())
         return self.file.error(f"{next(lacking, self.texts[0])!r} is empty, or no text", place)
 

@@ -31,7 +31,7 @@ def example() -> dict[str, str]:
 
 
 def variables(settings: type[BaseSettings]) -> set[str]:
-    return {f"LAYERCUT_{name.upper()}" for name in settings.model_fields}
+    return {f"LAYERCUT_{name.upper()}" for name, field in settings.model_fields.items() if not field.exclude}
 
 
 def test_every_setting_is_listed_and_nothing_else() -> None:

@@ -11,7 +11,7 @@ import pytest
 TESTS = Path(__file__).parents[1]
 MODULES = sorted(TESTS.rglob("*.py"))
 #: Folders without a room: what is tested there is more than one of them, or no Python.
-BESIDE = {"support", "deploy", "integration", "chaos", "attack", "gpu"}
+BESIDE = {"support", "deploy", "integration", "chaos", "gpu", "attack"}
 
 
 def imported(path: Path) -> Iterator[str]:

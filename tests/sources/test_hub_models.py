@@ -16,7 +16,8 @@ from safetensors.numpy import save
 
 from api_schemas.errors import LayercutError
 from api_schemas.requests import ModelRef
-from sources.models import fetch, inspect, read_facts
+from sources.model_folder import folder_of, read_facts
+from sources.models import fetch, inspect
 from sources.settings import SourceSettings
 from tests.support.hub_server import HubServer
 from tests.support.tiny_checkpoints import PER_LAYER, WIDTH, bert_config, bert_files, bert_tensors
@@ -47,7 +48,7 @@ def test_a_fetched_model_has_what_is_needed_and_nothing_else(hub: HubServer) -> 
     repo = hub.add(ID, {**files, **unwanted})
     folder = fetch(REF, SETTINGS)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
-    facts = read_facts(folder, REF)
+    facts = read_facts(folder_of(folder, REF.id), REF)
     assert (facts.revision, facts.license, facts.layers) == (repo.commit, "mit", 3)
 
 
@@ -126,7 +127,7 @@ def test_shards(hub: HubServer) -> None:
     facts = inspect(REF, SETTINGS)
     assert facts is not None
     assert facts.parameters_per_layer == [PER_LAYER] * 2
-    assert read_facts(fetch(REF, SETTINGS), REF).parameters == facts.parameters
+    assert read_facts(folder_of(fetch(REF, SETTINGS), REF.id), REF).parameters == facts.parameters
 
 
 def test_a_header_longer_than_the_first_request(hub: HubServer) -> None:
@@ -150,7 +151,7 @@ PICKLE = {"config.json": bert_files()["config.json"], "pytorch_model.bin": b"x",
         (PICKLE, "model_invalid", r"pickle weights only \(pytorch_model\.bin\)"),
         (bert_files(model_type="mamba"), "unsupported_architecture", "supported: bert"),
         ({"README.md": b""}, "model_invalid", "no config.json"),
-        ({**bert_files(), "config.json": b"{"}, "model_invalid", "not a JSON object"),
+        ({**bert_files(), "config.json": b"{"}, "model_invalid", "config.json is not JSON"),
         (bert_files(layers=2, num_hidden_layers=5), "model_invalid", "says 5 layers"),
     ],
 )

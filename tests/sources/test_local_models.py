@@ -177,7 +177,11 @@ INDEX = "model.safetensors.index.json"
         (config(layers=2), "model_invalid", r"says 2 layers .* hold layers 0, 1, 2"),
         (config(auto_map={"AutoModel": "modeling.Evil"}), "model_not_allowed", "remote code"),
         (config(quantization_config={"bits": 4}), "model_invalid", "quantized"),
-        ({"tokenizer_config.json": b'{"auto_map": {}}'}, "model_not_allowed", "tokenizer .* remote code"),
+        (
+            {"tokenizer_config.json": b'{"auto_map": {}}'},
+            "model_not_allowed",
+            "auto_map.* remote code",
+        ),
         ({"model.safetensors": None}, "model_invalid", "has no weights"),
         ({"model.safetensors": None, "pytorch_model.bin": b"x"}, "model_invalid", r"pickle .*pytorch_model\.bin"),
         ({"model.safetensors": WEIGHTS[:-1]}, "model_invalid", "truncated or broken"),

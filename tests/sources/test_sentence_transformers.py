@@ -15,8 +15,9 @@ from safetensors.numpy import save
 
 from api_schemas.errors import LayercutError
 from api_schemas.requests import ModelRef
-from sources import hub as hub_client
-from sources.models import fetch, folder_modules, inspect, read_facts
+from sources import strict_json
+from sources.model_folder import folder_modules, folder_of, read_facts
+from sources.models import fetch, inspect
 from sources.settings import SourceSettings
 from tests.support.hub_server import HubServer
 from tests.support.tiny_checkpoints import WIDTH, bert_files
@@ -64,9 +65,9 @@ def refusal(folder: Path) -> LayercutError:
 
 def test_the_modules_are_known_in_order(tmp_path: Path) -> None:
     folder = write(tmp_path / "model", files())
-    facts = read_facts(folder, ModelRef(id=str(folder)))
+    facts = read_facts(folder_of(folder, str(folder)), ModelRef(id=str(folder)))
     assert facts.modules == ["Transformer", "Pooling", "Dense"]
-    found = folder_modules(folder, "x")
+    found = folder_modules(folder_of(folder, "x"))
     assert found is not None
     assert found.max_seq_length == 16
     assert set(found.files) == files().keys() - bert_files(3).keys()
@@ -74,7 +75,7 @@ def test_the_modules_are_known_in_order(tmp_path: Path) -> None:
 
 def test_another_folder_has_none(tmp_path: Path) -> None:
     folder = write(tmp_path / "model", bert_files(3))
-    assert read_facts(folder, ModelRef(id="x")).modules is None
+    assert read_facts(folder_of(folder, "x"), ModelRef(id="x")).modules is None
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_types_are_known_by_the_names_of_every_release(
 ) -> None:
     modules = listed(("", transformer), ("1_Pooling", pooling), ("2_Normalize", normalize))
     folder = write(tmp_path / "model", files(**{"modules.json": modules}))
-    assert read_facts(folder, ModelRef(id="x")).modules == ["Transformer", "Pooling", "Normalize"]
+    assert read_facts(folder_of(folder, "x"), ModelRef(id="x")).modules == ["Transformer", "Pooling", "Normalize"]
 
 
 @pytest.mark.parametrize(
@@ -112,9 +113,9 @@ def test_types_are_known_by_the_names_of_every_release(
         (listed(MODULES[0]), "model_invalid", "one Transformer, first, and a Pooling"),
         (listed(MODULES[1], MODULES[0]), "model_invalid", "one Transformer, first"),
         (b"[]", "model_invalid", "not a list of 1 to"),
-        (b"[" + b"[" * 100_000, "model_invalid", "modules.json is not JSON"),
+        (b"[" + b"[" * 100_000, "model_invalid", "modules.json has 100001 values or more"),
         (b'[{"type": 1, "path": ""}]', "model_invalid", "no name, path and type for module 0"),
-        (b"[]" + b" " * hub_client.MAX_JSON, "model_invalid", "larger than"),
+        (b"[]" + b" " * strict_json.OTHERS.bytes, "model_invalid", "bytes; at most"),
     ],
 )
 def test_modules_that_cannot_be_carried_are_refused_with_what_would_be_right(
@@ -163,7 +164,7 @@ def test_settings_behind_an_empty_file_are_checked_too(tmp_path: Path) -> None:
     assert error.code == "model_not_allowed"
     assert "sentence_roberta_config.json" in error.message
     longest = {"sentence_bert_config.json": b"{}", "sentence_roberta_config.json": b'{"max_seq_length": 24}'}
-    found = folder_modules(write(tmp_path / "two", files(**longest)), "x")
+    found = folder_modules(folder_of(write(tmp_path / "two", files(**longest)), "x"))
     assert found is not None
     assert found.max_seq_length == 24
 
@@ -173,7 +174,7 @@ def test_a_pickle_alone_is_refused_and_beside_safetensors_left_out(tmp_path: Pat
     error = refusal(write(tmp_path / "one", files(**pickled, **{"2_Dense/model.safetensors": None})))
     assert error.code == "model_invalid"
     assert "a pickle, which can run code" in error.message
-    found = folder_modules(write(tmp_path / "two", files(**pickled)), "x")
+    found = folder_modules(folder_of(write(tmp_path / "two", files(**pickled)), "x"))
     assert found is not None
     assert "2_Dense/pytorch_model.bin" not in found.files
 
@@ -233,7 +234,7 @@ def test_of_a_hub_model_the_modules_files_come_and_no_others(hub: HubServer, mon
     folder = fetch(REF, SETTINGS)
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert found == files().keys()
-    assert read_facts(folder, REF).modules == facts.modules
+    assert read_facts(folder_of(folder, REF.id), REF).modules == facts.modules
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     offline = inspect(REF, SETTINGS)
     assert offline is not None

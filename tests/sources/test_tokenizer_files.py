@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sources import tokenizer_files
+from sources import strict_json
 from tests.support.model_folders import facts, refused
 from tests.support.tiny_checkpoints import bert_files
 from tests.support.tiny_models import tiny_model, tiny_tokenizer
@@ -107,8 +107,6 @@ def test_a_vocabulary_that_makes_no_sense_is_left_to_the_library(write: Write) -
     assert facts(write({**bert_files(), **as_json(tokenizer=odd, tokenizer_config={"pad_token": 5})})).layers == 3
 
 
-def test_a_tokenizer_too_large_to_look_into_is_left_to_the_worker(
-    write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tokenizer_files, "MAX_TOKENIZER", 64)
-    assert facts(write({**bert_files(), **backend({**VOCABULARY, "[NEW]": 11})})).layers == 3
+def test_a_tokenizer_too_large_to_look_into_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(strict_json.LIMITS, "tokenizer.json", strict_json.Limit(64, 100))
+    refused(write({**bert_files(), **backend(VOCABULARY)}), "model_invalid", "tokenizer.json .* at most 64 are read")

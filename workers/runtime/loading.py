@@ -24,6 +24,7 @@ from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
 from api_schemas.errors import LayercutError
 from sources.config_numbers import EVERYWHERE
 from workers.runtime.failures import OF_DEVICES, code_of
+from workers.runtime.planned_size import check_planned_size
 
 SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 SHOWN = 6
@@ -181,6 +182,7 @@ def _config(folder: Path) -> PreTrainedConfig:
 def _load(loader: Any, folder: Path, **options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
     # With sizes that differ, the loader would only say that some do.
     with refused("the model cannot be loaded"):
+        check_planned_size(loader, options["config"], folder)
         loaded: tuple[PreTrainedModel, dict[str, Any]] = loader.from_pretrained(
             folder, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **SAFE, **options
         )

@@ -13,7 +13,7 @@ from api_schemas.resolved import ResolvedRequest, check_pinned, resolve
 from api_schemas.strategies import STRATEGIES
 from sources.fingerprint import FileHashes, fingerprint
 from sources.importance import NOT_IDENTIFIED, Asked, identify
-from sources.models import folder_modules, read_facts
+from sources.model_folder import folder_modules, opened_folder, read_facts
 from sources.rows import Rows
 from sources.staging import fetch_pinned, is_kept
 from sources.tasks import TaskData, load_task, with_data
@@ -94,7 +94,7 @@ def resolve_job(
         content=content,
         engine=settings.cpu_engine == "auto",
         mapped=mapped,
-        modules=folder_modules(folder, facts.id) if facts.modules else None,
+        modules=folder_modules(opened_folder(folder, facts.id, settings.inputs)) if facts.modules else None,
     )
 
 
@@ -108,7 +108,7 @@ def pin(
     """
     ref = request.model if resolved is None else resolved.model
     folder = fetch_pinned(request, resolved, settings)
-    facts = read_facts(folder, ref, modules=not request.trains)
+    facts = read_facts(opened_folder(folder, ref.id, settings.inputs), ref, modules=not request.trains)
     if settings.inputs is not None:
         facts = facts.model_copy(update={"revision": settings.inputs.commit})
     if resolved is None or resolved.plan is None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from api_schemas.architectures import ARCHITECTURES
 from api_schemas.errors import LayercutError
 from api_schemas.requests import ModelRef
-from sources.models import folder_modules, read_facts
+from sources.model_folder import folder_modules, folder_of, read_facts
 from tests.support.embedding_models import (
     NORMALIZE,
     WIDTH,
@@ -82,7 +82,10 @@ class Delivered:
 
 def delivered(source: Path, *, kept: list[int] = KEPT, dtype: torch.dtype | None = None) -> Delivered:
     """As a job does it; ``dtype`` as it is asked for."""
-    facts, modules = read_facts(source, ModelRef(id=str(source))), folder_modules(source, str(source))
+    facts, modules = (
+        read_facts(folder_of(source, "x"), ModelRef(id=str(source))),
+        folder_modules(folder_of(source, "x")),
+    )
     assert modules is not None
     model, tokenizer, architecture = (
         load_source(source, facts),

@@ -19,7 +19,7 @@ from api_schemas.plans import make_plan
 from api_schemas.pruning import PruneSpec
 from api_schemas.renumbering import new_fields, new_key, split_layers
 from api_schemas.requests import ModelRef
-from sources.models import read_facts
+from sources.model_folder import folder_of, read_facts
 from tests.support.tiny_models import LAYERS, SENTENCES, build, heads_of, tiny_model, tiny_tokenizer
 from workers.export.files import export_model
 from workers.pruning.surgery import drop_layers, layer_count, layers_of
@@ -52,7 +52,7 @@ def test_every_class_that_a_model_is_saved_from_is_cut_and_loads_again(
     folder = tiny_model(architecture, tmp_path / "source", head=head, labels=3)
     source = load_file(folder / "model.safetensors")
     warnings: list[str] = []
-    facts = read_facts(folder, ModelRef(id=str(folder)))
+    facts = read_facts(folder_of(folder, str(folder)), ModelRef(id=str(folder)))
     assert facts.layers == LAYERS * len(row.stacks)
     assert facts.num_labels == (3 if head == "classification" else None)
     whole = load_source(folder, facts, warnings)

@@ -219,7 +219,6 @@ def test_the_runner_sees_what_it_needs_and_no_secret(rig: Rig, tmp_path: Path, m
     monkeypatch.setenv("LAYERCUT_DATABASE_URL", "postgresql://user:secret@host/db")
     monkeypatch.setenv("LAYERCUT_API_KEYS", "secret")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("LAYERCUT_GLUE_DIR", "/glue")
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("HTTPS_PROXY", "http://user:secret@proxy")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
@@ -229,7 +228,6 @@ def test_the_runner_sees_what_it_needs_and_no_secret(rig: Rig, tmp_path: Path, m
     seen = json.loads((tmp_path / "environment").read_text())
     assert "secret" not in json.dumps(seen)
     expected = {
-        "LAYERCUT_GLUE_DIR": "/glue",
         "HF_HUB_OFFLINE": "1",
         "CUDA_VISIBLE_DEVICES": "GPU-1",
         "OMP_WAIT_POLICY": "PASSIVE",

@@ -1,0 +1,27 @@
+"""The model card, README.md: what it says of the license, without a reader of YAML, which aliases can blow up."""
+
+from __future__ import annotations
+
+import re
+
+from api_schemas.errors import LayercutError
+from sources.beneath import Folder
+
+CARD = "README.md"
+#: The front matter stands at the beginning; of a longer one the rest is not read.
+START = 64 * 2**10
+
+_FRONT = re.compile(r"\s*---[ \t]*\r?\n(.*?)(?:^---|\Z)", re.DOTALL | re.MULTILINE)
+_LICENSE = re.compile(r"^license:[ \t]*(['\"]?)([A-Za-z0-9][A-Za-z0-9 ._+-]{0,99}?)\1[ \t]*(?:#.*)?\r?$", re.MULTILINE)
+
+
+def license_of(folder: Folder) -> str | None:
+    """The license that the card names, where it names one in a word; whatever is wrong with the card is no fault."""
+    try:
+        with folder.open(CARD) as file:
+            text = file.read(START).decode("utf-8", "replace")
+    except LayercutError:
+        return None
+    front = _FRONT.match(text)
+    found = _LICENSE.search(front[1]) if front else None
+    return None if found is None or found[2] in ("null", "true", "false") else found[2]

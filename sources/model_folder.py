@@ -1,0 +1,152 @@
+"""A model's folder on this machine, looked at without loading it: every file is opened beneath it, and bounded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from api_schemas.architectures import ARCHITECTURES, ModelFacts
+from api_schemas.requests import ModelRef
+from sources.beneath import Folder
+from sources.config_keys import KEYS, check_keys
+from sources.facts import INDEX, check_config, choose_weights, make_facts, merge_shards, read_index
+from sources.file_starts import check_starts
+from sources.headers import MAX_HEADERS, Layout, Tensor, invalid, layout_of
+from sources.inputs import Inputs, descriptor_path
+from sources.model_card import license_of
+from sources.sentence_transformers import ModelFiles, Modules, check_base, read_modules
+from sources.strict_json import limit_of, parse
+from sources.tensor_shapes import token_rows
+from sources.tokenizer_files import check_tokenizer
+
+#: Beside a base model these say that more belongs to it than is read here.
+ADAPTER = "adapter_config.json"
+MERGE = "merge the adapter into the model (PEFT's merge_and_unload), and save that"
+TEMPLATES = "additional_chat_templates"
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def folder_of(path: Path, id: str) -> Folder:
+    """A folder that this machine's own programs made: a staged one, or a snapshot in the hub's cache.
+
+    The files of a snapshot are links to blobs two floors up.
+    """
+    real = path.resolve()
+    return Folder(real.parents[1] if real.parent.name == "snapshots" else real, real, id=id)
+
+
+def opened_folder(path: Path, id: str, inputs: Inputs | None) -> Folder:
+    """As ``folder_of``; of ``inputs``, with the files that were handed over open."""
+    if inputs is None:
+        return folder_of(path, id)
+    handed = {
+        name.removeprefix("model/"): Path(descriptor_path(place)) for place, name in enumerate(inputs.descriptors)
+    }
+    return Folder(path, path, id=id, handed=handed)
+
+
+def read_facts(folder: Folder, ref: ModelRef, *, modules: bool = True) -> ModelFacts:
+    """The facts of the model in ``folder``; every header is read, no weight is.
+
+    Raises ``model_invalid``, ``model_not_allowed``, ``unsupported_architecture``.
+    """
+    names = folder.names()
+    found = folder_modules(folder) if modules else None
+    if "config.json" not in names:
+        raise invalid(f"{ref.id!r} has no config.json: it is not the folder of a transformers model")
+    check_beside(names, ref.id)
+    check_starts(folder)
+    config = read_json(folder, "config.json")
+    architecture = check_config(config, ref.id)
+    check_small_files(folder, names)
+    weights = choose_weights(names, ref.id)
+    weight_map = read_index(read_json(folder, INDEX), ref.id) if weights == INDEX else {}
+    shards = sorted(set(weight_map.values())) or [weights]
+    check_shards(shards, names, ref.id)
+    tensors = merge_shards(_headers(folder, shards), weight_map, ref.id)
+    facts = make_facts(
+        ref.id,
+        config,
+        revision=commit_of(folder.path),
+        license=license_of(folder),
+        tensors=tensors,
+        size=sum(folder.size(name) for name in shards),
+    )
+    check_tokenizer(folder, token_rows(tensors) or facts.vocabulary, architecture.unused_tokens)
+    return with_modules(facts, found)
+
+
+def folder_modules(folder: Folder) -> Modules | None:
+    """The modules of a sentence-transformers folder on this machine, of which every header is read; None for another.
+
+    Raises ``model_invalid`` and ``model_not_allowed``.
+    """
+    found = read_modules(ModelFiles(folder.id, folder.has, lambda name: read_json(folder, name)))
+    for name in found.files if found else ():
+        if name.endswith(".safetensors"):
+            read_layout_in(folder, name)
+    return found
+
+
+def with_modules(facts: ModelFacts, modules: Modules | None) -> ModelFacts:
+    """``facts``, with the modules around the model named."""
+    if modules is None:
+        return facts
+    check_base(ARCHITECTURES[facts.architecture], facts.id)
+    return facts.model_copy(update={"modules": modules.names})
+
+
+def check_shards(shards: Collection[str], present: Collection[str], id: str) -> None:
+    """Raise ``model_invalid`` for an index that lists a file that is not there."""
+    missing = [name for name in shards if name not in present]
+    if missing:
+        raise invalid(f"{INDEX} of {id!r} lists {missing[0]!r}, which is not there")
+
+
+def check_beside(names: Collection[str], id: str) -> None:
+    """Raise ``model_invalid`` for a model with an adapter beside it: without that it would be another model."""
+    if ADAPTER in names:
+        raise invalid(f"{id!r} has {ADAPTER} beside config.json, and adapters are not read: {MERGE}")
+
+
+def check_small_files(folder: Folder, names: Collection[str]) -> None:
+    """Raise ``model_not_allowed`` for a name of a file or of code in any file that a stock loader reads."""
+    for name in KEYS:
+        if name in names and name != "config.json":
+            check_keys(name, read_json(folder, name), folder.id)
+    for name in folder.names(TEMPLATES) if TEMPLATES in names else ():
+        folder.open(f"{TEMPLATES}/{name}", limit_of(name)).close()
+
+
+def read_json(folder: Folder, name: str) -> Any:
+    """What the JSON file ``name`` says; raises ``model_invalid`` where it is too large, too deep or no JSON."""
+    return parse(folder.read(name, limit_of(name)), name)
+
+
+def read_layout_in(folder: Folder, name: str) -> Layout:
+    """As ``headers.read_layout``, of a file of ``folder``."""
+    with folder.open(name) as file:
+        return layout_of(file, name)
+
+
+def _headers(folder: Folder, shards: list[str]) -> dict[str, dict[str, Tensor]]:
+    """The tensors of each file; all headers together are bounded as one is."""
+    found: dict[str, dict[str, Tensor]] = {}
+    left = MAX_HEADERS
+    for name in shards:
+        layout = read_layout_in(folder, name)
+        left -= layout.begin
+        if left < 0:
+            raise invalid(
+                f"the safetensors files of {folder.id!r} have headers of more than {MAX_HEADERS} bytes in all"
+            )
+        found[name] = layout.tensors
+    return found
+
+
+def commit_of(path: Path) -> str | None:
+    """Of a snapshot in a hub's cache, which is named after its commit; None for another folder."""
+    return path.name if path.parent.name == "snapshots" and _COMMIT.fullmatch(path.name) else None
