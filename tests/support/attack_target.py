@@ -94,6 +94,11 @@ class Target:
         return self.folder / "outside"
 
     @property
+    def door(self) -> Path:
+        """``outside`` by a name of its own: what a model says itself may be in an answer, and is no leak."""
+        return Path(f"/tmp/layercut-attack-{self.port}")
+
+    @property
     def log(self) -> Path:
         return self.folder / "gateway.log"
 
@@ -182,7 +187,7 @@ class Target:
     def check_kept(self) -> None:
         """The secret is in nothing that was written: the database, artifacts, scratch, the log."""
         files = [path for path in (self.folder / "data").rglob("*") if path.is_file() and not path.is_symlink()]
-        found = [path for path in (*files, self.log) if self.token.encode() in path.read_bytes()]
+        found = [path for path in (*files, *self.folder.glob("*.log")) if self.token.encode() in path.read_bytes()]
         assert not found, f"the secret is in {found}"
 
 
@@ -205,13 +210,14 @@ def target(folder: Path, **settings: object) -> Iterator[Target]:
         process = subprocess.Popen(
             [*LAYERCUT, "gateway", "--port", str(port)], env=made, stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
+    site = Target(folder, port, process, token)
     try:
-        site = Target(folder, port, process, token)
         write_outside(site)
         eventually(lambda: _healthy(port), seconds=60)
         write_known(site)
         yield site
     finally:
+        site.door.unlink(missing_ok=True)
         process.kill()
         process.wait(30)
 
@@ -222,6 +228,7 @@ def write_outside(site: Target) -> None:
     (site.outside / "secret.json").write_text(json.dumps({"model_type": "bert", "secret": site.token}))
     (site.outside / "secret.csv").write_text(f"text,label\n{site.token},1\n{site.token},0\n" * 20)
     (site.outside / "model").mkdir()
+    site.door.symlink_to(site.outside)
     for name, content in bert_files().items():
         (site.outside / "model" / name).write_bytes(content)
     (site.outside / "model" / "vocab.txt").write_text(f"[PAD]\n{site.token}\n")

@@ -29,7 +29,7 @@ def said(name: str, **keys: Any) -> Do:
 
 def outside(name: str, key: str, target: str) -> Do:
     """A JSON file names a file beside the roots."""
-    return lambda folder, site: said(name, **{key: str(site.outside / target)})(folder, site)
+    return lambda folder, site: said(name, **{key: str(site.door / target)})(folder, site)
 
 
 def holds(name: str, content: bytes | str) -> Do:
