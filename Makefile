@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
     $$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu chaos lint format serve bench
+.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench requirements sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test-gpu: $(STAMP) ## Run the tests that need a CUDA device
 chaos: $(STAMP) ## Run the tests that kill processes in the middle of a job
 	$(PY) -m pytest -m chaos $(ARGS)
 
+attack: $(STAMP) ## Run the hostile inputs of tests/attack against a real gateway and worker
+	$(PY) -m pytest -m attack tests/attack $(ARGS)
+
 lint: $(STAMP) ## Check style, types and which room imports which
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -69,3 +72,18 @@ models/all-MiniLM-L6-v2 data/tweets.csv: | $(STAMP)
 
 bench: $(STAMP) ## Run every benchmark (ARGS=--quick for a minute or two each)
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(PY) $$script $(ARGS); done
+
+# Tools that nothing of layercut imports: a venv of their own, so that their needs never meet ours.
+TOOLS := build/tools
+
+$(TOOLS)/.installed: Makefile | $(STAMP)
+	$(PY) -m venv --clear $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9 cyclonedx-bom==7.5.0
+	@touch $@
+
+requirements: $(TOOLS)/.installed ## Renew the hashes of what the two images install, at the versions of constraints.txt
+	sh deploy/requirements.sh $(TOOLS)/bin/uv
+
+sbom: $(TOOLS)/.installed ## Write build/sbom.cdx.json: what is installed in .venv, as CycloneDX
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-format JSON \
+	  --output-file build/sbom.cdx.json $(PY)

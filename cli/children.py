@@ -106,11 +106,12 @@ def _stop(children: list[Child]) -> None:
             child.wait(patience)
 
 
-def follow_parent() -> None:
-    """End this process, as SIGTERM does, when the parent that started it as its child is gone."""
+def follow_parent() -> bool:
+    """End this process, as SIGTERM does, when the parent that started it as its child is gone. Whether it has one."""
     parent = os.environ.pop(PARENT, None)
     if parent is not None:
         threading.Thread(target=_follow, args=(int(parent),), name="follow-parent", daemon=True).start()
+    return parent is not None
 
 
 def _follow(parent: int) -> None:

@@ -49,6 +49,7 @@ def serve(
         os.environ["LAYERCUT_DATA_DIR"] = str(data_dir.expanduser().absolute())
     _migrate()
     _refuse_strangers({"host": host})
+    _warn_as_root()
     raise typer.Exit(serve_here(host, port, StoreSettings().data_dir))
 
 
@@ -63,10 +64,11 @@ def gateway(
     from workers.sandbox.kernel import hide_process
 
     hide_process()  # what is in its environment is for no other process
-    follow_parent()
+    child = follow_parent()
     _migrate()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     _refuse_strangers(given)
+    _warn_as_root(child)
     serve_gateway(GatewaySettings.model_validate(given))
 
 
@@ -84,8 +86,9 @@ def worker(
         from workers.sandbox.kernel import hide_process
 
         hide_process()
-        follow_parent()
+        child = follow_parent()
         _migrate()
+        _warn_as_root(child)
         raise typer.Exit(work_on(devices))
     from service.logs import configure_logs
     from workers.celery_app import run_worker
@@ -93,8 +96,9 @@ def worker(
     from workers.settings import WorkerSettings
 
     hide_process()
-    follow_parent()
+    child = follow_parent()
     _migrate()
+    _warn_as_root(child)
     configure_logs(WorkerSettings().log_level)
     raise typer.Exit(run_worker())
 
@@ -109,6 +113,16 @@ def run(
     from workers.runner import run_in_foreground
 
     raise typer.Exit(run_in_foreground(job, out))
+
+
+def _warn_as_root(child: bool = False) -> None:
+    """Once for the whole installation: a child's parent has said it already."""
+    if os.geteuid() == 0 and not child:
+        typer.echo(
+            "layercut: warning: this runs as root, and opens files that strangers wrote. Start it as a user that owns"
+            " nothing else (the images do)",
+            err=True,
+        )
 
 
 def _migrate() -> None:

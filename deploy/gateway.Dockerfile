@@ -6,8 +6,12 @@ FROM ${BASE} AS build
 RUN python -m venv /opt/layercut
 WORKDIR /src
 COPY . .
+# Every file by its hash, and our own package built with the setuptools of that list.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/layercut/bin/pip install --disable-pip-version-check -c constraints.txt .
+    pip="/opt/layercut/bin/pip --disable-pip-version-check" \
+    && $pip install --no-deps --require-hashes -r deploy/requirements-gateway.txt \
+    && $pip install --no-deps --no-build-isolation . \
+    && $pip check
 
 FROM ${BASE}
 # One number in both images: they share the artifact volume. A new named volume takes its owner from these folders.

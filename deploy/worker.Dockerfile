@@ -12,8 +12,13 @@ ARG PIP_EXTRA_INDEX_URL=
 RUN python -m venv /opt/layercut
 WORKDIR /src
 COPY . .
+# Every file by its hash, but torch: a CPU build of it may come from elsewhere.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/layercut/bin/pip install --disable-pip-version-check -c constraints.txt '.[worker]'
+    pip="/opt/layercut/bin/pip --disable-pip-version-check" \
+    && $pip install --no-deps --require-hashes -r deploy/requirements-worker.txt \
+    && $pip install -c constraints.txt torch==2.13.0 \
+    && $pip install --no-deps --no-build-isolation . \
+    && $pip check
 
 FROM ${BASE}
 # One number in both images: they share the artifact volume. A new named volume takes its owner from these folders.

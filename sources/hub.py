@@ -68,13 +68,27 @@ class Deadline:
 def look(id: str, revision: str | None, deadline: Deadline, *, what: What = "model") -> Repo:
     """The commit behind ``revision`` (default: the main branch), and its files with their sizes in bytes."""
     with _errors(id, revision, what):
-        info = _api().repo_info(id, repo_type=what, revision=revision, files_metadata=True, timeout=deadline.left)
+        info = _repo_info(id, revision, deadline, what)
     return Repo(
         id=id,
         commit=info.sha or constants.DEFAULT_REVISION,
         license=_license(getattr(info, "card_data", None)),
         files={file.rfilename: file.size or 0 for file in getattr(info, "siblings", None) or []},
     )
+
+
+def _repo_info(id: str, revision: str | None, deadline: Deadline, what: What) -> Any:
+    try:
+        info = _api().repo_info(id, repo_type=what, revision=revision, files_metadata=True, timeout=deadline.left)
+        if not re.fullmatch("[0-9a-f]{40}", info.sha or "0" * 40):
+            raise ValueError(info.sha)
+    except json.JSONDecodeError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, RecursionError):
+        # The client takes what it is told for what it expects.
+        text = f"what the hub says of {what} {id!r} is no description of a repository"
+        raise LayercutError(f"{what}_invalid", text, param=PARAMS[what]) from None
+    return info
 
 
 def read_json(repo: Repo, name: str, deadline: Deadline) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from pathlib import Path
@@ -58,6 +59,7 @@ def test_a_port_that_is_taken_is_said_so(tmp_path: Path) -> None:
         )  # fmt: skip
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in done.stdout
+    assert ("this runs as root" in done.stderr) == (os.geteuid() == 0)
 
 
 @pytest.mark.parametrize("command", [["serve"], ["worker"], ["run", __file__, "--out", "out"]])
@@ -94,3 +96,9 @@ def test_a_database_of_a_newer_layercut_is_told_in_one_sentence(tmp_path: Path, 
     )
     assert "Traceback" not in done.stdout + done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_the_children_of_one_that_runs_as_root_do_not_warn_again(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        eventually(lambda: server.runner)
+        assert server.log.read_text().count("this runs as root") == (os.geteuid() == 0)
