@@ -38,7 +38,10 @@ RUNNER = [sys.executable, "-P", "-m", "workers.runner", "--wait"]
 def _before_staging(settings: WorkerSettings) -> dict[str, list[Path]]:
     """What the pipeline still opens beside its scratch folder: to go when inputs are staged."""
     roots = [*settings.model_roots, *settings.data_roots, *([settings.glue_dir] if settings.glue_dir else [])]
-    return {"read": [*roots, settings.scratch_root / "cache"], "write": [settings.checkpoint_root]}
+    cache = settings.scratch_root / "cache"
+    for folder in (cache, settings.checkpoint_root):  # what is not there when a runner starts stays shut to it
+        folder.mkdir(parents=True, exist_ok=True)
+    return {"read": [*roots, cache], "write": [settings.checkpoint_root]}
 
 
 class WorkerProcess:
