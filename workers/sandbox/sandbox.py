@@ -85,6 +85,11 @@ class Sandbox:
         """Files and network are both shut."""
         return self.report.complete
 
+    @property
+    def runner_uid(self) -> int | None:
+        """The user that runners become; what is staged must be to read for it. None: that of their worker."""
+        return self.uid if "own_user" in self.measures else None
+
     def close(self) -> None:
         """When the last runner is gone."""
         remove_groups(self.groups)
@@ -94,16 +99,16 @@ class Sandbox:
         for name in (*folders.WRITABLE, *READ_ONLY):
             (folder / name).mkdir()
             (folder / name).chmod(0o755)  # whatever the umask is; the scratch folder itself lets nobody else in
-        if "own_user" in self.measures and self.uid is not None:
-            os.chown(folder, -1, self.uid)
+        if self.runner_uid is not None:
+            os.chown(folder, -1, self.runner_uid)
             folder.chmod(0o750)
         for name in folders.WRITABLE:
             self.give_folder(folder / name)
 
     def give_folder(self, folder: Path) -> None:
         """Let the runner write to a folder that was made for it, beneath one of its writable ones."""
-        if "own_user" in self.measures and self.uid is not None:
-            os.chown(folder, self.uid, self.uid)
+        if self.runner_uid is not None:
+            os.chown(folder, self.runner_uid, self.runner_uid)
 
     def launch(self, command: list[str], folder: Path, descriptors: Sequence[int] = ()) -> Launch:
         """Of a runner whose scratch is ``folder``; by ``/proc/self/fd`` it opens what ``descriptors`` are of, too."""
@@ -124,7 +129,7 @@ class Sandbox:
             files=self.files.model_copy(update=own),
             limits=self.limits,
             groups=tuple(self.groups.values()),
-            uid=self.uid if "own_user" in self.measures else None,
+            uid=self.runner_uid,
             probe=probe,
         )
 
