@@ -84,6 +84,11 @@ class Sandbox:
         """Files and network are both shut."""
         return self.report.complete
 
+    @property
+    def runner_uid(self) -> int | None:
+        """The user that runners become; what is staged must be to read for it. None: that of their worker."""
+        return self.uid if "own_user" in self.measures else None
+
     def close(self) -> None:
         """When the last runner is gone."""
         remove_groups(self.groups)
@@ -93,16 +98,16 @@ class Sandbox:
         for name in (*folders.WRITABLE, *READ_ONLY):
             (folder / name).mkdir()
             (folder / name).chmod(0o755)  # whatever the umask is; the scratch folder itself lets nobody else in
-        if "own_user" in self.measures and self.uid is not None:
-            os.chown(folder, -1, self.uid)
+        if self.runner_uid is not None:
+            os.chown(folder, -1, self.runner_uid)
             folder.chmod(0o750)
         for name in folders.WRITABLE:
             self.give_folder(folder / name)
 
     def give_folder(self, folder: Path) -> None:
         """Let the runner write to a folder that was made for it, beneath one of its writable ones."""
-        if "own_user" in self.measures and self.uid is not None:
-            os.chown(folder, self.uid, self.uid)
+        if self.runner_uid is not None:
+            os.chown(folder, self.runner_uid, self.runner_uid)
 
     def launch(self, command: list[str], folder: Path) -> Launch:
         """Of a runner whose scratch is ``folder``. What it may open it is told when it gets a job: ``files_of``."""
@@ -133,7 +138,7 @@ class Sandbox:
             files=self.files.model_copy(update=own),
             limits=self.limits,
             groups=tuple(self.groups.values()),
-            uid=self.uid if "own_user" in self.measures else None,
+            uid=self.runner_uid,
             probe=probe,
         )
 
