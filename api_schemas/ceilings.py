@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from api_schemas.tenants import Quotas, Usage
+from api_schemas.tenants import Quotas, TenantUsage
 
 
 class CeilingInfo(BaseModel):
@@ -27,4 +27,4 @@ class CeilingList(BaseModel):
     object: Literal["list"] = "list"
     data: list[CeilingInfo]
     quotas: Quotas
-    usage: Usage
+    usage: TenantUsage

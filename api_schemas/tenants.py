@@ -70,7 +70,7 @@ class Quotas(BaseModel):
     requests_per_minute: int | None = Field(default=None, ge=1, description="counted by each gateway process alone")
 
 
-class Usage(BaseModel):
+class TenantUsage(BaseModel):
     """What a tenant uses now."""
 
     queued_jobs: int

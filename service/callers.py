@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api_schemas.errors import LayercutError
-from api_schemas.tenants import HIGHEST_PRIORITY, Quotas, Scope, Usage
+from api_schemas.tenants import HIGHEST_PRIORITY, Quotas, Scope, TenantUsage
 from service.problems import request_id_of
 from service.rates import Rate
 from service.state import GatewayState
@@ -103,6 +103,6 @@ def scoped(scope: Scope) -> Callable[[Request], Awaitable[None]]:
     return check
 
 
-def quotas_and_usage(state: GatewayState, caller: Caller) -> tuple[Quotas, Usage]:
+def quotas_and_usage(state: GatewayState, caller: Caller) -> tuple[Quotas, TenantUsage]:
     """What the caller's tenant may use, and uses now: for ``GET /v1/limits``. Asks the database."""
     return caller.holder.quotas, state.tenants.usage(caller.holder.tenant)

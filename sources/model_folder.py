@@ -21,9 +21,6 @@ from sources.strict_json import limit_of, parse
 from sources.tensor_shapes import token_rows
 from sources.tokenizer_files import check_tokenizer
 
-#: Beside a base model these say that more belongs to it than is read here.
-ADAPTER = "adapter_config.json"
-MERGE = "merge the adapter into the model (PEFT's merge_and_unload), and save that"
 TEMPLATES = "additional_chat_templates"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -57,7 +54,6 @@ def read_facts(folder: Folder, ref: ModelRef, *, modules: bool = True) -> ModelF
     found = folder_modules(folder) if modules else None
     if "config.json" not in names:
         raise invalid(f"{ref.id!r} has no config.json: it is not the folder of a transformers model")
-    check_beside(names, ref.id)
     check_starts(folder)
     config = read_json(folder, "config.json")
     architecture = check_config(config, ref.id)
@@ -104,12 +100,6 @@ def check_shards(shards: Collection[str], present: Collection[str], id: str) -> 
     missing = [name for name in shards if name not in present]
     if missing:
         raise invalid(f"{INDEX} of {id!r} lists {missing[0]!r}, which is not there")
-
-
-def check_beside(names: Collection[str], id: str) -> None:
-    """Raise ``model_invalid`` for a model with an adapter beside it: without that it would be another model."""
-    if ADAPTER in names:
-        raise invalid(f"{id!r} has {ADAPTER} beside config.json, and adapters are not read: {MERGE}")
 
 
 def check_small_files(folder: Folder, names: Collection[str]) -> None:

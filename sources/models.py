@@ -20,7 +20,7 @@ from sources.config_keys import KEYS, check_keys
 from sources.facts import INDEX, WEIGHTS, check_config, choose_weights, make_facts, merge_shards, read_index
 from sources.headers import MAX_TENSORS, Tensor, invalid
 from sources.model_files import PATTERNS
-from sources.model_folder import check_beside, check_shards, folder_of, read_facts, with_modules
+from sources.model_folder import check_shards, folder_of, read_facts, with_modules
 from sources.paths import inside_roots
 from sources.sentence_transformers import ModelFiles, Modules, read_modules
 from sources.settings import SourceSettings
@@ -150,7 +150,6 @@ def _look(source: ModelSource, deadline: hub.Deadline, modules: bool) -> _Looked
     found = read_modules(remote) if modules else None
     if "config.json" not in repo.files:
         raise invalid(f"{source.id!r} has no config.json: it is not a transformers model")
-    check_beside(repo.files, source.id)
     config = hub.read_json(repo, "config.json", deadline)
     check_bounds(config, check_config(config, source.id), None, source.id)
     weights = choose_weights(repo.files, source.id)

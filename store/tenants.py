@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import Status
-from api_schemas.tenants import Quotas, TenantInfo, Usage
+from api_schemas.tenants import Quotas, TenantInfo, TenantUsage
 from store.audit import Actor, note
 from store.columns import later
 from store.database import reading
@@ -76,18 +76,18 @@ class TenantStore:
                 )
             return as_tenant(existing(connection, tenant))
 
-    def usage(self, tenant: str) -> Usage:
+    def usage(self, tenant: str) -> TenantUsage:
         with reading(self._engine) as connection:
             return usage(connection, tenant)
 
 
-def usage(connection: Connection, tenant: str) -> Usage:
+def usage(connection: Connection, tenant: str) -> TenantUsage:
     def how_many(*statuses: Status) -> int:
         query = select(func.count()).select_from(jobs).where(jobs.c.status.in_(statuses), jobs.c.tenant == tenant)
         return connection.scalar(query) or 0
 
     size = connection.scalar(select(func.sum(jobs.c.bytes)).where(jobs.c.tenant == tenant)) or 0
-    return Usage(queued_jobs=how_many(Status.QUEUED), running_jobs=how_many(*ACTIVE), artifact_bytes=int(size))
+    return TenantUsage(queued_jobs=how_many(Status.QUEUED), running_jobs=how_many(*ACTIVE), artifact_bytes=int(size))
 
 
 def check_room(connection: Connection, tenant: str) -> None:

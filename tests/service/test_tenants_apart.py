@@ -26,7 +26,7 @@ NOBODY = "job_000000000000000000000000"
 NO_KEY = "lc_00000000"
 
 #: What anybody may ask.
-OPEN = {"/healthz", "/readyz", "/version", "/problems/{name}"}
+OPEN = {"/healthz", "/readyz", "/version", "/problems/{name}", "/docs", "/docs/start.js", "/docs/{name}"}
 #: What a path's parameters are, besides a job's id.
 NAMES = {"name": "report.json", "key_id": NO_KEY}
 

@@ -118,10 +118,6 @@ def test_the_files_of_another_kind_are_looked_at_too(write: Write) -> None:
     assert {"generation_config.json", "preprocessor_config.json"} <= KEYS.keys()
 
 
-def test_an_adapter_beside_the_model_is_no_part_of_it(write: Write) -> None:
-    refused(write(with_file("adapter_config.json", {})), "model_invalid", "adapters are not read: merge")
-
-
 @pytest.mark.parametrize("name", ["zzz.safetensors", "extra.json", "tokenizer.json", "vocab.txt", "config.json"])
 @pytest.mark.parametrize("kind", ["fifo", "socket", "folder"])
 def test_what_is_no_file_is_refused_at_once(write: Write, name: str, kind: str) -> None:
