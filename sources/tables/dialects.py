@@ -130,6 +130,13 @@ def _other_quote(found: Scan, plain: Scan) -> str | None:
     other = found.as_("'")
     needed = other.special or not plain.clean or not other.open_words
     if other.wrapped and other.clean and not other.bare and needed:
+        if plain.clean and plain.records != other.records:
+            raise Unclear(
+                "an apostrophe begins some fields, and with it as a quote the file has other rows than without: it is"
+                ' not clear what it means. Say task.read.quote: "\'" where fields stand in it, or "none" where it is'
+                " of the texts",
+                other.special_line or 1,
+            )
         return "'"
     if _escape(other) == "backslash":
         return "'"
@@ -166,9 +173,9 @@ class Scan:
     """What the records of ``sample`` look like in one dialect.
 
     ``quoted`` fields begin with a quote: those that are ``wrapped`` end with one too, and are ``special`` where they
-    need it. ``open_words`` stand in none and are no numbers. ``malformed``, ``bare`` and ``ragged``: the first line of
-    a field that begins and does not end with a quote, of one with a quote inside that does not begin with one, and of
-    a record that does not have ``width`` fields.
+    need it, the first at ``special_line``. ``open_words`` stand in none and are no numbers. ``malformed``, ``bare`` and
+    ``ragged``: the first line of a field that begins and does not end with a quote, of one with a quote inside that
+    does not begin with one, and of a record that does not have ``width`` fields.
     """
 
     sample: str
@@ -179,6 +186,8 @@ class Scan:
     width: int
     wrapped: int = 0
     special: int = 0
+    special_line: int | None = None
+    records: int = 0
     open_words: int = 0
     malformed: int | None = None
     bare: int | None = None
@@ -199,6 +208,7 @@ class Scan:
             line += text.count("\n")
             at = match.end()
             if end != self.delimiter:
+                self.records += 1
                 if width != self.width and (width > 1 or text):
                     self.ragged = self.ragged or line
                 self.line_ends |= {end} if end else set()
@@ -208,7 +218,9 @@ class Scan:
         quote = self.quote or "\0"
         if inner is not None:
             self.wrapped += 1
-            self.special += any(mark in inner for mark in (self.delimiter, "\n", "\r", quote))
+            if any(mark in inner for mark in (self.delimiter, "\n", "\r", quote)):
+                self.special += 1
+                self.special_line = self.special_line or line
             return
         self.open_words += bool(text) and as_number(text) is None
         if text.startswith(quote):

@@ -159,3 +159,12 @@ def test_as_pandas_writes_it(tmp_path: Path, kind: str, rows: list[tuple[str, st
         same_or_refused(path, rows)
     else:
         assert read(path) == rows
+
+
+def test_an_apostrophe_that_would_join_two_rows_is_asked_about(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\na,pos\na,pos\n',pos\n',neg\n")
+
+    with pytest.raises(LayercutError, match=r"a\.csv:4: an apostrophe begins some fields .* task\.read\.quote"):
+        read(path)
+    assert read(path, quote=None)[2:] == [("'", "pos"), ("'", "neg")]
