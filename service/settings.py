@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field
-from pydantic_settings import NoDecode
+from pydantic import Field
 
-from sources.settings import SourceSettings
+from sources.settings import Names, SourceSettings
 from store.settings import StoreSettings
-
-
-def _split(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-#: In the environment, with commas.
-Names = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 
 
 class GatewaySettings(StoreSettings, SourceSettings):

@@ -24,6 +24,12 @@ def _absolute(roots: list[Path]) -> list[Path]:
     return roots
 
 
+def _names(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+#: In the environment, with commas.
+Names = Annotated[list[str], NoDecode, BeforeValidator(_names)]
 Roots = Annotated[list[Path], NoDecode, BeforeValidator(_split), AfterValidator(_absolute)]
 
 
@@ -38,4 +44,5 @@ class SourceSettings(BaseSettings):
     data_roots: Roots = Field(default=[], description="`:`-separated folders that a dataset's path must lie under")
     inputs: Inputs | None = Field(default=None, exclude=True, description="of a runner: all that it may read")
     hub_timeout_seconds: float = Field(default=5.0, gt=0, description="how long a request may wait for the hub")
+    hub_hosts: Names = Field(default=[], description="hosts inside that the hub may send its client to, with commas")
     max_rows: int = Field(default=20_000_000, ge=1, description="to train on, asked for or found in the data")
