@@ -22,7 +22,8 @@ MODEL_ID = r"^([/~]|\.{1,2}/)[^\x00]*$|^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z
 class ModelRef(OrString):
     """A hub id, or a folder under one of the allowed roots. As a plain string, it is the id."""
 
-    id: str = Field(min_length=1, max_length=500, pattern=MODEL_ID)
+    # For the schema alone: what does not fit is refused by its meaning, with a sentence in place of a pattern.
+    id: str = Field(min_length=1, max_length=500, json_schema_extra={"pattern": MODEL_ID})
     revision: str | None = Field(default=None, max_length=200, description="branch, tag or commit, for hub models")
 
     @model_validator(mode="before")

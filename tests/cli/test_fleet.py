@@ -45,8 +45,11 @@ def runners(fleet: psutil.Process, count: int) -> list[psutil.Process]:
     """The runners of the fleet's workers, once there are as many."""
 
     def found() -> list[psutil.Process]:
-        children = [child for worker in fleet.children() for child in worker.children()]
-        begun = [child for child in children if "workers.runner" in child.cmdline()]
+        try:
+            children = [child for worker in fleet.children() for child in worker.children()]
+            begun = [child for child in children if "workers.runner" in child.cmdline()]
+        except psutil.NoSuchProcess:  # a worker first tries in short-lived processes what locks a runner in
+            return []
         return begun if len(begun) == count else []
 
     return eventually(found, seconds=120)

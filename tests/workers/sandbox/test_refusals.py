@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tests.support.confined import Confined
@@ -173,8 +174,8 @@ def test_it_reaches_no_other_process_and_no_part_of_the_kernel(confined: Confine
 
 
 def test_nothing_runs_where_a_measure_that_worked_does_not_any_more(confined: Confined) -> None:
-    folder = confined.folder
-    launch = confined.sandbox.launch([sys.executable, "-c", "print('ran')"], folder, descriptors=(9999,))
+    broken = replace(confined.sandbox, groups={"pids": Path("/no/such/group")})
+    launch = broken.launch([sys.executable, "-c", "print('ran')"], confined.folder)
     done = subprocess.run(launch.command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (70, "")
-    assert "files" in done.stderr
+    assert "limits" in done.stderr
