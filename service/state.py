@@ -16,7 +16,7 @@ from service.listening import needs_key
 from service.rates import Rates
 from service.settings import GatewaySettings
 from service.wakeups import WakeUps
-from sources.hub_addresses import guard_redirects
+from sources.hub_client import guard_client
 from store.artifacts import ArtifactStore
 from store.audit import AuditLog
 from store.cache import CacheStore
@@ -49,7 +49,7 @@ class GatewayState:
 
 def open_state(settings: GatewaySettings) -> GatewayState:
     """Open the database (made or brought up to date where needed), the artifacts and the broker's sender."""
-    guard_redirects(settings.hub_hosts)
+    guard_client(settings.hub_hosts)
     engine = open_engine(settings.database_url)
     migrate(engine)
     store = JobStore(engine, lease_seconds=settings.lease_seconds)

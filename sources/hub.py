@@ -30,6 +30,7 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 
 from api_schemas.errors import LayercutError
 from sources.headers import Tensor, checked_tensors, invalid
+from sources.hub_client import bounded
 from sources.paths import What
 from sources.strict_json import limit_of, parse
 
@@ -67,7 +68,7 @@ class Deadline:
 
 def look(id: str, revision: str | None, deadline: Deadline, *, what: What = "model") -> Repo:
     """The commit behind ``revision`` (default: the main branch), and its files with their sizes in bytes."""
-    with _errors(id, revision, what):
+    with _errors(id, revision, what), bounded(lambda: deadline.left):
         info = _repo_info(id, revision, deadline, what)
     return Repo(
         id=id,
@@ -114,7 +115,7 @@ def read_json(repo: Repo, name: str, deadline: Deadline) -> Any:
 
 def read_header(repo: Repo, name: str, deadline: Deadline) -> dict[str, Tensor]:
     """The tensors of a safetensors file of ``repo``: a Range request for its header."""
-    with _errors(repo.id, repo.commit, "model"):
+    with _errors(repo.id, repo.commit, "model"), bounded(lambda: deadline.left):
         try:
             header = _api().parse_safetensors_file_metadata(repo.id, name, revision=repo.commit, timeout=deadline.left)
         except (LookupError, TypeError, AttributeError, RecursionError):

@@ -16,7 +16,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from sources.hub_addresses import guard_redirects
+from sources.hub_client import guard_client
 from store.artifacts import ArtifactStore
 from store.broker import WAKE, celery_settings
 from store.cache import CacheStore
@@ -40,7 +40,7 @@ class WorkerProcess:
     """What a worker works with. Brings the database up to date, and has a runner waiting."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        guard_redirects(settings.hub_hosts)
+        guard_client(settings.hub_hosts)
         self.engine = open_engine(settings.database_url)
         migrate(self.engine)
         scratch.sweep(settings.scratch_root)

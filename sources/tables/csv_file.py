@@ -15,10 +15,11 @@ import duckdb
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
 from sources.tables.data_file import DataFile
-from sources.tables.dialects import Dialect, Unclear, dialect_of
+from sources.tables.dialects import MAX_COLUMNS, Dialect, Unclear, dialect_of
 from sources.tables.duck import BUFFER, MAX_ROW, literal, plainly
 from sources.tables.encodings import UTF8, as_utf8, decoded, encoding_of, undecodable
 from sources.tables.opened import BadRow, Opened
+from sources.tables.wide_rows import wide_row
 
 SAMPLE = 1 << 20
 #: Bad rows that are still counted; of a file with more of them nothing is learnt.
@@ -213,6 +214,8 @@ def open_csv(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Pa
         bad_rows=asked.bad_rows,
     )  # fmt: skip
     found = CsvFile(file, columns, read, folder, dialect, encoding, path=as_utf8(file, encoding, folder))
+    if (wide := wide_row(found.path, dialect, MAX_ROW)) is not None:
+        raise file.error(f"the row has {wide[1]} fields; at most {MAX_COLUMNS} are read", str(wide[0]))
     odd = dialect.escape == "backslash" or len(dialect.line_ends) > 1
     if odd or (dialect.line_ends != {"\r"} and _has_lone_return(found.path)):
         return found.rewritten() or found

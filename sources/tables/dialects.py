@@ -173,9 +173,9 @@ class Scan:
     """What the records of ``sample`` look like in one dialect.
 
     ``quoted`` fields begin with a quote: those that are ``wrapped`` end with one too, and are ``special`` where they
-    need it, the first at ``special_line``. ``open_words`` stand in none and are no numbers. ``malformed``, ``bare`` and
-    ``ragged``: the first line of a field that begins and does not end with a quote, of one with a quote inside that
-    does not begin with one, and of a record that does not have ``width`` fields.
+    need it, the first at ``special_line``. ``open_words``: some stand in none and are no numbers. ``malformed``,
+    ``bare`` and ``ragged``: the first line of a field that begins and does not end with a quote, of one with a quote
+    inside that does not begin with one, and of a record that does not have ``width`` fields.
     """
 
     sample: str
@@ -188,7 +188,7 @@ class Scan:
     special: int = 0
     special_line: int | None = None
     records: int = 0
-    open_words: int = 0
+    open_words: bool = False
     malformed: int | None = None
     bare: int | None = None
     ragged: int | None = None
@@ -222,7 +222,7 @@ class Scan:
                 self.special += 1
                 self.special_line = self.special_line or line
             return
-        self.open_words += bool(text) and as_number(text) is None
+        self.open_words = self.open_words or (bool(text) and as_number(text) is None)
         if text.startswith(quote):
             self.malformed = self.malformed or line
         elif quote in text:

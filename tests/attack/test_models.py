@@ -83,8 +83,6 @@ NAMING: dict[str, Do] = {
     "a generation's file": said(GENERATION, some_file="/etc/passwd"),
     "a processor's file": said("preprocessor_config.json", vocab_file="/etc/passwd"),
     "a processor's code": said("processor_config.json", auto_map={"AutoProcessor": "evil.Evil"}),
-    "an adapter of ours": outside("adapter_config.json", "base_model_name_or_path", "model"),
-    "an adapter": said("adapter_config.json", peft_type="LORA", base_model_name_or_path="evil/repo"),
     "only a pickle": both(
         lambda folder, _: (folder / "model.safetensors").unlink(), holds("pytorch_model.bin", b"\x80.")
     ),
@@ -162,6 +160,9 @@ SPECIALS: dict[str, Do] = {
     for kind, name in itertools.product((fifo, unix_socket, directory), (*READ[:4], "tokenizer.json", "vocab.json"))
 }
 ASIDE: dict[str, Do] = {
+    # Neither read nor staged: stock loaders would take it from a folder that has it.
+    "an adapter of ours": outside("adapter_config.json", "base_model_name_or_path", "model"),
+    "an adapter": said("adapter_config.json", peft_type="LORA", base_model_name_or_path="evil/repo"),
     f"{kind.__name__} {name}": kind(name)
     for kind, name in itertools.product((fifo, unix_socket, directory), ("zzz.safetensors", "README.md", "LICENSE"))
 }

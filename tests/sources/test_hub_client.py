@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import constants
 
 from api_schemas.errors import LayercutError
-from sources.hub_addresses import check_address
+from sources.hub_client import check_address
 
 
 @pytest.mark.parametrize(
