@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from threading import Timer
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -31,6 +32,8 @@ FORMATS: dict[str, Opener] = {
 }
 
 BATCH = 8192
+#: How long a look may take that is only to see whether the file can be read: of a table with a limit.
+LOOK_SECONDS = 100.0
 #: Rows of a file that a second reader reads too.
 COMPARED = 200
 #: NULL, empty, or blanks of any alphabet and nothing else; or with a byte 0, which databases and tokenizers stop at.
@@ -145,11 +148,18 @@ class Table:
         self._connection, name = stack.enter_context(connect(opened.path, self._folder))
         limit = "" if self._limit is None else f" LIMIT {self._limit}"
         self._rows = f"{opened.query(name)}{limit}"
+        if self._limit is not None:
+            hurry = Timer(LOOK_SECONDS, self._connection.interrupt)
+            hurry.daemon = True
+            hurry.start()
+            stack.callback(hurry.cancel)
         try:
             profile = self._profile()
             if opened.agrees(self._connection.execute(f"SELECT * FROM ({self._rows}) LIMIT {COMPARED}").fetchall()):
                 return profile
             plainer = opened.rewritten()
+        except duckdb.InterruptException:
+            raise self.file.error(f"the file takes longer than {LOOK_SECONDS:.0f} s to look through") from None
         except duckdb.Error as error:
             plainer = opened.rewritten()
             if plainer is None:

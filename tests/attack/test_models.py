@@ -160,11 +160,12 @@ SPECIALS: dict[str, Do] = {
     for kind, name in itertools.product((fifo, unix_socket, directory), (*READ[:4], "tokenizer.json", "vocab.json"))
 }
 ASIDE: dict[str, Do] = {
+    f"{kind.__name__} {name}": kind(name)
+    for kind, name in itertools.product((fifo, unix_socket, directory), ("zzz.safetensors", "README.md", "LICENSE"))
+} | {
     # Neither read nor staged: stock loaders would take it from a folder that has it.
     "an adapter of ours": outside("adapter_config.json", "base_model_name_or_path", "model"),
     "an adapter": said("adapter_config.json", peft_type="LORA", base_model_name_or_path="evil/repo"),
-    f"{kind.__name__} {name}": kind(name)
-    for kind, name in itertools.product((fifo, unix_socket, directory), ("zzz.safetensors", "README.md", "LICENSE"))
 }
 
 WEIGHT = "embeddings.word_embeddings.weight"
