@@ -48,7 +48,8 @@ def needed_by_any(private: Iterable[Path]) -> Files:
     ours = Path(__file__).resolve().parents[2]
     others = [path for path in _search_paths() if path.is_dir() and path.resolve() != ours]
     read = [path for path in [*libraries, *others] if not _holds(path.resolve(), kept)]
-    rooms = [ours / room for room in ROOMS]
+    # Where it is installed for development, what tells its version lies beside it.
+    rooms = [*(ours / room for room in ROOMS), *ours.glob("layercut*.egg-info")]
     fixed = [Path(path) for path in (*SYSTEM, *CONFIGURATION, *MACHINE)]
     return Files(
         read=tuple(dict.fromkeys([*read, *rooms, *fixed])),
