@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,9 +40,11 @@ def stage_inputs(settings: WorkerSettings, *, another_user: bool) -> Stage:
     """
     # As the supervisor's own notes: what a runner could write to would not be believed.
     hashes = FileHashes(settings.data_dir / "hashes")
+    # Without /proc a descriptor has no name that libraries could open.
+    copy_bytes = settings.copy_bytes if Path("/proc/self/fd").is_dir() else sys.maxsize
 
     def stage(claim: Claim, folder: Path, stopped: Callable[[], bool]) -> Staged:
-        stager = Stager(settings, hashes, folder, settings.copy_bytes, stopped, another_user)
+        stager = Stager(settings, hashes, folder, copy_bytes, stopped, another_user)
         return stager.stage(claim.request, claim.resolved)
 
     return stage
