@@ -157,7 +157,7 @@ def test_a_model_larger_than_memory_is_copied_and_verified_but_not_timed(
     assert any("larger than the memory" in warning for warning in report.warnings)
 
 
-@pytest.mark.parametrize("method", ["distill", "finetune"])
+@pytest.mark.parametrize("method", ["distill", pytest.param("finetune", marks=pytest.mark.slow)])
 def test_the_best_epoch_by_held_out_training_rows_is_delivered(
     method: str, tmp_path: Path, settings: WorkerSettings, table: Path
 ) -> None:
@@ -173,7 +173,9 @@ def test_the_best_epoch_by_held_out_training_rows_is_delivered(
     assert training["recovering"].examples < training["baseline"].examples, "some rows judge"
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen2"])
+@pytest.mark.parametrize(
+    "architecture", ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt2", "qwen2"))]
+)
 def test_a_decoder_becomes_a_classifier(
     architecture: str, tmp_path: Path, settings: WorkerSettings, table: Path
 ) -> None:
@@ -205,7 +207,9 @@ def test_a_decoder_becomes_a_classifier(
     [
         (("gemma3_text", "causal_lm"), [2, 3], [0, 1, 4, 5]),
         (("t5", "seq2seq_lm"), {"encoder": [0, 4], "decoder": [0]}, [1, 2, 3, 5, 7, 8, 9, 10, 11]),
-        (("bart", "classification"), {"decoder": [1, 5]}, [0, 1, 2, 3, 4, 5, 6, 8, 9, 10]),
+        pytest.param(
+            ("bart", "classification"), {"decoder": [1, 5]}, [0, 1, 2, 3, 4, 5, 6, 8, 9, 10], marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_generates_is_pruned_without_a_task(
