@@ -18,7 +18,7 @@ Schema = dict[str, Any]
 #: A database could not hold a NUL character, nor half of a surrogate pair (which a UTF-8 text does not have).
 NO_NUL = "^[^\\u0000]*$"
 
-BODIES = ("JobRequest", "PlanRequest")
+BODIES = ("JobRequest", "PlanRequest", "ApiKeyRequest")
 
 
 def _one_of(*names: str) -> str:

@@ -234,5 +234,5 @@ def test_a_plan_is_refused_as_a_job_is(client: TestClient, body: dict[str, Any])
 
 def test_a_plan_on_a_hub_that_is_away_is_to_be_asked_for_later(client: TestClient) -> None:
     answer = client.post("/v1/plans", json={"model": "layercut-test/never-cached"})
-    assert (answer.status_code, answer.json()["code"]) == (424, "hub_unavailable")
+    assert (answer.status_code, answer.json()["code"]) == (409, "hub_unavailable")
     assert int(answer.headers["Retry-After"]) > 0
