@@ -159,6 +159,12 @@ class Folder:
         return LayercutError(f"{self._what}_{code}", text, param=self._param)
 
 
+def state_of(file: BinaryIO) -> tuple[int, int, int]:
+    """What differs once an open file was written to. With ctime, as any program can set mtime back."""
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def beneath(path: Path, roots: Sequence[Path]) -> Path:
     """The real root that the real ``path`` lies under; raises ``ValueError`` where it is under none."""
     for root in roots:

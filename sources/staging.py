@@ -23,7 +23,7 @@ from api_schemas.resolved import ResolvedRequest
 from api_schemas.strategies import STRATEGIES
 from api_schemas.task_spec import TaskSpec
 from api_schemas.tasks import Task
-from sources.beneath import Folder, beneath
+from sources.beneath import Folder, beneath, state_of
 from sources.datasets import table_files
 from sources.fingerprint import FileHashes
 from sources.glue import glue_files, hub_commit
@@ -71,7 +71,7 @@ class Staged:
     def check_unchanged(self) -> None:
         """Raise ``model_invalid`` or ``dataset_invalid`` for a file that was handed over and has changed since."""
         for handle in self.handles:
-            if _state(handle.file) != handle.state:
+            if state_of(handle.file) != handle.state:
                 raise _changed(handle.name, handle.what)
 
     def close(self) -> None:
@@ -186,10 +186,10 @@ class Stager:
     def _hand_over(self, file: BinaryIO, target: Path, name: str, what: What) -> None:
         kept = os.fdopen(os.dup(file.fileno()), "rb")
         target.symlink_to(descriptor_path(len(self._handles)))
-        self._handles.append(Handle(name, what, kept, _state(kept)))
+        self._handles.append(Handle(name, what, kept, state_of(kept)))
 
     def _copy(self, file: BinaryIO, target: Path, name: str, what: What) -> str:
-        before, digest, size = _state(file), hashlib.sha256(), 0
+        before, digest, size = state_of(file), hashlib.sha256(), 0
         with target.open("xb") as copy:
             os.fchmod(copy.fileno(), 0o644)
             for block in self._blocks(file):
@@ -198,7 +198,7 @@ class Stager:
                 size += len(block)
                 if size > before[0]:  # it grows, and may grow for ever
                     break
-        if _state(file) != before or size != os.fstat(file.fileno()).st_size:
+        if state_of(file) != before or size != os.fstat(file.fileno()).st_size:
             raise _changed(name, what)
         self._copied += size
         return digest.hexdigest()
@@ -239,12 +239,6 @@ def fetch_pinned(request: JobRequest, resolved: ResolvedRequest | None, settings
             raise
         message = f"{error.message}: it was the commit of {request.model.revision or 'the main branch'} when the job"
         raise LayercutError(error.code, f"{message} was accepted, and was pinned then", param=error.param) from error
-
-
-def _state(file: BinaryIO) -> tuple[int, ...]:
-    """ctime, as any program can set mtime back."""
-    found = os.fstat(file.fileno())
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _changed(name: str, what: What) -> LayercutError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from api_schemas.errors import LayercutError
-from sources.beneath import beneath, open_plain, open_regular
+from sources.beneath import beneath, open_plain, open_regular, state_of
 from sources.paths import inside_roots
 from sources.settings import SourceSettings
 
@@ -43,9 +42,9 @@ class DataFile:
         Raises ``dataset_invalid`` for what is no regular file, and at the end where it changed meanwhile.
         """
         with self._open() as file:
-            before = _state(file)
+            before = state_of(file)
             yield replace(self, path=Path(f"/dev/fd/{file.fileno()}"), root=None)
-            if _state(file) != before:
+            if state_of(file) != before:
                 raise self.error("the file changed while it was read: give it when it is whole")
 
     def _open(self) -> BinaryIO:
@@ -55,11 +54,6 @@ class DataFile:
             return open_regular(self.root, str(self.path.relative_to(self.root)))
         except OSError as error:
             raise self.error(f"the file cannot be read: {error.strerror}") from None
-
-
-def _state(file: BinaryIO) -> tuple[int, int, int]:
-    found = os.fstat(file.fileno())
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def allowed_file(name: str, settings: SourceSettings, param: str) -> DataFile:

@@ -138,7 +138,7 @@ class Attempt:
         lend_notes(self._settings.micro_batches, self._runner.scratch.notes)
         try:
             file.write(self._runner.job_file)
-            self._runner.give(staged, self._claim.request.limits.max_runtime_seconds)
+            self._runner.give(staged, self._seconds)
         except OSError as error:
             log.warning("job %s: the runner did not take it: %s", lease.job_id, error)
 
@@ -182,8 +182,6 @@ class Attempt:
         self._session.write(new_event(EventType.STAGE, stage.value, StageData(stage=stage)))
         self._session.flush()
         try:
-            if self._staged is not None:
-                self._staged.check_unchanged()
             self._publish(told.data.artifact)
         except Exception as error:
             log.exception("job %s: cannot publish", self._lease.job_id)
@@ -238,6 +236,9 @@ class Attempt:
     def _publish(self, files: ArtifactFiles | None) -> None:
         if files is None:
             raise LayercutError("export_failed", "the runner says that it succeeded, and names no files")
+        # Also of a job that missed its objective: its files must be made of what it was given.
+        if self._staged is not None:
+            self._staged.check_unchanged()
         folder = _inside(self._runner.out, files.folder)
         archive = _inside(self._runner.out, files.archive) if files.archive else None
         self._bytes = sum(file.bytes for file in self._artifacts.publish(self._lease.prefix, folder, archive).files)
