@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from workers.sandbox.groups import remove_groups
 from workers.sandbox.sandbox import Sandbox
 from workers.supervision.runner_environment import runner_environment
 
@@ -38,17 +39,20 @@ class Confined:
         start = self.sandbox.launch_with_files if at_once else self.sandbox.launch
         launch = start(command, self.folder)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        return subprocess.run(
-            launch.command,
-            cwd=launch.cwd,
-            pass_fds=descriptors,
-            env=runner_environment(environment, self.folder),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            start_new_session=True,
-        )
+        try:
+            return subprocess.run(
+                launch.command,
+                cwd=launch.cwd,
+                pass_fds=descriptors,
+                env=runner_environment(environment, self.folder),
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+                start_new_session=True,
+            )
+        finally:
+            remove_groups(launch.groups)
 
     def outcomes(
         self, program: str, *arguments: object, descriptors: Sequence[int] = (), at_once: bool = True

@@ -1,17 +1,24 @@
-"""A control group for all processes of a worker's runners together, where the worker may make one: as root, mostly.
+"""Control groups for a runner and all that it starts, where the worker may make them: as root, mostly.
 
 The kernel limits the number of processes of every user but root, so for a runner that stays root it is the only way.
+Each runner has its own: what a fork bomb leaves is counted until somebody reaps it, and no other job may pay for that.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
 #: The file for a limit, in either version of control groups.
 LIMITS = {"pids": ("pids.max",), "memory": ("memory.max", "memory.limit_in_bytes")}
+
+PREFIX = "layercut-"
+_numbers = itertools.count()
 
 
 def own_group(controller: str) -> Path:
@@ -40,26 +47,55 @@ def _memory_files() -> list[Path]:
     return [group / name for group in (place, *place.parents) for name in LIMITS["memory"]]
 
 
-def make_groups(limits: dict[str, int]) -> dict[str, Path]:
-    """By controller, of those that could be made: groups within this process's own, which no other process is in."""
-    made = {}
-    for controller, value in limits.items():
-        with suppress(OSError):
-            parent = own_group(controller)
-            _sweep(parent)
-            made[controller] = _make(parent / f"layercut-{os.getpid()}", LIMITS[controller], value)
-    return made
+@dataclass(frozen=True)
+class Groups:
+    """Makes the groups of a runner: one in each of ``parents``, by controller, with that limit."""
+
+    parents: dict[str, Path] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, limits: dict[str, int]) -> Groups:
+        """Of ``limits``, those for which this process may make groups within its own."""
+        parents = {}
+        for controller, value in limits.items():
+            with suppress(OSError):
+                parent = own_group(controller)
+                _sweep(parent)
+                _make(parent / _name(), LIMITS[controller], value).rmdir()
+                parents[controller] = parent
+        return cls(parents, limits)
+
+    def make(self) -> tuple[Path, ...]:
+        """New ones, which no process is in. Raises ``OSError``."""
+        name, made = _name(), []
+        try:
+            for controller, parent in self.parents.items():
+                made.append(_make(parent / name, LIMITS[controller], self.limits[controller]))
+        except OSError:
+            remove_groups(made)
+            raise
+        return tuple(made)
+
+    def close(self) -> None:
+        """Remove those of this process that could not be removed when their runner went."""
+        for parent in self.parents.values():
+            remove_groups(parent.glob(f"{PREFIX}{os.getpid()}-*"))
 
 
-def remove_groups(groups: dict[str, Path]) -> None:
+def remove_groups(groups: Iterable[Path]) -> None:
     """Those that no process is in any more."""
-    for group in groups.values():
+    for group in groups:
         with suppress(OSError):
             group.rmdir()
 
 
+def _name() -> str:
+    return f"{PREFIX}{os.getpid()}-{next(_numbers)}"
+
+
 def _make(group: Path, files: tuple[str, ...], value: int) -> Path:
-    group.mkdir(exist_ok=True)
+    group.mkdir()
     try:
         file = next((group / name for name in files if (group / name).exists()), group / files[0])
         file.write_text(str(value))
@@ -71,7 +107,5 @@ def _make(group: Path, files: tuple[str, ...], value: int) -> Path:
 
 def _sweep(parent: Path) -> None:
     """Of workers that were killed. One with processes in it cannot be removed; one without is not needed."""
-    for group in parent.glob("layercut-*"):
-        if not Path("/proc", group.name.removeprefix("layercut-")).exists():
-            with suppress(OSError):
-                group.rmdir()
+    dead = (group for group in parent.glob(f"{PREFIX}*") if not Path("/proc", group.name.split("-")[1]).exists())
+    remove_groups(dead)

@@ -17,7 +17,7 @@ from typing import Any, get_args
 from api_schemas.workers import Measure, MeasureName, SandboxReport
 from workers.sandbox import folders
 from workers.sandbox.confinement import Applied, Confinement, Files, Limits
-from workers.sandbox.groups import host_memory, make_groups, remove_groups
+from workers.sandbox.groups import Groups, host_memory, remove_groups
 from workers.settings import WorkerSettings
 
 log = logging.getLogger("layercut.sandbox")
@@ -40,10 +40,13 @@ class Unconfined(Exception):
 
 @dataclass(frozen=True)
 class Launch:
-    """How to start a runner: the command, and what ``subprocess.Popen`` is told beside it."""
+    """How to start a runner: the command, and what ``subprocess.Popen`` is told beside it. ``groups`` are its own
+    control groups, to be removed when it is gone.
+    """
 
     command: list[str]
     cwd: Path
+    groups: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Sandbox:
     files: Files = field(default_factory=Files)
     limits: Limits | None = None
     uid: int | None = None
-    groups: dict[str, Path] = field(default_factory=dict)
+    groups: Groups = field(default_factory=Groups)
 
     @classmethod
     def none(cls, why: str) -> Sandbox:
@@ -91,7 +94,7 @@ class Sandbox:
 
     def close(self) -> None:
         """When the last runner is gone."""
-        remove_groups(self.groups)
+        self.groups.close()
 
     def prepare(self, folder: Path) -> None:
         """Make the folders of a new scratch folder, for the user that its runner will have."""
@@ -110,24 +113,30 @@ class Sandbox:
             os.chown(folder, self.runner_uid, self.runner_uid)
 
     def launch(self, command: list[str], folder: Path) -> Launch:
-        """Of a runner whose scratch is ``folder``. What it may open it is told when it gets a job: ``files_of``."""
-        locked = self._launched(command, self._confinement(folder, files=False)) if self.measures else command
-        return Launch(locked, folder / "tmp")
+        """Of a runner whose scratch is ``folder``. What it may open it is told when it gets a job: ``files_of``.
+
+        Raises ``OSError`` where no control group can be made any more.
+        """
+        return self._launched(command, folder, files=False)
 
     def launch_with_files(self, command: list[str], folder: Path) -> Launch:
         """Of a program that locks nothing by itself: it may open no more than ``files_of`` from the start."""
-        locked = self._launched(command, self._confinement(folder)) if self.measures else command
-        return Launch(locked, folder / "tmp")
+        return self._launched(command, folder)
 
     def files_of(self, folder: Path) -> Files | None:
         """What a runner whose scratch is ``folder`` may open; None where files cannot be locked."""
         return self._confinement(folder).files if "files" in self.measures else None
 
-    @staticmethod
-    def _launched(command: list[str], confinement: Confinement) -> list[str]:
-        return [*_launcher(confinement), *command]
+    def _launched(self, command: list[str], folder: Path, *, files: bool = True, probe: bool = False) -> Launch:
+        if not self.measures:
+            return Launch(command, folder / "tmp")
+        groups = self.groups.make() if "limits" in self.measures else ()
+        confinement = self._confinement(folder, groups, files=files, probe=probe)
+        return Launch([*_launcher(confinement), *command], folder / "tmp", groups)
 
-    def _confinement(self, folder: Path, *, files: bool = True, probe: bool = False) -> Confinement:
+    def _confinement(
+        self, folder: Path, groups: tuple[Path, ...] = (), *, files: bool = True, probe: bool = False
+    ) -> Confinement:
         assert self.limits is not None
         own = {
             "read": (*self.files.read, folder),
@@ -137,7 +146,7 @@ class Sandbox:
             measures=tuple(name for name in self.measures if files or name != "files"),
             files=self.files.model_copy(update=own),
             limits=self.limits,
-            groups=tuple(self.groups.values()),
+            groups=groups,
             uid=self.runner_uid,
             probe=probe,
         )
@@ -163,7 +172,7 @@ class _Trial:
         if os.geteuid() != 0:
             self._why = dict.fromkeys(ROOTS_ALONE, "the worker is not root, and is a user of its own already")
         limits = self._limits
-        self._groups = make_groups({"pids": limits.processes, "memory": limits.memory_bytes})
+        self._groups = Groups.of({"pids": limits.processes, "memory": limits.memory_bytes})
         if settings.runner_uid == 0:
             self._give_up("own_user", "LAYERCUT_RUNNER_UID=0")
 
@@ -204,7 +213,11 @@ class _Trial:
             canary.chmod(0o644)
             sandbox.prepare(folder)
             command = [sys.executable, "-I", "-S", str(PROBE), json.dumps(self._asked(folder, canary))]
-            return self._understood(_run([*_launcher(sandbox._confinement(folder, probe=True)), *command]))
+            launch = sandbox._launched(command, folder, probe=True)
+            try:
+                return self._understood(_run(launch.command))
+            finally:
+                remove_groups(launch.groups)
 
     def _asked(self, folder: Path, canary: Path) -> dict[str, Any]:
         libraries = [spec.origin for name in ("pydantic", "torch", "numpy") if (spec := find_spec(name)) is not None]
@@ -269,7 +282,7 @@ class _Trial:
 
     def _unlimited(self, name: str) -> str:
         # The kernel counts the processes of every user but this one.
-        root = os.geteuid() == 0 and "own_user" in self._why and "pids" not in self._groups
+        root = os.geteuid() == 0 and "own_user" in self._why and "pids" not in self._groups.parents
         return "; but not its processes: its user is root" if name == "limits" and root else ""
 
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from sources.staging import Staged
 from workers.descriptors import send_descriptors
 from workers.protocol import READY, CacheAnswer, Handover, read_event, read_request
+from workers.sandbox.groups import remove_groups
 from workers.sandbox.limits import allow_mapped, limit_cpu
 from workers.sandbox.sandbox import Sandbox
 from workers.supervision.hidden_paths import PathHider
@@ -67,9 +68,11 @@ class RunnerProcess:
         self.inbox: SimpleQueue[object] = SimpleQueue()
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._hide = PathHider(self.scratch.folder)
+        self._groups: tuple[Path, ...] = ()
         try:
             sandbox.prepare(self.scratch.folder)
             launch = sandbox.launch([*command, "--wait", str(theirs.fileno())], self.scratch.folder)
+            self._groups = launch.groups
             self._process = subprocess.Popen(
                 launch.command,
                 pass_fds=[theirs.fileno()],
@@ -85,6 +88,7 @@ class RunnerProcess:
             )
         except BaseException:
             self._channel.close()
+            remove_groups(self._groups)
             self.scratch.remove()
             raise
         finally:
@@ -162,6 +166,7 @@ class RunnerProcess:
             assert pipe is not None
             with suppress(OSError):  # what stdin still holds for a dead reader
                 pipe.close()
+        remove_groups(self._groups)
         self.scratch.remove()
 
     def _say(self, body: BaseModel) -> None:

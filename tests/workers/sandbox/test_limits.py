@@ -52,13 +52,16 @@ for child in children: os.kill(child, 9)
 """
 
 
-def test_a_fork_bomb_ends_at_the_limit(confined: Confined) -> None:
+def test_a_fork_bomb_ends_at_the_limit_and_costs_the_next_runner_nothing(confined: Confined) -> None:
     (limits,) = (measure for measure in confined.sandbox.report.measures if measure.name == "limits")
     if "not its processes" in limits.detail:
         pytest.skip("root's processes are not counted here, and there is no control group to be had")
     said = confined.outcomes(FORKS)
     assert said["a fork bomb"].startswith("refused")
     assert int(said["children"]) <= 64
+    # What the bomb left may not be reaped yet.
+    after = confined.outcomes("tried('a child', lambda: os.waitpid(os.fork() or os._exit(0), 0)[1])")
+    assert after == {"a child": "got 0"}
 
 
 FILE = """

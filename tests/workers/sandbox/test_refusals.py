@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from tests.support.confined import Confined
@@ -174,8 +174,8 @@ def test_it_reaches_no_other_process_and_no_part_of_the_kernel(confined: Confine
 
 
 def test_nothing_runs_where_a_measure_that_worked_does_not_any_more(confined: Confined) -> None:
-    broken = replace(confined.sandbox, groups={"pids": Path("/no/such/group")})
-    launch = broken.launch([sys.executable, "-c", "print('ran')"], confined.folder)
-    done = subprocess.run(launch.command, capture_output=True, text=True, check=False)
+    command = confined.sandbox.launch([sys.executable, "-c", "print('ran')"], confined.folder).command
+    command[4] = json.dumps({**json.loads(command[4]), "groups": ["/no/such/group"]})
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (70, "")
     assert "limits" in done.stderr
