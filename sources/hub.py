@@ -204,6 +204,10 @@ def _from_cache(
 
 def _download(repo: Repo, revision: str | None, names: list[str], what: What) -> Path:
     """Each file by itself, so that what comes is bounded by what the description says of it."""
+    large = next((name for name in names if repo.files[name] > constants.MAX_HTTP_DOWNLOAD_SIZE), None)
+    if large is not None:
+        text = f"{large} of {repo.id!r} has {repo.files[large]} bytes, more than comes without Xet, which is not used"
+        raise LayercutError(f"{what}_invalid", text, param=PARAMS[what])
     lacking = [name for name in names if not _is_cached(repo, name, what)]
     _check_room(sum(repo.files[name] for name in lacking))
     *others, last = names

@@ -182,10 +182,10 @@ def without_end(start: bytes, piece: bytes, status: int = 200, **headers: str) -
     return do
 
 
-def described(files: list[Any], **more: Any) -> Trick:
+def described(files: Any, *, headers: dict[str, str] | None = None, **more: Any) -> Trick:
     """As a repository that has these files; ``more`` stands beside them."""
     body = {"id": "evil/x", "sha": "0" * 40, "siblings": files, "tags": [], "cardData": {}, **more}
-    return says(200, json.dumps(body).encode(), Content_Type="application/json")
+    return says(200, json.dumps(body).encode(), Content_Type="application/json", **(headers or {}))
 
 
 def _refusal(status: int, code: str) -> tuple[int, dict[str, str], bytes]:
