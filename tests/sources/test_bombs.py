@@ -58,6 +58,10 @@ def split(pattern: str) -> dict[str, bytes]:
     return tokenizer(pre_tokenizer={"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"})
 
 
+def row(shape: bytes) -> bytes:
+    return b'{"x":{"dtype":"F32","shape":' + shape + b',"data_offsets":[0,4]}}'
+
+
 def index(names: int, files: int) -> dict[str, bytes]:
     rows = {f"n{at}": f"{at % files}.safetensors" for at in range(names)}
     return {"model.safetensors": b"", "model.safetensors.index.json": json.dumps({"weight_map": rows}).encode()}
@@ -86,8 +90,10 @@ TOKENS = [{"id": number, "content": f"t{number}"} for number in range(100_000)]
         ({"config.json": b'\xff\xfe{"a": 1}'}, "byte 1 is not UTF-8"),
         ({"config.json": b'{"a": ' + b"9" * 5000 + b"}"}, "config.json is not JSON"),
         (tensors(headers.MAX_TENSORS + 1), "more than 20000 tensors"),
-        (header(b'{"a":[' + b"1," * 3_000_000 + b"1]}"), "truncated or broken"),
-        (header(b"[" * 7_000_000), "truncated or broken"),
+        (header(b'{"a":[' + b"1," * 3_000_000 + b"1]}"), "3000002 values or more"),
+        (header(b"[" * 7_000_000), "7000000 values or more"),
+        (header(row(b"[" + b"0," * 3_900_000 + b"0]")), "values or more"),
+        (header(row(b"[" + b"1," * 20 + b"1]")), "not that of a safetensors file"),
         (header(b"{}" + b" " * 9_000_000), "its header claims"),
         (index(60_000, 1), "60000 values or more|lists 60000 tensors|values"),
         (index(2000, 2000), "2000 tensors in 2000 files; at most 20000 and 1000"),
