@@ -12,7 +12,8 @@ CARD = "README.md"
 START = 64 * 2**10
 
 _FRONT = re.compile(r"\s*---[ \t]*\r?\n(.*?)(?:^---|\Z)", re.DOTALL | re.MULTILINE)
-_LICENSE = re.compile(r"^license:[ \t]*(['\"]?)([A-Za-z0-9][A-Za-z0-9 ._+-]{0,99}?)\1[ \t]*(?:#.*)?\r?$", re.MULTILINE)
+_WORDS = r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,99}?"
+_LICENSE = re.compile(rf"^license:[ \t]*(['\"]?)({_WORDS})\1[ \t]{{0,99}}(?:#.*)?\r?$", re.MULTILINE)
 
 
 def license_of(folder: Folder) -> str | None:
