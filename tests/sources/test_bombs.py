@@ -54,8 +54,9 @@ def nested(depth: int) -> dict[str, Any]:
     return rule
 
 
-def split(pattern: str) -> dict[str, bytes]:
-    return tokenizer(pre_tokenizer={"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"})
+def split(*patterns: str) -> dict[str, bytes]:
+    rules = [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"} for pattern in patterns]
+    return tokenizer(pre_tokenizer={"type": "Sequence", "pretokenizers": rules})
 
 
 def row(shape: bytes) -> bytes:
@@ -110,6 +111,16 @@ TOKENS = [{"id": number, "content": f"t{number}"} for number in range(100_000)]
         (split("((a{2,})b)*"), "repeats a group"),
         (split("a{1,100000}"), "repeats more than 1000 times"),
         (split("a" * 5000), "has 5000 characters; at most 4096"),
+        (split(*(f"{at:03}{'a' * 4000}" for at in range(200))), "patterns of more than 65536 characters together"),
+        (split(*(f"{at:03}{{{'1' * 4000}" for at in range(15)), "(a+)+$"), "repeats a group"),
+        (split(*(f"{at:03}{'[' * 4000}" for at in range(15)), "(a+)+$"), "repeats a group"),
+        (split(*(f"{at:03}{'[][]' * 1000}" for at in range(15)), "(a+)+$"), "repeats a group"),
+        (split(*[r"\p{" * 1300] * 15, "(a+)+$"), "repeats a group"),
+        (split("[[a](]*(a+)+$"), "repeats a group"),
+        (split("[]a](a+)+$"), "repeats a group"),
+        (split("[a(a+)+$"), "repeats a group"),
+        (split("(?#[)(a+)+(?#])$"), "has a comment"),
+        (split("(?ix)#[\n(a+)+#]\n$"), "has a comment"),
         ({"tokenizer_config.json": json.dumps({"extra_special_tokens": ["x"] * 9000}).encode()}, "9000 extra_special"),
         ({"added_tokens.json": b'{"a": "b"}'}, "'a' without an id"),
     ],
@@ -130,6 +141,7 @@ def test_a_bomb_is_refused_within_a_second(write: Write, files: dict[str, bytes]
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+",
         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{M}]*[\p{Ll}\p{M}]+(?i:'s|'t)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s+(?!\S)",
         r"<\|startoftext\|>|<\|endoftext\|>|'s|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
+        r"[[:alpha:]]+|[](|)*]+|[^](|)*]+|[a-z&&[^(b|c)*]]+|\[(a|b)",
     ],
 )
 def test_the_patterns_of_real_tokenizers_are_fine(write: Write, pattern: str) -> None:
