@@ -13,7 +13,7 @@ START = 64 * 2**10
 
 _FRONT = re.compile(r"\s*---[ \t]*\r?\n(.*?)(?:^---|\Z)", re.DOTALL | re.MULTILINE)
 _WORD = r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,99}"
-_LICENSE = re.compile(rf"^license:[ \t]*(['\"]?)({_WORD}?)\1[ \t]{{{{0,99}}}}(?:#.*)?\r?$", re.MULTILINE)
+_LICENSE = re.compile(rf"^license:[ \t]*(['\"]?)({_WORD}?)\1[ \t]{{0,99}}(?:#.*)?\r?$", re.MULTILINE)
 
 
 def license_of(folder: Folder) -> str | None:
