@@ -94,7 +94,7 @@ TOKENS = [{"id": number, "content": f"t{number}"} for number in range(100_000)]
         (header(b'{"a":[' + b"1," * 3_000_000 + b"1]}"), "3000002 values or more"),
         (header(b"[" * 7_000_000), "7000000 values or more"),
         (header(row(b"[" + b"0," * 3_900_000 + b"0]")), "values or more"),
-        (header(row(b"[" + b"1," * 20 + b"1]")), "not that of a safetensors file"),
+        (header(row(b"[" + b"1," * 20 + b"1]")), "not that of a safetensors file|does not describe the file"),
         (header(b"{}" + b" " * 9_000_000), "its header claims"),
         (index(60_000, 1), "60000 values or more|lists 60000 tensors|values"),
         (index(2000, 2000), "2000 tensors in 2000 files; at most 20000 and 1000"),
