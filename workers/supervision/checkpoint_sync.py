@@ -100,8 +100,12 @@ class CheckpointSync:
 
     def _keep(self, training: str, name: str) -> None:
         scratch, hidden = self._runner.scratch, prepare(self._folder, training)
-        with entered(scratch.folder, scratch.checkpoints.name, name) as source, entered(hidden) as target:
-            copy_files(source, target, names=FILES, limit=self._max_bytes, stopped=lambda: self._closed)
+        try:
+            with entered(scratch.folder, scratch.checkpoints.name, name) as source, entered(hidden) as target:
+                copy_files(source, target, names=FILES, limit=self._max_bytes, stopped=lambda: self._closed)
+        except OSError:
+            shutil.rmtree(hidden, ignore_errors=True)
+            raise
         put_in_place(hidden, name)
 
     def discard(self) -> None:

@@ -140,6 +140,8 @@ def test_what_is_no_kind_of_thing_is_no_request(rig: Rig, caplog: pytest.LogCapt
 
 
 def refused(rig: Rig, job_id: str) -> str:
+    while rig.supervisor.work():  # what nobody foresaw is tried once more
+        pass
     assert ended(rig, job_id) == Status.FAILED
     error = rig.store.get(job_id).error
     assert error is not None
@@ -154,7 +156,7 @@ def test_what_it_was_not_told_to_make_ends_the_job(rig: Rig, acts: tuple[str, ..
 
 def test_one_that_does_not_wait_for_its_answer_ends_the_job(rig: Rig, other: Rig, tmp_path: Path) -> None:
     maker = start_making(rig, tmp_path, "fill:weights", "made:a", "succeed")
-    job_id = other.run(asked("a"), *(asked(letter) for letter in "bcdef"), "linger").id
+    job_id = other.run(asked("a"), *(asked(letter) for letter in "bc"), "linger").id
     assert "before it was answered" in refused(other, job_id)
     (tmp_path / "go").touch()
     assert ended(rig, maker) == Status.SUCCEEDED
