@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -91,14 +92,21 @@ def serve(settings: GatewaySettings | None = None) -> None:
     chosen = settings or GatewaySettings()
     configure_logs(chosen.log_level)
     raise_descriptor_limit()
-    uvicorn.run(
-        create_app(chosen),
-        http=guarded(ConnectionLimits.of(chosen)),
-        ws="none",
-        timeout_keep_alive=round(chosen.idle_seconds),
-        host=chosen.host,
-        port=chosen.port,
-        log_config=None,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-        server_header=False,
-    )
+    uvicorn.run(create_app(chosen), **server_options(chosen))
+
+
+def server_options(settings: GatewaySettings) -> dict[str, Any]:
+    """What ``uvicorn.Config`` is told beside the application."""
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "http": guarded(ConnectionLimits.of(settings)),
+        "ws": "none",
+        "timeout_keep_alive": round(settings.idle_seconds),
+        "timeout_graceful_shutdown": DRAIN_SECONDS,
+        "log_config": None,
+        "server_header": False,
+        # uvicorn's own default believes whoever forwards bytes from this machine.
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": settings.trusted_proxies,
+    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 import math
 import secrets
 import time
@@ -17,6 +16,7 @@ from typing import TypeVar
 import structlog
 
 from api_schemas.errors import LayercutError
+from service.edge.networks import network_of
 from service.rates import Rate, Rates
 from store.audit import Refused
 from store.keys import ANYONE, Holder, KeyStore, Rejected
@@ -43,7 +43,6 @@ class Unauthorized(LayercutError):
     def __init__(self) -> None:
         text = "send a valid key, as in `Authorization: Bearer lc_…`; `layercut keys create` makes one"
         super().__init__("unauthorized", text)
-        self.headers = {"WWW-Authenticate": 'Bearer realm="layercut"'}
 
 
 class TooManyAttempts(LayercutError):
@@ -85,7 +84,7 @@ class Authenticator:
         known = self._known.get(mark)
         if known is not None and (holder := await self._still(mark, known)) is not None:
             return holder
-        return await self._verified(mark, key or "", _network(address))
+        return await self._verified(mark, key or "", network_of(address))
 
     def refusals(self) -> dict[Refused, int]:
         """What was refused since this was last asked."""
@@ -165,14 +164,3 @@ def _bearer(authorization: str | None) -> str | None:
     """The key in the header; None where there is none of ours."""
     scheme, _, key = (authorization or "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else None
-
-
-def _network(address: str) -> str:
-    """Whose attempts are counted together: one host has a whole /64 of IPv6."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address[:64]
-    if found.version == 4:
-        return str(found)
-    return str(ipaddress.ip_network((found, 64), strict=False))

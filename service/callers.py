@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from api_schemas.errors import LayercutError
 from api_schemas.tenants import HIGHEST_PRIORITY, Quotas, Scope, TenantUsage
+from service.edge.networks import address_of
 from service.problems import request_id_of
 from service.rates import Rate
 from service.state import GatewayState
@@ -64,7 +65,7 @@ def _count_request(request: Request, state: GatewayState, holder: Holder) -> Non
 # One dependency that needs no other, and two that read what it found: each costs every request some tens of µs.
 async def _admitted(request: Request) -> None:
     state: GatewayState = request.app.state.gateway
-    address = request.client.host if request.client else "unknown"
+    address = address_of(request.scope.get("client"))
     holder = await state.authenticator.holder(request.headers.get("authorization"), address)
     _count_request(request, state, holder)
     caller = Caller(holder, Actor(holder.tenant, holder.key_id, request_id_of(request), address))

@@ -114,6 +114,8 @@ def _inside(value: Any, part: Any) -> Any:
 
 def _answer(body: Problem, headers: Mapping[str, str] | None = None) -> Response:
     extra = dict(headers or {})
+    if body.status == 401:
+        extra["WWW-Authenticate"] = 'Bearer realm="layercut"'
     if ERRORS[body.code].retryable and body.code != "internal":
         extra.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
     return Response(body.model_dump_json(), body.status, extra, media_type=MEDIA_TYPE)

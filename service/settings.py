@@ -35,6 +35,9 @@ class GatewaySettings(StoreSettings, SourceSettings):
         default=[], description="names that the gateway is called by, beside localhost and addresses; * for any"
     )
     allowed_origins: Names = Field(default=[], description="origins whose pages may call, as https://app.example.org")
+    trusted_proxies: Names = Field(
+        default=[], description="addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are believed"
+    )
     max_connections: int = Field(default=2048, ge=16, description="open connections in all")
     max_connections_per_address: int = Field(default=512, ge=0, description="of one address, loopback aside; 0: any")
     head_seconds: float = Field(default=10.0, gt=0, description="how long the head of a request may take")

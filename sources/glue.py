@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.tasks import Task
 from sources import hub
 from sources.fingerprint import FileHashes
+from sources.hub_client import Deadline, Unreachable
 from sources.lines import Lines
 from sources.rows import Rows, hash_files
 from sources.settings import SourceSettings
@@ -25,6 +27,8 @@ PARAM = "/task"
 # QQP's official train.tsv has a few rows broken over two lines. Everyone leaves them out (transformers, nyu-mll/glue);
 # more than this share of a training file is an error, and so is any in a dev file.
 SHORT_ROWS = 1 / 10_000
+#: Of one split, on the hub, which has one or two.
+MAX_FILES = 100
 
 
 def read_glue(task: Task, split: str, settings: SourceSettings) -> Rows:
@@ -63,11 +67,11 @@ def glue_identity(task: Task, settings: SourceSettings, hashes: FileHashes) -> d
     if files:
         return {"glue": task.name, "kind": files[0].suffix, "files": [hashes.of(path) for path in files]}
     try:
-        commit = hub.look(HUB_DATASET, None, hub.Deadline(settings.hub_timeout_seconds), what="dataset").commit
-    except hub.Unreachable:
+        commit = hub.look(HUB_DATASET, None, Deadline(settings.hub_timeout_seconds), what="dataset").commit
+    except Unreachable:
         try:
-            commit = hub.cached(HUB_DATASET, None, [f"{task.name}/train-*.parquet"], what="dataset").name
-        except hub.Unreachable:
+            commit = hub.cached(HUB_DATASET, None, what="dataset", is_whole=_has(task, "train")).name
+        except Unreachable:
             return None
     return {"glue": task.name, "hub": commit}
 
@@ -107,24 +111,24 @@ def _parquet_files(folder: Path, split: str) -> list[Path]:
 
 
 def _hub_files(task: Task, split: str, settings: SourceSettings) -> list[Path]:
-    deadline = hub.Deadline(settings.hub_timeout_seconds)
+    deadline = Deadline(settings.hub_timeout_seconds)
     hint = f"; LAYERCUT_GLUE_DIR may name a folder with {task.folder}/train.tsv"
-    folder = hub.fetch(
-        HUB_DATASET,
-        None,
-        [f"{task.name}/{split}-*.parquet"],
-        what="dataset",
-        ask=lambda: hub.look(HUB_DATASET, None, deadline, what="dataset"),
-        hint=hint,
-    )
-    files = _parquet_files(folder / task.name, split)
-    if not files:
-        raise LayercutError(
-            "dataset_not_found",
-            f"{HUB_DATASET} (the hub, or what the cache holds of it) has no {task.name}/{split}-*.parquet{hint}",
-            param=PARAM,
-        )
-    return files
+    pattern = f"{task.name}/{split}-*.parquet"
+
+    def ask() -> tuple[hub.Repo, list[str]]:
+        repo = hub.look(HUB_DATASET, None, deadline, what="dataset")
+        names = [name for name in repo.files if name.count("/") == 1 and fnmatchcase(name, pattern)]
+        if not 0 < len(names) <= MAX_FILES:
+            text = f"{HUB_DATASET} has {len(names)} files {pattern}, not 1 to {MAX_FILES}{hint}"
+            raise LayercutError("dataset_not_found", text, param=PARAM)
+        return repo, names
+
+    folder = hub.fetch(HUB_DATASET, None, what="dataset", ask=ask, is_whole=_has(task, split), hint=hint)
+    return _parquet_files(folder / task.name, split)
+
+
+def _has(task: Task, split: str) -> Callable[[Path], bool]:
+    return lambda folder: bool(_parquet_files(folder / task.name, split))
 
 
 def _read_tsv(task: Task, split: str, path: Path, limit: int | None = None) -> Rows:

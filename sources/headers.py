@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +20,15 @@ MAX_HEADERS = 2 * MAX_HEADER
 #: The largest of the supported families have some two thousand.
 MAX_TENSORS = 20_000
 LONGEST_NAME = 256
+LONGEST_DTYPE = 16
+#: PyTorch's tensors have 64 at most; those of a model, five.
+MAX_DIMENSIONS = 16
+#: Commas and brackets: each tensor takes eight, and one for each dimension. Of a text in the metadata, its own count.
+MAX_VALUES = MAX_TENSORS * (8 + MAX_DIMENSIONS)
+#: Sizes and offsets are numbers of 64 bits.
+LARGEST = 2**63 - 1
+#: Bytes of a number, where parameters are counted by it: their shape and their bytes must say the same.
+ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 
 @dataclass(frozen=True)
@@ -65,45 +73,72 @@ def layout_of(file: BinaryIO, name: str) -> Layout:
     exactly this file (a broken download).
     """
     size = os.fstat(file.fileno()).st_size
-    length = int.from_bytes(file.read(8), "little")
-    if size < 8 or length > min(MAX_HEADER, size - 8):
-        raise invalid(f"{name} is truncated or no safetensors file: it has {size} bytes and its header claims {length}")
-    header = file.read(length)
-    if header.count(b"data_offsets") > MAX_TENSORS:
-        raise _too_many(name)
+    begin = begin_of(file.read(8), size, name)
+    header = file.read(begin - 8)
+    _check_counts(header, name)
     _check(file, name, size)
-    return Layout(*_read(header, name), 8 + length)
+    return _read(header, name, size)
 
 
-def _read(header: bytes, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def begin_of(start: bytes, size: int, name: str) -> int:
+    """Where the header of a file of ``size`` bytes ends, from its first eight; raises ``model_invalid``."""
+    length = int.from_bytes(start[:8], "little")
+    if len(start) < 8 or length > min(MAX_HEADER, size - 8):
+        raise invalid(f"{name} is truncated or no safetensors file: it has {size} bytes and its header claims {length}")
+    return 8 + length
+
+
+def layout_from(header: bytes, name: str, size: int) -> Layout:
+    """As ``layout_of``, from the header alone of a file of ``size`` bytes that is not here."""
+    _check_counts(header, name)
+    return _read(header, name, size)
+
+
+def _read(header: bytes, name: str, size: int) -> Layout:
     try:
         rows = json.loads(header.decode("utf-8"))
         metadata = rows.pop("__metadata__", None) or {}
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        raise _no_header(name) from None
-    return checked_tensors(rows, name), metadata
-
-
-def checked_tensors(rows: Mapping[str, Any], name: str) -> dict[str, Tensor]:
-    """The tensors of a header, whose ``rows`` may be anything; raises ``model_invalid``."""
-    if len(rows) > MAX_TENSORS:
-        raise _too_many(name)
-    try:
         tensors = {key: _tensor(row) for key, row in rows.items()}
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise _no_header(name) from None
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise _no_header(name)
+    if len(tensors) > MAX_TENSORS:
+        raise _too_many(name)
     odd = next((key for key in tensors if len(key) > LONGEST_NAME or not key.isprintable()), None)
     if odd is not None:
         raise invalid(f"{name} has a tensor {odd[:100]!r}: names are at most {LONGEST_NAME} printable characters")
-    return tensors
+    begin = 8 + len(header)
+    end = begin + max((tensor.end for tensor in tensors.values()), default=0)
+    if end != size:
+        raise invalid(f"{name} is truncated or broken: it has {size} bytes, and its tensors end at {end}")
+    return Layout(tensors, metadata, begin)
 
 
 def _tensor(row: Any) -> Tensor:
+    """Raises ``TypeError``, ``ValueError`` and ``LookupError`` for what is none: ``row`` may be anything."""
     start, end = row["data_offsets"]
-    shape = tuple(row["shape"])
-    if not isinstance(row["dtype"], str) or not all(type(size) is int and size >= 0 for size in (*shape, start, end)):
+    dtype, shape = row["dtype"], row["shape"]
+    if not isinstance(dtype, str) or len(dtype) > LONGEST_DTYPE:
         raise TypeError
-    return Tensor(row["dtype"], shape, start, end)
+    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:
+        raise TypeError
+    if not all(type(size) is int and 0 <= size <= LARGEST for size in (*shape, start, end)):
+        raise TypeError
+    tensor = Tensor(dtype, tuple(shape), start, end)
+    item = ITEM_BYTES.get(dtype)
+    if tensor.size > LARGEST or (item is not None and end - start != tensor.size * item):
+        raise ValueError
+    return tensor
+
+
+def _check_counts(header: bytes, name: str) -> None:
+    """A value takes a hundred bytes of memory once it is read: they are counted before."""
+    if header.count(b"data_offsets") > MAX_TENSORS:
+        raise _too_many(name)
+    values = sum(map(header.count, (b",", b"[", b"{")))
+    if values > MAX_VALUES:
+        raise invalid(f"the header of {name} has {values} values or more; at most {MAX_VALUES} are read")
 
 
 def _no_header(name: str) -> LayercutError:

@@ -12,7 +12,8 @@ CARD = "README.md"
 START = 64 * 2**10
 
 _FRONT = re.compile(r"\s*---[ \t]*\r?\n(.*?)(?:^---|\Z)", re.DOTALL | re.MULTILINE)
-_LICENSE = re.compile(r"^license:[ \t]*(['\"]?)([A-Za-z0-9][A-Za-z0-9 ._+-]{0,99}?)\1[ \t]*(?:#.*)?\r?$", re.MULTILINE)
+_WORD = r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,99}"
+_LICENSE = re.compile(rf"^license:[ \t]*(['\"]?)({_WORD}?)\1[ \t]{{0,99}}(?:#.*)?\r?$", re.MULTILINE)
 
 
 def license_of(folder: Folder) -> str | None:
@@ -25,3 +26,8 @@ def license_of(folder: Folder) -> str | None:
     front = _FRONT.match(text)
     found = _LICENSE.search(front[1]) if front else None
     return None if found is None or found[2] in ("null", "true", "false") else found[2]
+
+
+def is_license(text: str) -> bool:
+    """Whether it names one in a word, as a card would."""
+    return re.fullmatch(_WORD, text) is not None

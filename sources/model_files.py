@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
+from sources.config_keys import short
 from sources.facts import INDEX, WEIGHTS
-from sources.sentence_modules import MODULE_FILES
+from sources.headers import invalid
+from sources.sentence_modules import MODULE_FILES, TOP_FILES
+from sources.strict_json import MIB, limit_of
 
-# Everything a stock class, its tokenizer and sentence-transformers load, and what says whose the model is. No pickle,
-# no code.
-PATTERNS = [
+#: What a stock class, its tokenizer and sentence-transformers read beside the weights. No pickle, no code.
+SMALL = (
     "config.json",
     "generation_config.json",
-    WEIGHTS,
     INDEX,
-    "model-*-of-*.safetensors",
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
@@ -27,10 +28,16 @@ PATTERNS = [
     "spiece.model",
     "spm.model",
     "sentencepiece.bpe.model",
-    "README.md",
-    "LICENSE*",
-    *MODULE_FILES,
-]
+    *TOP_FILES,
+)
+#: Of those that are no JSON, which has limits of its own; the largest that are known have 17 MB.
+MAX_SMALL = 64 * MIB
+
+#: What says whose the model is: how many of a pattern, and of how many bytes; what is beyond is left out.
+NOTICES = {"README.md": (1, 16 * MIB), "LICENSE*": (5, MIB)}
+
+SHARDS = "model-*-of-*.safetensors"
+PATTERNS = [*SMALL, WEIGHTS, SHARDS, *NOTICES, *(name for name in MODULE_FILES if name not in TOP_FILES)]
 
 #: Folders that some of them are in.
 FOLDERS = frozenset(pattern.partition("/")[0] for pattern in PATTERNS if "/" in pattern)
@@ -44,3 +51,30 @@ def is_allowed(name: str) -> bool:
 def is_folder(name: str) -> bool:
     """Whether allowed files may be in a folder of that name."""
     return any(fnmatchcase(name, pattern) for pattern in FOLDERS)
+
+
+def needed_files(sizes: Mapping[str, int], shards: Collection[str], modules: Collection[str] = ()) -> list[str]:
+    """The files of a model that are fetched and staged, of all that are there: ``sizes`` has their bytes, by path.
+
+    ``shards`` are those that the checked index lists; none: the weights are one file. ``modules`` are the files of the
+    checked sentence-transformers modules. What else has an allowed name, such as a shard that no index lists, is left
+    out. Raises ``model_invalid`` for a shard with another name, and for a small file that is too large to be read.
+    """
+    odd = next((name for name in shards if not fnmatchcase(name, SHARDS)), None)
+    if odd is not None:
+        raise invalid(f"{INDEX} lists {short(odd)}: shards are called {SHARDS}")
+    weights = [*(shards or [WEIGHTS]), *(name for name in modules if name.endswith(".safetensors"))]
+    small = [name for name in dict.fromkeys((*SMALL, *modules)) if name in sizes and name not in weights]
+    for name in small:
+        limit = limit_of(name) if name.endswith(".json") else MAX_SMALL
+        if sizes[name] > limit:
+            raise invalid(f"{name} has {sizes[name]} bytes; at most {limit} are read")
+    return [*small, *(name for name in dict.fromkeys(weights) if name in sizes), *_notices(sizes)]
+
+
+def _notices(sizes: Mapping[str, int]) -> list[str]:
+    found: list[str] = []
+    for pattern, (most, limit) in NOTICES.items():
+        named = sorted(name for name in sizes if "/" not in name and fnmatchcase(name, pattern))
+        found += [name for name in named if sizes[name] <= limit][:most]
+    return found

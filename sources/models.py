@@ -19,7 +19,8 @@ from sources.config_bounds import check_bounds
 from sources.config_keys import KEYS, check_keys
 from sources.facts import INDEX, WEIGHTS, check_config, choose_weights, make_facts, merge_shards, read_index
 from sources.headers import MAX_TENSORS, Tensor, invalid
-from sources.model_files import PATTERNS
+from sources.hub_client import Deadline, Unreachable
+from sources.model_files import PATTERNS, needed_files
 from sources.model_folder import check_shards, folder_of, read_facts, with_modules
 from sources.paths import inside_roots
 from sources.sentence_transformers import ModelFiles, Modules, read_modules
@@ -81,8 +82,8 @@ def inspect(
     if source.folder is not None:
         return read_facts(local_folder(source.folder, ref.id, settings), ref, modules=modules)
     try:
-        return _inspect_remote(source, hub.Deadline(timeout or settings.hub_timeout_seconds), modules)
-    except hub.Unreachable:
+        return _inspect_remote(source, Deadline(timeout or settings.hub_timeout_seconds), modules)
+    except Unreachable:
         folder = _cached(source)
         return None if folder is None else read_facts(folder_of(folder, ref.id), ref, modules=modules)
 
@@ -98,8 +99,9 @@ def fetch(ref: ModelRef, settings: SourceSettings, *, modules: bool = True) -> P
     source = locate(ref, settings)
     if source.folder is not None:
         return source.folder
-    deadline = hub.Deadline(settings.hub_timeout_seconds)
-    return hub.fetch(source.id, source.revision, PATTERNS, what="model", ask=lambda: _look(source, deadline, modules))
+    return hub.fetch(
+        source.id, source.revision, what="model", ask=lambda: _needed(source, settings, modules), is_whole=_is_whole
+    )
 
 
 def _local_folder(ref: ModelRef, settings: SourceSettings) -> Path:
@@ -127,11 +129,14 @@ def local_folder(path: Path, id: str, settings: SourceSettings) -> Folder:
 def _cached(source: ModelSource) -> Path | None:
     """The snapshot in the hub's cache, unless only a part of it is there."""
     try:
-        folder = hub.cached(source.id, source.revision, PATTERNS, what="model")
-    except hub.Unreachable:
+        return hub.cached(source.id, source.revision, what="model", is_whole=_is_whole)
+    except Unreachable:
         return None
-    whole = (folder / "config.json").is_file() and any((folder / name).is_file() for name in (WEIGHTS, INDEX))
-    return folder if whole else None
+
+
+def _is_whole(folder: Path) -> bool:
+    """We fetch config.json last; other programs, which share the cache, may not."""
+    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in (WEIGHTS, INDEX))
 
 
 @dataclass(frozen=True)
@@ -144,39 +149,62 @@ class _Looked:
     modules: Modules | None
 
 
-def _look(source: ModelSource, deadline: hub.Deadline, modules: bool) -> _Looked:
+def _look(source: ModelSource, deadline: Deadline, modules: bool) -> _Looked:
     repo = hub.look(source.id, source.revision, deadline)
-    remote = ModelFiles(source.id, lambda name: name in repo.files, lambda name: hub.read_json(repo, name, deadline))
-    found = read_modules(remote) if modules else None
+    found = _read_modules(repo, deadline) if modules else None
     if "config.json" not in repo.files:
         raise invalid(f"{source.id!r} has no config.json: it is not a transformers model")
     config = hub.read_json(repo, "config.json", deadline)
     check_bounds(config, check_config(config, source.id), None, source.id)
     weights = choose_weights(repo.files, source.id)
     # Once they are here they are looked at again: a slow hub is no reason not to fetch them.
-    with suppress(hub.Unreachable):
+    with suppress(Unreachable):
         for name in KEYS.keys() & repo.files.keys() & set(PATTERNS) - {"config.json"}:
             check_keys(name, hub.read_json(repo, name, deadline), source.id)
     return _Looked(repo, config, weights, found)
 
 
-def _inspect_remote(source: ModelSource, deadline: hub.Deadline, modules: bool) -> ModelFacts:
+def _read_modules(repo: hub.Repo, deadline: Deadline) -> Modules | None:
+    files = ModelFiles(repo.id, lambda name: name in repo.files, lambda name: hub.read_json(repo, name, deadline))
+    return read_modules(files)
+
+
+def _needed(source: ModelSource, settings: SourceSettings, modules: bool) -> tuple[hub.Repo, list[str]]:
+    """The files to fetch, the config last: where the cache has it, it has the others too."""
+    looked = _look(source, Deadline(settings.hub_timeout_seconds), modules)
+    repo, found, deadline = looked.repo, looked.modules, Deadline(settings.hub_timeout_seconds)
+    if not modules:
+        # This job does not use them, whatever they are; a later one, without the hub, may.
+        with suppress(LayercutError, Unreachable):
+            found = _read_modules(repo, deadline)
+    shards = sorted(set(_weight_map(repo, looked.weights, deadline).values()))
+    names = needed_files(repo.files, shards, found.files if found else ())
+    return repo, sorted(names, key=lambda name: name == "config.json")
+
+
+def _weight_map(repo: hub.Repo, weights: str, deadline: Deadline) -> dict[str, str]:
+    """Which shard each tensor is in; empty where the weights are one file."""
+    if weights != INDEX:
+        return {}
+    weight_map = read_index(hub.read_json(repo, INDEX, deadline), repo.id)
+    check_shards(sorted(set(weight_map.values())), repo.files, repo.id)
+    return weight_map
+
+
+def _inspect_remote(source: ModelSource, deadline: Deadline, modules: bool) -> ModelFacts:
     looked = _look(source, deadline, modules)
     repo = looked.repo
     try:
         tensors, size = _remote_weights(repo, looked.weights, deadline)
-    except hub.Unreachable:
+    except Unreachable:
         tensors, size = None, None
     facts = make_facts(source.id, looked.config, revision=repo.commit, license=repo.license, tensors=tensors, size=size)
     return with_modules(facts, looked.modules)
 
 
-def _remote_weights(
-    repo: hub.Repo, weights: str, deadline: hub.Deadline
-) -> tuple[dict[str, Tensor] | None, int | None]:
-    weight_map = read_index(hub.read_json(repo, INDEX, deadline), repo.id) if weights == INDEX else {}
+def _remote_weights(repo: hub.Repo, weights: str, deadline: Deadline) -> tuple[dict[str, Tensor] | None, int | None]:
+    weight_map = _weight_map(repo, weights, deadline)
     shards = sorted(set(weight_map.values())) or [weights]
-    check_shards(shards, repo.files, repo.id)
     found, total = dict[str, dict[str, Tensor]](), 0
     for name in shards:
         found[name] = hub.read_header(repo, name, deadline)

@@ -40,12 +40,12 @@ def limit_of(name: str) -> int:
     return LIMITS.get(name, OTHERS).bytes
 
 
-def parse(data: bytes, name: str) -> Any:
-    """What ``data``, of the file ``name``, says.
+def parse(data: bytes, name: str, limit: Limit | None = None) -> Any:
+    """What ``data``, of the file ``name``, says; ``limit`` is by its name, unless it is given.
 
     Raises ``model_invalid`` where it is not JSON in UTF-8, is deeper than ``MAX_DEPTH`` or has half a character.
     """
-    most, values = LIMITS.get(name, OTHERS).values, sum(map(data.count, (b",", b"[", b"{")))
+    most, values = (limit or LIMITS.get(name, OTHERS)).values, sum(map(data.count, (b",", b"[", b"{")))
     if values > most:
         raise invalid(f"{name} has {values} values or more; at most {most} are read")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from sources.config_keys import short
@@ -14,6 +15,8 @@ MAX_RULES = 256
 MAX_NESTED = 4
 #: Of a pattern, and of what stands for what it finds, in characters. GPT-4o's has 400.
 LONGEST_PATTERN, LONGEST_CONTENT = 4096, 64
+#: Of all patterns of a file together, in characters.
+MAX_PATTERNS = 64 * 2**10
 MAX_REPEAT = 1000
 LONGEST_TOKEN = 4096
 MAX_TOKENS = 2**20
@@ -50,11 +53,31 @@ def check_counts(name: str, found: dict[str, Any]) -> None:
         raise invalid(f"{name} has {named} tokens by name; at most {MAX_LISTED} are read")
 
 
+@dataclass
+class _Patterns:
+    """The patterns of one file: each is looked at once, however often it stands there."""
+
+    characters: int = 0
+    seen: set[str] = field(default_factory=set)
+
+    def fault(self, pattern: str, step: str) -> str | None:
+        """What is wrong with ``pattern``, or with all of them so far."""
+        self.characters += len(pattern)
+        if self.characters > MAX_PATTERNS:
+            return f"patterns of more than {MAX_PATTERNS} characters together"
+        if pattern in self.seen:
+            return None
+        self.seen.add(pattern)
+        reason = _slow(pattern)
+        return None if reason is None else f"a pattern {short(pattern)} in its {step} that {reason}"
+
+
 def _faults(whole: dict[str, Any]) -> Iterator[str]:
+    patterns = _Patterns()
     for step in STEPS:
         if whole.get(step) is not None and not isinstance(whole[step], dict):
             yield f"a {step} that is not an object"
-        yield from _of_step(step, whole.get(step))
+        yield from _of_step(step, whole.get(step), patterns)
     yield from _lengths(whole)
     added = whole.get("added_tokens")
     if isinstance(added, list) and len(added) > MAX_ADDED:
@@ -64,7 +87,7 @@ def _faults(whole: dict[str, Any]) -> Iterator[str]:
     yield from _of_model(whole.get("model"))
 
 
-def _of_step(step: str, rule: Any) -> Iterator[str]:
+def _of_step(step: str, rule: Any, patterns: _Patterns) -> Iterator[str]:
     level, total = [rule], 0
     for _ in range(MAX_NESTED + 1):
         level = [one for one in level if isinstance(one, dict)]
@@ -73,18 +96,18 @@ def _of_step(step: str, rule: Any) -> Iterator[str]:
             yield f"more than {MAX_RULES} rules in its {step}"
             return
         for one in level:
-            yield from _of_rule(step, one)
+            yield from _of_rule(step, one, patterns)
         level = [inner for one in level for key in INSIDE if isinstance(one.get(key), list) for inner in one[key]]
     if level:
         yield f"rules in rules more than {MAX_NESTED} deep in its {step}"
 
 
-def _of_rule(step: str, rule: dict[str, Any]) -> Iterator[str]:
+def _of_rule(step: str, rule: dict[str, Any], patterns: _Patterns) -> Iterator[str]:
     pattern = rule.get("pattern")
     if isinstance(pattern, dict):
         pattern = next(iter(pattern.values()), None)
-    if isinstance(pattern, str) and (reason := _slow(pattern)):
-        yield f"a pattern {short(pattern)} in its {step} that {reason}"
+    if isinstance(pattern, str) and (fault := patterns.fault(pattern, step)):
+        yield fault
     for key in ("content", "prepend", "replacement", "suffix", "prefix", "behavior"):
         text = rule.get(key)
         if isinstance(text, str) and len(text) > LONGEST_CONTENT:
@@ -134,7 +157,10 @@ def _slow(pattern: str) -> str | None:
     """
     if len(pattern) > LONGEST_PATTERN:
         return f"has {len(pattern)} characters; at most {LONGEST_PATTERN} are read"
-    bare = _CLASS.sub("x", _ESCAPED.sub("x", pattern))
+    plain = _ESCAPED.sub("x", pattern)
+    if _COMMENT.search(plain):
+        return "has a comment, in which brackets mean nothing: leave it out"
+    bare = _without_classes(plain)
     if any(len(number) > 8 or int(number) > MAX_REPEAT for pair in _COUNTED.findall(bare) for number in pair if number):
         return f"repeats more than {MAX_REPEAT} times"
     if _repeats_repetition(bare):
@@ -158,7 +184,27 @@ def _repeats_repetition(bare: str) -> bool:
     return False
 
 
-_ESCAPED = re.compile(r"\\(?:[pPkx]\{[^}]*\}|.)", re.DOTALL)
-_CLASS = re.compile(r"\[\^?\]?[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*\]")
-_COUNTED = re.compile(r"\{(\d*),?(\d*)\}")
-_UNBOUNDED = re.compile(r"[*+]|\{\d*,\}|\{\d*,?\d{2,}\}")
+def _without_classes(pattern: str) -> str:
+    """``pattern``, which has no escapes, with an x for each class; from one that has no end on, as it is."""
+    kept, depth, opened, at = list[str](), 0, 0, 0
+    while at < len(pattern):
+        mark = pattern[at]
+        if mark == "[":
+            opened, depth = opened if depth else at, depth + 1
+            at += 2 if pattern.startswith("^", at + 1) else 1
+            at += pattern.startswith("]", at)  # the first is one of the class
+            continue
+        if depth == 0:
+            kept.append(mark)
+        elif mark == "]":
+            depth -= 1
+            kept += [] if depth else ["x"]
+        at += 1
+    return "".join(kept) + (pattern[opened:] if depth else "")
+
+
+# Each can match a text in one way alone, so that none is tried twice: strangers write what these meet.
+_ESCAPED = re.compile(r"\\(?:[pPkx]\{[^}]{0,64}\}|.)", re.DOTALL)
+_COMMENT = re.compile(r"\(\?(?:#|[a-z-]{0,8}x)")
+_COUNTED = re.compile(r"\{([0-9]*)(?:,([0-9]*))?\}")
+_UNBOUNDED = re.compile(r"[*+]|\{[0-9]*,(?:[0-9]{2,})?\}|\{[0-9]{2,}\}")

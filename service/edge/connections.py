@@ -2,17 +2,15 @@
 
 A connection costs a descriptor and some kilobytes, and no thread: bodies are read in the event loop. So what must be
 bounded is their number and their time. Where there are too many, the oldest whose request is not whole makes room,
-so that clients with whole requests are always let in.
+so that clients with whole requests are always let in; where all are whole, one of the host that has most, so that
+nobody keeps others out by reading slowly.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import resource
-from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import h11
@@ -21,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from service.edge.framing import HeadLimits, StrictConnection
+from service.edge.networks import is_loopback, network_of
 from service.edge.raw_answers import raw_problem
 from service.settings import GatewaySettings
 
@@ -73,14 +72,14 @@ class Connections:
         # Dicts, because they keep their order: the first is the oldest.
         self.incomplete: dict[GuardedProtocol, None] = {}
         self.stalled: dict[GuardedProtocol, float] = {}
-        self._addresses: Counter[str] = Counter()
+        self._by_network: dict[str, dict[GuardedProtocol, None]] = {}
         self._total = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def enter(self, connection: GuardedProtocol) -> bool:
         """Count it in, where there is room or can be made."""
         self._total += 1
-        self._addresses[connection.address] += 1
+        self._by_network.setdefault(connection.network, {})[connection] = None
         self.incomplete[connection] = None
         if self._timer is None:
             self._timer = connection.loop.call_later(SWEEP_SECONDS, self._sweep, connection.loop)
@@ -88,24 +87,36 @@ class Connections:
 
     def leave(self, connection: GuardedProtocol) -> None:
         self._total -= 1
-        self._addresses[connection.address] -= 1
-        if not self._addresses[connection.address]:
-            del self._addresses[connection.address]
+        held = self._by_network[connection.network]
+        del held[connection]
+        if not held:
+            del self._by_network[connection.network]
         self.incomplete.pop(connection, None)
         self.stalled.pop(connection, None)
 
     def _room_for(self, new: GuardedProtocol) -> bool:
-        limits, same = self.limits, self._addresses[new.address]
-        if limits.per_address and same > limits.per_address and not _is_loopback(new.address):
-            return self._close_oldest(new, new.address)
-        return self._total <= limits.connections or self._close_oldest(new, None)
+        limits, same = self.limits, self._by_network[new.network]
+        if limits.per_address and len(same) > limits.per_address and not is_loopback(new.address):
+            return self._close(new, self._oldest_incomplete(new.network))
+        if self._total <= limits.connections:
+            return True
+        return self._close(new, self._oldest_incomplete(None)) or self._close(new, self._of_whoever_has_most(len(same)))
 
-    def _close_oldest(self, new: GuardedProtocol, address: str | None) -> bool:
-        fit = (one for one in self.incomplete if address in (None, one.address))
-        oldest = next(fit, new)
-        if oldest is new:
+    def _oldest_incomplete(self, network: str | None) -> GuardedProtocol | None:
+        return next((one for one in self.incomplete if network in (None, one.network)), None)
+
+    def _of_whoever_has_most(self, own: int) -> GuardedProtocol | None:
+        """One whose client does not read, or the oldest, of a host that has at least twice as many as the new one's."""
+        most = max(self._by_network.values(), key=len)
+        if len(most) < 2 * own:
+            return None
+        return next((one for one in most if one in self.stalled), next(iter(most)))
+
+    @staticmethod
+    def _close(new: GuardedProtocol, other: GuardedProtocol | None) -> bool:
+        if other is None or other is new:
             return False
-        oldest.drop()
+        other.drop()
         return True
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -132,7 +143,7 @@ class GuardedProtocol(H11Protocol):
         super().__init__(config, server_state, app_state, _loop)
         self.conn: StrictConnection = StrictConnection(self.limits.heads)
         self.timeout_keep_alive = self.limits.idle  # type: ignore[assignment]  # uvicorn hands it to call_later
-        self.address = ""
+        self.address = self.network = ""
         self.deadline: float | None = None
         self._part: object = None  # h11's word for it, IDLE or SEND_BODY
         self._part_ends = 0.0
@@ -154,6 +165,7 @@ class GuardedProtocol(H11Protocol):
         super().connection_made(transport)
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # of asyncio's own sockets
         self.address = self.client[0] if self.client else ""
+        self.network = network_of(self.address)
         self._counted = True
         self._start(h11.IDLE, self.limits.head)
         if not self.others.enter(self):
@@ -260,12 +272,3 @@ def raise_descriptor_limit() -> None:
 def _descriptors() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 2**31 if soft == resource.RLIM_INFINITY else soft
-
-
-@lru_cache(1024)
-def _is_loopback(address: str) -> bool:
-    """Whoever is on this machine already has better ways to stop it; a unix socket has no address."""
-    try:
-        return not address or ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False

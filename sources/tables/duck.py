@@ -58,7 +58,9 @@ def connect(path: Path, folder: Path) -> Iterator[tuple[duckdb.DuckDBPyConnectio
 
 def plainly(error: duckdb.Error) -> str:
     """The first line of what DuckDB says, without the name that is ours."""
-    return re.sub(r"['\"]?\S*layercut-table-[^'\"\s:,]*['\"]?", "the file", str(error).splitlines()[0])[:500]
+    # Cut first: it may quote a field of megabytes, in which the name would be looked for from each character on.
+    first = str(error).splitlines()[0][:2000]
+    return re.sub(r"['\"]?\S*layercut-table-[^'\"\s:,]*['\"]?", "the file", first)[:500]
 
 
 def literal(text: str) -> str:

@@ -3,84 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from tests.support.attack_target import Expected, Target, target
-from tests.support.hub_server import HubServer
+from tests.support.hub_server import HubServer, Trick, described, says, without_end
 from tests.support.tiny_checkpoints import bert_config, bert_files
 
 pytestmark = pytest.mark.attack
 
 #: What cannot be known now is decided by the worker, as of a hub that is silent.
 SAFE = Expected((202, 409, 422))
-Trick = Callable[[BaseHTTPRequestHandler], None]
-
-
-def says(status: int, body: bytes = b"", **headers: str) -> Trick:
-    def do(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-        if handler.command == "GET":
-            handler.wfile.write(body)
-
-    return do
-
-
-def without_end(start: bytes, piece: bytes) -> Trick:
-    def do(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.send_header("ETag", '"' + "0" * 64 + '"')
-        handler.send_header("X-Repo-Commit", "0" * 40)
-        handler.end_headers()
-        handler.close_connection = True
-        try:
-            handler.wfile.write(start)
-            while handler.command == "GET":
-                handler.wfile.write(piece)
-        except OSError:
-            pass
-
-    return do
-
-
-def info(files: list[Any], **more: Any) -> Trick:
-    body = {"id": "evil/x", "sha": "0" * 40, "siblings": files, "tags": [], "cardData": {}, **more}
-    return says(200, json.dumps(body).encode(), Content_Type="application/json")
 
 
 def named(*names: Any, size: Any = 10) -> Trick:
-    return info([{"rfilename": name, "size": size} for name in ("config.json", "model.safetensors", *names)])
-
-
-class HostileHub(HubServer):
-    """Repositories of honest files, and tricks by the path that is asked for. ``reached`` is what a redirect met."""
-
-    def __init__(self) -> None:
-        self.tricks: list[tuple[re.Pattern[str], Trick]] = []
-        super().__init__()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        hub, honest = self, super()._handler()
-
-        class Handler(honest):  # type: ignore[misc, valid-type]
-            def do_GET(self) -> None:
-                for pattern, trick in hub.tricks:
-                    if pattern.search(self.path):
-                        trick(self)
-                        return
-                super().do_GET()
-
-            do_HEAD = do_GET
-
-        return Handler
+    return described([{"rfilename": name, "size": size} for name in ("config.json", "model.safetensors", *names)])
 
 
 class Inside:
@@ -106,8 +47,8 @@ class Inside:
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[HostileHub]:
-    with HostileHub() as made:
+def hub() -> Iterator[HubServer]:
+    with HubServer() as made:
         yield made
 
 
@@ -120,7 +61,7 @@ def inside() -> Iterator[Inside]:
 
 
 @pytest.fixture(scope="module")
-def hub_site(tmp_path_factory: pytest.TempPathFactory, hub: HostileHub) -> Iterator[Target]:
+def hub_site(tmp_path_factory: pytest.TempPathFactory, hub: HubServer) -> Iterator[Target]:
     with target(tmp_path_factory.mktemp("hub"), HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0") as made:
         yield made
         made.check_kept()
@@ -138,10 +79,10 @@ TRICKS: dict[str, tuple[str, Trick]] = {
     "sizes below zero": (API, named(size=-(2**63))),
     "sizes beyond all": (API, named(size=10**30)),
     "100 000 files": (API, named(*(f"f{n}.json" for n in range(100_000)))),
-    "files that are none": (API, info([None, 5, "x", {}])),
+    "files that are none": (API, described([None, 5, "x", {}])),
     "a commit that is none": (API, named("x.json")),
-    "a commit that climbs": (API, info([{"rfilename": "config.json", "size": 5}], sha="../../../../tmp/evil")),
-    "a commit that is a number": (API, info([{"rfilename": "config.json", "size": 5}], sha=5)),
+    "a commit that climbs": (API, described([{"rfilename": "config.json", "size": 5}], sha="../../../../tmp/evil")),
+    "a commit that is a number": (API, described([{"rfilename": "config.json", "size": 5}], sha=5)),
     "a list for an object": (API, says(200, b"[]", Content_Type="application/json")),
     "no JSON": (API, says(200, b"<html>", Content_Type="text/html")),
     "JSON 10^5 deep": (API, says(200, DEEP, Content_Type="application/json")),
@@ -165,13 +106,14 @@ TRICKS: dict[str, tuple[str, Trick]] = {
 }
 
 
-def asked(site: Target, hub: HostileHub, pattern: str, trick: Trick) -> Any:
-    hub.tricks = [(re.compile(pattern), trick)]
+def asked(site: Target, hub: HubServer, pattern: str, trick: Trick) -> Any:
+    hub.tricks.clear()
+    hub.trick(pattern, trick)
     return site.post({"model": "evil/x", "task": "none", "prune": {"strategy": "top", "drop": 1}})
 
 
 @pytest.mark.parametrize("name", TRICKS)
-def test_a_hub_that_lies_is_refused_or_left_to_the_worker(hub_site: Target, hub: HostileHub, name: str) -> None:
+def test_a_hub_that_lies_is_refused_or_left_to_the_worker(hub_site: Target, hub: HubServer, name: str) -> None:
     hub.add("evil/x", bert_files())
     answer = asked(hub_site, hub, *TRICKS[name])
     hub_site.check(f"hub: {name}", answer, SAFE)
@@ -179,9 +121,7 @@ def test_a_hub_that_lies_is_refused_or_left_to_the_worker(hub_site: Target, hub:
 
 
 @pytest.mark.parametrize("path", [API, FILE], ids=["of the repository", "of a file"])
-def test_a_redirect_takes_the_hubs_token_to_nobody(
-    hub_site: Target, hub: HostileHub, inside: Inside, path: str
-) -> None:
+def test_a_redirect_takes_the_hubs_token_to_nobody(hub_site: Target, hub: HubServer, inside: Inside, path: str) -> None:
     """Nor does it let the hub ask what stands on this machine: whether that answers must not show."""
     hub.add("evil/x", bert_files())
     answer = asked(hub_site, hub, path, says(302, b"", Location=f"{inside.url}/admin"))

@@ -23,6 +23,7 @@ from tests.support.hostile_models import (
     outside,
     said,
     sparse,
+    splits,
     tensor,
     tokenizer,
     unix_socket,
@@ -199,6 +200,9 @@ BOMBS: dict[str, Do] = {
     "splits 10^5 deep": holds("tokenizer.json", deep_rules(100_000, "pre_tokenizer", "pretokenizers")),
     "splits 200 deep": holds("tokenizer.json", deep_rules(200, "pre_tokenizer", "pretokenizers")),
     "decoders 10^5 deep": holds("tokenizer.json", deep_rules(100_000, "decoder", "decoders")),
+    "250 patterns of braces": holds("tokenizer.json", splits(*(f"{n:03}{{{'1' * 4090}" for n in range(250)))),
+    "15 patterns of braces": holds("tokenizer.json", splits(*(f"{n:03}{{{'1' * 4090}" for n in range(15)), "(a+)+$")),
+    "a pattern in a comment": holds("tokenizer.json", splits("(?#[)(a+)+(?#])$")),
     "200 000 added tokens": holds(
         "tokenizer.json",
         tokenizer(added_tokens=[{"id": 3 + n, "content": f"<{n}>", "special": True} for n in range(200_000)]),

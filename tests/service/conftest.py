@@ -16,8 +16,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 from safetensors.numpy import save_file
 
-from service.app import create_app
-from service.edge.connections import ConnectionLimits, guarded
+from service.app import create_app, server_options
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from tests.support.gateway_worker import claim, succeed
@@ -69,9 +68,7 @@ def state(client: TestClient) -> GatewayState:
 def live(settings: GatewaySettings) -> Iterator[tuple[str, GatewayState]]:
     """The address of a gateway under uvicorn, and its state."""
     app = create_app(settings)
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, http=guarded(ConnectionLimits.of(settings)))
-    )
+    server = uvicorn.Server(uvicorn.Config(app, **{**server_options(settings), "port": 0}))
     thread = threading.Thread(target=server.run)
     started = threading.Event()
     startup = server.startup

@@ -183,7 +183,7 @@ def test_refusals_stand_in_the_audit_log_in_one_line(client: TestClient, state: 
     state.audit.refused(state.authenticator.refusals())
     line = state.audit.page(A)[0][0]
     assert (line.action, line.outcome, line.key_id, line.address) == (
-        "authenticate", "refused, 3 times", key[:11], "testclient",
+        "authenticate", "refused, 3 times", key[:11], "unknown",  # no address, but a test client's name
     )  # fmt: skip
 
 

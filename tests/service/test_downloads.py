@@ -113,6 +113,7 @@ def test_head_says_what_get_would(client: TestClient, weights: str) -> None:
         ("bytes=-99999999", 0, SIZE),
         (f"bytes={SIZE - 1}-99999999", SIZE - 1, SIZE),
         ("Bytes = 5 - 6", 5, 7),
+        (" bytes= -300 ", SIZE - 300, SIZE),
     ],
 )
 def test_a_range_is_sent_alone(client: TestClient, weights: str, header: str, start: int, end: int) -> None:
@@ -135,6 +136,13 @@ def test_a_range_past_the_end_is_refused_with_the_size(client: TestClient, weigh
     answer = client.get(weights, headers={"Range": header})
     assert (answer.status_code, answer.json()["code"]) == (416, "range_not_satisfiable")
     assert answer.headers["Content-Range"] == f"bytes */{SIZE}"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("header", [f"bytes={' ' * 5000}-{' ' * 5000}x", f"bytes={' ' * 10_000}x"])
+def test_a_range_of_blanks_is_read_at_once(client: TestClient, weights: str, header: str) -> None:
+    """Where blanks can be shared out in several ways, all are tried: for a quarter of an hour."""
+    assert client.get(weights, headers={"Range": header}).content == WEIGHTS
 
 
 def test_no_range_of_an_empty_file_can_be_satisfied() -> None:

@@ -54,8 +54,13 @@ def nested(depth: int) -> dict[str, Any]:
     return rule
 
 
-def split(pattern: str) -> dict[str, bytes]:
-    return tokenizer(pre_tokenizer={"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"})
+def split(*patterns: str) -> dict[str, bytes]:
+    rules = [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated"} for pattern in patterns]
+    return tokenizer(pre_tokenizer={"type": "Sequence", "pretokenizers": rules})
+
+
+def row(shape: bytes) -> bytes:
+    return b'{"x":{"dtype":"F32","shape":' + shape + b',"data_offsets":[0,4]}}'
 
 
 def index(names: int, files: int) -> dict[str, bytes]:
@@ -86,8 +91,10 @@ TOKENS = [{"id": number, "content": f"t{number}"} for number in range(100_000)]
         ({"config.json": b'\xff\xfe{"a": 1}'}, "byte 1 is not UTF-8"),
         ({"config.json": b'{"a": ' + b"9" * 5000 + b"}"}, "config.json is not JSON"),
         (tensors(headers.MAX_TENSORS + 1), "more than 20000 tensors"),
-        (header(b'{"a":[' + b"1," * 3_000_000 + b"1]}"), "truncated or broken"),
-        (header(b"[" * 7_000_000), "truncated or broken"),
+        (header(b'{"a":[' + b"1," * 3_000_000 + b"1]}"), "3000002 values or more"),
+        (header(b"[" * 7_000_000), "7000000 values or more"),
+        (header(row(b"[" + b"0," * 3_900_000 + b"0]")), "values or more"),
+        (header(row(b"[" + b"1," * 20 + b"1]")), "not that of a safetensors file"),
         (header(b"{}" + b" " * 9_000_000), "its header claims"),
         (index(60_000, 1), "60000 values or more|lists 60000 tensors|values"),
         (index(2000, 2000), "2000 tensors in 2000 files; at most 20000 and 1000"),
@@ -104,6 +111,16 @@ TOKENS = [{"id": number, "content": f"t{number}"} for number in range(100_000)]
         (split("((a{2,})b)*"), "repeats a group"),
         (split("a{1,100000}"), "repeats more than 1000 times"),
         (split("a" * 5000), "has 5000 characters; at most 4096"),
+        (split(*(f"{at:03}{'a' * 4000}" for at in range(200))), "patterns of more than 65536 characters together"),
+        (split(*(f"{at:03}{{{'1' * 4000}" for at in range(15)), "(a+)+$"), "repeats a group"),
+        (split(*(f"{at:03}{'[' * 4000}" for at in range(15)), "(a+)+$"), "repeats a group"),
+        (split(*(f"{at:03}{'[][]' * 1000}" for at in range(15)), "(a+)+$"), "repeats a group"),
+        (split(*[r"\p{" * 1300] * 15, "(a+)+$"), "repeats a group"),
+        (split("[[a](]*(a+)+$"), "repeats a group"),
+        (split("[]a](a+)+$"), "repeats a group"),
+        (split("[a(a+)+$"), "repeats a group"),
+        (split("(?#[)(a+)+(?#])$"), "has a comment"),
+        (split("(?ix)#[\n(a+)+#]\n$"), "has a comment"),
         ({"tokenizer_config.json": json.dumps({"extra_special_tokens": ["x"] * 9000}).encode()}, "9000 extra_special"),
         ({"added_tokens.json": b'{"a": "b"}'}, "'a' without an id"),
     ],
@@ -124,6 +141,7 @@ def test_a_bomb_is_refused_within_a_second(write: Write, files: dict[str, bytes]
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+",
         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{M}]*[\p{Ll}\p{M}]+(?i:'s|'t)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s+(?!\S)",
         r"<\|startoftext\|>|<\|endoftext\|>|'s|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
+        r"[[:alpha:]]+|[](|)*]+|[^](|)*]+|[a-z&&[^(b|c)*]]+|\[(a|b)",
     ],
 )
 def test_the_patterns_of_real_tokenizers_are_fine(write: Write, pattern: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine, text
@@ -103,3 +105,36 @@ def test_the_keys_of_another_tenant_are_not_there(keys: KeyStore) -> None:
         with pytest.raises(LayercutError, match=f"there is no key '{made.id}'"):
             act(made.id, tenant=B, by=Actor(B))
     assert isinstance(keys.verify(made.key), Holder)
+
+
+def test_a_key_that_was_revoked_makes_rotates_and_revokes_none(keys: KeyStore) -> None:
+    stolen, other = (keys.create(A, name, Scope.ADMIN, by=BY) for name in ("stolen", "other"))
+    keys.revoke(stolen.id, by=BY)
+    thief = Actor(A, stolen.id)
+    for attempt in (
+        lambda: keys.create(A, "successor", Scope.ADMIN, by=thief),
+        lambda: keys.rotate(stolen.id, by=thief),
+        lambda: keys.rotate(other.id, by=thief),
+        lambda: keys.revoke(other.id, by=thief),
+    ):
+        with pytest.raises(LayercutError) as refused:
+            attempt()
+        assert refused.value.code == "unauthorized"
+    assert [key.name for key in keys.list(A) if key.revoked_at is None] == ["other"]
+    assert keys.revoke(other.id, by=Actor(A, other.id)).revoked_at is not None
+
+
+def test_of_two_admins_who_revoke_each_other_at_once_one_does(keys: KeyStore) -> None:
+    made = [keys.create(A, name, Scope.ADMIN, by=BY) for name in ("one", "two")]
+    together = threading.Barrier(2)
+
+    def revoke(mine: int) -> str:
+        together.wait()
+        try:
+            keys.revoke(made[1 - mine].id, by=Actor(A, made[mine].id))
+        except LayercutError as error:
+            return error.code
+        return "revoked"
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(revoke, (0, 1))) == ["revoked", "unauthorized"]

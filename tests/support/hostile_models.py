@@ -131,5 +131,10 @@ def deep_rules(depth: int, kind: str, key: str) -> str:
     return tokenizer(**{kind: "RULES"}).replace('"RULES"', opened + "]}" * depth)
 
 
+def splits(*patterns: str) -> str:
+    rules = [{"type": "Split", "pattern": {"Regex": one}, "behavior": "Isolated"} for one in patterns]
+    return tokenizer(pre_tokenizer={"type": "Sequence", "pretokenizers": rules})
+
+
 def config_only(**more: Any) -> bytes:
     return json.dumps(bert_config(**more)).encode()

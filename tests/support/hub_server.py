@@ -5,7 +5,8 @@
         hub.add("owner/name", {"config.json": b"{ }"})           # its main branch moves; the old commit stays
         ... HF_ENDPOINT=hub.url
 
-It knows repository info, trees, and files (HEAD, GET, Range, ETag, X-Repo-Commit), gated repositories, and can be slow.
+It knows repository info, and files (HEAD, GET, Range, ETag, X-Repo-Commit), gated repositories, and can be slow.
+``trick`` makes it lie: whatever is asked for by a path is then answered by a function of the test.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ import hashlib
 import json
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-_API = re.compile(r"^/api/(models|datasets)/([^/]+/[^/]+|[^/]+?)(?:/(revision|tree)/([^/]+))?$")
+_API = re.compile(r"^/api/(models|datasets)/([^/]+/[^/]+|[^/]+?)(?:/(revision)/([^/]+))?$")
 _FILE = re.compile(r"^/(?:(datasets)/)?([^/]+/[^/]+|[^/]+)/resolve/([^/]+)/(.+)$")
+#: Answers a request instead of the server.
+Trick = Callable[[BaseHTTPRequestHandler], None]
+
 _RANGE = re.compile(r"^bytes=(\d+)-(\d*)$")
 
 
@@ -46,6 +51,7 @@ class HubServer:
         self.stalled: re.Pattern[str] | None = None  # paths that are answered only when the server closes
         self.broken: re.Pattern[str] | None = None  # paths that are answered with 500
         self.closing = threading.Event()
+        self.tricks: list[tuple[re.Pattern[str], Trick]] = []
         self._repos: dict[tuple[str, str], Repo] = {}
         self._commits: dict[tuple[str, str, str], Repo] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -61,6 +67,10 @@ class HubServer:
         repo = self._repos[kind, id] = Repo(files, token, card)
         self._commits[kind, id, repo.commit] = repo
         return repo
+
+    def trick(self, pattern: str, do: Trick) -> None:
+        """Have ``do`` answer, from now on, what is asked for by a path with ``pattern`` in it."""
+        self.tricks.append((re.compile(pattern), do))
 
     def forget(self, id: str, commit: str) -> None:
         """As a branch that is pushed by force loses what was on it."""
@@ -81,8 +91,8 @@ class HubServer:
         if self.broken and self.broken.search(path):
             return 500, {}, b""
         if match := _API.match(path):
-            kind, id, what, revision = match.groups()
-            return self._read(kind, id, revision or "main", token, lambda repo: _listing(id, repo, what))
+            kind, id, _, revision = match.groups()
+            return self._read(kind, id, revision or "main", token, lambda repo: _description(id, repo))
         if match := _FILE.match(path):
             kind, id, revision, name = match.groups()
             return self._read(kind or "models", id, revision, token, lambda repo: _file(repo, name))
@@ -108,6 +118,11 @@ class HubServer:
 
             def do_GET(self) -> None:
                 path = unquote(urlsplit(self.path).path)
+                trick = next((do for pattern, do in hub.tricks if pattern.search(path)), None)
+                if trick:
+                    hub.requests.append((self.command, path))
+                    trick(self)
+                    return
                 if hub.stalled and hub.stalled.search(path):
                     hub.closing.wait()
                     self.close_connection = True
@@ -134,19 +149,52 @@ class HubServer:
         return Handler
 
 
+def says(status: int, body: bytes = b"", **headers: str) -> Trick:
+    """That answer; of the names of headers, _ stands for -."""
+
+    def do(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for name, value in {"Content_Length": str(len(body)), **headers}.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        if handler.command == "GET":
+            handler.wfile.write(body)
+
+    return do
+
+
+def without_end(start: bytes, piece: bytes, status: int = 200, **headers: str) -> Trick:
+    """An answer that goes on for as long as anybody listens."""
+
+    def do(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for name, value in {"ETag": '"' + "0" * 64 + '"', "X_Repo_Commit": "0" * 40, **headers}.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.close_connection = True
+        try:
+            handler.wfile.write(start)
+            while handler.command == "GET":
+                handler.wfile.write(piece)
+        except OSError:
+            pass
+
+    return do
+
+
+def described(files: Any, *, headers: dict[str, str] | None = None, **more: Any) -> Trick:
+    """As a repository that has these files; ``more`` stands beside them."""
+    body = {"id": "evil/x", "sha": "0" * 40, "siblings": files, "tags": [], "cardData": {}, **more}
+    return says(200, json.dumps(body).encode(), Content_Type="application/json", **(headers or {}))
+
+
 def _refusal(status: int, code: str) -> tuple[int, dict[str, str], bytes]:
     return status, {"X-Error-Code": code, "X-Error-Message": code}, b""
 
 
-def _listing(id: str, repo: Repo, what: str | None) -> tuple[int, dict[str, str], bytes]:
-    if what == "tree":
-        body: Any = [
-            {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-            for name, content in repo.files.items()
-        ]
-    else:
-        siblings = [{"rfilename": name, "size": len(content)} for name, content in repo.files.items()]
-        body = {"id": id, "sha": repo.commit, "siblings": siblings, "tags": [], "cardData": repo.card}
+def _description(id: str, repo: Repo) -> tuple[int, dict[str, str], bytes]:
+    siblings = [{"rfilename": name, "size": len(content)} for name, content in repo.files.items()]
+    body = {"id": id, "sha": repo.commit, "siblings": siblings, "tags": [], "cardData": repo.card}
     return 200, {"Content-Type": "application/json"}, json.dumps(body).encode()
 
 

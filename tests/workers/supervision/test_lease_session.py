@@ -139,12 +139,12 @@ def test_a_database_that_comes_back_in_time_costs_nothing(rig: Rig, wobbly: Wobb
 def test_a_database_that_stays_away_ends_the_attempt_with_the_lease(
     tmp_path: Path, wobbly: WobblyStore, rig: Rig
 ) -> None:
+    rig.settings.lease_seconds = 5.0  # of which a busy machine loses none while it starts the runner
     rig.settings.heartbeat_seconds = 0.1
     job_id = rig.submit(f"pid:{tmp_path}/pid", f"touch:{tmp_path}/here", "linger")
     thread = rig.start()
     eventually((tmp_path / "here").exists)
     wobbly.away = True
-    rig.settings.lease_seconds = 1.0  # not before: a slow machine would lose it while it starts the runner
     thread.join(20)
 
     assert not thread.is_alive()
