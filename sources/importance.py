@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.plans import all_protected, removal_steps
@@ -25,11 +25,11 @@ from sources.models import locate
 from sources.settings import SourceSettings
 from sources.texts import text_file
 
-KIND = "layer_importance"
+KIND: Final = "layer_importance"
 FILE = "layer_importance.json"
 
 #: The bracket of one size, of the strategy `auto`.
-BRACKET = "search_bracket"
+BRACKET: Final = "search_bracket"
 BRACKET_FILE = "bracket.json"
 
 #: Raise it with any change of what is measured, or of how: what was kept is then measured anew.

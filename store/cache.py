@@ -32,7 +32,7 @@ from store.tables import DEFAULT_TENANT, cache, jobs
 
 MAKING, MADE = "making", "made"
 
-# Rows evicted by one call at most: the next call takes the rest.
+# Rows of each kind evicted by one call at most: the next call takes the rest.
 BATCH = 100
 
 
@@ -126,7 +126,8 @@ class CacheStore:
         Returns the prefixes of which the caller deletes the files. What is being made stays.
         """
         with self._engine.begin() as connection:
-            rows = [*_lost_makings(connection), *_beyond(connection, max_bytes)][:BATCH]
+            # A batch of each: however many makings were lost, what does not fit goes.
+            rows = [*_lost_makings(connection), *_beyond(connection, max_bytes)[:BATCH]]
             if rows:
                 gone = [(row.pool, row.fingerprint) for row in rows]
                 connection.execute(delete(cache).where(tuple_(cache.c.pool, cache.c.fingerprint).in_(gone)))

@@ -37,6 +37,11 @@ TOLD_BY_RUNNER = frozenset(
 )
 
 
+#: All that is in the cache.
+CacheKind = Literal[
+    "tokenized_data", "baseline", "baseline_logits", "baseline_scores", "layer_importance", "search_bracket"
+]
+
 OLDER_FORM = (
     "{path} is a job file of an older layercut: it has a request, and nothing that was resolved of it. Give the request"
     " alone, which is the body of POST /v1/jobs"
@@ -96,9 +101,14 @@ class CacheRequest(BaseModel):
 
     cache: Literal["want", "made"]
     # Both become names of folders.
-    kind: str = Field(pattern=r"^[a-z_]{1,32}$")
+    kind: CacheKind
     fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
     seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+    @property
+    def thing(self) -> tuple[str, str]:
+        """What is asked for."""
+        return self.kind, self.fingerprint
 
 
 class CacheAnswer(BaseModel):

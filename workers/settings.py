@@ -36,6 +36,11 @@ class WorkerSettings(StoreSettings, SourceSettings):
     runner_file_bytes: int = Field(default=2**39, gt=0, description="a runner writes no larger file")
     runner_processes: int = Field(default=4096, gt=0, description="of a runner, threads counted")
     runner_open_files: int = Field(default=4096, gt=0)
+    cache_wait_seconds: float = Field(
+        default=7200.0,
+        ge=0,
+        description="how long an attempt waits, in all, for things of the cache that other tenants' jobs are making",
+    )
     scratch_dir: Path | None = Field(default=None, description="for files of running jobs; by default in data_dir")
 
     @model_validator(mode="after")

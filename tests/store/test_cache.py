@@ -166,6 +166,21 @@ def test_what_a_lost_maker_left_is_swept(cache: CacheStore, store: JobStore, sta
     assert cache.evict(1000) == []
 
 
+def test_lost_makings_do_not_keep_what_does_not_fit_from_going(
+    cache: CacheStore, store: JobStore, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.cache.BATCH", 2)
+    maker, lost = start(), start()
+    prefix = make(cache, maker, FINGERPRINT, 10)
+    for letter in "abcde":
+        cache.take(lost, KIND, letter * 64)
+    store.release(lost, "the runner was killed")
+
+    gone = cache.evict(0)
+    assert prefix in gone
+    assert len(gone) == 3
+
+
 def test_fetching_checks_what_it_brings(tmp_path: Path) -> None:
     artifacts = ArtifactStore(f"file://{tmp_path}/artifacts")
     (tmp_path / "made" / "sub").mkdir(parents=True)

@@ -6,6 +6,8 @@ stdout), `moan:text` (stderr), `wait:FILE` (until it exists), `touch:FILE`, `suc
 holds stdout open; its pid goes into FILE), `pid:FILE`, `environment:FILE`, `outside:FOLDER` (names it as its artifact),
 `linger` (never leaves), `checkpoint:NAME` (writes one and tells it), `checkpoint-at-term:NAME` (at SIGTERM, and
 leaves), `exit-once:FILE` (where it exists, and removes it), `checkpoints:FILE` (what there are goes into FILE).
+Of one that is hostile, in its scratch folder: `plant:NAME=FOLDER` (puts a link in the place of NAME),
+`scribble:NAME=text` (writes into the file where it is there, under whatever other names it has).
 Of the cache: `want:a` (the baseline whose fingerprint is 64 times that letter; says `make` or `have` with its content),
 `fill:text` (the folder that it was given), `made:a`.
 """
@@ -105,6 +107,21 @@ def spawn(_, file):
     Path(file).write_text(str(child.pid))
 
 
+def plant(_, what):
+    name, folder = what.split("=")
+    place = Path(JOB["checkpoints"]).parent / name
+    shutil.rmtree(place, ignore_errors=True)
+    place.symlink_to(folder)
+
+
+def scribble(_, what):
+    name, text = what.split("=")
+    place = Path(JOB["checkpoints"]).parent / name
+    if place.exists():
+        with place.open("r+") as file:
+            file.write(text)
+
+
 ANSWERS = SimpleQueue()
 GIVEN = []
 
@@ -155,6 +172,8 @@ ACTS = {
     "exit-once": exit_once,
     "checkpoint": checkpoint,
     "checkpoint-at-term": checkpoint_at_term,
+    "plant": plant,
+    "scribble": scribble,
     "checkpoints": see_checkpoints,
     "pid": lambda _, file: Path(file).write_text(str(os.getpid())),
     "environment": lambda _, file: Path(file).write_text(json.dumps(dict(os.environ))),

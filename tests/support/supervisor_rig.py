@@ -12,9 +12,11 @@ from api_schemas.jobs import Job
 from sources.inputs import Inputs
 from sources.staging import Staged
 from store.artifacts import ArtifactStore
+from store.audit import Actor
 from store.cache import CacheStore
 from store.database import migrate, open_engine
 from store.jobs import Claim, JobStore
+from store.tables import DEFAULT_TENANT
 from tests.support.events import queue
 from workers.sandbox.sandbox import Sandbox
 from workers.settings import WorkerSettings
@@ -49,9 +51,9 @@ class Rig:
         )  # fmt: skip
         self._threads: list[threading.Thread] = []
 
-    def submit(self, *acts: str, **limits: int) -> str:
+    def submit(self, *acts: str, tenant: str = DEFAULT_TENANT, **limits: int) -> str:
         sent = {"model": "a/b", "task": "none", "metadata": {"acts": " ".join(acts)}, "limits": limits}
-        return queue(self.store, sent).id
+        return queue(self.store.of(Actor(tenant)), sent).id
 
     def run(self, *acts: str, **limits: int) -> Job:
         """Submit a job and see one attempt at it through."""

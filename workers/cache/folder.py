@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from workers.protocol import CacheKind
+
+#: Writes a thing's files into an empty folder, and no folders.
 Fill = Callable[[Path], None]
 
 MADE = "made.json"
@@ -38,7 +42,7 @@ class Cache(Protocol):
     @property
     def root(self) -> Path: ...
 
-    def get(self, kind: str, fingerprint: str, make: Fill) -> CacheEntry:
+    def get(self, kind: CacheKind, fingerprint: str, make: Fill) -> CacheEntry:
         """The thing of that fingerprint. Where it is not there, ``make`` fills the empty folder that it is given.
 
         Of all that ask at once one makes; the others wait for it. When the maker dies, another makes.
@@ -56,22 +60,20 @@ class FolderCache:
 
     def __init__(self, root: Path, max_bytes: int, top: Path | None = None) -> None:
         self.root = root
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         #: What all parts of it lie in, for they share the room.
         self._top = top or root
 
     def part(self, name: str) -> FolderCache:
         """A cache of its own in the room of this one: what is in it is found in no other part."""
-        return FolderCache(self._top / PARTS / name, self._max_bytes, self._top)
+        return FolderCache(self._top / PARTS / name, self.max_bytes, self._top)
 
     def get(self, kind: str, fingerprint: str, make: Fill) -> CacheEntry:
         with _locked(self.root / kind / fingerprint) as place:
             if (found := _read(place)) is not None:
                 return found
-            folder = _emptied(place)
-            folder.mkdir()
             began = time.perf_counter()
-            make(folder)
+            folder = _filled(place, make)
             seconds = time.perf_counter() - began
             _mark(place, seconds)
         self._trim()
@@ -84,13 +86,12 @@ class FolderCache:
         with _locked(self.root / kind / fingerprint) as place:
             return _read(place)
 
-    def put(self, kind: str, fingerprint: str, folder: Path, seconds: float) -> Path:
-        """Take in a whole ``folder`` by moving it; where its files are now."""
+    def put(self, kind: str, fingerprint: str, fill: Fill, seconds: float) -> Path:
+        """Keep a thing that was made elsewhere, and took ``seconds``: ``fill`` copies it. Where its files are now."""
         with _locked(self.root / kind / fingerprint) as place:
             if (found := _read(place)) is not None:
                 return found.folder
-            files = _emptied(place)
-            shutil.move(folder, files)
+            files = _filled(place, fill)
             _mark(place, seconds)
         self._trim()
         return files
@@ -100,7 +101,7 @@ class FolderCache:
         total = 0
         for used, size, place in sorted(self._things(), reverse=True):
             total += size
-            if total > self._max_bytes and time.time() - used > FRESH_SECONDS:
+            if total > self.max_bytes and time.time() - used > FRESH_SECONDS:
                 _remove(place)
 
     def _things(self) -> Iterator[tuple[float, int, Path]]:
@@ -141,27 +142,49 @@ def _read(place: Path) -> CacheEntry | None:
     try:
         made = json.loads((place / MADE).read_text())
         # A machine that lost power may have kept the names of files and lost what was in them.
-        whole = all((place / FILES / name).stat().st_size == size for name, size in made["files"].items())
+        whole = _sizes(place / FILES) == made["files"]
         os.utime(place / MADE)
     except (OSError, ValueError):
         return None
     return CacheEntry(place / FILES, True, made["seconds"]) if whole else None
 
 
-def _emptied(place: Path) -> Path:
+def _filled(place: Path, fill: Fill) -> Path:
+    """The files, anew; nothing is left of them where ``fill`` raises."""
+    files = place / FILES
     (place / MADE).unlink(missing_ok=True)
-    shutil.rmtree(place / FILES, ignore_errors=True)
-    return place / FILES
+    _clear(files)
+    files.mkdir()
+    try:
+        fill(files)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    return files
+
+
+def _clear(path: Path) -> None:
+    """Also what is no folder, such as a link, which is not followed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _mark(place: Path, seconds: float) -> None:
-    files = {str(path.relative_to(place / FILES)): path.stat().st_size for path in _plain_files(place / FILES)}
-    (place / "new.json").write_text(json.dumps({"seconds": seconds, "files": files}))
+    (place / "new.json").write_text(json.dumps({"seconds": seconds, "files": _sizes(place / FILES)}))
     (place / "new.json").rename(place / MADE)
 
 
-def _plain_files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
+def _sizes(folder: Path) -> dict[str, int]:
+    """Of the regular files, by name. Raises ``OSError`` for a link in the folder's place."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        with os.scandir(handle) as entries:
+            found = {entry.name: entry.stat(follow_symlinks=False) for entry in entries}
+    finally:
+        os.close(handle)
+    return {name: status.st_size for name, status in found.items() if stat.S_ISREG(status.st_mode)}
 
 
 def _remove(place: Path) -> None:

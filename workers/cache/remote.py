@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from workers.cache.folder import CacheEntry, Fill
-from workers.protocol import CacheAnswer, CacheRequest
+from workers.protocol import CacheAnswer, CacheKind, CacheRequest
 
 
 class RemoteCache:
@@ -20,14 +21,16 @@ class RemoteCache:
         self.root = root
         self._tell, self._receive = tell, receive
 
-    def get(self, kind: str, fingerprint: str, make: Fill) -> CacheEntry:
+    def get(self, kind: CacheKind, fingerprint: str, make: Fill) -> CacheEntry:
         answer = self._ask(CacheRequest(cache="want", kind=kind, fingerprint=fingerprint))
         if answer.made:
             return CacheEntry(answer.folder, True, answer.seconds)
-        began = time.perf_counter()
-        make(answer.folder)
+        own, began = answer.folder, time.perf_counter()
+        make(own)
         seconds = time.perf_counter() - began
         answer = self._ask(CacheRequest(cache="made", kind=kind, fingerprint=fingerprint, seconds=seconds))
+        if answer.folder != own:  # the supervisor has a copy
+            shutil.rmtree(own, ignore_errors=True)
         return CacheEntry(answer.folder, False, seconds)
 
     def _ask(self, request: CacheRequest) -> CacheAnswer:

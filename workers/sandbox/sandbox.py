@@ -104,13 +104,13 @@ class Sandbox:
         if self.runner_uid is not None:
             os.chown(folder, -1, self.runner_uid)
             folder.chmod(0o750)
-        for name in folders.WRITABLE:
-            self.give_folder(folder / name)
+            for name in folders.WRITABLE:
+                os.lchown(folder / name, self.runner_uid, self.runner_uid)
 
-    def give_folder(self, folder: Path) -> None:
-        """Let the runner write to a folder that was made for it, beneath one of its writable ones."""
+    def give_folder(self, handle: int) -> None:
+        """Let the runner write to the open folder, which was made for it. Not by name: it may have put a link there."""
         if self.runner_uid is not None:
-            os.chown(folder, self.runner_uid, self.runner_uid)
+            os.fchown(handle, self.runner_uid, self.runner_uid)
 
     def launch(self, command: list[str], folder: Path) -> Launch:
         """Of a runner whose scratch is ``folder``. What it may open it is told when it gets a job: ``files_of``.

@@ -18,6 +18,7 @@ from api_schemas.strategies import LayerImportance
 from sources.importance import BRACKET, BRACKET_FILE
 from sources.importance import FILE as IMPORTANCE_FILE
 from workers.evaluation.scores import Scores
+from workers.protocol import CacheKind
 from workers.training.trainer_state import TrainResult
 
 WEIGHTS = "model.safetensors"
@@ -70,7 +71,7 @@ def load_bracket(folder: Path) -> Bracket:
 
 
 #: Kind to how it is written and read.
-CODECS: dict[str, tuple[Callable[[Any, Path], None], Callable[[Path], Any]]] = {
+CODECS: dict[CacheKind, tuple[Callable[[Any, Path], None], Callable[[Path], Any]]] = {
     "baseline_logits": (save_logits, load_logits),
     "baseline_scores": (save_scores, load_scores),
     "layer_importance": (save_layer_importance, load_layer_importance),

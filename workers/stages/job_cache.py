@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from api_schemas.reports import Reused
 from workers.cache.folder import Cache, Fill
+from workers.protocol import CacheKind
 from workers.stages.cache_codecs import CODECS
 from workers.stages.progress import ProgressReporter
 
@@ -25,13 +26,13 @@ class JobCache:
         """A folder of this host's that outlives the job."""
         return self._cache.root
 
-    def share(self, kind: str, fingerprint: str, make: Callable[[], Thing]) -> Thing:
+    def share(self, kind: CacheKind, fingerprint: str, make: Callable[[], Thing]) -> Thing:
         """The thing itself, of a kind of ``CODECS``. Its maker reads it from the cache too: all get the same bits."""
         save, load = CODECS[kind]
         thing: Thing = load(self.get(kind, fingerprint, lambda folder: save(make(), folder)))
         return thing
 
-    def get(self, kind: str, fingerprint: str, make: Fill) -> Path:
+    def get(self, kind: CacheKind, fingerprint: str, make: Fill) -> Path:
         """The folder of the thing, made now (``make`` fills an empty folder) or before."""
         entry = self._cache.get(kind, fingerprint, make)
         if entry.reused:

@@ -67,8 +67,9 @@ class Attempt:
         #: Of the files that were published.
         self._bytes = 0
         self._checkpoints = settings.checkpoint_root / self._lease.job_id
-        lent = runner.scratch.checkpoints
-        self._checkpoint_sync = CheckpointSync(artifacts, self._lease.job_id, self._checkpoints, lent)
+        self._checkpoint_sync = CheckpointSync(
+            artifacts, self._lease.job_id, self._checkpoints, runner, max_bytes=settings.runner_file_bytes
+        )
         # An attempt's own: one that goes on from a checkpoint has the whole of it again.
         self._seconds = min(claim.request.limits.max_runtime_seconds, settings.max_runtime_seconds)
         self._latest = started + self._seconds
@@ -85,7 +86,7 @@ class Attempt:
 
     def run(self) -> None:
         """Returns when the attempt has ended, in the store too. Raises what the store raises when it stays away."""
-        with self._checkpoint_sync:
+        with self._checkpoint_sync, self._cache_server:
             self._run()
 
     def _run(self) -> None:
@@ -115,9 +116,8 @@ class Attempt:
             if isinstance(item, Staged):
                 self._give(item)
             elif isinstance(item, CacheRequest):
-                if (changed := self._changed()) is not None:
-                    return changed
-                self._cache_server.handle(item)
+                if (ending := self._changed() or self._cache_server.handle(item)) is not None:
+                    return ending
             elif not isinstance(item, EventBody) or item.type.terminal:
                 return item
             else:

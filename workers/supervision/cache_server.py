@@ -6,32 +6,40 @@ The cache spares work and is no part of it: where it fails, the runner makes the
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Self
 
 from api_schemas.errors import LayercutError
-from api_schemas.events import EventType, LogData, new_event
+from api_schemas.events import EventType, LogData, NewEvent, failure, new_event
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore, Have, Make, Wait
 from store.jobs import Lease
 from workers.cache.folder import FolderCache
 from workers.protocol import CacheAnswer, CacheRequest
+from workers.runtime.failures import explained
+from workers.supervision.cache_uploads import CacheUploads
 from workers.supervision.lease_session import LeaseSession
-from workers.supervision.links import link_tree
+from workers.supervision.runner_folders import copy_files, entered, link_files, made_folder
 from workers.supervision.runner_process import RunnerProcess
+from workers.supervision.serial_thread import SerialThread
 
 log = logging.getLogger("layercut.cache")
 
 #: How often a maker that is waited for is looked at.
 LOOK_SECONDS = 0.5
+#: Of one attempt. A search in a model of a thousand layers asks for no more than two thousand things.
+MAX_REQUESTS = 10_000
 
 
 class CacheServer:
-    """Of one attempt. Each request is seen to in a thread of its own: the attempt must stay able to kill the runner.
+    """Of one attempt. Requests are seen to in a thread beside it: the attempt must stay able to kill the runner.
 
-    ``local`` is this host's own cache, of what was made here or fetched.
+    ``local`` is this host's own cache, of what was made here or fetched. ``wait_seconds`` is how long the attempt waits
+    for jobs of other tenants, all together. Use as a context manager.
     """
 
     def __init__(
@@ -43,36 +51,68 @@ class CacheServer:
         cache: CacheStore,
         artifacts: ArtifactStore,
         local: FolderCache,
+        wait_seconds: float,
     ) -> None:
         self._lease, self._runner, self._session = lease, runner, session
         self._cache, self._artifacts, self._local = cache, artifacts, local
-        #: Where the files go of what the runner is making for all, by fingerprint.
-        self._making: dict[str, str] = {}
-        self._closed = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._uploads = CacheUploads(lease, session, cache, artifacts)
+        self._thread = SerialThread("cache")
+        self._asked, self._unanswered = 0, False
+        #: What the runner was told to make, and where the files of it go for all; None: nowhere.
+        self._to_make: dict[tuple[str, str], str | None] = {}
+        # What one attempt makes may fill the cache once: more would only push out what others use.
+        self._room = local.max_bytes
+        self._patience = wait_seconds
+        self._closed, self._late = threading.Event(), threading.Event()
 
-    def handle(self, request: CacheRequest) -> None:
-        self._start({"want": self._want, "made": self._made}[request.cache], request)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close(0)
+
+    def handle(self, request: CacheRequest) -> NewEvent | None:
+        """Have it seen to. The failure of the job, where no sound runner would ask so: it asks one thing at a time, and
+        makes what it was told to make.
+        """
+        rules = (
+            (self._unanswered, "asked again before it was answered"),
+            (self._asked >= MAX_REQUESTS, f"asked more than {MAX_REQUESTS} times"),
+            (request.cache == "made" and request.thing not in self._to_make, "made what it was not told to make"),
+        )
+        for broken, what in rules:
+            if broken:
+                log.warning("job %s: the runner %s of the cache: %s", self._lease.job_id, what, request)
+                return failure(LayercutError("internal", f"the runner broke the rules of the cache: it {what}"))
+        self._asked, self._unanswered = self._asked + 1, True
+        self._thread.put(partial(self._see_to, request))
+        return None
 
     def close(self, seconds: float | None) -> None:
         """The runner is gone: wait for nobody any more, and finish publishing what it made, within ``seconds``."""
         self._closed.set()
         deadline = None if seconds is None else time.monotonic() + seconds
-        for thread in self._threads:
-            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        for part in (self._thread, self._uploads):
+            part.finish(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        self._late.set()
 
-    def _start(self, work: Callable[..., None], *args: object) -> None:
-        thread = threading.Thread(target=work, args=args, name="cache", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _want(self, request: CacheRequest) -> None:
+    def _see_to(self, request: CacheRequest) -> None:
         try:
-            answer = self._find(request)
+            answer = self._want(request) if request.cache == "want" else self._made(request)
+        except Exception as error:  # nothing can be answered, and the runner would wait for ever
+            log.exception("job %s: cannot answer what the runner asks of the cache", self._lease.job_id)
+            self._runner.inbox.put(failure(explained(error)))
+            return
+        # Before it is answered: it may ask the next at once.
+        self._unanswered = False
+        self._runner.answer(answer)
+
+    def _want(self, request: CacheRequest) -> CacheAnswer:
+        try:
+            return self._find(request)
         except Exception:
             log.exception("job %s: the cache fails; the job makes its %s itself", self._lease.job_id, request.kind)
-            answer = self._empty(request)
-        self._runner.answer(answer)
+            return self._empty(request)
 
     def _find(self, request: CacheRequest) -> CacheAnswer:
         waits_for: str | None = ""
@@ -85,18 +125,28 @@ class CacheServer:
             if isinstance(found, Wait):
                 if found.job_id != waits_for:
                     waits_for = found.job_id
-                    self._tell_waiting(request, found)
-                self._closed.wait(LOOK_SECONDS)
+                    self._tell(request, found, "waiting for the {kind} that {maker} is making")
+                if not self._wait(found):
+                    self._tell(request, found, "waited long enough for the {kind} of {maker}: this job makes its own")
+                    break
         return self._empty(request)
+
+    def _wait(self, found: Wait) -> bool:
+        """A moment; False where a job of another tenant, which may never make it, was waited for long enough."""
+        if found.job_id is None:
+            if self._patience <= 0:
+                return False
+            self._patience -= LOOK_SECONDS
+        self._closed.wait(LOOK_SECONDS)
+        return True
 
     def _make(self, request: CacheRequest, found: Make) -> CacheAnswer:
         if found.lost:
-            self._delete(found.lost)
+            self._uploads.delete(found.lost)
         if (cached := self._local.find(request.kind, request.fingerprint)) is None:
-            self._making[request.fingerprint] = found.prefix
-            return self._empty(request)
+            return self._empty(request, found.prefix)
         # Evicted for all, but not here.
-        self._start(self._publish, request.fingerprint, found.prefix, cached.folder, cached.seconds)
+        self._uploads.publish(request.fingerprint, found.prefix, cached.folder, cached.seconds)
         return self._lend(request.fingerprint, cached.folder, cached.seconds)
 
     def _fetch(self, request: CacheRequest, found: Have) -> CacheAnswer | None:
@@ -108,71 +158,60 @@ class CacheServer:
         except LayercutError as error:
             log.warning("job %s: %s is not in the cache any more: %s", self._lease.job_id, found.prefix, error)
             self._session.retrying(lambda: self._cache.forget(request.fingerprint, found.prefix))
-            self._delete(found.prefix)
+            self._uploads.delete(found.prefix)
             return None
         return self._lend(request.fingerprint, entry.folder, found.seconds)
 
-    def _made(self, request: CacheRequest) -> None:
-        kind, fingerprint, seconds = request.kind, request.fingerprint, request.seconds
-        prefix = self._making.pop(fingerprint, None)
-        folder = self._place(fingerprint)
+    def _made(self, request: CacheRequest) -> CacheAnswer:
+        fingerprint, seconds = request.fingerprint, request.seconds
+        prefix = self._to_make.pop(request.thing)
         try:
-            folder = self._local.put(kind, fingerprint, folder, seconds)
+            folder = self._local.put(request.kind, fingerprint, partial(self._take_over, fingerprint), seconds)
             answer = self._lend(fingerprint, folder, seconds)
-        except OSError:
-            log.exception("job %s: cannot keep its %s on this host", self._lease.job_id, kind)
+        except OSError as error:
+            log.warning("job %s: cannot keep its %s on this host: %s", self._lease.job_id, request.kind, error)
             # The runner's own folder goes with the runner: too soon for an upload.
             if prefix is not None:
-                self._start(self._abandon, fingerprint, prefix)
-            prefix, answer = None, CacheAnswer(folder=folder, made=True, seconds=seconds)
-        # First the answer: the runner has other things to do than to wait for an upload.
-        self._runner.answer(answer)
+                self._uploads.abandon(fingerprint, prefix)
+            return CacheAnswer(folder=self._place(fingerprint), made=True, seconds=seconds)
         if prefix is not None:
-            self._publish(fingerprint, prefix, folder, seconds)
+            self._uploads.publish(fingerprint, prefix, folder, seconds)
+        return answer
 
-    def _publish(self, fingerprint: str, prefix: str, folder: Path, seconds: float) -> None:
-        try:
-            size = sum(file.bytes for file in self._artifacts.publish(prefix, folder).files)
-            if not self._session.retrying(
-                lambda: self._cache.made(self._lease, fingerprint, seconds=seconds, size=size)
-            ):
-                self._delete(prefix)
-        except Exception:
-            log.exception("job %s: cannot put %s in the cache", self._lease.job_id, prefix)
-            self._abandon(fingerprint, prefix)
+    def _take_over(self, fingerprint: str, files: Path) -> None:
+        limit = min(self._local.max_bytes // 2, self._room)
+        scratch = self._runner.scratch
+        with entered(scratch.folder, scratch.made.name, fingerprint) as source, entered(files) as target:
+            self._room -= copy_files(source, target, limit=limit, stopped=self._late.is_set)
 
-    def _abandon(self, fingerprint: str, prefix: str) -> None:
-        try:
-            self._session.retrying(lambda: self._cache.abandon(self._lease, fingerprint))
-        except Exception:  # the end of the attempt will say the same
-            log.warning("job %s: cannot give up %s", self._lease.job_id, prefix, exc_info=True)
-        self._delete(prefix)
-
-    def _delete(self, prefix: str) -> None:
-        try:
-            self._artifacts.delete(prefix)
-        except Exception:  # files that nobody will ask for
-            log.warning("job %s: cannot delete %s", self._lease.job_id, prefix, exc_info=True)
-
-    def _tell_waiting(self, request: CacheRequest, found: Wait) -> None:
-        what = request.kind.replace("_", " ")
+    def _tell(self, request: CacheRequest, found: Wait, message: str) -> None:
+        said = message.format(kind=request.kind.replace("_", " "), maker=found.job_id or "another job")
         data = LogData(kind=request.kind, fingerprint=request.fingerprint, job_id=found.job_id)
-        message = f"waiting for the {what} that {found.job_id or 'another job'} is making"
-        self._session.write(new_event(EventType.LOG, message, data))
+        self._session.write(new_event(EventType.LOG, said, data))
 
-    def _empty(self, request: CacheRequest) -> CacheAnswer:
-        folder = self._place(request.fingerprint)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._runner.give_folder(folder)
-        return CacheAnswer(folder=folder, made=False)
+    def _empty(self, request: CacheRequest, prefix: str | None = None) -> CacheAnswer:
+        """A folder to make the thing in; what is made goes to ``prefix``."""
+        scratch, fingerprint = self._runner.scratch, request.fingerprint
+        with entered(scratch.folder, scratch.made.name) as made, made_folder(made, fingerprint) as folder:
+            self._runner.give_folder(folder)
+        self._to_make[request.thing] = prefix
+        return CacheAnswer(folder=self._place(fingerprint), made=False)
 
     def _lend(self, fingerprint: str, folder: Path, seconds: float) -> CacheAnswer:
         """Have the thing where the runner can read it."""
-        lent = self._runner.scratch.shared / fingerprint
+        shared = self._runner.scratch.shared
+        lent, hidden = shared / fingerprint, f".{fingerprint}"
         if not lent.exists():
-            link_tree(folder, lent)
+            shutil.rmtree(shared / hidden, ignore_errors=True)  # of one that failed half way
+            with (
+                entered(folder.parent, folder.name) as source,
+                entered(shared) as room,
+                made_folder(room, hidden) as target,
+            ):
+                link_files(source, target)
+            (shared / hidden).rename(lent)
         return CacheAnswer(folder=lent, made=True, seconds=seconds)
 
     def _place(self, fingerprint: str) -> Path:
-        """Where the runner makes it; on the disk of the local cache, which takes it by renaming."""
+        """Where the runner makes it."""
         return self._runner.scratch.made / fingerprint

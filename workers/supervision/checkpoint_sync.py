@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import threading
 import time
 from pathlib import Path
 from typing import Self
 
+from sources.beneath import list_names
 from store.artifacts import ArtifactStore
 from store.jobs import JobStore
-from workers.checkpoints.layout import newest, newest_in, prepare, put_in_place, training_of
-from workers.supervision.links import link_tree
+from workers.checkpoints.layout import FACTS, WEIGHTS, newest, newest_in, prepare, put_in_place, training_of
+from workers.supervision.runner_folders import copy_files, entered, made_folder
+from workers.supervision.runner_process import RunnerProcess
 
 log = logging.getLogger("layercut.checkpoints")
+
+FILES = (WEIGHTS, FACTS)
+#: Of one job, with a checkpoint each. A job has no more than some for each of its seeds.
+MAX_TRAININGS = 1000
 
 
 def checkpoint_prefix(job_id: str) -> str:
@@ -22,12 +29,15 @@ def checkpoint_prefix(job_id: str) -> str:
 
 
 class CheckpointSync:
-    """Of one attempt. ``folder`` holds the job's checkpoints on this host, ``runners`` those that its runner reads and
-    writes. Use as a context manager.
+    """Of one attempt. ``folder`` holds the job's checkpoints on this host; those that ``runner`` reads and writes are
+    its own, and of what it writes nothing is kept that has more than ``max_bytes``. Use as a context manager.
     """
 
-    def __init__(self, artifacts: ArtifactStore, job_id: str, folder: Path, runners: Path) -> None:
-        self._artifacts, self._job_id, self._folder, self._runners = artifacts, job_id, folder, runners
+    def __init__(
+        self, artifacts: ArtifactStore, job_id: str, folder: Path, runner: RunnerProcess, *, max_bytes: int
+    ) -> None:
+        self._artifacts, self._job_id, self._folder, self._runner = artifacts, job_id, folder, runner
+        self._max_bytes = max_bytes
         self._change = threading.Condition()
         self._sent: set[str] = set()
         self._called = self._busy = self._closed = self._over = False
@@ -62,18 +72,41 @@ class CheckpointSync:
         """Have the host's where the runner finds them."""
         for name in newest_in(self._folder).values():
             try:
-                link_tree(self._folder / name, self._runners / name)
+                self._lend(name)
             except OSError as error:
                 log.warning("job %s: cannot give its checkpoint %s to the runner: %r", self._job_id, name, error)
 
+    def _lend(self, name: str) -> None:
+        scratch, hidden = self._runner.scratch, f".{name}"
+        with (
+            entered(self._folder, name) as source,
+            entered(scratch.folder, scratch.checkpoints.name) as theirs,
+            made_folder(theirs, hidden) as target,
+        ):
+            self._runner.give_folder(target)  # to be removed by it
+            copy_files(source, target, names=FILES)
+            os.rename(hidden, name, src_dir_fd=theirs, dst_dir_fd=theirs)
+
     def _take_over(self) -> None:
         """Keep on this host what the runner has written since."""
-        here = newest_in(self._folder)
-        for training, name in newest_in(self._runners).items():
+        here, scratch = newest_in(self._folder), self._runner.scratch
+        for training, name in newest(list_names(scratch.folder, scratch.checkpoints.name)).items():
             if name > here.get(training, ""):
-                hidden = prepare(self._folder, training)
-                link_tree(self._runners / name, hidden)
-                put_in_place(hidden, name)
+                if len(here | {training: name}) > MAX_TRAININGS:
+                    log.warning("job %s: it has checkpoints of more than %s trainings", self._job_id, MAX_TRAININGS)
+                    return
+                self._keep(training, name)
+                here[training] = name
+
+    def _keep(self, training: str, name: str) -> None:
+        scratch, hidden = self._runner.scratch, prepare(self._folder, training)
+        try:
+            with entered(scratch.folder, scratch.checkpoints.name, name) as source, entered(hidden) as target:
+                copy_files(source, target, names=FILES, limit=self._max_bytes, stopped=lambda: self._closed)
+        except OSError:
+            shutil.rmtree(hidden, ignore_errors=True)
+            raise
+        put_in_place(hidden, name)
 
     def discard(self) -> None:
         """The job has ended: remove its checkpoints, here now and in the store when an upload is over."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -135,14 +136,17 @@ class RunnerProcess:
         self._say(handover)
         send_descriptors(self._channel, [handle.file.fileno() for handle in staged.handles])
 
-    def give_folder(self, folder: Path) -> None:
-        """Let it write to a folder that was made for it, beneath one of its writable ones."""
-        self._sandbox.give_folder(folder)
+    def give_folder(self, handle: int) -> None:
+        """Let it write to the open folder, which was made for it beneath one of its writable ones."""
+        self._sandbox.give_folder(handle)
 
     def answer(self, answer: CacheAnswer) -> None:
-        """Answer its last request. One that is gone needs no answer."""
+        """Answer its last request. One that is gone needs no answer, and one that left all earlier ones unread gets
+        none: whoever wrote would wait for it.
+        """
         with suppress(OSError, ValueError):  # ValueError: the pipe is closed on our side already
-            self._say(answer)
+            if _has_room(self._process.stdin):
+                self._say(answer)
 
     def stop(self, grace_seconds: float) -> None:
         """SIGTERM, time to leave, SIGKILL; to all that it started. Returns when the process is gone."""
@@ -207,6 +211,14 @@ def _read_lines(pipe: IO[str], use: Callable[[str], None]) -> None:
     for line in iter(lambda: pipe.readline(LINE_CHARACTERS), ""):
         if text := line.rstrip():
             use(text)
+
+
+def _has_room(pipe: IO[str] | None) -> bool:
+    """For a line of a page at most, without waiting."""
+    assert pipe is not None
+    asked = select.poll()
+    asked.register(pipe, select.POLLOUT)
+    return bool(asked.poll(0))
 
 
 def _start(work: Callable[..., None], *args: object) -> threading.Thread:

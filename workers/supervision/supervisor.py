@@ -98,8 +98,9 @@ class Supervisor:
         try:
             with LeaseSession(self._store, claim.lease, self._settings, inbox=runner.inbox, accepted=sent) as session:
                 cache_server = CacheServer(
-                    claim.lease, runner, session, cache=self._cache, artifacts=self._artifacts, local=local
-                )
+                    claim.lease, runner, session, cache=self._cache, artifacts=self._artifacts, local=local,
+                    wait_seconds=self._settings.cache_wait_seconds,
+                )  # fmt: skip
                 Attempt(
                     claim, runner, session, cache_server, stage=self._stage,
                     store=self._store, artifacts=self._artifacts, settings=self._settings, started=sent,

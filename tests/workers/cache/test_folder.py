@@ -103,6 +103,34 @@ def test_what_lost_its_content_is_made_again(tmp_path: Path) -> None:
     assert not cache.get("baseline", FINGERPRINT, lambda folder: (folder / "thing").write_bytes(b"y") and None).reused
 
 
+def test_a_link_where_the_files_should_be_is_neither_read_nor_filled(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thing").write_bytes(b"other")
+    cache = FolderCache(tmp_path / "cache", 100)
+    files = put(cache, "a", 5)
+    (files / "thing").unlink()
+    files.rmdir()
+    files.symlink_to(tmp_path / "other")
+    assert cache.find("baseline", FINGERPRINT) is None
+
+    assert cache.put("baseline", FINGERPRINT, lambda folder: (folder / "new").touch(), 1.0) == files
+    assert not files.is_symlink()
+    assert os.listdir(files) == ["new"]
+    assert os.listdir(tmp_path / "other") == ["thing"]
+
+
+def test_of_a_thing_that_could_not_be_copied_nothing_is_left(tmp_path: Path) -> None:
+    cache = FolderCache(tmp_path, 100)
+
+    def fail(folder: Path) -> None:
+        (folder / "half").write_text("x")
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        cache.put("baseline", FINGERPRINT, fail, 1.0)
+    assert list((tmp_path / "baseline").iterdir()) == []
+
+
 def test_what_was_not_used_for_longest_goes_and_what_was_used_just_now_stays(tmp_path: Path) -> None:
     cache = FolderCache(tmp_path, 1000)
     for age, letter in ((3, "a"), (2, "b"), (1, "c")):

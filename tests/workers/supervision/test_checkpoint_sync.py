@@ -11,7 +11,8 @@ import pytest
 from api_schemas.jobs import Status
 from store.artifacts import ArtifactStore
 from tests.support.processes import eventually
-from tests.support.supervisor_rig import Rig
+from tests.support.supervisor_rig import FAKE_RUNNER, Rig, no_inputs
+from workers.settings import WorkerSettings
 
 
 def kept_here(rig: Rig, job_id: str) -> set[str]:
@@ -124,6 +125,62 @@ def test_a_store_that_keeps_nothing_does_not_hurt_the_job(rig: Rig, monkeypatch:
     job = rig.run("checkpoint:baseline-1-000000010", "succeed")
 
     assert job.status == Status.SUCCEEDED
+
+
+def test_a_link_in_the_place_of_one_is_not_followed(rig: Rig, tmp_path: Path) -> None:
+    (tmp_path / "host").mkdir()
+    (tmp_path / "host" / "state.safetensors").write_text("secret")
+    job_id = lose_an_attempt(rig, tmp_path, f"plant:checkpoints/baseline-1-000000010={tmp_path}/host")
+    assert kept_here(rig, job_id) == kept_in_store(rig, job_id) == set()
+    assert rig.supervisor.work()
+
+    assert json.loads((tmp_path / "seen").read_text()) == {}
+
+
+def test_only_the_files_of_a_checkpoint_are_kept_of_one(rig: Rig, tmp_path: Path) -> None:
+    name = "baseline-1-000000010"
+    job_id = lose_an_attempt(rig, tmp_path, f"checkpoint:{name}", f"plant:checkpoints/{name}/more={tmp_path}")
+    kept = rig.settings.checkpoint_root / job_id / name
+    assert [path.name for path in kept.iterdir()] == ["state.safetensors"]
+
+
+def test_one_that_is_too_large_is_not_kept(worker_settings: WorkerSettings, tmp_path: Path) -> None:
+    rig = Rig(worker_settings.model_copy(update={"runner_file_bytes": 10}), FAKE_RUNNER, no_inputs)
+    try:
+        job_id = lose_an_attempt(rig, tmp_path, "checkpoint:baseline-1-000000010")
+        assert kept_here(rig, job_id) == set()
+    finally:
+        rig.close()
+
+
+def test_those_of_more_trainings_than_a_job_has_are_not_kept(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.supervision.checkpoint_sync.MAX_TRAININGS", 2)
+    job_id = lose_an_attempt(rig, tmp_path, *(f"checkpoint:baseline-{seed}-000000010" for seed in range(4)))
+    assert kept_here(rig, job_id) == {"baseline-0-000000010", "baseline-1-000000010"}
+
+
+def test_a_runner_cannot_change_one_that_was_kept_nor_one_that_it_was_lent(rig: Rig, tmp_path: Path) -> None:
+    name = "baseline-1-000000010"
+    changes = f"scribble:checkpoints/{name}/state.safetensors=changed"
+    # In its first attempt it writes one, and changes it when it was kept; in its second it changes what it was lent.
+    acts = (
+        changes, f"exit-once:{tmp_path}/second", f"checkpoint:{name}", f"touch:{tmp_path}/here", f"wait:{tmp_path}/go",
+        changes, f"exit-once:{tmp_path}/third", "succeed",
+    )  # fmt: skip
+    (tmp_path / "third").touch()
+    job_id = rig.submit(*acts)
+    thread = rig.start()
+    eventually(lambda: kept_in_store(rig, job_id))
+    (tmp_path / "go").touch()
+    thread.join(20)
+    kept = rig.settings.checkpoint_root / job_id / name / "state.safetensors"
+    assert kept.read_text() == f"weights of {name}"
+
+    (tmp_path / "second").touch()
+    assert rig.supervisor.work()
+    assert kept.read_text() == f"weights of {name}"
 
 
 def test_each_attempt_has_the_whole_of_its_time(rig: Rig, tmp_path: Path) -> None:

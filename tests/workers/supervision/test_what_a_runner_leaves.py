@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from workers.supervision.hidden_paths import PathHider
-from workers.supervision.links import link_tree
 from workers.supervision.memory_notes import lend_notes, take_notes
 
 
@@ -20,21 +19,6 @@ def test_folders_of_the_host_are_left_out_of_what_is_told(tmp_path: Path) -> Non
     assert hide(f'File "{library}", line 3') == 'File "os.py", line 3'
     assert sys.prefix not in hide(f"{sys.prefix}/lib/python3/site-packages/torch/nn.py")
     assert hide("/models/bert is the user's own") == "/models/bert is the user's own"
-
-
-def test_only_regular_files_are_taken_over(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("secret")
-    source, target = tmp_path / "source", tmp_path / "target"
-    (source / "sub").mkdir(parents=True)
-    (source / "sub" / "weights").write_text("weights")
-    (source / "link").symlink_to(tmp_path / "secret")
-    (source / "folder").symlink_to(tmp_path)
-    os.mkfifo(source / "pipe")
-
-    link_tree(source, target)
-
-    assert sorted(str(path.relative_to(target)) for path in target.rglob("*")) == ["sub", "sub/weights"]
-    assert (target / "sub" / "weights").read_text() == "weights"
 
 
 def test_notes_on_memory_go_from_one_runner_to_the_next(tmp_path: Path) -> None:

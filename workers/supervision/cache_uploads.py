@@ -1,0 +1,63 @@
+"""Puts what an attempt made for the cache into the artifact store, while its runner goes on."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+
+from store.artifacts import ArtifactStore
+from store.cache import CacheStore
+from store.jobs import Lease
+from workers.supervision.lease_session import LeaseSession
+from workers.supervision.serial_thread import SerialThread
+
+log = logging.getLogger("layercut.cache")
+
+
+class CacheUploads:
+    """Of one attempt. A failure costs only the thing: it is then made again by whoever asks next."""
+
+    def __init__(self, lease: Lease, session: LeaseSession, cache: CacheStore, artifacts: ArtifactStore) -> None:
+        self._lease, self._session, self._cache, self._artifacts = lease, session, cache, artifacts
+        self._thread = SerialThread("cache-uploads")
+        self._prefixes: set[str] = set()
+
+    def publish(self, fingerprint: str, prefix: str, folder: Path, seconds: float) -> None:
+        """Have the files of ``folder``, of the cache of this host, at ``prefix`` soon, for all."""
+        # The second would find the thing made, and take its files for ones that nobody asks for.
+        if prefix not in self._prefixes:
+            self._prefixes.add(prefix)
+            self._thread.put(partial(self._publish, fingerprint, prefix, folder, seconds))
+
+    def abandon(self, fingerprint: str, prefix: str) -> None:
+        """Nothing will come to ``prefix``: another may make the thing."""
+        self._thread.put(partial(self._abandon, fingerprint, prefix))
+
+    def delete(self, prefix: str) -> None:
+        try:
+            self._artifacts.delete(prefix)
+        except Exception:  # files that nobody will ask for
+            log.warning("job %s: cannot delete %s", self._lease.job_id, prefix, exc_info=True)
+
+    def finish(self, seconds: float | None) -> None:
+        """Wait for what is to be uploaded, no longer than ``seconds``; nothing more is."""
+        self._thread.finish(seconds)
+
+    def _publish(self, fingerprint: str, prefix: str, folder: Path, seconds: float) -> None:
+        try:
+            size = sum(file.bytes for file in self._artifacts.publish(prefix, folder).files)
+            if not self._session.retrying(
+                lambda: self._cache.made(self._lease, fingerprint, seconds=seconds, size=size)
+            ):
+                self.delete(prefix)
+        except Exception:
+            log.exception("job %s: cannot put %s in the cache", self._lease.job_id, prefix)
+            self._abandon(fingerprint, prefix)
+
+    def _abandon(self, fingerprint: str, prefix: str) -> None:
+        try:
+            self._session.retrying(lambda: self._cache.abandon(self._lease, fingerprint))
+        except Exception:  # the end of the attempt will say the same
+            log.warning("job %s: cannot give up %s", self._lease.job_id, prefix, exc_info=True)
+        self.delete(prefix)
