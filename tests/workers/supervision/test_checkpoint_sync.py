@@ -161,24 +161,26 @@ def test_those_of_more_trainings_than_a_job_has_are_not_kept(
     assert kept_here(rig, job_id) == {"baseline-0-000000010", "baseline-1-000000010"}
 
 
-def test_a_runner_cannot_change_one_that_was_kept_nor_one_that_it_was_lent(rig: Rig, tmp_path: Path) -> None:
-    name = "baseline-1-000000010"
+def test_a_runner_cannot_change_one_that_was_kept_nor_one_that_it_was_lent(
+    rig: Rig, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    name, place = "baseline-1-000000010", tmp_path_factory.mktemp("p")  # short, as all acts together must be
     changes = f"scribble:checkpoints/{name}/state.safetensors=changed"
     # In its first attempt it writes one, and changes it when it was kept; in its second it changes what it was lent.
     acts = (
-        changes, f"exit-once:{tmp_path}/second", f"checkpoint:{name}", f"touch:{tmp_path}/here", f"wait:{tmp_path}/go",
-        changes, f"exit-once:{tmp_path}/third", "succeed",
+        changes, f"exit-once:{place}/second", f"checkpoint:{name}", f"touch:{place}/here", f"wait:{place}/go",
+        changes, f"exit-once:{place}/third", "succeed",
     )  # fmt: skip
-    (tmp_path / "third").touch()
+    (place / "third").touch()
     job_id = rig.submit(*acts)
     thread = rig.start()
     eventually(lambda: kept_in_store(rig, job_id))
-    (tmp_path / "go").touch()
+    (place / "go").touch()
     thread.join(20)
     kept = rig.settings.checkpoint_root / job_id / name / "state.safetensors"
     assert kept.read_text() == f"weights of {name}"
 
-    (tmp_path / "second").touch()
+    (place / "second").touch()
     assert rig.supervisor.work()
     assert kept.read_text() == f"weights of {name}"
 
