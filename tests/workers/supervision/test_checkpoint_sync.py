@@ -164,7 +164,7 @@ def test_those_of_more_trainings_than_a_job_has_are_not_kept(
 def test_a_runner_cannot_change_one_that_was_kept_nor_one_that_it_was_lent(
     rig: Rig, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    name, place = "baseline-1-000000010", tmp_path_factory.mktemp("p")  # short, as all acts together must be
+    name, place = "baseline-1-000000010", tmp_path_factory.mktemp("p")  # short: acts must fit
     changes = f"scribble:checkpoints/{name}/state.safetensors=changed"
     # In its first attempt it writes one, and changes it when it was kept; in its second it changes what it was lent.
     acts = (
