@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -25,6 +25,19 @@ RETRY_AFTER_SECONDS = 5
 
 # Of an address that a stranger chose.
 SHOWN = 200
+
+#: Of one part of a pointer, in characters: a stranger chose it.
+LONGEST_PART = 80
+#: Of the sentence that lists what is wrong; each stands in ``errors`` as well.
+LONGEST_LIST = 3000
+
+
+class InvalidBody(RequestValidationError):
+    """A body whose fields are wrong; ``more`` of them than are told."""
+
+    def __init__(self, errors: Sequence[Any], *, body: Any, more: int = 0) -> None:
+        super().__init__(errors, body=body)
+        self.more = more
 
 
 def install_problems(app: FastAPI, methods: Methods) -> None:
@@ -58,7 +71,9 @@ async def _layercut_error(request: Request, error: Exception) -> Response:
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = _field_errors(error)
-    detail = "; ".join(f"{entry.pointer}: {entry.message}" for entry in errors)
+    detail = "; ".join(f"{entry.pointer}: {entry.message}" for entry in errors)[:LONGEST_LIST]
+    if isinstance(error, InvalidBody) and error.more:
+        detail += f"; and {error.more} errors more"
     return _answer(
         problem(LayercutError("validation_failed", detail), request_id=request_id_of(request), errors=errors)
     )
@@ -100,9 +115,13 @@ def _pointer(place: tuple[Any, ...], body: Any) -> str:
             break
         if part in FORMS:
             continue
-        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
+        parts.append(_shortened(str(part)).replace("~", "~0").replace("/", "~1"))
         value = _inside(value, part)
     return "".join(f"/{part}" for part in parts)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_PART else f"{text[:LONGEST_PART]}…"
 
 
 def _inside(value: Any, part: Any) -> Any:

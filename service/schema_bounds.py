@@ -1,5 +1,7 @@
 """What the OpenAPI document says of strings beyond what the models say: what a request may hold anywhere, and names.
 
+Parameters that have no bound of their own have that of the part of a request that they stand in.
+
 Names of the tables are patterns here and no enums: a client that is generated would make a type of each enum, and
 would not take the name that the next version adds.
 """
@@ -7,7 +9,7 @@ would not take the name that the next version adds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from api_schemas.strategies import STRATEGIES
@@ -36,21 +38,27 @@ NAMES = {
 SHORT = {"ModelRef": "id", "TaskSpec": "name"}
 
 
-def bound_strings(document: Schema) -> None:
-    """Add to ``document`` what every string of a request's body keeps to, and how parameters are written."""
+def bound_strings(document: Schema, longest: Mapping[str, int]) -> None:
+    """Add to ``document`` what every string of a request's body keeps to, and how parameters are written.
+
+    ``longest``: how many characters a parameter may have at most, by where it stands (path, query, header).
+    """
     schemas = document["components"]["schemas"]
     for (owner, field), pattern in NAMES.items():
         _string_of(_object_of(schemas[owner])["properties"][field])["pattern"] = pattern
     for owner, field in SHORT.items():
         named = _string_of(_object_of(schemas[owner])["properties"][field])
-        _string_of(schemas[owner])["pattern"] = named["pattern"]
+        _string_of(schemas[owner]).update({key: named[key] for key in ("pattern", "maxLength")})
     for name in _reached(schemas, BODIES):
         for schema in _within(schemas[name]):
             _bound(schema)
     operations = (operation for path in document["paths"].values() for operation in path.values())
     for parameter in (parameter for operation in operations for parameter in operation.get("parameters", ())):
         parameter["schema"] = _without_null(parameter["schema"])
-        _bound(parameter["schema"])
+        for schema in _within(parameter["schema"]):
+            _bound(schema)
+            if schema.get("type") == "string" and "enum" not in schema:
+                schema.setdefault("maxLength", longest[parameter["in"]])
 
 
 def _bound(schema: Schema) -> None:
