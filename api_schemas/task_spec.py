@@ -22,7 +22,7 @@ def _as_label(value: Any) -> Any:
     return label_text(value) or value if isinstance(value, (bool, int, float, str)) else value
 
 
-Label = Annotated[str, BeforeValidator(_as_label), Field(min_length=1, max_length=500)]
+Label = Annotated[str, Field(min_length=1, max_length=500), BeforeValidator(_as_label)]
 #: Of a head.
 Word = Annotated[str, Field(max_length=500)]
 LabelList = Annotated[list[Label], Field(min_length=2, max_length=MAX_LABELS)]
