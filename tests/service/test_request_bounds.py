@@ -115,29 +115,27 @@ NUMBERS: list[tuple[str, dict[str, Any]]] = [
 VALUES = ('"inf"', '"nan"', '"1e999"', '"1"', "true", f"1{'0' * 400}", f"-1{'0' * 400}", "9223372036854775808", "[1]")
 
 
-@pytest.mark.parametrize("value", VALUES, ids=[value[:12] for value in VALUES])
 @pytest.mark.parametrize(("pointer", "fields"), NUMBERS, ids=[pointer for pointer, _ in NUMBERS])
-def test_what_is_no_number_of_its_field_is_refused(
-    client: TestClient, pointer: str, fields: dict[str, Any], value: str
-) -> None:
-    content = json.dumps({"model": "a/b", "task": "sst2", **fields}).replace('"%"', value)
-    answer = client.post("/v1/jobs", content=content)
-    assert answer.status_code == 422, answer.text
-    assert any(error["pointer"].startswith(pointer.rstrip("0")) for error in answer.json()["errors"]), answer.text
+def test_what_is_no_number_of_its_field_is_refused(client: TestClient, pointer: str, fields: dict[str, Any]) -> None:
+    for value in VALUES:
+        content = json.dumps({"model": "a/b", "task": "sst2", **fields}).replace('"%"', value)
+        answer = client.post("/v1/jobs", content=content)
+        assert answer.status_code == 422, (value, answer.text)
+        assert {error["pointer"] for error in answer.json()["errors"]} in ({pointer}, {f"{pointer}/0"}), answer.text
     assert client.get("/v1/jobs").json()["data"] == []
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
-def test_what_is_no_number_of_json_is_refused(client: TestClient, value: str) -> None:
-    answer = client.post("/v1/jobs", content=f'{{"model": "a/b", "prune": {{"threshold": {value}}}}}')
-    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+def test_what_is_no_number_of_json_is_refused(client: TestClient) -> None:
+    for value in ("NaN", "Infinity", "-Infinity", "1e999", "-1e999"):
+        answer = client.post("/v1/jobs", content=f'{{"model": "a/b", "prune": {{"threshold": {value}}}}}')
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
 
 
-@pytest.mark.parametrize("value", [True, "1", 1.5, 10**400])
-def test_the_term_of_a_key_is_a_whole_number(client: TestClient, value: Any) -> None:
-    answer = client.post("/v1/keys", json={"name": "x", "expires_in_days": value})
-    assert answer.status_code == 422, answer.text
-    assert [error["pointer"] for error in answer.json()["errors"]] == ["/expires_in_days"]
+def test_the_term_of_a_key_is_a_whole_number(client: TestClient) -> None:
+    for value in (True, "1", 1.5, 10**400):
+        answer = client.post("/v1/keys", json={"name": "x", "expires_in_days": value})
+        assert answer.status_code == 422, answer.text
+        assert [error["pointer"] for error in answer.json()["errors"]] == ["/expires_in_days"]
 
 
 def test_a_whole_number_is_a_float_too(client: TestClient, body: dict[str, Any]) -> None:
@@ -149,11 +147,11 @@ def test_a_whole_number_is_a_float_too(client: TestClient, body: dict[str, Any])
     "address",
     ["/v1/jobs?limit=", "/v1/audit?limit=", "/v1/audit?before=", "/v1/jobs/job_x/events?after="],
 )
-@pytest.mark.parametrize("value", ["1e999", "inf", "nan", f"1{'0' * 400}", f"-1{'0' * 5000}", str(2**63), "x" * 5000])
-def test_a_parameter_that_is_no_number_of_its_kind_is_refused(client: TestClient, address: str, value: str) -> None:
-    answer = client.get(address + value)
-    assert answer.status_code == 422, answer.text
-    assert len(answer.text) < 2000
+def test_a_parameter_that_is_no_number_of_its_kind_is_refused(client: TestClient, address: str) -> None:
+    for value in ("1e999", "inf", "nan", f"1{'0' * 400}", f"-1{'0' * 5000}", str(2**63), "x" * 5000):
+        answer = client.get(address + value)
+        assert answer.status_code == 422, (value, answer.text)
+        assert len(answer.text) < 2000
 
 
 @pytest.mark.parametrize("name", ["model", "task"])
