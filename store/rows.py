@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Connection, Row, Select, Update, and_, func, insert, select, update
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import EVENT, Event, NewEvent
 from api_schemas.jobs import TRANSITIONS, Job, Progress, Status
+from api_schemas.resolved import ResolvedRequest
 from store.columns import later
 from store.tables import events, jobs
 
@@ -132,7 +134,7 @@ def _as_job(row: Row[Any], place: int | None) -> Job:
         task=row.task,
         priority=row.priority,
         request=row.request,
-        resolved=row.resolved,
+        resolved=_resolved(row),
         progress=Progress(**row.progress).model_copy(update={"queue_position": place}),
         result=row.result,
         error=row.error,
@@ -140,6 +142,14 @@ def _as_job(row: Row[Any], place: int | None) -> Job:
         worker=row.worker,
         metadata=row.request.get("metadata") or {},
     )
+
+
+def _resolved(row: Row[Any]) -> ResolvedRequest | None:
+    """What another version resolved may lie outside the bounds of this one: one such job must not spoil a list."""
+    try:
+        return None if row.resolved is None else ResolvedRequest.model_validate(row.resolved)
+    except (ValidationError, LayercutError):
+        return None
 
 
 def as_event(row: Row[Any]) -> Event:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
+from sqlalchemy import update
 
 import store.jobs
 from api_schemas.request_parts import Request
@@ -18,6 +19,8 @@ from api_schemas.tenants import ApiKeyRequest
 from service.app import create_app
 from service.bodies import MAX_VALUES, parse_json
 from service.settings import GatewaySettings
+from service.state import GatewayState
+from store.tables import jobs
 
 BODIES = (JobRequest, PlanRequest, ApiKeyRequest)
 ENDS = (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum"))
@@ -254,3 +257,16 @@ def test_a_job_larger_than_a_page_is_a_page(
     assert [job["id"] for job in first["data"]] == [ids[1]]
     second = client.get("/v1/jobs", params={"after": first["next_cursor"]}).json()
     assert ([job["id"] for job in second["data"]], second["has_more"]) == ([ids[0]], False)
+
+
+@pytest.mark.parametrize("found", [{"seed": 2**40}, {"limits": {"max_attempts": "3"}}, {"task": {"name": "gone"}}])
+def test_what_another_version_resolved_does_not_spoil_the_list(
+    client: TestClient, state: GatewayState, body: dict[str, Any], found: dict[str, Any]
+) -> None:
+    first, other = (client.post("/v1/jobs", json=body).json() for _ in range(2))
+    with state.engine.begin() as connection:
+        row = update(jobs).where(jobs.c.id == first["id"])
+        connection.execute(row.values(resolved={**first["resolved"], **found}))
+    listed = client.get("/v1/jobs").json()["data"]
+    assert [job["resolved"] for job in listed] == [other["resolved"], None]
+    assert client.get(first["urls"]["self"]).json()["request"] == body
