@@ -81,7 +81,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     for router in OPEN_ROUTERS:
         app.include_router(router)
     install_problems(app, Methods((*ROUTERS, *OPEN_ROUTERS)))
-    install_openapi(app, key_needed=needs_key(chosen), header_bytes=chosen.max_header_bytes)
+    install_openapi(app, key_needed=needs_key(chosen))
     allow_origins(app, chosen.allowed_origins)
     app.add_middleware(RequestContext, callers=Callers(chosen))
     return app

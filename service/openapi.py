@@ -13,7 +13,6 @@ from pydantic.json_schema import models_json_schema
 from api_schemas.errors import ERRORS, LayercutError, Problem, problem
 from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.tenants import ApiKeyRequest
-from service.edge.addresses import MAX_PATH, MAX_QUERY
 from service.problems import MEDIA_TYPE
 from service.schema_bounds import bound_strings
 
@@ -55,13 +54,12 @@ def json_body(model: type[BaseModel], **examples: dict[str, Any]) -> dict[str, A
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-def install_openapi(app: FastAPI, *, key_needed: bool, header_bytes: int) -> None:
-    """``key_needed``: else a key may be left out, and the document says so. ``header_bytes``: of a whole head."""
+def install_openapi(app: FastAPI, *, key_needed: bool) -> None:
+    """``key_needed``: else a key may be left out, and the document says so."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _document(app, key_needed)
-            bound_strings(app.openapi_schema, {"path": MAX_PATH, "query": MAX_QUERY, "header": header_bytes})
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # the way that FastAPI documents
@@ -82,6 +80,7 @@ def _document(app: FastAPI, key_needed: bool) -> dict[str, Any]:
     for name in ("Job", "JobPreview"):
         # It is shown as it was sent, and so is a dict to us.
         schemas[name]["properties"]["request"] = _ref(JobRequest)
+    bound_strings(document)
     document["components"]["securitySchemes"] = {"bearer": BEARER}
     for path, methods in document["paths"].items():
         for operation in methods.values() if path.startswith(CALLERS_ONLY) else ():

@@ -1,7 +1,5 @@
 """What the OpenAPI document says of strings beyond what the models say: what a request may hold anywhere, and names.
 
-Parameters that have no bound of their own have that of the part of a request that they stand in.
-
 Names of the tables are patterns here and no enums: a client that is generated would make a type of each enum, and
 would not take the name that the next version adds.
 """
@@ -9,7 +7,7 @@ would not take the name that the next version adds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from api_schemas.strategies import STRATEGIES
@@ -19,6 +17,9 @@ Schema = dict[str, Any]
 
 #: A database could not hold a NUL character, nor half of a surrogate pair (which a UTF-8 text does not have).
 NO_NUL = "^[^\\u0000]*$"
+
+#: Nothing has a longer name, so that what is longer is not found; two of them fit into the path that is read.
+LONGEST_IN_PATH = 900
 
 BODIES = ("JobRequest", "PlanRequest", "ApiKeyRequest")
 
@@ -38,11 +39,8 @@ NAMES = {
 SHORT = {"ModelRef": "id", "TaskSpec": "name"}
 
 
-def bound_strings(document: Schema, longest: Mapping[str, int]) -> None:
-    """Add to ``document`` what every string of a request's body keeps to, and how parameters are written.
-
-    ``longest``: how many characters a parameter may have at most, by where it stands (path, query, header).
-    """
+def bound_strings(document: Schema) -> None:
+    """Add to ``document`` what every string of a request's body keeps to, and how parameters are written."""
     schemas = document["components"]["schemas"]
     for (owner, field), pattern in NAMES.items():
         _string_of(_object_of(schemas[owner])["properties"][field])["pattern"] = pattern
@@ -55,10 +53,9 @@ def bound_strings(document: Schema, longest: Mapping[str, int]) -> None:
     operations = (operation for path in document["paths"].values() for operation in path.values())
     for parameter in (parameter for operation in operations for parameter in operation.get("parameters", ())):
         parameter["schema"] = _without_null(parameter["schema"])
-        for schema in _within(parameter["schema"]):
-            _bound(schema)
-            if schema.get("type") == "string" and "enum" not in schema:
-                schema.setdefault("maxLength", longest[parameter["in"]])
+        _bound(parameter["schema"])
+        if parameter["in"] == "path":
+            parameter["schema"].setdefault("maxLength", LONGEST_IN_PATH)
 
 
 def _bound(schema: Schema) -> None:

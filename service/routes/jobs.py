@@ -46,7 +46,7 @@ METADATA_FILTER = {
     "schema": {
         "type": "object",
         "maxProperties": MAX_METADATA,
-        "propertyNames": {"pattern": "^[^\\u0000]{1,64}$"},
+        "propertyNames": {"pattern": "^[^\\u0000]{1,64}$", "maxLength": 64},
         "additionalProperties": {"type": "string", "pattern": "^[^\\u0000]*$", "maxLength": MAX_METADATA_VALUE},
     },
 }
@@ -127,7 +127,7 @@ async def get_job(
     own: Own,
     response: Response,
     prefer: Annotated[
-        str | None, Header(description="`wait=N`: answer when something changes, or after N seconds")
+        str | None, Header(max_length=8192, description="`wait=N`: answer when something changes, or after N seconds")
     ] = None,
 ) -> Job:
     """One job."""
