@@ -126,7 +126,7 @@ def test_of_allowed_names_those_that_the_model_needs_are_fetched(hub: HubServer)
 
 def test_more_than_comes_without_xet_is_not_begun(hub: HubServer) -> None:
     files = bert_files()
-    sizes = {name: len(content) for name, content in files.items()} | {WEIGHTS: 2**60}
+    sizes = {name: len(content) for name, content in files.items()} | {WEIGHTS: 2**40}
     listed = [{"rfilename": name, "size": size} for name, size in sizes.items()]
     hub.trick(API, described(listed, sha=hub.add(ID, files).commit))
     with pytest.raises(LayercutError, match="more than comes without Xet") as caught:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
 
 from api_schemas.errors import LayercutError
+from sources.blocks import Cancelled, Stopped
 from sources.fingerprint import FileHashes
-from sources.staging import Staged, Stager, StagingStopped
+from sources.staging import Staged, Stager
 from store.jobs import Claim
 from workers.runtime.failures import explained
 from workers.settings import WorkerSettings
@@ -29,7 +29,7 @@ class StagingFailed:
 
 
 class Stage(Protocol):
-    def __call__(self, claim: Claim, folder: Path, stopped: Callable[[], bool]) -> Staged:
+    def __call__(self, claim: Claim, folder: Path, stopped: Stopped) -> Staged:
         """Have all that the job of ``claim`` reads in ``folder``; raises as ``Stager.stage`` does."""
 
 
@@ -43,7 +43,7 @@ def stage_inputs(settings: WorkerSettings, *, another_user: bool) -> Stage:
     # Without /proc a descriptor has no name that libraries could open.
     copy_bytes = settings.copy_bytes if Path("/proc/self/fd").is_dir() else sys.maxsize
 
-    def stage(claim: Claim, folder: Path, stopped: Callable[[], bool]) -> Staged:
+    def stage(claim: Claim, folder: Path, stopped: Stopped) -> Staged:
         stager = Stager(settings, hashes, folder, copy_bytes, stopped, another_user)
         return stager.stage(claim.request, claim.resolved)
 
@@ -75,7 +75,7 @@ class InputStaging:
     def _run(self) -> None:
         try:
             staged = self._stage(self._claim, self._folder, self._stopped.is_set)
-        except StagingStopped:
+        except Cancelled:
             return
         except Exception as error:
             if not isinstance(error, LayercutError):
