@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 BLOCK = 1 << 20
 
-#: Asked before each block: whether nobody waits any more.
+#: Asked before each block, and each file that is staged: whether nobody waits any more.
 Stopped = Callable[[], bool]
 
 

@@ -24,7 +24,7 @@ from api_schemas.strategies import STRATEGIES
 from api_schemas.task_spec import TaskSpec
 from api_schemas.tasks import Task
 from sources.beneath import Folder, beneath, state_of
-from sources.blocks import Stopped, blocks, never
+from sources.blocks import Cancelled, Stopped, blocks, never
 from sources.chosen_files import choose_files
 from sources.datasets import table_files
 from sources.fingerprint import FileHashes
@@ -161,6 +161,8 @@ class Stager:
             self._take(file, f"files/{data.name.strip('/')}", "dataset")
 
     def _take(self, file: BinaryIO, name: str, what: What, *, hashed: bool = False) -> None:
+        if self.stopped():  # the folder may be gone by now
+            raise Cancelled
         target = self.folder / name
         if target.is_symlink() or target.exists():  # asked for twice: the task's table measures layers too
             return

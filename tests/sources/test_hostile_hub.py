@@ -135,6 +135,19 @@ def test_more_than_comes_without_xet_is_not_begun(hub: HubServer) -> None:
     assert ("GET", WEIGHTS) not in {(method, path.rsplit("/", 1)[-1]) for method, path in hub.requests}
 
 
+def test_more_weights_than_are_allowed_are_refused_by_their_list(hub: HubServer) -> None:
+    files = bert_files()
+    sizes = {name: len(content) for name, content in files.items()} | {WEIGHTS: 2**60}
+    listed = [{"rfilename": name, "size": size} for name, size in sizes.items()]
+    hub.trick(API, described(listed, sha=hub.add(ID, files).commit))
+    ways: list[Callable[[], object]] = [lambda: inspect(REF, SETTINGS), lambda: fetch(REF, SETTINGS)]
+    for ask in ways:
+        with pytest.raises(LayercutError, match=f"have {2**60} bytes, more than the {2**41} that") as caught:
+            ask()
+        assert caught.value.code == "ceiling_passed"
+    assert WEIGHTS not in {path.rsplit("/", 1)[-1] for _, path in hub.requests}
+
+
 def test_xet_is_off_so_that_no_header_sends_a_library_elsewhere(hub: HubServer) -> None:
     route = {"X_Xet_Hash": "a" * 64, "X_Xet_Refresh_Route": f"{hub.url}/token"}
     hub.trick("LICENSE", of_license(hub, **route))
