@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import struct
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
