@@ -102,23 +102,24 @@ class FileHashes:
         """Of a file that is open, from its beginning."""
         stat = os.fstat(file.fileno())
         if stat.st_size < REMEMBERED_BYTES:
-            return self._hash(file, stat.st_size)
+            return _hash(file, stat.st_size, self._stopped)
         # ctime, as any program can set mtime back.
         state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
         note = self._folder / f"{stat.st_dev:x}-{stat.st_ino:x}"
         if (known := _read(note)).get("state") == state:
             return str(known["sha256"])
-        found = self._hash(file, stat.st_size)
+        found = _hash(file, stat.st_size, self._stopped)
         if time.time() - stat.st_ctime > SETTLED_SECONDS:
             _write(note, {"state": state, "sha256": found})
         return found
 
-    def _hash(self, file: BinaryIO, size: int) -> str:
-        file.seek(0)
-        digest = hashlib.sha256()
-        for block in blocks(file, size, self._stopped):
-            digest.update(block)
-        return digest.hexdigest()
+
+def _hash(file: BinaryIO, size: int, stopped: Stopped) -> str:
+    file.seek(0)
+    digest = hashlib.sha256()
+    for block in blocks(file, size, stopped):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _read(note: Path) -> dict[str, Any]:
