@@ -36,7 +36,7 @@ async def create_plan(body: JsonBody, state: State, who: Who) -> Plan:
     try:
         return await state.admissions.run(_plan, body, state, who, answered.is_set)
     finally:
-        answered.set()  # also where the time is over, or the caller gone: hashing ends, and its thread comes back
+        answered.set()  # where the time is over, too: hashing ends, and its thread comes back
 
 
 def _plan(body: dict[str, Any], state: GatewayState, who: Caller, stopped: Stopped) -> Plan:
