@@ -75,7 +75,7 @@ class RunnerProcess:
         self._groups: tuple[Path, ...] = ()
         try:
             sandbox.prepare(self.scratch.folder)
-            if sandbox.keeps_groups:  # what left its group would be nobody's to reap
+            if sandbox.keeps_groups:  # else some would leave it, and be zombies of ours for good
                 adopt_orphans()
             launch = sandbox.launch([*command, "--wait", str(theirs.fileno())], self.scratch.folder)
             self._groups = launch.groups

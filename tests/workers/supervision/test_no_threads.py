@@ -50,7 +50,10 @@ found = rig.store.get(job)
 print("status:", found.status)
 print("reason:", found.status_reason)
 print("folders:", rig.scratch())
-print("children:", Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+try:
+    print("children:", os.waitpid(-1, os.WNOHANG))
+except ChildProcessError:
+    print("children: none")
 """
 
 
@@ -77,4 +80,4 @@ def test_the_job_is_given_back_and_says_why(when: str, what: str, tmp_path: Path
     assert what in reason
     assert "no more threads" in reason
     assert "no more threads" in said.pop("raised")
-    assert said == {"status": "queued", "folders": "[]", "children": "[]"}
+    assert said == {"status": "queued", "folders": "[]", "children": "none"}
