@@ -17,6 +17,7 @@ from sources.staging import Staged, Stager
 from store.jobs import Claim
 from workers.runtime.failures import explained
 from workers.settings import WorkerSettings
+from workers.supervision.threads import start
 
 log = logging.getLogger("layercut.staging")
 
@@ -63,7 +64,7 @@ class InputStaging:
         self._thread = threading.Thread(target=self._run, name="staging", daemon=True)
 
     def __enter__(self) -> InputStaging:
-        self._thread.start()
+        start(self._thread)
         return self
 
     def __exit__(self, *_: object) -> None:
