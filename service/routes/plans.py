@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from service.callers import Caller, Who
 from service.edge.disconnects import gone
 from service.openapi import BODY, json_body, problems
 from service.state import GatewayState, State
+from sources.blocks import Stopped
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
 
@@ -32,9 +34,13 @@ async def create_plan(body: JsonBody, request: Request, state: State, who: Who) 
     Strategies that rank layers are answered from what a job has measured, and `auto` from its search; `measured_by`
     names it.
     """
-    return await state.admissions.run(who.holder.tenant, partial(gone, request), _plan, body, state, who)
+    answered, leaves = threading.Event(), partial(gone, request)
+    try:
+        return await state.admissions.run(who.holder.tenant, leaves, _plan, body, state, who, answered.is_set)
+    finally:
+        answered.set()  # where the time is over, or nobody waits: hashing ends, and its thread comes back
 
 
-def _plan(body: dict[str, Any], state: GatewayState, who: Caller) -> Plan:
-    known = state.importance.of(who.holder.tenant, who.holder.pool)
+def _plan(body: dict[str, Any], state: GatewayState, who: Caller, stopped: Stopped) -> Plan:
+    known = state.importance.of(who.holder.tenant, who.holder.pool, stopped)
     return plan(validated(PlanRequest, body), state.settings, known)
