@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, RootModel, model_validator
 
 from api_schemas.errors import LayercutError
-from api_schemas.labels import label_key, label_text
+from api_schemas.labels import LONGEST_LABEL, label_key, label_text
 from api_schemas.read_spec import ReadSpec
 from api_schemas.request_parts import Auto, OrString
 from api_schemas.tasks import METRICS, TASKS, Metric, Task
@@ -22,7 +22,7 @@ def _as_label(value: Any) -> Any:
     return label_text(value) or value if isinstance(value, (bool, int, float, str)) else value
 
 
-Label = Annotated[str, BeforeValidator(_as_label), Field(min_length=1, max_length=500)]
+Label = Annotated[str, BeforeValidator(_as_label), Field(min_length=1, max_length=LONGEST_LABEL)]
 LabelList = Annotated[list[Label], Field(min_length=2, max_length=MAX_LABELS)]
 
 

@@ -7,16 +7,16 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import duckdb
 
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
+from sources.tables.bounds import MAX_COLUMNS, MAX_ROW
 from sources.tables.data_file import DataFile
-from sources.tables.dialects import MAX_COLUMNS, Dialect, Unclear, dialect_of
-from sources.tables.duck import BUFFER, MAX_ROW, literal, plainly
+from sources.tables.dialects import Dialect, Unclear, dialect_of
+from sources.tables.duck import BUFFER, literal, plainly
 from sources.tables.encodings import UTF8, as_utf8, decoded, encoding_of, undecodable
 from sources.tables.opened import BadRow, Opened
 from sources.tables.wide_rows import wide_row
@@ -65,6 +65,10 @@ class CsvFile:
             f" store_rejects = true, rejects_limit = {MOST_BAD})"
         )
 
+    @property
+    def expands(self) -> bool:
+        return False
+
     def bad_rows(self, connection: duckdb.DuckDBPyConnection) -> Sequence[BadRow]:
         tables = connection.execute("SELECT table_name FROM duckdb_tables() WHERE table_name = 'reject_errors'")
         if tables.fetchone() is None:
@@ -79,14 +83,18 @@ class CsvFile:
             return (*self.left_out, self._bad_row(self._line_at(at), *fault))
         return (*self.left_out, *(self._bad_row("", *fault) for _, *fault in found))
 
-    def agrees(self, first: Sequence[tuple[str | None, ...]]) -> bool:
+    def agrees(self, first: Iterator[tuple[str | None, ...]]) -> bool:
         """With Python's reader: two that were written apart do not make the same mistake."""
         if self.plain:
             return True
         at = [self.dialect.columns.index(column) for column in self.columns]
         good = (fields for _, fields in self._records() if self._is_whole(fields))
-        expected = [tuple(fields[place] for place in at) for fields in islice(good, len(first) or 1)]
-        return [tuple(value or "" for value in row) for row in first] == expected
+        expected = (tuple(fields[place] for place in at) for fields in good)
+        row = None
+        for row in first:
+            if tuple(value or "" for value in row) != next(expected, None):
+                return False
+        return row is not None or next(expected, None) is None
 
     def place(self, row: int) -> str:
         good = (line for line, fields in self._records() if self._is_whole(fields))

@@ -13,10 +13,9 @@ from functools import cache
 
 from api_schemas.labels import as_number
 from api_schemas.read_spec import Escape, ReadSpec
+from sources.tables.bounds import MAX_COLUMNS
 
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t,;|"}
-#: A table of texts has a dozen.
-MAX_COLUMNS = 1024
 #: Of names that are compared with one that is not there, and of one of them, in characters.
 LOOKED_AT, LONGEST_NAME = 500, 100
 QUOTES = ('"', "'")

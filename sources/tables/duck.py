@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from sources.beneath import open_plain
+from sources.tables.bounds import MAX_ROW
 
 MEMORY = "400MB"
 THREADS = 2
-#: Of one row; the buffer must hold one at least, and DuckDB's own would be sixteen times as large.
-MAX_ROW = 16 * 2**20
+#: It must hold one row at least, and DuckDB's own would be sixteen times as large.
 BUFFER = 2 * MAX_ROW
 SPILL = "20GB"
 NAME = "table"

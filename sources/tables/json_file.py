@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,10 @@ import duckdb
 
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
+from sources.tables.bounds import MAX_ROW
 from sources.tables.data_file import DataFile
 from sources.tables.dialects import no_column
-from sources.tables.duck import MAX_ROW, identifier, literal, plainly
+from sources.tables.duck import identifier, literal, plainly
 from sources.tables.encodings import UTF8, as_utf8, encoding_of, undecodable
 from sources.tables.opened import BadRow, Opened
 
@@ -44,11 +45,15 @@ class JsonFile:
             f" maximum_object_size = {MAX_ROW})"
         )
 
+    @property
+    def expands(self) -> bool:
+        return False
+
     def bad_rows(self, _: duckdb.DuckDBPyConnection) -> Sequence[BadRow]:
         """None: a line that is no JSON is a row without values, which is told as such."""
         return ()
 
-    def agrees(self, _: Sequence[tuple[str | None, ...]]) -> bool:
+    def agrees(self, _: Iterator[tuple[str | None, ...]]) -> bool:
         return True
 
     def place(self, row: int) -> str:

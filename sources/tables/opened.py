@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +24,10 @@ class BadRow:
 
 
 class Opened(Protocol):
-    """One file of one format."""
+    """One file of one format. ``expands``: its texts may be far larger than the file."""
+
+    @property
+    def expands(self) -> bool: ...
 
     @property
     def path(self) -> Path:
@@ -40,8 +43,8 @@ class Opened(Protocol):
     def bad_rows(self, connection: duckdb.DuckDBPyConnection) -> Sequence[BadRow]:
         """The rows that the last query left out, in the order of the file."""
 
-    def agrees(self, first: Sequence[tuple[str | None, ...]]) -> bool:
-        """Whether these are the first rows of the file."""
+    def agrees(self, first: Iterator[tuple[str | None, ...]]) -> bool:
+        """Whether these are the first rows of the file; no more of them are taken than are compared."""
 
     def place(self, row: int) -> str:
         """Where the row of that number, from 0, stands: a line where the format has lines."""

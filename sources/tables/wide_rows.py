@@ -8,7 +8,8 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from sources.tables.dialects import MAX_COLUMNS, Dialect
+from sources.tables.bounds import MAX_COLUMNS
+from sources.tables.dialects import Dialect
 
 BLOCK = 1 << 20
 #: No shorter line has more fields than are read.
