@@ -20,6 +20,16 @@ COMPARED_ROWS, COMPARED_BYTES = 200, 64 * MIB
 #: Of Parquet's list of columns, at the end of the file: a thousand row groups of ten columns take a megabyte.
 MAX_FOOTER = 8 * MIB
 MAX_ROW_GROUPS = 20_000
+#: A file, unless the setting says otherwise.
+TABLE_BYTES = 64 * GIB
+#: Of a file that nobody wrote: text has no zeros, and Parquet no more than it is aligned to.
+MAX_HOLES = MIB
+#: How long a look may take that is only to see whether the file can be read, in seconds.
+LOOK_SECONDS = 100.0
+#: What a file is written to anew where DuckDB cannot read it as it is: never more than half of what the disk has left.
+COPY_BYTES, LOOK_COPY_BYTES = 64 * GIB, 4 * GIB
+#: A list of JSON that is larger is not read as one thing to find the line of a fault: each value takes 70 bytes.
+MOST_WHOLE = 16 * MIB
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from sources.tables.bounds import MAX_COLUMNS, MAX_ROW
 from sources.tables.data_file import DataFile
 from sources.tables.dialects import Dialect, Unclear, dialect_of
 from sources.tables.duck import BUFFER, literal, plainly
-from sources.tables.encodings import UTF8, as_utf8, decoded, encoding_of, undecodable
+from sources.tables.encodings import UTF8, Copy, as_utf8, decoded, encoding_of, undecodable
 from sources.tables.opened import BadRow, Opened
 from sources.tables.wide_rows import wide_row
 
@@ -106,7 +106,7 @@ class CsvFile:
             return None
         path, bad = self.folder / "rewritten", list[BadRow]()
         at = [self.dialect.columns.index(column) for column in self.columns]
-        with path.open("w", encoding=UTF8, newline="") as target:
+        with Copy(self.file, path) as target:
             writer = csv.writer(target, quoting=csv.QUOTE_ALL, lineterminator="\n")
             writer.writerow(self._header)
             for line, fields in self._records():
@@ -128,9 +128,10 @@ class CsvFile:
     def _line_at(self, byte: int) -> str:
         """The line of that byte. What DuckDB calls a line is a record, which may have several."""
         end, line = b"\r" if self.dialect.line_ends == {"\r"} else b"\n", 1
-        with self.path.open("rb") as opened:
-            while byte > 0 and (block := opened.read(min(byte, SAMPLE))):
-                line, byte = line + block.count(end), byte - len(block)
+        for block in self.file.blocks(self.path):
+            line, byte = line + block[: max(0, byte)].count(end), byte - len(block)
+            if byte <= 0:
+                break
         return str(line)
 
     def _bad_row(self, place: str, kind: str, message: str) -> BadRow:
@@ -222,22 +223,21 @@ def open_csv(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Pa
         bad_rows=asked.bad_rows,
     )  # fmt: skip
     found = CsvFile(file, columns, read, folder, dialect, encoding, path=as_utf8(file, encoding, folder))
-    if (wide := wide_row(found.path, dialect, MAX_ROW)) is not None:
+    if (wide := wide_row(file.blocks(found.path), dialect, MAX_ROW)) is not None:
         raise file.error(f"the row has {wide[1]} fields; at most {MAX_COLUMNS} are read", str(wide[0]))
     odd = dialect.escape == "backslash" or len(dialect.line_ends) > 1
-    if odd or (dialect.line_ends != {"\r"} and _has_lone_return(found.path)):
+    if odd or (dialect.line_ends != {"\r"} and _has_lone_return(file.blocks(found.path))):
         return found.rewritten() or found
     return found
 
 
-def _has_lone_return(path: Path) -> bool:
+def _has_lone_return(blocks: Iterable[bytes]) -> bool:
     """DuckDB passes over one that begins a line as if it were not there."""
     last = b""
-    with path.open("rb") as opened:
-        while block := opened.read(SAMPLE):
-            if _LONE.search(last + block):
-                return True
-            last = block[-1:]
+    for block in blocks:
+        if _LONE.search(last + block):
+            return True
+        last = block[-1:]
     return False
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from threading import Timer
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -15,10 +14,10 @@ import duckdb
 from api_schemas.errors import LayercutError
 from api_schemas.labels import LONGEST_LABEL
 from api_schemas.read_spec import ReadSpec
-from sources.tables.bounds import BATCH_BYTES, BATCH_ROWS, COMPARED_BYTES, COMPARED_ROWS, DECODED, MAX_ROW
+from sources.tables.bounds import BATCH_BYTES, BATCH_ROWS, COMPARED_BYTES, COMPARED_ROWS, DECODED, LOOK_SECONDS, MAX_ROW
 from sources.tables.csv_file import MOST_BAD, open_csv
 from sources.tables.data_file import DataFile
-from sources.tables.duck import MEMORY, connect, scratch
+from sources.tables.duck import MEMORY, connect, interrupted, scratch
 from sources.tables.json_file import open_json
 from sources.tables.opened import Opened, Opener
 from sources.tables.parquet_file import open_parquet
@@ -35,8 +34,6 @@ FORMATS: dict[str, Opener] = {
     ".parquet": open_parquet,
 }
 
-#: How long a look may take that is only to see whether the file can be read: of a table with a limit.
-LOOK_SECONDS = 100.0
 #: NULL, empty, or blanks of any alphabet and nothing else; or with a byte 0, which databases and tokenizers stop at.
 BLANK = r"({0} IS NULL OR regexp_full_match({0}, '[\s\p{{Z}}]*') OR contains({0}, chr(0)))"
 
@@ -93,7 +90,8 @@ class Table:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self.file = stack.enter_context(self._given.pinned())
+            given = self._given if self._limit is None else self._given.within(LOOK_SECONDS)
+            self.file = stack.enter_context(given.pinned())
             self._folder = stack.enter_context(scratch())
             opened = FORMATS[self.file.kind](self.file, self._columns, self._asked, self._folder)
             self.profile = self._read_through(opened, stack)
@@ -154,11 +152,7 @@ class Table:
         self._connection, name = stack.enter_context(connect(opened.path, self._folder))
         query = opened.query(name)
         self._rows = query if self._limit is None else f"{query} LIMIT {self._limit}"
-        if self._limit is not None:
-            hurry = Timer(LOOK_SECONDS, self._connection.interrupt)
-            hurry.daemon = True
-            hurry.start()
-            stack.callback(hurry.cancel)
+        stack.enter_context(interrupted(self._connection, self.file.deadline))
         try:
             if opened.expands and self._check_expanded(query):
                 self._rows = query
@@ -166,9 +160,8 @@ class Table:
             if opened.agrees(self._first_rows()):
                 return profile
             plainer = opened.rewritten()
-        except duckdb.InterruptException:
-            raise self.file.error(f"the file takes longer than {LOOK_SECONDS:.0f} s to look through") from None
         except duckdb.Error as error:
+            self.file.check_time()
             plainer = opened.rewritten()
             if plainer is None:
                 raise self._explained(error) from None
@@ -240,6 +233,8 @@ class Table:
             raise self._explained(error) from None
 
     def _explained(self, error: duckdb.Error) -> LayercutError:
+        if isinstance(error, duckdb.InterruptException):
+            return self.file.too_slow()
         if isinstance(error, duckdb.OutOfMemoryException):
             return self.file.error(f"reading it takes more than {MEMORY} of memory: its texts are too long")
         return self._opened.explained(error)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import encodings.aliases
+import json
 import resource
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +16,10 @@ import pytest
 
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
-from sources.tables.data_file import DataFile
+from api_schemas.task_spec import TaskSpec
+from sources.datasets import check_table
+from sources.settings import SourceSettings
+from sources.tables.data_file import DataFile, allowed_file
 from sources.tables.table import Profile, Table
 
 MIB = 2**20
@@ -99,3 +104,110 @@ def test_a_prompt_that_stands_in_every_row_is_read(tmp_path: Path) -> None:
     path = repeated(tmp_path / "x.parquet", "Say whether this review is good or bad. " * 20, 500_000)
 
     assert read(path).rows == 500_000
+
+
+HONEST = b"text,label\n" + b"a good film,1\na bad film,0\n" * 20
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.json", "x.parquet"])
+def test_terabytes_that_nobody_wrote_are_refused_at_once(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(HONEST)
+    with path.open("r+b") as file:
+        file.truncate(2**30)
+
+    with within(0.5, megabytes=50):
+        refused(path, rf"{name}: of its 1073741824 bytes, \d+ or more were never written")
+
+
+def test_a_file_above_the_ceiling_is_refused_with_both_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(HONEST)
+    settings = SourceSettings(data_roots=[tmp_path], table_bytes=100)
+    spec = TaskSpec(dataset=str(path), text_columns=["text"], label_column="label")
+
+    with pytest.raises(LayercutError, match=rf"has {len(HONEST)} bytes, more than the 100 that LAYERCUT_TABLE_BYTES"):
+        check_table(spec, settings, 10)
+
+
+@pytest.mark.parametrize("length", [5_000, 300, 1_000_000])
+def test_a_path_that_no_file_can_have_is_refused_without_repeating_it(tmp_path: Path, length: int) -> None:
+    with pytest.raises(LayercutError) as caught:
+        allowed_file(f"{tmp_path}/" + "x" * length, SourceSettings(data_roots=[tmp_path]), "/task/dataset")
+    assert caught.value.code == "dataset_not_allowed"
+    assert len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize("label", ["9" * 5000, "-" + "9" * 5000, "word" * 500, "1e999", "NaN", "-Infinity"])
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.parquet"])
+def test_what_is_too_long_or_too_large_for_a_label_is_refused_with_its_row(
+    tmp_path: Path, name: str, label: str
+) -> None:
+    path, rows = tmp_path / name, [("a", "1"), ("b", "0")] * 5 + [("c", label)]
+    if name == "x.parquet":
+        pq.write_table(pa.table({"text": [text for text, _ in rows], "label": [label for _, label in rows]}), path)
+    elif name == "x.jsonl":
+        # A number where Python writes one, as a stranger would.
+        path.write_text("".join(f'{{"text": "{text}", "label": {_json(label)}}}\n' for text, label in rows))
+    else:
+        path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    spec = TaskSpec(dataset=str(path), text_columns=["text"], label_column="label")
+
+    with within(), pytest.raises(LayercutError) as caught:
+        check_table(spec, SourceSettings(data_roots=[tmp_path]), 100)
+    assert caught.value.code == "dataset_invalid"
+    assert f"{name}:{'12' if name == 'x.csv' else '11' if name == 'x.jsonl' else 'row 11'}:" in caught.value.message
+    assert len(caught.value.message) < 300
+
+
+def _json(label: str) -> str:
+    return json.dumps(label) if label.isalpha() else label
+
+
+@pytest.mark.parametrize(
+    ("written", "asked", "said"),
+    [
+        ("utf-16-le", "auto", 'byte 0 among the first ones: not UTF-8. task.read.encoding may be "utf-16-le"'),
+        ("utf-16-le", "utf-16", "not UTF-16.* Say which"),
+        ("utf-16-be", "utf-16", "not UTF-16.* Say which"),
+        ("utf-32-le", "utf-32", "not UTF-32.* Say which"),
+        ("utf-32-le", "utf-16-le", "no column 'text'"),
+        ("utf-8", "utf-32", "not UTF-32"),
+        ("utf-8", "utf-16-le", "not UTF-16-LE|no column"),
+        ("utf-8", "idna", "no encoding 'idna'"),
+        ("utf-8", "zip", "no encoding 'zip'"),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
+def test_an_encoding_that_is_not_the_files_is_refused(
+    tmp_path: Path, name: str, written: str, asked: str, said: str
+) -> None:
+    text = HONEST.decode() if name == "x.csv" else '{"text": "a", "label": 1}\n' * 20
+    (tmp_path / name).write_bytes(text.encode(written) + (b"a" if written.startswith("utf-16") else b""))
+
+    refused(tmp_path / name, f"{said}|not JSON" if name == "x.jsonl" else said, encoding=asked)
+
+
+@pytest.mark.parametrize(
+    "encoding", sorted({*encodings.aliases.aliases.values(), "utf_8_sig", "cp1006", "unicode_escape"})
+)
+def test_no_encoding_of_pythons_is_more_than_a_refusal(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(HONEST + bytes(range(256)) * 3 + b"+2AA-\\,1\r")
+
+    with within(), suppress(LayercutError):
+        read(path, encoding=encoding)
+
+
+def test_utf_7_without_an_end_does_not_wait_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"text,label\n+" + b"AAAA" * 8 * MIB)
+
+    refused(path, "not UTF-7", encoding="utf-7")
+
+
+def test_a_byte_order_mark_amid_the_text_is_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + HONEST.replace(b"good", "go\ufeffod".encode()))
+
+    assert read(path).rows == 40
