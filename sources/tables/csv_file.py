@@ -7,13 +7,14 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import duckdb
 
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
-from sources.tables.bounds import MAX_COLUMNS, MAX_ROW
+from sources.tables.bounds import MAX_COLUMNS, MAX_ROW, MIB
 from sources.tables.data_file import DataFile
 from sources.tables.dialects import Dialect, Unclear, dialect_of
 from sources.tables.duck import BUFFER, literal, plainly
@@ -28,6 +29,7 @@ MOST_BAD = 100_000
 csv.field_size_limit(MAX_ROW)
 
 HOW = 'a field with the delimiter in it must stand in quotes; task.read.bad_rows "skip" leaves such rows out'
+TOO_LONG = f"the line is longer than {MAX_ROW // MIB} MiB"
 #: Kinds of DuckDB's, and what they are for people.
 REASONS = {
     "TOO MANY COLUMNS": "too many fields",
@@ -94,7 +96,7 @@ class CsvFile:
         for row in first:
             if tuple(value or "" for value in row) != next(expected, None):
                 return False
-        return row is not None or next(expected, None) is None
+        return row is not None or not any(self._is_whole(fields) for _, fields in self._records(blocks=1))
 
     def place(self, row: int) -> str:
         good = (line for line, fields in self._records() if self._is_whole(fields))
@@ -110,12 +112,12 @@ class CsvFile:
             writer = csv.writer(target, quoting=csv.QUOTE_ALL, lineterminator="\n")
             writer.writerow(self._header)
             for line, fields in self._records():
-                if isinstance(fields, str):
-                    bad.append(BadRow(str(line), "not CSV", f"not CSV: {fields}"))
-                elif self._is_whole(fields):
+                if not isinstance(fields, str) and self._is_whole(fields):
                     writer.writerow([fields[place] for place in at])
-                else:
-                    bad.append(self._width(str(line), len(fields)))
+                    continue
+                bad.append(self._fault(str(line), fields))
+                if self.read.bad_rows == "refuse" or len(bad) >= MOST_BAD:
+                    break  # the file is refused, and the rest of it may be one fault a byte
         return replace(self, path=path, plain=True, left_out=tuple(bad))
 
     def explained(self, error: duckdb.Error) -> LayercutError:
@@ -142,6 +144,11 @@ class CsvFile:
             return BadRow(place, REASONS[kind], undecodable(self.file, UTF8, "").message.partition(": ")[2])
         return BadRow(place, REASONS.get(kind, "not CSV"), f"not CSV: {REASONS.get(kind, message)}")
 
+    def _fault(self, place: str, fields: list[str] | str) -> BadRow:
+        if isinstance(fields, str):
+            return BadRow(place, "not CSV", f"not CSV: {fields}")
+        return self._width(place, len(fields))
+
     def _width(self, place: str, found: int) -> BadRow:
         expected = len(self.dialect.columns)
         reason = "too many fields" if found > expected else "too few fields"
@@ -150,9 +157,12 @@ class CsvFile:
     def _is_whole(self, fields: list[str] | str) -> bool:
         return not isinstance(fields, str) and len(fields) == len(self.dialect.columns)
 
-    def _records(self) -> Iterator[tuple[int, list[str] | str]]:
-        """Each record after the header, or what is wrong with it, with the line that it begins on."""
-        lines = _Lines(self.file, decoded(self.file, self.encoding))
+    def _records(self, blocks: int | None = None) -> Iterator[tuple[int, list[str] | str]]:
+        """Each record after the header, or what is wrong with it, with the line that it begins on.
+
+        ``blocks``: of so many at the beginning of the file.
+        """
+        lines = _Lines(self.file, islice(decoded(self.file, self.encoding), blocks))
         reader, header = self.dialect.reader(iter(lines)), True
         while True:
             start = lines.number + 1
@@ -185,7 +195,7 @@ class _Lines:
                 self.number, self.last = self.number + 1, line
                 yield line
             if len(rest) > MAX_ROW:
-                raise self._file.error(f"the line is longer than {MAX_ROW // 2**20} MiB", str(self.number + 1))
+                raise self._file.error(TOO_LONG, str(self.number + 1))
         for line in filter(None, _split(rest)):
             self.number, self.last = self.number + 1, line
             yield line
@@ -224,7 +234,9 @@ def open_csv(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Pa
     )  # fmt: skip
     found = CsvFile(file, columns, read, folder, dialect, encoding, path=as_utf8(file, encoding, folder))
     if (wide := wide_row(file.blocks(found.path), dialect, MAX_ROW)) is not None:
-        raise file.error(f"the row has {wide[1]} fields; at most {MAX_COLUMNS} are read", str(wide[0]))
+        line, fields = wide
+        said = f"the row has {fields} fields; at most {MAX_COLUMNS} are read" if fields else TOO_LONG
+        raise file.error(said, str(line))
     odd = dialect.escape == "backslash" or len(dialect.line_ends) > 1
     if odd or (dialect.line_ends != {"\r"} and _has_lone_return(file.blocks(found.path))):
         return found.rewritten() or found

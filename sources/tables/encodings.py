@@ -99,14 +99,14 @@ def as_utf8(file: DataFile, encoding: str, folder: Path) -> Path:
 
 
 class Copy:
-    """What is written anew of ``file``, in UTF-8 and within bounds. Use as a context manager.
+    """What is written anew of ``file``, in UTF-8 and within bounds. Use as a context manager. ``room``: bytes left.
 
     ``write`` raises ``dataset_invalid`` for more than fits into half of what the disk has left, or takes too long.
     """
 
     def __init__(self, file: DataFile, path: Path) -> None:
         self.path = path
-        self._file, self._left = file, min(file.most_copied, shutil.disk_usage(path.parent).free // 2)
+        self._file, self.room = file, min(file.most_copied, shutil.disk_usage(path.parent).free // 2)
 
     def __enter__(self) -> Self:
         self._target = self.path.open("wb")
@@ -118,8 +118,8 @@ class Copy:
     def write(self, text: str) -> None:
         # Half a character is for DuckDB to find, which says in which row.
         data = text.encode(UTF8, "surrogatepass")
-        self._left -= len(data)
-        if self._left < 0:
+        self.room -= len(data)
+        if self.room < 0:
             raise self._file.error(
                 "written anew, as is needed here, the file takes more room than there is: give it in UTF-8, with"
                 " one kind of line end and doubled quotes instead of backslashes"

@@ -15,12 +15,16 @@ LONG = 2 * MAX_COLUMNS
 
 
 def wide_row(blocks: Iterable[bytes], dialect: Dialect, longest: int) -> tuple[int, int] | None:
-    """The line, from 1, of the first row with more than ``MAX_COLUMNS`` fields, and how many it has; None without one.
+    """The line, from 1, of the first row with more than ``MAX_COLUMNS`` fields, and how many it has.
 
-    ``blocks`` are of UTF-8. A line with more than ``longest`` bytes is left to whoever refuses those.
+    ``blocks`` are of UTF-8. Of a line with more than ``longest`` bytes the fields are not counted, but 0.
     """
     delimiter = dialect.delimiter.encode()
     for number, line in _long_lines(blocks, b"\r" if dialect.line_ends == {"\r"} else b"\n", longest):
+        if len(line) > longest:
+            if dialect.line_ends <= {"\n", "\r\n"}:
+                return number, 0
+            return None  # it may be many lines, with ends of several kinds
         if line.count(delimiter) < MAX_COLUMNS:
             continue
         try:
@@ -50,6 +54,6 @@ def _long_lines(blocks: Iterable[bytes], end: bytes, longest: int) -> Iterator[t
             number, at = number + 1, stop + 1
         rest = data[at:]
         if len(rest) > longest:
-            return
+            break
     if len(rest) >= LONG:
         yield number, rest

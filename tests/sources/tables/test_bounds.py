@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,6 +21,8 @@ from api_schemas.task_spec import TaskSpec
 from sources.datasets import check_table
 from sources.settings import SourceSettings
 from sources.tables.data_file import DataFile, allowed_file
+from sources.tables.duck import connect, interrupted, scratch
+from sources.tables.encodings import Copy
 from sources.tables.table import Profile, Table
 
 MIB = 2**20
@@ -211,3 +214,88 @@ def test_a_byte_order_mark_amid_the_text_is_part_of_it(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + HONEST.replace(b"good", "go\ufeffod".encode()))
 
     assert read(path).rows == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("x.csv", b"text,label\n" + b"\n" * 2_000_000, "x.csv:1: the file has no rows"),
+        ("x.csv", b"\n" * 2_000_000, "x.csv:1: the file has no rows"),
+        ("x.jsonl", b"\n" * 2_000_000, "x.jsonl:1: the file has no rows"),
+        ("x.csv", b"text,label\n" + b"\r" * 2_000_000, "x.csv:2: not CSV: a carriage return stands alone"),
+        ("x.csv", b"text,label\n" + b"a" * 100 * MIB, "x.csv:2: the line is longer than 16 MiB"),
+        ("x.csv", b"text,label\n" + b'"' * 100 * MIB, "x.csv:2: the line is longer than 16 MiB"),
+        ("x.jsonl", b'{"text": "' + b"a" * 100 * MIB, "x.jsonl:1: the line is longer than 16 MiB"),
+        ("x.json", b'[{"text": "' + b"a" * 100 * MIB + b'"}]', "not JSON"),
+        ("x.json", b"[{}" + b",{}" * 5 * MIB + b"]", "x.json:row 1: 'text' is empty, or no text"),
+        ("x.json", b"[" * 15 * MIB, "not JSON|more than 400MB of memory"),
+        ("x.jsonl", b'{"text": "a", "label": ' + b"9" * 5000 + b"}\n", "label"),
+    ],
+    ids=lambda one: one[:40] if isinstance(one, str) else "content",
+)
+def test_megabytes_of_nothing_are_refused_soon(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    spec = TaskSpec(dataset=str(tmp_path / name), text_columns=["text"], label_column="label")
+
+    with within(), pytest.raises(LayercutError, match=said):
+        check_table(spec, SourceSettings(data_roots=[tmp_path]), 10**6)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"text": [{"a": "x"}] * 20, "label": [0, 1] * 10}),
+        pa.table({"text": ["x"] * 20, "label": [[0], [1]] * 10}),
+        pa.table({"text": ["x"] * 20, "label": pa.array([[("a", 1)]] * 20, pa.map_(pa.string(), pa.int64()))}),
+        pa.table({"text": [b"\xff"] * 20, "label": [0, 1] * 10}),
+    ],
+    ids=["struct", "list", "map", "bytes"],
+)
+def test_a_column_of_no_single_values_is_refused(tmp_path: Path, table: pa.Table) -> None:
+    pq.write_table(table, tmp_path / "x.parquet")
+
+    refused(tmp_path / "x.parquet", "holds neither texts nor numbers")
+
+
+def test_a_text_of_parquet_is_as_long_as_a_row_may_be(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a" * 17 * MIB, "b"], "label": [0, 1]}), tmp_path / "x.parquet")
+
+    refused(tmp_path / "x.parquet", "a row has 17825793 bytes of text; at most 16777216 are read")
+
+
+def test_a_file_of_thousands_of_row_groups_is_refused(tmp_path: Path) -> None:
+    table = pa.table({"text": ["a"] * 20_001, "label": ["b"] * 20_001})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=1, write_statistics=False)
+
+    refused(tmp_path / "x.parquet", "20001 row groups; at most 20000|footer has")
+
+
+def test_repetitive_texts_and_ten_thousand_rows_of_them_are_read(tmp_path: Path) -> None:
+    text = [f"the same words over and over, number {number} " * 100 for number in range(10_000)]
+    table = pa.table({"text": text, "label": [0, 1] * 5_000})
+    pq.write_table(table, tmp_path / "x.parquet", compression="zstd", use_dictionary=False)
+    assert table.nbytes > 100 * (tmp_path / "x.parquet").stat().st_size
+
+    assert read(tmp_path / "x.parquet").rows == 10_000
+
+
+def test_a_look_ends_when_its_time_is_over(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(HONEST)
+    with DataFile(path, path.name, "/task/dataset").within(0.0).pinned() as file:
+        with pytest.raises(LayercutError, match="takes longer than 0 s to look through"):
+            list(file.blocks())
+        with scratch() as folder, connect(path, folder) as (connection, _):
+            endless = "SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b"
+            with interrupted(connection, file.deadline), pytest.raises(duckdb.InterruptException):
+                connection.execute(endless).fetchall()
+
+
+def test_a_copy_takes_no_more_room_than_there_is(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    with Copy(DataFile(path, path.name, "/task/dataset"), tmp_path / "copy") as copy:
+        copy.room = 100
+        copy.write("a" * 100)
+        with pytest.raises(LayercutError, match="takes more room than there is"):
+            copy.write("b")
+    assert (tmp_path / "copy").read_bytes() == b"a" * 100
