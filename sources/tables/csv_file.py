@@ -29,7 +29,7 @@ MOST_BAD = 100_000
 csv.field_size_limit(MAX_ROW)
 
 HOW = 'a field with the delimiter in it must stand in quotes; task.read.bad_rows "skip" leaves such rows out'
-TOO_LONG = f"the line is longer than {MAX_ROW // MIB} MiB"
+TOO_LONG = f"not CSV: longer than {MAX_ROW // MIB} MiB"
 #: Kinds of DuckDB's, and what they are for people.
 REASONS = {
     "TOO MANY COLUMNS": "too many fields",
@@ -42,7 +42,11 @@ REASONS = {
 
 @dataclass(frozen=True)
 class CsvFile:
-    """``path`` is the file itself, or a copy in UTF-8 and the plainest dialect; ``left_out`` did not get into it."""
+    """``path`` is the file itself, or a copy in UTF-8 and the plainest dialect; ``left_out`` did not get into it.
+
+    ``counted``: DuckDB leaves out bad rows and tells of each. Before that, the first one is an error: it takes a
+    kilobyte of memory for each that it tells of, and there may be millions.
+    """
 
     file: DataFile
     columns: Sequence[str]
@@ -53,18 +57,23 @@ class CsvFile:
     path: Path
     plain: bool = False
     left_out: tuple[BadRow, ...] = ()
+    counted: bool = False
 
     def query(self, name: str) -> str:
+        wanted = ", ".join(f"c{self._header.index(column)} AS v{at}" for at, column in enumerate(self.columns))
+        faults = f"store_rejects = true, rejects_limit = {MOST_BAD}" if self.counted else "ignore_errors = false"
+        return f"SELECT {wanted} FROM {self._rows(name, faults)}"
+
+    def _rows(self, name: str, faults: str) -> str:
         quote = literal('"' if self.plain else self.dialect.quote or "")
         fields = ", ".join(f"'c{at}': 'VARCHAR'" for at in range(len(self._header)))
         # Told of \r\n in strict mode, DuckDB 2.0.1 finds no rows at all; it finds that line end by itself.
         new_line = r"new_line = '\r'," if self.dialect.line_ends == {"\r"} and not self.plain else ""
-        wanted = ", ".join(f"c{self._header.index(column)} AS v{at}" for at, column in enumerate(self.columns))
         return (
-            f"SELECT {wanted} FROM read_csv({name}, auto_detect = false, header = true, columns = {{{fields}}},"
+            f"read_csv({name}, auto_detect = false, header = true, columns = {{{fields}}},"
             f" delim = {literal(',' if self.plain else self.dialect.delimiter)}, quote = {quote}, escape = {quote},"
             f" {new_line} strict_mode = true, compression = 'none', max_line_size = {MAX_ROW}, buffer_size = {BUFFER},"
-            f" store_rejects = true, rejects_limit = {MOST_BAD})"
+            f" {faults})"
         )
 
     @property
@@ -102,10 +111,28 @@ class CsvFile:
         good = (line for line, fields in self._records() if self._is_whole(fields))
         return next((str(line) for at, line in enumerate(good) if at == row), "")
 
-    def rewritten(self) -> Opened | None:
-        """By Python's reader, which takes backslashes and every line end, and has all the time that it needs."""
+    def rewritten(self, connection: duckdb.DuckDBPyConnection, name: str) -> Opened | None:
+        """By Python's reader, which takes backslashes and every line end; where some rows are bad and are to be left
+        out, the file as it is, without them.
+        """
         if self.plain:
             return None
+        if self.read.bad_rows == "skip" and not self.counted and self._has_few_bad(connection, name):
+            return replace(self, counted=True)
+        return self.copied()
+
+    def _has_few_bad(self, connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+        """No more than the lines that became no row."""
+        end = b"\r" if self.dialect.line_ends == {"\r"} else b"\n"
+        lines = sum(block.count(end) for block in self.file.blocks(self.path))
+        try:
+            good = connection.execute(f"SELECT count(*) FROM {self._rows(name, 'ignore_errors = true')}").fetchall()
+        except duckdb.Error:
+            return False
+        return bool(lines - good[0][0] <= MOST_BAD)
+
+    def copied(self) -> Opened:
+        """In the plainest dialect, by Python's reader."""
         path, bad = self.folder / "rewritten", list[BadRow]()
         at = [self.dialect.columns.index(column) for column in self.columns]
         with Copy(self.file, path) as target:
@@ -118,7 +145,7 @@ class CsvFile:
                 bad.append(self._fault(str(line), fields))
                 if self.read.bad_rows == "refuse" or len(bad) >= MOST_BAD:
                     break  # the file is refused, and the rest of it may be one fault a byte
-        return replace(self, path=path, plain=True, left_out=tuple(bad))
+        return replace(self, path=path, plain=True, left_out=tuple(bad), counted=False)
 
     def explained(self, error: duckdb.Error) -> LayercutError:
         return self.file.error(f"not CSV: {plainly(error)}")
@@ -146,7 +173,7 @@ class CsvFile:
 
     def _fault(self, place: str, fields: list[str] | str) -> BadRow:
         if isinstance(fields, str):
-            return BadRow(place, "not CSV", f"not CSV: {fields}")
+            return BadRow(place, fields, f"not CSV: {fields}")
         return self._width(place, len(fields))
 
     def _width(self, place: str, found: int) -> BadRow:
@@ -171,7 +198,7 @@ class CsvFile:
             except StopIteration:
                 return
             except csv.Error as error:
-                fields = str(error)
+                fields = REASONS["LINE SIZE OVER MAXIMUM" if "field limit" in str(error) else "UNQUOTED VALUE"]
             if lines.last.endswith("\r") and self.dialect.line_ends != {"\r"}:
                 fields = "a carriage return stands alone, outside of quotes"
             if fields and not header:
@@ -239,7 +266,7 @@ def open_csv(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Pa
         raise file.error(said, str(line))
     odd = dialect.escape == "backslash" or len(dialect.line_ends) > 1
     if odd or (dialect.line_ends != {"\r"} and _has_lone_return(file.blocks(found.path))):
-        return found.rewritten() or found
+        return found.copied()
     return found
 
 

@@ -60,7 +60,7 @@ class JsonFile:
         filled = (number for number, line in enumerate(self.file.lines(self.path), 1) if line.strip())
         return next((str(number) for at, number in enumerate(filled) if at == row), "")
 
-    def rewritten(self) -> Opened | None:
+    def rewritten(self, _: duckdb.DuckDBPyConnection, __: str) -> Opened | None:
         return None
 
     def explained(self, error: duckdb.Error) -> LayercutError:

@@ -49,8 +49,8 @@ class Opened(Protocol):
     def place(self, row: int) -> str:
         """Where the row of that number, from 0, stands: a line where the format has lines."""
 
-    def rewritten(self) -> Opened | None:
-        """The same rows, written so that DuckDB reads what it gave up on; None where that would not help."""
+    def rewritten(self, connection: duckdb.DuckDBPyConnection, name: str) -> Opened | None:
+        """The same rows, written or read so that DuckDB takes what it gave up on; None where that would not help."""
 
     def explained(self, error: duckdb.Error) -> LayercutError:
         """What is wrong with the file, in words of ours."""

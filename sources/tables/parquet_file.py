@@ -50,7 +50,7 @@ class ParquetFile:
     def place(self, row: int) -> str:
         return f"row {row + 1}"
 
-    def rewritten(self) -> Opened | None:
+    def rewritten(self, _: duckdb.DuckDBPyConnection, __: str) -> Opened | None:
         return None
 
     def explained(self, error: duckdb.Error) -> LayercutError:

@@ -159,10 +159,10 @@ class Table:
             profile = self._profile()
             if opened.agrees(self._first_rows()):
                 return profile
-            plainer = opened.rewritten()
+            plainer = opened.rewritten(self._connection, name)
         except duckdb.Error as error:
             self.file.check_time()
-            plainer = opened.rewritten()
+            plainer = opened.rewritten(self._connection, name)
             if plainer is None:
                 raise self._explained(error) from None
         assert plainer is not None

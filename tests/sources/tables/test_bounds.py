@@ -223,8 +223,9 @@ def test_a_byte_order_mark_amid_the_text_is_part_of_it(tmp_path: Path) -> None:
         ("x.csv", b"\n" * 2_000_000, "x.csv:1: the file has no rows"),
         ("x.jsonl", b"\n" * 2_000_000, "x.jsonl:1: the file has no rows"),
         ("x.csv", b"text,label\n" + b"\r" * 2_000_000, "x.csv:2: not CSV: a carriage return stands alone"),
-        ("x.csv", b"text,label\n" + b"a" * 100 * MIB, "x.csv:2: the line is longer than 16 MiB"),
-        ("x.csv", b"text,label\n" + b'"' * 100 * MIB, "x.csv:2: the line is longer than 16 MiB"),
+        ("x.csv", b"text,label\na,1\nb,0\n" + b"a\n" * 2_000_000, "x.csv:4: the row has 1 fields, the header has 2"),
+        ("x.csv", b"text,label\n" + b"a" * 100 * MIB, "x.csv:2: not CSV: longer than 16 MiB"),
+        ("x.csv", b"text,label\n" + b'"' * 100 * MIB, "x.csv:2: not CSV: longer than 16 MiB"),
         ("x.jsonl", b'{"text": "' + b"a" * 100 * MIB, "x.jsonl:1: the line is longer than 16 MiB"),
         ("x.json", b'[{"text": "' + b"a" * 100 * MIB + b'"}]', "not JSON"),
         ("x.json", b"[{}" + b",{}" * 5 * MIB + b"]", "x.json:row 1: 'text' is empty, or no text"),
@@ -239,6 +240,22 @@ def test_megabytes_of_nothing_are_refused_soon(tmp_path: Path, name: str, conten
 
     with within(), pytest.raises(LayercutError, match=said):
         check_table(spec, SourceSettings(data_roots=[tmp_path]), 10**6)
+
+
+def test_millions_of_bad_rows_are_not_all_told_of(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"text,label\na,1\nb,0\n" + b"a\n" * 1_000_000)
+
+    refused(tmp_path / "x.csv", "more than 100000 rows cannot be read, the first the row has 1 fields", bad_rows="skip")
+
+
+def test_some_bad_rows_are_left_out_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(HONEST + b"too,many,fields\nfew\n" * 50 + HONEST.partition(b"\n")[2])
+
+    with Table(
+        DataFile(tmp_path / "x.csv", "x.csv", "/task/dataset"), ["text"], "label", ReadSpec(bad_rows="skip")
+    ) as table:
+        assert table.profile.rows == 80
+        assert table.bad == {"too many fields": 50, "too few fields": 50}
 
 
 @pytest.mark.parametrize(
