@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, RootModel, model_validator
 
 from api_schemas.errors import LayercutError
-from api_schemas.labels import label_key, label_text
+from api_schemas.labels import LONGEST_LABEL, label_key, label_text
 from api_schemas.read_spec import ReadSpec
 from api_schemas.request_parts import Auto, Column, DataPath, Name, OrString, Positive
 from api_schemas.tasks import METRICS, TASKS, Metric, Task
@@ -22,9 +22,9 @@ def _as_label(value: Any) -> Any:
     return label_text(value) or value if isinstance(value, (bool, int, float, str)) else value
 
 
-Label = Annotated[str, Field(min_length=1, max_length=500), BeforeValidator(_as_label)]
+Label = Annotated[str, Field(min_length=1, max_length=LONGEST_LABEL), BeforeValidator(_as_label)]
 #: Of a head.
-Word = Annotated[str, Field(max_length=500)]
+Word = Annotated[str, Field(max_length=LONGEST_LABEL)]
 LabelList = Annotated[list[Label], Field(min_length=2, max_length=MAX_LABELS)]
 
 
