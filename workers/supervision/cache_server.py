@@ -6,7 +6,6 @@ The cache spares work and is no part of it: where it fails, the runner makes the
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 from functools import partial
@@ -20,6 +19,7 @@ from store.cache import CacheStore, Have, Make, Wait
 from store.jobs import Lease
 from workers.cache.folder import FolderCache
 from workers.protocol import CacheAnswer, CacheRequest
+from workers.removal import remove_tree
 from workers.runtime.failures import explained
 from workers.supervision.cache_uploads import CacheUploads
 from workers.supervision.lease_session import LeaseSession
@@ -202,7 +202,7 @@ class CacheServer:
         shared = self._runner.scratch.shared
         lent, hidden = shared / fingerprint, f".{fingerprint}"
         if not lent.exists():
-            shutil.rmtree(shared / hidden, ignore_errors=True)  # of one that failed half way
+            remove_tree(shared / hidden)  # of one that failed half way
             with (
                 entered(folder.parent, folder.name) as source,
                 entered(shared) as room,
