@@ -83,7 +83,8 @@ class CacheServer:
         for broken, what in rules:
             if broken:
                 log.warning("job %s: the runner %s of the cache: %s", self._lease.job_id, what, request)
-                return failure(LayercutError("internal", f"the runner broke the rules of the cache: it {what}"))
+                text = f"the runner broke the rules of the cache: it {what}"
+                return failure(LayercutError("protocol_violation", text))
         self._asked, self._unanswered = self._asked + 1, True
         self._thread.put(partial(self._see_to, request))
         return None

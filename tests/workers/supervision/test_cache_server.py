@@ -140,12 +140,11 @@ def test_what_is_no_kind_of_thing_is_no_request(rig: Rig, caplog: pytest.LogCapt
 
 
 def refused(rig: Rig, job_id: str) -> str:
-    while rig.supervisor.work():  # what nobody foresaw is tried once more
-        pass
     assert ended(rig, job_id) == Status.FAILED
+    assert rig.store.get(job_id).attempt == 1, "another would do the same"
     error = rig.store.get(job_id).error
     assert error is not None
-    assert error.code == "internal"
+    assert error.code == "protocol_violation"
     return error.message
 
 

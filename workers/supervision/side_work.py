@@ -1,0 +1,47 @@
+"""Long work beside an attempt, which must stay able to heed a cancel, its clock and its lease meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Self
+
+#: Between two blocks it looks whether anybody waits; what hangs within one is left behind.
+LEAVE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """``work`` is over; ``error`` is what it raised."""
+
+    work: SideWork
+    error: Exception | None
+
+
+class SideWork:
+    """Does ``work`` in a thread, and puts ``Done`` into ``inbox``. Use as a context manager: at its end ``work``, which
+    is given the question whether to stop, is told to, and left behind where it does not soon.
+    """
+
+    def __init__(self, work: Callable[[Callable[[], bool]], None], inbox: SimpleQueue[object]) -> None:
+        self._work, self._inbox = work, inbox
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="side-work", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join(LEAVE_SECONDS)
+
+    def _run(self) -> None:
+        error: Exception | None = None
+        try:
+            self._work(self._stopped.is_set)
+        except Exception as raised:  # noqa: BLE001 - whoever waits for it is to have it
+            error = raised
+        self._inbox.put(Done(self, error))
