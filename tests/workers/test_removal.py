@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.nested_folders import nest
 from workers.removal import remove_tree
 
 
@@ -16,18 +17,6 @@ def tree(tmp_path: Path) -> Path:
     folder = tmp_path / "scratch"
     folder.mkdir()
     return folder
-
-
-def nest(folder: Path, depth: int, name: str = "a") -> None:
-    """As a runner does it: no path is ever longer than the system takes."""
-    handle = os.open(folder, os.O_RDONLY)
-    for _ in range(depth):
-        os.mkdir(name, dir_fd=handle)
-        inner = os.open(name, os.O_RDONLY, dir_fd=handle)
-        os.close(handle)
-        handle = inner
-    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=handle))
-    os.close(handle)
 
 
 def test_folders_nested_beyond_any_path_go(tree: Path) -> None:
