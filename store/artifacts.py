@@ -91,12 +91,12 @@ class ArtifactStore:
         ``archive`` is a tar that lies beside ``folder`` (a name) or anywhere (a path); it is stored by its own name.
         Raises ``export_failed`` for anything that is not a plain file, and as ``Upload.put``.
         """
-        sources = {path.relative_to(folder).as_posix(): path for path in _plain_files(folder)}
+        sources = [(path.relative_to(folder).as_posix(), path) for path in _plain_files(folder)]
         tar = None if archive is None else folder.parent / archive
         if tar is not None:
-            sources[tar.name] = tar
+            sources.append((tar.name, tar))
         upload = self.upload(prefix, stopped)
-        for name, path in sources.items():
+        for name, path in sources:
             upload.put(name, path.stat().st_size, blocks_of(path))
         return upload.finish(tar.name if tar else None)
 

@@ -194,7 +194,7 @@ def test_a_link_in_the_place_of_what_was_made_is_not_kept(rig: Rig, other: Rig, 
 
 def test_a_link_where_it_should_be_made_is_not_given_to_the_runner(rig: Rig, host: Path) -> None:
     job = rig.run(f"plant:made/{'a' * 64}={host}", "want:a", "succeed")
-    assert "Not a directory" in refused(rig, job.id)
+    assert "in the place of a folder" in refused(rig, job.id)
     assert (host / "thing").read_text() == "secret"
 
 

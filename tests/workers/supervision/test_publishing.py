@@ -173,6 +173,6 @@ def test_folders_in_folders_keep_no_worker_from_its_next_job_or_its_start(rig: R
     assert rig.scratch() == []
     left = rig.settings.scratch_root / "runner-dead"
     left.mkdir()
-    nest(left, 1200, name="a" * 200)
+    nest(left, 300, name="a" * 200)
     scratch.sweep(rig.settings.scratch_root)
     assert rig.scratch() == []
