@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -22,6 +22,7 @@ from sources.beneath import Folder, NotRegular
 from sources.config_keys import short
 from sources.facts import MAX_SHARDS
 from sources.file_starts import PICKLES
+from sources.headers import MAX_HEADERS
 from sources.model_files import EXPORTED_FOLDERS, MAX_SMALL, is_exported, is_folder
 from sources.model_folder import read_facts, read_json, read_layout_in
 from sources.strict_json import limit_of
@@ -31,6 +32,7 @@ from workers.supervision.runner_folders import check_room, copy_file, entered, e
 MAX_FILES = MAX_SHARDS + 200
 #: How errors call the model.
 ID = "the export"
+REFUSED = "verification_failed"
 
 WEIGHTS = ".safetensors"
 
@@ -95,16 +97,18 @@ def check_exported(path: Path, names: Sequence[str]) -> None:
     """
     folder = Folder(path, path, id=ID)
     try:
+        _check_headers(folder, [name for name in names if name.endswith(WEIGHTS)])
         for name in names:
-            CHECKS.get(PurePosixPath(name).suffix, _check_start)(folder, name)
+            if not name.endswith(WEIGHTS):
+                (_check_json if name.endswith(".json") else _check_start)(folder, name)
         # What a stock loader does with them, and what their sizes may be, is looked at where they come in, too.
         read_facts(folder, ModelRef(id=ID))
     except LayercutError as error:
-        raise refused(error.message) from None
+        raise (error if error.code == REFUSED else refused(error.message)) from None
 
 
 def refused(why: str) -> LayercutError:
-    return LayercutError("verification_failed", f"what was exported is not published: {why}")
+    return LayercutError(REFUSED, f"what was exported is not published: {why}")
 
 
 def _entries(folder: int) -> Iterator[tuple[int, str, str]]:
@@ -126,9 +130,16 @@ def _size(handle: int, name: str) -> int:
     if limit is not None and status.st_size > limit:
         raise refused(f"{short(name)} has {status.st_size} bytes, and at most {limit} are published")
     # Both: a disk that packs what is on it has fewer blocks, and one that skips zeros has some holes.
-    if 2 * 512 * status.st_blocks < status.st_size and os.lseek(handle, 0, os.SEEK_HOLE) < status.st_size:
+    if 2 * 512 * status.st_blocks < status.st_size and _has_hole(handle, status.st_size):
         raise refused(f"{short(name)} is sparse: most of its {status.st_size} bytes were never written")
     return status.st_size
+
+
+def _has_hole(handle: int, size: int) -> bool:
+    try:
+        return os.lseek(handle, 0, os.SEEK_HOLE) < size
+    finally:
+        os.lseek(handle, 0, os.SEEK_SET)  # where it is read from
 
 
 def _limit(name: str) -> int | None:
@@ -151,8 +162,13 @@ def _copy(source: int, target: int, file: Listed, stopped: Callable[[], bool]) -
         copy_file(handle, file.bytes, target, name, stopped)
 
 
-def _check_weights(folder: Folder, name: str) -> None:
-    read_layout_in(folder, name)
+def _check_headers(folder: Folder, names: Sequence[str]) -> None:
+    """Of the files that no index names, too."""
+    left = MAX_HEADERS
+    for name in names:
+        left -= read_layout_in(folder, name).begin
+        if left < 0:
+            raise refused(f"its safetensors files have headers of more than {MAX_HEADERS} bytes in all")
 
 
 def _check_json(folder: Folder, name: str) -> None:
@@ -170,9 +186,6 @@ def _check_start(folder: Folder, name: str) -> None:
     with folder.open(name) as file:
         if file.read(4).startswith(PICKLES):
             raise refused(f"{short(name)} begins as a pickle does, or a zip")
-
-
-CHECKS: dict[str, Callable[[Folder, str], None]] = {WEIGHTS: _check_weights, ".json": _check_json}
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -52,6 +53,7 @@ def refusal(source: Path, target: Path, limit: int = 2**30) -> str:
     assert caught.value.code == "verification_failed"
     assert not caught.value.kind.retryable
     assert str(source.parent) not in caught.value.message
+    assert caught.value.message.count("is not published") == 1
     return caught.value.message
 
 
@@ -157,6 +159,11 @@ def test_too_much_is_refused_before_a_byte_is_copied(export: Path, tmp_path: Pat
     assert [*(tmp_path / "taken").iterdir(), *(tmp_path / "again").iterdir()] == []
 
 
+def test_headers_are_bounded_together(export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.supervision.exported_files.MAX_HEADERS", 100)
+    assert "headers of more than 100 bytes" in refusal(export, tmp_path / "taken")
+
+
 def test_how_much_may_be_is_by_what_was_read_and_by_setting() -> None:
     assert most_bytes(10 * 2**30, 2**40) == 81 * 2**30
     assert most_bytes(10**12, 2**40) == 2**40
@@ -168,6 +175,21 @@ def test_a_file_that_its_runner_holds_open_is_not_what_is_published(export: Path
         taken(export, tmp_path / "taken")
         held.write(b"changed")
     assert (tmp_path / "taken" / "README.md").read_bytes() == before
+
+
+def test_a_disk_that_packs_what_is_on_it_has_no_sparse_files(
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that the largest file takes one block, and that there is no hole."""
+    real = os.fstat
+
+    def packed(handle: int) -> SimpleNamespace:
+        found = real(handle)
+        names = (name for name in dir(found) if name.startswith("st_"))
+        return SimpleNamespace(**{name: getattr(found, name) for name in names} | {"st_blocks": 1})
+
+    monkeypatch.setattr(os, "fstat", packed)
+    taken(export, tmp_path / "taken")
 
 
 def test_what_changes_between_the_list_and_the_copy_is_refused(
