@@ -44,6 +44,9 @@ log = logging.getLogger("layercut.attempt")
 
 Ending = NewEvent | Exit | Interrupt | StagingFailed
 
+#: Between two blocks it looks whether anybody waits; what hangs within one is left behind.
+PUBLISHER_LEAVES_SECONDS = 5.0
+
 STOPPING = "the worker was told to stop and handed the job back"
 
 
@@ -135,17 +138,19 @@ class Attempt:
 
     def _finish_cache(self) -> None:
         try:
-            self._beside(lambda _: self._cache_server.close(None))
+            self._beside(lambda _: self._cache_server.close(None), leave_seconds=0)
         except Interrupted as cut:
             if cut.why is not Interrupt.TIMEOUT:  # that the job is over has been said in time
                 raise
 
-    def _beside(self, work: Callable[[Callable[[], bool]], None]) -> None:
+    def _beside(
+        self, work: Callable[[Callable[[], bool]], None], leave_seconds: float = PUBLISHER_LEAVES_SECONDS
+    ) -> None:
         """Have ``work`` done. Raises what it raises, and ``Interrupted`` once nobody waits for it: where the worker
         is to stop, it may take as long as a runner.
         """
         said: object = None
-        with SideWork(work, self._runner.inbox) as side:
+        with SideWork(work, self._runner.inbox, leave_seconds) as side:
             while not (isinstance(said, Done) and said.work is side):
                 said = self._next()
                 if said is Interrupt.STOPPING:

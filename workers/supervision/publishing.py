@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +10,6 @@ from workers.export.archive import Tar
 from workers.export.sums import SUMS, sums_text
 from workers.supervision.exported_files import check_exported, opened_export, take_over
 from workers.supervision.runner_folders import entered, made_folder
-
-log = logging.getLogger("layercut.publishing")
 
 #: Of the attempt's scratch; its runner cannot write there.
 COPIES = "published"

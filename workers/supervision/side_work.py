@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Self
 
-#: Between two blocks it looks whether anybody waits; what hangs within one is left behind.
-LEAVE_SECONDS = 5.0
-
 
 @dataclass(frozen=True)
 class Done:
@@ -22,11 +19,13 @@ class Done:
 
 class SideWork:
     """Does ``work`` in a thread, and puts ``Done`` into ``inbox``. Use as a context manager: at its end ``work``, which
-    is given the question whether to stop, is told to, and left behind where it does not soon.
+    is given the question whether to stop, is told to, and left behind where it does not within ``leave_seconds``.
     """
 
-    def __init__(self, work: Callable[[Callable[[], bool]], None], inbox: SimpleQueue[object]) -> None:
-        self._work, self._inbox = work, inbox
+    def __init__(
+        self, work: Callable[[Callable[[], bool]], None], inbox: SimpleQueue[object], leave_seconds: float
+    ) -> None:
+        self._work, self._inbox, self._leave_seconds = work, inbox, leave_seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="side-work", daemon=True)
 
@@ -36,7 +35,7 @@ class SideWork:
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        self._thread.join(LEAVE_SECONDS)
+        self._thread.join(self._leave_seconds)
 
     def _run(self) -> None:
         error: Exception | None = None

@@ -120,6 +120,21 @@ def test_a_cancel_is_heeded_while_files_are_sent(rig: Rig, endless: Endless) -> 
     assert rig.stored(job_id) == []
 
 
+def test_a_cancel_is_heeded_while_things_of_the_cache_are_sent(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = Endless()
+    monkeypatch.setattr("store.artifacts.blocks_of", endless.blocks_of)
+    rig.settings.kill_grace_seconds = 0.2
+    job_id = rig.submit("want:a", "fill:weights", "made:a", "succeed")
+    thread = rig.start()
+    assert endless.begun.wait(20)
+    rig.store.cancel(job_id)
+    thread.join(20)
+
+    assert not thread.is_alive()
+    assert rig.store.get(job_id).status == Status.CANCELLED
+    eventually(lambda: not any(thread.name == "cache-uploads" for thread in threading.enumerate()))
+
+
 def test_so_is_the_clock(rig: Rig, endless: Endless) -> None:
     job = rig.run("succeed", max_runtime_seconds=3)
 
