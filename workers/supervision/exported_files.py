@@ -19,12 +19,12 @@ from api_schemas.errors import LayercutError
 from api_schemas.reports import Report
 from api_schemas.requests import ModelRef
 from sources.beneath import Folder, NotRegular
+from sources.chosen_files import read_headers, read_json
 from sources.config_keys import short
 from sources.facts import MAX_SHARDS
 from sources.file_starts import PICKLES
-from sources.headers import MAX_HEADERS
 from sources.model_files import EXPORTED_FOLDERS, MAX_SMALL, is_exported, is_folder
-from sources.model_folder import read_facts, read_json, read_layout_in
+from sources.model_folder import read_facts
 from sources.strict_json import limit_of
 from workers.export.sums import SUMS
 from workers.supervision.runner_folders import check_room, copy_file, entered, entered_in, made_folder, opened_file
@@ -97,7 +97,7 @@ def check_exported(path: Path, names: Sequence[str]) -> None:
     """
     folder = Folder(path, path, id=ID)
     try:
-        _check_headers(folder, [name for name in names if name.endswith(WEIGHTS)])
+        read_headers(folder, [name for name in names if name.endswith(WEIGHTS)])  # those that no index lists, too
         for name in names:
             if not name.endswith(WEIGHTS):
                 (_check_json if name.endswith(".json") else _check_start)(folder, name)
@@ -160,15 +160,6 @@ def _copy(source: int, target: int, file: Listed, stopped: Callable[[], bool]) -
         if _size(handle, file.name) != file.bytes:
             raise refused(f"{short(file.name)} was changed while it was read")
         copy_file(handle, file.bytes, target, name, stopped)
-
-
-def _check_headers(folder: Folder, names: Sequence[str]) -> None:
-    """Of the files that no index names, too."""
-    left = MAX_HEADERS
-    for name in names:
-        left -= read_layout_in(folder, name).begin
-        if left < 0:
-            raise refused(f"its safetensors files have headers of more than {MAX_HEADERS} bytes in all")
 
 
 def _check_json(folder: Folder, name: str) -> None:

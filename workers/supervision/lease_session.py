@@ -18,6 +18,7 @@ from api_schemas.events import EventType, NewEvent
 from api_schemas.jobs import Status
 from store.jobs import JobStore, Lease, LeaseLost
 from workers.settings import WorkerSettings
+from workers.supervision.threads import start
 
 log = logging.getLogger("layercut.lease")
 
@@ -61,7 +62,7 @@ class LeaseSession:
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        start(self._thread)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Self
 
+from workers.supervision.threads import start
+
 
 @dataclass(frozen=True)
 class Done:
@@ -20,6 +22,8 @@ class Done:
 class SideWork:
     """Does ``work`` in a thread, and puts ``Done`` into ``inbox``. Use as a context manager: at its end ``work``, which
     is given the question whether to stop, is told to, and left behind where it does not within ``leave_seconds``.
+
+    Raises ``NoThread`` where the host has none to give.
     """
 
     def __init__(
@@ -30,7 +34,7 @@ class SideWork:
         self._thread = threading.Thread(target=self._run, name="side-work", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        start(self._thread)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -160,7 +160,7 @@ def test_too_much_is_refused_before_a_byte_is_copied(export: Path, tmp_path: Pat
 
 
 def test_headers_are_bounded_together(export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.supervision.exported_files.MAX_HEADERS", 100)
+    monkeypatch.setattr("sources.chosen_files.MAX_HEADERS", 100)
     assert "headers of more than 100 bytes" in refusal(export, tmp_path / "taken")
 
 
