@@ -119,8 +119,8 @@ PLANTED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "small, and large": ("merges.txt", lambda path: path.write_bytes(bytes(64 * 2**20 + 1)), "at most 67108864"),
     "what runs on": (
         "model.safetensors",
-        lambda path: path.write_bytes(path.read_bytes() + b"#!/bin/sh"),
-        "its header",
+        lambda path: path.write_bytes(path.read_bytes() + b"#!"),
+        "its tensors end",
     ),
     "remote code": ("config.json", lambda path: path.write_text('{"auto_map": {"AutoModel": "x.Y"}}'), "remote code"),
     "a file's name": ("tokenizer_config.json", lambda path: path.write_text('{"vocab_file": "/etc/x"}'), "vocab_file"),
