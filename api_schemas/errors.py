@@ -68,6 +68,7 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind("objective_not_met", 500, "The objective was not met"),
         ErrorKind("verification_failed", 500, "The exported model failed verification"),
         ErrorKind("export_failed", 500, "The model could not be exported"),
+        ErrorKind("protocol_violation", 500, "The job's process did what no sound one does"),
         ErrorKind("storage_full", 507, "The storage is full", retryable=True),
         ErrorKind("timeout", 500, "The job ran longer than limits.max_runtime_seconds"),
         ErrorKind("queue_timeout", 500, "The job waited longer than limits.max_queue_seconds", retryable=True),

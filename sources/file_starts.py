@@ -13,6 +13,8 @@ STARTS = (
     (b"<!doctype html", "a web page, not the file itself: download it from its raw address"),
     (b"<html", "a web page, not the file itself: download it from its raw address"),
 )
+#: Of what may run code when it is loaded: a pickle, and a zip, which is what torch puts one in.
+PICKLES = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
 CHECKED = {".safetensors", ".json", ".txt", ".model"}
 
 

@@ -40,18 +40,42 @@ NOTICES = {"README.md": (1, 16 * MIB), "LICENSE*": (5, MIB)}
 SHARDS = "model-*-of-*.safetensors"
 PATTERNS = [*SMALL, WEIGHTS, SHARDS, *NOTICES, *(name for name in MODULE_FILES if name not in TOP_FILES)]
 
+#: What jobs deliver, and no other file is published: what is read of a model, as stock classes write it, its chat
+#: templates, and what says where it comes from.
+EXPORTED = (
+    *SMALL,
+    WEIGHTS,
+    f"model-{5 * '[0-9]'}-of-{5 * '[0-9]'}.safetensors",
+    *(name for name in MODULE_FILES if name not in TOP_FILES),
+    "additional_chat_templates/*.jinja",
+    "report.json",
+    "README.md",
+    "SHA256SUMS",
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+    "NOTICE",
+)
+
 #: Folders that some of them are in.
 FOLDERS = frozenset(pattern.partition("/")[0] for pattern in PATTERNS if "/" in pattern)
+EXPORTED_FOLDERS = frozenset(pattern.partition("/")[0] for pattern in EXPORTED if "/" in pattern)
 
 
-def is_allowed(name: str) -> bool:
-    """Whether ``name``, with at most one folder before it, is one of ``PATTERNS``. A star stands for no slash."""
-    return any(fnmatchcase(name, pattern) for pattern in PATTERNS if ("/" in pattern) == ("/" in name))
+def is_allowed(name: str, patterns: Collection[str] = PATTERNS) -> bool:
+    """Whether ``name``, with at most one folder before it, is one of ``patterns``. A star stands for no slash."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns if pattern.count("/") == name.count("/"))
 
 
-def is_folder(name: str) -> bool:
+def is_folder(name: str, folders: Collection[str] = FOLDERS) -> bool:
     """Whether allowed files may be in a folder of that name."""
-    return any(fnmatchcase(name, pattern) for pattern in FOLDERS)
+    return any(fnmatchcase(name, pattern) for pattern in folders)
+
+
+def is_exported(name: str) -> bool:
+    """Whether a file that a job delivers may have that path."""
+    plain = name.isprintable() and not any(part.startswith(".") or "\\" in part for part in name.split("/"))
+    return plain and is_allowed(name, EXPORTED)
 
 
 def is_notice(name: str) -> bool:

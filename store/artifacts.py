@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import mimetypes
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +18,12 @@ from api_schemas.errors import LayercutError
 
 MANIFEST = "manifest.json"
 CHUNK_BYTES = 1 << 20
+#: Ten thousand files of an artifact take half of it.
+MAX_MANIFEST_BYTES = 4 << 20
+#: A smaller file is sent as it is, a larger one in parts: object stores take ten thousand of them at most.
+PART_BYTES = 8 << 20
+MAX_PARTS = 9_000
+PARTS_AT_ONCE = 4
 
 _MEDIA_TYPES = {
     ".safetensors": "application/octet-stream",
@@ -59,6 +65,10 @@ class Manifest(BaseModel):
         return [file for file in self.files if file.name != self.archive]
 
 
+class UploadStopped(Exception):
+    """Nobody waits for the files any more."""
+
+
 class ArtifactStore:
     """Files by prefix and name, in a folder (``file://``) or in S3, GCS or Azure.
 
@@ -68,26 +78,39 @@ class ArtifactStore:
     def __init__(self, url: str) -> None:
         self._store = _open(url)
 
-    def publish(self, prefix: str, folder: Path, archive: str | Path | None = None) -> Manifest:
-        """Upload every file under ``folder``, then the manifest.
+    def publish(
+        self,
+        prefix: str,
+        folder: Path,
+        archive: str | Path | None = None,
+        *,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Manifest:
+        """Upload every file under ``folder``, one of our own, then the manifest.
 
         ``archive`` is a tar that lies beside ``folder`` (a name) or anywhere (a path); it is stored by its own name.
-        Raises ``export_failed`` for anything that is not a plain file: a link may lead out of the folder.
+        Raises ``export_failed`` for anything that is not a plain file, and as ``Upload.put``.
         """
-        sources = {path.relative_to(folder).as_posix(): path for path in _plain_files(folder)}
+        sources = [(path.relative_to(folder).as_posix(), path) for path in _plain_files(folder)]
         tar = None if archive is None else folder.parent / archive
         if tar is not None:
-            sources[tar.name] = tar
-        with _full_disk_reported():
-            files = [self._upload(prefix, name, path) for name, path in sources.items()]
-            manifest = Manifest(files=files, archive=tar.name if tar else None)
-            obstore.put(self._store, _path(prefix, MANIFEST), manifest.model_dump_json(indent=1).encode())
-        return manifest
+            sources.append((tar.name, tar))
+        upload = self.upload(prefix, stopped)
+        for name, path in sources:
+            upload.put(name, path.stat().st_size, blocks_of(path))
+        return upload.finish(tar.name if tar else None)
+
+    def upload(self, prefix: str, stopped: Callable[[], bool] = lambda: False) -> Upload:
+        """An artifact at ``prefix``, to be filled. ``stopped`` is asked between blocks."""
+        return Upload(self._store, prefix, stopped)
 
     def manifest(self, prefix: str) -> Manifest:
         """What was published there; raises ``file_not_found`` where nothing whole is."""
         with _missing_reported(prefix):
-            body = obstore.get(self._store, _path(prefix, MANIFEST)).bytes()
+            found = obstore.get(self._store, _path(prefix, MANIFEST))
+            if found.meta["size"] > MAX_MANIFEST_BYTES:
+                raise LayercutError("file_not_found", f"what is called {MANIFEST} has {found.meta['size']} bytes")
+            body = found.bytes()
         return Manifest.model_validate_json(bytes(body))
 
     def open_range(self, prefix: str, name: str, start: int, end: int) -> Iterator[bytes]:
@@ -134,12 +157,6 @@ class ArtifactStore:
         self._delete(losers)
         return len(losers)
 
-    def _upload(self, prefix: str, name: str, path: Path) -> StoredFile:
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        obstore.put(self._store, _path(prefix, name), path)
-        return StoredFile(name=name, bytes=path.stat().st_size, sha256=sha256, media_type=_media_type(name))
-
     def _paths(self, start: str) -> list[str]:
         return [item["path"] for page in obstore.list(self._store, start) for item in page]
 
@@ -149,6 +166,67 @@ class ArtifactStore:
                 obstore.delete(self._store, path)
             except FileNotFoundError:
                 continue  # another sweeper was faster
+
+
+class Upload:
+    """The files of one artifact, hashed as they are sent; the manifest is written last."""
+
+    def __init__(self, store: ObjectStore, prefix: str, stopped: Callable[[], bool]) -> None:
+        self._store, self._prefix, self._stopped = store, prefix, stopped
+        self._files: dict[str, StoredFile] = {}
+
+    def put(self, name: str, size: int, blocks: Iterable[bytes]) -> StoredFile:
+        """Send the file ``name``, ``size`` bytes in ``blocks``.
+
+        Raises ``export_failed`` for a name that is taken, or reserved for the manifest, ``storage_full``, and
+        ``UploadStopped``. A file that was not sent to its end is not there.
+        """
+        path = _path(self._prefix, name)
+        # In any letters, and in any folder: some disks know no difference, and a manifest below is one of its own.
+        if PurePosixPath(name).name.casefold() == MANIFEST or name in self._files:
+            raise LayercutError("export_failed", f"a file cannot be called {name[:200]!r}: the name is taken")
+        digest, sent = hashlib.sha256(), 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal sent
+            for block in blocks:
+                if self._stopped():
+                    raise UploadStopped
+                digest.update(block)
+                sent += len(block)
+                yield block
+
+        with _full_disk_reported():
+            if size <= PART_BYTES:
+                obstore.put(self._store, path, b"".join(counted()))
+            else:
+                part = max(PART_BYTES, -(-size // MAX_PARTS))
+                obstore.put(self._store, path, counted(), chunk_size=part, max_concurrency=PARTS_AT_ONCE)
+        sha256 = digest.hexdigest()
+        file = self._files[name] = StoredFile(name=name, bytes=sent, sha256=sha256, media_type=_media_type(name))
+        return file
+
+    def finish(self, archive: str | None = None) -> Manifest:
+        """The artifact is whole; ``archive`` is the one of its files that is a tar of the others.
+
+        Raises as ``put``, also where the list itself is too long.
+        """
+        if self._stopped():
+            raise UploadStopped
+        manifest = Manifest(files=list(self._files.values()), archive=archive)
+        body = manifest.model_dump_json(indent=1).encode()
+        if len(body) > MAX_MANIFEST_BYTES:
+            raise LayercutError("export_failed", f"the list of the {len(self._files)} files has {len(body)} bytes")
+        with _full_disk_reported():
+            obstore.put(self._store, _path(self._prefix, MANIFEST), body)
+        return manifest
+
+
+def blocks_of(path: Path) -> Iterator[bytes]:
+    """What is in the file."""
+    with path.open("rb") as file:
+        while block := file.read(CHUNK_BYTES):
+            yield block
 
 
 def _open(url: str) -> ObjectStore:

@@ -49,14 +49,16 @@ def run_pipeline(
     shared: Cache | None = None,
     attempt: int = 1,
     checkpoints: Path | None = None,
+    archived: bool = True,
 ) -> None:
     """Carry the job out, and leave its artifact under ``out``. The last event told is SUCCEEDED.
 
     What ``resolved`` pins is carried out as it stands; without it, ``request`` is resolved here. What ``shared`` has is
     not made again; without one, all is made here and nothing is left for others. Goes on where an earlier attempt left
     ``checkpoints``, a folder that whoever gave it removes; without one, where an earlier run left ``out``. ``tell``
-    gets every event on the way. A model that misses its objective is delivered too, and the last event is FAILED then.
-    Raises ``LayercutError`` for what a person can mend, and ``Stopped`` after a SIGTERM in the middle of a training.
+    gets every event on the way. ``archived``: with one tar of the files. A model that misses its objective is delivered
+    too, and the last event is FAILED then. Raises ``LayercutError`` for what a person can mend, and ``Stopped`` after a
+    SIGTERM in the middle of a training.
     """
     quiet_libraries()
     progress = ProgressReporter(tell)
@@ -71,7 +73,9 @@ def run_pipeline(
         checkpoints or out / "checkpoints", attempt=attempt, every_seconds=settings.checkpoint_seconds,
         provenance=lambda: provenance_of(job), tell=progress.log,
     )  # fmt: skip
-    run = RunContext(job, progress, cache, out, job_id, seed, saved, MicroBatches(settings.micro_batches))
+    run = RunContext(
+        job, progress, cache, out, job_id, seed, saved, MicroBatches(settings.micro_batches), archived
+    )  # fmt: skip
     expect(run)
     for warning in (*source.warnings, *warnings_of(job)):
         progress.warn(warning)

@@ -64,6 +64,8 @@ def run_job(job: Path, out: Path, tell: EventWriter, cache: Cache, settings: Wor
         run_pipeline(
             file.request, resolved=file.resolved, job_id=file.id, out=out, settings=settings, tell=tell,
             shared=cache, attempt=file.attempt, checkpoints=file.checkpoints,
+            # Whoever staged the inputs publishes the files, and makes the tar as it does.
+            archived=settings.inputs is None,
         )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - every fault of a job is told, whatever it is
         if not isinstance(error, LayercutError):  # that one is for people, and says all there is to say

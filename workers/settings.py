@@ -34,6 +34,7 @@ class WorkerSettings(StoreSettings, SourceSettings):
     )
     runner_memory_bytes: int = Field(default=0, ge=0, description="of each process of a runner; 0: what the host has")
     runner_file_bytes: int = Field(default=2**39, gt=0, description="a runner writes no larger file")
+    artifact_bytes: int = Field(default=2**40, gt=0, description="the files of a job, without their tar, have no more")
     runner_processes: int = Field(default=4096, gt=0, description="of a runner, threads counted")
     runner_open_files: int = Field(default=4096, gt=0)
     cache_wait_seconds: float = Field(

@@ -7,12 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from api_schemas.errors import LayercutError
-from store.artifacts import ArtifactStore
+from store.artifacts import CHUNK_BYTES, PART_BYTES, ArtifactStore, UploadStopped
 
 PREFIX = "jobs/job_1/attempts/1-aa"
 WEIGHTS = os.urandom(3_000_001)
@@ -127,6 +128,62 @@ def test_an_upload_that_broke_off_is_no_artifact(artifacts: ArtifactStore, folde
     assert caught.value.code == "file_not_found"
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "sub/manifest.json", "Manifest.JSON"])
+def test_no_file_takes_the_manifests_name(artifacts: ArtifactStore, folder: Path, name: str) -> None:
+    (folder / name).write_text("{}")
+    with pytest.raises(LayercutError, match=name) as caught:
+        artifacts.publish(PREFIX, folder)
+    assert caught.value.code == "export_failed"
+    with pytest.raises(LayercutError):
+        artifacts.manifest(PREFIX)
+
+
+def test_nor_do_two_files_have_one_name(artifacts: ArtifactStore, folder: Path) -> None:
+    (folder / "bert-top2.tar").touch()
+    with pytest.raises(LayercutError, match="taken"):
+        artifacts.publish(PREFIX, folder, "bert-top2.tar")
+
+
+@pytest.mark.parametrize("size", [3 * CHUNK_BYTES, PART_BYTES + 3 * CHUNK_BYTES])
+def test_an_upload_that_nobody_waits_for_ends_between_two_blocks(artifacts: ArtifactStore, size: int) -> None:
+    sent: list[int] = []
+
+    def blocks() -> Iterator[bytes]:
+        while True:
+            sent.append(CHUNK_BYTES)
+            yield bytes(CHUNK_BYTES)
+
+    upload = artifacts.upload(PREFIX, lambda: sum(sent) >= size)
+    with pytest.raises(UploadStopped):
+        upload.put("model.safetensors", size, blocks())
+    assert sum(sent) == size
+    with pytest.raises(LayercutError):
+        read(artifacts, "model.safetensors", 0, 1)
+    with pytest.raises(UploadStopped):
+        upload.finish()
+    with pytest.raises(LayercutError):
+        artifacts.manifest(PREFIX)
+
+
+def test_a_file_in_parts_comes_back(artifacts: ArtifactStore, folder: Path) -> None:
+    (folder / "large").write_bytes(os.urandom(PART_BYTES + 1))
+    file = artifacts.publish(PREFIX, folder).find("large")
+    body = read(artifacts, "large", 0, file.bytes)
+    assert body == (folder / "large").read_bytes()
+    assert (file.bytes, file.sha256) == (PART_BYTES + 1, hashlib.sha256(body).hexdigest())
+
+
+def test_a_list_that_is_too_long_is_neither_written_nor_read(
+    artifacts: ArtifactStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts.publish(PREFIX, folder)
+    monkeypatch.setattr("store.artifacts.MAX_MANIFEST_BYTES", 100)
+    with pytest.raises(LayercutError, match="manifest"):
+        artifacts.manifest(PREFIX)
+    with pytest.raises(LayercutError, match="4 files"):
+        artifacts.publish(f"{PREFIX}b", folder)
+
+
 def test_deleting_takes_this_artifact_and_no_neighbour(artifacts: ArtifactStore, folder: Path) -> None:
     artifacts.publish(PREFIX, folder)
     artifacts.publish(f"{PREFIX}b", folder)
@@ -155,9 +212,10 @@ def test_a_sweep_keeps_the_winner_and_other_jobs(artifacts: ArtifactStore, folde
 
 FULL_DISK = """
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from api_schemas.errors import LayercutError
-from store.artifacts import ArtifactStore
+from store.artifacts import CHUNK_BYTES, PART_BYTES, ArtifactStore, UploadStopped
 root, folder = map(Path, sys.argv[1:])
 try:
     ArtifactStore(f"file://{root}").publish("p", folder)

@@ -7,12 +7,14 @@ holds stdout open; its pid goes into FILE), `pid:FILE`, `environment:FILE`, `out
 `linger` (never leaves), `checkpoint:NAME` (writes one and tells it), `checkpoint-at-term:NAME` (at SIGTERM, and
 leaves), `exit-once:FILE` (where it exists, and removes it), `checkpoints:FILE` (what there are goes into FILE).
 Of one that is hostile, in its scratch folder: `plant:NAME=FOLDER` (puts a link in the place of NAME),
-`scribble:NAME=text` (writes into the file where it is there, under whatever other names it has).
+`scribble:NAME=text` (writes into the file where it is there, under whatever other names it has), `nest:DEPTH` (folders
+in each other). In what it exports, for `succeed` and `fail-with-files`: `export:KIND=NAME`, `export:text=NAME=text`.
 Of the cache: `want:a` (the baseline whose fingerprint is 64 times that letter; says `make` or `have` with its content),
 `fill:text` (the folder that it was given), `made:a`.
 """
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -53,11 +55,92 @@ def wait(file):
         time.sleep(0.01)
 
 
+CONFIG = {
+    "architectures": ["BertModel"],
+    "model_type": "bert",
+    "num_hidden_layers": 1,
+    "hidden_size": 8,
+    "vocab_size": 11,
+    "max_position_embeddings": 64,
+}
+SHAPES = {
+    "embeddings.word_embeddings.weight": [11, 8],
+    "encoder.layer.0.attention.self.query.weight": [8, 8],
+    "encoder.layer.0.output.LayerNorm.gamma": [8],
+}
+
+
+def weights():
+    header, end = {}, 0
+    for name, shape in SHAPES.items():
+        start, end = end, end + 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(end)
+
+
 def make_artifact(out):
-    (out / "artifact").mkdir()
-    (out / "artifact" / "config.json").write_text("{}")
-    (out / "model.tar").write_bytes(b"tar")
+    folder = out / "artifact"
+    folder.mkdir(exist_ok=True)
+    files = {
+        "config.json": json.dumps(CONFIG).encode(),
+        "model.safetensors": weights(),
+        "vocab.txt": b"[PAD]\n",
+        "README.md": b"# a card\n",
+        "SHA256SUMS": f"{64 * '0'}  config.json\n".encode(),
+    }
+    for name, content in files.items():
+        if not os.path.lexists(folder / name):
+            (folder / name).write_bytes(content)
+    (out / "model.tar").write_bytes(b"not what is in the folder")
     return {"folder": "artifact", "archive": "model.tar"}
+
+
+def write_sparse(path):
+    with path.open("wb") as file:
+        file.truncate(2**40)
+
+
+def write_many(path):
+    for number in range(3000):
+        path.with_name(f"{path.name}-{number}").touch()
+
+
+def link_file(path):
+    (path.parent.parent / "elsewhere").write_text("{}")
+    os.link(path.parent.parent / "elsewhere", path)
+
+
+EXPORTS = {
+    "file": lambda path: path.touch(),
+    "sparse": write_sparse,
+    "many": write_many,
+    "link": lambda path: path.symlink_to("/etc"),
+    "second-name": link_file,
+    "pipe": os.mkfifo,
+    "folder": lambda path: path.mkdir(),
+    "pickle": lambda path: path.write_bytes(b"\x80\x04."),
+    "truncated": lambda path: path.write_bytes(weights()[:-1]),
+    "longer": lambda path: path.write_bytes(weights() + b"#!/bin/sh"),
+}
+
+
+def export(out, what):
+    kind, name, *text = what.split("=", 2)
+    path = out / "artifact" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if text:
+        path.write_text(*text)
+    else:
+        EXPORTS[kind](path)
+
+
+def nest(out, depth):
+    handle = os.open(out, os.O_RDONLY)
+    for _ in range(int(depth)):
+        os.mkdir(200 * "a", dir_fd=handle)
+        handle, outer = os.open(200 * "a", os.O_RDONLY, dir_fd=handle), handle
+        os.close(outer)
 
 
 def succeed(out, _):
@@ -174,6 +257,8 @@ ACTS = {
     "checkpoint-at-term": checkpoint_at_term,
     "plant": plant,
     "scribble": scribble,
+    "export": export,
+    "nest": nest,
     "checkpoints": see_checkpoints,
     "pid": lambda _, file: Path(file).write_text(str(os.getpid())),
     "environment": lambda _, file: Path(file).write_text(json.dumps(dict(os.environ))),

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from sqlalchemy import text
+
 from api_schemas.events import Event
 from api_schemas.jobs import Job
 from sources.inputs import Inputs
@@ -73,6 +75,11 @@ class Rig:
 
     def texts(self, job_id: str) -> str:
         return "\n".join(f"{event.type} {event.message}" for event in self.events(job_id))
+
+    def steal(self, job_id: str) -> None:
+        """As the reaper and another worker would: the job runs under another token."""
+        with self.engine.begin() as connection:
+            connection.execute(text("UPDATE jobs SET lease_token = 'other' WHERE id = :id"), {"id": job_id})
 
     def scratch(self) -> list[Path]:
         return [path for path in self.settings.scratch_root.glob("*") if path != self.waiting_folder]

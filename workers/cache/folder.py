@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from workers.protocol import CacheKind
+from workers.removal import remove_tree
 
 #: Writes a thing's files into an empty folder, and no folders.
 Fill = Callable[[Path], None]
@@ -153,22 +153,14 @@ def _filled(place: Path, fill: Fill) -> Path:
     """The files, anew; nothing is left of them where ``fill`` raises."""
     files = place / FILES
     (place / MADE).unlink(missing_ok=True)
-    _clear(files)
+    remove_tree(files)
     files.mkdir()
     try:
         fill(files)
     except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
+        remove_tree(place)
         raise
     return files
-
-
-def _clear(path: Path) -> None:
-    """Also what is no folder, such as a link, which is not followed."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _mark(place: Path, seconds: float) -> None:
@@ -194,6 +186,6 @@ def _remove(place: Path) -> None:
         return
     try:
         (place / MADE).unlink(missing_ok=True)
-        shutil.rmtree(place, ignore_errors=True)
+        remove_tree(place)
     finally:
         os.close(handle)

@@ -7,9 +7,10 @@ hidden name, and the rename is what makes it one. A later one of the same traini
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
+
+from workers.removal import remove_tree
 
 WEIGHTS, FACTS = "state.safetensors", "checkpoint.json"
 
@@ -38,7 +39,7 @@ def newest_in(folder: Path) -> dict[str, str]:
 def prepare(folder: Path, training: str) -> Path:
     """A new hidden folder beside the checkpoints, to be handed to ``put_in_place``."""
     hidden = folder / f".{training}"
-    shutil.rmtree(hidden, ignore_errors=True)  # of one that was killed as it wrote
+    remove_tree(hidden)  # of one that was killed as it wrote
     hidden.mkdir(parents=True)
     return hidden
 
@@ -46,7 +47,7 @@ def prepare(folder: Path, training: str) -> Path:
 def put_in_place(hidden: Path, name: str) -> None:
     """Make ``hidden`` the checkpoint of that name, and remove the older ones of its training."""
     folder = hidden.parent
-    shutil.rmtree(folder / name, ignore_errors=True)
+    remove_tree(folder / name)
     hidden.rename(folder / name)
     forget(folder, training_of(name), but=name)
 
@@ -54,4 +55,4 @@ def put_in_place(hidden: Path, name: str) -> None:
 def forget(folder: Path, training: str | None, but: str | None = None) -> None:
     for path in folder.glob("*"):
         if path.name != but and training_of(path.name) == training:
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)

@@ -13,10 +13,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
+from workers.export.sums import SUMS, sums_text
 from workers.pruning.streaming import Cut, stream_layers
 from workers.runtime.loading import forget_padding
-
-SUMS = "SHA256SUMS"
 
 
 def as_exported(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
@@ -71,9 +70,8 @@ def _finish(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
 def write_sums(folder: Path) -> Path:
     """Write ``SHA256SUMS``, which ``sha256sum -c`` takes, over every other file under ``folder``."""
     files = (path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS)
-    lines = sorted((path.relative_to(folder).as_posix(), sha256_of(path)) for path in files)
     sums = folder / SUMS
-    sums.write_text("".join(f"{digest}  {name}\n" for name, digest in lines), encoding="utf-8")
+    sums.write_text(sums_text({path.relative_to(folder).as_posix(): sha256_of(path) for path in files}), "utf-8")
     return sums
 
 

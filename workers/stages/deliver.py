@@ -18,7 +18,7 @@ from api_schemas.plans import Plan
 from api_schemas.reports import Report, Verification
 from workers.data.batches import collate
 from workers.data.made_up import made_up_inputs
-from workers.export.archive import make_archive
+from workers.export.archive import archive_name, make_archive
 from workers.export.card import make_card
 from workers.export.embeddings import Embeddings, copy_modules, expect_embeddings
 from workers.export.files import export_model, export_stream, write_sums
@@ -41,7 +41,7 @@ class Artifact:
     result: Result
     usage: Usage
     folder: str
-    archive: str
+    archive: str | None
     shortfall: str | None = None
 
     def ending(self) -> NewEvent:
@@ -83,10 +83,16 @@ def deliver(
     (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(make_card(report), encoding="utf-8")
     write_sums(folder)
-    name = "-".join(part for part in (run.job_id or "model", job.request.suffix) if part)
-    make_archive(folder, run.out / f"{name}.tar", name)
     missed = report.search.shortfall if report.search else None
-    return Artifact(_result(report), _usage(report, trainings), folder.name, f"{name}.tar", missed)
+    return Artifact(_result(report), _usage(report, trainings), folder.name, _archive(run, folder), missed)
+
+
+def _archive(run: RunContext, folder: Path) -> str | None:
+    """Of the files, where nobody makes it who publishes them."""
+    if not run.archived:
+        return None
+    name = archive_name(run.job_id, run.job.request.suffix)
+    return make_archive(folder, run.out / f"{name}.tar", name).name
 
 
 def export(run: RunContext, plan: Plan, model: PreTrainedModel, folder: Path) -> Cut | None:

@@ -17,7 +17,7 @@ from workers.training.micro_batches import MicroBatches
 @dataclass(frozen=True)
 class RunContext:
     """``out`` is a folder of the run's own. ``seed`` is that of the trainings, ``kept`` the layers of the plan once
-    there is one.
+    there is one. ``archived``: whether a tar of the files is made, too.
     """
 
     job: ResolvedJob
@@ -28,6 +28,7 @@ class RunContext:
     seed: int
     checkpoints: Checkpoints
     micro_batches: MicroBatches
+    archived: bool = True
     kept: list[int] | None = None
 
     def planned(self, plan: Plan) -> RunContext:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 from queue import Empty
 from typing import Any
 
@@ -26,6 +26,7 @@ from api_schemas.jobs import Stage
 from sources.staging import Staged
 from store.artifacts import ArtifactStore
 from store.jobs import Claim, JobStore, LeaseLost
+from workers.export.archive import archive_name
 from workers.protocol import CacheRequest, JobFile
 from workers.runtime.failures import explained
 from workers.settings import WorkerSettings
@@ -35,13 +36,26 @@ from workers.supervision.input_staging import InputStaging, StagingFailed
 from workers.supervision.input_staging import Stage as StageInputs
 from workers.supervision.lease_session import Interrupt, LeaseSession
 from workers.supervision.memory_notes import lend_notes, take_notes
+from workers.supervision.publishing import most_bytes, publish_export
 from workers.supervision.runner_process import Exit, RunnerProcess
+from workers.supervision.side_work import Done, SideWork
 
 log = logging.getLogger("layercut.attempt")
 
 Ending = NewEvent | Exit | Interrupt | StagingFailed
 
+#: Between two blocks it looks whether anybody waits; what hangs within one is left behind.
+PUBLISHER_LEAVES_SECONDS = 5.0
+
 STOPPING = "the worker was told to stop and handed the job back"
+
+
+class Interrupted(Exception):
+    """Nobody waits for what the attempt is doing any more."""
+
+    def __init__(self, why: Interrupt) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class Attempt:
@@ -66,6 +80,8 @@ class Attempt:
         self._staged: Staged | None = None
         #: Of the files that were published.
         self._bytes = 0
+        #: The worker is to stop, and what is under way has some time to end.
+        self._stops = False
         self._checkpoints = settings.checkpoint_root / self._lease.job_id
         self._checkpoint_sync = CheckpointSync(
             artifacts, self._lease.job_id, self._checkpoints, runner, max_bytes=settings.runner_file_bytes
@@ -101,14 +117,49 @@ class Attempt:
         lease = self._lease
         log.info("job %s: attempt %d ends: %s", lease.job_id, lease.attempt, getattr(ending, "type", ending))
         self._let_go(ending)
-        # What the runner made goes on to the cache while the lease still holds; nobody waits long for a stop.
-        self._cache_server.close(None if isinstance(ending, EventBody) else self._settings.kill_grace_seconds)
         try:
-            self._endings[_kind(ending)](ending)
+            self._end(ending)
         except LeaseLost:
             log.warning("job %s: the lease of attempt %d is lost: nothing is written", lease.job_id, lease.attempt)
         finally:
             self._tidy()
+
+    def _end(self, ending: Ending) -> None:
+        """What the runner made goes on to the cache while the lease still holds; nobody waits long for a stop."""
+        try:
+            if isinstance(ending, EventBody):
+                self._finish_cache()
+            else:
+                self._cache_server.close(self._settings.kill_grace_seconds)
+            self._endings[_kind(ending)](ending)
+        except Interrupted as cut:
+            self._cache_server.close(self._settings.kill_grace_seconds)
+            self._endings[cut.why](cut.why)
+
+    def _finish_cache(self) -> None:
+        try:
+            self._beside(lambda _: self._cache_server.close(None), leave_seconds=0)
+        except Interrupted as cut:
+            if cut.why is not Interrupt.TIMEOUT:  # that the job is over has been said in time
+                raise
+
+    def _beside(
+        self, work: Callable[[Callable[[], bool]], None], leave_seconds: float = PUBLISHER_LEAVES_SECONDS
+    ) -> None:
+        """Have ``work`` done. Raises what it raises, and ``Interrupted`` once nobody waits for it: where the worker
+        is to stop, it may take as long as a runner.
+        """
+        said: object = None
+        with SideWork(work, self._runner.inbox, leave_seconds) as side:
+            while not (isinstance(said, Done) and said.work is side):
+                said = self._next()
+                if said is Interrupt.STOPPING:
+                    self._stops = True
+                    self._latest = min(self._latest, time.monotonic() + self._settings.kill_grace_seconds)
+                elif isinstance(said, Interrupt):
+                    raise Interrupted(Interrupt.STOPPING if self._stops and said is Interrupt.TIMEOUT else said)
+        if said.error is not None:
+            raise said.error
 
     def _listen(self) -> Ending:
         while True:
@@ -183,6 +234,8 @@ class Attempt:
         self._session.flush()
         try:
             self._publish(told.data.artifact)
+        except Interrupted:
+            raise
         except Exception as error:
             log.exception("job %s: cannot publish", self._lease.job_id)
             self._finish(failure(explained(error), stage))
@@ -209,8 +262,9 @@ class Attempt:
 
     def _handed_back(self, _: Interrupt) -> None:
         """The next host may ask for the checkpoint as soon as the job is queued: it is carried first, if in time."""
-        while isinstance(said := self._runner.inbox.get(), EventBody) and not said.type.terminal:
-            self._record(said)
+        with suppress(Empty):  # it is gone, and all that it said is there
+            while isinstance(said := self._runner.inbox.get_nowait(), EventBody) and not said.type.terminal:
+                self._record(said)
         self._checkpoint_sync.drain(self._settings.kill_grace_seconds)
         self._session.flush()
         self._session.retrying(lambda: self._store.hand_back(self._lease, STOPPING))
@@ -228,6 +282,8 @@ class Attempt:
     def _published(self, files: ArtifactFiles) -> bool:
         try:
             self._publish(files)
+        except Interrupted:
+            raise
         except Exception:  # the failure that the runner told is the one to report
             log.exception("job %s: cannot publish the files of a failed job", self._lease.job_id)
             return False
@@ -239,9 +295,19 @@ class Attempt:
         # Also of a job that missed its objective: its files must be made of what it was given.
         if self._staged is not None:
             self._staged.check_unchanged()
-        folder = _inside(self._runner.out, files.folder)
-        archive = _inside(self._runner.out, files.archive) if files.archive else None
-        self._bytes = sum(file.bytes for file in self._artifacts.publish(self._lease.prefix, folder, archive).files)
+        if files.folder in ("", ".", "..") or "/" in files.folder:
+            raise LayercutError("export_failed", f"the runner named {files.folder!r}, which lies outside of its folder")
+        self._beside(lambda stopped: self._upload(files.folder, stopped))
+
+    def _upload(self, folder: str, stopped: Callable[[], bool]) -> None:
+        scratch, lease, staged = self._runner.scratch.folder, self._lease, self._staged
+        inputs = staged.copied + staged.handed if staged else 0
+        manifest = publish_export(
+            scratch, (self._runner.out.name, folder), self._artifacts, lease.prefix,
+            archive_name(lease.job_id, self._claim.request.suffix),
+            limit=most_bytes(inputs, self._settings.artifact_bytes), stopped=stopped,
+        )  # fmt: skip
+        self._bytes = sum(file.bytes for file in manifest.files)
 
     def _finish(self, event: NewEvent, artifact: str | None = None) -> None:
         self._session.flush()
@@ -284,11 +350,3 @@ def _kind(ending: Ending) -> object:
     if isinstance(ending, EventBody):
         return ending.type
     return ending if isinstance(ending, Interrupt) else type(ending)
-
-
-def _inside(out: Path, name: str) -> Path:
-    """What a runner names lies in its own folder, or it is refused."""
-    path = (out / name).resolve()
-    if not path.is_relative_to(out.resolve()):
-        raise LayercutError("export_failed", f"the runner named {name!r}, which lies outside of its folder")
-    return path

@@ -5,8 +5,8 @@ The cache spares work and is no part of it: where it fails, the runner makes the
 
 from __future__ import annotations
 
+import errno
 import logging
-import shutil
 import threading
 import time
 from functools import partial
@@ -20,6 +20,7 @@ from store.cache import CacheStore, Have, Make, Wait
 from store.jobs import Lease
 from workers.cache.folder import FolderCache
 from workers.protocol import CacheAnswer, CacheRequest
+from workers.removal import remove_tree
 from workers.runtime.failures import explained
 from workers.supervision.cache_uploads import CacheUploads
 from workers.supervision.lease_session import LeaseSession
@@ -83,7 +84,7 @@ class CacheServer:
         for broken, what in rules:
             if broken:
                 log.warning("job %s: the runner %s of the cache: %s", self._lease.job_id, what, request)
-                return failure(LayercutError("internal", f"the runner broke the rules of the cache: it {what}"))
+                return failure(_violation(what))
         self._asked, self._unanswered = self._asked + 1, True
         self._thread.put(partial(self._see_to, request))
         return None
@@ -192,8 +193,13 @@ class CacheServer:
     def _empty(self, request: CacheRequest, prefix: str | None = None) -> CacheAnswer:
         """A folder to make the thing in; what is made goes to ``prefix``."""
         scratch, fingerprint = self._runner.scratch, request.fingerprint
-        with entered(scratch.folder, scratch.made.name) as made, made_folder(made, fingerprint) as folder:
-            self._runner.give_folder(folder)
+        try:
+            with entered(scratch.folder, scratch.made.name) as made, made_folder(made, fingerprint) as folder:
+                self._runner.give_folder(folder)
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                raise _violation("put something else in the place of a folder") from error
+            raise
         self._to_make[request.thing] = prefix
         return CacheAnswer(folder=self._place(fingerprint), made=False)
 
@@ -202,7 +208,7 @@ class CacheServer:
         shared = self._runner.scratch.shared
         lent, hidden = shared / fingerprint, f".{fingerprint}"
         if not lent.exists():
-            shutil.rmtree(shared / hidden, ignore_errors=True)  # of one that failed half way
+            remove_tree(shared / hidden)  # of one that failed half way
             with (
                 entered(folder.parent, folder.name) as source,
                 entered(shared) as room,
@@ -215,3 +221,8 @@ class CacheServer:
     def _place(self, fingerprint: str) -> Path:
         """Where the runner makes it."""
         return self._runner.scratch.made / fingerprint
+
+
+def _violation(what: str) -> LayercutError:
+    """What no sound runner does; another attempt would meet the same."""
+    return LayercutError("protocol_violation", f"the runner broke the rules of the cache: it {what}")

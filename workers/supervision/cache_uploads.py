@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class CacheUploads:
     def __init__(self, lease: Lease, session: LeaseSession, cache: CacheStore, artifacts: ArtifactStore) -> None:
         self._lease, self._session, self._cache, self._artifacts = lease, session, cache, artifacts
         self._thread = SerialThread("cache-uploads")
+        self._stopped = threading.Event()
         self._prefixes: set[str] = set()
 
     def publish(self, fingerprint: str, prefix: str, folder: Path, seconds: float) -> None:
@@ -41,12 +43,14 @@ class CacheUploads:
             log.warning("job %s: cannot delete %s", self._lease.job_id, prefix, exc_info=True)
 
     def finish(self, seconds: float | None) -> None:
-        """Wait for what is to be uploaded, no longer than ``seconds``; nothing more is."""
+        """Wait for what is to be uploaded, no longer than ``seconds``; nothing more is, not even what is half sent."""
         self._thread.finish(seconds)
+        self._stopped.set()
 
     def _publish(self, fingerprint: str, prefix: str, folder: Path, seconds: float) -> None:
         try:
-            size = sum(file.bytes for file in self._artifacts.publish(prefix, folder).files)
+            manifest = self._artifacts.publish(prefix, folder, stopped=self._stopped.is_set)
+            size = sum(file.bytes for file in manifest.files)
             if not self._session.retrying(
                 lambda: self._cache.made(self._lease, fingerprint, seconds=seconds, size=size)
             ):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from sources.beneath import list_names
 from store.artifacts import ArtifactStore
 from store.jobs import JobStore
 from workers.checkpoints.layout import FACTS, WEIGHTS, newest, newest_in, prepare, put_in_place, training_of
+from workers.removal import remove_tree
 from workers.supervision.runner_folders import copy_files, entered, made_folder
 from workers.supervision.runner_process import RunnerProcess
 from workers.supervision.threads import start
@@ -105,13 +105,13 @@ class CheckpointSync:
             with entered(scratch.folder, scratch.checkpoints.name, name) as source, entered(hidden) as target:
                 copy_files(source, target, names=FILES, limit=self._max_bytes, stopped=lambda: self._closed)
         except OSError:
-            shutil.rmtree(hidden, ignore_errors=True)
+            remove_tree(hidden)
             raise
         put_in_place(hidden, name)
 
     def discard(self) -> None:
         """The job has ended: remove its checkpoints, here now and in the store when an upload is over."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_tree(self._folder)
         with self._change:
             self._over = self._closed = True
             self._change.notify_all()
@@ -185,4 +185,4 @@ def sweep_ended(root: Path, store: JobStore) -> None:
     heads = store.heads(list(folders))
     for job_id, folder in folders.items():
         if job_id not in heads or heads[job_id][1].terminal:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)

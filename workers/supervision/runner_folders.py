@@ -45,6 +45,29 @@ def entered(root: Path, *names: str) -> Iterator[int]:
 
 
 @contextmanager
+def entered_in(within: int, name: str) -> Iterator[int]:
+    """A handle of the folder ``name`` in the open folder ``within``. Raises as ``entered``."""
+    with ExitStack() as stack:
+        yield _opened(stack, name, _ENTER, within)
+
+
+@contextmanager
+def opened_file(within: int, name: str) -> Iterator[int]:
+    """A handle, to read from, of the file ``name`` in the open folder ``within``.
+
+    Raises ``NotRegular`` for anything else, and for a file that has a second name: that may be a file of the host.
+    """
+    with ExitStack() as stack:
+        handle = _opened(stack, name, _READ, within)
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise NotRegular(errno.EINVAL, "is no regular file", name)
+        if status.st_nlink > 1:
+            raise NotRegular(errno.EINVAL, "has a second name", name)
+        yield handle
+
+
+@contextmanager
 def made_folder(within: int, name: str) -> Iterator[int]:
     """A handle of the folder ``name`` in the folder ``within``, made where there is none. Raises as ``entered``."""
     with suppress(FileExistsError):
@@ -78,9 +101,9 @@ def copy_files(
         if limit is not None and total > limit:
             raise OSError(errno.EFBIG, f"{total} bytes are more than the {limit} that are taken")
         # Counted by what the files say to have: a sparse one takes no room until it is copied.
-        _check_room(target, total)
+        check_room(target, total)
         for name, file in files.items():
-            _copy(file, found[name].st_size, target, name, stopped)
+            copy_file(file, found[name].st_size, target, name, stopped)
     return total
 
 
@@ -96,7 +119,7 @@ def link_files(source: int, target: int) -> None:
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
-                _copy(file, os.fstat(file).st_size, target, name, lambda: False)
+                copy_file(file, os.fstat(file).st_size, target, name, lambda: False)
 
 
 @contextmanager
@@ -130,14 +153,18 @@ def _opened(stack: ExitStack, path: Path | str, flags: int, within: int | None =
     return handle
 
 
-def _check_room(folder: int, size: int) -> None:
+def check_room(folder: int, size: int) -> None:
+    """Raise ``OSError`` where the disk of the open ``folder`` has no room for ``size`` bytes."""
     disk = os.fstatvfs(folder)
     if size + SPARE_BYTES > (free := disk.f_bavail * disk.f_frsize):
         raise OSError(errno.ENOSPC, f"the worker's disk has no room for {size} bytes: {free} are free")
 
 
-def _copy(source: int, size: int, folder: int, name: str, stopped: Callable[[], bool]) -> None:
-    """``size`` bytes, however many there are by then."""
+def copy_file(source: int, size: int, folder: int, name: str, stopped: Callable[[], bool]) -> None:
+    """``size`` bytes of the open file, however many there are by then, as ``name`` in the open ``folder``.
+
+    Raises ``OSError`` as ``copy_files`` does.
+    """
     target = os.open(name, _CREATE, 0o644, dir_fd=folder)
     try:
         os.fchmod(target, 0o644)

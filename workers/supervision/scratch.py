@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from workers.removal import remove_tree
 
 
 class Scratch:
@@ -45,7 +46,7 @@ class Scratch:
         return self.folder / "checkpoints"
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_tree(self.folder)
         os.close(self._lock)
 
 
@@ -62,7 +63,7 @@ def _remove_if_dead(folder: Path) -> None:
         lock = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:  # its owner lives, or has just removed it
         return
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
     os.close(lock)
 
 

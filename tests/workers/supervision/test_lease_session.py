@@ -19,12 +19,6 @@ from workers.settings import WorkerSettings
 from workers.supervision.supervisor import Supervisor
 
 
-def steal(rig: Rig, job_id: str) -> None:
-    """As the reaper and another worker would: the job runs under another token."""
-    with rig.engine.begin() as connection:
-        connection.execute(text("UPDATE jobs SET lease_token = 'other' WHERE id = :id"), {"id": job_id})
-
-
 class WobblyStore(JobStore):
     """A database whose answers get lost while ``away`` is set; ``lost_finishes`` are kept and then unanswered."""
 
@@ -67,7 +61,7 @@ def test_a_lost_lease_kills_the_runner_and_writes_nothing(rig: Rig, tmp_path: Pa
     job_id = rig.submit(f"pid:{tmp_path}/pid", f"touch:{tmp_path}/here", "deaf", "linger")
     thread = rig.start()
     eventually((tmp_path / "here").exists)
-    steal(rig, job_id)
+    rig.steal(job_id)
     thread.join(20)
 
     assert not thread.is_alive()
@@ -97,7 +91,7 @@ def test_what_a_loser_has_uploaded_is_swept(rig: Rig, tmp_path: Path) -> None:
     job_id = rig.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
     thread = rig.start()
     eventually((tmp_path / "here").exists)
-    steal(rig, job_id)
+    rig.steal(job_id)
     (tmp_path / "go").touch()
     thread.join(20)
 
@@ -159,7 +153,7 @@ def test_an_ending_that_was_kept_but_not_answered_keeps_its_files(rig: Rig, wobb
     assert job.status == Status.SUCCEEDED
     prefix = rig.store.artifact(job.id)
     assert prefix is not None
-    assert rig.artifacts.manifest(prefix).archive == "model.tar"
+    assert rig.artifacts.manifest(prefix).archive == f"{job.id}.tar"
     assert [event.type for event in rig.events(job.id)].count(EventType.SUCCEEDED) == 1
 
 
