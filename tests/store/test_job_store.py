@@ -145,3 +145,23 @@ def test_heads_answers_for_many_jobs_at_once(store: JobStore, submit: Submit) ->
         second.id: (2, Status.CANCELLED),
     }
     assert store.heads([]) == {}
+
+
+def test_a_page_of_events_is_bounded_by_bytes_too(
+    store: JobStore, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.rows.PAGE_BYTES", 1000)
+    job = submit()
+    taken = store.claim("worker-1")
+    assert taken is not None
+    for size in (10, 600, 600, 5000, 10):
+        store.record(taken.lease, say(EventType.LOG, "x" * size))
+
+    pages, after, more = [], 0, True
+    while more:
+        page, more = store.events(job.id, after)
+        pages.append([event.number for event in page])
+        after = page[-1].number
+    assert pages == [[1, 2, 3, 4], [5], [6], [7]]
+    assert store.events(job.id, after) == ([], False)
+    assert [event.number for event in store.events(job.id, 0, 2)[0]] == [1, 2]

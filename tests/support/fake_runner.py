@@ -7,7 +7,10 @@ holds stdout open; its pid goes into FILE), `pid:FILE`, `environment:FILE`, `out
 `linger` (never leaves), `checkpoint:NAME` (writes one and tells it), `checkpoint-at-term:NAME` (at SIGTERM, and
 leaves), `exit-once:FILE` (where it exists, and removes it), `checkpoints:FILE` (what there are goes into FILE).
 Of one that is hostile, in its scratch folder: `plant:NAME=FOLDER` (puts a link in the place of NAME),
-`scribble:NAME=text` (writes into the file where it is there, under whatever other names it has).
+`scribble:NAME=text` (writes into the file where it is there, under whatever other names it has). Of what it tells:
+`flood:100` (log events), `endless:8` (a line of as many MiB), `large:1000` (a log event with a text of that length in
+its data), `long:1000` (one with a message of that length), `deep:1000` (lists in each other, as deep), `numbers:1000`
+(an ending with as many wrong ones).
 Of the cache: `want:a` (the baseline whose fingerprint is 64 times that letter; says `make` or `have` with its content),
 `fill:text` (the folder that it was given), `made:a`.
 """
@@ -122,6 +125,21 @@ def scribble(_, what):
             file.write(text)
 
 
+def flood(_, count):
+    for number in range(int(count)):
+        tell("log", f"line {number}")
+
+
+def endless(_, mebibytes):
+    for _ in range(int(mebibytes)):
+        sys.stdout.write("x" * 2**20)
+    sys.stdout.flush()
+
+
+def numbers(_, count):
+    tell("succeeded", result={**RESULT, "layers_kept": ["x"] * int(count)})
+
+
 ANSWERS = SimpleQueue()
 GIVEN = []
 
@@ -174,6 +192,12 @@ ACTS = {
     "checkpoint-at-term": checkpoint_at_term,
     "plant": plant,
     "scribble": scribble,
+    "flood": flood,
+    "endless": endless,
+    "large": lambda _, length: tell("log", "large", fingerprint="x" * int(length)),
+    "long": lambda _, length: tell("log", "m" * int(length)),
+    "deep": lambda _, depth: print("[" * int(depth), flush=True),
+    "numbers": numbers,
     "checkpoints": see_checkpoints,
     "pid": lambda _, file: Path(file).write_text(str(os.getpid())),
     "environment": lambda _, file: Path(file).write_text(json.dumps(dict(os.environ))),

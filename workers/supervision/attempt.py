@@ -9,7 +9,7 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from api_schemas.errors import LayercutError
+from api_schemas.errors import LONGEST_MESSAGE, LayercutError
 from api_schemas.events import (
     ArtifactFiles,
     EventBody,
@@ -31,6 +31,7 @@ from workers.runtime.failures import explained
 from workers.settings import WorkerSettings
 from workers.supervision.cache_server import CacheServer
 from workers.supervision.checkpoint_sync import CheckpointSync, sweep_ended
+from workers.supervision.event_budget import EventBudget
 from workers.supervision.input_staging import InputStaging, StagingFailed
 from workers.supervision.input_staging import Stage as StageInputs
 from workers.supervision.lease_session import Interrupt, LeaseSession
@@ -64,6 +65,7 @@ class Attempt:
         self._runner, self._session, self._cache_server = runner, session, cache_server
         self._store, self._artifacts, self._settings, self._stage = store, artifacts, settings, stage
         self._staged: Staged | None = None
+        self._budget = EventBudget()
         #: Of the files that were published.
         self._bytes = 0
         self._checkpoints = settings.checkpoint_root / self._lease.job_id
@@ -120,8 +122,8 @@ class Attempt:
                     return ending
             elif not isinstance(item, EventBody) or item.type.terminal:
                 return item
-            else:
-                self._record(item)
+            elif (ending := self._record(item)) is not None:
+                return ending
 
     def _give(self, staged: Staged) -> None:
         """The inputs are there: the runner can begin."""
@@ -153,10 +155,15 @@ class Attempt:
             return StagingFailed(error)
         return None
 
-    def _record(self, event: NewEvent) -> None:
+    def _record(self, event: NewEvent) -> NewEvent | None:
+        """Have it written down; the failure of the job, where the runner has told more than it may."""
+        if (failed := self._budget.spend(event)) is not None:
+            log.warning("job %s: attempt %d told too much", self._lease.job_id, self._lease.attempt)
+            return failed
         self._session.write(event)
         if isinstance(event.data, LogData) and event.data.checkpoint:
             self._checkpoint_sync.call()
+        return None
 
     def _next(self) -> Ending | CacheRequest | Staged:
         """What comes next, or the clock that ran out first. The lease's own end moves while it is renewed."""
@@ -169,6 +176,8 @@ class Attempt:
 
     def _let_go(self, ending: Ending) -> None:
         """Nothing of the runner is left when this returns. Only a job that goes on elsewhere is worth a checkpoint."""
+        if ending is not Interrupt.STOPPING:
+            self._runner.inbox.close()
         if ending is Interrupt.STOPPING:
             self._runner.stop(self._settings.kill_grace_seconds)
         elif isinstance(ending, Interrupt | StagingFailed):
@@ -260,7 +269,7 @@ class Attempt:
     def _tell_last_words(self, what: str) -> None:
         words = self._runner.last_words
         if words:
-            message = f"{what}:\n{words}"
+            message = f"{what}:\n{words[-LONGEST_MESSAGE:]}"
             self._session.write(new_event(EventType.LOG, message, LogData(source="stderr"), "error"))
 
     def _tidy(self) -> None:
