@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import structlog
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.reports import Bracket
 from api_schemas.requests import PlanRequest
-from api_schemas.strategies import LayerImportance
+from api_schemas.strategies import STRATEGIES, LayerImportance
+from sources.cached_files import LIMITS, as_bracket, as_importance, importance_limit, parse_json
 from sources.fingerprint import FileHashes
 from sources.importance import (
     BRACKET_FILE,
@@ -24,9 +28,14 @@ from sources.importance import (
     search_fingerprint,
 )
 from sources.settings import SourceSettings
+from sources.strict_json import Limit
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.tables import DEFAULT_TENANT
+
+log = structlog.get_logger("layercut.cache")
+
+Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,9 @@ class KnownImportance:
     def find(self, request: PlanRequest, facts: ModelFacts) -> MeasuredByJob | None:
         """What the strategy of ``request`` ranks by, where a job like it has measured it."""
         asked, read = self._identified(request, facts)
-        found = self._read(importance_fingerprint(asked, facts, read), FILE)
+        measure, limit = STRATEGIES[request.prune.strategy].measure, importance_limit(facts.layers)
+        form = partial(as_importance, layers=facts.layers, measure=measure)
+        found = self._read(importance_fingerprint(asked, facts, read), FILE, limit, form)
         return None if found is None else MeasuredByJob(*found)
 
     def brackets(
@@ -75,24 +86,37 @@ class KnownImportance:
         found: dict[int, tuple[Bracket, str | None]] = {}
         for drop in range(1, facts.layers) if question is not None else ():
             assert question is not None
-            seen = self._read(bracket_fingerprint(question, drop, by_retention=by_retention), BRACKET_FILE)
+            fingerprint = bracket_fingerprint(question, drop, by_retention=by_retention)
+            form = partial(as_bracket, layers=facts.layers, drop=drop)
+            seen = self._read(fingerprint, BRACKET_FILE, LIMITS[BRACKET_FILE], form)
             if seen is not None:
-                found[drop] = Bracket.model_validate(seen[0]), seen[1]
+                found[drop] = seen
         return found
 
     def _identified(self, request: PlanRequest, facts: ModelFacts) -> tuple[Asked, Identities]:
         asked = Asked.by_plan(request, facts)
         return asked, identify(asked, facts, self._settings, self._hashes)
 
-    def _read(self, fingerprint: str | None, file: str) -> tuple[Any, str | None] | None:
-        """What a thing in the cache says, and the job that made it."""
+    def _read(
+        self, fingerprint: str | None, file: str, limit: Limit, form: Callable[[Any], Thing]
+    ) -> tuple[Thing, str | None] | None:
+        """What a thing in the cache says, and the job that made it. One that cannot be used is made anew."""
         found = None if fingerprint is None else self._cache.find(fingerprint, tenant=self._tenant, pool=self._pool)
         if fingerprint is None or found is None:
             return None
         try:
             size = self._artifacts.manifest(found.prefix).find(file).bytes
-            body = b"".join(self._artifacts.open_range(found.prefix, file, 0, size))
-        except LayercutError:  # its files are gone: the next job makes it anew
-            self._cache.forget(fingerprint, found.prefix)
+            # One byte more than there may be: what grew since, or was never as small, shows.
+            body = b"".join(self._artifacts.open_range(found.prefix, file, 0, min(size, limit.bytes + 1)))
+            return form(parse_json(body, file, limit)), found.job_id
+        except LayercutError as error:
+            log.warning("cache_unusable", prefix=found.prefix, why=error.message)
+            self._forget(fingerprint, found.prefix)
             return None
-        return json.loads(body), found.job_id
+
+    def _forget(self, fingerprint: str, prefix: str) -> None:
+        self._cache.forget(fingerprint, prefix)
+        try:
+            self._artifacts.delete(prefix)
+        except Exception:  # files that nobody will ask for
+            log.warning("cache_not_deleted", prefix=prefix, exc_info=True)
