@@ -11,8 +11,9 @@ Of one that is hostile, in its scratch folder: `plant:NAME=FOLDER` (puts a link 
 `flood:100` (log events), `endless:8` (a line of as many MiB), `large:1000` (a log event with a text of that length in
 its data), `long:1000` (one with a message of that length), `deep:1000` (lists in each other, as deep), `numbers:1000`
 (an ending with as many wrong ones).
+Of memory: `learn:SHAPE=1` (rows that fit), `recall:FILE` (what is known goes into FILE).
 Of the cache: `want:a` (the baseline whose fingerprint is 64 times that letter; says `make` or `have` with its content),
-`fill:text` (the folder that it was given), `made:a`.
+`fill:text` (the folder that it was given), `put:NAME=text` (a file there), `made:a`.
 """
 
 import json
@@ -29,6 +30,7 @@ from queue import SimpleQueue
 CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 
 JOB = {}
+HANDOVER = {}
 
 RESULT = {
     "layers_total": 6,
@@ -140,6 +142,16 @@ def numbers(_, count):
     tell("succeeded", result={**RESULT, "layers_kept": ["x"] * int(count)})
 
 
+def learn(_, what):
+    shape, rows = what.split("=")
+    (Path(HANDOVER["notes"]) / "micro_batches.json").write_text(json.dumps({shape: {"rows": int(rows), "at": 1.0}}))
+
+
+def recall(_, file):
+    known = Path(HANDOVER["notes"]) / "micro_batches.json"
+    Path(file).write_text(known.read_text() if known.exists() else "")
+
+
 ANSWERS = SimpleQueue()
 GIVEN = []
 
@@ -157,6 +169,11 @@ def want(_, letter):
     tell("log", f"have:{thing()}:{answer['seconds']}" if answer["made"] else f"make:{os.listdir(GIVEN[0])}")
 
 
+def put(_, what):
+    name, text = what.split("=")
+    (GIVEN[0] / name).write_text(text)
+
+
 def made(_, letter):
     ask("made", letter)
     tell("log", f"made:{thing()}")
@@ -169,6 +186,7 @@ def thing():
 ACTS = {
     "want": want,
     "fill": lambda _, text: (GIVEN[0] / "thing").write_text(text),
+    "put": put,
     "made": made,
     "stage": lambda _, name: tell("stage", stage=name, skipped=False),
     "progress": lambda _, value: tell("progress", fraction=float(value)),
@@ -192,6 +210,8 @@ ACTS = {
     "checkpoint-at-term": checkpoint_at_term,
     "plant": plant,
     "scribble": scribble,
+    "learn": learn,
+    "recall": recall,
     "flood": flood,
     "endless": endless,
     "large": lambda _, length: tell("log", "large", fingerprint="x" * int(length)),
@@ -219,6 +239,7 @@ def main():
         return
     threading.Thread(target=listen_to_supervisor, daemon=True).start()
     handover = json.loads(line)
+    HANDOVER.update(handover)
     job = json.loads(Path(handover["job"]).read_text())
     JOB.update(job)
     out = Path(handover["out"])

@@ -35,7 +35,7 @@ from workers.supervision.event_budget import EventBudget
 from workers.supervision.input_staging import InputStaging, StagingFailed
 from workers.supervision.input_staging import Stage as StageInputs
 from workers.supervision.lease_session import Interrupt, LeaseSession
-from workers.supervision.memory_notes import lend_notes, take_notes
+from workers.supervision.memory_notes import lend_notes, notes_of, take_notes
 from workers.supervision.runner_process import Exit, RunnerProcess
 
 log = logging.getLogger("layercut.attempt")
@@ -66,6 +66,7 @@ class Attempt:
         self._store, self._artifacts, self._settings, self._stage = store, artifacts, settings, stage
         self._staged: Staged | None = None
         self._budget = EventBudget()
+        self._notes = notes_of(settings.memory_root, self._lease.pool)
         #: Of the files that were published.
         self._bytes = 0
         self._checkpoints = settings.checkpoint_root / self._lease.job_id
@@ -137,7 +138,7 @@ class Attempt:
             attempt=lease.attempt,
             checkpoints=self._runner.scratch.checkpoints,
         )
-        lend_notes(self._settings.micro_batches, self._runner.scratch.notes)
+        lend_notes(self._notes, self._runner.scratch.notes)
         try:
             file.write(self._runner.job_file)
             self._runner.give(staged, self._seconds)
@@ -275,7 +276,7 @@ class Attempt:
     def _tidy(self) -> None:
         """Sweep losers, which this attempt may be one of. The gateway's upkeep does it later where this cannot."""
         try:
-            take_notes(self._settings.micro_batches, self._runner.scratch.notes)
+            take_notes(self._notes, self._runner.scratch.notes)
             winner = self._store.artifact(self._lease.job_id)
             # Asked of the store, not concluded from LeaseLost: a finish may have been kept though its answer was lost.
             if winner == self._lease.prefix:
