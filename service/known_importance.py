@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -15,7 +15,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.reports import Bracket
 from api_schemas.requests import PlanRequest
 from api_schemas.strategies import STRATEGIES, LayerImportance
-from sources.cached_files import LIMITS, as_bracket, as_importance, importance_limit, parse_json
+from sources.cached_files import as_bracket, as_importance, bracket_limit, importance_limit, parse_json
 from sources.fingerprint import FileHashes
 from sources.importance import (
     BRACKET_FILE,
@@ -37,6 +37,9 @@ log = structlog.get_logger("layercut.cache")
 
 Thing = TypeVar("Thing")
 
+#: Of all brackets that answer one call: of a model of a hundred layers, all of them take one.
+BRACKETS_BYTES = 16 * 2**20
+
 
 @dataclass(frozen=True)
 class MeasuredByJob:
@@ -44,6 +47,15 @@ class MeasuredByJob:
 
     importance: dict[str, LayerImportance]
     job_id: str | None
+
+
+@dataclass(frozen=True)
+class _Read(Generic[Thing]):
+    """A thing of the cache, the job that made it as in ``MeasuredByJob``, and what its file takes."""
+
+    thing: Thing
+    job_id: str | None
+    bytes: int
 
 
 class KnownImportance:
@@ -75,7 +87,7 @@ class KnownImportance:
         measure, limit = STRATEGIES[request.prune.strategy].measure, importance_limit(facts.layers)
         form = partial(as_importance, layers=facts.layers, measure=measure)
         found = self._read(importance_fingerprint(asked, facts, read), FILE, limit, form)
-        return None if found is None else MeasuredByJob(*found)
+        return None if found is None else MeasuredByJob(found.thing, found.job_id)
 
     def brackets(
         self, request: PlanRequest, facts: ModelFacts, *, by_retention: bool
@@ -84,13 +96,17 @@ class KnownImportance:
         asked, read = self._identified(request, facts)
         question = search_fingerprint(asked, facts, read)
         found: dict[int, tuple[Bracket, str | None]] = {}
+        room = BRACKETS_BYTES
         for drop in range(1, facts.layers) if question is not None else ():
             assert question is not None
             fingerprint = bracket_fingerprint(question, drop, by_retention=by_retention)
             form = partial(as_bracket, layers=facts.layers, drop=drop)
-            seen = self._read(fingerprint, BRACKET_FILE, LIMITS[BRACKET_FILE], form)
-            if seen is not None:
-                found[drop] = seen
+            seen = self._read(fingerprint, BRACKET_FILE, bracket_limit(facts.layers), form)
+            if seen is None:
+                continue
+            if (room := room - seen.bytes) < 0:
+                break
+            found[drop] = seen.thing, seen.job_id
         return found
 
     def _identified(self, request: PlanRequest, facts: ModelFacts) -> tuple[Asked, Identities]:
@@ -99,8 +115,8 @@ class KnownImportance:
 
     def _read(
         self, fingerprint: str | None, file: str, limit: Limit, form: Callable[[Any], Thing]
-    ) -> tuple[Thing, str | None] | None:
-        """What a thing in the cache says, and the job that made it. One that cannot be used is made anew."""
+    ) -> _Read[Thing] | None:
+        """What a thing in the cache says. One that cannot be used is forgotten: the next job makes it anew."""
         found = None if fingerprint is None else self._cache.find(fingerprint, tenant=self._tenant, pool=self._pool)
         if fingerprint is None or found is None:
             return None
@@ -108,7 +124,7 @@ class KnownImportance:
             size = self._artifacts.manifest(found.prefix).find(file).bytes
             # One byte more than there may be: what grew since, or was never as small, shows.
             body = b"".join(self._artifacts.open_range(found.prefix, file, 0, min(size, limit.bytes + 1)))
-            return form(parse_json(body, file, limit)), found.job_id
+            return _Read(form(parse_json(body, file, limit)), found.job_id, len(body))
         except LayercutError as error:
             log.warning("cache_unusable", prefix=found.prefix, why=error.message)
             self._forget(fingerprint, found.prefix)

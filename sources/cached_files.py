@@ -25,6 +25,8 @@ IMPORTANCE, BRACKET = "layer_importance.json", "bracket.json"
 GIB = 2**30
 #: Of one importance, and measures in one file. A number takes 25 bytes at most.
 NUMBER_BYTES, MOST_MEASURES = 32, 16
+#: Of one bracket. Every strategy has one candidate at most, which is tried on some rungs.
+MOST_CANDIDATES, MOST_TRIALS = 32, 16
 
 
 class Unusable(LayercutError):
@@ -48,10 +50,15 @@ def importance_limit(layers: int) -> Limit:
     return Limit(NUMBER_BYTES * numbers + 2**14, 2 * numbers + 2**10)
 
 
-#: By the file's name. The bracket of a thousand layers takes forty KB.
+def bracket_limit(layers: int) -> Limit:
+    """Of the file of a bracket of a model of so many layers; one of a thousand takes forty KB."""
+    return Limit(MOST_CANDIDATES * (8 * layers + 4096), MOST_CANDIDATES * (layers + 256))
+
+
+#: By the file's name.
 LIMITS = {
     IMPORTANCE: importance_limit(MAX_LAYERS),
-    BRACKET: Limit(MIB, 50_000),
+    BRACKET: bracket_limit(MAX_LAYERS),
     "trained.json": Limit(2**14, 200),
     "scores.json": Limit(MIB, 20_000),
     "padding.json": Limit(2**10, 20),
@@ -128,8 +135,10 @@ def as_bracket(found: Any, layers: int, drop: int) -> Bracket:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise Unusable(BRACKET, f"{first['loc']}: {first['msg']}") from None
-    if not bracket.candidates or not all(candidate.trials for candidate in bracket.candidates):
-        raise Unusable(BRACKET, "it has no candidate, or one that was never tried")
+    if not 0 < len(bracket.candidates) <= MOST_CANDIDATES:
+        raise Unusable(BRACKET, f"it has {len(bracket.candidates)} candidates")
+    if not all(0 < len(candidate.trials) <= MOST_TRIALS for candidate in bracket.candidates):
+        raise Unusable(BRACKET, "a candidate was never tried, or too often")
     for candidate in bracket.candidates:
         gone = set(candidate.dropped)
         if bracket.drop != drop or len(gone) != drop or len(candidate.dropped) != drop or not gone < set(range(layers)):

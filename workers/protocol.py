@@ -139,6 +139,8 @@ def _bounded(event: NewEvent) -> NewEvent | None:
     size, most = stored_bytes(kept), TOLD_BY_RUNNER[event.type]
     if size > most:
         raise ValueError(f"it has {size} bytes, and {most} are kept at most")
+    if event.type == EventType.RESOLVED:  # with every default, as the row has it: whoever reads the job reads that too
+        type(event.data).model_validate(event.data.model_dump(mode="json"))
     return kept
 
 

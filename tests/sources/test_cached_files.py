@@ -10,16 +10,28 @@ from typing import Any, get_args
 import pytest
 
 from sources.beneath import LeadsOut
-from sources.cached_files import KINDS, LIMITS, Unusable, as_bracket, as_importance, check_files, read_json
+from sources.cached_files import (
+    KINDS,
+    LIMITS,
+    Unusable,
+    as_bracket,
+    as_importance,
+    bracket_limit,
+    check_files,
+    importance_limit,
+    parse_json,
+    read_json,
+)
 from sources.importance import BRACKET, BRACKET_FILE, FILE, KIND
 from workers.protocol import CacheKind
 
+TRIAL = {"steps": 5, "distance": 0.1, "score": 80}
 BRACKET_TEXT = {
     "drop": 2,
     "rows": 10,
     "baseline_score": 90.0,
     "steps": 5,
-    "candidates": [{"dropped": [4, 5], "strategies": ["top"], "trials": [{"steps": 5, "distance": 0.1, "score": 80}]}],
+    "candidates": [{"dropped": [4, 5], "strategies": ["top"], "trials": [TRIAL]}],
 }
 
 
@@ -104,9 +116,27 @@ def test_importance_of_the_model_is_taken() -> None:
         {"candidates": [{"dropped": [4, 9], "strategies": [], "trials": [{"steps": 1, "distance": 0, "score": 0}]}]},
         {"candidates": [{"dropped": [4, 4], "strategies": [], "trials": [{"steps": 1, "distance": 0, "score": 0}]}]},
         {"candidates": [{"dropped": [4, 5], "strategies": [], "trials": []}]},
+        {"candidates": [{"dropped": [4, 5], "strategies": [], "trials": [TRIAL] * 100}]},
+        {"candidates": [{"dropped": [4, 5], "strategies": [], "trials": [TRIAL]}] * 100},
     ],
 )
 def test_a_bracket_that_is_not_of_the_model_is_unusable(change: dict[str, Any]) -> None:
     assert as_bracket(json.loads(json.dumps(BRACKET_TEXT)), 6, 2).best.dropped == [4, 5]
     with pytest.raises(Unusable):
         as_bracket({**BRACKET_TEXT, **change}, 6, 2)
+
+
+@pytest.mark.parametrize("layers", [2, 12, 96, 1024])
+def test_what_a_job_leaves_of_any_model_is_within_its_limit(layers: int) -> None:
+    number = 0.12345678901234567e-10
+    rows = {f"measure {place}": [number] * layers for place in range(6)}
+    importance = {**rows, "angular_distance": [[number] * (layers + 1)] * (layers + 1)}
+    trial = {"steps": 100_000, "distance": number, "score": number}
+    names = ["parameter_aggregate"] * 16
+    candidates = [{"dropped": list(range(layers - 1)), "strategies": names, "trials": [trial] * 6}] * 16
+    bracket = {**BRACKET_TEXT, "drop": layers - 1, "candidates": candidates}
+
+    found = parse_json(json.dumps(importance).encode(), FILE, importance_limit(layers))
+    assert as_importance(found, layers, "measure 1") == importance
+    found = parse_json(json.dumps(bracket).encode(), BRACKET_FILE, bracket_limit(layers))
+    assert as_bracket(found, layers, layers - 1).best.dropped == list(range(layers - 1))
