@@ -84,6 +84,7 @@ CEILINGS: tuple[Ceiling, ...] = (
     Ceiling("max_queue_seconds", "seconds", "how long a job may wait",
             ("/limits/max_queue_seconds",), _limit("max_queue_seconds")),
     Ceiling("max_layers", "layers", "layers of a model", ("/model",)),
+    Ceiling("max_model_bytes", "bytes", "weights of a model, all files together", ("/model",)),
     Ceiling("max_queued_jobs", "jobs", "jobs that wait, all together", code="queue_full"),
     Ceiling("max_body_bytes", "bytes", "a JSON body", code="payload_too_large"),
     Ceiling("max_header_bytes", "bytes", "the head of a request", code="headers_too_large"),

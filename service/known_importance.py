@@ -15,6 +15,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.reports import Bracket
 from api_schemas.requests import PlanRequest
 from api_schemas.strategies import STRATEGIES, LayerImportance
+from sources.blocks import Stopped, never
 from sources.cached_files import as_bracket, as_importance, bracket_limit, importance_limit, parse_json
 from sources.fingerprint import FileHashes
 from sources.importance import (
@@ -60,7 +61,7 @@ class _Read(Generic[Thing]):
 
 class KnownImportance:
     """``notes`` is a folder where the hashes of large files are remembered; ``pool`` the part of the cache that
-    ``tenant`` reads.
+    ``tenant`` reads. ``stopped`` is asked while files are hashed; where it says so, ``Cancelled`` is raised.
     """
 
     def __init__(
@@ -72,14 +73,16 @@ class KnownImportance:
         *,
         tenant: str = DEFAULT_TENANT,
         pool: str = DEFAULT_TENANT,
+        stopped: Stopped = never,
     ) -> None:
         self._settings, self._cache, self._artifacts = settings, cache, artifacts
         self._notes, self._tenant, self._pool = notes, tenant, pool
-        self._hashes = FileHashes(notes)
+        self._hashes = FileHashes(notes, stopped=stopped)
 
-    def of(self, tenant: str, pool: str) -> KnownImportance:
-        """What is known to one tenant."""
-        return KnownImportance(self._settings, self._cache, self._artifacts, self._notes, tenant=tenant, pool=pool)
+    def of(self, tenant: str, pool: str, stopped: Stopped = never) -> KnownImportance:
+        """What is known to one tenant, who waits until ``stopped`` says so."""
+        shared = (self._settings, self._cache, self._artifacts, self._notes)
+        return KnownImportance(*shared, tenant=tenant, pool=pool, stopped=stopped)
 
     def find(self, request: PlanRequest, facts: ModelFacts) -> MeasuredByJob | None:
         """What the strategy of ``request`` ranks by, where a job like it has measured it."""

@@ -11,16 +11,16 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from api_schemas.errors import LayercutError
-from sources.beneath import open_plain
-from sources.facts import WEIGHTS
+from sources.beneath import Folder, open_plain
+from sources.blocks import Stopped, blocks, never
+from sources.headers import invalid
 from sources.inputs import Inputs
-from sources.model_files import is_allowed
 
 #: Raise it with any change of code that changes what is made: what is in the cache is then made anew.
 RECIPE = 7
@@ -41,8 +41,6 @@ NOT_OF_BASELINE = frozenset(
 )
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
-# What a config or a tokenizer is read from, beside *.json.
-SMALL_FILES = (".json", ".txt", ".model", ".jinja")
 # Below this, hashing is faster than remembering.
 REMEMBERED_BYTES = 1 << 20
 # A file may change twice within one tick of its clock: what has just changed is not remembered.
@@ -68,28 +66,29 @@ def _versions() -> dict[str, str]:
 
 class FileHashes:
     """sha256 of files; those of large ones are remembered in ``folder`` until the file changes. What was hashed as it
-    was staged is not hashed again.
+    was staged is not hashed again. Where ``stopped`` says so, ``Cancelled`` is raised within a block.
     """
 
-    def __init__(self, folder: Path, inputs: Inputs | None = None) -> None:
-        self._folder, self._inputs = folder, inputs
+    def __init__(self, folder: Path, inputs: Inputs | None = None, stopped: Stopped = never) -> None:
+        self._folder, self._inputs, self._stopped = folder, inputs, stopped
 
-    def weights(self, model: Path) -> dict[str, str]:
-        """Of the safetensors files of a model's folder that loading reads."""
-        files = [model / WEIGHTS] if (model / WEIGHTS).is_file() else sorted(model.glob("*.safetensors"))
-        return {path.name: self._of_model(path) for path in files if is_allowed(path.name)}
+    def until(self, stopped: Stopped) -> FileHashes:
+        """The same, for one who may stop waiting."""
+        return FileHashes(self._folder, self._inputs, stopped)
 
-    def texts(self, model: Path) -> dict[str, str]:
-        """Of its config, its tokenizer and the other small files that loading may read."""
-        files = sorted(path for path in model.iterdir() if path.suffix in SMALL_FILES and is_allowed(path.name))
-        return {path.name: self._of_model(path) for path in files if not path.is_dir()}
+    def of_files(self, folder: Folder, names: Iterable[str]) -> dict[str, str]:
+        """Of files of a model's folder, by name; raises as ``Folder.open`` does."""
+        return {name: self._of_file(folder, name) for name in names}
 
-    def _of_model(self, path: Path) -> str:
-        try:
-            return self.of(path)
-        except OSError as error:
-            text = f"{path.name!r} of the model cannot be read: {error.strerror}"
-            raise LayercutError("model_invalid", text, param="/model") from None
+    def _of_file(self, folder: Folder, name: str) -> str:
+        known = self._inputs and self._inputs.known_sha256(folder.path / name)
+        if known:
+            return known
+        with folder.open(name) as file:
+            try:
+                return self.of_open(file)
+            except OSError as error:
+                raise invalid(f"{name!r} of {folder.id!r} cannot be read: {error.strerror}") from None
 
     def of(self, path: Path) -> str:
         """By reading it: no name is believed. Raises ``OSError`` for what is no regular file."""
@@ -103,22 +102,22 @@ class FileHashes:
         """Of a file that is open, from its beginning."""
         stat = os.fstat(file.fileno())
         if stat.st_size < REMEMBERED_BYTES:
-            return _hash(file)
+            return _hash(file, stat.st_size, self._stopped)
         # ctime, as any program can set mtime back.
         state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
         note = self._folder / f"{stat.st_dev:x}-{stat.st_ino:x}"
         if (known := _read(note)).get("state") == state:
             return str(known["sha256"])
-        found = _hash(file)
+        found = _hash(file, stat.st_size, self._stopped)
         if time.time() - stat.st_ctime > SETTLED_SECONDS:
             _write(note, {"state": state, "sha256": found})
         return found
 
 
-def _hash(file: BinaryIO) -> str:
+def _hash(file: BinaryIO, size: int, stopped: Stopped) -> str:
     file.seek(0)
     digest = hashlib.sha256()
-    while block := file.read(1 << 20):
+    for block in blocks(file, size, stopped):
         digest.update(block)
     return digest.hexdigest()
 

@@ -75,9 +75,9 @@ def layout_of(file: BinaryIO, name: str) -> Layout:
     size = os.fstat(file.fileno()).st_size
     begin = begin_of(file.read(8), size, name)
     header = file.read(begin - 8)
-    _check_counts(header, name)
+    layout = layout_from(header, name, size)
     _check(file, name, size)
-    return _read(header, name, size)
+    return layout
 
 
 def begin_of(start: bytes, size: int, name: str) -> int:
@@ -142,7 +142,7 @@ def _check_counts(header: bytes, name: str) -> None:
 
 
 def _no_header(name: str) -> LayercutError:
-    return invalid(f"{name} has a header that is not that of a safetensors file")
+    return invalid(f"{name} is truncated or broken: its header is not that of a safetensors file")
 
 
 def _too_many(name: str) -> LayercutError:

@@ -19,10 +19,11 @@ from api_schemas.resolved import ResolvedRequest
 from api_schemas.strategies import MEASURES, STRATEGIES
 from api_schemas.task_spec import TaskSpec
 from sources import cached_files
+from sources.chosen_files import choose_files
 from sources.datasets import table_files
 from sources.fingerprint import NOT_OF_BASELINE, RECIPE, FileHashes, digest
 from sources.glue import glue_identity
-from sources.models import locate
+from sources.models import given_folder
 from sources.settings import SourceSettings
 from sources.texts import text_file
 
@@ -149,10 +150,11 @@ def bracket_fingerprint(question: str, drop: int, *, by_retention: bool) -> str:
 
 def _model(ref: ModelRef, facts: ModelFacts, settings: SourceSettings, hashes: FileHashes) -> Identity | None:
     """A hub model by its commit, which is content too; a folder by what is in it, wherever it lies."""
-    folder = locate(ref, settings).folder
+    folder = given_folder(ref, settings)
     if folder is None:
         return None if facts.revision is None else {"id": facts.id, "revision": facts.revision}
-    return {"weights": hashes.weights(folder), "texts": hashes.texts(folder)}
+    chosen = choose_files(folder)
+    return {"weights": hashes.of_files(folder, chosen.weights), "texts": hashes.of_files(folder, chosen.texts)}
 
 
 def _task(asked: Asked, settings: SourceSettings, hashes: FileHashes) -> Identity | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
+from api_schemas.errors import LayercutError
 from sources.config_keys import short
 from sources.facts import INDEX, WEIGHTS
 from sources.headers import invalid
@@ -53,6 +54,34 @@ def is_folder(name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in FOLDERS)
 
 
+def is_notice(name: str) -> bool:
+    """Whether ``name`` is that of a file that says whose the model is, which is left out where it is none."""
+    return "/" not in name and any(fnmatchcase(name, pattern) for pattern in NOTICES)
+
+
+def check_shards(shards: Collection[str], present: Collection[str], id: str) -> None:
+    """Raise ``model_invalid`` for an index that lists a file that is not there, or is not called as shards are."""
+    _check_names(shards)
+    missing = [name for name in shards if name not in present]
+    if missing:
+        raise invalid(f"{INDEX} of {id!r} lists {missing[0]!r}, which is not there")
+
+
+def check_total(sizes: Mapping[str, int], most: int, id: str) -> None:
+    """Raise ``ceiling_passed`` for safetensors files of more than ``most`` bytes in all; ``sizes`` has those of each.
+
+    This is what bounds hashing and staging. Whether a file is sparse is not asked: one of a terabyte costs as much to
+    read with holes as without, and honest weights have few blocks where the file system compresses.
+    """
+    total = sum(size for name, size in sizes.items() if name.endswith(".safetensors"))
+    if total > most:
+        raise LayercutError(
+            "ceiling_passed",
+            f"the weights of {id!r} have {total} bytes, more than the {most} that LAYERCUT_MAX_MODEL_BYTES allows",
+            param="/model",
+        )
+
+
 def needed_files(sizes: Mapping[str, int], shards: Collection[str], modules: Collection[str] = ()) -> list[str]:
     """The files of a model that are fetched and staged, of all that are there: ``sizes`` has their bytes, by path.
 
@@ -60,9 +89,7 @@ def needed_files(sizes: Mapping[str, int], shards: Collection[str], modules: Col
     checked sentence-transformers modules. What else has an allowed name, such as a shard that no index lists, is left
     out. Raises ``model_invalid`` for a shard with another name, and for a small file that is too large to be read.
     """
-    odd = next((name for name in shards if not fnmatchcase(name, SHARDS)), None)
-    if odd is not None:
-        raise invalid(f"{INDEX} lists {short(odd)}: shards are called {SHARDS}")
+    _check_names(shards)
     weights = [*(shards or [WEIGHTS]), *(name for name in modules if name.endswith(".safetensors"))]
     small = [name for name in dict.fromkeys((*SMALL, *modules)) if name in sizes and name not in weights]
     for name in small:
@@ -70,6 +97,12 @@ def needed_files(sizes: Mapping[str, int], shards: Collection[str], modules: Col
         if sizes[name] > limit:
             raise invalid(f"{name} has {sizes[name]} bytes; at most {limit} are read")
     return [*small, *(name for name in dict.fromkeys(weights) if name in sizes), *_notices(sizes)]
+
+
+def _check_names(shards: Collection[str]) -> None:
+    odd = next((name for name in shards if not fnmatchcase(name, SHARDS)), None)
+    if odd is not None:
+        raise invalid(f"{INDEX} lists {short(odd)}: shards are called {SHARDS}")
 
 
 def _notices(sizes: Mapping[str, int]) -> list[str]:

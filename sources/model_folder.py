@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.requests import ModelRef
 from sources.beneath import Folder
+from sources.chosen_files import choose_files, read_headers, read_json
 from sources.config_keys import KEYS, check_keys
-from sources.facts import INDEX, check_config, choose_weights, make_facts, merge_shards, read_index
+from sources.facts import check_config, make_facts
 from sources.file_starts import check_starts
-from sources.headers import MAX_HEADERS, Layout, Tensor, invalid, layout_of
+from sources.headers import invalid
 from sources.inputs import Inputs, descriptor_path
 from sources.model_card import license_of
+from sources.model_files import check_total
 from sources.sentence_transformers import ModelFiles, Modules, check_base, read_modules
-from sources.strict_json import limit_of, parse
+from sources.strict_json import limit_of
 from sources.tensor_shapes import token_rows
 from sources.tokenizer_files import check_tokenizer
 
@@ -45,10 +46,11 @@ def opened_folder(path: Path, id: str, inputs: Inputs | None) -> Folder:
     return Folder(path, path, id=id, handed=handed)
 
 
-def read_facts(folder: Folder, ref: ModelRef, *, modules: bool = True) -> ModelFacts:
-    """The facts of the model in ``folder``; every header is read, no weight is.
+def read_facts(folder: Folder, ref: ModelRef, *, modules: bool = True, most: int | None = None) -> ModelFacts:
+    """The facts of the model in ``folder``; every header is read, no weight is. ``most`` is of bytes that its weights
+    may have, those of its modules too.
 
-    Raises ``model_invalid``, ``model_not_allowed``, ``unsupported_architecture``.
+    Raises ``model_invalid``, ``model_not_allowed``, ``unsupported_architecture``, ``ceiling_passed``.
     """
     names = folder.names()
     found = folder_modules(folder) if modules else None
@@ -58,20 +60,18 @@ def read_facts(folder: Folder, ref: ModelRef, *, modules: bool = True) -> ModelF
     config = read_json(folder, "config.json")
     architecture = check_config(config, ref.id)
     check_small_files(folder, names)
-    weights = choose_weights(names, ref.id)
-    weight_map = read_index(read_json(folder, INDEX), ref.id) if weights == INDEX else {}
-    shards = sorted(set(weight_map.values())) or [weights]
-    check_shards(shards, names, ref.id)
-    tensors = merge_shards(_headers(folder, shards), weight_map, ref.id)
+    chosen = choose_files(folder, found)
+    if most is not None:
+        check_total(chosen.sizes, most, ref.id)
     facts = make_facts(
         ref.id,
         config,
         revision=commit_of(folder.path),
         license=license_of(folder),
-        tensors=tensors,
-        size=sum(folder.size(name) for name in shards),
+        tensors=chosen.tensors,
+        size=chosen.weights_bytes,
     )
-    check_tokenizer(folder, token_rows(tensors) or facts.vocabulary, architecture.unused_tokens)
+    check_tokenizer(folder, token_rows(chosen.tensors) or facts.vocabulary, architecture.unused_tokens)
     return with_modules(facts, found)
 
 
@@ -81,9 +81,8 @@ def folder_modules(folder: Folder) -> Modules | None:
     Raises ``model_invalid`` and ``model_not_allowed``.
     """
     found = read_modules(ModelFiles(folder.id, folder.has, lambda name: read_json(folder, name)))
-    for name in found.files if found else ():
-        if name.endswith(".safetensors"):
-            read_layout_in(folder, name)
+    if found is not None:
+        read_headers(folder, [name for name in found.files if name.endswith(".safetensors")])
     return found
 
 
@@ -95,13 +94,6 @@ def with_modules(facts: ModelFacts, modules: Modules | None) -> ModelFacts:
     return facts.model_copy(update={"modules": modules.names})
 
 
-def check_shards(shards: Collection[str], present: Collection[str], id: str) -> None:
-    """Raise ``model_invalid`` for an index that lists a file that is not there."""
-    missing = [name for name in shards if name not in present]
-    if missing:
-        raise invalid(f"{INDEX} of {id!r} lists {missing[0]!r}, which is not there")
-
-
 def check_small_files(folder: Folder, names: Collection[str]) -> None:
     """Raise ``model_not_allowed`` for a name of a file or of code in any file that a stock loader reads."""
     for name in KEYS:
@@ -109,32 +101,6 @@ def check_small_files(folder: Folder, names: Collection[str]) -> None:
             check_keys(name, read_json(folder, name), folder.id)
     for name in folder.names(TEMPLATES) if TEMPLATES in names else ():
         folder.open(f"{TEMPLATES}/{name}", limit_of(name)).close()
-
-
-def read_json(folder: Folder, name: str) -> Any:
-    """What the JSON file ``name`` says; raises ``model_invalid`` where it is too large, too deep or no JSON."""
-    return parse(folder.read(name, limit_of(name)), name)
-
-
-def read_layout_in(folder: Folder, name: str) -> Layout:
-    """As ``headers.read_layout``, of a file of ``folder``."""
-    with folder.open(name) as file:
-        return layout_of(file, name)
-
-
-def _headers(folder: Folder, shards: list[str]) -> dict[str, dict[str, Tensor]]:
-    """The tensors of each file; all headers together are bounded as one is."""
-    found: dict[str, dict[str, Tensor]] = {}
-    left = MAX_HEADERS
-    for name in shards:
-        layout = read_layout_in(folder, name)
-        left -= layout.begin
-        if left < 0:
-            raise invalid(
-                f"the safetensors files of {folder.id!r} have headers of more than {MAX_HEADERS} bytes in all"
-            )
-        found[name] = layout.tensors
-    return found
 
 
 def commit_of(path: Path) -> str | None:

@@ -20,8 +20,8 @@ from sources.config_keys import KEYS, check_keys
 from sources.facts import INDEX, WEIGHTS, check_config, choose_weights, make_facts, merge_shards, read_index
 from sources.headers import MAX_TENSORS, Tensor, invalid
 from sources.hub_client import Deadline, Unreachable
-from sources.model_files import PATTERNS, needed_files
-from sources.model_folder import check_shards, folder_of, read_facts, with_modules
+from sources.model_files import PATTERNS, check_shards, check_total, needed_files
+from sources.model_folder import folder_of, opened_folder, read_facts, with_modules
 from sources.paths import inside_roots
 from sources.sentence_transformers import ModelFiles, Modules, read_modules
 from sources.settings import SourceSettings
@@ -76,16 +76,16 @@ def inspect(
     ``modules``: whether those of a sentence-transformers folder are to be carried over; else they are not looked at.
     None where it cannot be known now: the hub does not answer and its cache does not hold the model. Without numbers
     on the weights where the hub answered too slowly for those. Raises ``LayercutError`` for a model that cannot work:
-    ``model_not_found``, ``model_not_allowed``, ``model_invalid``, ``unsupported_architecture``.
+    ``model_not_found``, ``model_not_allowed``, ``model_invalid``, ``unsupported_architecture``, ``ceiling_passed``.
     """
-    source = locate(ref, settings)
+    source, most = locate(ref, settings), settings.max_model_bytes
     if source.folder is not None:
-        return read_facts(local_folder(source.folder, ref.id, settings), ref, modules=modules)
+        return read_facts(local_folder(source.folder, ref.id, settings), ref, modules=modules, most=most)
     try:
-        return _inspect_remote(source, Deadline(timeout or settings.hub_timeout_seconds), modules)
+        return _inspect_remote(source, Deadline(timeout or settings.hub_timeout_seconds), modules, most)
     except Unreachable:
         folder = _cached(source)
-        return None if folder is None else read_facts(folder_of(folder, ref.id), ref, modules=modules)
+        return None if folder is None else read_facts(folder_of(folder, ref.id), ref, modules=modules, most=most)
 
 
 def fetch(ref: ModelRef, settings: SourceSettings, *, modules: bool = True) -> Path:
@@ -124,6 +124,14 @@ def _local_folder(ref: ModelRef, settings: SourceSettings) -> Path:
 def local_folder(path: Path, id: str, settings: SourceSettings) -> Folder:
     """The real ``path`` that ``locate`` gave, opened beneath the root that it is under; ``id`` is what errors say."""
     return Folder(beneath(path, settings.model_roots), path, id=id)
+
+
+def given_folder(ref: ModelRef, settings: SourceSettings) -> Folder | None:
+    """The folder that ``ref`` gives the path of, or to a runner its copy; None for a model of the hub."""
+    if settings.inputs is not None:
+        return opened_folder(settings.inputs.model, ref.id, settings.inputs) if ref.is_path else None
+    found = locate(ref, settings).folder
+    return None if found is None else local_folder(found, ref.id, settings)
 
 
 def _cached(source: ModelSource) -> Path | None:
@@ -179,6 +187,7 @@ def _needed(source: ModelSource, settings: SourceSettings, modules: bool) -> tup
             found = _read_modules(repo, deadline)
     shards = sorted(set(_weight_map(repo, looked.weights, deadline).values()))
     names = needed_files(repo.files, shards, found.files if found else ())
+    check_total({name: repo.files[name] for name in names}, settings.max_model_bytes, repo.id)
     return repo, sorted(names, key=lambda name: name == "config.json")
 
 
@@ -191,20 +200,23 @@ def _weight_map(repo: hub.Repo, weights: str, deadline: Deadline) -> dict[str, s
     return weight_map
 
 
-def _inspect_remote(source: ModelSource, deadline: Deadline, modules: bool) -> ModelFacts:
+def _inspect_remote(source: ModelSource, deadline: Deadline, modules: bool, most: int) -> ModelFacts:
     looked = _look(source, deadline, modules)
     repo = looked.repo
     try:
-        tensors, size = _remote_weights(repo, looked.weights, deadline)
+        tensors, size = _remote_weights(looked, deadline, most)
     except Unreachable:
         tensors, size = None, None
     facts = make_facts(source.id, looked.config, revision=repo.commit, license=repo.license, tensors=tensors, size=size)
     return with_modules(facts, looked.modules)
 
 
-def _remote_weights(repo: hub.Repo, weights: str, deadline: Deadline) -> tuple[dict[str, Tensor] | None, int | None]:
+def _remote_weights(looked: _Looked, deadline: Deadline, most: int) -> tuple[dict[str, Tensor] | None, int | None]:
+    repo, weights = looked.repo, looked.weights
     weight_map = _weight_map(repo, weights, deadline)
     shards = sorted(set(weight_map.values())) or [weights]
+    modules = looked.modules.files if looked.modules else ()
+    check_total({name: repo.files[name] for name in (*shards, *modules)}, most, repo.id)
     found, total = dict[str, dict[str, Tensor]](), 0
     for name in shards:
         found[name] = hub.read_header(repo, name, deadline)

@@ -1,4 +1,5 @@
-"""Inputs are staged, once: what a job reads is fetched, and copied by allowed names into one folder, for its runner.
+"""Inputs are staged, once: what a job reads is fetched, chosen by name and index, and copied into one folder for its
+runner.
 
 Only regular files beneath their root, hashed as they are read. Files larger than a limit are not copied: they are
 opened here, and the open descriptor is what the runner gets, so that no name is followed a second time.
@@ -11,7 +12,6 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -24,28 +24,22 @@ from api_schemas.strategies import STRATEGIES
 from api_schemas.task_spec import TaskSpec
 from api_schemas.tasks import Task
 from sources.beneath import Folder, beneath, state_of
+from sources.blocks import Cancelled, Stopped, blocks, never
+from sources.chosen_files import choose_files
 from sources.datasets import table_files
 from sources.fingerprint import FileHashes
 from sources.glue import glue_files, hub_commit
 from sources.inputs import Inputs, descriptor_path
-from sources.model_files import is_allowed, is_folder
-from sources.model_folder import commit_of
+from sources.model_files import check_total
+from sources.model_folder import commit_of, folder_modules
 from sources.models import fetch, locate
 from sources.paths import What
 from sources.settings import SourceSettings
 from sources.tables.data_file import DataFile
 from sources.texts import text_file
 
-BLOCK = 1 << 20
 #: Left free on the disk that inputs are copied to.
 SPARE_BYTES = 256 * 2**20
-#: Files of a model that have a limit of their own: their bytes are mapped, not parsed.
-UNBOUNDED = (".safetensors",)
-MAX_SMALL_BYTES = 256 * 2**20
-
-
-class StagingStopped(Exception):
-    """Nobody waits for the inputs any more."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +83,14 @@ class Stager:
     """Stages what one job reads into ``folder``, an empty one of the attempt's own.
 
     Files above ``copy_bytes`` are handed over open; for ``another_user``, those that everybody may read. ``hashes``
-    remembers those of large files. ``stopped`` is asked between blocks; where it says so, ``StagingStopped`` is raised.
+    remembers those of large files. ``stopped`` is asked before each block; where it says so, ``Cancelled`` is raised.
     """
 
     settings: SourceSettings
     hashes: FileHashes
     folder: Path
     copy_bytes: int
-    stopped: Callable[[], bool] = lambda: False
+    stopped: Stopped = never
     another_user: bool = False
     _handles: list[Handle] = field(default_factory=list)
     _sha256: dict[str, str] = field(default_factory=dict)
@@ -105,7 +99,7 @@ class Stager:
     _glue_commit: str | None = None
 
     def stage(self, request: JobRequest, resolved: ResolvedRequest | None) -> Staged:
-        """Raises ``LayercutError`` as the sources do, and ``storage_full``; ``StagingStopped``."""
+        """Raises ``LayercutError`` as the sources do, and ``storage_full``; ``Cancelled``."""
         began = time.perf_counter()
         try:
             self._stage(request, resolved)
@@ -141,9 +135,13 @@ class Stager:
         root = beneath(path, self.settings.model_roots) if is_local else path.parent.parent
         self._commit = commit_of(path)
         folder = Folder(root, path, id=ref.id)
-        for name in allowed_names(folder):
-            with folder.open(name, None if name.endswith(UNBOUNDED) else MAX_SMALL_BYTES) as file:
-                self._take(file, f"model/{name}", "model", hashed=hashed and name.endswith(UNBOUNDED))
+        sizes = choose_files(folder, None if request.trains else folder_modules(folder)).sizes
+        check_total(sizes, self.settings.max_model_bytes, ref.id)
+        for name, size in sizes.items():
+            with folder.open(name) as file:
+                if state_of(file)[0] != size:
+                    raise _changed(f"model/{name}", "model")
+                self._take(file, f"model/{name}", "model", hashed=hashed and name.endswith(".safetensors"))
 
     def _glue(self, task: Task) -> None:
         for split in ("train", *dict(task.splits)):
@@ -163,6 +161,8 @@ class Stager:
             self._take(file, f"files/{data.name.strip('/')}", "dataset")
 
     def _take(self, file: BinaryIO, name: str, what: What, *, hashed: bool = False) -> None:
+        if self.stopped():  # the folder may be gone by now
+            raise Cancelled
         target = self.folder / name
         if target.is_symlink() or target.exists():  # asked for twice: the task's table measures layers too
             return
@@ -171,7 +171,7 @@ class Stager:
         if found.st_size > self.copy_bytes and (not self.another_user or found.st_mode & stat.S_IROTH):
             self._hand_over(file, target, name, what)
             if hashed:
-                self._sha256[name] = self.hashes.of_open(file)
+                self._sha256[name] = self.hashes.until(self.stopped).of_open(file)
         else:
             self._check_room(found.st_size)
             self._sha256[name] = self._copy(file, target, name, what)
@@ -192,22 +192,14 @@ class Stager:
         before, digest, size = state_of(file), hashlib.sha256(), 0
         with target.open("xb") as copy:
             os.fchmod(copy.fileno(), 0o644)
-            for block in self._blocks(file):
+            for block in blocks(file, before[0], self.stopped):
                 copy.write(block)
                 digest.update(block)
                 size += len(block)
-                if size > before[0]:  # it grows, and may grow for ever
-                    break
-        if state_of(file) != before or size != os.fstat(file.fileno()).st_size:
+        if state_of(file) != before or size != before[0]:
             raise _changed(name, what)
         self._copied += size
         return digest.hexdigest()
-
-    def _blocks(self, file: BinaryIO) -> Iterator[bytes]:
-        while block := file.read(BLOCK):
-            if self.stopped():
-                raise StagingStopped
-            yield block
 
     def _check_room(self, size: int) -> None:
         free = shutil.disk_usage(self.folder).free
@@ -220,13 +212,6 @@ def is_kept(task: TaskSpec, strategy: str) -> bool:
     """Whether anything that the job makes is kept by the content of the weights."""
     row = STRATEGIES[strategy]
     return task.trains or row.needs_importance or row.searches
-
-
-def allowed_names(folder: Folder) -> list[str]:
-    """The files of a model that are taken, and no others: names of ``PATTERNS``, in the folder and one level down."""
-    names = folder.names()
-    below = [f"{sub}/{name}" for sub in names if is_folder(sub) for name in folder.names(sub)]
-    return [name for name in (*names, *below) if is_allowed(name)]
 
 
 def fetch_pinned(request: JobRequest, resolved: ResolvedRequest | None, settings: SourceSettings) -> Path:

@@ -34,6 +34,9 @@ LIMITS = {
 }
 OTHERS = Limit(MIB, 50_000)
 
+#: Files that decide which others are read: a key that is there twice could mean one to us, and another to a library.
+UNIQUE = {"model.safetensors.index.json"}
+
 
 def limit_of(name: str) -> int:
     """How many bytes of the file ``name`` are read at most."""
@@ -43,14 +46,15 @@ def limit_of(name: str) -> int:
 def parse(data: bytes, name: str, limit: Limit | None = None) -> Any:
     """What ``data``, of the file ``name``, says; ``limit`` is by its name, unless it is given.
 
-    Raises ``model_invalid`` where it is not JSON in UTF-8, is deeper than ``MAX_DEPTH`` or has half a character.
+    Raises ``model_invalid`` where it is not JSON in UTF-8, is deeper than ``MAX_DEPTH`` or has half a character, and
+    for a key that is there twice in a file of ``UNIQUE``.
     """
     most, values = (limit or LIMITS.get(name, OTHERS)).values, sum(map(data.count, (b",", b"[", b"{")))
     if values > most:
         raise invalid(f"{name} has {values} values or more; at most {most} are read")
     try:
         # json.loads would guess other encodings of bytes, and take surrogates.
-        found = json.loads(data.decode("utf-8"))
+        found = json.loads(data.decode("utf-8"), object_pairs_hook=_once if name in UNIQUE else None)
     except UnicodeDecodeError as error:
         raise invalid(f"{name} is not JSON: byte {error.start + 1} is not UTF-8") from None
     except RecursionError:
@@ -61,6 +65,15 @@ def parse(data: bytes, name: str, limit: Limit | None = None) -> Any:
         raise _too_deep(name)
     if _HALF.search(data) and _has_surrogates(found):
         raise invalid(f"{name} has half a character (a lone surrogate) in a text")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key[:100]!r} is there twice")
+        found[key] = value
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from fastapi import APIRouter
@@ -13,6 +14,7 @@ from service.bodies import JsonBody, validated
 from service.callers import Caller, Who
 from service.openapi import BODY, json_body, problems
 from service.state import GatewayState, State
+from sources.blocks import Stopped
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
 
@@ -30,9 +32,13 @@ async def create_plan(body: JsonBody, state: State, who: Who) -> Plan:
     Strategies that rank layers are answered from what a job has measured, and `auto` from its search; `measured_by`
     names it.
     """
-    return await state.admissions.run(_plan, body, state, who)
+    answered = threading.Event()
+    try:
+        return await state.admissions.run(_plan, body, state, who, answered.is_set)
+    finally:
+        answered.set()  # where the time is over, too: hashing ends, and its thread comes back
 
 
-def _plan(body: dict[str, Any], state: GatewayState, who: Caller) -> Plan:
-    known = state.importance.of(who.holder.tenant, who.holder.pool)
+def _plan(body: dict[str, Any], state: GatewayState, who: Caller, stopped: Stopped) -> Plan:
+    known = state.importance.of(who.holder.tenant, who.holder.pool, stopped)
     return plan(validated(PlanRequest, body), state.settings, known)

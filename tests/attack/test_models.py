@@ -234,6 +234,7 @@ BOMBS: dict[str, Do] = {
     "a row that is a number": header({"a": 5}),
     "offsets of three": header({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4, 8]}}, data=4),
     "weights of 1 TB": sparse("model.safetensors", 10**12),
+    "merges of 1 TB": sparse("merges.txt", 10**12),
     "a scalar head": both(
         said(CONFIG, architectures=["BertForSequenceClassification"]),
         header({"classifier.weight": tensor([], 0, 4), "classifier.bias": tensor([], 4, 8)}, data=8),
@@ -256,6 +257,12 @@ BOMBS: dict[str, Do] = {
     ),
     "modules 10^5 deep": holds("modules.json", nested(100_000)),
 }  # fmt: skip
+HUGE_ROWS = {WEIGHT: tensor([2**40], 0, 2**42)}
+HUGE: dict[str, Do] = {
+    "weights of 4 TB by their header, too": both(
+        header(HUGE_ROWS), sparse("model.safetensors", 8 + len(json.dumps(HUGE_ROWS)) + 2**42)
+    ),
+}
 ALIASES = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else 'x'] * 9)}]\n" for n in range(12))
 CARDS: dict[str, Do] = {
     "16 MB of front matter": holds("README.md", "---\n" + "a: [b, c]\n" * 1_500_000 + "license: mit\n---\n"),
@@ -265,6 +272,7 @@ CARDS: dict[str, Do] = {
     "a card of 1 TB": sparse("README.md", 10**12),
     "a card without an end": holds("README.md", "---\n" * 500_000),
     "a license of 1 MB": holds("README.md", "---\nlicense: " + "a" * 10**6 + "\n---\n"),
+    "a shard of 1 TB that no index lists": sparse("model-00001-of-99999.safetensors", 10**12),
     "a vocabulary of 1 TB": both(sparse("vocab.txt", 10**12)),
     "20 000 entries": crowd(20_000),
     "a generation's config 10^5 deep": holds(GENERATION, nested(100_000)),
@@ -272,7 +280,7 @@ CARDS: dict[str, Do] = {
 
 TABLES = [
     (NAMING, REFUSED), (LINKS, REFUSED), (DEEP, HARMLESS), (SPECIALS, REFUSED), (ASIDE, HARMLESS), (BOMBS, REFUSED),
-    (CARDS, HARMLESS),
+    (CARDS, HARMLESS), (HUGE, Expected((422,), ("ceiling_passed",))),
 ]  # fmt: skip
 ROWS = [(name, do, expected) for table, expected in TABLES for name, do in table.items()]
 _numbers = itertools.count()

@@ -12,6 +12,8 @@ from fastapi.testclient import TestClient
 from api_schemas.errors import ERRORS
 from service.settings import GatewaySettings
 from service.state import GatewayState
+from tests.support.sparse_files import write_huge_weights
+from tests.support.tiny_checkpoints import WIDTH
 
 LOW = {
     "max_rows": 100,
@@ -21,6 +23,7 @@ LOW = {
     "max_runtime_seconds": 3600,
     "max_queue_seconds": 7200,
     "max_layers": 8,
+    "max_model_bytes": 100_000,
     "max_queued_jobs": 2,
 }
 
@@ -75,6 +78,18 @@ def test_a_deep_model_is_refused(client: TestClient, make_model: Callable[..., P
         answer = client.post(path, json=sent)
         assert (answer.status_code, answer.json()["code"]) == (422, "ceiling_passed")
         assert "9 layers" in answer.json()["detail"]
+
+
+def test_a_heavy_model_is_refused(client: TestClient, make_model: Callable[..., Path]) -> None:
+    folder = make_model("heavy", layers=3, hidden_size=WIDTH, vocab_size=11)
+    size = write_huge_weights(folder / "model.safetensors", more=100_000)
+    body = {"model": str(folder), "task": "none", "prune": {"drop": 1}}
+    fitting = {"evaluation": {"latency": {"batch_sizes": []}}}
+    for path, sent in (("/v1/jobs", {**body, **fitting}), ("/v1/plans", body)):
+        answer = client.post(path, json=sent)
+        assert (answer.status_code, answer.json()["code"]) == (422, "ceiling_passed")
+        assert answer.json()["errors"][0]["pointer"] == "/model"
+        assert f"{size} bytes, more than the 100000 that LAYERCUT_MAX_MODEL_BYTES" in answer.json()["detail"]
 
 
 def test_limits_that_a_request_leaves_out_are_brought_under(client: TestClient, state: GatewayState) -> None:

@@ -20,6 +20,7 @@ from api_schemas.labels import label_text
 from api_schemas.read_spec import ReadSpec
 from sources import headers
 from sources.fingerprint import FileHashes
+from sources.model_folder import folder_of
 from sources.tables import dialects
 from sources.tables.data_file import DataFile
 from sources.tables.table import Table
@@ -262,10 +263,11 @@ def test_the_name_of_a_blob_is_not_believed(tmp_path: Path) -> None:
     link = tmp_path / "model.safetensors"
     link.symlink_to(tmp_path / "blobs" / ("a" * 64))
     hashes = FileHashes(tmp_path / "notes")
-    assert hashes.weights(tmp_path) == {"model.safetensors": hashlib.sha256(content).hexdigest()}
+    found = hashes.of_files(folder_of(tmp_path, "x"), ["model.safetensors"])
+    assert found == {"model.safetensors": hashlib.sha256(content).hexdigest()}
 
 
 def test_a_fifo_is_not_hashed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "model-00001-of-00002.safetensors")
     with pytest.raises(LayercutError, match=r"model-00001-of-00002\.safetensors.* is no regular file"):
-        FileHashes(tmp_path / "notes").weights(tmp_path)
+        FileHashes(tmp_path / "notes").of_files(folder_of(tmp_path, "x"), ["model-00001-of-00002.safetensors"])

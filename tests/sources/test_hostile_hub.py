@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import struct
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -126,13 +127,26 @@ def test_of_allowed_names_those_that_the_model_needs_are_fetched(hub: HubServer)
 
 def test_more_than_comes_without_xet_is_not_begun(hub: HubServer) -> None:
     files = bert_files()
-    sizes = {name: len(content) for name, content in files.items()} | {WEIGHTS: 2**60}
+    sizes = {name: len(content) for name, content in files.items()} | {WEIGHTS: 2**40}
     listed = [{"rfilename": name, "size": size} for name, size in sizes.items()]
     hub.trick(API, described(listed, sha=hub.add(ID, files).commit))
     with pytest.raises(LayercutError, match="more than comes without Xet") as caught:
         fetch(REF, SETTINGS)
     assert caught.value.code == "model_invalid"
     assert ("GET", WEIGHTS) not in {(method, path.rsplit("/", 1)[-1]) for method, path in hub.requests}
+
+
+def test_more_weights_than_are_allowed_are_refused_by_their_list(hub: HubServer) -> None:
+    files = bert_files()
+    sizes = {name: len(content) for name, content in files.items()} | {WEIGHTS: 2**60}
+    listed = [{"rfilename": name, "size": size} for name, size in sizes.items()]
+    hub.trick(API, described(listed, sha=hub.add(ID, files).commit))
+    ways: list[Callable[[], object]] = [lambda: inspect(REF, SETTINGS), lambda: fetch(REF, SETTINGS)]
+    for ask in ways:
+        with pytest.raises(LayercutError, match=f"have {2**60} bytes, more than the {2**41} that") as caught:
+            ask()
+        assert caught.value.code == "ceiling_passed"
+    assert WEIGHTS not in {path.rsplit("/", 1)[-1] for _, path in hub.requests}
 
 
 def test_xet_is_off_so_that_no_header_sends_a_library_elsewhere(hub: HubServer) -> None:

@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 
 from api_schemas.errors import LayercutError
-from api_schemas.requests import JobRequest
+from api_schemas.requests import JobRequest, PlanRequest
+from sources.blocks import Cancelled, never
 from sources.fingerprint import FileHashes
+from sources.importance import Asked, identify
+from sources.models import inspect
 from sources.settings import SourceSettings
-from sources.staging import Staged, Stager, StagingStopped
+from sources.staging import Staged, Stager
+from tests.support.sparse_files import stretch, write_huge_weights
 from tests.support.tiny_checkpoints import bert_files
 
 SECRET = "not for you"
@@ -39,8 +43,14 @@ class Place:
         self.table.write_text(ROWS)
         self.hashes = FileHashes(folder / "hashes")
 
-    def stage(self, *, copy_bytes: int = 1 << 30, stopped: Any = lambda: False, **body: Any) -> Staged:
-        settings = SourceSettings(model_roots=[self.models], data_roots=[self.data])
+    @property
+    def settings(self) -> SourceSettings:
+        return SourceSettings(model_roots=[self.models], data_roots=[self.data])
+
+    def stage(
+        self, *, copy_bytes: int = 1 << 30, stopped: Any = never, max_model_bytes: int = 2**50, **body: Any
+    ) -> Staged:
+        settings = self.settings.model_copy(update={"max_model_bytes": max_model_bytes})
         request = JobRequest.model_validate({"model": str(self.model), "task": "none", **body})
         return Stager(settings, self.hashes, self.inputs, copy_bytes, stopped).stage(request, None)
 
@@ -130,6 +140,62 @@ def test_a_table_that_grows_while_it_is_copied_is_refused(place: Place) -> None:
     assert caught.value.code == "dataset_invalid"
 
 
+def test_shards_that_no_index_lists_are_not_staged(place: Place) -> None:
+    for number in range(1, 100):
+        stretch(place.model / f"model-{number:05}-of-99999.safetensors")
+    staged = place.stage(copy_bytes=1000)
+
+    assert {name for name in place.staged_names() if "safetensors" in name} == {"model/model.safetensors"}
+    assert staged.handed == (place.model / "model.safetensors").stat().st_size
+    staged.close()
+
+
+@pytest.mark.parametrize("copy_bytes", [1000, 1 << 60], ids=["handed over", "copied"])
+def test_more_weights_than_are_allowed_are_not_staged(place: Place, copy_bytes: int) -> None:
+    size = write_huge_weights(place.model / "model.safetensors")
+
+    with pytest.raises(LayercutError, match=f"have {size} bytes, more than the {2**20} that") as caught:
+        place.stage(copy_bytes=copy_bytes, max_model_bytes=2**20)
+    assert (caught.value.code, caught.value.kind.retryable) == ("ceiling_passed", False)
+    assert place.staged_names() == set()
+
+
+@pytest.mark.parametrize("copy_bytes", [1000, 1 << 30], ids=["handed over", "copied"])
+def test_weights_that_become_others_while_the_config_is_copied_are_refused(place: Place, copy_bytes: int) -> None:
+    def swap() -> bool:
+        stretch(place.model / "model.safetensors")
+        return False
+
+    with pytest.raises(LayercutError, match=r"model\.safetensors was changed while the job read it") as caught:
+        place.stage(copy_bytes=copy_bytes, stopped=swap)
+    assert (caught.value.code, caught.value.kind.retryable) == ("model_invalid", False)
+
+
+def test_hashing_ends_when_nobody_waits_for_it(place: Place) -> None:
+    write_huge_weights(place.model / "model.safetensors")
+    asked = iter(range(20))
+
+    with pytest.raises(Cancelled):
+        place.stage(task=place.own_task(), copy_bytes=1000, stopped=lambda: next(asked) == 19)
+
+
+def test_a_runner_knows_its_copy_by_what_the_gateway_knows_the_folder_by(place: Place) -> None:
+    for name in ("LICENSE.txt", *(f"LICENSE-{number}.txt" for number in range(9)), "notes.txt"):
+        (place.model / name).write_text(name)
+    stretch(place.model / "model-00001-of-00002.safetensors")
+    request = PlanRequest.model_validate({"model": str(place.model), "task": "none"})
+    found = inspect(request.model, place.settings)
+    assert found is not None
+    asked = Asked.by_plan(request, found)
+    known = identify(asked, found, place.settings, place.hashes)
+
+    staged = place.stage()
+    inputs = SourceSettings(inputs=staged.inputs)
+    place.model.rename(place.models / "gone")
+    assert identify(asked, found, inputs, FileHashes(place.inputs / "notes", staged.inputs)) == known
+    staged.close()
+
+
 def test_weights_are_hashed_where_something_is_kept_by_them(place: Place) -> None:
     staged = place.stage(task=place.own_task(), copy_bytes=1000)
     right = hashlib.sha256((place.model / "model.safetensors").read_bytes()).hexdigest()
@@ -142,7 +208,7 @@ def test_staging_ends_when_nobody_waits_for_it(place: Place) -> None:
     stopped = threading.Event()
     stopped.set()
 
-    with pytest.raises(StagingStopped):
+    with pytest.raises(Cancelled):
         place.stage(stopped=stopped.is_set)
 
 

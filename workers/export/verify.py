@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,11 @@ from workers.export.verification import outputs_of
 
 PROGRAM = Path(__file__).with_name("verification.py")
 TIMEOUT_SECONDS = 1800.0
+#: Sets a clock that ends the program, and becomes it: a runner that is locked in may not be let end its children.
+ENDING = (
+    "import os, signal, sys; signal.setitimer(signal.ITIMER_REAL, float(sys.argv[1]));"
+    "os.execv(sys.executable, [sys.executable, '-I', sys.argv[2]])"
+)
 # What the fresh process may know of this one: enough to find shared libraries, and no token.
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
 
@@ -106,20 +112,17 @@ def _run(asked: dict[str, object], home: str) -> subprocess.CompletedProcess[str
         "MKL_NUM_THREADS": threads,
         "TOKENIZERS_PARALLELISM": "false",
     }
-    try:
-        return subprocess.run(
-            [sys.executable, "-I", str(PROGRAM)],
-            input=json.dumps(asked),
-            capture_output=True,
-            text=True,
-            cwd=home,
-            env=env,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-            # For the descriptors of a source that was handed over open: all others are closed to a child anyhow.
-            close_fds=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise LayercutError(
-            "verification_failed", f"the verification process took longer than {TIMEOUT_SECONDS:.0f} s"
-        ) from error
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", ENDING, str(TIMEOUT_SECONDS), str(PROGRAM)],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        cwd=home,
+        env=env,
+        check=False,
+        # For the descriptors of a source that was handed over open: all others are closed to a child anyhow.
+        close_fds=False,
+    )
+    if done.returncode == -signal.SIGALRM:
+        raise LayercutError("verification_failed", f"the verification process took longer than {TIMEOUT_SECONDS:.0f} s")
+    return done

@@ -38,7 +38,10 @@ class Limits(BaseModel):
 
 
 class Confinement(BaseModel):
-    """``groups`` are control groups that it enters. ``uid`` is the user that it becomes, for the measure `own_user`."""
+    """``groups`` are control groups that it enters. ``uid`` is the user that it becomes, for the measure `own_user`.
+
+    ``own_signals``: it signals itself and its group alone, where nothing but the filter of system calls sees to that.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,4 +50,5 @@ class Confinement(BaseModel):
     limits: Limits
     uid: int | None = None
     groups: tuple[Path, ...] = ()
+    own_signals: bool = False
     probe: bool = False

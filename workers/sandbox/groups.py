@@ -49,22 +49,31 @@ def _memory_files() -> list[Path]:
 
 @dataclass(frozen=True)
 class Groups:
-    """Makes the groups of a runner: one in each of ``parents``, by controller, with that limit."""
+    """Makes the groups of a runner: one in each of ``parents``, by controller, with that limit. ``missing`` says of the
+    others why there is none.
+    """
 
     parents: dict[str, Path] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, limits: dict[str, int]) -> Groups:
         """Of ``limits``, those for which this process may make groups within its own."""
-        parents = {}
+        parents, missing = {}, {}
         for controller, value in limits.items():
-            with suppress(OSError):
+            try:
                 parent = own_group(controller)
                 _sweep(parent)
                 _make(parent / _name(), LIMITS[controller], value).rmdir()
                 parents[controller] = parent
-        return cls(parents, limits)
+            except OSError as error:
+                missing[controller] = error.strerror or str(error)
+        return cls(parents, limits, missing)
+
+    def without(self, why: str) -> Groups:
+        """None of them, for that reason."""
+        return Groups(limits=self.limits, missing=dict.fromkeys(self.limits, why))
 
     def make(self) -> tuple[Path, ...]:
         """New ones, which no process is in. Raises ``OSError``."""

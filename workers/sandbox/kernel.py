@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 
+from workers.sandbox.call_numbers import number_of
+
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_SECUREBITS, PR_CAPBSET_DROP = 4, 38, 28, 24
-PR_SET_SECCOMP = 22
+PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER = 22, 36
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def system_call(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
+def system_call(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
     """What the kernel answers; raises ``OSError``."""
+    number = number_of(name, os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, f"{os.uname().machine} has no system call {name}")
     return _checked(_LIBC.syscall(ctypes.c_long(number), *map(_passed, arguments)))
 
 
@@ -29,6 +35,15 @@ def hide_process() -> None:
     """
     if hasattr(_LIBC, "prctl"):  # Linux alone
         prctl(PR_SET_DUMPABLE, 0)
+
+
+def adopt_orphans() -> None:
+    """Have what a child leaves behind become this process's own children, to be waited for. Elsewhere they are init's.
+
+    Not every container has an init that waits for them, and a process that nobody waits for is counted for ever.
+    """
+    if hasattr(_LIBC, "prctl"):  # Linux alone
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _checked(answer: int) -> int:

@@ -16,8 +16,7 @@ from typing import Any
 
 from workers.sandbox.kernel import system_call
 
-# The same numbers on every architecture.
-CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF = "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"
 ASK_VERSION, BENEATH = 1, 1
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = (1 << bit for bit in range(6))
@@ -41,6 +40,14 @@ _ON_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 def version() -> int:
     """What this kernel can; raises ``OSError`` where it has no Landlock, or was started without it."""
     return system_call(CREATE_RULESET, None, 0, ASK_VERSION)
+
+
+def scopes_signals() -> bool:
+    """Whether whoever is locked in can signal nobody outside: from Linux 6.12 on."""
+    try:
+        return version() >= SCOPE_VERSION
+    except OSError:
+        return False
 
 
 class Ruleset:

@@ -3,7 +3,8 @@
 SPEC is a `confinement.Confinement` as JSON. Landlock and seccomp bind the thread that calls them and what it starts:
 this has to be over before numpy and torch are imported, whose threads would stay free. So it is a program of its own,
 which imports next to nothing. Where a measure that SPEC asks for cannot be had, nothing is started: exit code 70.
-With ``"probe": true`` it says on stdout what could not be had, in one line of JSON, and goes on.
+With ``"probe": true`` it says on stdout what could not be had, in one line of JSON, and goes on. Control groups are
+told apart from the other limits: these can be had without them.
 """
 
 from __future__ import annotations
@@ -38,28 +39,30 @@ class _Steps:
         self._try("network_namespace", privileges.leave_network)
         # Made while its paths can still be reached; in force last.
         self._try("files", self._prepare_files)
-        self._try("limits", lambda: limits.enter(spec["groups"]))
+        self._try("limits", lambda: limits.enter(spec["groups"]), told=limits.CONTROL_GROUPS)
         final = "system_calls" not in spec["measures"]
         self._try("limits", lambda: limits.set_limits(spec["limits"], spec["uid"], final=final))
         self._try("privileges", privileges.bind_to_no_root)
         self._try("own_user", lambda: privileges.become(spec["uid"]))
         self._try("privileges", privileges.drop_capabilities)
-        self._try("privileges", privileges.forbid_new_privileges)
+        # Nothing that is left can be locked without it, whatever became of the other privileges.
+        for measure in spec["measures"]:
+            self._try(measure, privileges.forbid_new_privileges)
         if self._ruleset is not None:
             self._try("files", self._ruleset.enforce)
-        self._try("system_calls", seccomp.lock_system_calls)
+        self._try("system_calls", lambda: seccomp.lock_system_calls(own_signals=spec["own_signals"]))
 
     def _prepare_files(self) -> None:
         named = self._spec["files"]
         self._ruleset = lock_files(**named)
 
-    def _try(self, measure: str, step: Callable[[], object]) -> None:
+    def _try(self, measure: str, step: Callable[[], object], told: str | None = None) -> None:
         if measure not in self._spec["measures"]:
             return
         try:
             step()
         except (OSError, ValueError, KeyError) as error:
-            self.failed.setdefault(measure, f"{type(error).__name__}: {error}")
+            self.failed.setdefault(told or measure, f"{type(error).__name__}: {error}")
 
 
 def main() -> None:

@@ -13,6 +13,9 @@ from pathlib import Path
 #: Private memory that can be written. Not the address space: CUDA reserves terabytes of that, and weights are mapped.
 MEMORY = resource.RLIMIT_DATA
 
+#: What `enter` failing is told as: the limits below can be had without.
+CONTROL_GROUPS = "control groups"
+
 BY_NAME = {
     "memory_bytes": MEMORY,
     "file_bytes": resource.RLIMIT_FSIZE,

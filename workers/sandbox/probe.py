@@ -28,6 +28,11 @@ def _write(path: str) -> None:
         pass
 
 
+def _empty(path: str) -> None:
+    """Opened for neither reading nor writing, which older kernels ask Landlock nothing about."""
+    os.close(os.open(path, os.O_ACCMODE | os.O_TRUNC))
+
+
 def _each(action: Callable[[str], None], paths: list[str]) -> None:
     for path in paths:
         action(path)
@@ -56,6 +61,7 @@ REFUSED: dict[str, dict[str, Callable[[Asked], object]]] = {
         "reading /etc/passwd": lambda _: _read("/etc/passwd"),
         "reading another folder of the scratch root": lambda asked: _read(asked["canary"]),
         "writing there": lambda asked: _write(asked["canary"]),
+        "emptying it there": lambda asked: _empty(asked["canary"]),
         "making a file there": lambda asked: _write(asked["canary"] + ".new"),
         "writing to its own inputs": lambda asked: _write(asked["inputs"] + "/new"),
         "writing to its code": lambda asked: _write(asked["code"]),

@@ -18,6 +18,8 @@ from api_schemas.workers import Measure, MeasureName, SandboxReport
 from workers.sandbox import folders
 from workers.sandbox.confinement import Applied, Confinement, Files, Limits
 from workers.sandbox.groups import Groups, host_memory, remove_groups
+from workers.sandbox.landlock import scopes_signals
+from workers.sandbox.limits import CONTROL_GROUPS
 from workers.settings import WorkerSettings
 
 log = logging.getLogger("layercut.sandbox")
@@ -92,6 +94,11 @@ class Sandbox:
         """The user that runners become; what is staged must be to read for it. None: that of their worker."""
         return self.uid if "own_user" in self.measures else None
 
+    @property
+    def keeps_groups(self) -> bool:
+        """No process that a runner starts can leave its process group."""
+        return "system_calls" in self.measures
+
     def close(self) -> None:
         """When the last runner is gone."""
         self.groups.close()
@@ -148,6 +155,7 @@ class Sandbox:
             limits=self.limits,
             groups=groups,
             uid=self.runner_uid,
+            own_signals=not (self.runner_uid is not None or ("files" in self.measures and scopes_signals())),
             probe=probe,
         )
 
@@ -211,13 +219,28 @@ class _Trial:
             Path(place).chmod(0o711)
             canary.write_text("x")
             canary.chmod(0o644)
-            sandbox.prepare(folder)
             command = [sys.executable, "-I", "-S", str(PROBE), json.dumps(self._asked(folder, canary))]
-            launch = sandbox._launched(command, folder, probe=True)
+            if (launch := self._launch(sandbox, command, folder)) is None:
+                return None
             try:
                 return self._understood(_run(launch.command))
             finally:
                 remove_groups(launch.groups)
+
+    def _launch(self, sandbox: Sandbox, command: list[str], folder: Path) -> Launch | None:
+        try:
+            sandbox.prepare(folder)
+        except OSError as error:
+            if sandbox.runner_uid is None:
+                raise
+            # A container may know few users.
+            self._give_up("own_user", f"no folder can be given to user {self._uid}: {error.strerror}")
+            return None
+        try:
+            return sandbox._launched(command, folder, probe=True)
+        except OSError as error:
+            self._groups = self._groups.without(error.strerror or str(error))
+            return None
 
     def _asked(self, folder: Path, canary: Path) -> dict[str, Any]:
         libraries = [spec.origin for name in ("pydantic", "torch", "numpy") if (spec := find_spec(name)) is not None]
@@ -235,7 +258,10 @@ class _Trial:
         lines = done.stdout.splitlines()
         failed: dict[str, str] = json.loads(lines[0]) if lines else {}
         for measure, why in failed.items():
-            self._give_up(measure, why)
+            if measure == CONTROL_GROUPS:
+                self._groups = self._groups.without(why)
+            else:
+                self._give_up(measure, why)
         if failed:
             return None
         if len(lines) != 2:
@@ -283,7 +309,9 @@ class _Trial:
     def _unlimited(self, name: str) -> str:
         # The kernel counts the processes of every user but this one.
         root = os.geteuid() == 0 and "own_user" in self._why and "pids" not in self._groups.parents
-        return "; but not its processes: its user is root" if name == "limits" and root else ""
+        processes = "; but not its processes: its user is root" if root else ""
+        missing = "".join(f"; no control group for {what}: {why}" for what, why in self._groups.missing.items())
+        return processes + missing if name == "limits" else ""
 
 
 def _launcher(confinement: Confinement) -> list[str]:

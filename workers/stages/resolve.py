@@ -13,6 +13,7 @@ from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest, check_pinned, resolve
 from api_schemas.strategies import STRATEGIES
 from sources.cached_files import Unusable
+from sources.chosen_files import choose_files
 from sources.fingerprint import FileHashes, fingerprint
 from sources.importance import NOT_IDENTIFIED, Asked, identify
 from sources.model_folder import folder_modules, opened_folder, read_facts
@@ -66,9 +67,11 @@ def resolve_job(
     if data is not None:
         recovery = recovery.model_copy(update={"batch_size": recovery.batch_of(len(data.train))})
     texts = read_texts(calibration, settings, pinned.seed) if strategy.needs_data and calibration.on_text else None
+    opened = opened_folder(folder, facts.id, settings.inputs)
+    chosen = choose_files(opened)
     content = Content(
-        weights=fingerprint("weights", files=hashes.weights(folder)) if kept else None,
-        texts=fingerprint("texts", files=hashes.texts(folder)),
+        weights=fingerprint("weights", files=hashes.of_files(opened, chosen.weights)) if kept else None,
+        texts=fingerprint("texts", files=hashes.of_files(opened, chosen.texts)),
         splits={},
         identities=identities,
     )
@@ -97,7 +100,7 @@ def resolve_job(
         content=content,
         engine=settings.cpu_engine == "auto",
         mapped=mapped,
-        modules=folder_modules(opened_folder(folder, facts.id, settings.inputs)) if facts.modules else None,
+        modules=folder_modules(opened) if facts.modules else None,
     )
 
 

@@ -16,6 +16,7 @@ from store.jobs import JobStore
 from workers.checkpoints.layout import FACTS, WEIGHTS, newest, newest_in, prepare, put_in_place, training_of
 from workers.supervision.runner_folders import copy_files, entered, made_folder
 from workers.supervision.runner_process import RunnerProcess
+from workers.supervision.threads import start
 
 log = logging.getLogger("layercut.checkpoints")
 
@@ -44,7 +45,7 @@ class CheckpointSync:
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        start(self._thread)
         return self
 
     def __exit__(self, *_: object) -> None:

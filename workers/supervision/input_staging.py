@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from api_schemas.errors import LayercutError
+from sources.blocks import Cancelled, Stopped
 from sources.fingerprint import FileHashes
-from sources.staging import Staged, Stager, StagingStopped
+from sources.staging import Staged, Stager
 from store.jobs import Claim
 from workers.runtime.failures import explained
 from workers.settings import WorkerSettings
 from workers.supervision.inbox import Inbox
+from workers.supervision.threads import start
 
 log = logging.getLogger("layercut.staging")
 
@@ -29,7 +30,7 @@ class StagingFailed:
 
 
 class Stage(Protocol):
-    def __call__(self, claim: Claim, folder: Path, stopped: Callable[[], bool]) -> Staged:
+    def __call__(self, claim: Claim, folder: Path, stopped: Stopped) -> Staged:
         """Have all that the job of ``claim`` reads in ``folder``; raises as ``Stager.stage`` does."""
 
 
@@ -43,7 +44,7 @@ def stage_inputs(settings: WorkerSettings, *, another_user: bool) -> Stage:
     # Without /proc a descriptor has no name that libraries could open.
     copy_bytes = settings.copy_bytes if Path("/proc/self/fd").is_dir() else sys.maxsize
 
-    def stage(claim: Claim, folder: Path, stopped: Callable[[], bool]) -> Staged:
+    def stage(claim: Claim, folder: Path, stopped: Stopped) -> Staged:
         stager = Stager(settings, hashes, folder, copy_bytes, stopped, another_user)
         return stager.stage(claim.request, claim.resolved)
 
@@ -63,7 +64,7 @@ class InputStaging:
         self._thread = threading.Thread(target=self._run, name="staging", daemon=True)
 
     def __enter__(self) -> InputStaging:
-        self._thread.start()
+        start(self._thread)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,7 +76,7 @@ class InputStaging:
     def _run(self) -> None:
         try:
             staged = self._stage(self._claim, self._folder, self._stopped.is_set)
-        except StagingStopped:
+        except Cancelled:
             return
         except Exception as error:
             if not isinstance(error, LayercutError):

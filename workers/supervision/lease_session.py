@@ -19,6 +19,7 @@ from store.jobs import JobStore, Lease, LeaseLost
 from workers.settings import WorkerSettings
 from workers.supervision.event_budget import Pace, progress_gap
 from workers.supervision.inbox import Inbox
+from workers.supervision.threads import start
 
 log = logging.getLogger("layercut.lease")
 
@@ -68,7 +69,7 @@ class LeaseSession:
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        start(self._thread)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -45,6 +45,7 @@ FIXED = {
     **ONE_THREAD,
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "OMP_PROC_BIND": "false",  # its threads would be bound by their numbers, which are not the runner's own
     "JOBLIB_MULTIPROCESSING": "0",  # it would try /dev/shm, which all processes share, and warn
     "USER": "layercut",
     "LOGNAME": "layercut",

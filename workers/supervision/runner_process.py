@@ -24,12 +24,15 @@ from sources.staging import Staged
 from workers.descriptors import send_descriptors
 from workers.protocol import READY, CacheAnswer, Handover, read_event, read_request
 from workers.sandbox.groups import remove_groups
+from workers.sandbox.kernel import adopt_orphans
 from workers.sandbox.limits import allow_mapped, limit_cpu
 from workers.sandbox.sandbox import Sandbox
 from workers.supervision.hidden_paths import PathHider
 from workers.supervision.inbox import Inbox
+from workers.supervision.process_group import reap_group
 from workers.supervision.runner_environment import runner_environment
 from workers.supervision.scratch import Scratch
+from workers.supervision.threads import NoThread, start
 
 log = logging.getLogger("layercut.runner")
 
@@ -77,6 +80,8 @@ class RunnerProcess:
         self._groups: tuple[Path, ...] = ()
         try:
             sandbox.prepare(self.scratch.folder)
+            if sandbox.keeps_groups:  # else some would leave it, and be zombies of ours for good
+                adopt_orphans()
             launch = sandbox.launch([*command, "--wait", str(theirs.fileno())], self.scratch.folder)
             self._groups = launch.groups
             self._process = subprocess.Popen(
@@ -99,11 +104,19 @@ class RunnerProcess:
             raise
         finally:
             theirs.close()
-        self._readers = [
-            _start(_read_lines, self._process.stdout, self._take_line),
-            _start(_read_lines, self._process.stderr, self._note),
-        ]
-        self._waiter = _start(self._wait)
+        self._readers: list[threading.Thread] = []
+        self._waiter = threading.Thread(target=self._wait, daemon=True)
+        try:
+            for pipe, use in ((self._process.stdout, self._take_line), (self._process.stderr, self._note)):
+                reader = threading.Thread(target=_read_lines, args=(pipe, use), daemon=True)
+                start(reader)
+                self._readers.append(reader)
+            start(self._waiter)
+        except NoThread:
+            self._signal(signal.SIGKILL)
+            self._wait()
+            self.dispose()
+            raise
 
     @property
     def pid(self) -> int:
@@ -165,7 +178,8 @@ class RunnerProcess:
             self._process.wait(seconds)
         if self.alive:
             self._signal(signal.SIGKILL)
-        self._waiter.join()
+        if self._waiter.ident is not None:
+            self._waiter.join()
 
     def dispose(self) -> None:
         """Kill what is left of it, and remove its scratch folder."""
@@ -194,6 +208,7 @@ class RunnerProcess:
         code = self._process.wait()
         # What it started holds its pipes open and may hold the GPU.
         self._signal(signal.SIGKILL)
+        reap_group(self._process.pid)
         for reader in self._readers:
             reader.join(READ_ON_SECONDS)
         self.inbox.put(Exit(code))
@@ -249,9 +264,3 @@ def _has_room(pipe: IO[str] | None) -> bool:
     asked = select.poll()
     asked.register(pipe, select.POLLOUT)
     return bool(asked.poll(0))
-
-
-def _start(work: Callable[..., None], *args: object) -> threading.Thread:
-    thread = threading.Thread(target=work, args=args, daemon=True)
-    thread.start()
-    return thread

@@ -6,11 +6,13 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from workers.supervision.threads import start
+
 
 class SerialThread:
     """Does one thing after the other, in one thread however much is asked. What is put must not raise.
 
-    The thread starts with the first thing: ``put`` raises ``RuntimeError`` where the host has none to give. Only one
+    The thread starts with the first thing: ``put`` raises ``NoThread`` where the host has none to give. Only one
     thread may put.
     """
 
@@ -20,7 +22,7 @@ class SerialThread:
 
     def put(self, work: Callable[[], None]) -> None:
         if self._thread.ident is None:
-            self._thread.start()
+            start(self._thread)
         self._work.put(work)
 
     def finish(self, seconds: float | None) -> None:

@@ -17,6 +17,7 @@ from workers.supervision.cache_server import CacheServer
 from workers.supervision.input_staging import Stage
 from workers.supervision.lease_session import Interrupt, LeaseSession
 from workers.supervision.runner_process import RunnerProcess
+from workers.supervision.threads import NoThread
 from workers.supervision.warm_runner import WarmRunner
 
 log = logging.getLogger("layercut.supervisor")
@@ -93,6 +94,13 @@ class Supervisor:
             raise
         if self.stopping:  # told so before there was an inbox to say it in
             runner.inbox.put(Interrupt.STOPPING)
+        try:
+            self._attempt(claim, runner, sent)
+        except NoThread as error:  # its runner may have had them all, and is gone now
+            self._store.release(claim.lease, f"the worker could not see the job through: {error.strerror}")
+            raise
+
+    def _attempt(self, claim: Claim, runner: RunnerProcess, sent: float) -> None:
         # Nobody is handed what another tenant's job made on this host.
         local = self._local if claim.lease.pool == DEFAULT_TENANT else self._local.part(claim.lease.pool)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,59 @@ def test_it_is_locked_in_and_told_no_secret(
         "output": "got 1",
     }
     assert not runner.scratch.folder.exists()
+
+
+BOMB = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for _ in range(20):
+    if not os.fork():
+        if os.fork(): os._exit(0)  # whose child is an orphan
+        time.sleep(600)
+os._exit(3)
+"""
+
+
+def test_nothing_is_left_of_what_it_started_not_even_to_be_waited_for(
+    sandbox: Sandbox, settings: WorkerSettings
+) -> None:
+    runner = RunnerProcess([sys.executable, "-P", "-c", TRY + BOMB], settings.scratch_root, sandbox)
+    try:
+        assert runner.inbox.get(timeout=30) == Exit(3)
+        assert _group(runner.pid) == []
+    finally:
+        runner.dispose()
+
+
+def _group(leader: int) -> list[str]:
+    """Processes and zombies in it: number, name, state, parent, group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            found.append(stat.read_text())
+    return [line for line in found if int(line.rpartition(")")[2].split()[2]) == leader]
+
+
+WITHOUT_TORCH = """
+import runpy, sys
+sys.modules["workers.pipeline"] = None  # its import takes seconds; a runner goes on where it fails
+runpy.run_module("workers.runner", run_name="__main__")
+"""
+
+
+def test_a_runner_without_a_thread_to_listen_ends_and_says_why(settings: WorkerSettings, tmp_path: Path) -> None:
+    alone = Sandbox.of(settings.model_copy(update={"runner_processes": 1}))
+    runner = None
+    try:
+        (limits,) = (measure for measure in alone.report.measures if measure.name == "limits")
+        if not limits.on or "not its processes" in limits.detail:
+            pytest.skip(f"processes are not counted here: {limits.detail}")
+        runner = RunnerProcess([sys.executable, "-P", "-c", WITHOUT_TORCH], settings.scratch_root, alone)
+        runner.job_file.write_text("{}")
+        runner.give(Staged(Inputs(folder=runner.scratch.inputs), [], 0.0, 0, 0), seconds=60)
+        assert runner.inbox.get(timeout=30) == Exit(1)
+        assert "can't start new thread" in runner.last_words
+    finally:
+        if runner is not None:
+            runner.dispose()
+        alone.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,21 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.confined import Confined
+from workers.sandbox.groups import Groups
 from workers.sandbox.sandbox import Sandbox, Unconfined
-from workers.sandbox.seccomp import CLONE, IOCTL, MACHINES, PRETENDED_CALLS, REFUSED_CALLS, instructions
 from workers.settings import WorkerSettings
 
 NO_LANDLOCK = """
-import logging, sys
+import logging, os, sys
 from pathlib import Path
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 from workers.sandbox import privileges, seccomp
 # Made so for this process and what it starts: a kernel without Landlock answers in the same way.
 privileges.forbid_new_privileges()
-seccomp.REFUSED_CALLS = {"landlock_create_ruleset": (444, 444)}
-seccomp.PRETENDED_CALLS = {}
-seccomp._JUDGED = ()
-seccomp.lock_system_calls()
+refused = {"landlock_create_ruleset": [(seccomp.RETURN, 0, 0, seccomp.REFUSED)]}
+seccomp.enforce(seccomp.instructions(os.uname().machine, refused))
 from workers.sandbox.sandbox import Sandbox
 from workers.settings import WorkerSettings
 found = Sandbox.of(WorkerSettings(data_dir=Path(sys.argv[1]), sandbox=sys.argv[2]))
@@ -85,24 +85,68 @@ def test_a_worker_of_another_system_is_told_that_there_is_none(tmp_path: Path, m
         Sandbox.of(WorkerSettings(data_dir=tmp_path, sandbox="required"))
 
 
-@pytest.mark.parametrize("machine", MACHINES)
-def test_every_jump_of_the_filter_lands_in_it_and_every_way_through_it_ends(machine: str) -> None:
-    program = instructions(machine)
-    returns = 0x06
-    for place, (code, then, otherwise, _) in enumerate(program):
-        if code & 0x07 == 0x05:
-            assert place + 1 + max(then, otherwise) < len(program)
-    assert program[-1][0] == returns
-    assert len(program) < 4096
+TOLD = """
+import logging, sys
+from pathlib import Path
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+from workers.sandbox.sandbox import Sandbox
+from workers.settings import WorkerSettings
+Sandbox.of(WorkerSettings(data_dir=Path(sys.argv[1]))).close()
+"""
+FEW_USERS = ["unshare", "--user", "--map-root-user"]
+NO_GROUPS = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o ro none /sys/fs/cgroup && exec "$@"', "sh"]
 
 
-@pytest.mark.parametrize("column", range(len(MACHINES)))
-def test_no_number_is_judged_twice(column: int) -> None:
-    named = [*REFUSED_CALLS.values(), *PRETENDED_CALLS.values(), CLONE, IOCTL]
-    numbers = [pair[column] for pair in named if pair[column] is not None]
-    assert len(numbers) == len(set(numbers))
+def told(within: list[str], tmp_path: Path) -> str:
+    """What a worker logs of its sandbox in a container that is made by ``within``."""
+    try:
+        subprocess.run([*within, "true"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no such container can be made here: {error}")
+    done = subprocess.run(
+        [*within, sys.executable, "-c", TOLD, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
-def test_an_unknown_machine_is_refused() -> None:
-    with pytest.raises(OSError, match="riscv64"):
-        instructions("riscv64")
+def test_where_a_container_knows_too_few_users_the_rest_is_on(sandbox: Sandbox, tmp_path: Path) -> None:
+    said = told(FEW_USERS, tmp_path)
+    assert "sandbox: own_user is OFF: no folder can be given to user" in said
+    for name in ("files", "network", "other_processes", "system_calls", "limits"):
+        assert f"sandbox: {name} is on" in said
+
+
+def test_where_control_groups_cannot_be_written_the_other_limits_are_on(sandbox: Sandbox, tmp_path: Path) -> None:
+    said = told(NO_GROUPS, tmp_path)
+    assert "sandbox: limits is on: memory_bytes" in said
+    assert "no control group for pids" in said
+    assert "sandbox: files is on" in said
+
+
+@pytest.mark.parametrize("made", [OSError(errno.EROFS, "Read-only file system"), (Path("/no/such/group"),)])
+def test_where_they_can_be_made_and_not_used_the_other_limits_are_on(
+    made: OSError | tuple[Path, ...], sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(self: Groups) -> tuple[Path, ...]:
+        if not self.parents:
+            return ()
+        if isinstance(made, OSError):
+            raise made
+        return made
+
+    monkeypatch.setattr(Groups, "make", make)
+    monkeypatch.setattr(Groups, "of", lambda limits: Groups(dict.fromkeys(limits, tmp_path), limits))
+    found = Sandbox.of(WorkerSettings(data_dir=tmp_path, runner_processes=64))
+    (limits,) = (measure for measure in found.report.measures if measure.name == "limits")
+    assert limits.on
+    assert "no control group for pids" in limits.detail
+    assert found.complete
+    confined = Confined(found, tmp_path / "confined")
+    assert confined.outcomes("tried('memory', lambda: __import__('resource').getrlimit(2)[0] > 0)") == {
+        "memory": "got True"
+    }

@@ -225,7 +225,7 @@ def test_hashes_of_large_files_are_remembered_until_they_change(
     path.write_bytes(np.arange(1000).tobytes())
     first = hashes.of(path)
     with monkeypatch.context() as patched:
-        patched.setattr("sources.fingerprint._hash", lambda _: pytest.fail("it was read again"))
+        patched.setattr("sources.fingerprint._hash", lambda *_: pytest.fail("it was read again"))
         assert FileHashes(tmp_path / "hashes").of(path) == first
     path.write_bytes(np.arange(1, 1001).tobytes())
     second = hashes.of(path)
