@@ -35,6 +35,8 @@ TOLD_BY_RUNNER = {
 }
 #: Of one line: commas and brackets. Each value takes a hundred bytes of memory or more, and so does what is wrong.
 MAX_VALUES = 100_000
+#: Of what asks the cache, in characters.
+LONGEST_REQUEST = 1000
 
 
 #: All that is in the cache.
@@ -164,6 +166,8 @@ def _broken_ending(line: str, error: Exception) -> NewEvent | None:
 
 def read_request(line: str) -> CacheRequest | None:
     """What a line of the runner's stdout asks of the cache; None for a line that asks nothing."""
+    if len(line) > LONGEST_REQUEST:
+        return None
     try:
         return CacheRequest.model_validate_json(line)
     except ValidationError:

@@ -177,11 +177,11 @@ class Attempt:
 
     def _let_go(self, ending: Ending) -> None:
         """Nothing of the runner is left when this returns. Only a job that goes on elsewhere is worth a checkpoint."""
-        if ending is not Interrupt.STOPPING:
-            self._runner.inbox.close()
         if ending is Interrupt.STOPPING:
             self._runner.stop(self._settings.kill_grace_seconds)
-        elif isinstance(ending, Interrupt | StagingFailed):
+            return
+        self._runner.inbox.close()
+        if isinstance(ending, Interrupt | StagingFailed):
             self._runner.stop(0)
         else:
             self._runner.wait(self._settings.kill_grace_seconds)

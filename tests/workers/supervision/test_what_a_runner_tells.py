@@ -120,6 +120,16 @@ def test_an_ending_with_too_much_in_it_is_no_success(rig: Rig, ending: str) -> N
     assert len(job.error.message) <= LONGEST_MESSAGE + 100
 
 
+def test_one_that_tells_all_the_time_can_be_cancelled(rig: Rig) -> None:
+    job_id = rig.submit("many:1000000", "linger")
+    thread = rig.start()
+    eventually(lambda: "job.progress" in rig.texts(job_id))
+    rig.store.cancel(job_id)
+    thread.join(20)
+
+    assert rig.store.get(job_id).status == Status.CANCELLED
+
+
 def test_what_it_says_beside_events_does_not_fill_our_log(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
