@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+#: In characters. Python would not even read a whole number of some thousand digits.
+LONGEST_LABEL = 500
 #: Whole numbers, however they are written: 1, 01 is not one of them, +1, 1.0.
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?")
 #: Of a head that nobody gave names to.
@@ -16,14 +18,16 @@ _UNNAMED = re.compile(r"LABEL_(\d+)", re.IGNORECASE)
 def label_text(value: Any) -> str | None:
     """``value`` as a label: a text without blanks around it and with single ones in it. A whole number is written
     without a point, and JSON's true and false as words. None for what is no label: an empty text, a number that is not
-    finite, half a character, a byte 0, a list.
+    finite, half a character, a byte 0, a list, more than ``LONGEST_LABEL`` characters.
     """
     if isinstance(value, bool):
         return str(value).lower()
-    if not isinstance(value, (str, int, float)):
+    if not isinstance(value, (str, int, float)) or (isinstance(value, int) and value.bit_length() > LONGEST_LABEL):
         return None
     text = " ".join(str(value).split())
-    if not text or "\0" in text or (text.isascii() is False and any("\ud800" <= char <= "\udfff" for char in text)):
+    if not 0 < len(text) <= LONGEST_LABEL or "\0" in text:
+        return None
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
         return None
     if _WHOLE.fullmatch(text):
         return str(int(text.partition(".")[0]))

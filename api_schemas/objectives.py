@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from api_schemas.errors import LayercutError
+from api_schemas.request_parts import Parameters, Request, Whole
 
 GOALS = ("drop", "min_retention", "max_params", "max_latency_ms")
 
 
-class Objective(BaseModel):
+class Objective(Request):
     """What `auto` is to reach. Exactly one goal; ``batch_size`` and ``sequence_length`` say where latency is meant."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    drop: int | None = Field(default=None, description="the best choice of this many layers")
+    drop: Whole | None = Field(default=None, description="the best choice of this many layers")
     min_retention: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None, description="as few layers as keep this share of the baseline's score (0.98 is 98 %)"
     )
-    max_params: int | None = Field(default=None, gt=0, description="as many layers as stay within this size")
-    max_latency_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+    max_params: Parameters | None = Field(default=None, description="as many layers as stay within this size")
+    max_latency_ms: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
         default=None, description="as many layers as have their p50 within this, on the job's device"
     )
     batch_size: int | None = Field(default=None, ge=1, le=1024, description="of max_latency_ms; 1 unless given")

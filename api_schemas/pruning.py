@@ -4,37 +4,36 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from api_schemas.errors import LayercutError
 from api_schemas.objectives import Objective
 from api_schemas.per_stack import AMOUNTS, PerStack
 from api_schemas.read_spec import ReadSpec
+from api_schemas.request_parts import Column, DataPath, Name, Parameters, Request, Whole
 from api_schemas.strategies import STRATEGIES
 
 # More than any model has; it keeps a refusal shorter than the request.
-Layers = Annotated[list[int], Field(max_length=1024)]
+Layers = Annotated[list[Whole], Field(max_length=1024)]
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 
 
-class CalibrationSpec(BaseModel):
+class CalibrationSpec(Request):
     """The text that layers are measured on, by strategies that need some: the task's training rows, or text alone."""
-
-    model_config = ConfigDict(extra="forbid")
 
     source: Literal["auto", "task", "text"] = Field(
         default="auto", description="auto: `text` where a dataset is given, else `task`"
     )
-    dataset: str | None = Field(
+    dataset: DataPath | None = Field(
         default=None,
         min_length=1,
         description="of `text`: a TXT (a text a line), CSV, TSV, JSON, JSONL or Parquet file under an allowed root",
     )
-    text_columns: list[str] = Field(
+    text_columns: list[Column] = Field(
         default=[], max_length=4, description="of `dataset`; by default [text]. TXT has none"
     )
     read: ReadSpec = ReadSpec()
-    rows: int = Field(default=512, le=100_000, description="measured on a seeded sample of this many rows")
+    rows: int = Field(default=512, ge=-(2**31), le=100_000, description="measured on a seeded sample of this many rows")
 
     @model_validator(mode="after")
     def _whole(self) -> CalibrationSpec:
@@ -67,17 +66,15 @@ class CalibrationSpec(BaseModel):
         return self.model_copy(update={"source": "text" if self.on_text else "task"})
 
 
-class PruneSpec(BaseModel):
+class PruneSpec(Request):
     """Which layers go. One amount at most is given; without any, a third of the layers goes.
 
     An encoder-decoder has two lists of layers, each numbered from 0: there a value is given for each by name,
     ``{"encoder": …, "decoder": …}``, and one that is not named stays whole.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    strategy: str = Field(default="top", description="a name of GET /v1/strategies")
-    drop: PerStack[int] | None = Field(default=None, description="number of layers to drop")
+    strategy: Name = Field(default="top", description="a name of GET /v1/strategies")
+    drop: PerStack[Whole] | None = Field(default=None, description="number of layers to drop")
     drop_ratio: PerStack[Ratio] | None = Field(
         default=None, description="share of the layers to drop, rounded; of an encoder-decoder, of each"
     )
@@ -85,8 +82,10 @@ class PruneSpec(BaseModel):
         default=None, description="for `explicit`, from 0 in the original model"
     )
     keep_layers: PerStack[Layers] | None = Field(default=None, description="for `explicit`: all others go")
-    target_params: int | None = Field(default=None, gt=0, description="drop as few layers as reach this size")
-    threshold: float | None = Field(default=None, description="for `contribution`: every layer above it goes")
+    target_params: Parameters | None = Field(default=None, description="drop as few layers as reach this size")
+    threshold: float | None = Field(
+        default=None, ge=-1e9, le=1e9, description="for `contribution`: every layer above it goes"
+    )
     objective: Objective | None = Field(default=None, description="for `auto`: what is to be reached")
     protect_layers: PerStack[Layers] | None = Field(
         default=None,

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from api_schemas.architectures import ModelFacts
-from api_schemas.request_parts import Auto
+from api_schemas.request_parts import Auto, Request
 
 Method = Literal["none", "finetune", "distill"]
 Precision = Literal["fp32", "bf16", "fp16"]
 CheckpointChoice = Literal["last", "best"]
 
 
-class RecoverySpec(BaseModel):
+class RecoverySpec(Request):
     """Every value may be "auto"; what it became is in ``resolved.recovery``."""
-
-    model_config = ConfigDict(extra="forbid")
 
     method: Method | Auto = Field(default="auto", description="auto: `distill`, or `none` where the task is `none`")
     epochs: Annotated[float, Field(gt=0, le=1000)] | Auto = "auto"
@@ -29,11 +27,11 @@ class RecoverySpec(BaseModel):
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] | Auto = "auto"
     weight_decay: Annotated[float, Field(ge=0, lt=1)] | Auto = "auto"
     precision: Precision | Auto = Field(default="auto", description="auto: bf16 where the device has it, else fp32")
-    temperature: Annotated[float, Field(gt=0)] | Auto = Field(default="auto", description="of `distill`")
+    temperature: Annotated[float, Field(gt=0, le=1000)] | Auto = Field(default="auto", description="of `distill`")
     label_weight: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
         default="auto", description="of `distill`: share of the logits' loss that comes from the gold labels"
     )
-    hidden_weight: Annotated[float, Field(ge=0)] | Auto = Field(
+    hidden_weight: Annotated[float, Field(ge=0, le=1e6)] | Auto = Field(
         default="auto", description="of `distill`: weight of the hidden states' loss at each gap, beside the logits' 1"
     )
     noise: Annotated[float, Field(ge=0, lt=1)] | Auto = Field(

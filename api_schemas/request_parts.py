@@ -10,12 +10,29 @@ from pydantic_core import CoreSchema
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
+#: Where what is too small or too large is refused by its meaning, in words: no more than a database takes.
+Whole = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
+#: Of a model; none has a quadrillion.
+Parameters = Annotated[int, Field(ge=1, le=10**15)]
+
+Name = Annotated[str, Field(max_length=200)]
+#: A column of a table.
+Column = Annotated[str, Field(max_length=1000)]
+#: As Linux has it: PATH_MAX.
+DataPath = Annotated[str, Field(max_length=4096)]
+
 # As an enum of one: a client that is generated takes a const beside other types for the only value there is.
 Auto = Annotated[Literal["auto"], WithJsonSchema({"type": "string", "enum": ["auto"]})]
 
 
 class Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    """What all that a client sends is made of: no unknown field, and each value of its own type.
+
+    Without ``strict``, "inf" would be a number and true would be 1. A float may be sent as a whole number.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class OrString(Request):

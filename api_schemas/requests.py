@@ -93,7 +93,9 @@ class JobRequest(Request):
     limits: Limits = Limits()
     priority: int = Field(default=0, ge=-100, le=100, description="higher goes first; then the older job")
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
-    suffix: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,64}$", description="ends the artifact's name")
+    suffix: str | None = Field(
+        default=None, max_length=64, pattern=r"^[A-Za-z0-9._-]{1,64}$", description="ends the artifact's name"
+    )
     metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] = Field(
         default={}, max_length=16
     )

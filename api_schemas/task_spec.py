@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, RootModel, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, RootModel, model_validator
 
 from api_schemas.errors import LayercutError
-from api_schemas.labels import label_key, label_text
+from api_schemas.labels import LONGEST_LABEL, label_key, label_text
 from api_schemas.read_spec import ReadSpec
-from api_schemas.request_parts import Auto, OrString
+from api_schemas.request_parts import Auto, Column, DataPath, Name, OrString, Positive
 from api_schemas.tasks import METRICS, TASKS, Metric, Task
 
 Kind = Literal["classification", "regression"]
@@ -22,31 +22,35 @@ def _as_label(value: Any) -> Any:
     return label_text(value) or value if isinstance(value, (bool, int, float, str)) else value
 
 
-Label = Annotated[str, BeforeValidator(_as_label), Field(min_length=1, max_length=500)]
+Label = Annotated[str, Field(min_length=1, max_length=LONGEST_LABEL), BeforeValidator(_as_label)]
+#: Of a head.
+Word = Annotated[str, Field(max_length=LONGEST_LABEL)]
 LabelList = Annotated[list[Label], Field(min_length=2, max_length=MAX_LABELS)]
 
 
-class LabelMap(RootModel[Annotated[dict[str, Label], Field(min_length=2, max_length=MAX_LABELS)]]):
+class LabelMap(RootModel[Annotated[dict[Word, Label], Field(min_length=2, max_length=MAX_LABELS)]]):
     """From each word of a head to the label of the data that it means."""
+
+    model_config = ConfigDict(strict=True)
 
 
 class TaskSpec(OrString):
     """A GLUE task by name, the user's own table, or ``none``. As a plain string, it is the name."""
 
-    name: str | None = Field(default=None, description="a name of GET /v1/tasks, or `none`")
-    dataset: str | None = Field(
+    name: Name | None = Field(default=None, description="a name of GET /v1/tasks, or `none`")
+    dataset: DataPath | None = Field(
         default=None,
         description="CSV, TSV, JSON, JSONL or Parquet file under an allowed root, or a folder of train and dev",
     )
-    dev: str | None = Field(
+    dev: DataPath | None = Field(
         default=None, description="file to score on; without it a seeded tenth of the rows is kept aside"
     )
-    text_columns: list[str] = Field(
+    text_columns: list[Column] = Field(
         default=[],
         max_length=4,
         description="two are the tokenizer's pair; of more, all after the first are joined with its separator",
     )
-    label_column: str | None = None
+    label_column: Column | None = None
     kind: Kind | Auto = Field(
         default="auto",
         description="auto: by `metric` where that is given; else classification, and labels that are numbers with"
@@ -61,11 +65,11 @@ class TaskSpec(OrString):
         default=None, description="of two labels, the one that f1 is of; without it f1 is of 1, true, yes or positive,"
         " and where no label is one of these the mean of each label's f1",
     )  # fmt: skip
-    metric: str | None = Field(
+    metric: Name | None = Field(
         default=None,
         description="a name of GET /v1/tasks `metrics`; by default accuracy, or pearson for a regression",
     )
-    max_train_rows: int | None = Field(default=None, ge=1, description="train on a seeded sample of this many rows")
+    max_train_rows: Positive | None = Field(default=None, description="train on a seeded sample of this many rows")
     read: ReadSpec = ReadSpec()
     dev_read: ReadSpec | None = Field(default=None, description="of the dev file, where it is written otherwise")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -57,7 +57,8 @@ class ApiKeyRequest(Request):
     """The body of ``POST /v1/keys``."""
 
     name: str = Field(min_length=1, max_length=100, description="what it is for")
-    scope: Scope = Scope.SUBMIT
+    # JSON has no enums: strictly, a name would be none of them.
+    scope: Annotated[Scope, Field(strict=False)] = Scope.SUBMIT
     expires_in_days: int | None = Field(default=None, ge=1, le=3650, description="without it, it stays until revoked")
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from email.message import Message
 from typing import Annotated, Any, NoReturn, TypeVar
 
 from fastapi import Depends, Request
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.errors import LayercutError
+from service.problems import InvalidBody
+from sources.strict_json import is_deep
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -23,8 +25,21 @@ READ_AS_JSON = frozenset({"", "application/json", "application/x-www-form-urlenc
 
 LARGE = 64 * 1024
 
-# A megabyte has room for a hundred thousand unknown fields, and each costs a search for the near ones.
+#: In one body. A thousand labels and, for two stacks, all the lists of layers that go together have five thousand; a
+#: megabyte has room for five hundred thousand, each of which costs memory, and an error where it is wrong.
+MAX_VALUES = 6_000
+#: Lists and objects in each other. The deepest of a request is four.
+MAX_DEPTH = 32
+
+#: That are told; each unknown field costs a search for the near ones.
 MAX_ERRORS = 50
+#: Of a field's name, in characters: where it is longer, it is near to none of ours.
+MAX_NAME = 80
+
+#: Of half a surrogate pair, or NUL.
+_ODD_ESCAPES = re.compile(rb"\\u(0000|[dD][89a-fA-F])")
+
+TOO_DEEP = f"it is nested too deeply: lists and objects stand in each other {MAX_DEPTH} deep at most"
 
 
 async def _read_json(request: Request) -> dict[str, Any]:
@@ -41,6 +56,7 @@ def parse_json(raw: bytes) -> dict[str, Any]:
     """The object that ``raw`` is; raises ``malformed_request`` for all that a database could not hold either."""
     if not raw.strip():
         raise LayercutError("malformed_request", "the body is empty; send a JSON object")
+    _check_values(raw)
     try:
         value = json.loads(raw.decode("utf-8-sig"), parse_constant=_not_json, parse_float=_finite)
     except UnicodeDecodeError as error:
@@ -49,23 +65,44 @@ def parse_json(raw: bytes) -> dict[str, Any]:
         where = f"line {error.lineno} column {error.colno}"
         raise LayercutError("malformed_request", f"the body is not JSON: {error.msg} at {where}") from error
     except (ValueError, RecursionError) as error:
-        text = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        text = TOO_DEEP if isinstance(error, RecursionError) else str(error)
         raise LayercutError("malformed_request", f"the body cannot be read: {text}") from error
+    if is_deep(value, MAX_DEPTH):
+        raise LayercutError("malformed_request", f"the body cannot be read: {TOO_DEEP}")
     if not isinstance(value, dict):
         raise LayercutError("malformed_request", 'the body must be a JSON object, as in {"model": ...}')
-    for text in _texts(value):
+    # What is no escape was UTF-8, and has none of these: most bodies need no second look.
+    for text in _texts(value) if _ODD_ESCAPES.search(raw) else ():
         _check_text(text)
     return value
 
 
 def validated(model: type[Body], value: dict[str, Any]) -> Body:
-    """``value`` as a ``model``; raises ``RequestValidationError`` with the fields that are wrong."""
+    """``value`` as a ``model``; raises ``InvalidBody`` with the fields that are wrong, not with what they hold."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)[:MAX_ERRORS]
         details = [_with_hint(model, dict(detail)) for detail in found]
-        raise RequestValidationError(details, body=value) from error
+        more = error.error_count() - len(details)
+    # Outside, so that the error, which holds all of them again, goes before they are rendered.
+    raise InvalidBody(details, body=value, more=more)
+
+
+def _check_values(raw: bytes) -> None:
+    """Before it is parsed: what it would cost is known from its commas and brackets, those in texts aside."""
+    if _marks(raw) >= MAX_VALUES and _has_many_values(raw):
+        raise LayercutError("payload_too_large", f"the body has more than {MAX_VALUES} values; no request has as many")
+
+
+def _has_many_values(raw: bytes) -> bool:
+    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Each value has a name at most.
+    return plain.count(b'"') > 4 * MAX_VALUES or _marks(b"".join(plain.split(b'"')[::2])) >= MAX_VALUES
+
+
+def _marks(raw: bytes) -> int:
+    return sum(map(raw.count, (b",", b"[", b"{")))
 
 
 async def _read(request: Request, limit: int) -> bytes:
@@ -130,9 +167,9 @@ def _with_hint(model: type[BaseModel], detail: dict[str, Any]) -> dict[str, Any]
     place = detail["loc"]
     if detail["type"] == "extra_forbidden":
         known = _fields(model, place[:-1])
-        near = get_close_matches(str(place[-1]), known, n=3, cutoff=0.6)
+        near = get_close_matches(str(place[-1])[:MAX_NAME], known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-        detail["msg"] = f"unknown field {str(place[-1])[:80]!r}; {hint}"
+        detail["msg"] = f"unknown field {str(place[-1])[:MAX_NAME]!r}; {hint}"
     return {**detail, "loc": ("body", *place)}
 
 

@@ -74,6 +74,7 @@ class Ceiling:
 # fmt: off
 CEILINGS: tuple[Ceiling, ...] = (
     Ceiling("max_rows", "rows", "rows to train on, asked for or found in the data", ("/task/max_train_rows",), _rows),
+    Ceiling("table_bytes", "bytes", "a table or text of the user's own", code="dataset_invalid"),
     Ceiling("max_epochs", "epochs", "epochs of one training",
             ("/recovery/epochs", "/recovery/baseline_epochs"), _epochs),
     Ceiling("max_seeds", "seeds", "seeds to train and score with", ("/evaluation/seeds",), _seeds),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,7 +11,6 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from api_schemas.errors import ERRORS, FieldError, LayercutError, Problem, problem
-from api_schemas.per_stack import FORMS
 from service.edge.methods import Methods
 
 MEDIA_TYPE = "application/problem+json"
@@ -25,6 +24,19 @@ RETRY_AFTER_SECONDS = 5
 
 # Of an address that a stranger chose.
 SHOWN = 200
+
+#: Of one part of a pointer, in characters: a stranger chose it.
+LONGEST_PART = 80
+#: Of the sentence that lists what is wrong; each stands in ``errors`` as well.
+LONGEST_LIST = 3000
+
+
+class InvalidBody(RequestValidationError):
+    """A body whose fields are wrong; ``more`` of them than are told."""
+
+    def __init__(self, errors: Sequence[Any], *, body: Any, more: int = 0) -> None:
+        super().__init__(errors, body=body)
+        self.more = more
 
 
 def install_problems(app: FastAPI, methods: Methods) -> None:
@@ -58,7 +70,9 @@ async def _layercut_error(request: Request, error: Exception) -> Response:
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = _field_errors(error)
-    detail = "; ".join(f"{entry.pointer}: {entry.message}" for entry in errors)
+    detail = "; ".join(f"{entry.pointer}: {entry.message}" for entry in errors)[:LONGEST_LIST]
+    if isinstance(error, InvalidBody) and error.more:
+        detail += f"; and {error.more} errors more"
     return _answer(
         problem(LayercutError("validation_failed", detail), request_id=request_id_of(request), errors=errors)
     )
@@ -78,7 +92,7 @@ def _field_errors(error: RequestValidationError) -> list[FieldError]:
     """One entry a field: a union says what each of its members would have taken."""
     merged: dict[str, FieldError] = {}
     for detail in error.errors():
-        where = _pointer(detail["loc"], error.body)
+        where = _pointer(detail["loc"], error.body, missing=detail["type"] == "missing")
         if where in merged:
             merged[where].message += f", or: {detail['msg']}"
         else:
@@ -87,10 +101,11 @@ def _field_errors(error: RequestValidationError) -> list[FieldError]:
     return list(merged.values())
 
 
-def _pointer(place: tuple[Any, ...], body: Any) -> str:
+def _pointer(place: tuple[Any, ...], body: Any, *, missing: bool) -> str:
     """JSON pointer into the body, or the parameter's name.
 
-    Pydantic's place goes on into the members of a union; a value that is no container ends the pointer.
+    Pydantic's place goes on into the members of a union: what the body does not have is left out, unless it is the
+    field that is ``missing``; a value that is no container ends the pointer.
     """
     if place[0] != "body":
         return ".".join(str(part) for part in place[1:])
@@ -98,18 +113,21 @@ def _pointer(place: tuple[Any, ...], body: Any) -> str:
     for part in place[1:]:
         if not isinstance(value, dict | list):
             break
-        if part in FORMS:
+        if not (_has(value, part) or (missing and part == place[-1])):
             continue
-        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
-        value = _inside(value, part)
+        parts.append(_shortened(str(part)).replace("~", "~0").replace("/", "~1"))
+        value = value[part] if _has(value, part) else None
     return "".join(f"/{part}" for part in parts)
 
 
-def _inside(value: Any, part: Any) -> Any:
-    try:
-        return value[part]
-    except (KeyError, IndexError, TypeError):
-        return None
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_PART else f"{text[:LONGEST_PART]}…"
+
+
+def _has(value: dict[Any, Any] | list[Any], part: Any) -> bool:
+    if isinstance(value, dict):
+        return part in value
+    return isinstance(part, int) and part < len(value)
 
 
 def _answer(body: Problem, headers: Mapping[str, str] | None = None) -> Response:

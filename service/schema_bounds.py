@@ -18,6 +18,9 @@ Schema = dict[str, Any]
 #: A database could not hold a NUL character, nor half of a surrogate pair (which a UTF-8 text does not have).
 NO_NUL = "^[^\\u0000]*$"
 
+#: Nothing has a longer name, so that what is longer is not found; two of them fit into the path that is read.
+LONGEST_IN_PATH = 900
+
 BODIES = ("JobRequest", "PlanRequest", "ApiKeyRequest")
 
 
@@ -43,7 +46,7 @@ def bound_strings(document: Schema) -> None:
         _string_of(_object_of(schemas[owner])["properties"][field])["pattern"] = pattern
     for owner, field in SHORT.items():
         named = _string_of(_object_of(schemas[owner])["properties"][field])
-        _string_of(schemas[owner])["pattern"] = named["pattern"]
+        _string_of(schemas[owner]).update({key: named[key] for key in ("pattern", "maxLength")})
     for name in _reached(schemas, BODIES):
         for schema in _within(schemas[name]):
             _bound(schema)
@@ -51,6 +54,8 @@ def bound_strings(document: Schema) -> None:
     for parameter in (parameter for operation in operations for parameter in operation.get("parameters", ())):
         parameter["schema"] = _without_null(parameter["schema"])
         _bound(parameter["schema"])
+        if parameter["in"] == "path":
+            parameter["schema"].setdefault("maxLength", LONGEST_IN_PATH)
 
 
 def _bound(schema: Schema) -> None:

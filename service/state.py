@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from service.authentication import Authenticator
-from service.edge.admission_pool import AdmissionPool
+from service.edge.admission_pool import AdmissionLimits, AdmissionPool
 from service.feed import Feed
 from service.known_importance import KnownImportance
 from service.listening import needs_key
@@ -65,7 +65,14 @@ def open_state(settings: GatewaySettings) -> GatewayState:
         importance=KnownImportance(settings, cache, artifacts, settings.data_dir / "hashes"),
         wakeups=WakeUps(settings.broker_url),
         feed=Feed(store, settings.feed_seconds),
-        admissions=AdmissionPool(settings.admission_threads, settings.admission_seconds),
+        admissions=AdmissionPool(
+            AdmissionLimits(
+                threads=settings.admission_threads,
+                seconds=settings.admission_seconds,
+                waiting=settings.admission_queue,
+                waiting_per_tenant=settings.admission_queue_per_tenant,
+            )
+        ),
         keys=keys,
         tenants=TenantStore(engine),
         audit=AuditLog(engine),

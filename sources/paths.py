@@ -8,6 +8,9 @@ from typing import Literal
 
 from api_schemas.errors import LayercutError
 
+#: What Linux opens.
+MAX_PATH, MAX_NAME = 4096, 255
+
 What = Literal["model", "dataset"]
 
 SETTINGS: dict[What, str] = {"model": "LAYERCUT_MODEL_ROOTS", "dataset": "LAYERCUT_DATA_ROOTS"}
@@ -19,6 +22,12 @@ def inside_roots(path: str, roots: Sequence[Path], *, what: What, param: str) ->
     Symbolic links are followed first, so one that leads out is refused like any other path outside. Whether something
     exists outside the roots is never told. Raises ``<what>_not_allowed`` and ``<what>_not_found``.
     """
+    if len(path) > MAX_PATH or any(len(name.encode("utf-8", "surrogatepass")) > MAX_NAME for name in path.split("/")):
+        raise LayercutError(
+            f"{what}_not_allowed",
+            f"the path is too long: it has at most {MAX_PATH} characters, and a name in it {MAX_NAME} bytes",
+            param=param,
+        )
     if not roots:
         raise LayercutError(
             f"{what}_not_allowed",

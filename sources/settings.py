@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sources.inputs import Inputs
+from sources.tables.bounds import TABLE_BYTES
 
 
 def _split(value: Any) -> Any:
@@ -45,5 +46,6 @@ class SourceSettings(BaseSettings):
     inputs: Inputs | None = Field(default=None, exclude=True, description="of a runner: all that it may read")
     hub_timeout_seconds: float = Field(default=5.0, gt=0, description="how long a request may wait for the hub")
     hub_hosts: Names = Field(default=[], description="hosts inside that the hub may send its client to, with commas")
+    table_bytes: int = Field(default=TABLE_BYTES, ge=1, description="of a table or text of the user's own")
     max_model_bytes: int = Field(default=2 * 2**40, ge=1, description="of a model's weights, all files together")
     max_rows: int = Field(default=20_000_000, ge=1, description="to train on, asked for or found in the data")

@@ -12,6 +12,7 @@ from api_schemas.read_spec import ReadSpec
 from sources.lines import Lines
 from sources.rows import Rows, TextRow, hash_files
 from sources.settings import SourceSettings
+from sources.tables.bounds import LOOK_SECONDS
 from sources.tables.data_file import DataFile, allowed_file
 from sources.tables.table import FORMATS, Table
 
@@ -45,14 +46,18 @@ def _sample(spec: CalibrationSpec, file: DataFile, seed: int) -> Rows:
 
 def check_texts(spec: CalibrationSpec, settings: SourceSettings, limit: int) -> CalibrationSpec:
     """Raise what ``read_texts`` would for the first ``limit`` rows; the answer has the way decided that it is read."""
-    with text_file(spec, settings).pinned() as file:
+    with text_file(spec, settings).within(LOOK_SECONDS).pinned() as file:
         return _check_texts(spec, file, limit)
 
 
 def _check_texts(spec: CalibrationSpec, file: DataFile, limit: int) -> CalibrationSpec:
     if file.kind == ".txt":
         lines = Lines(file.path, file.name, param=PARAM)
-        if not sum(1 for line in islice(lines, limit) if line.strip()):
+        texts = 0
+        for line in islice(lines, limit):
+            file.check_time()
+            texts += bool(line.strip())
+        if not texts:
             raise file.error(NO_TEXT, "1")
         read = ReadSpec(delimiter=None, quote=None, escape=None, encoding="utf-8", bad_rows=spec.read.bad_rows)
         return spec.model_copy(update={"read": read})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, exists, func, insert, select
+from sqlalchemy import Connection, Engine, Row, Select, Text, cast, exists, func, insert, literal, select
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import Event, EventType, NewEvent, new_event
@@ -24,6 +25,12 @@ from store.tenants import check_room
 from store.upkeep import Reaped
 
 __all__ = ["Claim", "JobStore", "Lease", "LeaseLost", "Reaped"]
+
+#: Of a page of jobs, as JSON: each has its request in it, and all that was resolved of that.
+PAGE_BYTES = 4 * 2**20
+
+_LARGE = (jobs.c.request, jobs.c.resolved, jobs.c.progress, jobs.c.result, jobs.c.error)
+_SIZE = sum((func.coalesce(func.length(cast(column, Text)), 0) for column in _LARGE), literal(0))
 
 JobPage = tuple[list[Job], bool]
 EventPage = tuple[list[Event], bool]
@@ -81,18 +88,21 @@ class JobStore:
     ) -> JobPage:
         """One page, newest first, and whether there is more. ``after`` is the last id of the page before.
 
+        A page ends before ``limit`` where the next job would not fit into ``PAGE_BYTES``; one job always does.
         Raises ``invalid_cursor`` for an ``after`` that is no job's id.
         """
         if after is not None and not is_job_id(after):
             raise LayercutError("invalid_cursor", f"{after[:80]!r} is not the id of a job of this list", param="after")
-        query = select(jobs).order_by(jobs.c.id.desc()).limit(limit + 1)
+        query = select(jobs.c.id, _SIZE.label("size")).order_by(jobs.c.id.desc()).limit(limit + 1)
         wanted = ((jobs.c.tenant, self._tenant), (jobs.c.status, status), (jobs.c.task, task), (jobs.c.model, model))
         for column, value in wanted:
             query = query if value is None else query.where(column == value)
         query = query if after is None else query.where(jobs.c.id < after)
         with reading(self._engine) as connection:
-            found = read_jobs(connection, _with_metadata(query, metadata or {}))
-        return found[:limit], len(found) > limit
+            found = connection.execute(_with_metadata(query, metadata or {})).all()
+            page = select(jobs).where(jobs.c.id.in_(_fitting(found[:limit]))).order_by(jobs.c.id.desc())
+            listed = read_jobs(connection, page)
+        return listed, len(found) > len(listed)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a queued job now, ask a running one to stop; the second time nothing happens.
@@ -236,6 +246,12 @@ def _new_row(request: JobRequest, sent: dict[str, Any], resolved: ResolvedReques
         "woken_at": later(),
         "last_event": 0,
     }
+
+
+def _fitting(rows: Sequence[Row[Any]]) -> list[str]:
+    """The ids of the first of ``rows`` that one page has room for."""
+    sizes = accumulate(row.size for row in rows)
+    return [row.id for at, (row, size) in enumerate(zip(rows, sizes, strict=True)) if at == 0 or size <= PAGE_BYTES]
 
 
 def _with_metadata(query: Select[Any], pairs: Mapping[str, str]) -> Select[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -11,12 +12,14 @@ from starlette.concurrency import run_in_threadpool
 
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import Job, JobList, JobPreview, Status
+from api_schemas.request_parts import Whole
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from service.admission import REFUSALS, admit
 from service.bodies import JsonBody, validated
 from service.callers import Caller, Own, Who
 from service.ceilings import check_queue, under_ceilings
+from service.edge.disconnects import gone
 from service.negotiation import wait_seconds
 from service.openapi import BODY, json_body, problems
 from service.state import GatewayState, State
@@ -26,9 +29,11 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 MAX_PAGE = 100
 
-JOB_ID = "^job_[0-9a-hjkmnp-tv-z]{24}$"
+#: For the schema alone: what is none is an invalid cursor.
+JOB_ID: dict[str, Any] = {"pattern": "^job_[0-9a-hjkmnp-tv-z]{24}$", "maxLength": 28}
 
-MAX_METADATA = 16
+#: Of a job: pairs, and characters of a value.
+MAX_METADATA, MAX_METADATA_VALUE = 16, 512
 
 METADATA = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
 
@@ -41,8 +46,8 @@ METADATA_FILTER = {
     "schema": {
         "type": "object",
         "maxProperties": MAX_METADATA,
-        "propertyNames": {"pattern": "^[^\\u0000]{1,64}$"},
-        "additionalProperties": {"type": "string", "pattern": "^[^\\u0000]*$"},
+        "propertyNames": {"pattern": "^[^\\u0000]{1,64}$", "maxLength": 64},
+        "additionalProperties": {"type": "string", "pattern": "^[^\\u0000]*$", "maxLength": MAX_METADATA_VALUE},
     },
 }
 
@@ -73,10 +78,12 @@ async def create_job(
     own: Own,
     response: Response,
     *,
+    incoming: Request,
     validate_only: Annotated[bool, Query(description="check and resolve, and store nothing")] = False,
 ) -> Job | Response:
     """Ask for a compression. What can be seen to fail is refused now; what fails later is the job's `error`."""
-    request, resolved = await state.admissions.run(_admit, body, state, who)
+    leaves = partial(gone, incoming)
+    request, resolved = await state.admissions.run(who.holder.tenant, leaves, _admit, body, state, who)
     if validate_only:
         return JSONResponse(_preview(request, body, resolved).model_dump(mode="json"))
     job = shown(await run_in_threadpool(_queue, state, own, request, body, resolved))
@@ -90,12 +97,13 @@ def list_jobs(
     own: Own,
     *,
     after: Annotated[
-        str | None, Query(description="`next_cursor` of the page before", json_schema_extra={"pattern": JOB_ID})
+        str | None,
+        Query(description="`next_cursor` of the page before", json_schema_extra=JOB_ID),
     ] = None,
-    limit: Annotated[int, Query(description="1 to 100; what lies outside is brought inside")] = 20,
+    limit: Annotated[Whole, Query(description="1 to 100; what lies outside is brought inside")] = 20,
     status: Status | None = None,
-    task: str | None = None,
-    model: str | None = None,
+    task: Annotated[str | None, Query(max_length=4096)] = None,
+    model: Annotated[str | None, Query(max_length=500)] = None,
 ) -> JobList:
     """Your jobs, newest first."""
     metadata = _metadata(request)
@@ -119,7 +127,7 @@ async def get_job(
     own: Own,
     response: Response,
     prefer: Annotated[
-        str | None, Header(description="`wait=N`: answer when something changes, or after N seconds")
+        str | None, Header(max_length=8192, description="`wait=N`: answer when something changes, or after N seconds")
     ] = None,
 ) -> Job:
     """One job."""
@@ -157,8 +165,12 @@ def _metadata(request: Request) -> dict[str, str]:
     asked = [(name, value) for name, value in request.query_params.multi_items() if name.startswith("metadata")]
     pairs = [(METADATA.fullmatch(name), value) for name, value in asked]
     metadata = {found[1]: value for found, value in pairs if found}
-    if len(metadata) < len(asked) or len(asked) > MAX_METADATA:
-        text = f"a filter is metadata[key]=value, each key once, and {MAX_METADATA} at most: a job has no more pairs"
+    longest = max(map(len, metadata.values()), default=0)
+    if len(metadata) < len(asked) or len(asked) > MAX_METADATA or longest > MAX_METADATA_VALUE:
+        text = (
+            f"a filter is metadata[key]=value, each key once, {MAX_METADATA} at most, and a value of at most"
+            f" {MAX_METADATA_VALUE} characters: a job has no more"
+        )
         raise LayercutError("validation_failed", text, param="metadata")
     return metadata
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from api_schemas.request_parts import Whole
 from api_schemas.tenants import ApiKey, ApiKeyList, ApiKeyRequest, AuditList, NewApiKey, Scope
 from service.bodies import JsonBody, validated
 from service.callers import Who, scoped
@@ -56,7 +57,7 @@ def list_audit(
     state: State,
     who: Who,
     before: Annotated[int | None, Query(ge=1, le=2**62, description="`next_cursor` of the page before")] = None,
-    limit: Annotated[int, Query(description="1 to 1000; what lies outside is brought inside")] = 100,
+    limit: Annotated[Whole, Query(description="1 to 1000; what lies outside is brought inside")] = 100,
 ) -> AuditList:
     """Who did what in your tenant, newest first."""
     lines, has_more = state.audit.page(who.actor.tenant, before, min(max(limit, 1), 1000))

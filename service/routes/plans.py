@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from api_schemas.plans import Plan
 from api_schemas.requests import PlanRequest
 from service.admission import REFUSALS, plan
 from service.bodies import JsonBody, validated
 from service.callers import Caller, Who
+from service.edge.disconnects import gone
 from service.openapi import BODY, json_body, problems
 from service.state import GatewayState, State
 from sources.blocks import Stopped
@@ -26,17 +28,17 @@ EXAMPLE = {"model": "google-bert/bert-base-uncased", "prune": {"strategy": "symm
     responses=problems(*BODY, *REFUSALS, "hub_unavailable"),
     openapi_extra=json_body(PlanRequest, half=EXAMPLE),
 )
-async def create_plan(body: JsonBody, state: State, who: Who) -> Plan:
+async def create_plan(body: JsonBody, request: Request, state: State, who: Who) -> Plan:
     """Layers kept and dropped, parameters, bytes, expected speed-up and warnings. Nothing is stored.
 
     Strategies that rank layers are answered from what a job has measured, and `auto` from its search; `measured_by`
     names it.
     """
-    answered = threading.Event()
+    answered, leaves = threading.Event(), partial(gone, request)
     try:
-        return await state.admissions.run(_plan, body, state, who, answered.is_set)
+        return await state.admissions.run(who.holder.tenant, leaves, _plan, body, state, who, answered.is_set)
     finally:
-        answered.set()  # where the time is over, too: hashing ends, and its thread comes back
+        answered.set()  # where the time is over, or nobody waits: hashing ends, and its thread comes back
 
 
 def _plan(body: dict[str, Any], state: GatewayState, who: Caller, stopped: Stopped) -> Plan:

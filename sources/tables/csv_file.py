@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -14,10 +14,11 @@ import duckdb
 
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
+from sources.tables.bounds import MAX_COLUMNS, MAX_ROW, MIB
 from sources.tables.data_file import DataFile
-from sources.tables.dialects import MAX_COLUMNS, Dialect, Unclear, dialect_of
-from sources.tables.duck import BUFFER, MAX_ROW, literal, plainly
-from sources.tables.encodings import UTF8, as_utf8, decoded, encoding_of, undecodable
+from sources.tables.dialects import Dialect, Unclear, dialect_of
+from sources.tables.duck import BUFFER, literal, plainly
+from sources.tables.encodings import UTF8, Copy, as_utf8, decoded, encoding_of, undecodable
 from sources.tables.opened import BadRow, Opened
 from sources.tables.wide_rows import wide_row
 
@@ -28,6 +29,7 @@ MOST_BAD = 100_000
 csv.field_size_limit(MAX_ROW)
 
 HOW = 'a field with the delimiter in it must stand in quotes; task.read.bad_rows "skip" leaves such rows out'
+TOO_LONG = f"not CSV: longer than {MAX_ROW // MIB} MiB"
 #: Kinds of DuckDB's, and what they are for people.
 REASONS = {
     "TOO MANY COLUMNS": "too many fields",
@@ -40,7 +42,11 @@ REASONS = {
 
 @dataclass(frozen=True)
 class CsvFile:
-    """``path`` is the file itself, or a copy in UTF-8 and the plainest dialect; ``left_out`` did not get into it."""
+    """``path`` is the file itself, or a copy in UTF-8 and the plainest dialect; ``left_out`` did not get into it.
+
+    ``counted``: DuckDB leaves out bad rows and tells of each. Before that, the first one is an error: it takes a
+    kilobyte of memory for each that it tells of, and there may be millions.
+    """
 
     file: DataFile
     columns: Sequence[str]
@@ -51,19 +57,28 @@ class CsvFile:
     path: Path
     plain: bool = False
     left_out: tuple[BadRow, ...] = ()
+    counted: bool = False
 
     def query(self, name: str) -> str:
+        wanted = ", ".join(f"c{self._header.index(column)} AS v{at}" for at, column in enumerate(self.columns))
+        faults = f"store_rejects = true, rejects_limit = {MOST_BAD}" if self.counted else "ignore_errors = false"
+        return f"SELECT {wanted} FROM {self._rows(name, faults)}"
+
+    def _rows(self, name: str, faults: str) -> str:
         quote = literal('"' if self.plain else self.dialect.quote or "")
         fields = ", ".join(f"'c{at}': 'VARCHAR'" for at in range(len(self._header)))
         # Told of \r\n in strict mode, DuckDB 2.0.1 finds no rows at all; it finds that line end by itself.
         new_line = r"new_line = '\r'," if self.dialect.line_ends == {"\r"} and not self.plain else ""
-        wanted = ", ".join(f"c{self._header.index(column)} AS v{at}" for at, column in enumerate(self.columns))
         return (
-            f"SELECT {wanted} FROM read_csv({name}, auto_detect = false, header = true, columns = {{{fields}}},"
+            f"read_csv({name}, auto_detect = false, header = true, columns = {{{fields}}},"
             f" delim = {literal(',' if self.plain else self.dialect.delimiter)}, quote = {quote}, escape = {quote},"
             f" {new_line} strict_mode = true, compression = 'none', max_line_size = {MAX_ROW}, buffer_size = {BUFFER},"
-            f" store_rejects = true, rejects_limit = {MOST_BAD})"
+            f" {faults})"
         )
+
+    @property
+    def expands(self) -> bool:
+        return False
 
     def bad_rows(self, connection: duckdb.DuckDBPyConnection) -> Sequence[BadRow]:
         tables = connection.execute("SELECT table_name FROM duckdb_tables() WHERE table_name = 'reject_errors'")
@@ -79,36 +94,58 @@ class CsvFile:
             return (*self.left_out, self._bad_row(self._line_at(at), *fault))
         return (*self.left_out, *(self._bad_row("", *fault) for _, *fault in found))
 
-    def agrees(self, first: Sequence[tuple[str | None, ...]]) -> bool:
+    def agrees(self, first: Iterator[tuple[str | None, ...]]) -> bool:
         """With Python's reader: two that were written apart do not make the same mistake."""
         if self.plain:
             return True
         at = [self.dialect.columns.index(column) for column in self.columns]
         good = (fields for _, fields in self._records() if self._is_whole(fields))
-        expected = [tuple(fields[place] for place in at) for fields in islice(good, len(first) or 1)]
-        return [tuple(value or "" for value in row) for row in first] == expected
+        expected = (tuple(fields[place] for place in at) for fields in good)
+        row = None
+        for row in first:
+            if tuple(value or "" for value in row) != next(expected, None):
+                return False
+        return row is not None or not any(self._is_whole(fields) for _, fields in self._records(blocks=1))
 
     def place(self, row: int) -> str:
         good = (line for line, fields in self._records() if self._is_whole(fields))
         return next((str(line) for at, line in enumerate(good) if at == row), "")
 
-    def rewritten(self) -> Opened | None:
-        """By Python's reader, which takes backslashes and every line end, and has all the time that it needs."""
+    def rewritten(self, connection: duckdb.DuckDBPyConnection, name: str) -> Opened | None:
+        """By Python's reader, which takes backslashes and every line end; where some rows are bad and are to be left
+        out, the file as it is, without them.
+        """
         if self.plain:
             return None
+        if self.read.bad_rows == "skip" and not self.counted and self._has_few_bad(connection, name):
+            return replace(self, counted=True)
+        return self.copied()
+
+    def _has_few_bad(self, connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+        """No more than the lines that became no row."""
+        end = b"\r" if self.dialect.line_ends == {"\r"} else b"\n"
+        lines = sum(block.count(end) for block in self.file.blocks(self.path))
+        try:
+            good = connection.execute(f"SELECT count(*) FROM {self._rows(name, 'ignore_errors = true')}").fetchall()
+        except duckdb.Error:
+            return False
+        return bool(lines - good[0][0] <= MOST_BAD)
+
+    def copied(self) -> Opened:
+        """In the plainest dialect, by Python's reader."""
         path, bad = self.folder / "rewritten", list[BadRow]()
         at = [self.dialect.columns.index(column) for column in self.columns]
-        with path.open("w", encoding=UTF8, newline="") as target:
+        with Copy(self.file, path) as target:
             writer = csv.writer(target, quoting=csv.QUOTE_ALL, lineterminator="\n")
             writer.writerow(self._header)
             for line, fields in self._records():
-                if isinstance(fields, str):
-                    bad.append(BadRow(str(line), "not CSV", f"not CSV: {fields}"))
-                elif self._is_whole(fields):
+                if not isinstance(fields, str) and self._is_whole(fields):
                     writer.writerow([fields[place] for place in at])
-                else:
-                    bad.append(self._width(str(line), len(fields)))
-        return replace(self, path=path, plain=True, left_out=tuple(bad))
+                    continue
+                bad.append(self._fault(str(line), fields))
+                if self.read.bad_rows == "refuse" or len(bad) >= MOST_BAD:
+                    break  # the file is refused, and the rest of it may be one fault a byte
+        return replace(self, path=path, plain=True, left_out=tuple(bad), counted=False)
 
     def explained(self, error: duckdb.Error) -> LayercutError:
         return self.file.error(f"not CSV: {plainly(error)}")
@@ -120,9 +157,10 @@ class CsvFile:
     def _line_at(self, byte: int) -> str:
         """The line of that byte. What DuckDB calls a line is a record, which may have several."""
         end, line = b"\r" if self.dialect.line_ends == {"\r"} else b"\n", 1
-        with self.path.open("rb") as opened:
-            while byte > 0 and (block := opened.read(min(byte, SAMPLE))):
-                line, byte = line + block.count(end), byte - len(block)
+        for block in self.file.blocks(self.path):
+            line, byte = line + block[: max(0, byte)].count(end), byte - len(block)
+            if byte <= 0:
+                break
         return str(line)
 
     def _bad_row(self, place: str, kind: str, message: str) -> BadRow:
@@ -133,6 +171,11 @@ class CsvFile:
             return BadRow(place, REASONS[kind], undecodable(self.file, UTF8, "").message.partition(": ")[2])
         return BadRow(place, REASONS.get(kind, "not CSV"), f"not CSV: {REASONS.get(kind, message)}")
 
+    def _fault(self, place: str, fields: list[str] | str) -> BadRow:
+        if isinstance(fields, str):
+            return BadRow(place, fields, f"not CSV: {fields}")
+        return self._width(place, len(fields))
+
     def _width(self, place: str, found: int) -> BadRow:
         expected = len(self.dialect.columns)
         reason = "too many fields" if found > expected else "too few fields"
@@ -141,9 +184,12 @@ class CsvFile:
     def _is_whole(self, fields: list[str] | str) -> bool:
         return not isinstance(fields, str) and len(fields) == len(self.dialect.columns)
 
-    def _records(self) -> Iterator[tuple[int, list[str] | str]]:
-        """Each record after the header, or what is wrong with it, with the line that it begins on."""
-        lines = _Lines(self.file, decoded(self.file, self.encoding))
+    def _records(self, blocks: int | None = None) -> Iterator[tuple[int, list[str] | str]]:
+        """Each record after the header, or what is wrong with it, with the line that it begins on.
+
+        ``blocks``: of so many at the beginning of the file.
+        """
+        lines = _Lines(self.file, islice(decoded(self.file, self.encoding), blocks))
         reader, header = self.dialect.reader(iter(lines)), True
         while True:
             start = lines.number + 1
@@ -152,7 +198,7 @@ class CsvFile:
             except StopIteration:
                 return
             except csv.Error as error:
-                fields = str(error)
+                fields = REASONS["LINE SIZE OVER MAXIMUM" if "field limit" in str(error) else "UNQUOTED VALUE"]
             if lines.last.endswith("\r") and self.dialect.line_ends != {"\r"}:
                 fields = "a carriage return stands alone, outside of quotes"
             if fields and not header:
@@ -176,7 +222,7 @@ class _Lines:
                 self.number, self.last = self.number + 1, line
                 yield line
             if len(rest) > MAX_ROW:
-                raise self._file.error(f"the line is longer than {MAX_ROW // 2**20} MiB", str(self.number + 1))
+                raise self._file.error(TOO_LONG, str(self.number + 1))
         for line in filter(None, _split(rest)):
             self.number, self.last = self.number + 1, line
             yield line
@@ -214,22 +260,23 @@ def open_csv(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Pa
         bad_rows=asked.bad_rows,
     )  # fmt: skip
     found = CsvFile(file, columns, read, folder, dialect, encoding, path=as_utf8(file, encoding, folder))
-    if (wide := wide_row(found.path, dialect, MAX_ROW)) is not None:
-        raise file.error(f"the row has {wide[1]} fields; at most {MAX_COLUMNS} are read", str(wide[0]))
+    if (wide := wide_row(file.blocks(found.path), dialect, MAX_ROW)) is not None:
+        line, fields = wide
+        said = f"the row has {fields} fields; at most {MAX_COLUMNS} are read" if fields else TOO_LONG
+        raise file.error(said, str(line))
     odd = dialect.escape == "backslash" or len(dialect.line_ends) > 1
-    if odd or (dialect.line_ends != {"\r"} and _has_lone_return(found.path)):
-        return found.rewritten() or found
+    if odd or (dialect.line_ends != {"\r"} and _has_lone_return(file.blocks(found.path))):
+        return found.copied()
     return found
 
 
-def _has_lone_return(path: Path) -> bool:
+def _has_lone_return(blocks: Iterable[bytes]) -> bool:
     """DuckDB passes over one that begins a line as if it were not there."""
     last = b""
-    with path.open("rb") as opened:
-        while block := opened.read(SAMPLE):
-            if _LONE.search(last + block):
-                return True
-            last = block[-1:]
+    for block in blocks:
+        if _LONE.search(last + block):
+            return True
+        last = block[-1:]
     return False
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import math
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,19 +16,26 @@ from api_schemas.errors import LayercutError
 from sources.beneath import beneath, open_plain, open_regular, state_of
 from sources.paths import inside_roots
 from sources.settings import SourceSettings
+from sources.tables.bounds import COPY_BYTES, LOOK_COPY_BYTES, MAX_HOLES, MAX_ROW, MIB, TABLE_BYTES
+
+BLOCK = MIB
 
 
 @dataclass(frozen=True)
 class DataFile:
     """A file or folder: its real ``path``, the ``name`` that it was asked for by, and the field that did.
 
-    ``root`` is the allowed folder that it is under; None for a file of our own.
+    ``root`` is the allowed folder that it is under; None for a file of our own. ``limit``: of its size, in bytes.
+    A look at it ends at ``deadline``, by the monotonic clock, ``seconds`` after it began.
     """
 
     path: Path
     name: str
     param: str
     root: Path | None = None
+    limit: int = TABLE_BYTES
+    seconds: float | None = None
+    deadline: float = math.inf
 
     @property
     def kind(self) -> str:
@@ -35,6 +46,37 @@ class DataFile:
         """``dataset_invalid``; ``place`` is a line or a row, such as ``12`` or ``row 3``."""
         return LayercutError("dataset_invalid", f"{self.name}:{place and f'{place}:'} {message}", param=self.param)
 
+    def within(self, seconds: float) -> DataFile:
+        """The same file, to be looked at for so long from now on."""
+        return replace(self, seconds=seconds, deadline=time.monotonic() + seconds)
+
+    @property
+    def most_copied(self) -> int:
+        """Bytes that it may be written to anew."""
+        return COPY_BYTES if self.seconds is None else LOOK_COPY_BYTES
+
+    def check_time(self) -> None:
+        """Raise ``dataset_invalid`` once the look at it has taken too long."""
+        if time.monotonic() > self.deadline:
+            raise self.too_slow()
+
+    def too_slow(self) -> LayercutError:
+        return self.error(f"the file takes longer than {self.seconds:.0f} s to look through")
+
+    def blocks(self, path: Path | None = None) -> Iterator[bytes]:
+        """What is in the file, or in the copy of it that ``path`` is. Raises as ``check_time`` does."""
+        with (path or self.path).open("rb") as opened:
+            while block := opened.read(BLOCK):
+                self.check_time()
+                yield block
+
+    def lines(self, path: Path | None = None) -> Iterator[bytes]:
+        """Each with its end; of one that is longer than a row may be, pieces. Raises as ``check_time`` does."""
+        with (path or self.path).open("rb") as opened:
+            while line := opened.readline(MAX_ROW + 1):
+                self.check_time()
+                yield line
+
     @contextmanager
     def pinned(self) -> Iterator[DataFile]:
         """The same file, with a path that means it alone while this lasts, whatever is put in its place.
@@ -43,9 +85,19 @@ class DataFile:
         """
         with self._open() as file:
             before = state_of(file)
+            self._check_size(file)
             yield replace(self, path=Path(f"/dev/fd/{file.fileno()}"), root=None)
             if state_of(file) != before:
                 raise self.error("the file changed while it was read: give it when it is whole")
+
+    def _check_size(self, file: BinaryIO) -> None:
+        size = os.fstat(file.fileno()).st_size
+        if size > self.limit:
+            raise self.error(
+                f"the file has {size} bytes, more than the {self.limit} that LAYERCUT_TABLE_BYTES allows: give less"
+            )
+        if (holes := _holes(file.fileno(), size)) > MAX_HOLES:
+            raise self.error(f"of its {size} bytes, {holes} or more were never written: give the file when it is whole")
 
     def _open(self) -> BinaryIO:
         try:
@@ -59,6 +111,33 @@ class DataFile:
 def allowed_file(name: str, settings: SourceSettings, param: str) -> DataFile:
     """The file or folder of that name, where it lies under a root for data; raises as ``inside_roots`` does."""
     if settings.inputs is not None:
-        return DataFile(settings.inputs.file(name), name, param)
+        return DataFile(settings.inputs.file(name), name, param, limit=settings.table_bytes)
     path = inside_roots(name, settings.data_roots, what="dataset", param=param)
-    return DataFile(path, name, param, beneath(path, settings.data_roots))
+    return DataFile(path, name, param, beneath(path, settings.data_roots), settings.table_bytes)
+
+
+def _holes(handle: int, size: int) -> int:
+    """How many bytes of an open file take no place on the disk, as far as ``MAX_HOLES`` and some; 0 where the file
+    system does not tell. A megabyte may claim terabytes.
+    """
+    found, at = 0, 0
+    try:
+        while at < size and found <= MAX_HOLES:
+            hole = os.lseek(handle, at, os.SEEK_HOLE)
+            at = _data(handle, hole, size)
+            found += at - hole
+    except OSError:
+        return found
+    finally:
+        os.lseek(handle, 0, os.SEEK_SET)
+    return found
+
+
+def _data(handle: int, at: int, size: int) -> int:
+    """Where data goes on after a hole; at the end of the file, where it does not."""
+    try:
+        return os.lseek(handle, at, os.SEEK_DATA) if at < size else size
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return size
+        raise

@@ -13,12 +13,13 @@ from functools import cache
 
 from api_schemas.labels import as_number
 from api_schemas.read_spec import Escape, ReadSpec
+from sources.tables.bounds import MAX_COLUMNS
 
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t,;|"}
-#: A table of texts has a dozen.
-MAX_COLUMNS = 1024
 #: Of names that are compared with one that is not there, and of one of them, in characters.
 LOOKED_AT, LONGEST_NAME = 500, 100
+#: Of a sample that are looked at: a megabyte of line ends has a million.
+MOST_RECORDS = 50_000
 QUOTES = ('"', "'")
 #: What the file is to say.
 OPEN = (None, "auto")
@@ -197,7 +198,7 @@ class Scan:
     def __post_init__(self) -> None:
         at, line, width = 0, 1, 0
         field_at, unclosed_at = _patterns(self.delimiter, self.quote, self.escape)
-        while at < len(self.sample):
+        while at < len(self.sample) and self.records < MOST_RECORDS:
             if self.cut and unclosed_at.match(self.sample, at):
                 return
             match = field_at.match(self.sample, at)

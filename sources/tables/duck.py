@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +14,16 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from sources.beneath import open_plain
+from sources.tables.bounds import MAX_ROW
 
 MEMORY = "400MB"
 THREADS = 2
-#: Of one row; the buffer must hold one at least, and DuckDB's own would be sixteen times as large.
-MAX_ROW = 16 * 2**20
+#: It must hold one row at least, and DuckDB's own would be sixteen times as large.
 BUFFER = 2 * MAX_ROW
 SPILL = "20GB"
 NAME = "table"
+#: Seconds from one interrupt to the next.
+AGAIN = 0.2
 
 
 @contextmanager
@@ -54,6 +59,30 @@ def connect(path: Path, folder: Path) -> Iterator[tuple[duckdb.DuckDBPyConnectio
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         yield connection, literal(str(link))
+
+
+@contextmanager
+def interrupted(connection: duckdb.DuckDBPyConnection, deadline: float) -> Iterator[None]:
+    """Each query that goes on after ``deadline``, by the monotonic clock, raises ``InterruptException``."""
+    if deadline == math.inf:
+        yield
+        return
+    done = threading.Event()
+
+    def interrupt() -> None:
+        # Again and again: one that comes between two queries is forgotten.
+        wait = deadline - time.monotonic()
+        while not done.wait(max(wait, AGAIN)):
+            connection.interrupt()
+            wait = AGAIN
+
+    thread = threading.Thread(target=interrupt, name="layercut-table", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def plainly(error: duckdb.Error) -> str:

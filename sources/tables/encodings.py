@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import codecs
+import shutil
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Self
 
 from api_schemas.errors import LayercutError
+from sources.tables.bounds import MAX_ROW
 from sources.tables.data_file import DataFile
 
 UTF8 = "utf-8"
-BLOCK = 1 << 20
 
 # The longer marks first: that of UTF-32 begins with that of UTF-16.
 MARKS = (
@@ -23,6 +26,10 @@ MARKS = (
 
 #: Codecs of Python's that are of no file.
 NO_TEXTS = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"})
+
+
+#: What may wait in a decoder for its end; of UTF-7 it grows, and is decoded anew with each block.
+MOST_WAITING = MAX_ROW
 
 
 def encoding_of(file: DataFile, asked: str) -> str:
@@ -58,23 +65,22 @@ def decoded(file: DataFile, encoding: str) -> Iterator[str]:
 
     Raises ``dataset_invalid`` with the line of what is not in this encoding.
     """
-    decoder, line = codecs.getincrementaldecoder(encoding)(), 1
-    with file.path.open("rb") as opened:
-        first = True
-        while True:
-            block = opened.read(BLOCK)
-            try:
-                text = decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                line += error.object[: error.start].count(b"\n")
-                raise undecodable(file, encoding, str(line)) from None
-            line += text.count("\n")
-            if first:
-                text, first = text.removeprefix("\ufeff"), not text
-            if text:
-                yield text
-            if not block:
-                return
+    decoder, line, first = codecs.getincrementaldecoder(encoding)(), 1, True
+    for block in chain(file.blocks(), (b"",)):
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            line += error.object[: error.start].count(b"\n")
+            raise undecodable(file, encoding, str(line)) from None
+        except UnicodeError as error:  # UTF-16 and UTF-32 without a byte order mark
+            raise file.error(f'not {encoding.upper()}: {error}. Say which, such as "utf-16-le"', str(line)) from None
+        line += text.count("\n")
+        if first:
+            text, first = text.removeprefix("\ufeff"), not text
+        if text:
+            yield text
+        elif len(decoder.getstate()[0]) > MOST_WAITING:
+            raise undecodable(file, encoding, str(line))
 
 
 def undecodable(file: DataFile, encoding: str, place: str) -> LayercutError:
@@ -86,7 +92,37 @@ def as_utf8(file: DataFile, encoding: str, folder: Path) -> Path:
     """The file itself, or where it is in another encoding a copy in ``folder``."""
     if encoding == UTF8:
         return file.path
-    copy = folder / "decoded"
-    with copy.open("w", encoding=UTF8, newline="", errors="surrogatepass") as target:
-        target.writelines(decoded(file, encoding))
-    return copy
+    with Copy(file, folder / "decoded") as copy:
+        for text in decoded(file, encoding):
+            copy.write(text)
+    return copy.path
+
+
+class Copy:
+    """What is written anew of ``file``, in UTF-8 and within bounds. Use as a context manager. ``room``: bytes left.
+
+    ``write`` raises ``dataset_invalid`` for more than fits into half of what the disk has left, or takes too long.
+    """
+
+    def __init__(self, file: DataFile, path: Path) -> None:
+        self.path = path
+        self._file, self.room = file, min(file.most_copied, shutil.disk_usage(path.parent).free // 2)
+
+    def __enter__(self) -> Self:
+        self._target = self.path.open("wb")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._target.close()
+
+    def write(self, text: str) -> None:
+        # Half a character is for DuckDB to find, which says in which row.
+        data = text.encode(UTF8, "surrogatepass")
+        self.room -= len(data)
+        if self.room < 0:
+            raise self._file.error(
+                "written anew, as is needed here, the file takes more room than there is: give it in UTF-8, with"
+                " one kind of line end and doubled quotes instead of backslashes"
+            )
+        self._file.check_time()
+        self._target.write(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +11,13 @@ import duckdb
 
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
+from sources.tables.bounds import MAX_ROW, MIB, MOST_WHOLE
 from sources.tables.data_file import DataFile
 from sources.tables.dialects import no_column
-from sources.tables.duck import MAX_ROW, identifier, literal, plainly
+from sources.tables.duck import identifier, literal, plainly
 from sources.tables.encodings import UTF8, as_utf8, encoding_of, undecodable
 from sources.tables.opened import BadRow, Opened
 
-#: A list that is larger is not read as one thing to find the line of a fault.
-MOST_WHOLE = 64 * 2**20
 #: Scalars; a list or an object is neither a text nor a label.
 VALUE = "CASE WHEN json_type({0}) NOT IN ('ARRAY', 'OBJECT', 'NULL') THEN {0} ->> '$' END"
 
@@ -44,21 +43,24 @@ class JsonFile:
             f" maximum_object_size = {MAX_ROW})"
         )
 
+    @property
+    def expands(self) -> bool:
+        return False
+
     def bad_rows(self, _: duckdb.DuckDBPyConnection) -> Sequence[BadRow]:
         """None: a line that is no JSON is a row without values, which is told as such."""
         return ()
 
-    def agrees(self, _: Sequence[tuple[str | None, ...]]) -> bool:
+    def agrees(self, _: Iterator[tuple[str | None, ...]]) -> bool:
         return True
 
     def place(self, row: int) -> str:
         if not self.lines:
             return f"row {row + 1}"
-        with self.path.open("rb") as opened:
-            filled = (number for number, line in enumerate(opened, 1) if line.strip())
-            return next((str(number) for at, number in enumerate(filled) if at == row), "")
+        filled = (number for number, line in enumerate(self.file.lines(self.path), 1) if line.strip())
+        return next((str(number) for at, number in enumerate(filled) if at == row), "")
 
-    def rewritten(self) -> Opened | None:
+    def rewritten(self, _: duckdb.DuckDBPyConnection, __: str) -> Opened | None:
         return None
 
     def explained(self, error: duckdb.Error) -> LayercutError:
@@ -66,21 +68,18 @@ class JsonFile:
         return found or self.file.error(f"not JSON: {plainly(error)}")
 
     def _wrong_line(self) -> LayercutError | None:
-        with self.path.open("rb") as opened:
-            number = 0
-            while line := opened.readline(MAX_ROW + 1):
-                number += 1
-                if len(line) > MAX_ROW:
-                    return self.file.error(f"the line is longer than {MAX_ROW // 2**20} MiB", str(number))
-                if line.strip() and (wrong := self._wrong(line.removeprefix(b"\xef\xbb\xbf"), number)):
-                    return wrong
+        for number, line in enumerate(self.file.lines(self.path), 1):
+            if len(line) > MAX_ROW:
+                return self.file.error(f"the line is longer than {MAX_ROW // MIB} MiB", str(number))
+            if line.strip() and (wrong := self._wrong(line.removeprefix(b"\xef\xbb\xbf"), number)):
+                return wrong
         return None
 
     def _wrong_place(self) -> LayercutError | None:
         if self.path.stat().st_size > MOST_WHOLE:
             return None
         try:
-            rows = json.loads(self.path.read_bytes(), parse_constant=str)
+            rows = json.loads(self.path.read_bytes().decode("utf-8-sig"), parse_constant=str)
         except (ValueError, RecursionError) as error:
             return self.file.error(f"not JSON: {error}", str(getattr(error, "lineno", 1)))
         for number, row in enumerate(rows, 1):
@@ -90,7 +89,8 @@ class JsonFile:
 
     def _wrong(self, line: bytes, number: int) -> LayercutError | None:
         try:
-            record = json.loads(line, parse_constant=str)
+            # Of bytes it would guess the encoding.
+            record = json.loads(line.decode(), parse_constant=str)
         except UnicodeDecodeError:
             return undecodable(self.file, UTF8, str(number))
         except (ValueError, RecursionError) as error:
@@ -124,10 +124,9 @@ def open_json(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: P
 
 def _check_first(found: JsonFile) -> None:
     """A misspelt column is better told by its name than as a value that is missing."""
-    with found.path.open("rb") as opened:
-        line = next((line for line in iter(lambda: opened.readline(MAX_ROW), b"") if line.strip()), b"")
+    line = next((line for line in found.file.lines(found.path) if line.strip()), b"")
     try:
-        record = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+        record = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return
     missing = [column for column in found.columns if isinstance(record, dict) and column not in record]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +24,10 @@ class BadRow:
 
 
 class Opened(Protocol):
-    """One file of one format."""
+    """One file of one format. ``expands``: its texts may be far larger than the file."""
+
+    @property
+    def expands(self) -> bool: ...
 
     @property
     def path(self) -> Path:
@@ -40,14 +43,14 @@ class Opened(Protocol):
     def bad_rows(self, connection: duckdb.DuckDBPyConnection) -> Sequence[BadRow]:
         """The rows that the last query left out, in the order of the file."""
 
-    def agrees(self, first: Sequence[tuple[str | None, ...]]) -> bool:
-        """Whether these are the first rows of the file."""
+    def agrees(self, first: Iterator[tuple[str | None, ...]]) -> bool:
+        """Whether these are the first rows of the file; no more of them are taken than are compared."""
 
     def place(self, row: int) -> str:
         """Where the row of that number, from 0, stands: a line where the format has lines."""
 
-    def rewritten(self) -> Opened | None:
-        """The same rows, written so that DuckDB reads what it gave up on; None where that would not help."""
+    def rewritten(self, connection: duckdb.DuckDBPyConnection, name: str) -> Opened | None:
+        """The same rows, written or read so that DuckDB takes what it gave up on; None where that would not help."""
 
     def explained(self, error: duckdb.Error) -> LayercutError:
         """What is wrong with the file, in words of ours."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +11,14 @@ import duckdb
 
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
+from sources.tables.bounds import DECODED, MAX_COLUMNS, MAX_FOOTER, MAX_ROW_GROUPS
 from sources.tables.data_file import DataFile
-from sources.tables.dialects import MAX_COLUMNS, no_column, too_many
+from sources.tables.dialects import no_column, too_many
 from sources.tables.duck import connect, identifier, plainly
 from sources.tables.opened import BadRow, Opened
 
 #: Where the columns are told, at the end of the file: a thousand pieces of ten columns take a megabyte.
-MAX_FOOTER = 8 * 2**20
+
 #: Types that are no single value.
 NESTED = ("STRUCT", "MAP", "UNION", "[")
 
@@ -36,16 +37,20 @@ class ParquetFile:
         wanted = ", ".join(f"CAST({identifier(column)} AS VARCHAR) AS v{at}" for at, column in enumerate(self.columns))
         return f"SELECT {wanted} FROM read_parquet({name})"
 
+    @property
+    def expands(self) -> bool:
+        return True
+
     def bad_rows(self, _: duckdb.DuckDBPyConnection) -> Sequence[BadRow]:
         return ()
 
-    def agrees(self, _: Sequence[tuple[str | None, ...]]) -> bool:
+    def agrees(self, _: Iterator[tuple[str | None, ...]]) -> bool:
         return True
 
     def place(self, row: int) -> str:
         return f"row {row + 1}"
 
-    def rewritten(self) -> Opened | None:
+    def rewritten(self, _: duckdb.DuckDBPyConnection, __: str) -> Opened | None:
         return None
 
     def explained(self, error: duckdb.Error) -> LayercutError:
@@ -63,6 +68,7 @@ def open_parquet(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder
             if count is not None and count[0] > MAX_COLUMNS:
                 raise file.error(too_many(count[0]))
             described = connection.execute(f"DESCRIBE SELECT * FROM read_parquet({name})").fetchall()
+            _check_claims(file, connection, name)
         except duckdb.Error as error:
             raise found.explained(error) from None
     types = {column: kind for column, kind, *_ in described}
@@ -72,6 +78,18 @@ def open_parquet(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder
         if any(mark in types[column] for mark in NESTED) or types[column] == "BLOB":
             raise file.error(f"{column!r} holds neither texts nor numbers but {types[column][:60]}")
     return found
+
+
+def _check_claims(file: DataFile, connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """What the footer says that there is, before any of it is decoded."""
+    groups, size = connection.execute(
+        f"SELECT count(DISTINCT row_group_id), coalesce(sum(total_uncompressed_size), 0) FROM parquet_metadata({name})"
+    ).fetchall()[0]
+    most = DECODED.of(file.path.stat().st_size)
+    if groups > MAX_ROW_GROUPS:
+        raise file.error(f"the file has {groups} row groups; at most {MAX_ROW_GROUPS} are read: write larger ones")
+    if size > most:
+        raise file.error(f"the file says to have {size} bytes when it is decoded; at most {most} are read")
 
 
 def _check_footer(file: DataFile) -> None:

@@ -6,20 +6,23 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from threading import Timer
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import duckdb
 
 from api_schemas.errors import LayercutError
+from api_schemas.labels import LONGEST_LABEL
 from api_schemas.read_spec import ReadSpec
+from sources.tables.bounds import BATCH_BYTES, BATCH_ROWS, COMPARED_BYTES, COMPARED_ROWS, DECODED, LOOK_SECONDS, MAX_ROW
 from sources.tables.csv_file import MOST_BAD, open_csv
 from sources.tables.data_file import DataFile
-from sources.tables.duck import connect, scratch
+from sources.tables.duck import MEMORY, connect, interrupted, scratch
 from sources.tables.json_file import open_json
 from sources.tables.opened import Opened, Opener
 from sources.tables.parquet_file import open_parquet
+
+LabelKind = Literal["class", "number"]
 
 #: By the ending of a file's name.
 FORMATS: dict[str, Opener] = {
@@ -31,20 +34,17 @@ FORMATS: dict[str, Opener] = {
     ".parquet": open_parquet,
 }
 
-BATCH = 8192
-#: How long a look may take that is only to see whether the file can be read: of a table with a limit.
-LOOK_SECONDS = 100.0
-#: Rows of a file that a second reader reads too.
-COMPARED = 200
 #: NULL, empty, or blanks of any alphabet and nothing else; or with a byte 0, which databases and tokenizers stop at.
 BLANK = r"({0} IS NULL OR regexp_full_match({0}, '[\s\p{{Z}}]*') OR contains({0}, chr(0)))"
-NUMBER = "TRY_CAST(trim({0}) AS DOUBLE)"
 
 #: However they are written; of these, fewer may be classes.
 MOST_LABELS = 20_000
+#: A character has four bytes at most.
+LABELS: dict[LabelKind, str] = {
+    "class": f"CASE WHEN strlen({{0}}) <= {4 * LONGEST_LABEL} THEN {{0}} END",
+    "number": f"CASE WHEN strlen({{0}}) <= {4 * LONGEST_LABEL} THEN TRY_CAST(trim({{0}}) AS DOUBLE) END",
+}
 WRONG_COLUMN = 'is it the right column? For numbers, say task.kind: "regression"'
-
-LabelKind = Literal["class", "number"]
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,13 @@ class Profile:
     """What the table holds. ``blank``: rows that lack a text; ``open``: rows whose number is none that can be learnt.
 
     ``labels``: how often each class occurs as it is written, None for a value that is missing. ``low`` and ``high``
-    are of the numbers.
+    are of the numbers. ``longest``: bytes of the texts and the label of the row that has the most.
     """
 
     rows: int
     blank: int
     labels: dict[str | None, int]
+    longest: int = 0
     open: int = 0
     low: float | None = None
     high: float | None = None
@@ -89,7 +90,8 @@ class Table:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self.file = stack.enter_context(self._given.pinned())
+            given = self._given if self._limit is None else self._given.within(LOOK_SECONDS)
+            self.file = stack.enter_context(given.pinned())
             self._folder = stack.enter_context(scratch())
             opened = FORMATS[self.file.kind](self.file, self._columns, self._asked, self._folder)
             self.profile = self._read_through(opened, stack)
@@ -116,9 +118,10 @@ class Table:
 
     @property
     def label(self) -> str:
-        """The label as it is written, or as a number."""
-        written = f"v{len(self.texts)}" if len(self._columns) > len(self.texts) else "NULL"
-        return NUMBER.format(written) if self._label_kind == "number" else written
+        """The label as it is written, or as a number; NULL for what is too long for one."""
+        if len(self._columns) == len(self.texts):
+            return "NULL"
+        return LABELS[self._label_kind].format(f"v{len(self.texts)}")
 
     def first(self, condition: str) -> tuple[str, tuple[str | None, ...]] | None:
         """The place and the values of the first row of which ``condition`` holds."""
@@ -136,39 +139,44 @@ class Table:
         return self.file.error(f"{next(lacking, self.texts[0])!r} is empty, or no text", place)
 
     def batches(self) -> Iterator[list[tuple[Any, ...]]]:
-        """Rows, some thousands at a time: the texts, the label, and whether a text is lacking."""
+        """Rows, some thousands or megabytes at a time: the texts, the label, and whether a text is lacking."""
         texts = ", ".join(f"v{at}" for at in range(len(self.texts)))
         found = self._ask(f"SELECT {texts}, {self.label}, {self.blank} FROM ({self._rows})")
-        while batch := found.fetchmany(BATCH):
+        rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, self.profile.longest)))
+        while batch := found.fetchmany(rows):
             yield batch
 
     def _read_through(self, opened: Opened, stack: ExitStack) -> Profile:
         """Of gigabytes in seconds. What DuckDB gives up on, such as line ends of several kinds, is written anew."""
         self._opened = opened
         self._connection, name = stack.enter_context(connect(opened.path, self._folder))
-        limit = "" if self._limit is None else f" LIMIT {self._limit}"
-        self._rows = f"{opened.query(name)}{limit}"
-        if self._limit is not None:
-            hurry = Timer(LOOK_SECONDS, self._connection.interrupt)
-            hurry.daemon = True
-            hurry.start()
-            stack.callback(hurry.cancel)
+        query = opened.query(name)
+        self._rows = query if self._limit is None else f"{query} LIMIT {self._limit}"
+        stack.enter_context(interrupted(self._connection, self.file.deadline))
         try:
+            if opened.expands and self._check_expanded(query):
+                self._rows = query
             profile = self._profile()
-            if opened.agrees(self._connection.execute(f"SELECT * FROM ({self._rows}) LIMIT {COMPARED}").fetchall()):
+            if opened.agrees(self._first_rows()):
                 return profile
-            plainer = opened.rewritten()
-        except duckdb.InterruptException:
-            raise self.file.error(f"the file takes longer than {LOOK_SECONDS:.0f} s to look through") from None
+            plainer = opened.rewritten(self._connection, name)
         except duckdb.Error as error:
-            plainer = opened.rewritten()
+            self.file.check_time()
+            plainer = opened.rewritten(self._connection, name)
             if plainer is None:
-                raise opened.explained(error) from None
+                raise self._explained(error) from None
         assert plainer is not None
         return self._read_through(plainer, stack)
 
+    def _first_rows(self) -> Iterator[tuple[str | None, ...]]:
+        """One by one, as each may have megabytes."""
+        found, size = self._connection.execute(f"SELECT * FROM ({self._rows}) LIMIT {COMPARED_ROWS}"), 0
+        while size < COMPARED_BYTES and (row := found.fetchone()):
+            yield row
+            size += sum(len(value or "") for value in row)
+
     def _profile(self) -> Profile:
-        counts = f"count(*), count(*) FILTER ({self.blank})"
+        counts = f"count(*), count(*) FILTER ({self.blank}), coalesce(max({self._size}), 0)"
         if self._label_kind == "number":
             number = self.label
             row = self._connection.execute(
@@ -176,14 +184,39 @@ class Table:
                 f" min({number}), max({number}) FROM ({self._rows})"
             ).fetchone()
             assert row is not None
-            rows, blank, open_, low, high = row
-            return Profile(rows, blank, {}, open_, low, high)
+            rows, blank, longest, open_, low, high = row
+            return Profile(rows, blank, {}, longest, open_, low, high)
         grouped = f"SELECT {self.label}, {counts} FROM ({self._rows}) GROUP BY 1 LIMIT {MOST_LABELS + 1}"
         found = self._connection.execute(grouped).fetchall()
         if len(found) > MOST_LABELS:
             raise self.file.error(f"{self._columns[-1]!r} has more than {MOST_LABELS} different labels: {WRONG_COLUMN}")
-        labels = {label: count for label, count, _ in found}
-        return Profile(sum(labels.values()), sum(blank for *_, blank in found), labels)
+        labels = {label: count for label, count, *_ in found}
+        blank, longest = sum(row[2] for row in found), max((row[3] for row in found), default=0)
+        return Profile(sum(labels.values()), blank, labels, longest)
+
+    @property
+    def _size(self) -> str:
+        """How many bytes the texts and the label of a row have."""
+        return " + ".join(f"coalesce(strlen(v{at}), 0)" for at in range(len(self._columns)))
+
+    def _check_expanded(self, query: str) -> bool:
+        """Raise for texts that become too large, none of which is copied for it; whether there are no more rows than
+        are looked at, and no limit is needed, for which DuckDB would keep them all.
+        """
+        limit = "" if self._limit is None else f"LIMIT {self._limit + 1}"
+        rows, bytes_, longest = self._connection.execute(
+            f"SELECT count(*), coalesce(sum(size), 0), coalesce(max(size), 0)"
+            f" FROM (SELECT {self._size} AS size FROM ({query}) {limit})"
+        ).fetchall()[0]
+        if longest > MAX_ROW:
+            raise self.file.error(f"a row has {longest} bytes of text; at most {MAX_ROW} are read")
+        size = self.file.path.stat().st_size
+        if bytes_ > DECODED.of(size):
+            raise self.file.error(
+                f"the texts of {rows} rows have {bytes_} bytes, and the file {size}: it repeats itself more than"
+                f" {DECODED.times} times"
+            )
+        return self._limit is None or bool(rows <= self._limit)
 
     def _take_bad_rows(self) -> None:
         bad = self._opened.bad_rows(self._connection)
@@ -197,4 +230,11 @@ class Table:
         try:
             return self._connection.execute(query)
         except duckdb.Error as error:
-            raise self._opened.explained(error) from None
+            raise self._explained(error) from None
+
+    def _explained(self, error: duckdb.Error) -> LayercutError:
+        if isinstance(error, duckdb.InterruptException):
+            return self.file.too_slow()
+        if isinstance(error, duckdb.OutOfMemoryException):
+            return self.file.error(f"reading it takes more than {MEMORY} of memory: its texts are too long")
+        return self._opened.explained(error)

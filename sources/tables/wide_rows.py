@@ -5,23 +5,26 @@ cannot be interrupted while it does.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
-from sources.tables.dialects import MAX_COLUMNS, Dialect
+from sources.tables.bounds import MAX_COLUMNS
+from sources.tables.dialects import Dialect
 
-BLOCK = 1 << 20
 #: No shorter line has more fields than are read.
 LONG = 2 * MAX_COLUMNS
 
 
-def wide_row(path: Path, dialect: Dialect, longest: int) -> tuple[int, int] | None:
-    """The line, from 1, of the first row with more than ``MAX_COLUMNS`` fields, and how many it has; None without one.
+def wide_row(blocks: Iterable[bytes], dialect: Dialect, longest: int) -> tuple[int, int] | None:
+    """The line, from 1, of the first row with more than ``MAX_COLUMNS`` fields, and how many it has.
 
-    ``path`` is in UTF-8. A line with more than ``longest`` bytes is left to whoever refuses those.
+    ``blocks`` are of UTF-8. Of a line with more than ``longest`` bytes the fields are not counted, but 0.
     """
     delimiter = dialect.delimiter.encode()
-    for number, line in _long_lines(path, b"\r" if dialect.line_ends == {"\r"} else b"\n", longest):
+    for number, line in _long_lines(blocks, b"\r" if dialect.line_ends == {"\r"} else b"\n", longest):
+        if len(line) > longest:
+            if dialect.line_ends <= {"\n", "\r\n"}:
+                return number, 0
+            return None  # it may be many lines, with ends of several kinds
         if line.count(delimiter) < MAX_COLUMNS:
             continue
         try:
@@ -33,25 +36,24 @@ def wide_row(path: Path, dialect: Dialect, longest: int) -> tuple[int, int] | No
     return None
 
 
-def _long_lines(path: Path, end: bytes, longest: int) -> Iterator[tuple[int, bytes]]:
+def _long_lines(blocks: Iterable[bytes], end: bytes, longest: int) -> Iterator[tuple[int, bytes]]:
     """Lines of ``LONG`` bytes and more, with their numbers. The others are stepped over, many at a time."""
     number, rest = 1, b""
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            data, at = rest + block, 0
-            while len(data) - at >= LONG:
-                last = data.rfind(end, at, at + LONG)
-                if last >= 0:
-                    number += data.count(end, at, last + 1)
-                    at = last + 1
-                    continue
-                stop = data.find(end, at + LONG)
-                if stop < 0:
-                    break
-                yield number, data[at:stop]
-                number, at = number + 1, stop + 1
-            rest = data[at:]
-            if len(rest) > longest:
-                return
+    for block in blocks:
+        data, at = rest + block, 0
+        while len(data) - at >= LONG:
+            last = data.rfind(end, at, at + LONG)
+            if last >= 0:
+                number += data.count(end, at, last + 1)
+                at = last + 1
+                continue
+            stop = data.find(end, at + LONG)
+            if stop < 0:
+                break
+            yield number, data[at:stop]
+            number, at = number + 1, stop + 1
+        rest = data[at:]
+        if len(rest) > longest:
+            break
     if len(rest) >= LONG:
         yield number, rest

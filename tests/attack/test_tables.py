@@ -23,8 +23,6 @@ pytestmark = pytest.mark.attack
 Do = Callable[[Path, Target], object]
 
 REFUSED = Expected((422,), ("dataset_invalid", "dataset_not_allowed", "dataset_not_found"))
-#: Large, and yet data that one may have: it is enough that it is looked at in time.
-IN_TIME = Expected((202, 422), REFUSED.codes)
 
 
 def holds(content: bytes | str) -> Do:
@@ -46,6 +44,14 @@ def sparse(size: int) -> Do:
     def do(path: Path, _: Target) -> None:
         with path.open("wb") as file:
             file.truncate(size)
+
+    return do
+
+
+def hollow(content: bytes, size: int) -> Do:
+    def do(path: Path, _: Target) -> None:
+        path.write_bytes(content)
+        os.truncate(path, size)
 
     return do
 
@@ -143,7 +149,14 @@ FILES: dict[str, tuple[str, Do, Expected]] = {
     "a footer that is garbage": ("x.parquet", holds(HONEST[:-500] + bytes(492) + HONEST[-8:]), REFUSED),
     "pages of garbage": ("x.parquet", holds(HONEST[:4] + bytes(60) + HONEST[64:]), REFUSED),
     "20 000 columns": ("x.parquet", holds(wide_parquet(20_000)), REFUSED),
-    "a dictionary of 4 GB": ("x.parquet", holds(dictionary_bomb()), IN_TIME),
+    "a dictionary of 4 GB": ("x.parquet", holds(dictionary_bomb()), REFUSED),
+    "1 TB of no lines": ("x.jsonl", sparse(10**12), REFUSED),
+    "a row and 1 TB of nothing": ("x.csv", hollow(CSV.encode(), 10**12), REFUSED),
+    "a label of 5000 digits": ("x.csv", holds(CSV + f"a,{'9' * 5000}\n"), REFUSED),
+    "3 million faults": ("x.csv", holds(CSV + "a\n" * 3_000_000), REFUSED),
+    "a million carriage returns": ("x.csv", holds("text,label\n" + "\r" * 1_000_000), REFUSED),
+    "a million line ends": ("x.csv", holds("text,label\n" + "\n" * 1_000_000), REFUSED),
+    "UTF-16 of no order": ("x.csv", holds(CSV.encode("utf-16-be") + b"a"), REFUSED),
 }  # fmt: skip
 _numbers = itertools.count()
 

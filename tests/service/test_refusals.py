@@ -122,15 +122,16 @@ def test_a_wrong_list_of_layers_is_refused(
 
 
 def test_an_absurd_list_of_layers_is_refused_in_a_few_words(client: TestClient, body: dict[str, Any]) -> None:
-    prune = {"strategy": "explicit", "drop_layers": list(range(100_000))}
+    prune = {"strategy": "explicit", "drop_layers": list(range(5_000))}
     code, pointer, text = refusal(client, {**body, "prune": prune})
     assert (code, pointer) == ("validation_failed", "/prune/drop_layers")
     assert len(text) < 200
 
 
 def test_a_body_of_nothing_but_unknown_fields_is_answered_with_a_few(client: TestClient, body: dict[str, Any]) -> None:
-    answer = client.post("/v1/jobs", json={**body, **{f"strategy{number}": 0 for number in range(50_000)}})
+    answer = client.post("/v1/jobs", json={**body, **{f"strategy{number}": 0 for number in range(5_900)}})
     assert answer.status_code == 422
+    assert "5850 errors more" in answer.json()["detail"]
     assert len(answer.json()["errors"]) == 50
 
 

@@ -21,7 +21,7 @@ from api_schemas.read_spec import ReadSpec
 from sources import headers
 from sources.fingerprint import FileHashes
 from sources.model_folder import folder_of
-from sources.tables import dialects
+from sources.tables.bounds import MAX_COLUMNS
 from sources.tables.data_file import DataFile
 from sources.tables.table import Table
 from tests.support.model_folders import facts, refused
@@ -200,7 +200,7 @@ def test_a_table_with_hundreds_of_thousands_of_columns_is_refused_from_its_heade
 
 
 def test_a_parquet_file_with_too_many_columns_is_refused(tmp_path: Path) -> None:
-    columns = ", ".join(f"'a' AS {name}" for name in COLUMNS[: dialects.MAX_COLUMNS + 1])
+    columns = ", ".join(f"'a' AS {name}" for name in COLUMNS[: MAX_COLUMNS + 1])
     path = tmp_path / "x.parquet"
     duckdb.connect().execute(f"COPY (SELECT {columns}) TO '{path}' (FORMAT parquet)")
     assert "1025 columns; at most 1024 are read" in refusal(path)

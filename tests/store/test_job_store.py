@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import Engine, update
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, MetricData
@@ -13,6 +14,7 @@ from api_schemas.requests import JobRequest
 from api_schemas.resolved import resolve
 from store.ids import is_job_id
 from store.jobs import JobStore
+from store.tables import events
 from tests.support.events import say
 from tests.support.store_samples import Submit
 
@@ -165,3 +167,16 @@ def test_a_page_of_events_is_bounded_by_bytes_too(
     assert pages == [[1, 2, 3, 4], [5], [6], [7]]
     assert store.events(job.id, after) == ([], False)
     assert [event.number for event in store.events(job.id, 0, 2)[0]] == [1, 2]
+
+
+def test_an_event_that_another_version_told_spoils_no_page(store: JobStore, submit: Submit, engine: Engine) -> None:
+    job = submit()
+    taken = store.claim("worker-1")
+    assert taken is not None
+    store.record(taken.lease, say(EventType.STAGE, "pruning", stage="pruning"))
+    with engine.begin() as connection:
+        connection.execute(update(events).where(events.c.number == 3).values(data={"stage": "polishing"}))
+
+    found = store.events(job.id)[0]
+    assert [(event.number, event.type) for event in found][2:] == [(3, EventType.LOG)]
+    assert found[2].message == "pruning"

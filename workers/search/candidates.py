@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.plans import all_protected, make_plan
-from api_schemas.pruning import PruneSpec
+from api_schemas.pruning import CalibrationSpec, PruneSpec
 from api_schemas.reports import Candidate
 from api_schemas.strategies import STRATEGIES, LayerImportance
 
@@ -28,8 +28,8 @@ def asked_of(spec: PruneSpec, model: ModelFacts, drop: int) -> dict[str, PruneSp
     asked: dict[str, PruneSpec] = {}
     for name in COMPETING:
         if name not in CONTROLS:
-            text = {"calibration": spec.calibration} if STRATEGIES[name].needs_data else {}
-            asked[name] = PruneSpec(strategy=name, drop=drop, protect_layers=protected, **text)
+            text = spec.calibration if STRATEGIES[name].needs_data else CalibrationSpec()
+            asked[name] = PruneSpec(strategy=name, drop=drop, protect_layers=protected, calibration=text)
     return asked
 
 

@@ -20,6 +20,10 @@ NAMES = frozenset(
         "LAYERCUT_CHECKPOINT_SECONDS",
         "LAYERCUT_CPU_ENGINE",
         "LAYERCUT_DEVICE",
+        # it holds to what the job was accepted by
+        "LAYERCUT_MAX_MODEL_BYTES",
+        "LAYERCUT_MAX_ROWS",
+        "LAYERCUT_TABLE_BYTES",
     }
 )
 
