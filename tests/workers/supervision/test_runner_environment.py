@@ -13,7 +13,8 @@ def test_what_an_operator_raised_is_raised_for_the_runner_too(tmp_path: Path) ->
     ceilings = [name for name, field in SourceSettings.model_fields.items() if field.annotation is int]
     environ = {f"LAYERCUT_{name.upper()}": "12345" for name in ceilings}
     told = runner_environment(environ, tmp_path)
-    assert ceilings and {name: told.get(name) for name in environ} == environ
+    assert ceilings
+    assert {name: told.get(name) for name in environ} == environ
 
 
 def test_no_secret_is_told(tmp_path: Path) -> None:
