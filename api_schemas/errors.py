@@ -64,6 +64,7 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind("too_busy", 503, "The service has too much to do", retryable=True),
         ErrorKind("training_diverged", 500, "Training diverged"),
         ErrorKind("activations_not_finite", 500, "A layer of the model gives numbers that are not finite"),
+        ErrorKind("too_many_events", 500, "The job told more than a job may"),
         ErrorKind("out_of_memory", 500, "The device ran out of memory"),
         ErrorKind("objective_not_met", 500, "The objective was not met"),
         ErrorKind("verification_failed", 500, "The exported model failed verification"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -20,6 +20,30 @@ log = structlog.get_logger("layercut.feed")
 
 PAGE = 200
 RECENT = 500
+#: Of what is kept of one job: in a usual one, all that fits into ``RECENT``.
+RECENT_BYTES = 2 * 2**20
+
+
+class _Recent:
+    """The newest events of one job, in their order: at most ``RECENT``, and no more than have ``RECENT_BYTES``."""
+
+    def __init__(self) -> None:
+        self._events: deque[tuple[Event, int]] = deque()
+        self._bytes = 0
+
+    def extend(self, events: Iterable[Event]) -> None:
+        for event in events:
+            size = len(event.model_dump_json())
+            self._events.append((event, size))
+            self._bytes += size
+        while len(self._events) > RECENT or self._bytes > RECENT_BYTES:
+            self._bytes -= self._events.popleft()[1]
+
+    def after(self, number: int) -> list[Event] | None:
+        """Those past ``number``, where it has them all."""
+        if not self._events or self._events[0][0].number > number + 1:
+            return None
+        return [event for event, _ in self._events if event.number > number]
 
 
 @dataclass(eq=False)
@@ -28,7 +52,7 @@ class _Channel:
 
     head: int
     status: Status
-    recent: deque[Event] = field(default_factory=lambda: deque(maxlen=RECENT))
+    recent: _Recent = field(default_factory=_Recent)
     bell: asyncio.Event = field(default_factory=asyncio.Event)
     watchers: int = 0
 
@@ -38,11 +62,7 @@ class _Channel:
 
     def after(self, number: int) -> list[Event] | None:
         """The events past ``number`` where ``recent`` has them all, else None."""
-        if number >= self.head:
-            return []
-        if self.recent and self.recent[0].number <= number + 1:
-            return [event for event in self.recent if event.number > number]
-        return None
+        return [] if number >= self.head else self.recent.after(number)
 
 
 class Feed:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+import structlog
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.reports import Bracket
 from api_schemas.requests import PlanRequest
-from api_schemas.strategies import LayerImportance
+from api_schemas.strategies import STRATEGIES, LayerImportance
 from sources.blocks import Stopped, never
+from sources.cached_files import as_bracket, as_importance, bracket_limit, importance_limit, parse_json
 from sources.fingerprint import FileHashes
 from sources.importance import (
     BRACKET_FILE,
@@ -25,9 +29,17 @@ from sources.importance import (
     search_fingerprint,
 )
 from sources.settings import SourceSettings
+from sources.strict_json import Limit
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.tables import DEFAULT_TENANT
+
+log = structlog.get_logger("layercut.cache")
+
+Thing = TypeVar("Thing")
+
+#: Of all brackets that answer one call: of a model of a hundred layers, all of them take one.
+BRACKETS_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,15 @@ class MeasuredByJob:
 
     importance: dict[str, LayerImportance]
     job_id: str | None
+
+
+@dataclass(frozen=True)
+class _Read(Generic[Thing]):
+    """A thing of the cache, the job that made it as in ``MeasuredByJob``, and what its file takes."""
+
+    thing: Thing
+    job_id: str | None
+    bytes: int
 
 
 class KnownImportance:
@@ -66,8 +87,10 @@ class KnownImportance:
     def find(self, request: PlanRequest, facts: ModelFacts) -> MeasuredByJob | None:
         """What the strategy of ``request`` ranks by, where a job like it has measured it."""
         asked, read = self._identified(request, facts)
-        found = self._read(importance_fingerprint(asked, facts, read), FILE)
-        return None if found is None else MeasuredByJob(*found)
+        measure, limit = STRATEGIES[request.prune.strategy].measure, importance_limit(facts.layers)
+        form = partial(as_importance, layers=facts.layers, measure=measure)
+        found = self._read(importance_fingerprint(asked, facts, read), FILE, limit, form)
+        return None if found is None else MeasuredByJob(found.thing, found.job_id)
 
     def brackets(
         self, request: PlanRequest, facts: ModelFacts, *, by_retention: bool
@@ -76,26 +99,43 @@ class KnownImportance:
         asked, read = self._identified(request, facts)
         question = search_fingerprint(asked, facts, read)
         found: dict[int, tuple[Bracket, str | None]] = {}
+        room = BRACKETS_BYTES
         for drop in range(1, facts.layers) if question is not None else ():
             assert question is not None
-            seen = self._read(bracket_fingerprint(question, drop, by_retention=by_retention), BRACKET_FILE)
-            if seen is not None:
-                found[drop] = Bracket.model_validate(seen[0]), seen[1]
+            fingerprint = bracket_fingerprint(question, drop, by_retention=by_retention)
+            form = partial(as_bracket, layers=facts.layers, drop=drop)
+            seen = self._read(fingerprint, BRACKET_FILE, bracket_limit(facts.layers), form)
+            if seen is None:
+                continue
+            if (room := room - seen.bytes) < 0:
+                break
+            found[drop] = seen.thing, seen.job_id
         return found
 
     def _identified(self, request: PlanRequest, facts: ModelFacts) -> tuple[Asked, Identities]:
         asked = Asked.by_plan(request, facts)
         return asked, identify(asked, facts, self._settings, self._hashes)
 
-    def _read(self, fingerprint: str | None, file: str) -> tuple[Any, str | None] | None:
-        """What a thing in the cache says, and the job that made it."""
+    def _read(
+        self, fingerprint: str | None, file: str, limit: Limit, form: Callable[[Any], Thing]
+    ) -> _Read[Thing] | None:
+        """What a thing in the cache says. One that cannot be used is forgotten: the next job makes it anew."""
         found = None if fingerprint is None else self._cache.find(fingerprint, tenant=self._tenant, pool=self._pool)
         if fingerprint is None or found is None:
             return None
         try:
             size = self._artifacts.manifest(found.prefix).find(file).bytes
-            body = b"".join(self._artifacts.open_range(found.prefix, file, 0, size))
-        except LayercutError:  # its files are gone: the next job makes it anew
-            self._cache.forget(fingerprint, found.prefix)
+            # One byte more than there may be: what grew since, or was never as small, shows.
+            body = b"".join(self._artifacts.open_range(found.prefix, file, 0, min(size, limit.bytes + 1)))
+            return _Read(form(parse_json(body, file, limit)), found.job_id, len(body))
+        except LayercutError as error:
+            log.warning("cache_unusable", prefix=found.prefix, why=error.message)
+            self._forget(fingerprint, found.prefix)
             return None
-        return json.loads(body), found.job_id
+
+    def _forget(self, fingerprint: str, prefix: str) -> None:
+        self._cache.forget(fingerprint, prefix)
+        try:
+            self._artifacts.delete(prefix)
+        except Exception:  # files that nobody will ask for
+            log.warning("cache_not_deleted", prefix=prefix, exc_info=True)

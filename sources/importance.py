@@ -18,6 +18,7 @@ from api_schemas.requests import ModelRef, PlanRequest
 from api_schemas.resolved import ResolvedRequest
 from api_schemas.strategies import MEASURES, STRATEGIES
 from api_schemas.task_spec import TaskSpec
+from sources import cached_files
 from sources.chosen_files import choose_files
 from sources.datasets import table_files
 from sources.fingerprint import NOT_OF_BASELINE, RECIPE, FileHashes, digest
@@ -27,11 +28,11 @@ from sources.settings import SourceSettings
 from sources.texts import text_file
 
 KIND: Final = "layer_importance"
-FILE = "layer_importance.json"
+FILE = cached_files.IMPORTANCE
 
 #: The bracket of one size, of the strategy `auto`.
 BRACKET: Final = "search_bracket"
-BRACKET_FILE = "bracket.json"
+BRACKET_FILE = cached_files.BRACKET
 
 #: Raise it with any change of what is measured, or of how: what was kept is then measured anew.
 MEASURING = 2

@@ -19,8 +19,8 @@ from store.columns import later
 from store.database import reading
 from store.ids import is_job_id, new_job_id
 from store.leases import Claim, Lease, LeaseLost
-from store.rows import append, as_event, locked, move, not_found, owned, read_job, read_jobs
-from store.tables import DEFAULT_TENANT, events, job_metadata, jobs
+from store.rows import append, locked, move, not_found, owned, read_events, read_job, read_jobs
+from store.tables import DEFAULT_TENANT, job_metadata, jobs
 from store.tenants import check_room
 from store.upkeep import Reaped
 
@@ -121,13 +121,13 @@ class JobStore:
             return read_job(connection, job_id)
 
     def events(self, job_id: str, after: int = 0, limit: int = 100) -> EventPage:
-        """Events with a number above ``after``, oldest first, and whether there are more."""
-        query = select(events).where(events.c.job_id == job_id, events.c.number > after)
+        """Events with a number above ``after``, oldest first, and whether there are more: at most ``limit``, and no
+        more than have ``PAGE_BYTES``.
+        """
         with reading(self._engine) as connection:
             if connection.execute(select(jobs.c.id).where(owned(job_id, self._tenant))).first() is None:
                 raise not_found(job_id)
-            rows = connection.execute(query.order_by(events.c.number).limit(limit + 1)).all()
-        return [as_event(row) for row in rows[:limit]], len(rows) > limit
+            return read_events(connection, job_id, after, limit)
 
     def heads(self, job_ids: Collection[str]) -> dict[str, tuple[int, Status]]:
         """Number of the last event and status of each job that exists: one query for all watchers."""

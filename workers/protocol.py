@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api_schemas.errors import LayercutError
+from api_schemas.errors import LayercutError, storable
 from api_schemas.events import NEW_EVENT, EventType, NewEvent, failure
 from api_schemas.per_stack import FORMS
 from api_schemas.requests import JobRequest
@@ -23,18 +23,20 @@ from workers.sandbox.confinement import Files
 
 READY = '{"ready": true}'
 
-#: The other types are the store's own to write.
-TOLD_BY_RUNNER = frozenset(
-    {
-        EventType.STAGE,
-        EventType.RESOLVED,
-        EventType.PROGRESS,
-        EventType.METRIC,
-        EventType.LOG,
-        EventType.SUCCEEDED,
-        EventType.FAILED,
-    }
-)
+#: How many bytes of each are stored at most. The other types are the store's own to write.
+TOLD_BY_RUNNER = {
+    EventType.STAGE: 2**10,
+    EventType.RESOLVED: 2**19,  # a search in a model of a hundred layers takes a tenth
+    EventType.PROGRESS: 2**10,
+    EventType.METRIC: 2**12,
+    EventType.LOG: 2**15,
+    EventType.SUCCEEDED: 2**16,
+    EventType.FAILED: 2**16,
+}
+#: Of one line: commas and brackets. Each value takes a hundred bytes of memory or more, and so does what is wrong.
+MAX_VALUES = 100_000
+#: Of what asks the cache, in characters.
+LONGEST_REQUEST = 1000
 
 
 #: All that is in the cache.
@@ -120,19 +122,41 @@ class CacheAnswer(BaseModel):
 
 
 def read_event(line: str) -> NewEvent | None:
-    """The event that a line of the runner's stdout tells; None for a line that tells none."""
+    """The event that a line of the runner's stdout tells, its message no longer than any.
+
+    None for a line that tells none, or one with more in it than is kept, or with a number that is not finite.
+    """
+    if sum(map(line.count, ",[{")) > MAX_VALUES:
+        return None
     try:
-        event = NEW_EVENT.validate_json(line)
-    except ValidationError as error:
+        return _bounded(NEW_EVENT.validate_json(line))
+    except (ValueError, LayercutError) as error:  # the request's own rules say what they have to in our words
         return _broken_ending(line, error)
-    return event if event.type in TOLD_BY_RUNNER else None
 
 
-def _broken_ending(line: str, error: ValidationError) -> NewEvent | None:
+def _bounded(event: NewEvent) -> NewEvent | None:
+    if event.type not in TOLD_BY_RUNNER:
+        return None
+    kept = event.model_copy(update={"message": storable(event.message)})
+    size, most = stored_bytes(kept), TOLD_BY_RUNNER[event.type]
+    if size > most:
+        raise ValueError(f"it has {size} bytes, and {most} are kept at most")
+    if event.type == EventType.RESOLVED:  # with every default, as the row has it: whoever reads the job reads that too
+        type(event.data).model_validate(event.data.model_dump(mode="json"))
+    return kept
+
+
+def stored_bytes(event: NewEvent) -> int:
+    """What the event takes in the store; raises ``ValueError`` for numbers that are not finite."""
+    data = event.data.model_dump(mode="json", exclude_unset=True)
+    return len(event.message.encode()) + len(json.dumps(data, allow_nan=False))
+
+
+def _broken_ending(line: str, error: Exception) -> NewEvent | None:
     """A failure in place of an ending that cannot be read: the job must not be tried again for it."""
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     kind = found.get("type") if isinstance(found, dict) else None
     if kind not in (EventType.SUCCEEDED, EventType.FAILED):
@@ -142,6 +166,8 @@ def _broken_ending(line: str, error: ValidationError) -> NewEvent | None:
 
 def read_request(line: str) -> CacheRequest | None:
     """What a line of the runner's stdout asks of the cache; None for a line that asks nothing."""
+    if len(line) > LONGEST_REQUEST:
+        return None
     try:
         return CacheRequest.model_validate_json(line)
     except ValidationError:

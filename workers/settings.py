@@ -65,5 +65,10 @@ class WorkerSettings(StoreSettings, SourceSettings):
         return self.data_dir / "micro_batches.json"
 
     @property
+    def memory_root(self) -> Path:
+        """What a worker's jobs have learnt of it, by the pool of the cache that they share."""
+        return self.data_dir / "memory"
+
+    @property
     def scratch_root(self) -> Path:
         return (self.scratch_dir or self.data_dir / "scratch").expanduser().absolute()

@@ -42,7 +42,9 @@ async def list_events(
     accept: Accept = None,
     last_event_id: Annotated[str | None, Header(description="of a stream: go on after this number")] = None,
     after: Annotated[int, Query(ge=0, le=2**31 - 1, description="go on after this number")] = 0,
-    limit: Annotated[int, Query(description="of a page: 1 to 1000; what lies outside is brought inside")] = 100,
+    limit: Annotated[
+        int, Query(description="of a page: 1 to 1000, fewer of large ones; what lies outside is brought inside")
+    ] = 100,
 ) -> EventList | Response:
     """Numbered from 1 without gaps. As `text/event-stream`: replayed, then live, closed after the terminal event."""
     if preferred(accept, ("application/json", STREAM)) == STREAM:

@@ -176,3 +176,40 @@ def test_a_burst_longer_than_what_is_kept_reaches_every_watcher_whole(
             return numbers
 
     assert asyncio.run(watch()) == list(range(1, 24))
+
+
+def test_large_events_reach_every_watcher_though_few_are_kept(
+    state: GatewayState, client: TestClient, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.feed.RECENT_BYTES", 3000)
+    monkeypatch.setattr("store.rows.PAGE_BYTES", 3000)
+    job_id = client.post("/v1/jobs", json=body).json()["id"]
+    taken = claim(state)
+
+    async def watch() -> list[int]:
+        feed = Feed(state.store, 0.02)
+        async with feed.running():
+            head = await feed.head(state.store, job_id)
+            early, late = feed.events(job_id, 0, head), feed.events(job_id, 0, head)
+            numbers = [(await anext(early)).number]
+            for size in (1000, 1000, 1000, 9000, 1000):
+                await asyncio.to_thread(state.store.record, taken.lease, say(EventType.LOG, "x" * size))
+            await asyncio.to_thread(finish, state, taken)
+            numbers += [event.number async for event in early]
+            assert [event.number async for event in late] == numbers
+            return numbers
+
+    assert asyncio.run(watch()) == list(range(1, 9))
+
+
+def test_a_page_of_large_events_says_that_there_are_more(
+    client: TestClient, state: GatewayState, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.rows.PAGE_BYTES", 3000)
+    job = client.post("/v1/jobs", json=body).json()
+    taken = claim(state)
+    for _ in range(5):
+        state.store.record(taken.lease, say(EventType.LOG, "x" * 1000))
+    page = client.get(job["urls"]["events"], params={"limit": 1000}).json()
+    assert [event["number"] for event in page["data"]] == [1, 2, 3, 4]
+    assert page["has_more"]

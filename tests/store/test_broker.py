@@ -28,8 +28,9 @@ def open_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenApp
         apps.append(app)
         return app
 
-    yield make
-    with apps[0].connection_for_write() as connection:
+    with make().connection_for_write() as connection:
+        connection.default_channel.queue_purge(QUEUE)  # the server is that of other tests, too
+        yield make
         connection.default_channel.queue_purge(QUEUE)
     for app in apps:
         app.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import Engine, update
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, MetricData
@@ -13,6 +14,7 @@ from api_schemas.requests import JobRequest
 from api_schemas.resolved import resolve
 from store.ids import is_job_id
 from store.jobs import JobStore
+from store.tables import events
 from tests.support.events import say
 from tests.support.store_samples import Submit
 
@@ -145,3 +147,36 @@ def test_heads_answers_for_many_jobs_at_once(store: JobStore, submit: Submit) ->
         second.id: (2, Status.CANCELLED),
     }
     assert store.heads([]) == {}
+
+
+def test_a_page_of_events_is_bounded_by_bytes_too(
+    store: JobStore, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.rows.PAGE_BYTES", 1000)
+    job = submit()
+    taken = store.claim("worker-1")
+    assert taken is not None
+    for size in (10, 600, 600, 5000, 10):
+        store.record(taken.lease, say(EventType.LOG, "x" * size))
+
+    pages, after, more = [], 0, True
+    while more:
+        page, more = store.events(job.id, after)
+        pages.append([event.number for event in page])
+        after = page[-1].number
+    assert pages == [[1, 2, 3, 4], [5], [6], [7]]
+    assert store.events(job.id, after) == ([], False)
+    assert [event.number for event in store.events(job.id, 0, 2)[0]] == [1, 2]
+
+
+def test_an_event_that_another_version_told_spoils_no_page(store: JobStore, submit: Submit, engine: Engine) -> None:
+    job = submit()
+    taken = store.claim("worker-1")
+    assert taken is not None
+    store.record(taken.lease, say(EventType.STAGE, "pruning", stage="pruning"))
+    with engine.begin() as connection:
+        connection.execute(update(events).where(events.c.number == 3).values(data={"stage": "polishing"}))
+
+    found = store.events(job.id)[0]
+    assert [(event.number, event.type) for event in found][2:] == [(3, EventType.LOG)]
+    assert found[2].message == "pruning"

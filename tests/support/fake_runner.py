@@ -9,8 +9,12 @@ leaves), `exit-once:FILE` (where it exists, and removes it), `checkpoints:FILE` 
 Of one that is hostile, in its scratch folder: `plant:NAME=FOLDER` (puts a link in the place of NAME),
 `scribble:NAME=text` (writes into the file where it is there, under whatever other names it has), `nest:DEPTH` (folders
 in each other). In what it exports, for `succeed` and `fail-with-files`: `export:KIND=NAME`, `export:text=NAME=text`.
+Of what it tells: `flood:100` (log events), `endless:8` (a line of as many MiB), `large:1000` (a log event with
+a text of that length in its data), `long:1000` (one with a message of that length), `deep:1000` (lists in each other,
+as deep), `numbers:1000` (an ending with as many wrong ones).
+Of memory: `learn:SHAPE=1` (rows that fit), `recall:FILE` (what is known goes into FILE).
 Of the cache: `want:a` (the baseline whose fingerprint is 64 times that letter; says `make` or `have` with its content),
-`fill:text` (the folder that it was given), `made:a`.
+`fill:text` (the folder that it was given), `put:NAME=text` (a file there), `made:a`.
 """
 
 import json
@@ -28,6 +32,7 @@ from queue import SimpleQueue
 CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 
 JOB = {}
+HANDOVER = {}
 
 RESULT = {
     "layers_total": 6,
@@ -205,6 +210,31 @@ def scribble(_, what):
             file.write(text)
 
 
+def flood(_, count):
+    for number in range(int(count)):
+        tell("log", f"line {number}")
+
+
+def endless(_, mebibytes):
+    for _ in range(int(mebibytes)):
+        sys.stdout.write("x" * 2**20)
+    sys.stdout.flush()
+
+
+def numbers(_, count):
+    tell("succeeded", result={**RESULT, "layers_kept": ["x"] * int(count)})
+
+
+def learn(_, what):
+    shape, rows = what.split("=")
+    (Path(HANDOVER["notes"]) / "micro_batches.json").write_text(json.dumps({shape: {"rows": int(rows), "at": 1.0}}))
+
+
+def recall(_, file):
+    known = Path(HANDOVER["notes"]) / "micro_batches.json"
+    Path(file).write_text(known.read_text() if known.exists() else "")
+
+
 ANSWERS = SimpleQueue()
 GIVEN = []
 
@@ -222,6 +252,11 @@ def want(_, letter):
     tell("log", f"have:{thing()}:{answer['seconds']}" if answer["made"] else f"make:{os.listdir(GIVEN[0])}")
 
 
+def put(_, what):
+    name, text = what.split("=")
+    (GIVEN[0] / name).write_text(text)
+
+
 def made(_, letter):
     ask("made", letter)
     tell("log", f"made:{thing()}")
@@ -234,6 +269,7 @@ def thing():
 ACTS = {
     "want": want,
     "fill": lambda _, text: (GIVEN[0] / "thing").write_text(text),
+    "put": put,
     "made": made,
     "stage": lambda _, name: tell("stage", stage=name, skipped=False),
     "progress": lambda _, value: tell("progress", fraction=float(value)),
@@ -259,6 +295,14 @@ ACTS = {
     "scribble": scribble,
     "export": export,
     "nest": nest,
+    "learn": learn,
+    "recall": recall,
+    "flood": flood,
+    "endless": endless,
+    "large": lambda _, length: tell("log", "large", fingerprint="x" * int(length)),
+    "long": lambda _, length: tell("log", "m" * int(length)),
+    "deep": lambda _, depth: print("[" * int(depth), flush=True),
+    "numbers": numbers,
     "checkpoints": see_checkpoints,
     "pid": lambda _, file: Path(file).write_text(str(os.getpid())),
     "environment": lambda _, file: Path(file).write_text(json.dumps(dict(os.environ))),
@@ -280,6 +324,7 @@ def main():
         return
     threading.Thread(target=listen_to_supervisor, daemon=True).start()
     handover = json.loads(line)
+    HANDOVER.update(handover)
     job = json.loads(Path(handover["job"]).read_text())
     JOB.update(job)
     out = Path(handover["out"])

@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
 from transformers import PreTrainedTokenizerBase
 
+from sources.cached_files import Unusable, read_json
 from sources.rows import Rows, TextRow
+from workers.data.arrays import map_array, read_array
 
 IDS, TYPES, OFFSETS, LABELS, PADDING = "ids.bin", "types.bin", "offsets.npy", "labels.npy", "padding.json"
 
@@ -34,6 +37,14 @@ class Padding:
             left=tokenizer.padding_side == "left",
         )
 
+    @classmethod
+    def read(cls, path: Path) -> Padding:
+        """Raises ``Unusable``."""
+        try:
+            return TypeAdapter(cls).validate_python(read_json(path))
+        except ValidationError:
+            raise Unusable(path.name, "it does not say how a batch is filled up") from None
+
 
 @dataclass(frozen=True)
 class Features:
@@ -51,6 +62,13 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def fits_together(self) -> bool:
+        """Whether the rows follow one another, and are all there is."""
+        whole = len(self.offsets) == len(self) + 1 and self.offsets[0] == 0 and self.offsets[-1] == len(self.ids)
+        typed = self.types is None or len(self.types) == len(self.ids)
+        return bool(whole and typed and (self.lengths >= 0).all())
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -78,7 +96,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, rows: Rows, max_length: int, *, r
         ids=np.concatenate([chunk.ids for chunk in chunks]),
         types=np.concatenate(types) if types else None,
         offsets=_offsets(lengths),
-        labels=_labels(rows, regression),
+        labels=labels_of(rows, regression),
         padding=Padding.of(tokenizer),
     )
 
@@ -97,20 +115,25 @@ def encode_into(
     if not (folder / TYPES).stat().st_size:
         (folder / TYPES).unlink()
     np.save(folder / OFFSETS, _offsets(np.concatenate(lengths)), allow_pickle=False)
-    np.save(folder / LABELS, _labels(rows, regression), allow_pickle=False)
+    np.save(folder / LABELS, labels_of(rows, regression), allow_pickle=False)
     (folder / PADDING).write_text(json.dumps(asdict(Padding.of(tokenizer))), encoding="utf-8")
 
 
 def load_features(folder: Path) -> Features:
-    """What ``encode_into`` wrote. Tokens stay on the disk: pages come in as batches need them."""
+    """What ``encode_into`` wrote. Tokens stay on the disk: pages come in as batches need them. Raises ``Unusable`` for
+    what it cannot have written.
+    """
     types = folder / TYPES
-    return Features(
-        ids=_mapped(folder / IDS, np.int32),
-        types=_mapped(types, np.int8) if types.exists() else None,
-        offsets=np.load(folder / OFFSETS, allow_pickle=False),
-        labels=np.load(folder / LABELS, allow_pickle=False),
-        padding=Padding(**json.loads((folder / PADDING).read_text(encoding="utf-8"))),
+    found = Features(
+        ids=map_array(folder / IDS, np.int32),
+        types=map_array(types, np.int8) if types.exists() else None,
+        offsets=read_array(folder / OFFSETS),
+        labels=read_array(folder / LABELS),
+        padding=Padding.read(folder / PADDING),
     )
+    if not found.fits_together:
+        raise Unusable(OFFSETS, "tokens, rows and labels do not go together")
+    return found
 
 
 @dataclass(frozen=True)
@@ -146,9 +169,6 @@ def _offsets(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def _labels(rows: Rows, regression: bool) -> npt.NDArray[Any]:
+def labels_of(rows: Rows, regression: bool) -> npt.NDArray[Any]:
+    """``(N,)``, as in ``Features``."""
     return np.asarray(rows.labels, dtype=np.float32 if regression else np.int64)
-
-
-def _mapped(path: Path, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    return np.memmap(path, dtype=dtype, mode="r").view(np.ndarray)

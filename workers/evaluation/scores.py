@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,6 +45,15 @@ def logits_of(model: nn.Module, features: Features, device: torch.device) -> npt
     return found
 
 
+def scored_names(splits: Sequence[str], names: Sequence[str]) -> list[str]:
+    """What ``evaluate`` calls all that it scores."""
+    return [f"{name}{_suffix(split, first=split == splits[0])}" for split in splits for name in names]
+
+
+def _suffix(split: str, *, first: bool) -> str:
+    return "" if first else f"_{split}"
+
+
 def evaluate(
     model: nn.Module,
     splits: dict[str, Features],
@@ -65,7 +75,7 @@ def evaluate(
         logits = logits_of(model, features, device)
         guess = metrics.predictions(logits if order is None else logits[:, order], regression=regression)
         scores = metrics.score(names, features.labels, guess, labels)
-        suffix = "" if headline is None else f"_{split}"
+        suffix = _suffix(split, first=headline is None)
         headline = headline or (features.labels, guess)
         found |= {f"{name}{suffix}": value for name, value in scores.values.items()}
         undefined |= {f"{name}{suffix}": reason for name, reason in scores.undefined.items()}

@@ -13,6 +13,7 @@ from workers.stages import cache_codecs, fingerprints
 from workers.stages.run_context import RunContext
 from workers.stages.train import StageTraining, train_on
 from workers.training.objectives.losses import label_objective
+from workers.training.trainer_state import TrainResult
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,12 @@ def make_baseline(run: RunContext, source: PreTrainedModel) -> Baseline | None:
         cache_codecs.save_baseline(model, training.result, folder)
         made.append(training)
 
+    def read(folder: Path) -> TrainResult:
+        return made[0].result if made else cache_codecs.load_baseline(model, folder)
+
     with run.progress.stage(Stage.BASELINE, seed=run.seed):
-        folder = run.cache.get("baseline", fingerprints.baseline(job, run.seed), make)
+        result = run.cache.get("baseline", fingerprints.baseline(job, run.seed), make, read)
         if made:
             return Baseline(model, made[0])
-        result = cache_codecs.load_baseline(model, folder)
         run.progress.spare(Stage.BASELINE)
     return Baseline(model, StageTraining(run.training_name(Stage.BASELINE), result, reused=True))

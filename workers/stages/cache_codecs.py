@@ -1,27 +1,36 @@
-"""How each kind of thing in the cache is written to a folder, and read from it bit for bit."""
+"""How each kind of thing in the cache is written to a folder, and read from it bit for bit: by another runner, so with
+suspicion. What cannot be used raises ``Unusable``.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_model, save_model
 from transformers import PreTrainedModel
 
+from api_schemas.errors import LayercutError
 from api_schemas.reports import Bracket
 from api_schemas.strategies import LayerImportance
+from sources.cached_files import Unusable, read_json
+from sources.headers import read_layout
 from sources.importance import BRACKET, BRACKET_FILE
 from sources.importance import FILE as IMPORTANCE_FILE
+from workers.data.arrays import read_array
 from workers.evaluation.scores import Scores
 from workers.protocol import CacheKind
 from workers.training.trainer_state import TrainResult
 
 WEIGHTS = "model.safetensors"
+
+Form = TypeVar("Form")
 
 
 def save_baseline(model: PreTrainedModel, trained: TrainResult, folder: Path) -> None:
@@ -30,9 +39,27 @@ def save_baseline(model: PreTrainedModel, trained: TrainResult, folder: Path) ->
 
 
 def load_baseline(model: PreTrainedModel, folder: Path) -> TrainResult:
-    """Give ``model`` the baseline's weights, in place; how the baseline was trained."""
+    """Give ``model`` the baseline's weights, in place; how the baseline was trained. ``model`` is as it was where
+    ``Unusable`` is raised.
+    """
+    trained = _as(TrainResult, read_json(folder / "trained.json"), "trained.json")
+    _check_weights(model, folder / WEIGHTS)
     load_model(model, folder / WEIGHTS, device=str(model.device))
-    return TrainResult(**_read(folder / "trained.json"))
+    return trained
+
+
+def _check_weights(model: PreTrainedModel, file: Path) -> None:
+    """That all tensors of ``model`` are there, in their shapes, and no others. Of tied ones, one is enough."""
+    try:
+        layout = read_layout(file)
+    except (LayercutError, OSError) as error:
+        raise Unusable(file.name, str(error)[:200]) from None
+    own = model.state_dict()
+    given = {own[name].data_ptr() for name in layout.tensors if name in own}
+    wrong = [name for name, tensor in layout.tensors.items() if name not in own or own[name].shape != tensor.shape]
+    wrong += [name for name, tensor in own.items() if name not in layout.tensors and tensor.data_ptr() not in given]
+    if wrong:
+        raise Unusable(file.name, f"{wrong[0][:200]} is not as the model has it")
 
 
 def save_logits(logits: npt.NDArray[np.float32], folder: Path) -> None:
@@ -40,7 +67,7 @@ def save_logits(logits: npt.NDArray[np.float32], folder: Path) -> None:
 
 
 def load_logits(folder: Path) -> npt.NDArray[np.float32]:
-    return _array(folder / "logits.npy")
+    return read_array(folder / "logits.npy", dimensions=2)
 
 
 def save_scores(scores: Scores, folder: Path) -> None:
@@ -51,23 +78,36 @@ def save_scores(scores: Scores, folder: Path) -> None:
 
 
 def load_scores(folder: Path) -> Scores:
-    return Scores(**_read(folder / "scores.json"), gold=_array(folder / "gold.npy"), guess=_array(folder / "guess.npy"))
+    facts = _as(_Facts, read_json(folder / "scores.json"), "scores.json")
+    gold, guess = read_array(folder / "gold.npy"), read_array(folder / "guess.npy")
+    return Scores(**asdict(facts), gold=gold, guess=guess)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """Of scores, without the rows."""
+
+    score: float | None
+    metrics: dict[str, float | None]
+    undefined: dict[str, str]
 
 
 def save_layer_importance(importance: dict[str, LayerImportance], folder: Path) -> None:
     _write(folder / IMPORTANCE_FILE, importance)
 
 
-def load_layer_importance(folder: Path) -> dict[str, LayerImportance]:
-    return dict(_read(folder / IMPORTANCE_FILE))
+def load_layer_importance(folder: Path) -> Any:
+    """Still to be held against the layers of the model."""
+    return read_json(folder / IMPORTANCE_FILE)
 
 
 def save_bracket(bracket: Bracket, folder: Path) -> None:
     _write(folder / BRACKET_FILE, bracket.model_dump(mode="json"))
 
 
-def load_bracket(folder: Path) -> Bracket:
-    return Bracket.model_validate(_read(folder / BRACKET_FILE))
+def load_bracket(folder: Path) -> Any:
+    """Still to be held against the layers of the model."""
+    return read_json(folder / BRACKET_FILE)
 
 
 #: Kind to how it is written and read.
@@ -79,14 +119,12 @@ CODECS: dict[CacheKind, tuple[Callable[[Any, Path], None], Callable[[Path], Any]
 }
 
 
-def _array(path: Path) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    return array
-
-
 def _write(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")
 
 
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _as(form: type[Form], found: Any, name: str) -> Form:
+    try:
+        return TypeAdapter(form).validate_python(found)
+    except ValidationError as error:
+        raise Unusable(name, str(error.errors(include_url=False, include_input=False)[0]["msg"])) from None

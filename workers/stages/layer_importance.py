@@ -14,6 +14,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.plans import all_protected, removal_steps
 from api_schemas.pruning import PruneSpec
 from api_schemas.strategies import MEASURES, STRATEGIES, LayerImportance
+from sources.cached_files import as_importance
 from sources.importance import KIND, measures_baseline
 from workers.data.batches import RowIndexes, collate, inference_batches
 from workers.data.features import Features
@@ -53,7 +54,8 @@ def importance_of(
     assert model is not None
     take = partial(take_importance, measure.taken_from, Measuring(job, spec, model))
     fingerprint = fingerprints.importance(job, spec)
-    return take() if fingerprint is None else run.cache.share(KIND, fingerprint, take)
+    form = partial(as_importance, layers=job.facts.layers, measure=measure.name)
+    return take() if fingerprint is None else run.cache.share(KIND, fingerprint, take, form)
 
 
 def take_importance(taken_from: str, asked: Measuring) -> dict[str, LayerImportance]:

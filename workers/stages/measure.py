@@ -11,10 +11,11 @@ from transformers import PreTrainedModel
 
 from api_schemas.jobs import Stage
 from api_schemas.reports import Latency, Measurements
+from sources.cached_files import Unusable
 from workers.evaluation import latency
 from workers.evaluation.by_seed import SIDES, Pair, ScoresBySeed, sides_of
 from workers.evaluation.score_warnings import score_warnings
-from workers.evaluation.scores import Scores, evaluate
+from workers.evaluation.scores import Scores, evaluate, scored_names
 from workers.stages import fingerprints
 from workers.stages.run_context import RunContext
 
@@ -88,7 +89,16 @@ def measure(run: RunContext, before: PreTrainedModel, after: PreTrainedModel, ot
 def score_before(run: RunContext, before: PreTrainedModel) -> Scores:
     """From the cache, where a job with the same model before has been scored."""
     fingerprint = fingerprints.baseline_scores(run.job, run.seed)
-    return run.cache.share("baseline_scores", fingerprint, lambda: score(run, before))
+    assert run.job.data is not None
+    names = scored_names(list(run.job.dev), run.job.data.metrics)
+    form = partial(_as_scores, rows=len(next(iter(run.job.dev.values()))), names=names)
+    return run.cache.share("baseline_scores", fingerprint, lambda: score(run, before), form)
+
+
+def _as_scores(found: Scores, rows: int, names: list[str]) -> Scores:
+    if {len(found.gold), len(found.guess)} != {rows} or found.metrics.keys() != set(names):
+        raise Unusable("baseline_scores", f"it is not of {rows} rows and of {', '.join(names)}")
+    return found
 
 
 def score(run: RunContext, model: PreTrainedModel) -> Scores:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from transformers import PreTrainedModel
 
 from api_schemas.jobs import Stage
+from sources.cached_files import Unusable
 from workers.data.batches import RowIndexes
 from workers.data.features import Features
 from workers.evaluation.scores import evaluate, logits_of
@@ -84,4 +85,11 @@ def _baseline_logits(run: RunContext, baseline: PreTrainedModel) -> npt.NDArray[
     assert job.train is not None
     run.progress.log(f"the baseline answers the {len(job.train)} training rows that the pruned model learns from")
     answer = partial(logits_of, baseline, job.train, job.device)
-    return run.cache.share("baseline_logits", fingerprints.baseline_logits(job, run.seed), answer)
+    form = partial(_as_logits, shape=(len(job.train), baseline.config.num_labels or 1))
+    return run.cache.share("baseline_logits", fingerprints.baseline_logits(job, run.seed), answer, form)
+
+
+def _as_logits(found: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    if found.shape != shape or found.dtype != np.float32:
+        raise Unusable("baseline_logits", f"it is {found.dtype} {found.shape}, not {shape}")
+    return found

@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest, check_pinned, resolve
 from api_schemas.strategies import STRATEGIES
+from sources.cached_files import Unusable
 from sources.chosen_files import choose_files
 from sources.fingerprint import FileHashes, fingerprint
 from sources.importance import NOT_IDENTIFIED, Asked, identify
@@ -19,7 +21,7 @@ from sources.rows import Rows
 from sources.staging import fetch_pinned, is_kept
 from sources.tasks import TaskData, load_task, with_data
 from sources.texts import read_texts
-from workers.data.features import Features, encode_into, load_features
+from workers.data.features import Features, encode_into, labels_of, load_features
 from workers.runtime.device import choose_device, choose_precision
 from workers.runtime.host import host_memory
 from workers.runtime.loading import load_tokenizer, read_rows_as_decoder
@@ -82,7 +84,8 @@ def resolve_job(
         )  # fmt: skip
         make = partial(encode_into, tokenizer, rows, recovery.max_length, regression=data.regression)
         # Tokens are read from where they were put: those of ten million rows are more than memory holds.
-        features[split] = load_features(cache.get("tokenized_data", content.splits[split], make))
+        read = partial(_read_features, rows=rows, regression=data.regression)
+        features[split] = cache.get("tokenized_data", content.splits[split], make, read)
     return ResolvedJob(
         request=pinned,
         recovery=recovery,
@@ -99,6 +102,13 @@ def resolve_job(
         mapped=mapped,
         modules=folder_modules(opened) if facts.modules else None,
     )
+
+
+def _read_features(folder: Path, rows: Rows, *, regression: bool) -> Features:
+    found = load_features(folder)
+    if not np.array_equal(found.labels, labels_of(rows, regression)):
+        raise Unusable("tokenized_data", "its labels are not those of the rows")
+    return found
 
 
 def pin(

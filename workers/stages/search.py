@@ -25,6 +25,7 @@ from api_schemas.plans import Plan
 from api_schemas.reports import Bracket, Candidate, Latency, Trial
 from api_schemas.search import BRACKET_SHARE, RETENTION_SHARE, most_asked
 from api_schemas.strategies import STRATEGIES, LayerImportance
+from sources.cached_files import as_bracket
 from sources.importance import BRACKET, bracket_fingerprint
 from workers.evaluation import latency, metrics
 from workers.evaluation.scores import logits_of
@@ -67,7 +68,8 @@ def search_layers(run: RunContext, baseline: PreTrainedModel) -> Plan:
                 brackets[drop] = make()
             else:
                 fingerprint = bracket_fingerprint(question, drop, by_retention=halving.by_retention)
-                brackets[drop] = run.cache.share(BRACKET, fingerprint, make)
+                form = partial(as_bracket, layers=job.facts.layers, drop=drop)
+                brackets[drop] = run.cache.share(BRACKET, fingerprint, make, form)
             _tell(run.progress, brackets[drop])
             return brackets[drop]
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from queue import Empty
 from typing import Any
 
-from api_schemas.errors import LayercutError
+from api_schemas.errors import LONGEST_MESSAGE, LayercutError
 from api_schemas.events import (
     ArtifactFiles,
     EventBody,
@@ -32,10 +32,11 @@ from workers.runtime.failures import explained
 from workers.settings import WorkerSettings
 from workers.supervision.cache_server import CacheServer
 from workers.supervision.checkpoint_sync import CheckpointSync, sweep_ended
+from workers.supervision.event_budget import EventBudget
 from workers.supervision.input_staging import InputStaging, StagingFailed
 from workers.supervision.input_staging import Stage as StageInputs
 from workers.supervision.lease_session import Interrupt, LeaseSession
-from workers.supervision.memory_notes import lend_notes, take_notes
+from workers.supervision.memory_notes import lend_notes, notes_of, take_notes
 from workers.supervision.publishing import most_bytes, publish_export
 from workers.supervision.runner_process import Exit, RunnerProcess
 from workers.supervision.side_work import Done, SideWork
@@ -78,6 +79,8 @@ class Attempt:
         self._runner, self._session, self._cache_server = runner, session, cache_server
         self._store, self._artifacts, self._settings, self._stage = store, artifacts, settings, stage
         self._staged: Staged | None = None
+        self._budget = EventBudget()
+        self._notes = notes_of(settings.memory_root, self._lease.pool)
         #: Of the files that were published.
         self._bytes = 0
         #: The worker is to stop, and what is under way has some time to end.
@@ -171,8 +174,8 @@ class Attempt:
                     return ending
             elif not isinstance(item, EventBody) or item.type.terminal:
                 return item
-            else:
-                self._record(item)
+            elif (ending := self._record(item)) is not None:
+                return ending
 
     def _give(self, staged: Staged) -> None:
         """The inputs are there: the runner can begin."""
@@ -186,7 +189,7 @@ class Attempt:
             attempt=lease.attempt,
             checkpoints=self._runner.scratch.checkpoints,
         )
-        lend_notes(self._settings.micro_batches, self._runner.scratch.notes)
+        lend_notes(self._notes, self._runner.scratch.notes)
         try:
             file.write(self._runner.job_file)
             self._runner.give(staged, self._seconds)
@@ -204,10 +207,15 @@ class Attempt:
             return StagingFailed(error)
         return None
 
-    def _record(self, event: NewEvent) -> None:
+    def _record(self, event: NewEvent) -> NewEvent | None:
+        """Have it written down; the failure of the job, where the runner has told more than it may."""
+        if (failed := self._budget.spend(event)) is not None:
+            log.warning("job %s: attempt %d told too much", self._lease.job_id, self._lease.attempt)
+            return failed
         self._session.write(event)
         if isinstance(event.data, LogData) and event.data.checkpoint:
             self._checkpoint_sync.call()
+        return None
 
     def _next(self) -> Ending | CacheRequest | Staged:
         """What comes next, or the clock that ran out first. The lease's own end moves while it is renewed."""
@@ -222,7 +230,9 @@ class Attempt:
         """Nothing of the runner is left when this returns. Only a job that goes on elsewhere is worth a checkpoint."""
         if ending is Interrupt.STOPPING:
             self._runner.stop(self._settings.kill_grace_seconds)
-        elif isinstance(ending, Interrupt | StagingFailed):
+            return
+        self._runner.inbox.close()
+        if isinstance(ending, Interrupt | StagingFailed):
             self._runner.stop(0)
         else:
             self._runner.wait(self._settings.kill_grace_seconds)
@@ -263,7 +273,7 @@ class Attempt:
     def _handed_back(self, _: Interrupt) -> None:
         """The next host may ask for the checkpoint as soon as the job is queued: it is carried first, if in time."""
         with suppress(Empty):  # it is gone, and all that it said is there
-            while isinstance(said := self._runner.inbox.get_nowait(), EventBody) and not said.type.terminal:
+            while isinstance(said := self._runner.inbox.get(timeout=0), EventBody) and not said.type.terminal:
                 self._record(said)
         self._checkpoint_sync.drain(self._settings.kill_grace_seconds)
         self._session.flush()
@@ -326,13 +336,13 @@ class Attempt:
     def _tell_last_words(self, what: str) -> None:
         words = self._runner.last_words
         if words:
-            message = f"{what}:\n{words}"
+            message = f"{what}:\n{words[-LONGEST_MESSAGE:]}"
             self._session.write(new_event(EventType.LOG, message, LogData(source="stderr"), "error"))
 
     def _tidy(self) -> None:
         """Sweep losers, which this attempt may be one of. The gateway's upkeep does it later where this cannot."""
         try:
-            take_notes(self._settings.micro_batches, self._runner.scratch.notes)
+            take_notes(self._notes, self._runner.scratch.notes)
             winner = self._store.artifact(self._lease.job_id)
             # Asked of the store, not concluded from LeaseLost: a finish may have been kept though its answer was lost.
             if winner == self._lease.prefix:

@@ -15,11 +15,12 @@ from typing import Self
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, LogData, NewEvent, failure, new_event
+from sources.cached_files import KINDS, Unusable, check_files
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore, Have, Make, Wait
 from store.jobs import Lease
 from workers.cache.folder import FolderCache
-from workers.protocol import CacheAnswer, CacheRequest
+from workers.protocol import CacheAnswer, CacheKind, CacheRequest
 from workers.removal import remove_tree
 from workers.runtime.failures import explained
 from workers.supervision.cache_uploads import CacheUploads
@@ -154,7 +155,7 @@ class CacheServer:
         """None where its files are gone or broken, which is then known to all."""
         try:
             entry = self._local.get(
-                request.kind, request.fingerprint, lambda folder: self._artifacts.fetch(found.prefix, folder)
+                request.kind, request.fingerprint, partial(self._download, request.kind, found.prefix)
             )
         except LayercutError as error:
             log.warning("job %s: %s is not in the cache any more: %s", self._lease.job_id, found.prefix, error)
@@ -163,13 +164,21 @@ class CacheServer:
             return None
         return self._lend(request.fingerprint, entry.folder, found.seconds)
 
+    def _download(self, kind: CacheKind, prefix: str, folder: Path) -> None:
+        size = sum(file.bytes for file in self._artifacts.manifest(prefix).files)
+        most = KINDS[kind].bytes
+        if most is not None and size > most:
+            raise Unusable(kind, f"it has {size} bytes, and {most} are taken at most")
+        self._artifacts.fetch(prefix, folder)
+        check_files(kind, folder)
+
     def _made(self, request: CacheRequest) -> CacheAnswer:
         fingerprint, seconds = request.fingerprint, request.seconds
         prefix = self._to_make.pop(request.thing)
         try:
-            folder = self._local.put(request.kind, fingerprint, partial(self._take_over, fingerprint), seconds)
+            folder = self._local.put(request.kind, fingerprint, partial(self._take_over, request), seconds)
             answer = self._lend(fingerprint, folder, seconds)
-        except OSError as error:
+        except (OSError, Unusable) as error:
             log.warning("job %s: cannot keep its %s on this host: %s", self._lease.job_id, request.kind, error)
             # The runner's own folder goes with the runner: too soon for an upload.
             if prefix is not None:
@@ -179,11 +188,12 @@ class CacheServer:
             self._uploads.publish(fingerprint, prefix, folder, seconds)
         return answer
 
-    def _take_over(self, fingerprint: str, files: Path) -> None:
-        limit = min(self._local.max_bytes // 2, self._room)
-        scratch = self._runner.scratch
-        with entered(scratch.folder, scratch.made.name, fingerprint) as source, entered(files) as target:
+    def _take_over(self, request: CacheRequest, files: Path) -> None:
+        limit, scratch = min(self._local.max_bytes // 2, self._room), self._runner.scratch
+        limit = min(limit, KINDS[request.kind].bytes or limit)
+        with entered(scratch.folder, scratch.made.name, request.fingerprint) as source, entered(files) as target:
             self._room -= copy_files(source, target, limit=limit, stopped=self._late.is_set)
+        check_files(request.kind, files)
 
     def _tell(self, request: CacheRequest, found: Wait, message: str) -> None:
         said = message.format(kind=request.kind.replace("_", " "), maker=found.job_id or "another job")

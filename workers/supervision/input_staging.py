@@ -7,7 +7,6 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Protocol
 
 from api_schemas.errors import LayercutError
@@ -17,6 +16,7 @@ from sources.staging import Staged, Stager
 from store.jobs import Claim
 from workers.runtime.failures import explained
 from workers.settings import WorkerSettings
+from workers.supervision.inbox import Inbox
 from workers.supervision.threads import start
 
 log = logging.getLogger("layercut.staging")
@@ -56,7 +56,7 @@ class InputStaging:
     where it is in the middle of a download: that cannot be stopped, and is kept for the next job.
     """
 
-    def __init__(self, stage: Stage, claim: Claim, folder: Path, inbox: SimpleQueue[object]) -> None:
+    def __init__(self, stage: Stage, claim: Claim, folder: Path, inbox: Inbox) -> None:
         self._stage, self._claim, self._folder, self._inbox = stage, claim, folder, inbox
         self._lock = threading.Lock()
         self._stopped = threading.Event()

@@ -8,16 +8,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
-from queue import SimpleQueue
 from typing import Self, TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
-from api_schemas.events import EventType, NewEvent
+from api_schemas.events import EventType, LogData, NewEvent, new_event
 from api_schemas.jobs import Status
 from store.jobs import JobStore, Lease, LeaseLost
 from workers.settings import WorkerSettings
+from workers.supervision.event_budget import Pace, progress_gap
+from workers.supervision.inbox import Inbox
 from workers.supervision.threads import start
 
 log = logging.getLogger("layercut.lease")
@@ -29,6 +30,10 @@ POLL_SECONDS = 1.0
 RETRY_SECONDS = 0.5
 #: How long a progress waits after an event of that type. The first of a stage tells that its work has begun.
 PROGRESS_AFTER = {EventType.PROGRESS: 0.5, EventType.STAGE: 0.0}
+
+#: Events that wait to be written, one more of each type aside: from then on the newest of a type replaces its oldest.
+MOST_PENDING = 100
+LEFT_OUT = "{count} events were left out here: the job told them faster than they are written down"
 
 Answer = TypeVar("Answer")
 
@@ -49,11 +54,13 @@ class LeaseSession:
     """
 
     def __init__(
-        self, store: JobStore, lease: Lease, settings: WorkerSettings, *, inbox: SimpleQueue[object], accepted: float
+        self, store: JobStore, lease: Lease, settings: WorkerSettings, *, inbox: Inbox, accepted: float
     ) -> None:
         self._store, self._lease, self._settings, self._inbox = store, lease, settings, inbox
-        self._accepted = accepted
+        self._accepted = self._began = accepted
         self._pending: deque[NewEvent] = deque()
+        self._left_out = 0
+        self._pace = Pace()
         self._writing: NewEvent | None = None
         self._change = threading.Condition()
         self._closed = self._lost = self._hurried = self._cancelled = False
@@ -77,11 +84,15 @@ class LeaseSession:
         return self._accepted + self._settings.lease_seconds
 
     def write(self, event: NewEvent) -> None:
-        """Have ``event`` written down soon. A newer progress takes the place of one that still waits."""
+        """Have ``event`` written down soon. A newer progress takes the place of one that still waits; where many wait,
+        any event takes that of the oldest of its type, which is counted.
+        """
         with self._change:
             newest = self._pending[-1].type if self._pending else None
             if event.type == newest == EventType.PROGRESS:
                 self._pending.pop()
+            elif len(self._pending) >= MOST_PENDING:
+                self._leave_out(event.type)
             self._pending.append(event)
             self._change.notify_all()
 
@@ -90,7 +101,7 @@ class LeaseSession:
         with self._change:
             self._hurried = True
             self._change.notify_all()
-            self._change.wait_for(lambda: self._lost or not (self._pending or self._writing), self._left())
+            self._change.wait_for(lambda: self._lost or not (self._waiting or self._writing), self._left())
             self._hurried = False
 
     def retrying(self, call: Callable[[], Answer]) -> Answer:
@@ -156,20 +167,38 @@ class LeaseSession:
             if not self._ready():
                 self._change.wait_for(lambda: self._closed or self._ready(), self._idle_seconds())
             if self._writing is None and self._ready():
-                self._writing = self._pending.popleft()
+                self._writing = self._pending.popleft() if self._pending else self._tell_left_out()
+                self._pace.spend(time.monotonic())
+
+    def _leave_out(self, type: EventType) -> None:
+        oldest = next((place for place, event in enumerate(self._pending) if event.type == type), None)
+        if oldest is not None:
+            del self._pending[oldest]
+            self._left_out += 1
+
+    def _tell_left_out(self) -> NewEvent:
+        count, self._left_out = self._left_out, 0
+        return new_event(EventType.LOG, LEFT_OUT.format(count=count), LogData(), "warning")
+
+    @property
+    def _waiting(self) -> bool:
+        """Whether there is anything to write, if only how much was left out."""
+        return bool(self._pending or self._left_out)
 
     def _ready(self) -> bool:
         if self._writing is not None:
             return True
-        if not self._pending:
-            return False
+        return self._waiting and (self._hurried or time.monotonic() >= self._next_write())
+
+    def _next_write(self) -> float:
+        """When what waits may be written; a progress that waits alone may still be replaced."""
         fresh = len(self._pending) == 1 and self._pending[0].type == EventType.PROGRESS
-        return self._hurried or not fresh or time.monotonic() >= self._next_progress
+        return max(self._pace.next, self._next_progress) if fresh else self._pace.next
 
     def _idle_seconds(self) -> float:
         due = min(self._next_beat, self._next_poll)
-        if self._pending:
-            due = min(due, self._next_progress)
+        if self._waiting:
+            due = min(due, self._next_write())
         return max(0.0, due - time.monotonic())
 
     def _write_down(self, event: NewEvent) -> None:
@@ -179,8 +208,10 @@ class LeaseSession:
             raise
         except Exception:  # one event that cannot be kept is no reason to lose the job
             log.exception("job %s: cannot keep a %s event", self._lease.job_id, event.type)
+        now = time.monotonic()
         if event.type in PROGRESS_AFTER:
-            self._next_progress = time.monotonic() + PROGRESS_AFTER[event.type]
+            gap = progress_gap(now - self._began) if event.type == EventType.PROGRESS else 0.0
+            self._next_progress = now + max(PROGRESS_AFTER[event.type], gap)
 
     def _give_up(self) -> None:
         with self._change:

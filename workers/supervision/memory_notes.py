@@ -1,9 +1,14 @@
-"""What runners learn of the memory that trainings need, carried from one to the next, and read with suspicion."""
+"""What runners learn of the memory that trainings need, carried from one to the next, and read with suspicion.
+
+Who shares no cache shares no notes: they tell what others train, and make whoever believes them train in small steps.
+"""
 
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
@@ -11,6 +16,8 @@ from sources.beneath import open_regular
 
 log = logging.getLogger("layercut.memory")
 
+#: In the runner's own folder, and in that of a pool.
+NAME = "micro_batches.json"
 MAX_BYTES = 256 * 1024
 MAX_SHAPES = 1000
 
@@ -24,32 +31,40 @@ class Learnt(BaseModel):
     at: float = Field(ge=0, allow_inf_nan=False)
 
 
-class Notes(RootModel[dict[str, Learnt]]):
+class Notes(RootModel[dict[Annotated[str, Field(max_length=500)], Learnt]]):
     """By the shape of the training."""
 
 
+def notes_of(root: Path, pool: str) -> Path:
+    """Where the notes of a pool's jobs are kept, beneath ``root``."""
+    return root / pool / NAME
+
+
 def lend_notes(known: Path, folder: Path) -> None:
-    """Have what is known in the runner's own ``folder``."""
-    notes = _read(known.parent, known.name)
+    """Have what is ``known`` in the runner's own ``folder``."""
+    notes = _read(known.parent)
     if notes.root:
-        (folder / known.name).write_text(notes.model_dump_json(), encoding="utf-8")
+        (folder / NAME).write_text(notes.model_dump_json(), encoding="utf-8")
 
 
 def take_notes(known: Path, folder: Path) -> None:
-    """Keep what the runner has added to the notes in its ``folder``."""
-    found, notes = _read(folder, known.name), _read(known.parent, known.name)
-    if found.root.items() <= notes.root.items():
+    """Keep what the runner has added to the notes in its ``folder``; nothing was learnt later than now."""
+    found, notes = _read(folder), _read(known.parent)
+    now = time.time()
+    learnt = {shape: note.model_copy(update={"at": min(note.at, now)}) for shape, note in found.root.items()}
+    if learnt.items() <= notes.root.items():
         return
-    newest = sorted({**notes.root, **found.root}.items(), key=lambda item: item[1].at)[-MAX_SHAPES:]
-    new = known.with_name(f".{known.name}.new")
+    newest = sorted({**notes.root, **learnt}.items(), key=lambda item: item[1].at)[-MAX_SHAPES:]
+    known.parent.mkdir(parents=True, exist_ok=True)
+    new = known.with_name(f".{NAME}.new")
     new.write_text(Notes(dict(newest)).model_dump_json(), encoding="utf-8")
     new.replace(known)
 
 
-def _read(folder: Path, name: str) -> Notes:
+def _read(folder: Path) -> Notes:
     """What cannot be read is as good as nothing: it will be learnt again."""
     try:
-        with open_regular(folder, name) as file:
+        with open_regular(folder, NAME) as file:
             return Notes.model_validate_json(file.read(MAX_BYTES + 1)[:MAX_BYTES])
     except (OSError, ValidationError) as error:
         if not isinstance(error, FileNotFoundError):

@@ -10,15 +10,16 @@ import socket
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import IO
 
 from pydantic import BaseModel
 
+from api_schemas.errors import LayercutError
+from api_schemas.events import failure
 from sources.staging import Staged
 from workers.descriptors import send_descriptors
 from workers.protocol import READY, CacheAnswer, Handover, read_event, read_request
@@ -27,6 +28,7 @@ from workers.sandbox.kernel import adopt_orphans
 from workers.sandbox.limits import allow_mapped, limit_cpu
 from workers.sandbox.sandbox import Sandbox
 from workers.supervision.hidden_paths import PathHider
+from workers.supervision.inbox import Inbox
 from workers.supervision.process_group import reap_group
 from workers.supervision.runner_environment import runner_environment
 from workers.supervision.scratch import Scratch
@@ -34,9 +36,12 @@ from workers.supervision.threads import NoThread, start
 
 log = logging.getLogger("layercut.runner")
 
-#: A line longer than this is cut: it is no event.
-LINE_CHARACTERS = 1 << 20
+#: Of a line; no event is as long.
+LINE_CHARACTERS = 4 * 2**20
 TAIL_LINES = 40
+#: Of one runner, in our own log: of what it says on stderr, or says wrong.
+LOGGED_LINES = 10_000
+LONG_LINE = f"the job's runner said a line of more than {LINE_CHARACTERS} characters"
 #: A process that left the group may hold the pipes open for ever.
 READ_ON_SECONDS = 5.0
 
@@ -59,7 +64,7 @@ class Exit:
 
 class RunnerProcess:
     """A waiting runner with its scratch folder. ``inbox`` gets its events, what it asks of the cache, and one ``Exit``
-    after the last of them.
+    after the last of them. While the inbox is full, the runner waits.
 
     Raises ``OSError`` where it cannot be started. Whoever makes one disposes of it.
     """
@@ -68,8 +73,8 @@ class RunnerProcess:
         self._sandbox = sandbox
         self.scratch = Scratch(scratch_root)
         self._channel, theirs = socket.socketpair()
-        #: Reentrant, so that a signal handler may put something here too.
-        self.inbox: SimpleQueue[object] = SimpleQueue()
+        self.inbox = Inbox()
+        self._logged = 0
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._hide = PathHider(self.scratch.folder)
         self._groups: tuple[Path, ...] = ()
@@ -178,6 +183,7 @@ class RunnerProcess:
 
     def dispose(self) -> None:
         """Kill what is left of it, and remove its scratch folder."""
+        self.inbox.close()
         self.wait(0)
         self._channel.close()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
@@ -206,26 +212,50 @@ class RunnerProcess:
         for reader in self._readers:
             reader.join(READ_ON_SECONDS)
         self.inbox.put(Exit(code))
+        # What the process has left behind may go on saying things: it is heard no more.
+        self.inbox.close()
 
-    def _take_line(self, line: str) -> None:
+    def _take_line(self, line: str, whole: bool) -> None:
+        if not whole:
+            log.warning("runner %s said a line without end on stdout", self.pid)
+            self.inbox.offer(failure(LayercutError("too_many_events", LONG_LINE)))
+            return
         line = self._hide(line)
         told = read_event(line) or read_request(line)
         if told is not None:
-            self.inbox.put(told)
+            self.inbox.offer(told)
         elif line == READY:
             log.info("runner %s: a runner waits for a job", self.pid)
         else:
-            log.warning("runner %s said on stdout what is no event: %.500s", self.pid, line)
+            self._log(logging.WARNING, "said on stdout what is no event: ", line[:500])
 
-    def _note(self, line: str) -> None:
-        self._tail.append(self._hide(line[:2000]))
-        log.info("runner %s: %.2000s", self.pid, line)
+    def _note(self, line: str, _: bool) -> None:
+        line = self._hide(line[:2000])
+        self._tail.append(line)
+        self._log(logging.INFO, "", line)
+
+    def _log(self, level: int, what: str, line: str) -> None:
+        self._logged += 1
+        if self._logged <= LOGGED_LINES:
+            log.log(level, "runner %s: %s%s", self.pid, what, line)
+        elif self._logged == LOGGED_LINES + 1:
+            log.warning("runner %s: it said more than %s lines; no more of them are logged", self.pid, LOGGED_LINES)
 
 
-def _read_lines(pipe: IO[str], use: Callable[[str], None]) -> None:
-    for line in iter(lambda: pipe.readline(LINE_CHARACTERS), ""):
+def _read_lines(pipe: IO[str], use: Callable[[str, bool], None]) -> None:
+    for line, whole in _lines(pipe):
         if text := line.rstrip():
-            use(text)
+            use(text, whole)
+
+
+def _lines(pipe: IO[str]) -> Iterator[tuple[str, bool]]:
+    """Each line, or the beginning of one that is too long, and whether it is whole."""
+    while line := pipe.readline(LINE_CHARACTERS):
+        whole = len(line) < LINE_CHARACTERS or line.endswith("\n")
+        yield line, whole
+        while not whole:
+            rest = pipe.readline(LINE_CHARACTERS)
+            whole = not rest or rest.endswith("\n")
 
 
 def _has_room(pipe: IO[str] | None) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Self
 
+from workers.supervision.inbox import Inbox
 from workers.supervision.threads import start
 
 
@@ -26,9 +26,7 @@ class SideWork:
     Raises ``NoThread`` where the host has none to give.
     """
 
-    def __init__(
-        self, work: Callable[[Callable[[], bool]], None], inbox: SimpleQueue[object], leave_seconds: float
-    ) -> None:
+    def __init__(self, work: Callable[[Callable[[], bool]], None], inbox: Inbox, leave_seconds: float) -> None:
         self._work, self._inbox, self._leave_seconds = work, inbox, leave_seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="side-work", daemon=True)

@@ -13,6 +13,7 @@ import pytest
 from api_schemas.events import EventType
 from api_schemas.jobs import Status
 from api_schemas.tenants import Quotas
+from sources.cached_files import KINDS, Kind
 from store.tenants import TenantStore
 from tests.support.processes import eventually
 from tests.support.supervisor_rig import FAKE_RUNNER, UNLOCKED, Rig, no_inputs
@@ -217,6 +218,32 @@ def test_what_is_too_large_for_the_cache_is_not_kept_and_costs_no_job(worker_set
         assert [bool(found(rig, text)) for text in ("123456", "bbbbb", "ccccc", "ddddd")] == [False, True, True, False]
     finally:
         rig.close()
+
+
+def test_what_is_too_large_for_its_kind_is_not_kept(rig: Rig, other: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "baseline", Kind(5, ()))
+    assert rig.run("want:a", "fill:123456", "made:a", "succeed").status == Status.SUCCEEDED
+    job = other.run("want:a", "fill:12345", "made:a", "succeed")
+    assert logs(other, job.id) == ["make:[]", "made:12345"]
+    assert logs(rig, rig.run("want:a", "succeed").id) == ["have:12345:7.0"]
+
+
+def test_what_no_reader_would_take_is_not_kept(rig: Rig, other: Rig) -> None:
+    first = rig.run("want:a", "fill:bad", "put:trained.json={", "made:a", "succeed")
+    assert logs(rig, first.id) == ["make:[]", "made:bad"]
+    job = other.run("want:a", "fill:good", "put:trained.json={}", "made:a", "succeed")
+    assert logs(other, job.id) == ["make:[]", "made:good"]
+
+
+def test_what_an_older_worker_has_put_there_unchecked_is_removed(
+    rig: Rig, other: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr("workers.supervision.cache_server.check_files", lambda *_: None)
+        rig.run("want:a", "fill:bad", "put:trained.json={", "made:a", "succeed")
+    job = other.run("want:a", "fill:good", "made:a", "succeed")
+    assert logs(other, job.id) == ["make:[]", "made:good"]
+    assert logs(other, other.run("want:a", "succeed").id) == ["have:good:7.0"]
 
 
 def test_a_job_waits_only_so_long_for_one_of_another_tenant(worker_settings: WorkerSettings, tmp_path: Path) -> None:

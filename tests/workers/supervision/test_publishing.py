@@ -175,7 +175,7 @@ def test_and_finishes_what_does_not(rig: Rig, endless: Endless) -> None:
     thread = rig.start()
     assert endless.begun.wait(20)
     rig.supervisor.stop()
-    eventually(lambda: rig.supervisor._runner is not None and rig.supervisor._runner.inbox.empty())
+    eventually(lambda: rig.supervisor._runner is not None and rig.supervisor._runner.inbox._items.empty())
     endless.released.set()
     thread.join(20)
 

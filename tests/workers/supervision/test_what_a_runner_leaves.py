@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
+from api_schemas.tenants import Quotas
+from store.tenants import TenantStore
+from tests.support.supervisor_rig import Rig
+from workers.settings import WorkerSettings
 from workers.supervision.hidden_paths import PathHider
-from workers.supervision.memory_notes import lend_notes, take_notes
+from workers.supervision.memory_notes import NAME, lend_notes, notes_of, take_notes
 
 
 def test_folders_of_the_host_are_left_out_of_what_is_told(tmp_path: Path) -> None:
@@ -21,30 +26,66 @@ def test_folders_of_the_host_are_left_out_of_what_is_told(tmp_path: Path) -> Non
     assert hide("/models/bert is the user's own") == "/models/bert is the user's own"
 
 
-def test_notes_on_memory_go_from_one_runner_to_the_next(tmp_path: Path) -> None:
-    known, first, second = tmp_path / "micro_batches.json", tmp_path / "first", tmp_path / "second"
-    first.mkdir()
+def noted(folder: Path, notes: object) -> Path:
+    """A runner's folder with these notes."""
+    folder.mkdir()
+    (folder / NAME).write_text(notes if isinstance(notes, str) else json.dumps(notes))
+    return folder
+
+
+def test_notes_on_memory_go_from_one_runner_to_the_next_of_its_pool(tmp_path: Path) -> None:
+    first = noted(tmp_path / "first", {"bert": {"rows": 16, "at": 1.0}})
+    second, third = tmp_path / "second", tmp_path / "third"
     second.mkdir()
-    (first / known.name).write_text(json.dumps({"bert": {"rows": 16, "at": 1.0}}))
+    third.mkdir()
 
-    take_notes(known, first)
-    lend_notes(known, second)
+    take_notes(notes_of(tmp_path, "team-a"), first)
+    lend_notes(notes_of(tmp_path, "team-a"), second)
+    lend_notes(notes_of(tmp_path, "team-b"), third)
 
-    assert json.loads((second / known.name).read_text()) == {"bert": {"rows": 16, "at": 1.0}}
+    assert json.loads((second / NAME).read_text()) == {"bert": {"rows": 16, "at": 1.0}}
+    assert list(third.iterdir()) == [], "what others train is not told"
+    assert WorkerSettings(data_dir=tmp_path).micro_batches.name == NAME
+
+
+def test_a_tenant_learns_nothing_of_another_and_cannot_slow_it_down(rig: Rig, tmp_path: Path) -> None:
+    rig.settings.allow_unconfined = True
+    for tenant in ("team-a", "team-b", "team-c"):
+        TenantStore(rig.engine).create(tenant, tenant, Quotas(), shared_baselines=tenant != "team-c")
+
+    def heard(tenant: str) -> str:
+        heard = tmp_path / f"heard-{tenant}"
+        rig.submit(f"recall:{heard}", "succeed", tenant=tenant)
+        assert rig.supervisor.work()
+        return heard.read_text()
+
+    rig.submit("learn:bert=1", "succeed", tenant="team-a")
+    assert rig.supervisor.work()
+    assert "bert" in heard("team-a")
+    assert "bert" in heard("team-b"), "they share, as they share baselines"
+    assert heard("team-c") == heard("default") == ""
 
 
 def test_notes_that_are_none_and_links_change_nothing(tmp_path: Path) -> None:
-    known = tmp_path / "micro_batches.json"
-    known.write_text(json.dumps({"bert": {"rows": 16, "at": 1.0}}))
-    for number, text in enumerate(["[", '{"bert": {"rows": -1, "at": 2}}', '{"x": {"rows": 1}}', "a" * 10**6]):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        (folder / known.name).write_text(text)
-        take_notes(known, folder)
+    known = notes_of(tmp_path, "default")
+    take_notes(known, noted(tmp_path / "first", {"bert": {"rows": 16, "at": 1.0}}))
+    wrong = [
+        "[", "[" * 100_000, '{"bert": {"rows": -1, "at": 2}}', '{"bert": {"rows": 1, "at": NaN}}',
+        '{"bert": {"rows": 1e9, "at": 2}}', '{"x": {"rows": 1}}', "a" * 10**6,
+    ]  # fmt: skip
+    for number, text in enumerate(wrong):
+        take_notes(known, noted(tmp_path / str(number), text))
     led = tmp_path / "led"
     led.mkdir()
     (tmp_path / "secret").write_text('{"secret": {"rows": 1, "at": 3.0}}')
-    (led / known.name).symlink_to(tmp_path / "secret")
+    (led / NAME).symlink_to(tmp_path / "secret")
     take_notes(known, led)
 
     assert json.loads(known.read_text()) == {"bert": {"rows": 16, "at": 1.0}}
+
+
+def test_nothing_was_learnt_in_the_future(tmp_path: Path) -> None:
+    """Or it would be believed for ever, and what others learn would go first."""
+    known = notes_of(tmp_path, "default")
+    take_notes(known, noted(tmp_path / "first", {"bert": {"rows": 1, "at": 1e300}}))
+    assert json.loads(known.read_text())["bert"]["at"] <= time.time()
