@@ -100,11 +100,15 @@ def _count_claim(connection: Connection, tenant: str) -> str:
 
 
 def _pinned(row: Row[Any]) -> ResolvedRequest:
-    """What every attempt is handed. The commit of a model that could be looked at only later is that of the first."""
+    """What every attempt is handed. The commit of a model that could be looked at only later is that of the first.
+
+    Its commit and no more: a runner told it, and is not to choose which model the next attempt stages.
+    """
     pinned = ResolvedRequest.model_validate(row.pinned or {})
-    if pinned.plan is not None:
+    told = ResolvedRequest.model_validate(row.resolved).model
+    if pinned.plan is not None or pinned.model.is_path or told.id != pinned.model.id:
         return pinned
-    return pinned.model_copy(update={"model": ResolvedRequest.model_validate(row.resolved).model})
+    return pinned.model_copy(update={"model": told})
 
 
 def _brief(error: ValidationError | LayercutError) -> str:

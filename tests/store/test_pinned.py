@@ -6,7 +6,7 @@ from typing import Any
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.events import EventType
-from api_schemas.requests import JobRequest
+from api_schemas.requests import JobRequest, ModelRef
 from api_schemas.resolved import ResolvedRequest, resolve
 from store.jobs import Claim, JobStore
 from tests.support.events import say
@@ -55,3 +55,12 @@ def test_a_model_that_could_not_be_looked_at_is_pinned_by_the_first_attempt(stor
 
     second = claimed(store)
     assert (second.resolved.plan, second.resolved.model.revision) == (None, FACTS.revision)
+
+
+def test_a_runner_does_not_choose_which_model_the_next_attempt_stages(store: JobStore) -> None:
+    pinned = accepted(store, None)
+    first = claimed(store)
+    decided = resolve(first.request, FACTS)
+    lost(store, first, decided.model_copy(update={"model": ModelRef(id="/models/of-others")}))
+
+    assert claimed(store).resolved == pinned
