@@ -105,10 +105,10 @@ def _pinned(row: Row[Any]) -> ResolvedRequest:
     Its commit and no more: a runner told it, and is not to choose which model the next attempt stages.
     """
     pinned = ResolvedRequest.model_validate(row.pinned or {})
-    told = ResolvedRequest.model_validate(row.resolved).model
-    if pinned.plan is not None or pinned.model.is_path or told.id != pinned.model.id:
+    if pinned.plan is not None:
         return pinned
-    return pinned.model_copy(update={"model": told})
+    told = ResolvedRequest.model_validate(row.resolved).model
+    return pinned if told.id != pinned.model.id else pinned.model_copy(update={"model": told})
 
 
 def _brief(error: ValidationError | LayercutError) -> str:
