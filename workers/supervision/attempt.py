@@ -48,6 +48,9 @@ Ending = NewEvent | Exit | Interrupt | StagingFailed
 #: Between two blocks it looks whether anybody waits; what hangs within one is left behind.
 PUBLISHER_LEAVES_SECONDS = 5.0
 
+#: Failures of a runner that breaks the rules. It is given no time to leave.
+RULE_BREAKERS = frozenset({"protocol_violation", "too_many_events"})
+
 STOPPING = "the worker was told to stop and handed the job back"
 
 
@@ -232,7 +235,7 @@ class Attempt:
             self._runner.stop(self._settings.kill_grace_seconds)
             return
         self._runner.inbox.close()
-        if isinstance(ending, Interrupt | StagingFailed):
+        if isinstance(ending, Interrupt | StagingFailed) or _breaks_rules(ending):
             self._runner.stop(0)
         else:
             self._runner.wait(self._settings.kill_grace_seconds)
@@ -354,6 +357,11 @@ class Attempt:
             sweep_ended(self._settings.checkpoint_root, self._store)
         except Exception:  # sweeping is no part of the job
             log.warning("job %s: cannot sweep", self._lease.job_id, exc_info=True)
+
+
+def _breaks_rules(ending: Ending) -> bool:
+    failed = ending.data if isinstance(ending, EventBody) else None
+    return isinstance(failed, FailedData) and failed.error.code in RULE_BREAKERS
 
 
 def _kind(ending: Ending) -> object:
