@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -60,8 +59,8 @@ class _Read(Generic[Thing]):
 
 
 class KnownImportance:
-    """``notes`` is a folder where the hashes of large files are remembered; ``pool`` the part of the cache that
-    ``tenant`` reads. ``stopped`` is asked while files are hashed; where it says so, ``Cancelled`` is raised.
+    """``hashes`` are those of the models' files; ``pool`` is the part of the cache that ``tenant`` reads. Raises
+    ``Cancelled`` where those who wait for a hash have gone.
     """
 
     def __init__(
@@ -69,20 +68,18 @@ class KnownImportance:
         settings: SourceSettings,
         cache: CacheStore,
         artifacts: ArtifactStore,
-        notes: Path,
+        hashes: FileHashes,
         *,
         tenant: str = DEFAULT_TENANT,
         pool: str = DEFAULT_TENANT,
-        stopped: Stopped = never,
     ) -> None:
         self._settings, self._cache, self._artifacts = settings, cache, artifacts
-        self._notes, self._tenant, self._pool = notes, tenant, pool
-        self._hashes = FileHashes(notes, stopped=stopped)
+        self._hashes, self._tenant, self._pool = hashes, tenant, pool
 
     def of(self, tenant: str, pool: str, stopped: Stopped = never) -> KnownImportance:
         """What is known to one tenant, who waits until ``stopped`` says so."""
-        shared = (self._settings, self._cache, self._artifacts, self._notes)
-        return KnownImportance(*shared, tenant=tenant, pool=pool, stopped=stopped)
+        shared = (self._settings, self._cache, self._artifacts, self._hashes.until(stopped))
+        return KnownImportance(*shared, tenant=tenant, pool=pool)
 
     def find(self, request: PlanRequest, facts: ModelFacts) -> MeasuredByJob | None:
         """What the strategy of ``request`` ranks by, where a job like it has measured it."""

@@ -16,6 +16,7 @@ from service.listening import needs_key
 from service.rates import Rates
 from service.settings import GatewaySettings
 from service.wakeups import WakeUps
+from sources.fingerprint import FileHashes
 from sources.hub_client import guard_client
 from store.artifacts import ArtifactStore
 from store.audit import AuditLog
@@ -54,7 +55,7 @@ def open_state(settings: GatewaySettings) -> GatewayState:
     migrate(engine)
     store = JobStore(engine, lease_seconds=settings.lease_seconds)
     cache, artifacts = CacheStore(engine), ArtifactStore(settings.artifacts_url)
-    keys = KeyStore(engine)
+    keys, required = KeyStore(engine), needs_key(settings)
     return GatewayState(
         settings=settings,
         engine=engine,
@@ -62,7 +63,7 @@ def open_state(settings: GatewaySettings) -> GatewayState:
         workers=WorkerStore(engine),
         cache=cache,
         artifacts=artifacts,
-        importance=KnownImportance(settings, cache, artifacts, settings.data_dir / "hashes"),
+        importance=KnownImportance(settings, cache, artifacts, FileHashes(settings.data_dir / "hashes")),
         wakeups=WakeUps(settings.broker_url),
         feed=Feed(store, settings.feed_seconds),
         admissions=AdmissionPool(
@@ -71,12 +72,13 @@ def open_state(settings: GatewaySettings) -> GatewayState:
                 seconds=settings.admission_seconds,
                 waiting=settings.admission_queue,
                 waiting_per_tenant=settings.admission_queue_per_tenant,
+                one_tenant=not required,
             )
         ),
         keys=keys,
         tenants=TenantStore(engine),
         audit=AuditLog(engine),
-        authenticator=Authenticator(keys, required=needs_key(settings)),
+        authenticator=Authenticator(keys, required=required),
         rates=Rates(),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -11,7 +11,7 @@ from api_schemas.errors import LayercutError
 from sources.beneath import Folder
 from sources.facts import INDEX, choose_weights, merge_shards, read_index
 from sources.headers import MAX_HEADERS, Layout, Tensor, invalid, layout_of
-from sources.model_files import check_shards, is_allowed, is_folder, is_notice, needed_files
+from sources.model_files import check_shards, is_allowed, is_notice, needed_files
 from sources.sentence_transformers import Modules
 from sources.strict_json import limit_of, parse
 
@@ -53,7 +53,9 @@ def choose_files(folder: Folder, modules: Modules | None = None) -> ChosenFiles:
     check_shards(shards, names, folder.id)
     files = shards or [weights]
     tensors = merge_shards(read_headers(folder, files), weight_map, folder.id)
-    sizes = dict(_sizes(folder, names))
+    # No folder below is listed, however it is called: some hundred of them with ten thousand names each cost minutes.
+    below = [name for name in (modules.files if modules else ()) if "/" in name and folder.has(name)]
+    sizes = dict(_sizes(folder, [*names, *below]))
     chosen = needed_files(sizes, shards, modules.files if modules else ())
     return ChosenFiles({name: sizes[name] for name in chosen}, files, tensors)
 
@@ -84,10 +86,9 @@ def read_json(folder: Folder, name: str) -> Any:
     return parse(folder.read(name, limit_of(name)), name)
 
 
-def _sizes(folder: Folder, names: Collection[str]) -> Iterator[tuple[str, int]]:
-    """Of all files with an allowed name, in the folder and one level down."""
-    below = [f"{sub}/{name}" for sub in names if is_folder(sub) for name in folder.names(sub)]
-    for name in filter(is_allowed, [*names, *below]):
+def _sizes(folder: Folder, names: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Of those files of ``names`` that have an allowed one."""
+    for name in filter(is_allowed, names):
         try:
             yield name, folder.size(name)
         except LayercutError:

@@ -12,13 +12,14 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from sources.beneath import Folder, open_plain
-from sources.blocks import Stopped, blocks, never
+from sources.blocks import Cancelled, Stopped, blocks, never
 from sources.headers import invalid
 from sources.inputs import Inputs
 
@@ -45,6 +46,8 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 REMEMBERED_BYTES = 1 << 20
 # A file may change twice within one tick of its clock: what has just changed is not remembered.
 SETTLED_SECONDS = 5.0
+# Files whose hashes were begun and not ended.
+MOST_BEGUN = 100
 
 
 def fingerprint(kind: str, **parts: Any) -> str:
@@ -64,17 +67,30 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """The ``digest`` of the first ``bytes`` of a file in that ``state``."""
+
+    state: list[int]
+    digest: hashlib._Hash
+    bytes: int
+
+
 class FileHashes:
     """sha256 of files; those of large ones are remembered in ``folder`` until the file changes. What was hashed as it
-    was staged is not hashed again. Where ``stopped`` says so, ``Cancelled`` is raised within a block.
+    was staged is not hashed again. Where ``stopped`` says so, ``Cancelled`` is raised within a block, and whoever asks
+    for the file next goes on from there: one that takes longer than a request may is hashed by several.
     """
 
     def __init__(self, folder: Path, inputs: Inputs | None = None, stopped: Stopped = never) -> None:
         self._folder, self._inputs, self._stopped = folder, inputs, stopped
+        self._begun: dict[str, _Begun] = {}
 
     def until(self, stopped: Stopped) -> FileHashes:
         """The same, for one who may stop waiting."""
-        return FileHashes(self._folder, self._inputs, stopped)
+        same = FileHashes(self._folder, self._inputs, stopped)
+        same._begun = self._begun
+        return same
 
     def of_files(self, folder: Folder, names: Iterable[str]) -> dict[str, str]:
         """Of files of a model's folder, by name; raises as ``Folder.open`` does."""
@@ -102,24 +118,36 @@ class FileHashes:
         """Of a file that is open, from its beginning."""
         stat = os.fstat(file.fileno())
         if stat.st_size < REMEMBERED_BYTES:
-            return _hash(file, stat.st_size, self._stopped)
+            return self._hash(file, _Begun([], hashlib.sha256(), 0), stat.st_size)
         # ctime, as any program can set mtime back.
         state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
         note = self._folder / f"{stat.st_dev:x}-{stat.st_ino:x}"
         if (known := _read(note)).get("state") == state:
             return str(known["sha256"])
-        found = _hash(file, stat.st_size, self._stopped)
-        if time.time() - stat.st_ctime > SETTLED_SECONDS:
+        begun = self._begun.pop(note.name, None)
+        if begun is None or begun.state != state:
+            begun = _Begun(state, hashlib.sha256(), 0)
+        settled = time.time() - stat.st_ctime > SETTLED_SECONDS
+        found = self._hash(file, begun, stat.st_size, note.name if settled else None)
+        if settled:
             _write(note, {"state": state, "sha256": found})
         return found
 
-
-def _hash(file: BinaryIO, size: int, stopped: Stopped) -> str:
-    file.seek(0)
-    digest = hashlib.sha256()
-    for block in blocks(file, size, stopped):
-        digest.update(block)
-    return digest.hexdigest()
+    def _hash(self, file: BinaryIO, begun: _Begun, size: int, name: str | None = None) -> str:
+        """Of the first ``size`` bytes, of which some were ``begun``; how far it came is kept by ``name``."""
+        digest, done = begun.digest, begun.bytes
+        file.seek(done)
+        try:
+            for block in blocks(file, size - done, self._stopped):
+                digest.update(block)
+                done += len(block)
+        except Cancelled:
+            if name is not None:
+                self._begun[name] = _Begun(begun.state, digest, done)
+                for oldest in list(self._begun)[:-MOST_BEGUN]:
+                    self._begun.pop(oldest, None)
+            raise
+        return digest.hexdigest()
 
 
 def _read(note: Path) -> dict[str, Any]:

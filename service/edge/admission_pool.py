@@ -6,7 +6,7 @@ small pool here, and a time within which they are answered. A thread that is stu
 it), so that stuck looks cost this pool and no other.
 
 What waits for a thread holds its request in memory: as many may as there are places, fewer of one tenant. Tenants are
-served in turn, and none is given the last thread: what one of them asks for may hang.
+served in turn, and where there may be several none is given the last thread: what one of them asks for may hang.
 """
 
 from __future__ import annotations
@@ -34,16 +34,20 @@ RETRY_AFTER_SECONDS = 5
 
 @dataclass(frozen=True)
 class AdmissionLimits:
-    """``seconds`` to wait and take; ``waiting`` in all for one of the ``threads``, and ``waiting_per_tenant`` of it."""
+    """``seconds`` to wait and take; ``waiting`` in all for one of the ``threads``, and ``waiting_per_tenant`` of it.
+
+    ``one_tenant``: there are no others to leave threads and places to.
+    """
 
     threads: int
     seconds: float
     waiting: int
     waiting_per_tenant: int
+    one_tenant: bool = False
 
     @property
-    def threads_per_tenant(self) -> int:
-        return max(1, self.threads - 1)
+    def threads_of_one(self) -> int:
+        return self.threads if self.one_tenant else max(1, self.threads - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +115,7 @@ class AdmissionPool:
 
     def _check_room(self, tenant: str) -> None:
         own = len(self._waiting.get(tenant, ()))
-        if own >= self._limits.waiting_per_tenant:
+        if own >= self._limits.waiting_per_tenant and not self._limits.one_tenant:
             text = f"{own} of your requests wait already for a look into models and data, the most that may"
             raise QuotaExceeded(f"{text}: ask again in {RETRY_AFTER_SECONDS} seconds", RETRY_AFTER_SECONDS)
         if self.waiting >= self._limits.waiting:
@@ -121,12 +125,23 @@ class AdmissionPool:
     def _start(self) -> None:
         """Give the threads that are free to those whose turn it is."""
         while self._running.total() < self._limits.threads and (asked := self._next()) is not None:
+            try:
+                done = self._threads.submit(_look, asked)
+            except (
+                RuntimeError
+            ):  # the host has no thread to give, or the service ends; the executor keeps it all the same
+                self._refuse(asked)
+                continue
             self._running[asked.tenant] += 1
-            done = self._threads.submit(asked.work)
             done.add_done_callback(functools.partial(self._tell, asyncio.get_running_loop(), asked))
 
+    def _refuse(self, asked: _Look) -> None:
+        if not asked.answer.done():
+            text = "no thread could be started to look into the model and the data; try again later"
+            asked.answer.set_exception(LayercutError("too_busy", text))
+
     def _next(self) -> _Look | None:
-        able = [name for name in self._waiting if self._running[name] < self._limits.threads_per_tenant]
+        able = [name for name in self._waiting if self._running[name] < self._limits.threads_of_one]
         if not able:
             return None
         # Of those with as few threads, the first has waited for its turn for longest.
@@ -160,3 +175,7 @@ class AdmissionPool:
     def _forget_empty(self, tenant: str) -> None:
         if not self._waiting[tenant]:
             del self._waiting[tenant]
+
+
+def _look(asked: _Look) -> Any:
+    return None if asked.answer.done() else asked.work()

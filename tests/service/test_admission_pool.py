@@ -146,6 +146,35 @@ def test_one_thread_is_everybodys() -> None:
     rigged(test, AdmissionLimits(threads=1, seconds=30, waiting=6, waiting_per_tenant=4))
 
 
+def test_one_tenant_alone_has_all_threads_and_places() -> None:
+    async def test(rig: Rig) -> None:
+        await rig.ask(*(f"{A} {number}" for number in range(8)))
+        await rig.begins(f"{A} 0", f"{A} 1")
+        assert rig.pool.waiting == 6
+        await rig.ask(f"{A} 8")
+        assert (await rig.refusal(f"{A} 8")).code == "too_busy"
+
+    rigged(test, AdmissionLimits(threads=2, seconds=30, waiting=6, waiting_per_tenant=4, one_tenant=True))
+
+
+def test_a_thread_that_cannot_start_costs_one_look_and_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(rig: Rig) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread)
+            for number in range(3):
+                await rig.ask(f"{A} {number}")
+                assert (await rig.refusal(f"{A} {number}")).code == "too_busy"
+        await rig.ask(f"{A} 3")
+        await rig.begins(f"{A} 3")
+        await rig.end(f"{A} 3")
+
+    rigged(test)
+
+
+def no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 def test_who_went_away_leaves_a_place_and_is_not_looked_for() -> None:
     async def test(rig: Rig) -> None:
         leaves = asyncio.Event()

@@ -16,7 +16,7 @@ from tests.support.tiny_checkpoints import WIDTH
 
 @pytest.fixture
 def settings(settings: GatewaySettings) -> GatewaySettings:
-    return settings.model_copy(update={"admission_threads": 1, "admission_seconds": 1.5})
+    return settings.model_copy(update={"admission_threads": 1, "admission_seconds": 3.0})
 
 
 def test_the_only_thread_comes_back(live: tuple[str, GatewayState], make_model: Callable[..., Path]) -> None:

@@ -50,3 +50,26 @@ def test_a_file_that_grows_as_fast_as_it_is_read_does_not_keep_the_reader(tmp_pa
 
     FileHashes(tmp_path / "notes", stopped=grow).of(path)
     assert path.stat().st_size == 6 * BLOCK
+
+
+def test_a_hash_goes_on_where_the_one_before_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a file that takes longer than one request may could never be hashed."""
+    monkeypatch.setattr("sources.fingerprint.SETTLED_SECONDS", -1)
+    path, hashes = tmp_path / "model.safetensors", FileHashes(tmp_path / "notes")
+    path.write_bytes(b"".join(bytes([number]) * BLOCK for number in range(8)))
+    for _ in range(2):
+        with pytest.raises(Cancelled):
+            hashes.until(Waiting(3).asked).of(path)
+    assert hashes.until(Waiting(2).asked).of(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_what_was_hashed_of_a_file_before_it_changed_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sources.fingerprint.SETTLED_SECONDS", -1)
+    path, hashes = tmp_path / "model.safetensors", FileHashes(tmp_path / "notes")
+    path.write_bytes(bytes(4 * BLOCK))
+    with pytest.raises(Cancelled):
+        hashes.until(Waiting(3).asked).of(path)
+    path.write_bytes(b"x" * (5 * BLOCK))
+    assert hashes.of(path) == hashlib.sha256(path.read_bytes()).hexdigest()
