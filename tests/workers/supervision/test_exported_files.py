@@ -15,11 +15,12 @@ from api_schemas.errors import LayercutError
 from sources.model_folder import folder_modules, folder_of
 from tests.support.embedding_models import NORMALIZE, POOLING, add_modules, dense, embedding_model
 from tests.support.reports import report
-from tests.support.tiny_models import LAYERS, build, heads_of, tiny_model, tiny_tokenizer
+from tests.support.tiny_models import LAYERS, build, edit_json, heads_of, tiny_model, tiny_tokenizer
 from workers.export.card import make_card
 from workers.export.embeddings import copy_modules
 from workers.export.files import export_model, export_stream, write_sums
 from workers.pruning.surgery import drop_layers
+from workers.runtime.loading import load_tokenizer
 from workers.supervision.exported_files import MAX_FILES, check_exported, list_files, take_over
 from workers.supervision.publishing import most_bytes
 from workers.supervision.runner_folders import entered
@@ -87,6 +88,17 @@ def test_a_copied_model_in_shards_with_modules_and_templates_passes(tmp_path: Pa
     assert {"2_Dense/model.safetensors", "1_Pooling/config.json", "modules.json"} <= set(names)
     assert {"chat_template.jinja", "additional_chat_templates/tool_use.jinja"} <= set(names)
     assert len([name for name in names if name.startswith("model-")]) > 1
+
+
+@pytest.mark.parametrize("named", [{"boi_token": "a"}, {"extra_special_tokens": {"image_token": "a"}}], ids=str)
+def test_a_tokenizer_with_tokens_of_its_models_own_passes(named: dict[str, object], tmp_path: Path) -> None:
+    """As Gemma 3 has them: `transformers` saves them under another key than the one that it read."""
+    source = tiny_model("gemma3_text", tmp_path / "source", head="base")
+    edit_json(source / "tokenizer_config.json", **named)
+    folder = tmp_path / "artifact"
+    export_model(build("gemma3_text", head="base"), load_tokenizer(source), folder, torch.float32)
+    assert "model_specific_special_tokens" in (folder / "tokenizer_config.json").read_text(encoding="utf-8")
+    taken(with_its_papers(folder), tmp_path / "taken")
 
 
 @pytest.fixture
