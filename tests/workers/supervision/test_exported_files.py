@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,8 @@ import torch
 
 from api_schemas.architectures import ARCHITECTURES
 from api_schemas.errors import LayercutError
+from api_schemas.objectives import Objective
+from api_schemas.reports import Bracket, Candidate, CurvePoint, Search, Trial
 from sources.model_folder import folder_modules, folder_of
 from tests.support.embedding_models import NORMALIZE, POOLING, add_modules, dense, embedding_model
 from tests.support.reports import report
@@ -214,3 +217,47 @@ def test_what_changes_between_the_list_and_the_copy_is_refused(
 
     monkeypatch.setattr("workers.supervision.exported_files.list_files", and_then_it_grows)
     assert "'README.md' was changed" in refusal(export, tmp_path / "taken")
+
+
+def test_a_search_in_a_thousand_layers_can_be_reported(export: Path, tmp_path: Path) -> None:
+    layers = list(range(1024))
+    trials = [Trial(steps=2**rung, distance=0.5, score=0.5) for rung in range(4)]
+    candidates = [Candidate(dropped=layers, strategies=["top"], trials=trials) for _ in range(12)]
+    brackets = [Bracket(drop=drop, rows=9, baseline_score=None, candidates=candidates, steps=9) for drop in range(12)]
+    curve = [
+        CurvePoint(drop=drop, kept=layers if drop < 12 else None, dropped=None, parameters=1, bytes=4)
+        for drop in layers
+    ]  # fmt: skip
+    search = Search(
+        objective=Objective(min_retention=0.9), chosen=1, curve=curve, front=layers, brackets=brackets,
+        steps=9, spent_steps=9,
+    )  # fmt: skip
+    whole = report().model_copy(update={"search": search})
+    (export / "report.json").write_text(whole.model_dump_json(indent=2), encoding="utf-8")
+    assert "report.json" in taken(export, tmp_path / "taken")
+
+
+COSTLY: dict[str, tuple[str, str]] = {
+    "long": ('{"warnings":[' + ",".join(["0"] * 10**6) + "]}", "values or more"),
+    "of objects": ('{"reused":[' + ",".join(["{}"] * 10**5) + "]}", "more than 20000 objects"),
+    "wrong all over": (
+        '{"before":{"scores":{"by_seed":{' + ",".join(f'"x{at}":"y"' for at in range(10**5)) + "}}}}",
+        "values in it are wrong",
+    ),
+    "deep": ('{"search":' + "[" * 10**5 + "]" * 10**5 + "}", "deep"),
+    "half a character": (r'{"verdict":"\ud800"}', "half a character"),
+}
+
+
+@pytest.mark.parametrize("what", COSTLY)
+def test_no_report_costs_more_than_a_good_one_could(export: Path, tmp_path: Path, what: str) -> None:
+    body, why = COSTLY[what]
+    (export / "report.json").write_text(body)
+    tracemalloc.start()
+    try:
+        said = refusal(export, tmp_path / "taken")
+        assert tracemalloc.get_traced_memory()[1] < 128 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert "report.json" in said
+    assert why in said
