@@ -356,9 +356,14 @@ class Attempt:
             self._session.write(new_event(EventType.LOG, message, LogData(source="stderr"), "error"))
 
     def _tidy(self) -> None:
-        """Sweep losers, which this attempt may be one of. The gateway's upkeep does it later where this cannot."""
+        """Keep its notes, and sweep losers, which this attempt may be one of. The gateway's upkeep sweeps later where
+        this cannot.
+        """
         try:
             take_notes(self._notes, self._runner.scratch.notes)
+        except Exception:  # they will be learnt again
+            log.warning("job %s: cannot keep the notes on memory", self._lease.job_id, exc_info=True)
+        try:
             winner = self._store.artifact(self._lease.job_id)
             # Asked of the store, not concluded from LeaseLost: a finish may have been kept though its answer was lost.
             if winner == self._lease.prefix:
