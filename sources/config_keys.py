@@ -181,10 +181,14 @@ TOKENIZER = Rules({
     **dict.fromkeys((
         "vocab", "merges", "tokenizer_object", "tokenizer_padding", "tokenizer_truncation",
         "post_processor", "_json_truncation", "_json_padding", "_spm_precompiled_charsmap", "tokenizer",
-        "model_specific_special_tokens", "files_loaded", "config", "subfolder", "cache_dir", "revision",
+        "files_loaded", "config", "subfolder", "cache_dir", "revision",
     ), _NO),
     **dict.fromkeys(("tokenizer_class", "processor_class", "backend", "model_type"), _CLASS),
-    **dict.fromkeys(("additional_special_tokens", "extra_special_tokens"), (_tokens, "it must be a list of tokens")),
+    # The last is written by `transformers` itself: each `*_token` beyond the seven of every class is put into it.
+    **dict.fromkeys(
+        ("additional_special_tokens", "extra_special_tokens", "model_specific_special_tokens"),
+        (_tokens, "it must be a list of tokens, or an object of tokens by name"),
+    ),
     "added_tokens_decoder": (_numbered_tokens, "it must be an object of tokens by number"),
     **dict.fromkeys(
         ("chat_template", "response_template", "default_chat_template"),

@@ -31,7 +31,7 @@ LIMITS = {
     "model.safetensors.index.json": Limit(4 * MIB, 50_000),
     "vocab.json": Limit(16 * MIB, 1_000_000),
     "added_tokens.json": Limit(4 * MIB, 100_000),
-    "report.json": Limit(64 * MIB, 5_000_000),  # of ours: a search in a model of a thousand layers lists them often
+    "report.json": Limit(16 * MIB, 400_000),  # of ours: a search in a model of a thousand layers lists them often
 }
 OTHERS = Limit(MIB, 50_000)
 

@@ -44,6 +44,7 @@ def check_counts(name: str, found: dict[str, Any]) -> None:
         ("added_tokens_decoder", MAX_ADDED),
         ("extra_special_tokens", MAX_LISTED),
         ("additional_special_tokens", MAX_LISTED),
+        ("model_specific_special_tokens", MAX_LISTED),
     ):
         value = found.get(key)
         if isinstance(value, (dict, list)) and len(value) > most:

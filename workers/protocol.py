@@ -28,7 +28,7 @@ TOLD_BY_RUNNER = {
     EventType.STAGE: 2**10,
     EventType.RESOLVED: 2**19,  # a search in a model of a hundred layers takes a tenth
     EventType.PROGRESS: 2**10,
-    EventType.METRIC: 2**12,
+    EventType.METRIC: 2**14,  # of one label of 500 characters, which stands there four times
     EventType.LOG: 2**15,
     EventType.SUCCEEDED: 2**16,
     EventType.FAILED: 2**16,

@@ -123,6 +123,10 @@ TOKENS = [{"id": number, "content": f"t{number}"} for number in range(100_000)]
         (split("(?#[)(a+)+(?#])$"), "has a comment"),
         (split("(?ix)#[\n(a+)+#]\n$"), "has a comment"),
         ({"tokenizer_config.json": json.dumps({"extra_special_tokens": ["x"] * 9000}).encode()}, "9000 extra_special"),
+        (
+            {"tokenizer_config.json": json.dumps({"model_specific_special_tokens": ["x"] * 9000}).encode()},
+            "9000 model_specific",
+        ),
         ({"added_tokens.json": b'{"a": "b"}'}, "'a' without an id"),
     ],
     ids=lambda one: one[:40] if isinstance(one, str) else "files",

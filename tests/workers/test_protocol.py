@@ -70,6 +70,17 @@ def test_a_job_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
         JobFile.read(tmp_path / "nothing.json")
 
 
+@pytest.mark.parametrize("letter", ["x", "漢", "😀"])
+def test_a_metric_of_the_longest_label_is_told(letter: str) -> None:
+    label = letter * 500
+    reason = f"no row has the label {label!r}, and the model gives it to none"
+    told = say(
+        EventType.METRIC, f"f1 (label {label!r}) is not defined: {reason}",
+        name="f1", value=None, side="after", of=f"label {label!r}", reason=reason,
+    )  # fmt: skip
+    assert read_event(told.model_dump_json()) is not None
+
+
 def test_only_a_runners_own_events_are_events() -> None:
     told = say(EventType.METRIC, "score", name="score", value=float("nan"), side="after")
     assert read_event(told.model_dump_json()) is not None

@@ -15,8 +15,8 @@ from sources.beneath import open_regular
 from sources.cached_files import Unusable
 
 
-def read_array(path: Path, *, dimensions: int = 1) -> npt.NDArray[Any]:
-    """The numbers in a file that ``np.save`` wrote, all of them finite; raises ``Unusable``."""
+def read_array(path: Path, *, dimensions: int = 1, finite: bool = True) -> npt.NDArray[Any]:
+    """The numbers in a file that ``np.save`` wrote, all of them finite if they must be; raises ``Unusable``."""
     try:
         with open_regular(path.parent, path.name) as file:
             if npy.read_magic(file) != (1, 0):
@@ -29,7 +29,7 @@ def read_array(path: Path, *, dimensions: int = 1) -> npt.NDArray[Any]:
             found: npt.NDArray[Any] = np.load(file, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise Unusable(path.name, str(error)[:200]) from None
-    if not np.isfinite(found).all():
+    if finite and not np.isfinite(found).all():
         raise Unusable(path.name, "a number in it is not finite")
     return found
 

@@ -64,7 +64,8 @@ def _finish(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     forget_padding(tokenizer).save_pretrained(folder)
     for path in folder.iterdir():
         # safetensors leaves its file readable to its owner alone, and others are to use it.
-        path.chmod(0o644)
+        if path.is_file():
+            path.chmod(0o644)
 
 
 def write_sums(folder: Path) -> Path:

@@ -93,7 +93,7 @@ def forget_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBas
 
 # What loading leaves in tokenizer_config.json: where and how we loaded it, and the cutting that tokenizer.json carried.
 _OURS_ONLY = frozenset(
-    {"is_local", "local_files_only", "max_length", "stride", "truncation_strategy", "pad_to_multiple_of"}
+    {"is_local", "local_files_only", "vocab_file", "max_length", "stride", "truncation_strategy", "pad_to_multiple_of"}
 )
 
 

@@ -79,7 +79,8 @@ def save_scores(scores: Scores, folder: Path) -> None:
 
 def load_scores(folder: Path) -> Scores:
     facts = _as(_Facts, read_json(folder / "scores.json"), "scores.json")
-    gold, guess = read_array(folder / "gold.npy"), read_array(folder / "guess.npy")
+    # A model may answer what is no finite number: it has no score then, and says why.
+    gold, guess = read_array(folder / "gold.npy"), read_array(folder / "guess.npy", finite=facts.score is not None)
     return Scores(**asdict(facts), gold=gold, guess=guess)
 
 

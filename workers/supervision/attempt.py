@@ -45,6 +45,8 @@ log = logging.getLogger("layercut.attempt")
 
 Ending = NewEvent | Exit | Interrupt | StagingFailed
 
+#: What it takes to publish the files of a job that ended in time, where less of its own time is left.
+PUBLISHING_SECONDS = 1800.0
 #: Between two blocks it looks whether anybody waits; what hangs within one is left behind.
 PUBLISHER_LEAVES_SECONDS = 5.0
 
@@ -94,7 +96,7 @@ class Attempt:
         )
         # An attempt's own: one that goes on from a checkpoint has the whole of it again.
         self._seconds = min(claim.request.limits.max_runtime_seconds, settings.max_runtime_seconds)
-        self._latest = started + self._seconds
+        self._ends = self._latest = started + self._seconds
         self._endings: dict[object, Callable[[Any], None]] = {
             EventType.SUCCEEDED: self._succeeded,
             EventType.FAILED: self._failed,
@@ -131,10 +133,10 @@ class Attempt:
             self._tidy()
 
     def _end(self, ending: Ending) -> None:
-        """What the runner made goes on to the cache while the lease still holds; nobody waits long for a stop."""
+        """What the runner made goes on to the cache while the lease still holds, beside what is published."""
         try:
-            if isinstance(ending, EventBody):
-                self._finish_cache()
+            if isinstance(ending, EventBody):  # told in time: that its files are many makes no job late
+                self._latest = max(self._ends, time.monotonic() + PUBLISHING_SECONDS)
             else:
                 self._cache_server.close(self._settings.kill_grace_seconds)
             self._endings[_kind(ending)](ending)
@@ -143,10 +145,12 @@ class Attempt:
             self._endings[cut.why](cut.why)
 
     def _finish_cache(self) -> None:
+        """Others wait for it, but the job is over: neither its clock nor a stop of the worker changes how it ended."""
+        self._latest = min(self._latest, max(self._ends, time.monotonic() + self._settings.kill_grace_seconds))
         try:
             self._beside(lambda _: self._cache_server.close(None), leave_seconds=0)
         except Interrupted as cut:
-            if cut.why is not Interrupt.TIMEOUT:  # that the job is over has been said in time
+            if cut.why not in (Interrupt.TIMEOUT, Interrupt.STOPPING):
                 raise
 
     def _beside(
@@ -251,9 +255,9 @@ class Attempt:
             raise
         except Exception as error:
             log.exception("job %s: cannot publish", self._lease.job_id)
-            self._finish(failure(explained(error), stage))
+            self._finish_told(failure(explained(error), stage))
             return
-        self._finish(told, self._lease.prefix)
+        self._finish_told(told, self._lease.prefix)
 
     def _failed(self, told: NewEvent) -> None:
         """A failure may leave files all the same: an objective that was not met does."""
@@ -263,7 +267,7 @@ class Attempt:
             self._tell_last_words("the runner's last lines")
             # The job may go on elsewhere.
             self._checkpoint_sync.drain(self._settings.kill_grace_seconds)
-        self._finish(told, self._lease.prefix if published else None)
+        self._finish_told(told, self._lease.prefix if published else None)
 
     def _not_staged(self, failed: StagingFailed) -> None:
         self._finish(failure(failed.error, Stage.RESOLVING))
@@ -287,6 +291,8 @@ class Attempt:
 
     def _timed_out(self, _: Interrupt) -> None:
         message = f"the attempt ran longer than limits.max_runtime_seconds = {self._seconds}"
+        if self._latest > self._ends:
+            message += f", as publishing its files took more than {PUBLISHING_SECONDS:.0f} seconds"
         self._finish(failure(LayercutError("timeout", message, param="/limits/max_runtime_seconds")))
 
     def _lost_lease(self, _: Interrupt) -> None:
@@ -295,8 +301,11 @@ class Attempt:
     def _published(self, files: ArtifactFiles) -> bool:
         try:
             self._publish(files)
-        except Interrupted:
-            raise
+        except Interrupted as cut:
+            if cut.why is not Interrupt.TIMEOUT:
+                raise
+            log.warning("job %s: publishing the files of a failed job takes too long", self._lease.job_id)
+            return False
         except Exception:  # the failure that the runner told is the one to report
             log.exception("job %s: cannot publish the files of a failed job", self._lease.job_id)
             return False
@@ -322,6 +331,10 @@ class Attempt:
         )  # fmt: skip
         self._bytes = sum(file.bytes for file in manifest.files)
 
+    def _finish_told(self, event: NewEvent, artifact: str | None = None) -> None:
+        self._finish_cache()
+        self._finish(event, artifact)
+
     def _finish(self, event: NewEvent, artifact: str | None = None) -> None:
         self._session.flush()
         try:
@@ -343,9 +356,14 @@ class Attempt:
             self._session.write(new_event(EventType.LOG, message, LogData(source="stderr"), "error"))
 
     def _tidy(self) -> None:
-        """Sweep losers, which this attempt may be one of. The gateway's upkeep does it later where this cannot."""
+        """Keep its notes, and sweep losers, which this attempt may be one of. The gateway's upkeep sweeps later where
+        this cannot.
+        """
         try:
             take_notes(self._notes, self._runner.scratch.notes)
+        except Exception:  # they will be learnt again
+            log.warning("job %s: cannot keep the notes on memory", self._lease.job_id, exc_info=True)
+        try:
             winner = self._store.artifact(self._lease.job_id)
             # Asked of the store, not concluded from LeaseLost: a finish may have been kept though its answer was lost.
             if winner == self._lease.prefix:

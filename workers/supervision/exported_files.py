@@ -25,11 +25,16 @@ from sources.facts import MAX_SHARDS
 from sources.file_starts import PICKLES
 from sources.model_files import EXPORTED_FOLDERS, MAX_SMALL, is_exported, is_folder
 from sources.model_folder import read_facts
-from sources.strict_json import limit_of
+from sources.strict_json import limit_of, parse
 from workers.export.sums import SUMS
 from workers.supervision.runner_folders import check_room, copy_file, entered, entered_in, made_folder, opened_file
 
 MAX_FILES = MAX_SHARDS + 200
+REPORT = "report.json"
+#: Of a report. A search in a model of a thousand layers has some thousands.
+MAX_REPORT_OBJECTS = 20_000
+#: Faults in it that are looked at one by one.
+MAX_TOLD = 1000
 #: How errors call the model.
 ID = "the export"
 REFUSED = "verification_failed"
@@ -163,14 +168,26 @@ def _copy(source: int, target: int, file: Listed, stopped: Callable[[], bool]) -
 
 
 def _check_json(folder: Folder, name: str) -> None:
-    if name != "report.json":
-        read_json(folder, name)
-        return
+    (_check_report if name == REPORT else read_json)(folder, name)
+
+
+def _check_report(folder: Folder, name: str) -> None:
+    data = folder.read(name, limit_of(name))
+    # What is wrong takes more memory than what is right: an object of a dozen fields may lack each of them.
+    if data.count(b"{") > MAX_REPORT_OBJECTS:
+        raise refused(f"{name} has more than {MAX_REPORT_OBJECTS} objects")
     try:
-        Report.model_validate_json(folder.read(name, limit_of(name)))
+        Report.model_validate(parse(data, name))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise refused(f"{name} is no report: {first['msg']} at {'/'.join(map(str, first['loc']))}") from None
+        raise refused(f"{name} is no report: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    """What is wrong; each fault that is told takes a kilobyte, and there is no asking for one alone."""
+    if (count := error.error_count()) > MAX_TOLD:
+        return f"{count} values in it are wrong"
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{first['msg'][:200]} at {short('/'.join(map(str, first['loc'])))}"
 
 
 def _check_start(folder: Folder, name: str) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from sources.cached_files import Unusable
 from tests.support.scored import scores
 from workers.evaluation.by_seed import ScoresBySeed, from_tensors, to_tensors
 from workers.evaluation.metrics import MetricLabels
@@ -34,3 +37,15 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
         assert np.array_equal(kept.guess, UNDEFINED.guess)
     assert before is not None
     assert before.score == SCORED.score
+
+
+def test_answers_that_are_no_numbers_are_kept_where_they_have_no_score(tmp_path: Path) -> None:
+    broken = scores("pearson", GOLD, np.full(9, np.nan), MetricLabels())
+    save_scores(broken, tmp_path)
+    kept = load_scores(tmp_path)
+    assert (kept.score, kept.undefined) == (None, broken.undefined)
+    assert np.isnan(kept.guess).all()
+
+    save_scores(replace(broken, score=90.0), tmp_path)
+    with pytest.raises(Unusable, match="not finite"):
+        load_scores(tmp_path)

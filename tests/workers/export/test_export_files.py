@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -33,6 +34,15 @@ def test_weights_are_written_in_the_asked_dtype_and_the_model_stays_as_it_is(
     assert all(torch.equal(written[name], before[name].to(dtype)) for name in written)
     assert json.loads((tmp_path / "config.json").read_text())["dtype"] == str(dtype).removeprefix("torch.")
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+def test_chat_templates_lie_in_a_folder_that_others_can_enter(tmp_path: Path) -> None:
+    tokenizer = copy.deepcopy(tiny_tokenizer("bert"))  # which other tests have too
+    tokenizer.chat_template = {"default": "a", "tool_use": "b"}
+    export_model(build("bert"), tokenizer, tmp_path, torch.float32)
+    templates = tmp_path / "additional_chat_templates"
+    assert templates.stat().st_mode & 0o111 == 0o111
+    assert "additional_chat_templates/tool_use.jinja" in write_sums(tmp_path).read_text(encoding="utf-8")
 
 
 def test_a_weight_too_large_for_the_dtype_is_not_exported_as_infinity(tmp_path: Path) -> None:

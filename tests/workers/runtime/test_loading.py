@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sentencepiece import SentencePieceTrainer
 from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
@@ -70,6 +71,28 @@ def test_a_folder_with_a_vocabulary_alone_has_a_tokenizer(tmp_path: Path) -> Non
         (tmp_path / name).unlink()
     (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     assert load_tokenizer(tmp_path)(SENTENCES[0])["input_ids"] == tokenizer(SENTENCES[0])["input_ids"]
+
+
+@pytest.mark.parametrize("architecture", ["gemma", "gemma2", "gemma3_text", "llama"])
+def test_where_a_sentencepiece_model_lay_is_not_saved(architecture: str, tmp_path: Path) -> None:
+    """As old Gemma repositories are: tokenizer.model, and no tokenizer.json."""
+    tiny_model(architecture, tmp_path)
+    learn_sentencepiece(tmp_path / "tokenizer.model")
+    (tmp_path / "tokenizer.json").unlink()
+    load_tokenizer(tmp_path).save_pretrained(tmp_path / "again")
+    assert str(tmp_path) not in (tmp_path / "again" / "tokenizer_config.json").read_text(encoding="utf-8")
+    assert numbers_of(tmp_path / "again") == numbers_of(tmp_path)
+
+
+def numbers_of(folder: Path) -> list[int]:
+    return load_tokenizer(folder)(SENTENCES[0])["input_ids"]
+
+
+def learn_sentencepiece(path: Path) -> None:
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(SENTENCES), model_prefix=str(path.with_suffix("")), vocab_size=130, model_type="bpe",
+        hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,14 +13,17 @@ import torch
 
 from api_schemas.architectures import ARCHITECTURES
 from api_schemas.errors import LayercutError
+from api_schemas.objectives import Objective
+from api_schemas.reports import Bracket, Candidate, CurvePoint, Search, Trial
 from sources.model_folder import folder_modules, folder_of
 from tests.support.embedding_models import NORMALIZE, POOLING, add_modules, dense, embedding_model
 from tests.support.reports import report
-from tests.support.tiny_models import LAYERS, build, heads_of, tiny_model, tiny_tokenizer
+from tests.support.tiny_models import LAYERS, build, edit_json, heads_of, tiny_model, tiny_tokenizer
 from workers.export.card import make_card
 from workers.export.embeddings import copy_modules
 from workers.export.files import export_model, export_stream, write_sums
 from workers.pruning.surgery import drop_layers
+from workers.runtime.loading import load_tokenizer
 from workers.supervision.exported_files import MAX_FILES, check_exported, list_files, take_over
 from workers.supervision.publishing import most_bytes
 from workers.supervision.runner_folders import entered
@@ -87,6 +91,17 @@ def test_a_copied_model_in_shards_with_modules_and_templates_passes(tmp_path: Pa
     assert {"2_Dense/model.safetensors", "1_Pooling/config.json", "modules.json"} <= set(names)
     assert {"chat_template.jinja", "additional_chat_templates/tool_use.jinja"} <= set(names)
     assert len([name for name in names if name.startswith("model-")]) > 1
+
+
+@pytest.mark.parametrize("named", [{"boi_token": "a"}, {"extra_special_tokens": {"image_token": "a"}}], ids=str)
+def test_a_tokenizer_with_tokens_of_its_models_own_passes(named: dict[str, object], tmp_path: Path) -> None:
+    """As Gemma 3 has them: `transformers` saves them under another key than the one that it read."""
+    source = tiny_model("gemma3_text", tmp_path / "source", head="base")
+    edit_json(source / "tokenizer_config.json", **named)
+    folder = tmp_path / "artifact"
+    export_model(build("gemma3_text", head="base"), load_tokenizer(source), folder, torch.float32)
+    assert "model_specific_special_tokens" in (folder / "tokenizer_config.json").read_text(encoding="utf-8")
+    taken(with_its_papers(folder), tmp_path / "taken")
 
 
 @pytest.fixture
@@ -202,3 +217,47 @@ def test_what_changes_between_the_list_and_the_copy_is_refused(
 
     monkeypatch.setattr("workers.supervision.exported_files.list_files", and_then_it_grows)
     assert "'README.md' was changed" in refusal(export, tmp_path / "taken")
+
+
+def test_a_search_in_a_thousand_layers_can_be_reported(export: Path, tmp_path: Path) -> None:
+    layers = list(range(1024))
+    trials = [Trial(steps=2**rung, distance=0.5, score=0.5) for rung in range(4)]
+    candidates = [Candidate(dropped=layers, strategies=["top"], trials=trials) for _ in range(12)]
+    brackets = [Bracket(drop=drop, rows=9, baseline_score=None, candidates=candidates, steps=9) for drop in range(12)]
+    curve = [
+        CurvePoint(drop=drop, kept=layers if drop < 12 else None, dropped=None, parameters=1, bytes=4)
+        for drop in layers
+    ]  # fmt: skip
+    search = Search(
+        objective=Objective(min_retention=0.9), chosen=1, curve=curve, front=layers, brackets=brackets,
+        steps=9, spent_steps=9,
+    )  # fmt: skip
+    whole = report().model_copy(update={"search": search})
+    (export / "report.json").write_text(whole.model_dump_json(indent=2), encoding="utf-8")
+    assert "report.json" in taken(export, tmp_path / "taken")
+
+
+COSTLY: dict[str, tuple[str, str]] = {
+    "long": ('{"warnings":[' + ",".join(["0"] * 10**6) + "]}", "values or more"),
+    "of objects": ('{"reused":[' + ",".join(["{}"] * 10**5) + "]}", "more than 20000 objects"),
+    "wrong all over": (
+        '{"before":{"scores":{"by_seed":{' + ",".join(f'"x{at}":"y"' for at in range(10**5)) + "}}}}",
+        "values in it are wrong",
+    ),
+    "deep": ('{"search":' + "[" * 10**5 + "]" * 10**5 + "}", "deep"),
+    "half a character": (r'{"verdict":"\ud800"}', "half a character"),
+}
+
+
+@pytest.mark.parametrize("what", COSTLY)
+def test_no_report_costs_more_than_a_good_one_could(export: Path, tmp_path: Path, what: str) -> None:
+    body, why = COSTLY[what]
+    (export / "report.json").write_text(body)
+    tracemalloc.start()
+    try:
+        said = refusal(export, tmp_path / "taken")
+        assert tracemalloc.get_traced_memory()[1] < 128 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert "report.json" in said
+    assert why in said

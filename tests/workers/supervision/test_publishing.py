@@ -16,7 +16,7 @@ from api_schemas.jobs import Job, Status
 from tests.support.nested_folders import nest
 from tests.support.processes import eventually
 from tests.support.supervisor_rig import Rig
-from workers.supervision import scratch
+from workers.supervision import attempt, scratch
 
 
 def error_of(job: Job) -> JobError:
@@ -135,12 +135,75 @@ def test_a_cancel_is_heeded_while_things_of_the_cache_are_sent(rig: Rig, monkeyp
     eventually(lambda: not any(thread.name == "cache-uploads" for thread in threading.enumerate()))
 
 
-def test_so_is_the_clock(rig: Rig, endless: Endless) -> None:
+def test_so_is_the_clock(rig: Rig, endless: Endless, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "PUBLISHING_SECONDS", 0.1)
     job = rig.run("succeed", max_runtime_seconds=3)
 
     assert endless.begun.is_set()
     assert error_of(job).code == "timeout"
     assert rig.stored(job.id) == []
+
+
+def test_what_takes_too_long_to_publish_does_not_hide_how_the_job_failed(
+    rig: Rig, endless: Endless, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "PUBLISHING_SECONDS", 0.1)
+    job = rig.run("fail-with-files", max_runtime_seconds=2)
+
+    assert endless.begun.is_set()
+    assert error_of(job).code == "objective_not_met"
+    assert rig.stored(job.id) == []
+
+
+def test_a_job_that_ended_in_time_is_not_late_for_its_files(rig: Rig, endless: Endless) -> None:
+    job_id = rig.submit("succeed", max_runtime_seconds=2)
+    thread = rig.start()
+    assert endless.begun.wait(20)
+    thread.join(2.2)
+    assert thread.is_alive(), "its time is over, and it publishes"
+    endless.released.set()
+    thread.join(20)
+
+    assert rig.store.get(job_id).status == Status.SUCCEEDED
+
+
+@pytest.fixture
+def endless_cache(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Endless:
+    """Things for the cache that have no end."""
+    rig.settings.kill_grace_seconds = 0.3
+    made = Endless()
+    monkeypatch.setattr("store.artifacts.blocks_of", made.blocks_of)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "published"),
+    [
+        ("succeed", Status.SUCCEEDED, True),
+        ("fail-with-files", Status.FAILED, True),
+        ("fail:training_diverged", Status.FAILED, False),
+    ],
+)
+def test_what_goes_to_the_cache_makes_no_job_late(
+    rig: Rig, endless_cache: Endless, ending: str, status: Status, published: bool
+) -> None:
+    job = rig.run("want:a", "fill:weights", "made:a", ending, max_runtime_seconds=2)
+
+    assert endless_cache.begun.is_set()
+    assert job.status == status
+    assert job.error is None or job.error.code != "timeout"
+    assert (rig.store.artifact(job.id) is not None) == published
+
+
+def test_nor_is_a_job_that_is_over_handed_back_for_it(rig: Rig, endless_cache: Endless) -> None:
+    job_id = rig.submit("want:a", "fill:weights", "made:a", "succeed")
+    thread = rig.start()
+    assert endless_cache.begun.wait(20)
+    eventually(lambda: "publishing" in rig.texts(job_id))
+    rig.supervisor.stop()
+    thread.join(20)
+
+    assert rig.store.get(job_id).status == Status.SUCCEEDED
 
 
 def test_so_is_a_lost_lease(rig: Rig, endless: Endless) -> None:

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from api_schemas.tenants import Quotas
 from store.tenants import TenantStore
 from tests.support.supervisor_rig import Rig
@@ -46,6 +48,15 @@ def test_notes_on_memory_go_from_one_runner_to_the_next_of_its_pool(tmp_path: Pa
     assert json.loads((second / NAME).read_text()) == {"bert": {"rows": 16, "at": 1.0}}
     assert list(third.iterdir()) == [], "what others train is not told"
     assert WorkerSettings(data_dir=tmp_path).micro_batches.name == NAME
+
+
+def test_notes_that_cannot_be_kept_leave_no_checkpoint_behind(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.settings.memory_root.parent.mkdir(parents=True, exist_ok=True)
+    rig.settings.memory_root.write_text("no folder")
+    job = rig.run("checkpoint:1", "learn:bert=8", "fail:training_diverged")
+
+    assert "cannot keep the notes" in caplog.text
+    assert not (rig.settings.checkpoint_root / job.id).exists()
 
 
 def test_a_tenant_learns_nothing_of_another_and_cannot_slow_it_down(rig: Rig, tmp_path: Path) -> None:
