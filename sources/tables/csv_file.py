@@ -117,10 +117,16 @@ class CsvFile:
         return self.copied()
 
     def _has_few_bad(self, connection: duckdb.DuckDBPyConnection, name: str) -> bool:
-        """No more than the lines that became no row."""
+        """No more than the lines that became neither a row nor a part of one's texts."""
         lines = sum(block.count(self._end) for block in self.file.blocks(self.path))
+        inside = " + ".join(
+            f"coalesce(strlen(c{at}) - strlen(replace(c{at}, chr({ord(self._end)}), '')), 0)"
+            for at in range(len(self._header))
+        )
         try:
-            good = connection.execute(f"SELECT count(*) FROM {self._rows(name, 'ignore_errors = true')}").fetchall()
+            good = connection.execute(
+                f"SELECT count(*) + coalesce(sum({inside}), 0) FROM {self._rows(name, 'ignore_errors = true')}"
+            ).fetchall()
         except duckdb.Error:
             return False
         return bool(lines - good[0][0] <= MOST_BAD)

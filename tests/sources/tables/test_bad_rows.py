@@ -60,3 +60,14 @@ def test_the_line_of_the_first_bad_row_is_told_without_a_copy(
 
     with pytest.raises(LayercutError, match=rf"^x\.csv:{start.count(NEW_LINE) + 1}: {said}"):
         read(path)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_texts_of_several_lines_are_not_taken_for_bad_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(csv_file, "MOST_BAD", 10)
+    path = tmp_path / "x.csv"
+    path.write_bytes((b"text,label\n" + MULTI + b"one,two,three\n" + MULTI).replace(b"\n", end.encode()))
+
+    assert read(path, bad_rows="skip") == (200, {"too many fields": 1})
