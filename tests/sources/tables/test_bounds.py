@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import encodings.aliases
 import json
+import os
 import resource
 import time
 from collections.abc import Iterator
@@ -121,6 +122,21 @@ def test_terabytes_that_nobody_wrote_are_refused_at_once(tmp_path: Path, name: s
 
     with within(0.5, megabytes=50):
         refused(path, rf"{name}: of its 1073741824 bytes, \d+ or more were never written")
+
+
+def test_a_parquet_whose_zeros_were_copied_sparsely_is_read(tmp_path: Path) -> None:
+    rows, path = 400_000, tmp_path / "x.parquet"
+    columns = {"text": [f"film {row}" for row in range(rows)], "label": [0, 1] * (rows // 2), "score": [0.0] * rows}
+    pq.write_table(pa.table(columns), path, compression="none", use_dictionary=["label"])
+    whole = path.read_bytes()
+    with path.open("wb") as file:
+        for at in range(0, len(whole), 4096):
+            block = whole[at : at + 4096]
+            file.seek(len(block), os.SEEK_CUR) if not any(block) else file.write(block)
+    assert path.read_bytes() == whole
+    assert 512 * path.stat().st_blocks < len(whole) - 2 * MIB
+
+    assert read(path).rows == rows
 
 
 def test_a_file_above_the_ceiling_is_refused_with_both_sizes(tmp_path: Path) -> None:
