@@ -21,6 +21,8 @@ from api_schemas.read_spec import ReadSpec
 from api_schemas.task_spec import TaskSpec
 from sources.datasets import check_table
 from sources.settings import SourceSettings
+from sources.tables import duck, table
+from sources.tables.csv_file import CsvFile
 from sources.tables.data_file import DataFile, allowed_file
 from sources.tables.duck import connect, interrupted, scratch
 from sources.tables.encodings import Copy
@@ -322,6 +324,38 @@ def test_a_look_ends_when_its_time_is_over(tmp_path: Path) -> None:
             endless = "SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b"
             with interrupted(connection, file.deadline), pytest.raises(duckdb.InterruptException):
                 connection.execute(endless).fetchall()
+
+
+def test_a_look_whose_time_ends_between_two_batches_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "LOOK_SECONDS", 0.5)
+    path = tmp_path / "x.csv"
+    path.write_bytes(HONEST + b"one more film,1\n" * 200_000)
+
+    with Table(DataFile(path, path.name, "/task/dataset"), ["text"], "label", ReadSpec(), limit=10**6) as looked_at:
+        batches = looked_at.batches()
+        next(batches)
+        time.sleep(max(0.0, looked_at.file.deadline - time.monotonic()) + 2 * duck.AGAIN)
+        with pytest.raises(LayercutError, match="takes longer than 0 s to look through"):
+            list(batches)
+
+
+def test_a_look_whose_time_ends_before_its_bad_rows_are_told_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def until_the_end(file: CsvFile, first: Iterator[tuple[str | None, ...]]) -> bool:
+        found = agrees(file, first)
+        if file.counted:
+            time.sleep(max(0.0, file.file.deadline - time.monotonic()))
+        return found
+
+    agrees = CsvFile.agrees
+    monkeypatch.setattr(CsvFile, "agrees", until_the_end)
+    monkeypatch.setattr(table, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(duck, "AGAIN", 0.0001)
+    path = tmp_path / "x.csv"
+    path.write_bytes(HONEST + b"one,two,three\n" * 20_000)
+
+    refused(path, "takes longer than 0 s to look through", bad_rows="skip")
 
 
 def test_a_copy_takes_no_more_room_than_there_is(tmp_path: Path) -> None:
