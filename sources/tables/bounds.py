@@ -22,7 +22,7 @@ MAX_FOOTER = 8 * MIB
 MAX_ROW_GROUPS = 20_000
 #: A file, unless the setting says otherwise.
 TABLE_BYTES = 64 * GIB
-#: Of a file that nobody wrote: text has no zeros, and Parquet no more than it is aligned to.
+#: Of a file that nobody wrote: text has no zeros. Of Parquet half may be: a column of zeros that was copied sparsely.
 MAX_HOLES = MIB
 #: How long a look may take that is only to see whether the file can be read, in seconds.
 LOOK_SECONDS = 100.0

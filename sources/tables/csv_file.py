@@ -25,6 +25,8 @@ from sources.tables.wide_rows import wide_row
 SAMPLE = 1 << 20
 #: Bad rows that are still counted; of a file with more of them nothing is learnt.
 MOST_BAD = 100_000
+#: DuckDB leaves out bad rows, and tells of each.
+TOLD = f"store_rejects = true, rejects_limit = {MOST_BAD}"
 
 csv.field_size_limit(MAX_ROW)
 
@@ -61,7 +63,7 @@ class CsvFile:
 
     def query(self, name: str) -> str:
         wanted = ", ".join(f"c{self._header.index(column)} AS v{at}" for at, column in enumerate(self.columns))
-        faults = f"store_rejects = true, rejects_limit = {MOST_BAD}" if self.counted else "ignore_errors = false"
+        faults = TOLD if self.counted else "ignore_errors = false"
         return f"SELECT {wanted} FROM {self._rows(name, faults)}"
 
     def _rows(self, name: str, faults: str) -> str:
@@ -81,18 +83,7 @@ class CsvFile:
         return False
 
     def bad_rows(self, connection: duckdb.DuckDBPyConnection) -> Sequence[BadRow]:
-        tables = connection.execute("SELECT table_name FROM duckdb_tables() WHERE table_name = 'reject_errors'")
-        if tables.fetchone() is None:
-            return self.left_out
-        found = connection.execute(
-            "SELECT line_byte_position AS byte, first(error_type), first(error_message) FROM reject_errors"
-            " GROUP BY byte ORDER BY byte"
-        ).fetchall()
-        connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
-        if found and self.read.bad_rows == "refuse":
-            at, *fault = found[0]
-            return (*self.left_out, self._bad_row(self._line_at(at), *fault))
-        return (*self.left_out, *(self._bad_row("", *fault) for _, *fault in found))
+        return (*self.left_out, *(self._bad_row("", *fault) for _, *fault in _told(connection)))
 
     def agrees(self, first: Iterator[tuple[str | None, ...]]) -> bool:
         """With Python's reader: two that were written apart do not make the same mistake."""
@@ -113,23 +104,60 @@ class CsvFile:
 
     def rewritten(self, connection: duckdb.DuckDBPyConnection, name: str) -> Opened | None:
         """By Python's reader, which takes backslashes and every line end; where some rows are bad and are to be left
-        out, the file as it is, without them.
+        out, the file as it is, without them. Nothing is written where the first bad row is enough to refuse the file:
+        raises ``dataset_invalid`` with its line.
         """
         if self.plain:
             return None
-        if self.read.bad_rows == "skip" and not self.counted and self._has_few_bad(connection, name):
-            return replace(self, counted=True)
+        few = not self.counted and self._has_few_bad(connection, name)
+        if self.read.bad_rows == "skip":
+            return replace(self, counted=True) if few else self.copied()
+        if fault := (few and self._told_fault(connection, name)) or self._first_fault():
+            raise self.file.error(fault.message, fault.place)
         return self.copied()
 
     def _has_few_bad(self, connection: duckdb.DuckDBPyConnection, name: str) -> bool:
-        """No more than the lines that became no row."""
-        end = b"\r" if self.dialect.line_ends == {"\r"} else b"\n"
-        lines = sum(block.count(end) for block in self.file.blocks(self.path))
+        """No more than the lines that became neither a row nor a part of one's texts."""
+        lines = sum(block.count(self._end) for block in self.file.blocks(self.path))
+        inside = " + ".join(
+            f"coalesce(strlen(c{at}) - strlen(replace(c{at}, chr({ord(self._end)}), '')), 0)"
+            for at in range(len(self._header))
+        )
         try:
-            good = connection.execute(f"SELECT count(*) FROM {self._rows(name, 'ignore_errors = true')}").fetchall()
+            good = connection.execute(
+                f"SELECT count(*) + coalesce(sum({inside}), 0) FROM {self._rows(name, 'ignore_errors = true')}"
+            ).fetchall()
         except duckdb.Error:
             return False
         return bool(lines - good[0][0] <= MOST_BAD)
+
+    def _told_fault(self, connection: duckdb.DuckDBPyConnection, name: str) -> BadRow | None:
+        """The first bad row that DuckDB tells of, unless Python's reader finds nothing wrong with it."""
+        try:
+            connection.execute(f"SELECT count(*) FROM {self._rows(name, TOLD)}").fetchall()
+            told = _told(connection)
+        except duckdb.Error:
+            return None
+        if not told:
+            return None
+        byte, *fault = told[0]
+        line, quotes = self._before(byte)
+        if quotes % 2:
+            return None  # within a text in quotes: DuckDB began to read in the midst of it
+        with self.path.open("rb") as opened:
+            opened.seek(byte)
+            start = opened.read(MAX_ROW)
+        if fault[0] == "INVALID ENCODING":
+            return self._bad_row(str(line), *fault)
+        try:
+            fields: list[str] | str = next(self.dialect.reader(io.StringIO(start.decode(UTF8, "replace"), newline="")))
+        except csv.Error:
+            return self._bad_row(str(line), *fault)
+        return None if self._is_whole(fields) else self._fault(str(line), fields)
+
+    def _first_fault(self) -> BadRow | None:
+        faults = ((line, fields) for line, fields in self._records() if not self._is_whole(fields))
+        return next((self._fault(str(line), fields) for line, fields in faults), None)
 
     def copied(self) -> Opened:
         """In the plainest dialect, by Python's reader."""
@@ -154,14 +182,23 @@ class CsvFile:
     def _header(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.columns)) if self.plain else self.dialect.columns
 
-    def _line_at(self, byte: int) -> str:
-        """The line of that byte. What DuckDB calls a line is a record, which may have several."""
-        end, line = b"\r" if self.dialect.line_ends == {"\r"} else b"\n", 1
+    @property
+    def _end(self) -> bytes:
+        """By which lines are counted."""
+        return b"\r" if self.dialect.line_ends == {"\r"} else b"\n"
+
+    def _before(self, byte: int) -> tuple[int, int]:
+        """The line of that byte, and how many quotes are before it. What DuckDB calls a line is a record, which may
+        have several.
+        """
+        line, quotes, quote = 1, 0, (self.dialect.quote or "").encode()
         for block in self.file.blocks(self.path):
-            line, byte = line + block[: max(0, byte)].count(end), byte - len(block)
+            before = block[: max(0, byte)]
+            line, byte = line + before.count(self._end), byte - len(block)
+            quotes += before.count(quote) if quote else 0
             if byte <= 0:
                 break
-        return str(line)
+        return line, quotes
 
     def _bad_row(self, place: str, kind: str, message: str) -> BadRow:
         counts = re.search(r"Found: (\d+)", message)
@@ -204,6 +241,21 @@ class CsvFile:
             if fields and not header:
                 yield start, fields
             header = header and not fields
+
+
+def _told(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str, str]]:
+    """Of each bad row that the last query left out its first byte, the kind of fault and the message, in the order of
+    the file.
+    """
+    tables = connection.execute("SELECT table_name FROM duckdb_tables() WHERE table_name = 'reject_errors'")
+    if tables.fetchone() is None:
+        return []
+    found = connection.execute(
+        "SELECT line_byte_position AS byte, first(error_type), first(error_message) FROM reject_errors"
+        " GROUP BY byte ORDER BY byte"
+    ).fetchall()
+    connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
+    return found
 
 
 class _Lines:

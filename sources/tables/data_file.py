@@ -96,7 +96,8 @@ class DataFile:
             raise self.error(
                 f"the file has {size} bytes, more than the {self.limit} that LAYERCUT_TABLE_BYTES allows: give less"
             )
-        if (holes := _holes(file.fileno(), size)) > MAX_HOLES:
+        most = max(MAX_HOLES, size // 2) if self.kind == ".parquet" else MAX_HOLES
+        if (holes := _holes(file.fileno(), size, most)) > most:
             raise self.error(f"of its {size} bytes, {holes} or more were never written: give the file when it is whole")
 
     def _open(self) -> BinaryIO:
@@ -116,13 +117,13 @@ def allowed_file(name: str, settings: SourceSettings, param: str) -> DataFile:
     return DataFile(path, name, param, beneath(path, settings.data_roots), settings.table_bytes)
 
 
-def _holes(handle: int, size: int) -> int:
-    """How many bytes of an open file take no place on the disk, as far as ``MAX_HOLES`` and some; 0 where the file
+def _holes(handle: int, size: int, most: int) -> int:
+    """How many bytes of an open file take no place on the disk, as far as ``most`` and some; 0 where the file
     system does not tell. A megabyte may claim terabytes.
     """
     found, at = 0, 0
     try:
-        while at < size and found <= MAX_HOLES:
+        while at < size and found <= most:
             hole = os.lseek(handle, at, os.SEEK_HOLE)
             at = _data(handle, hole, size)
             found += at - hole

@@ -18,8 +18,6 @@ from sources.tables.bounds import MAX_COLUMNS
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t,;|"}
 #: Of names that are compared with one that is not there, and of one of them, in characters.
 LOOKED_AT, LONGEST_NAME = 500, 100
-#: Of a sample that are looked at: a megabyte of line ends has a million.
-MOST_RECORDS = 50_000
 QUOTES = ('"', "'")
 #: What the file is to say.
 OPEN = (None, "auto")
@@ -166,6 +164,7 @@ def _escape(found: Scan) -> Escape:
     )
 
 
+_BLANK = re.compile(r"[\r\n]+")
 _PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -196,24 +195,40 @@ class Scan:
     line_ends: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        sample, size, quote = self.sample, len(self.sample), self.quote or "\0"
         at, line, width = 0, 1, 0
         field_at, unclosed_at = _patterns(self.delimiter, self.quote, self.escape)
-        while at < len(self.sample) and self.records < MOST_RECORDS:
-            if self.cut and unclosed_at.match(self.sample, at):
+        while at < size:
+            if not width and (blank := _BLANK.match(sample, at)):
+                # Together: a megabyte of line ends is a million records.
+                line, at = line + self._count_blank(blank[0]), blank.end()
+                continue
+            if self.cut and sample[at] == quote and unclosed_at.match(sample, at):
                 return
-            match = field_at.match(self.sample, at)
+            match = field_at.match(sample, at)
             assert match is not None
-            text, end = match["field"], match["end"]
-            width += 1
-            self._count(match["wrapped"], text, line)
-            line += text.count("\n")
+            inner, text, end = match["wrapped"], match["field"], match["end"]
             at = match.end()
+            if self.cut and at == size:
+                return  # the record may go on, and so may the line end
+            width += 1
+            if text:
+                self._count(inner, text, line)
+                line += text.count("\n")
             if end != self.delimiter:
                 self.records += 1
-                if width != self.width and (width > 1 or text):
+                if width != self.width:
                     self.ragged = self.ragged or line
                 self.line_ends |= {end} if end else set()
                 line, width = line + (end != ""), 0
+
+    def _count_blank(self, ends: str) -> int:
+        """Records without a field; how many."""
+        alone = ends.replace("\r\n", "")
+        self.line_ends |= {*alone, *(["\r\n"] if alone != ends else [])}
+        count = ends.count("\r\n") + len(alone)
+        self.records += count
+        return count
 
     def _count(self, inner: str | None, text: str, line: int) -> None:
         quote = self.quote or "\0"
@@ -223,17 +238,17 @@ class Scan:
                 self.special += 1
                 self.special_line = self.special_line or line
             return
-        self.open_words = self.open_words or (bool(text) and as_number(text) is None)
+        self.open_words = self.open_words or as_number(text) is None
         if text.startswith(quote):
             self.malformed = self.malformed or line
         elif quote in text:
             self.bare = self.bare or line
 
     def as_(self, quote: str | None) -> Scan:
-        """The same sample with another quote."""
-        return (
-            self if quote == self.quote else Scan(self.sample, self.cut, self.delimiter, quote, "doubled", self.width)
-        )
+        """The same sample with another quote; where it has neither, that is no other."""
+        if quote == self.quote or not any(mark and mark in self.sample for mark in (quote, self.quote)):
+            return self
+        return Scan(self.sample, self.cut, self.delimiter, quote, "doubled", self.width)
 
     @property
     def quoted(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -126,7 +126,8 @@ class Table:
     def first(self, condition: str) -> tuple[str, tuple[str | None, ...]] | None:
         """The place and the values of the first row of which ``condition`` holds."""
         numbered = f"SELECT row_number() OVER () - 1 AS row, * FROM ({self._rows})"
-        found = self._ask(f"SELECT * FROM ({numbered}) WHERE {condition} LIMIT 1").fetchone()
+        with self._explaining():
+            found = self._connection.execute(f"SELECT * FROM ({numbered}) WHERE {condition} LIMIT 1").fetchone()
         return None if found is None else (self._opened.place(found[0]), found[1:])
 
     def no_text(self) -> LayercutError:
@@ -141,10 +142,15 @@ class Table:
     def batches(self) -> Iterator[list[tuple[Any, ...]]]:
         """Rows, some thousands or megabytes at a time: the texts, the label, and whether a text is lacking."""
         texts = ", ".join(f"v{at}" for at in range(len(self.texts)))
-        found = self._ask(f"SELECT {texts}, {self.label}, {self.blank} FROM ({self._rows})")
         rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, self.profile.longest)))
-        while batch := found.fetchmany(rows):
+        with self._explaining():
+            found = self._connection.execute(f"SELECT {texts}, {self.label}, {self.blank} FROM ({self._rows})")
+        while batch := self._fetch(found, rows):
             yield batch
+
+    def _fetch(self, found: duckdb.DuckDBPyConnection, rows: int) -> list[tuple[Any, ...]]:
+        with self._explaining():
+            return found.fetchmany(rows)
 
     def _read_through(self, opened: Opened, stack: ExitStack) -> Profile:
         """Of gigabytes in seconds. What DuckDB gives up on, such as line ends of several kinds, is written anew."""
@@ -219,16 +225,20 @@ class Table:
         return self._limit is None or bool(rows <= self._limit)
 
     def _take_bad_rows(self) -> None:
-        bad = self._opened.bad_rows(self._connection)
+        with self._explaining():
+            bad = self._opened.bad_rows(self._connection)
+        self.file.check_time()
         if bad and self._asked.bad_rows == "refuse":
             raise self.file.error(bad[0].message, bad[0].place)
         if len(bad) >= MOST_BAD:
             raise self.file.error(f"more than {MOST_BAD} rows cannot be read, the first {bad[0].message}", bad[0].place)
         self.bad.update(row.reason for row in bad)
 
-    def _ask(self, query: str) -> duckdb.DuckDBPyConnection:
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """What DuckDB gives up on, in words of ours: a query that is asked, and one whose rows are fetched."""
         try:
-            return self._connection.execute(query)
+            yield
         except duckdb.Error as error:
             raise self._explained(error) from None
 

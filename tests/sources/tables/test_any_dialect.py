@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
 from sources.tables.data_file import DataFile
+from sources.tables.dialects import dialect_of
 from sources.tables.table import Table
 
 # What tables trip over, and plain words between.
@@ -168,3 +169,30 @@ def test_an_apostrophe_that_would_join_two_rows_is_asked_about(tmp_path: Path) -
     with pytest.raises(LayercutError, match=r"a\.csv:4: an apostrophe begins some fields, .* task\.read\.quote"):
         read(path)
     assert read(path, quote="none")[2:] == [("'", "pos"), ("'", "neg")]
+
+
+@pytest.mark.parametrize(
+    ("late", "expected"),
+    [
+        ('"he said \\"hi\\", and left",1\n', 'he said "hi", and left'),
+        ("'one, two',1\n", "one, two"),
+        ('"one, ""two""",1\n', 'one, "two"'),
+        ("a,1\r\n", "a"),
+    ],
+    ids=["backslash", "apostrophe", "quotes", "line ends"],
+)
+def test_how_a_file_is_written_may_show_after_thousands_of_short_rows(tmp_path: Path, late: str, expected: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "w,0\n" * 55_000 + late * 10, encoding="utf-8", newline="")
+
+    assert read(path)[-1] == (expected, "1")
+
+
+@pytest.mark.parametrize("first", ['"one, two"', "'one, two'", '"he said \\"hi\\", he did"'], ids=["", "'", "\\"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_dialect_is_the_same_wherever_the_sample_is_cut(tmp_path: Path, first: str, end: str) -> None:
+    rows = f"text,label,more{end}" + f"{first},word,{first}{end}" * 10
+    whole = dialect_of(rows, ["text", "label"], ".csv", ReadSpec())
+
+    for size in range(len(rows) - 80, len(rows)):
+        assert dialect_of(rows[:size], ["text", "label"], ".csv", ReadSpec(), cut=True) == whole
