@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tracemalloc
 from collections.abc import Callable
@@ -81,7 +82,7 @@ def test_a_copied_model_in_shards_with_modules_and_templates_passes(tmp_path: Pa
     modules = folder_modules(folder_of(source, "x"))
     assert modules is not None
     folder = tmp_path / "artifact"
-    tokenizer = tiny_tokenizer("bert")
+    tokenizer = copy.deepcopy(tiny_tokenizer("bert"))  # which other tests have too
     tokenizer.chat_template = {"default": "{{ messages }}", "tool_use": "{{ tools }}"}
     export_stream(
         model, tokenizer, folder, source=source, architecture=ARCHITECTURES["bert"], kept=kept_of("bert")
