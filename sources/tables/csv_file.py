@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -141,6 +142,7 @@ class CsvFile:
         if not told:
             return None
         byte, *fault = told[0]
+        byte = self._begin_of(byte)
         line, quotes = self._before(byte)
         if quotes % 2:
             return None  # within a text in quotes: DuckDB began to read in the midst of it
@@ -150,10 +152,23 @@ class CsvFile:
         if fault[0] == "INVALID ENCODING":
             return self._bad_row(str(line), *fault)
         try:
-            fields: list[str] | str = next(self.dialect.reader(io.StringIO(start.decode(UTF8, "replace"), newline="")))
+            rows = self.dialect.reader(io.StringIO(start.decode(UTF8, "replace"), newline=""))
+            fields: list[str] | None = next(rows, None)
         except csv.Error:
             return self._bad_row(str(line), *fault)
-        return None if self._is_whole(fields) else self._fault(str(line), fields)
+        return None if fields is None or self._is_whole(fields) else self._fault(str(line), fields)
+
+    def _begin_of(self, byte: int) -> int:
+        """Where the row begins that DuckDB tells by ``byte``: of one with which the file ends too soon, it tells where
+        the file ends.
+        """
+        with self.path.open("rb") as opened:
+            size = opened.seek(0, os.SEEK_END)
+            if byte < size:
+                return byte
+            opened.seek(max(0, size - MAX_ROW))
+            tail = opened.read(MAX_ROW)
+        return size - len(tail) + tail.rstrip(b"\r\n").rfind(self._end) + 1
 
     def _first_fault(self) -> BadRow | None:
         faults = ((line, fields) for line, fields in self._records() if not self._is_whole(fields))

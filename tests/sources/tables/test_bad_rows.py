@@ -36,6 +36,19 @@ def read(path: Path, **how: str) -> tuple[int, Counter[str]]:
         return table.profile.rows, table.bad
 
 
+@pytest.mark.parametrize("start", [ROWS, MULTI], ids=["lines", "texts of several lines"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.usefixtures("told")
+def test_a_file_that_ends_in_the_midst_of_a_row_is_refused_with_its_line(
+    tmp_path: Path, start: bytes, end: str
+) -> None:
+    """One that was not copied to its end."""
+    path, whole = tmp_path / "x.csv", b"text,label\n" + start
+    path.write_bytes(whole.replace(NEW_LINE, end.encode()) + b"half a film")
+    with pytest.raises(LayercutError, match=f"^x.csv:{whole.count(NEW_LINE) + 1}: the row has 1 fields"):
+        read(path)
+
+
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
