@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.errors import LayercutError
+from api_schemas.request_parts import OrString
 from service.problems import InvalidBody
 from sources.strict_json import is_deep
 
@@ -163,21 +164,26 @@ def _check_text(text: str) -> None:
 
 
 def _with_hint(model: type[BaseModel], detail: dict[str, Any]) -> dict[str, Any]:
-    """``detail`` placed in the body; an unknown field is answered with the near ones."""
+    """``detail`` placed in the body; an unknown field is answered with the near ones, and what should be an object with
+    the fields that it has.
+    """
     place = detail["loc"]
+    if detail["type"] == "model_type" and (part := _part(model, place)) is not None:
+        form = "a text or an object" if issubclass(part, OrString) else "an object"
+        detail["msg"] = f"it must be {form}; the fields of the object: {', '.join(part.model_fields)}"
     if detail["type"] == "extra_forbidden":
-        known = _fields(model, place[:-1])
+        known = list(found.model_fields) if (found := _part(model, place[:-1])) else []
         near = get_close_matches(str(place[-1])[:MAX_NAME], known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
         detail["msg"] = f"unknown field {str(place[-1])[:MAX_NAME]!r}; {hint}"
     return {**detail, "loc": ("body", *place)}
 
 
-def _fields(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
-    """The fields of the model that stands at ``place`` inside ``model``."""
+def _part(model: type[BaseModel], place: tuple[str | int, ...]) -> type[BaseModel] | None:
+    """The model that stands at ``place`` inside ``model``."""
     for part in place:
         annotation = model.model_fields[str(part)].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
+            return None
         model = annotation
-    return list(model.model_fields)
+    return model

@@ -54,9 +54,10 @@ def choose_files(folder: Folder, modules: Modules | None = None) -> ChosenFiles:
     files = shards or [weights]
     tensors = merge_shards(read_headers(folder, files), weight_map, folder.id)
     # No folder below is listed, however it is called: some hundred of them with ten thousand names each cost minutes.
-    below = [name for name in (modules.files if modules else ()) if "/" in name and folder.has(name)]
+    carried = modules.files if modules else ()
+    below = [name for name in carried if "/" in name and folder.has(name)]
     sizes = dict(_sizes(folder, [*names, *below]))
-    chosen = needed_files(sizes, shards, modules.files if modules else ())
+    chosen = needed_files(sizes, shards, carried)
     return ChosenFiles({name: sizes[name] for name in chosen}, files, tensors)
 
 

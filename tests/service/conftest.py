@@ -16,6 +16,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 from safetensors.numpy import save_file
 
+import service.routes.jobs
 from service.app import create_app, server_options
 from service.settings import GatewaySettings
 from service.state import GatewayState
@@ -126,3 +127,18 @@ def finished(client: TestClient, state: GatewayState, body: dict[str, Any], tmp_
     job_id: str = client.post("/v1/jobs", json=body).json()["id"]
     succeed(state, claim(state), tmp_path / "scratch")
     return job_id
+
+
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Looks into models wait for the event: a disk that hangs."""
+    released = threading.Event()
+    admit = service.routes.jobs.admit
+
+    def hang(*given: Any) -> Any:
+        released.wait(30)
+        return admit(*given)
+
+    monkeypatch.setattr(service.routes.jobs, "admit", hang)
+    yield released
+    released.set()

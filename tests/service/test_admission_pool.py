@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,6 @@ import httpx
 import pytest
 from starlette.requests import ClientDisconnect
 
-import service.routes.jobs
 from api_schemas.errors import LayercutError
 from api_schemas.tenants import Scope
 from service.edge.admission_pool import AdmissionLimits, AdmissionPool
@@ -237,21 +236,6 @@ def test_what_a_look_raises_is_raised() -> None:
 def settings(settings: GatewaySettings) -> GatewaySettings:
     few = {"admission_threads": 2, "admission_queue": 6, "admission_queue_per_tenant": 4}
     return settings.model_copy(update={**few, "auth": "on"})
-
-
-@pytest.fixture
-def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Looks into models wait for the event: a disk that hangs."""
-    released = threading.Event()
-    admit = service.routes.jobs.admit
-
-    def hang(*given: Any) -> Any:
-        released.wait(30)
-        return admit(*given)
-
-    monkeypatch.setattr(service.routes.jobs, "admit", hang)
-    yield released
-    released.set()
 
 
 def test_a_crowd_of_one_tenant_is_told_to_come_again_and_another_is_served(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +11,6 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-import service.routes.jobs
 from service.settings import GatewaySettings
 from service.state import GatewayState
 
@@ -20,21 +18,6 @@ from service.state import GatewayState
 @pytest.fixture
 def settings(settings: GatewaySettings) -> GatewaySettings:
     return settings.model_copy(update={"admission_threads": 2, "admission_seconds": 0.5})
-
-
-@pytest.fixture
-def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Looks into models wait for the event: a disk that hangs."""
-    released = threading.Event()
-    admit = service.routes.jobs.admit
-
-    def hang(*given: Any) -> Any:
-        released.wait(30)
-        return admit(*given)
-
-    monkeypatch.setattr(service.routes.jobs, "admit", hang)
-    yield released
-    released.set()
 
 
 def test_looks_that_hang_are_answered_and_stop_nobody_else(

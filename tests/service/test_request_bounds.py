@@ -270,3 +270,21 @@ def test_what_another_version_resolved_does_not_spoil_the_list(
     listed = client.get("/v1/jobs").json()["data"]
     assert [job["resolved"] for job in listed] == [other["resolved"], None]
     assert client.get(first["urls"]["self"]).json()["request"] == body
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("prune", "it must be an object; the fields of the object: strategy, "),
+        ("recovery", "it must be an object; the fields of the object: method, "),
+        ("limits", "it must be an object; the fields of the object: max_runtime_seconds"),
+        ("model", "it must be a text or an object; the fields of the object: id, revision"),
+    ],
+)
+def test_what_should_be_an_object_is_answered_with_its_fields(
+    client: TestClient, body: dict[str, Any], field: str, said: str
+) -> None:
+    answer = client.post("/v1/jobs", json={**body, field: 5})
+    (error,) = answer.json()["errors"]
+    assert (answer.status_code, error["pointer"]) == (422, f"/{field}")
+    assert error["message"].startswith(said)
