@@ -90,7 +90,7 @@ def worker(
         _migrate()
         _warn_as_root(child)
         raise typer.Exit(work_on(devices))
-    from service.logs import configure_logs
+    from telemetry.logs import configure_logs
     from workers.celery_app import run_worker
     from workers.sandbox.kernel import hide_process
     from workers.settings import WorkerSettings

@@ -16,7 +16,6 @@ from service.edge.connections import ConnectionLimits, guarded, raise_descriptor
 from service.edge.methods import Methods
 from service.edge.origins import allow_origins
 from service.listening import needs_key
-from service.logs import configure_logs
 from service.middleware import RequestContext
 from service.openapi import ANYWHERE, install_openapi, problems
 from service.problems import install_problems
@@ -25,6 +24,7 @@ from service.routes import artifacts, catalog, events, jobs, keys, limits, opera
 from service.settings import GatewaySettings
 from service.state import open_state
 from service.version import VERSION
+from telemetry.logs import configure_logs
 
 DESCRIPTION = "Makes transformer models smaller by dropping whole layers, repairs them, and proves what it delivers."
 

@@ -57,4 +57,23 @@ class GatewaySettings(StoreSettings, SourceSettings):
     )
     max_queue_seconds: int = Field(default=30 * 24 * 3600, ge=1, description="how long a job may wait")
     max_layers: int = Field(default=1024, ge=1, description="of a model")
+    event_days: float = Field(default=365.0, ge=0, description="an ended job's row and events; 0: for ever")
+    log_days: float = Field(default=30.0, ge=0, description="an ended job's log; 0: for ever")
+    idempotency_hours: float = Field(default=24.0, gt=0, description="how long an Idempotency-Key is remembered")
+    secret_key: str = Field(
+        default="", repr=False, description="what webhooks' secrets are derived from; empty: a file in data_dir"
+    )
+    webhook_hosts: Names = Field(
+        default=[], description="hosts with private addresses that webhooks may name, beside all public ones"
+    )
+    webhook_plain_http: bool = Field(default=False, description="webhooks may name http:// addresses too")
+    webhook_seconds: float = Field(default=15.0, gt=0, description="how long an endpoint may take to answer")
+    webhook_days: float = Field(default=30.0, gt=0, description="deliveries that are over are shown so long")
+    metrics: bool = Field(default=True, description="whether GET /metrics answers")
+    accel_redirect: str = Field(
+        default="", description="internal address of a proxy (nginx) that sends the files itself, by X-Accel-Redirect"
+    )
+    presigned_seconds: int = Field(
+        default=0, ge=0, description="files in an object store are sent by it, at addresses valid so long; 0: by us"
+    )
     max_queued_jobs: int = Field(default=10_000, ge=1, description="that wait, all together; then 503 and Retry-After")

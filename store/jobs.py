@@ -234,6 +234,7 @@ def _new_row(request: JobRequest, sent: dict[str, Any], resolved: ResolvedReques
         "model": request.model.id,
         "task": request.task.label,
         "created_at": later(),
+        "queued_at": later(),
         "request": sent,
         "pinned": resolved.model_dump(mode="json"),
         "resolved": resolved.model_dump(mode="json"),

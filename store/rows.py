@@ -33,8 +33,8 @@ PAGE_BYTES = 2 * 2**20
 
 ACTIVE = [status for status in Status if status.active]
 
-# Who of a tenant's is claimed first: priority, then age.
-QUEUE_ORDER = (jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
+# Who of a tenant's is claimed first: priority, then who waits for longest.
+QUEUE_ORDER = (jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
 
 _NO_LEASE: dict[str, Any] = {"lease_token": None, "lease_expires_at": None}
 _ENDED: dict[str, Any] = {**_NO_LEASE, "finished_at": later()}

@@ -19,6 +19,15 @@ class StoreSettings(BaseSettings):
     database_url: str = Field(default="", repr=False, description="sqlite:/// or postgresql://")
     broker_url: str = Field(default="", repr=False, description="filesystem://, redis:// or amqp://")
     artifacts_url: str = Field(default="", repr=False, description="file:// or s3://, gs://, az://")
+    database_seconds: float = Field(
+        default=2.5, gt=0, description="the database has so long to connect, to answer, and to free a connection"
+    )
+    min_free_bytes: int = Field(
+        default=2**30, ge=0, description="with less room on a disk of ours no job is taken, and none is claimed"
+    )
+    artifact_days: float = Field(default=30.0, ge=0, description="files of ended jobs are kept so long; 0: for ever")
+    checkpoint_days: float = Field(default=7.0, ge=0, description="of failed and cancelled jobs, for a retry")
+    log_bytes: int = Field(default=8 * 2**20, ge=0, description="of one job's log; the oldest lines go first")
     lease_seconds: float = Field(default=60.0, gt=0, description="a worker silent for this long has lost its job")
     cache_bytes: int = Field(
         default=20 * 2**30, ge=0, description="baselines and the like, kept to be used again, take no more than this"

@@ -113,12 +113,29 @@ jobs = Table(
     Column("max_queue_seconds", Integer, nullable=False),
     Column("queue_expires_at", UtcTime, nullable=False),
     Column("woken_at", UtcTime),
+    # When it took its place in the queue (a lost attempt takes a new one), and before when nobody may claim it.
+    Column("queued_at", UtcTime),
+    Column("claimable_at", UtcTime),
+    # Attempts that were lost since the job was last asked for.
+    Column("losses", Integer, nullable=False, server_default="0"),
     Column("last_event", Integer, nullable=False),
+    # How much of the log was written in all, in bytes; what lies before ``log_start`` is no longer kept.
+    Column("log_start", BigInteger, nullable=False, server_default="0"),
+    Column("log_end", BigInteger, nullable=False, server_default="0"),
+    # Until when the files are kept, and since when they no longer are.
+    Column("expires_at", UtcTime),
+    Column("expired_at", UtcTime),
     Column("swept_at", UtcTime),
+    # Of the request that made the job: its id, and its W3C ``traceparent``.
+    Column("request_id", PlainText),
+    Column("traceparent", String(64)),
     # In the order of claims, tenant by tenant.
-    Index("ix_jobs_queue", "status", "tenant", text("priority DESC"), "created_at", "id"),
+    Index("ix_jobs_queue", "status", "tenant", text("priority DESC"), "queued_at", "id"),
     Index("ix_jobs_tenant", "tenant", "id"),
+    Index("ix_jobs_tenant_status", "tenant", "status", "id"),
     Index("ix_jobs_lease_expires_at", "lease_expires_at"),
+    Index("ix_jobs_swept_at", "swept_at", "finished_at"),
+    Index("ix_jobs_expires_at", "expired_at", "expires_at"),
 )
 
 events = Table(
@@ -132,6 +149,86 @@ events = Table(
     Column("data", JSON, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+)
+
+# What the runners of a job said, in pieces. ``start`` is the piece's place in the whole, in bytes.
+job_logs = Table(
+    "job_logs",
+    METADATA,
+    Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, nullable=False),
+    Column("text", PlainText, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+# Jobs whose rows are gone, and whose files go: a sweeper that dies goes on here. Without a key to ``jobs`` therefore.
+deleted_jobs = Table(
+    "deleted_jobs",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("tenant", Id, nullable=False),
+    Column("deleted_at", UtcTime, nullable=False),
+    Column("swept_at", UtcTime),
+    Index("ix_deleted_jobs_swept_at", "swept_at"),
+)
+
+# POSTs by the key that their sender gave them. Without ``status``, the first of the key is still under way.
+idempotency = Table(
+    "idempotency",
+    METADATA,
+    Column("tenant", Id, primary_key=True),
+    Column("key", PlainText, primary_key=True),
+    # Of method, path and body.
+    Column("fingerprint", String(64), nullable=False),
+    Column("status", Integer),
+    Column("answer", JSON(none_as_null=True)),
+    Column("created_at", UtcTime, nullable=False),
+    Index("ix_idempotency_created_at", "created_at"),
+)
+
+# Who is told of events: all jobs of a tenant, or the one of ``job_id``. The secret that a message is signed with is
+# derived from the service's key, ``id`` and ``secret_number``, and stands nowhere.
+webhooks = Table(
+    "webhooks",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("tenant", Id, nullable=False),
+    Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE")),
+    Column("url", PlainText, nullable=False),
+    # The names of the event types.
+    Column("events", JSON, nullable=False),
+    Column("secret_number", Integer, nullable=False, server_default="1"),
+    # Of the service's key that the secret is derived from.
+    Column("key_fingerprint", String(64), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("disabled_at", UtcTime),
+    Column("disabled_reason", PlainText),
+    Index("ix_webhooks_tenant", "tenant", "job_id"),
+    Index("ix_webhooks_job_id", "job_id"),
+)
+
+# The outbox: messages, written in the transaction of the event that they tell. ``due_at`` is null once it is over.
+deliveries = Table(
+    "deliveries",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("webhook_id", Id, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("tenant", Id, nullable=False),
+    Column("job_id", Id, nullable=False),
+    Column("event_number", Integer, nullable=False),
+    Column("event_type", String(32), nullable=False),
+    Column("body", PlainText, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("due_at", UtcTime),
+    Column("delivered_at", UtcTime),
+    Column("last_status", Integer),
+    Column("last_error", PlainText),
+    Index("ix_deliveries_due_at", "due_at"),
+    Index("ix_deliveries_webhook_id", "webhook_id", "created_at"),
+    Index("ix_deliveries_job_id", "job_id"),
 )
 
 # A job's metadata once more, as rows: what a list is filtered by.
@@ -172,4 +269,12 @@ workers = Table(
     Column("started_at", UtcTime, nullable=False),
     Column("seen_at", UtcTime, nullable=False),
     Column("sandbox", JSON, nullable=False),
+    # Host, process, device, version: what it is, as it says itself.
+    Column("about", JSON(none_as_null=True)),
+    # What it does now; null: it waits. ``progress_at`` is when that last went on.
+    Column("job_id", Id),
+    Column("attempt", Integer),
+    Column("progress_at", UtcTime),
+    # It takes no more jobs: it was told to stop, or has no room on its disk.
+    Column("paused_reason", PlainText),
 )

@@ -25,6 +25,17 @@ class WorkerSettings(StoreSettings, SourceSettings):
         ge=0,
         description="larger files of a job are handed to its runner open, not copied",
     )
+    no_progress_seconds: float = Field(
+        default=1800.0, gt=0, description="an attempt that gets no further for so long is stopped, and lost"
+    )
+    retry_seconds: float = Field(
+        default=10.0, ge=0, description="a lost attempt's job waits so long, then twice as long, up to ten minutes"
+    )
+    poll_seconds: float = Field(
+        default=15.0, gt=0, description="how often a worker without a job looks for one that the broker did not tell of"
+    )
+    worker_host: str = Field(default="127.0.0.1", description="where the worker's health and metrics are answered")
+    worker_port: int = Field(default=0, ge=0, le=65535, description="0: nowhere")
     sandbox: Literal["auto", "required", "off"] = Field(
         default="auto", description="required: refuse to start where files and network cannot be shut for runners"
     )

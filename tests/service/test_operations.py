@@ -21,9 +21,9 @@ from api_schemas.strategies import STRATEGIES
 from api_schemas.tasks import METRICS, TASKS
 from api_schemas.workers import Measure, SandboxReport
 from service.app import create_app
-from service.logs import configure_logs
 from service.settings import GatewaySettings
 from service.state import GatewayState
+from telemetry.logs import configure_logs
 
 
 def test_a_living_gateway_is_healthy_ready_and_has_a_version(client: TestClient) -> None:
