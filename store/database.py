@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,31 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 
 from store.columns import dump_json
+from store.postgres import open_postgres, patient
 
+#: Of what has all the time that it needs: a worker's calls, which are put again, and an operator's.
 BUSY_SECONDS = 30.0
+#: Of one statement of a migration, and for the process that migrates at the same time.
+MIGRATION_SECONDS = 1800.0
+#: Open connections of a process. More threads than that wait for each other, which takes milliseconds.
+CONNECTIONS = 20
 _MIGRATION_LOCK = 0x6C61796572637574  # "layercut"; any number that all processes share
 _READ_ONLY = "layercut_read_only"
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, seconds: float = BUSY_SECONDS) -> Engine:
     """An engine for ``sqlite:///…`` or ``postgresql://…`` (which is made to mean psycopg 3).
 
-    Pass no engine to a forked child: open one there.
+    The database has ``seconds`` to connect, to answer a statement and to free a connection or a lock. What then is
+    raised passes: ``store.passing``. Pass no engine to a forked child: open one there.
     """
     target = make_url(url)
+    pool = {"json_serializer": dump_json, "pool_size": CONNECTIONS, "max_overflow": 0, "pool_timeout": seconds}
     if target.get_backend_name() == "sqlite":
-        return _open_sqlite(target)
+        return _open_sqlite(target, seconds, pool)
     if target.drivername in ("postgresql", "postgres"):
         target = target.set(drivername="postgresql+psycopg")
-    return create_engine(target, json_serializer=dump_json, pool_pre_ping=True, pool_size=10, max_overflow=30)
+    return open_postgres(target, seconds, pool)
 
 
 @contextmanager
@@ -60,7 +69,7 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    with engine.begin() as connection:
+    with engine.connect() as connection, _PATIENT[connection.dialect.name](connection, MIGRATION_SECONDS):
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         _check_known(connection, ScriptDirectory.from_config(config))
@@ -74,27 +83,24 @@ def _check_known(connection: Connection, script: ScriptDirectory) -> None:
         raise NewerDatabase(found, script.get_current_head())
 
 
-def _open_sqlite(url: URL) -> Engine:
+def _open_sqlite(url: URL, seconds: float, pool: dict[str, Any]) -> Engine:
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(
-        url, json_serializer=dump_json, connect_args={"timeout": BUSY_SECONDS}, pool_size=10, max_overflow=30
-    )
-    event.listen(engine, "connect", _prepare_sqlite)
+    engine = create_engine(url, connect_args={"timeout": seconds}, **pool)
+    event.listen(engine, "connect", partial(_prepare_sqlite, seconds))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+def _prepare_sqlite(seconds: float, connection: sqlite3.Connection, _record: Any) -> None:
     # Transactions are ours (see _begin_sqlite): the driver would begin them late, and not for DDL.
     connection.isolation_level = None
     connection.execute("PRAGMA foreign_keys = ON")
-    _switch_to_wal(connection)
+    _switch_to_wal(connection, time.monotonic() + seconds)
 
 
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
+def _switch_to_wal(connection: sqlite3.Connection, deadline: float) -> None:
     # The mode stays in the file. Switching does not wait as other statements do when two processes open a new file.
-    deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -105,7 +111,26 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
+@contextmanager
+def _patient_sqlite(connection: Connection, seconds: float) -> Iterator[None]:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    (usual,) = driver.execute("PRAGMA busy_timeout").fetchone()
+    driver.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+    try:
+        with connection.begin():
+            yield
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {usual}")
+
+
 def _begin_sqlite(connection: Connection) -> None:
     # A deferred transaction that reads, then writes, fails at once if another wrote in between; an immediate one waits.
     read_only = connection.get_execution_options().get(_READ_ONLY, False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+_PATIENT: dict[str, Callable[[Connection, float], AbstractContextManager[None]]] = {
+    "sqlite": _patient_sqlite,
+    "postgresql": patient,
+}
