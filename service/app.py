@@ -22,7 +22,7 @@ from service.problems import install_problems
 from service.reaper import Reaper
 from service.routes import artifacts, catalog, events, jobs, keys, limits, operations, pages, plans
 from service.settings import GatewaySettings
-from service.state import open_state
+from service.state import open_for_upkeep, open_state
 from service.version import VERSION
 from telemetry.logs import configure_logs
 
@@ -53,7 +53,8 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state = await run_in_threadpool(open_state, chosen)
         app.state.gateway = state
-        reaper = Reaper(state)
+        upkeep = await run_in_threadpool(open_for_upkeep, state)
+        reaper = Reaper(upkeep)
         state.wakeups.start()
         reaper.start()
         try:
@@ -64,6 +65,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
             await run_in_threadpool(state.wakeups.stop)
             state.admissions.close()
             state.authenticator.close()
+            upkeep.engine.dispose()
             state.engine.dispose()
 
     app = FastAPI(

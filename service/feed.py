@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api_schemas.events import Event
 from api_schemas.jobs import Status
+from service.failures import log_failure
 from store.jobs import JobStore
 
 log = structlog.get_logger("layercut.feed")
@@ -142,8 +143,8 @@ class Feed:
             await asyncio.sleep(self._seconds)
             try:
                 await self._tick()
-            except Exception:  # the database may be away for a while; watchers wait and miss nothing
-                log.exception("feed_failed")
+            except Exception as error:  # noqa: BLE001 - the database may be away; watchers wait and miss nothing
+                log_failure(log, "feed_failed", error)
         for channel in self._channels.values():
             channel.ring()
 

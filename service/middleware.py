@@ -18,7 +18,9 @@ from api_schemas.errors import LayercutError
 from service.edge.addresses import check_address
 from service.edge.callers import Callers
 from service.edge.headers import add_security_headers
+from service.failures import log_failure
 from service.problems import internal_problem, refusal
+from store.passing import passing
 
 HEADER = b"x-request-id"
 
@@ -70,12 +72,14 @@ class RequestContext:
         except ClientDisconnect:
             # Whoever sent half a body has gone, or was made to: there is nobody to answer.
             log.info("client_gone", **_where(scope))
-        except Exception:
-            log.exception("request_failed", **_where(scope))
+        except Exception as error:
+            log_failure(log, "request_failed", error, **_where(scope))
             if status:
                 # Half an answer is out: only a broken connection tells the client that it is not whole.
                 raise
-            await internal_problem(request_id)(scope, receive, send_with_headers)
+            found = passing(error)
+            answer = internal_problem(request_id) if found is None else refusal(found, request_id)
+            await answer(scope, receive, send_with_headers)
         finally:
             if scope["path"] not in QUIET:
                 log.info("request", **_where(scope), status=status, seconds=round(time.perf_counter() - started, 4))

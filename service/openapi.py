@@ -36,6 +36,8 @@ ANYWHERE = (
     "headers_too_large",
     "internal",
     "too_busy",
+    "database_unavailable",
+    "storage_unavailable",
 )
 BODY = ("malformed_request", "payload_too_large", "unsupported_media_type", "validation_failed")
 

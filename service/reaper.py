@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 import structlog
 
+from service.failures import log_failure
 from service.state import GatewayState
 
 log = structlog.get_logger("layercut.reaper")
@@ -27,8 +28,8 @@ class Reaper(threading.Thread):
             for step in (self.reap, self.wake_again, self.sweep, self.clear_cache, self.keep_audit):
                 try:
                     step()
-                except Exception:
-                    log.exception("reaper_failed", step=step.__name__)
+                except Exception as error:  # noqa: BLE001 - the next round tries again
+                    log_failure(log, "reaper_failed", error, step=step.__name__)
             if self._ended.wait(self._state.settings.reap_seconds):
                 return
 

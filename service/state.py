@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -14,6 +14,7 @@ from service.feed import Feed
 from service.known_importance import KnownImportance
 from service.listening import needs_key
 from service.rates import Rates
+from service.readiness import Probes, open_probes
 from service.settings import GatewaySettings
 from service.wakeups import WakeUps
 from sources.fingerprint import FileHashes
@@ -46,25 +47,27 @@ class GatewayState:
     authenticator: Authenticator
     #: Of requests, by tenant.
     rates: Rates
+    probes: Probes
 
 
 def open_state(settings: GatewaySettings) -> GatewayState:
     """Open the database (made or brought up to date where needed), the artifacts and the broker's sender."""
     guard_client(settings.hub_hosts)
-    engine = open_engine(settings.database_url)
+    engine = open_engine(settings.database_url, settings.database_seconds)
     migrate(engine)
-    store = JobStore(engine, lease_seconds=settings.lease_seconds)
-    cache, artifacts = CacheStore(engine), ArtifactStore(settings.artifacts_url)
+    store, workers = JobStore(engine, lease_seconds=settings.lease_seconds), WorkerStore(engine)
+    cache, artifacts = CacheStore(engine), ArtifactStore(settings.artifacts_url, settings.database_seconds)
+    wakeups = WakeUps(settings.broker_url)
     keys, required = KeyStore(engine), needs_key(settings)
     return GatewayState(
         settings=settings,
         engine=engine,
         store=store,
-        workers=WorkerStore(engine),
+        workers=workers,
         cache=cache,
         artifacts=artifacts,
         importance=KnownImportance(settings, cache, artifacts, FileHashes(settings.data_dir / "hashes")),
-        wakeups=WakeUps(settings.broker_url),
+        wakeups=wakeups,
         feed=Feed(store, settings.feed_seconds),
         admissions=AdmissionPool(
             AdmissionLimits(
@@ -80,6 +83,20 @@ def open_state(settings: GatewaySettings) -> GatewayState:
         audit=AuditLog(engine),
         authenticator=Authenticator(keys, required=required),
         rates=Rates(),
+        probes=open_probes(settings, engine, workers, artifacts, wakeups),
+    )
+
+
+def open_for_upkeep(state: GatewayState) -> GatewayState:
+    """``state`` on connections of its own, whose calls may take longer: nobody waits for them. Close its engine too."""
+    engine = open_engine(state.settings.database_url)
+    return replace(
+        state,
+        engine=engine,
+        store=JobStore(engine, lease_seconds=state.settings.lease_seconds),
+        cache=CacheStore(engine),
+        artifacts=ArtifactStore(state.settings.artifacts_url),
+        audit=AuditLog(engine),
     )
 
 

@@ -15,8 +15,12 @@ from obstore.store import ObjectStore, from_url
 from pydantic import BaseModel, Field
 
 from api_schemas.errors import LayercutError
+from store.disk_space import artifacts_folder, require_folder
+from store.object_clients import impatient
 
 MANIFEST = "manifest.json"
+#: What readiness writes: always the same, so that one which was left goes with the next.
+PROBE = "readyz/probe"
 CHUNK_BYTES = 1 << 20
 #: Ten thousand files of an artifact take half of it.
 MAX_MANIFEST_BYTES = 4 << 20
@@ -75,8 +79,16 @@ class ArtifactStore:
     Names with ``..``, empty parts or a leading slash raise ``file_not_found``; a full disk raises ``storage_full``.
     """
 
-    def __init__(self, url: str) -> None:
-        self._store = _open(url)
+    def __init__(self, url: str, seconds: float | None = None) -> None:
+        """``seconds``: an object store that does not answer for so long is away; None is for large uploads."""
+        self._store = _open(url, seconds)
+        self._place = artifacts_folder(url)
+
+    def check(self) -> None:
+        """Write a small object, and delete it. Raises what the store raises; one that was left is written over."""
+        require_folder(self._place)
+        obstore.put(self._store, PROBE, b"Can it be written?\n" * 200)
+        self._delete([PROBE])
 
     def publish(
         self,
@@ -106,6 +118,7 @@ class ArtifactStore:
 
     def manifest(self, prefix: str) -> Manifest:
         """What was published there; raises ``file_not_found`` where nothing whole is."""
+        require_folder(self._place)
         with _missing_reported(prefix):
             found = obstore.get(self._store, _path(prefix, MANIFEST))
             if found.meta["size"] > MAX_MANIFEST_BYTES:
@@ -229,10 +242,10 @@ def blocks_of(path: Path) -> Iterator[bytes]:
             yield block
 
 
-def _open(url: str) -> ObjectStore:
+def _open(url: str, seconds: float | None) -> ObjectStore:
     if url.startswith("file:"):
         return from_url(url, mkdir=True, automatic_cleanup=True)
-    return from_url(url)
+    return from_url(url) if seconds is None else from_url(url, **impatient(url, seconds))
 
 
 def _path(*names: str) -> str:

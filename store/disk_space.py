@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from sqlalchemy import make_url
 
 from api_schemas.errors import LayercutError
+from store.passing import MESSAGES
 
 
 def database_folder(url: str) -> Path | None:
@@ -57,3 +58,15 @@ def check_room(folders: Iterable[Path], least: int) -> None:
             " its operator has to make room"
         )
         raise LayercutError("storage_full", text)
+
+
+def require_folder(folder: Path | None) -> None:
+    """Raise ``storage_unavailable`` where the folder of an artifact store is not there: what is asked of it is not
+    missing then, and a write would make the folder anew, on another disk.
+    """
+    try:
+        there = folder is None or folder.is_dir()
+    except OSError:
+        there = False
+    if not there:
+        raise LayercutError("storage_unavailable", MESSAGES["storage_unavailable"])

@@ -8,8 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, InvalidStateError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -17,6 +16,7 @@ from psycopg.abc import PQGen
 from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, QueuePool, create_engine, event, text
 
 from store.silence import Silence
+from store.threads import start_beside
 
 #: Of the time for an answer. What the server ends by itself costs no connection.
 _LOCKS, _STATEMENTS = 0.8, 0.9
@@ -153,21 +153,7 @@ def _left(seconds: float | None) -> float | None:
 
 def _connect_in_time(connect: Callable[[], TimedConnection], seconds: float, silence: Silence) -> TimedConnection:
     """Connect in another thread: a name server that hangs, and several addresses, take longer than a connection may."""
-    made: Future[TimedConnection] = Future()
-
-    def work() -> None:
-        try:
-            connection = connect()
-        except Exception as error:  # noqa: BLE001 - it is raised where the connection is waited for
-            with suppress(InvalidStateError):
-                made.set_exception(error)
-            return
-        try:
-            made.set_result(connection)
-        except InvalidStateError:
-            connection.close()  # nobody waits for it any more
-
-    threading.Thread(target=work, name="database", daemon=True).start()
+    made = start_beside(connect, "database", TimedConnection.close)
     try:
         return made.result(_left(seconds))
     except TimeoutError:

@@ -262,6 +262,13 @@ cache = Table(
 )
 
 # Who is there to do jobs. A row is its worker's own, which says again and again that it lives.
+probes = Table(
+    "probes",
+    METADATA,
+    Column("name", Id, primary_key=True),
+    Column("written_at", UtcTime, nullable=False),
+)
+
 workers = Table(
     "workers",
     METADATA,

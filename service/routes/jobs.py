@@ -67,7 +67,7 @@ EXAMPLE = {
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "the job's address"}}},
         200: {"model": JobPreview, "description": "with validate_only: what the job would be; nothing is stored"},
-        **problems(*BODY, *REFUSALS, "queue_full"),
+        **problems(*BODY, *REFUSALS, "queue_full", "storage_full"),
     },
     openapi_extra=json_body(JobRequest, prune_and_distill=EXAMPLE),
 )
@@ -82,6 +82,7 @@ async def create_job(
     validate_only: Annotated[bool, Query(description="check and resolve, and store nothing")] = False,
 ) -> Job | Response:
     """Ask for a compression. What can be seen to fail is refused now; what fails later is the job's `error`."""
+    await state.probes.disk.answer()
     leaves = partial(gone, incoming)
     request, resolved = await state.admissions.run(who.holder.tenant, leaves, _admit, body, state, who)
     if validate_only:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+import asyncio
+from typing import Any, Literal
 
 import structlog
 from fastapi import APIRouter, Response
@@ -13,11 +13,15 @@ from api_schemas.errors import ERRORS, LayercutError
 from api_schemas.workers import WorkerState
 from service.edge.liveness import threads_answer
 from service.openapi import problems
-from service.state import GatewayState, State
+from service.problems import RETRY_AFTER_SECONDS
+from service.state import State
 from service.version import VERSION
+from store.passing import passing
 
-#: A worker tells three times in a minute that it lives.
-LIVING_SECONDS = 90.0
+#: Without these no request can be served; without the others some cannot.
+NEEDED = frozenset({"database", "artifacts"})
+
+Check = Literal["ok", "unreachable", "full"]
 
 router = APIRouter(tags=["operations"])
 
@@ -29,10 +33,12 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`degraded`: jobs are taken and shown, and wait until the broker is back or a worker looks by itself."""
+    """`degraded`: what there is can be asked for. Without its broker jobs are taken, and wait for a worker that looks
+    by itself; with a `disk` that is full none is.
+    """
 
     status: Literal["ok", "degraded", "unavailable"]
-    checks: dict[str, Literal["ok", "unreachable"]]
+    checks: dict[str, Check] = Field(description="`database` and `artifacts` were written to")
     workers: list[WorkerState] = Field(
         default=[], description="those that were heard of lately, and what locks their runners in"
     )
@@ -62,17 +68,22 @@ async def healthz() -> Health:
     return Health()
 
 
-@router.get("/readyz", responses={503: {"model": Readiness, "description": "database or artifacts cannot be reached"}})
-def readyz(state: State, response: Response) -> Readiness:
-    """Whether requests can be served. A broker that is down is said and is not fatal: jobs are kept in the database."""
-    checks = {name: _check(name, probe, state) for name, probe in PROBES.items()}
-    down = {name for name, state in checks.items() if state != "ok"}
-    if down - {"broker"}:
+@router.get(
+    "/readyz",
+    responses={503: {"model": Readiness, "description": "the database or the artifact store takes no write"}},
+)
+async def readyz(state: State, response: Response) -> Readiness:
+    """Whether requests can be served: a write in the database and in the artifact store, the broker, room on disks."""
+    probes = vars(state.probes)
+    found = await asyncio.gather(*(probe.answer() for probe in probes.values()), return_exceptions=True)
+    answers: dict[str, Any] = dict(zip(probes, found, strict=True))
+    checks = {name: _check(name, answer) for name, answer in answers.items()}
+    down = {name for name, check in checks.items() if check != "ok"}
+    if down & NEEDED:
         response.status_code = 503
-        response.headers["Retry-After"] = "5"
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return Readiness(status="unavailable", checks=checks)
-    living = state.workers.living(LIVING_SECONDS)
-    return Readiness(status="degraded" if down else "ok", checks=checks, workers=living)
+    return Readiness(status="degraded" if down else "ok", checks=checks, workers=answers["database"])
 
 
 @router.get("/version")
@@ -96,26 +107,10 @@ async def get_problem(name: str) -> ProblemKind:
     )
 
 
-def _artifacts(state: GatewayState) -> None:
-    # Asking for a manifest that is not there takes a whole trip to the store, and writes nothing.
-    try:
-        state.artifacts.manifest("readyz")
-    except LayercutError as error:
-        if error.code != "file_not_found":
-            raise
-
-
-PROBES: dict[str, Callable[[GatewayState], object]] = {
-    "database": lambda state: state.store.has_queued(),
-    "artifacts": _artifacts,
-    "broker": lambda state: state.wakeups.waiting(),
-}
-
-
-def _check(name: str, probe: Callable[[GatewayState], object], state: GatewayState) -> Literal["ok", "unreachable"]:
-    try:
-        probe(state)
-    except Exception as error:  # noqa: BLE001 - whatever its client raises means the same here
-        log.warning("unreachable", what=name, error=type(error).__name__)
-        return "unreachable"
-    return "ok"
+def _check(name: str, answer: object) -> Check:
+    if not isinstance(answer, BaseException):
+        return "ok"
+    found = passing(answer)
+    check: Check = "full" if found is not None and found.code == "storage_full" else "unreachable"
+    log.warning(check, what=name, error=type(answer).__name__)
+    return check

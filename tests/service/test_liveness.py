@@ -11,8 +11,10 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from api_schemas.jobs import Job
 from service.settings import GatewaySettings
 from service.state import GatewayState
+from store.jobs import JobStore
 
 
 @pytest.fixture
@@ -38,19 +40,19 @@ def test_looks_that_hang_are_answered_and_stop_nobody_else(
         assert answer.status_code == 202, answer.text
 
 
-def test_a_stuck_pool_is_told_to_the_probe(client: TestClient, state: GatewayState) -> None:
+def test_a_stuck_pool_is_told_to_the_probe(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
     seen = threading.Semaphore(0)
 
-    def hang(*_: object) -> bool:
+    def hang(*_: object, **__: object) -> tuple[list[Job], bool]:
         seen.release()
         released.wait(30)
-        return True
+        return [], False
 
-    state.store.has_queued = hang  # type: ignore[method-assign]
+    monkeypatch.setattr(JobStore, "list", hang)
     with ThreadPoolExecutor(40) as many:
         for _ in range(40):
-            many.submit(client.get, "/readyz")
+            many.submit(client.get, "/v1/jobs")
         for _ in range(40):
             assert seen.acquire(timeout=20)
         answer = client.get("/healthz")

@@ -44,6 +44,7 @@ def upgrade() -> None:
     _make_idempotency()
     _make_webhooks()
     _make_deliveries()
+    _make_probes()
     for name, (table, columns) in INDEXES.items():
         op.create_index(name, table, columns)
 
@@ -51,7 +52,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for name, (table, _) in INDEXES.items():
         op.drop_index(name, table)
-    for table in ("deliveries", "webhooks", "idempotency", "deleted_jobs", "job_logs"):
+    for table in ("probes", "deliveries", "webhooks", "idempotency", "deleted_jobs", "job_logs"):
         op.drop_table(table)
     for column in _of_workers():
         op.drop_column("workers", column.name)
@@ -159,4 +160,13 @@ def _make_deliveries() -> None:
         sa.Column("last_error", PlainText),
         sa.PrimaryKeyConstraint("id", name="pk_deliveries"),
         sa.ForeignKeyConstraint(["webhook_id"], ["webhooks.id"], name="fk_deliveries_webhook_id", ondelete="CASCADE"),
+    )
+
+
+def _make_probes() -> None:
+    op.create_table(
+        "probes",
+        sa.Column("name", Id, nullable=False),
+        sa.Column("written_at", UtcTime, nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_probes"),
     )
