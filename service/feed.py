@@ -16,6 +16,7 @@ from api_schemas.events import Event
 from api_schemas.jobs import Status
 from service.failures import log_failure
 from store.jobs import JobStore
+from store.passing import passing
 
 log = structlog.get_logger("layercut.feed")
 
@@ -123,8 +124,14 @@ class Feed:
         recent = channel.after(after)
         if recent is not None:
             return recent
-        page, _ = await run_in_threadpool(self._store.events, job_id, after, PAGE)
-        return page
+        while True:
+            try:
+                page, _ = await run_in_threadpool(self._store.events, job_id, after, PAGE)
+                return page
+            except Exception as error:
+                if passing(error) is None:
+                    raise
+            await asyncio.sleep(self._seconds)  # the database is away: whoever watches waits, and misses nothing
 
     @contextlib.contextmanager
     def _watch(self, job_id: str, head: tuple[int, Status]) -> Iterator[_Channel]:
