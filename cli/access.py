@@ -161,14 +161,14 @@ def list_audit(
 @contextmanager
 def _database() -> Iterator[Engine]:
     """Opened and brought up to date; what is refused is one sentence, and exit code 1."""
-    from store.database import NewerDatabase, migrate, open_engine
+    from store.database import DatabaseAway, NewerDatabase, migrate_when_there, open_engine
     from store.settings import StoreSettings
 
     engine = open_engine(StoreSettings().database_url)
     try:
-        migrate(engine)
+        migrate_when_there(engine, typer.echo, seconds=0)
         yield engine
-    except (LayercutError, NewerDatabase) as error:
+    except (LayercutError, DatabaseAway, NewerDatabase) as error:
         typer.echo(f"layercut: {error}", err=True)
         raise typer.Exit(1) from None
     finally:

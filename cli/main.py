@@ -126,14 +126,15 @@ def _warn_as_root(child: bool = False) -> None:
 
 
 def _migrate() -> None:
-    """Bring the database up to date; one that is newer than the code is refused with one sentence."""
-    from store.database import NewerDatabase, migrate, open_engine
+    """Bring the database up to date, once it is there; what cannot be used is refused with one sentence."""
+    from store.database import DatabaseAway, NewerDatabase, migrate_when_there, open_engine
     from store.settings import StoreSettings
 
-    engine = open_engine(StoreSettings().database_url)
+    settings = StoreSettings()
+    engine = open_engine(settings.database_url, settings.database_seconds)
     try:
-        migrate(engine)
-    except NewerDatabase as error:
+        migrate_when_there(engine, lambda sentence: typer.echo(f"layercut: {sentence}", err=True))
+    except (DatabaseAway, NewerDatabase) as error:
         typer.echo(f"layercut: {error}", err=True)
         raise typer.Exit(1) from None
     finally:

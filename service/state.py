@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated
 
+import structlog
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
@@ -22,11 +23,13 @@ from sources.hub_client import guard_client
 from store.artifacts import ArtifactStore
 from store.audit import AuditLog
 from store.cache import CacheStore
-from store.database import migrate, open_engine
+from store.database import migrate_when_there, open_engine
 from store.jobs import JobStore
 from store.keys import KeyStore
 from store.tenants import TenantStore
 from store.workers import WorkerStore
+
+log = structlog.get_logger("layercut.state")
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def open_state(settings: GatewaySettings) -> GatewayState:
     """Open the database (made or brought up to date where needed), the artifacts and the broker's sender."""
     guard_client(settings.hub_hosts)
     engine = open_engine(settings.database_url, settings.database_seconds)
-    migrate(engine)
+    migrate_when_there(engine, lambda sentence: log.warning("database_away", reason=sentence))
     store, workers = JobStore(engine, lease_seconds=settings.lease_seconds), WorkerStore(engine)
     cache, artifacts = CacheStore(engine), ArtifactStore(settings.artifacts_url, settings.database_seconds)
     wakeups = WakeUps(settings.broker_url)

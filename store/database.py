@@ -17,12 +17,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 
 from store.columns import dump_json
+from store.passing import passing
 from store.postgres import open_postgres, patient
 
 #: Of what has all the time that it needs: a worker's calls, which are put again, and an operator's.
 BUSY_SECONDS = 30.0
 #: Of one statement of a migration, and for the process that migrates at the same time.
 MIGRATION_SECONDS = 1800.0
+#: Processes are started in any order: so long a database may take to be there, and so often that is told.
+START_SECONDS, TELL_SECONDS = 60.0, 3.0
 #: Open connections of a process. More threads than that wait for each other, which takes milliseconds.
 CONNECTIONS = 20
 _MIGRATION_LOCK = 0x6C61796572637574  # "layercut"; any number that all processes share
@@ -59,6 +62,34 @@ class NewerDatabase(Exception):
             f"the database is at revision {found}, and the newest that this layercut knows is {newest}: a newer"
             " layercut has changed it. Start that one, or restore a copy of the database from before"
         )
+
+
+class DatabaseAway(Exception):
+    """A database that did not answer when a process started; says why in one sentence."""
+
+    def __init__(self, engine: Engine, error: Exception) -> None:
+        # The driver's own words: of whoever starts a process no address is kept. None of them has a password in it.
+        why = str(getattr(error, "orig", error)).partition("\n")[0]
+        super().__init__(f"the database {engine.url.host or engine.url.database} cannot be used: {why}")
+
+
+def migrate_when_there(engine: Engine, tell: Callable[[str], object], seconds: float = START_SECONDS) -> None:
+    """As ``migrate``, once the database answers; ``tell`` is given a sentence each time that it is waited for.
+
+    Raises as ``migrate``, and ``DatabaseAway`` where it does not answer within ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return migrate(engine)
+        except Exception as error:
+            if passing(error) is None:
+                raise
+            away = DatabaseAway(engine, error)
+        if time.monotonic() >= deadline:
+            raise away
+        tell(f"{away}; waiting for it")
+        time.sleep(min(TELL_SECONDS, max(0.0, deadline - time.monotonic())))
 
 
 def migrate(engine: Engine) -> None:

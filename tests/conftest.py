@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.hub_server import HubServer
+from tests.support.postgres_server import PostgresServer, postgres_server
 
 # Before anyone imports torch: the tests run side by side, one to a core, and tiny models gain nothing from threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,6 +33,13 @@ def postgres_url() -> Iterator[str]:
             yield server.get_uri()
         finally:
             server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def fragile_postgres() -> Iterator[PostgresServer]:
+    """Another one, for tests that freeze and restart it; each leaves it running."""
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

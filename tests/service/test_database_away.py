@@ -12,7 +12,7 @@ import pytest
 from service.app import create_app
 from service.settings import GatewaySettings
 from tests.support.gateway_process import gateway_process
-from tests.support.postgres_server import PostgresServer, postgres_server
+from tests.support.postgres_server import PostgresServer
 from tests.support.tiny_checkpoints import bert_files
 
 #: Within which an answer must have come, whatever hangs.
@@ -26,12 +26,6 @@ OPERATIONS = [
     for method in methods
 ]
 NAMES = {"job_id": "job_000000000000000000000000", "name": "report.json", "key_id": "lc_00000000"}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
 
 
 class Gateway:
@@ -48,21 +42,24 @@ class Gateway:
 
 
 @pytest.fixture(scope="module")
-def gateway(server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(fragile_postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("gateway")
     (folder / "models" / "bert").mkdir(parents=True)
     for name, content in bert_files().items():
         (folder / "models" / "bert" / name).write_bytes(content)
-    with gateway_process(folder, database_url=server.url, model_roots=folder / "models") as port:
+    with gateway_process(folder, database_url=fragile_postgres.url, model_roots=folder / "models") as port:
         made = Gateway(port, folder)
         yield made
         made.client.close()
 
 
 @pytest.fixture(scope="module", params=["frozen", "stopped"])
-def fault(request: pytest.FixtureRequest, server: PostgresServer, gateway: Gateway) -> Iterator[str]:
+def fault(request: pytest.FixtureRequest, fragile_postgres: PostgresServer, gateway: Gateway) -> Iterator[str]:
     assert gateway.ask("POST", "/v1/jobs").status_code == httpx.codes.ACCEPTED
-    begin, end = {"frozen": (server.freeze, server.thaw), "stopped": (server.stop, server.start)}[request.param]
+    begin, end = {
+        "frozen": (fragile_postgres.freeze, fragile_postgres.thaw),
+        "stopped": (fragile_postgres.stop, fragile_postgres.start),
+    }[request.param]
     begin()
     try:
         yield request.param

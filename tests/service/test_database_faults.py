@@ -21,15 +21,9 @@ from service.settings import GatewaySettings
 from service.state import GatewayState
 from tests.support.events import say
 from tests.support.gateway_worker import claim
-from tests.support.postgres_server import PostgresServer, postgres_server
+from tests.support.postgres_server import PostgresServer
 from tests.support.processes import eventually
 from tests.support.small_disk import small_disk
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture
@@ -37,8 +31,10 @@ def settings(settings: GatewaySettings) -> GatewaySettings:
     return settings.model_copy(update={"database_seconds": 0.5})
 
 
-def test_a_stream_lives_through_it(server: PostgresServer, settings: GatewaySettings, body: dict[str, Any]) -> None:
-    settings.database_url = server.url
+def test_a_stream_lives_through_it(
+    fragile_postgres: PostgresServer, settings: GatewaySettings, body: dict[str, Any]
+) -> None:
+    settings.database_url = fragile_postgres.url
     with TestClient(create_app(settings)) as client:
         state: GatewayState = client.app.state.gateway  # type: ignore[attr-defined]
         job = client.post("/v1/jobs", json={**body, "priority": 90}).json()
@@ -52,24 +48,26 @@ def test_a_stream_lives_through_it(server: PostgresServer, settings: GatewaySett
         watcher = threading.Thread(target=watch)
         watcher.start()
         eventually(lambda: state.feed._channels)
-        server.freeze()
+        fragile_postgres.freeze()
         try:
             eventually(lambda: client.get("/readyz").status_code == httpx.codes.SERVICE_UNAVAILABLE)
         finally:
-            server.thaw()
+            fragile_postgres.thaw()
         state.store.finish(lease, say(EventType.FAILED, error={"code": "export_failed", "message": "it broke"}))
         watcher.join(20)
     assert seen == ["event: job.queued", "event: job.started", "event: job.failed"]
 
 
-def test_a_key_cannot_be_checked_without_a_database(server: PostgresServer, settings: GatewaySettings) -> None:
-    settings.database_url, settings.auth = server.url, "on"
+def test_a_key_cannot_be_checked_without_a_database(
+    fragile_postgres: PostgresServer, settings: GatewaySettings
+) -> None:
+    settings.database_url, settings.auth = fragile_postgres.url, "on"
     with TestClient(create_app(settings)) as client:
-        server.freeze()
+        fragile_postgres.freeze()
         try:
             answer = client.get("/v1/jobs", headers={"Authorization": "Bearer lc_00000000_" + "0" * 43})
         finally:
-            server.thaw()
+            fragile_postgres.thaw()
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
 
 

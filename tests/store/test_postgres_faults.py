@@ -12,25 +12,19 @@ from sqlalchemy import Engine, text
 
 from store.database import migrate, open_engine
 from store.passing import passing
-from tests.support.postgres_server import PostgresServer, postgres_server
+from tests.support.postgres_server import PostgresServer
 
 SECONDS = 1.0
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
-
-
 @pytest.fixture
-def engine(server: PostgresServer) -> Iterator[Engine]:
-    engine = open_engine(server.url, SECONDS)
+def engine(fragile_postgres: PostgresServer) -> Iterator[Engine]:
+    engine = open_engine(fragile_postgres.url, SECONDS)
     assert ask(engine) == 1
     try:
         yield engine
     finally:
-        server.thaw()
+        fragile_postgres.thaw()
         engine.dispose()
 
 
@@ -49,35 +43,35 @@ def refused(call: Callable[[], object]) -> str | None:
     return found.code if found else None
 
 
-def test_a_frozen_server_is_given_up_and_used_again(server: PostgresServer, engine: Engine) -> None:
-    server.freeze()
+def test_a_frozen_server_is_given_up_and_used_again(fragile_postgres: PostgresServer, engine: Engine) -> None:
+    fragile_postgres.freeze()
     assert refused(lambda: ask(engine)) == "database_unavailable"
     assert refused(lambda: ask(engine)) == "database_unavailable"
-    server.thaw()
+    fragile_postgres.thaw()
     assert ask(engine) == 1
 
 
-def test_a_server_that_freezes_in_the_middle_of_a_transaction(server: PostgresServer, engine: Engine) -> None:
+def test_a_server_that_freezes_in_the_middle_of_a_transaction(fragile_postgres: PostgresServer, engine: Engine) -> None:
     def freeze_between() -> None:
         with engine.begin() as connection:
             connection.execute(text("SELECT 1"))
-            server.freeze()
+            fragile_postgres.freeze()
             connection.execute(text("SELECT 2"))
 
     assert refused(freeze_between) == "database_unavailable"
-    server.thaw()
+    fragile_postgres.thaw()
     assert ask(engine) == 1
 
 
-def test_a_frozen_server_holds_up_no_crowd(server: PostgresServer, engine: Engine) -> None:
+def test_a_frozen_server_holds_up_no_crowd(fragile_postgres: PostgresServer, engine: Engine) -> None:
     """As many as there are, all are told within one wait: those who come later do not queue behind those who wait."""
-    server.freeze()
+    fragile_postgres.freeze()
     with ThreadPoolExecutor(40) as many:
         began = time.monotonic()
         codes = list(many.map(lambda _: refused(lambda: ask(engine)), range(300)))
         assert time.monotonic() - began < 3 * SECONDS
     assert set(codes) == {"database_unavailable"}
-    server.thaw()
+    fragile_postgres.thaw()
     assert ask(engine) == 1
 
 
@@ -90,18 +84,18 @@ def test_a_crowd_larger_than_the_pool_is_served(engine: Engine) -> None:
     "fault", [PostgresServer.restart, PostgresServer.disconnect_all], ids=["restart", "thrown out"]
 )
 def test_after_a_fault_the_next_call_works(
-    server: PostgresServer, engine: Engine, fault: Callable[[PostgresServer], None]
+    fragile_postgres: PostgresServer, engine: Engine, fault: Callable[[PostgresServer], None]
 ) -> None:
-    fault(server)
+    fault(fragile_postgres)
     assert ask(engine) == 1
 
 
-def test_a_server_that_is_down_refuses_at_once(server: PostgresServer, engine: Engine) -> None:
-    server.stop()
+def test_a_server_that_is_down_refuses_at_once(fragile_postgres: PostgresServer, engine: Engine) -> None:
+    fragile_postgres.stop()
     try:
         assert refused(lambda: ask(engine)) == "database_unavailable"
     finally:
-        server.start()
+        fragile_postgres.start()
     assert ask(engine) == 1
 
 
@@ -115,10 +109,10 @@ def test_a_statement_that_takes_too_long_is_ended_by_the_server_and_costs_no_con
         assert connection.execute(text("SELECT pg_backend_pid()")).scalar() == me
 
 
-def test_a_migration_may_wait_for_longer_than_a_call(server: PostgresServer, engine: Engine) -> None:
+def test_a_migration_may_wait_for_longer_than_a_call(fragile_postgres: PostgresServer, engine: Engine) -> None:
     """Another process migrates, and takes its time."""
     begun, ended = threading.Event(), threading.Event()
-    other = open_engine(server.url)
+    other = open_engine(fragile_postgres.url)
 
     def hold() -> None:
         with other.begin() as connection:

@@ -22,8 +22,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def gateway_process(folder: Path, **settings: object) -> Iterator[int]:
-    """The port of a gateway that has started; it is stopped at the end."""
+def gateway_process(folder: Path, *, wait: bool = True, **settings: object) -> Iterator[int]:
+    """The port of a gateway that has started, or will where nobody is to ``wait``; it is stopped at the end."""
     port = free_port()
     with (folder / "gateway.log").open("wb") as log:
         process = subprocess.Popen(
@@ -33,7 +33,8 @@ def gateway_process(folder: Path, **settings: object) -> Iterator[int]:
             stderr=log,
         )
         try:
-            eventually(lambda: _healthy(port), seconds=60)
+            if wait:
+                eventually(lambda: _healthy(port), seconds=60)
             yield port
         finally:
             process.terminate()
