@@ -13,6 +13,7 @@ import pytest
 
 from api_schemas.errors import JobError
 from api_schemas.jobs import Job, Status
+from store.manifests import Archive
 from tests.support.nested_folders import nest
 from tests.support.processes import eventually
 from tests.support.supervisor_rig import Rig
@@ -36,10 +37,15 @@ def test_hashes_and_tar_are_made_of_what_is_published(rig: Rig) -> None:
     }
     for file in manifest.files:
         assert hashlib.sha256(bodies[file.name]).hexdigest() == file.sha256
-    assert manifest.archive == f"{job.id}.tar"
-    with tarfile.open(fileobj=io.BytesIO(bodies.pop(manifest.archive))) as tar:
-        packed = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
-    assert packed == {f"{job.id}/{name}": body for name, body in bodies.items()}
+    assert isinstance(manifest.archive, Archive)
+    assert (manifest.archive.name, manifest.archive.top) == (f"{job.id}.tar", job.id)
+    packed = b"".join(
+        piece if isinstance(piece, bytes) else bodies[piece.name] for piece in manifest.layout(job.id).pieces()
+    )
+    assert hashlib.sha256(packed).hexdigest() == manifest.archive.sha256
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        unpacked = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
+    assert unpacked == {f"{job.id}/{name}": body for name, body in bodies.items()}
     sums = bodies.pop("SHA256SUMS").decode()
     expected = [f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in sorted(bodies.items())]
     assert sums == "".join(expected)
