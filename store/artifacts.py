@@ -28,8 +28,7 @@ class ArtifactStore:
 
     def __init__(self, url: str) -> None:
         self._store = _open(url)
-        local = isinstance(self._store, LocalStore)
-        self._folder = StoreFolder(Path(str(self._store.prefix))) if local else None
+        self._folder = StoreFolder(Path(str(self._store.prefix))) if isinstance(self._store, LocalStore) else None
         self._sweeper = Sweeper(self._store, self._folder)
 
     @property

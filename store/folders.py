@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -17,6 +18,8 @@ _UNFINISHED = re.compile(r".*#[0-9]+")
 # Without O_NONBLOCK, opening a FIFO would wait for its writer.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _ENTER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+#: A link, a file where a folder should be, a FIFO that nobody writes to.
+_NO_FILE = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO)
 
 
 class StoreFolder:
@@ -26,19 +29,17 @@ class StoreFolder:
         self._root = root
 
     def open(self, path: str) -> BinaryIO:
-        """The regular file; nothing on its path may be a link. Raises ``OSError``."""
-        *folders, name = path.split("/")
-        with ExitStack() as stack:
-            handle = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            stack.callback(os.close, handle)
-            for folder in folders:
-                handle = os.open(folder, _ENTER, dir_fd=handle)
-                stack.callback(os.close, handle)
-            file = os.open(name, _READ, dir_fd=handle)
+        """The regular file. Raises ``OSError``: that there is none also where anything on its path is a link."""
+        try:
+            file = self._opened(path)
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                raise FileNotFoundError(error.errno, error.strerror, path) from None
+            raise
         if not stat.S_ISREG(os.fstat(file).st_mode):
             os.close(file)
-            raise FileNotFoundError(f"{path} is no regular file")
-        return os.fdopen(file, "rb", buffering=0)  # type: ignore[return-value]  # a RawIOBase is enough of one
+            raise FileNotFoundError(errno.ENOENT, "is no regular file", path)
+        return os.fdopen(file, "rb")
 
     def names(self, start: str) -> Iterator[str]:
         """The folders in ``start``, one by one."""
@@ -70,6 +71,17 @@ class StoreFolder:
             if parent == self._root or not parent.is_relative_to(self._root):
                 return
             _remove_if_empty(parent, latest)
+
+
+    def _opened(self, path: str) -> int:
+        *folders, name = path.split("/")
+        with ExitStack() as stack:
+            handle = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, handle)
+            for folder in folders:
+                handle = os.open(folder, _ENTER, dir_fd=handle)
+                stack.callback(os.close, handle)
+            return os.open(name, _READ, dir_fd=handle)
 
 
 def is_unfinished(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 import obstore
@@ -47,7 +48,7 @@ class Sweeper:
 
         Raises ``NotDeletedError``.
         """
-        deleted = self._delete(list(paths))
+        deleted = self._delete(paths)
         if self._folder:
             self._folder.remove_empty(start)
         return deleted
@@ -78,20 +79,20 @@ class Sweeper:
                     yield name
                 last = name
 
-    def _delete(self, paths: list[str]) -> int:
+    def _delete(self, paths: Iterable[str]) -> int:
         errors: dict[str, Exception] = {}
-        deleted = in_a_row = tried = 0
-        for tried, path in enumerate(paths, start=1):
+        deleted = in_a_row = 0
+        left = deque(paths)
+        while left and (self._folder or in_a_row < FAILURES_IN_A_ROW):
+            path = left.popleft()
             try:
                 deleted += self._delete_one(path)
                 in_a_row = 0
             except (OSError, BaseError) as error:
                 errors[path] = error
                 in_a_row += 1
-                if self._folder is None and in_a_row == FAILURES_IN_A_ROW:
-                    break
         if errors:
-            raise NotDeletedError(deleted, errors, len(paths) - tried)
+            raise NotDeletedError(deleted, errors, len(left))
         return deleted
 
     def _delete_one(self, path: str) -> bool:

@@ -82,9 +82,7 @@ class Upload:
         manifest = Manifest(files=list(self._files.values()))
         if self._archive and self._top is not None:
             sha256 = self._archive.finish()
-            manifest.archive = Archive(
-                name=f"{self._top}.tar", top=self._top, bytes=self._archive.size, sha256=sha256
-            )
+            manifest.archive = Archive(name=f"{self._top}.tar", top=self._top, bytes=self._archive.size, sha256=sha256)
             if manifest.layout(self._top).size != self._archive.size:
                 raise LayercutError("export_failed", "a file was not sent to its end, and is in no tar")
         body = manifest.model_dump_json(indent=1).encode()
