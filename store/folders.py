@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-#: What obstore calls a file until all of it is written. It refuses such names itself, so no other file has one.
-_UNFINISHED = re.compile(r".*#[0-9]+")
+from store.paths import is_unfinished
 
 # Without O_NONBLOCK, opening a FIFO would wait for its writer.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -46,32 +44,29 @@ class StoreFolder:
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._root / start) as entries:
             yield from (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
 
-    def unfinished(self, start: str, older_than_seconds: float = 0.0) -> Iterator[str]:
-        """Files under ``start`` that were never written to their end, and were not written to for that long."""
-        latest = time.time() - older_than_seconds
+    def unfinished(self, start: str, older_than_seconds: float | None = None) -> Iterator[str]:
+        """Files under ``start`` that were never written to their end; where a time is given, nor written to for it."""
+        latest = _before(older_than_seconds)
         for folder, _, files in os.walk(self._root / start):
-            for name in filter(_UNFINISHED.fullmatch, files):
+            for name in filter(is_unfinished, files):
                 path = Path(folder, name)
                 if _written(path) <= latest:
                     yield path.relative_to(self._root).as_posix()
+
+    def folders(self, start: str, older_than_seconds: float | None = None) -> list[Path]:
+        """``start`` and all under it, each after what is in it; where a time is given, those not changed for it."""
+        latest = _before(older_than_seconds)
+        found = [Path(folder) for folder, _, _ in os.walk(self._root / start, topdown=False)]
+        return [folder for folder in found if _written(folder) <= latest]
 
     def remove(self, path: str) -> None:
         """Raises ``OSError``."""
         (self._root / path).unlink()
 
-    def remove_empty(self, start: str, older_than_seconds: float = 0.0) -> None:
-        """Remove the empty folders under ``start``, it too, and those that it was the last in; no file goes.
-
-        Whoever is about to write there makes its folder anew: obstore does.
-        """
-        latest = time.time() - older_than_seconds
-        for folder, _, _ in os.walk(self._root / start, topdown=False):
-            _remove_if_empty(Path(folder), latest)
-        for parent in (self._root / start).parents:
-            if parent == self._root or not parent.is_relative_to(self._root):
-                return
-            _remove_if_empty(parent, latest)
-
+    def remove_empty(self, start: str) -> None:
+        """Remove the empty folders under ``start``, it too, and those that it was the last in; no file goes."""
+        above = [parent for parent in (self._root / start).parents if parent.is_relative_to(self._root)]
+        remove_empty([*self.folders(start), *(parent for parent in above if parent != self._root)])
 
     def _opened(self, path: str) -> int:
         *folders, name = path.split("/")
@@ -84,8 +79,15 @@ class StoreFolder:
             return os.open(name, _READ, dir_fd=handle)
 
 
-def is_unfinished(path: str) -> bool:
-    return _UNFINISHED.fullmatch(path) is not None
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those that are empty. Whoever is about to write there makes its folder anew: obstore does."""
+    for folder in folders:
+        with suppress(OSError):  # it is not empty, or another was faster
+            folder.rmdir()
+
+
+def _before(seconds: float | None) -> float:
+    return float("inf") if seconds is None else time.time() - seconds
 
 
 def _written(path: Path) -> float:
@@ -94,9 +96,3 @@ def _written(path: Path) -> float:
         return path.lstat().st_mtime
     except FileNotFoundError:
         return float("inf")
-
-
-def _remove_if_empty(folder: Path, latest: float) -> None:
-    with suppress(OSError):  # it is not empty, or another was faster
-        if _written(folder) <= latest:
-            folder.rmdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,8 @@ from obstore.exceptions import BaseError
 
 from api_schemas.errors import LayercutError
 
+#: What obstore calls a file in a folder until all of it is written. It takes no such name for another file.
+_UNFINISHED = re.compile(r".*#[0-9]+")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -17,9 +20,15 @@ def store_path(*names: str) -> str:
     """``names`` as one path of the store, or ``file_not_found`` for one that could lead elsewhere."""
     path = "/".join(names)
     parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts) or "\\" in path or not path.isprintable():
+    odd = "\\" in path or not path.isprintable() or is_unfinished(path)
+    if odd or any(part in ("", ".", "..") for part in parts):
         raise LayercutError("file_not_found", f"{names[-1][:200]!r} is not the name of a file")
     return path
+
+
+def is_unfinished(path: str) -> bool:
+    """Whether it is what an upload into a folder has not, or never, come to the end of."""
+    return _UNFINISHED.fullmatch(path) is not None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Files of an artifact on their way out: open handles where they lie in a folder, ranges that are read ahead where not."""
+"""Files of an artifact on their way out: open handles where they lie in a folder, and elsewhere read ahead."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore
 
-from store.folders import StoreFolder, is_unfinished
+from store.folders import StoreFolder, remove_empty
+from store.paths import is_unfinished
 
 #: An object store that fails so often in a row is away, and each try may take minutes. A folder fails at once.
 FAILURES_IN_A_ROW = 3
@@ -26,7 +27,8 @@ class NotDeletedError(Exception):
     """Files that could not be deleted, after all others were tried. ``deleted`` is how many went."""
 
     def __init__(self, deleted: int, errors: dict[str, Exception], untried: int) -> None:
-        told = "; ".join(f"{path}: {error}" for path, error in list(errors.items())[:MAX_TOLD])
+        # obstore's own text goes on with a dump of its insides.
+        told = "; ".join(f"{path}: {str(error).partition(chr(10))[0]}" for path, error in [*errors.items()][:MAX_TOLD])
         more = f", and {untried} were not tried" if untried else ""
         super().__init__(f"{len(errors)} files could not be deleted{more}: {told}")
         self.deleted, self.errors = deleted, errors
@@ -48,10 +50,11 @@ class Sweeper:
 
         Raises ``NotDeletedError``.
         """
-        deleted = self._delete(paths)
-        if self._folder:
-            self._folder.remove_empty(start)
-        return deleted
+        try:
+            return self._delete(paths)
+        finally:
+            if self._folder:
+                self._folder.remove_empty(start)
 
     def delete_unfinished(self, older_than_seconds: float) -> int:
         """Delete what was left half written, and folders with nothing in them; how many files went.
@@ -60,11 +63,13 @@ class Sweeper:
         """
         if self._folder is None:
             return 0
-        left = [path for start in SWEPT for path in self._folder.unfinished(start, older_than_seconds)]
-        deleted = self._delete(left)
-        for start in SWEPT:
-            self._folder.remove_empty(start, older_than_seconds)
-        return deleted
+        # What is deleted makes its folder look as if it had just been written to.
+        folders = [path for start in SWEPT for path in self._folder.folders(start, older_than_seconds)]
+        try:
+            left = (path for start in SWEPT for path in self._folder.unfinished(start, older_than_seconds))
+            return self._delete(left)
+        finally:
+            remove_empty(folders)
 
     def folders(self, start: str) -> Iterator[str]:
         """The names under ``start`` that files lie under, each once, page by page."""

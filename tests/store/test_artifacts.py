@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 from api_schemas.errors import LayercutError
 from store.artifacts import ArtifactStore
 from store.uploads import CHUNK_BYTES, PART_BYTES, UploadStopped
+from tests.support.private_mounts import run_privately
 
 PREFIX = "jobs/job_1/attempts/1-aa"
 WEIGHTS = os.urandom(3_000_001)
@@ -243,18 +241,5 @@ def test_a_full_disk_is_said_to_be_full(folder: Path, tmp_path: Path) -> None:
     """On a real disk of 512 KiB, which only the child process sees."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    script = 'mount -t tmpfs -o size=512k tmpfs "$1" && exec "$2" -c "$3" "$1" "$4"'
-    private = ["unshare", "--user", "--map-root-user", "--mount"]
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*private, "true"], check=False, capture_output=True).returncode
-    ):
-        pytest.skip("needs a mount namespace of its own")
-    done = subprocess.run(
-        [*private, "sh", "-c", script, "sh", str(disk), sys.executable, FULL_DISK, str(folder)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.stdout.split() == ["storage_full", "False"]
+    said = run_privately('mount -t tmpfs -o size=512k tmpfs "$1"', FULL_DISK, disk, folder)
+    assert said.split() == ["storage_full", "False"]
