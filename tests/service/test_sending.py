@@ -18,11 +18,13 @@ import pytest
 
 from service.settings import GatewaySettings
 from service.state import GatewayState
-from tests.support.gateway_worker import CARD, FILES, claim, succeed, unpack
+from tests.support.gateway_worker import FILES, claim, succeed, unpack
 from tests.support.processes import eventually
 
 #: More than the system takes of a client that does not read.
 LARGE = os.urandom(2**20) * 24
+
+PATHS = ("files/vocab.txt", "download")
 
 Ask = Callable[..., socket.socket]
 
@@ -134,22 +136,21 @@ def test_a_slow_client_gets_all_of_it(ask: Ask) -> None:
     assert got.endswith(LARGE)
 
 
-@pytest.mark.parametrize("path", ["files/vocab.txt", "download"])
-def test_a_client_that_does_not_read_is_dropped(ask: Ask, path: str) -> None:
+def test_a_client_that_does_not_read_is_dropped(ask: Ask) -> None:
     before = open_files()
-    wire = ask(path)
-    assert wire.recv(100).startswith(b"HTTP/1.1 200 ")
-    # The gateway is this process: what it had open for the client is closed then.
-    eventually(lambda: open_files() == before + 1)
-    assert len(rest_of(wire)) < len(LARGE)
+    wires = [ask(path) for path in PATHS]
+    for wire in wires:
+        assert wire.recv(100).startswith(b"HTTP/1.1 200 ")
+    # The gateway is this process: what it had open for the clients is closed then.
+    eventually(lambda: open_files() == before + len(wires))
+    assert all(len(rest_of(wire)) < len(LARGE) for wire in wires)
 
 
-@pytest.mark.parametrize("path", ["files/vocab.txt", "download"])
-def test_of_a_client_that_goes_nothing_is_left(ask: Ask, path: str) -> None:
+def test_of_a_client_that_goes_nothing_is_left(ask: Ask) -> None:
     before = open_files()
-    wire = ask(path)
-    assert wire.recv(100).startswith(b"HTTP/1.1 200 ")
-    wire.close()
+    for wire in [ask(path) for path in PATHS]:
+        assert wire.recv(100).startswith(b"HTTP/1.1 200 ")
+        wire.close()
     eventually(lambda: open_files() == before)
 
 
@@ -157,30 +158,28 @@ folders_only = pytest.mark.parametrize("stored", ["folder"], indirect=True)
 
 
 @folders_only
-@pytest.mark.parametrize("path", ["files/vocab.txt", "download"])
-def test_what_is_deleted_meanwhile_comes_all_the_same(
-    ask: Ask, live: tuple[str, GatewayState], job: str, path: str
-) -> None:
+def test_what_is_deleted_meanwhile_comes_all_the_same(ask: Ask, live: tuple[str, GatewayState], job: str) -> None:
     state = live[1]
-    whole = answer(ask(path))[1]
-    wire = ask(path)
-    got = wire.recv(100)
+    whole = [answer(ask(path))[1] for path in PATHS]
+    wires = [ask(path) for path in PATHS]
+    begun = [wire.recv(100) for wire in wires]
     state.artifacts.delete(f"jobs/{job.rpartition('/')[2]}")
     assert list((state.settings.data_dir / "artifacts").rglob("*.txt")) == []
-    while len(got.partition(b"\r\n\r\n")[2]) < len(whole):
-        got += wire.recv(2**20)
-    assert got.endswith(whole)
+    for wire, got, expected in zip(wires, begun, whole, strict=True):
+        while len(got.partition(b"\r\n\r\n")[2]) < len(expected):
+            got += wire.recv(2**20)  # noqa: PLW2901
+        assert got.endswith(expected)
 
 
 @folders_only
-@pytest.mark.parametrize("path", ["files/vocab.txt", "download"])
-def test_a_file_that_became_shorter_ends_the_connection(ask: Ask, live: tuple[str, GatewayState], path: str) -> None:
+def test_a_file_that_became_shorter_ends_the_connection(ask: Ask, live: tuple[str, GatewayState]) -> None:
     (file,) = (live[1].settings.data_dir / "artifacts").rglob("vocab.txt")
     os.truncate(file, len(LARGE) // 2)
-    response = http.client.HTTPResponse(ask(path))
-    response.begin()
-    with pytest.raises(http.client.IncompleteRead):
-        response.read()
+    for path in PATHS:
+        response = http.client.HTTPResponse(ask(path))
+        response.begin()
+        with pytest.raises(http.client.IncompleteRead):
+            response.read()
 
 
 @folders_only
