@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from fastapi import Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from api_schemas.errors import LayercutError
+from service.sending import PiecesResponse
+from store.archives import Piece
+from store.reading import OpenFiles
 
 # Blanks go with the digits before them: where they could be counted to either side, a long header takes hours.
 _RANGE = re.compile(r"\s*bytes\s*=\s*(?:([0-9]+)\s*)?-\s*(?:([0-9]+)\s*)?", re.IGNORECASE)
@@ -22,7 +26,23 @@ _RANGE = re.compile(r"\s*bytes\s*=\s*(?:([0-9]+)\s*)?-\s*(?:([0-9]+)\s*)?", re.I
 #: Of a position; more digits lie past the end of any file, and int() refuses thousands of them.
 MAX_DIGITS = 18
 
-ReadBytes = Callable[[int, int], Iterator[bytes]]
+
+@dataclass(frozen=True)
+class Representation:
+    """What is sent: ``sha256`` is that of its ``size`` bytes, which ``pieces`` names for a half-open range. They are
+    read from what ``open`` gives, which raises where a file is missing.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    media_type: str
+    pieces: Callable[[int, int], list[Piece]]
+    open: Callable[[list[Piece]], OpenFiles]
+
+
+#: Has somebody else send the whole, or a range, where that is wanted: takes the headers.
+HandOver = Callable[[dict[str, str]], Response | None]
 
 
 class OutsideFile(LayercutError):
@@ -33,30 +53,36 @@ class OutsideFile(LayercutError):
         self.headers = {"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"}
 
 
-def send_file(
-    request: Request, *, name: str, size: int, sha256: str, media_type: str, read: ReadBytes, attachment: bool = True
+def send(
+    request: Request, what: Representation, *, attachment: bool = True, hand_over: HandOver = lambda _: None
 ) -> Response:
-    """Answer GET or HEAD for one file. ``read(start, end)`` yields the bytes of the half-open range."""
-    etag = f'"sha256-{sha256}"'
+    """Answer GET or HEAD. Raises ``range_not_satisfiable``, and as ``what.open`` does."""
+    etag = f'"sha256-{what.sha256}"'
     headers = {
         "ETag": etag,
         "Accept-Ranges": "bytes",
-        "Repr-Digest": f"sha-256=:{b64encode(bytes.fromhex(sha256)).decode()}:",
+        "Repr-Digest": f"sha-256=:{b64encode(bytes.fromhex(what.sha256)).decode()}:",
         "Cache-Control": "private, max-age=31536000, immutable",
     }
     if _matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     if attachment:
-        headers["Content-Disposition"] = _disposition(name)
-    wanted = _wanted(request, size, etag)
-    start, end = wanted or (0, size)
+        headers["Content-Disposition"] = _disposition(what.name)
+    return hand_over(headers) or _send_range(request, what, _wanted(request, what.size, etag), headers)
+
+
+def _send_range(
+    request: Request, what: Representation, wanted: tuple[int, int] | None, headers: dict[str, str]
+) -> Response:
+    start, end = wanted or (0, what.size)
     headers["Content-Length"] = str(end - start)
     if wanted:
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{what.size}"
     status = 206 if wanted else 200
     if request.method == "HEAD":
-        return Response(status_code=status, headers=headers, media_type=media_type)
-    return StreamingResponse(read(start, end), status, headers, media_type=media_type)
+        return Response(status_code=status, headers=headers, media_type=what.media_type)
+    pieces = what.pieces(start, end)
+    return PiecesResponse(pieces, what.open(pieces), status, headers, what.media_type)
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:

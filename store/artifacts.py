@@ -2,75 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import mimetypes
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 import obstore
-from obstore.exceptions import BaseError
-from obstore.store import ObjectStore, from_url
-from pydantic import BaseModel, Field
+from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
 from api_schemas.errors import LayercutError
+from store import manifests
 from store.disk_space import artifacts_folder, require_folder
+from store.folders import StoreFolder
+from store.manifests import MANIFEST, Manifest
 from store.object_clients import impatient
+from store.paths import missing_reported, store_path
+from store.reading import HeldFiles, OpenFiles, StoredObjects
+from store.sweeping import Sweeper
+from store.uploads import CHUNK_BYTES, Upload, blocks_of, plain_files
 
-MANIFEST = "manifest.json"
 #: What readiness writes: always the same, so that one which was left goes with the next.
 PROBE = "readyz/probe"
-CHUNK_BYTES = 1 << 20
-#: Ten thousand files of an artifact take half of it.
-MAX_MANIFEST_BYTES = 4 << 20
-#: A smaller file is sent as it is, a larger one in parts: object stores take ten thousand of them at most.
-PART_BYTES = 8 << 20
-MAX_PARTS = 9_000
-PARTS_AT_ONCE = 4
-
-_MEDIA_TYPES = {
-    ".safetensors": "application/octet-stream",
-    ".json": "application/json",
-    ".md": "text/markdown; charset=utf-8",
-    ".txt": "text/plain; charset=utf-8",
-    ".tar": "application/x-tar",
-    "": "text/plain; charset=utf-8",
-}
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-class StoredFile(BaseModel):
-    """One file of an artifact; ``name`` is its path under the prefix, with slashes."""
-
-    name: str
-    bytes: int
-    sha256: str
-    media_type: str
-
-
-class Manifest(BaseModel):
-    """A manifest that exists means an artifact that is whole."""
-
-    files: list[StoredFile]
-    archive: str | None = Field(default=None, description="the one of `files` that is a tar of all the others")
-
-    def find(self, name: str) -> StoredFile:
-        """The file of that name; raises ``file_not_found`` with the names that exist."""
-        for file in self.files:
-            if file.name == name:
-                return file
-        known = ", ".join(file.name for file in self.files)
-        raise LayercutError("file_not_found", f"the artifact has no file {name[:200]!r}; it has {known}")
-
-    @property
-    def contents(self) -> list[StoredFile]:
-        """The files without the archive."""
-        return [file for file in self.files if file.name != self.archive]
-
-
-class UploadStopped(Exception):
-    """Nobody waits for the files any more."""
 
 
 class ArtifactStore:
@@ -83,58 +35,76 @@ class ArtifactStore:
         """``seconds``: an object store that does not answer for so long is away; None is for large uploads."""
         self._store = _open(url, seconds)
         self._place = artifacts_folder(url)
+        self._folder = StoreFolder(Path(str(self._store.prefix))) if isinstance(self._store, LocalStore) else None
+        self._sweeper = Sweeper(self._store, self._folder)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the files lie in a folder, by their own names."""
+        return self._folder is not None
 
     def check(self) -> None:
         """Write a small object, and delete it. Raises what the store raises; one that was left is written over."""
         require_folder(self._place)
         obstore.put(self._store, PROBE, b"Can it be written?\n" * 200)
-        self._delete([PROBE])
+        self._sweeper.delete([PROBE], "readyz")
 
     def publish(
+        self, prefix: str, folder: Path, top: str | None = None, *, stopped: Callable[[], bool] = lambda: False
+    ) -> Manifest:
+        """Upload every file under ``folder``, then the manifest, with a tar of them that is called ``top``, if any.
+
+        Raises ``export_failed`` for anything that is not a plain file, and as ``Upload.put``. Doing it again after it
+        failed writes over what is there.
+        """
+        upload = self.upload(prefix, stopped, top)
+        for path in plain_files(folder):
+            upload.put(path.relative_to(folder).as_posix(), path.stat().st_size, blocks_of(path))
+        return upload.finish()
+
+    def upload(
         self,
         prefix: str,
-        folder: Path,
-        archive: str | Path | None = None,
-        *,
         stopped: Callable[[], bool] = lambda: False,
-    ) -> Manifest:
-        """Upload every file under ``folder``, one of our own, then the manifest.
-
-        ``archive`` is a tar that lies beside ``folder`` (a name) or anywhere (a path); it is stored by its own name.
-        Raises ``export_failed`` for anything that is not a plain file, and as ``Upload.put``.
-        """
-        sources = [(path.relative_to(folder).as_posix(), path) for path in _plain_files(folder)]
-        tar = None if archive is None else folder.parent / archive
-        if tar is not None:
-            sources.append((tar.name, tar))
-        upload = self.upload(prefix, stopped)
-        for name, path in sources:
-            upload.put(name, path.stat().st_size, blocks_of(path))
-        return upload.finish(tar.name if tar else None)
-
-    def upload(self, prefix: str, stopped: Callable[[], bool] = lambda: False) -> Upload:
-        """An artifact at ``prefix``, to be filled. ``stopped`` is asked between blocks."""
-        return Upload(self._store, prefix, stopped)
+        top: str | None = None,
+        *,
+        resumed: bool = False,
+    ) -> Upload:
+        """An artifact at ``prefix``, to be filled. ``stopped`` is asked between blocks. ``resumed``: see ``Upload``."""
+        return Upload(self._store, prefix, stopped, top, resumed=resumed)
 
     def manifest(self, prefix: str) -> Manifest:
         """What was published there; raises ``file_not_found`` where nothing whole is."""
         require_folder(self._place)
-        with _missing_reported(prefix):
-            found = obstore.get(self._store, _path(prefix, MANIFEST))
-            if found.meta["size"] > MAX_MANIFEST_BYTES:
+        with missing_reported(prefix):
+            found = obstore.get(self._store, store_path(prefix, MANIFEST))
+            if found.meta["size"] > manifests.MAX_MANIFEST_BYTES:
                 raise LayercutError("file_not_found", f"what is called {MANIFEST} has {found.meta['size']} bytes")
             body = found.bytes()
         return Manifest.model_validate_json(bytes(body))
 
+    def open_files(self, prefix: str, names: Sequence[str]) -> OpenFiles:
+        """Files of the artifact, to be sent. One that is missing is ``file_not_found``, here or when it is read."""
+        with missing_reported(names[0] if names else prefix):
+            if self._folder:
+                return HeldFiles(self._folder, prefix, names)
+            return StoredObjects(self._store, prefix, names)
+
     def open_range(self, prefix: str, name: str, start: int, end: int) -> Iterator[bytes]:
         """The bytes ``start`` up to, not including, ``end``, in chunks. A missing file is reported before the first."""
-        path = _path(prefix, name)
-        with _missing_reported(name):
+        path = store_path(prefix, name)
+        with missing_reported(name):
             if start >= end:
                 obstore.head(self._store, path)
                 return iter(())
             answer = obstore.get(self._store, path, options={"range": (start, end)})
         return (bytes(chunk) for chunk in answer.stream(min_chunk_size=CHUNK_BYTES))
+
+    def presigned(self, prefix: str, name: str, seconds: int) -> str | None:
+        """An address at which the store itself sends the file for so long, to anybody; None where it cannot."""
+        if not isinstance(self._store, S3Store | GCSStore | AzureStore):
+            return None
+        return obstore.sign(self._store, "GET", store_path(prefix, name), timedelta(seconds=seconds))
 
     def fetch(self, prefix: str, folder: Path) -> None:
         """Download all files into ``folder``; raises ``file_not_found`` where one is missing or is not what it was."""
@@ -153,138 +123,43 @@ class ArtifactStore:
     def prefixes(self, start: str) -> list[str]:
         """Those under ``start`` that something whole was published at."""
         ending = f"/{MANIFEST}"
-        return [path.removesuffix(ending) for path in self._paths(f"{_path(start)}/") if path.endswith(ending)]
+        paths = self._sweeper.paths(store_path(start))
+        return [path.removesuffix(ending) for path in paths if path.endswith(ending)]
+
+    def job_ids_with_files(self) -> Iterator[str]:
+        """Of all jobs that have files here, also of those that no row knows any more. Reads the store page by page."""
+        return self._sweeper.folders("jobs")
 
     def delete(self, prefix: str) -> None:
-        """Delete all files of an artifact; one that does not exist is deleted already."""
-        paths = self._paths(f"{_path(prefix)}/")
+        """Delete all files of an artifact; one that does not exist is deleted already.
+
+        Raises ``NotDeletedError`` once all others are gone.
+        """
+        start = store_path(prefix)
         # The manifest goes first: what is left half deleted must not look whole.
-        self._delete(sorted(paths, key=lambda path: not path.endswith(f"/{MANIFEST}")))
+        paths = sorted(self._sweeper.paths(start), key=lambda path: not path.endswith(f"/{MANIFEST}"))
+        self._sweeper.delete(paths, start)
 
     def sweep(self, job_id: str, keep_prefix: str | None) -> int:
-        """Of a job that ended, delete checkpoints and all attempts but the one that is kept; how many files went."""
-        attempts = _path("jobs", job_id, "attempts")
+        """Of a job that ended, delete checkpoints and all attempts but the one that is kept; how many files went.
+
+        Raises ``NotDeletedError`` once all others are gone.
+        """
         spared = f"{keep_prefix}/" if keep_prefix else None
-        losers = [path for path in self._paths(f"{attempts}/") if not (spared and path.startswith(spared))]
-        losers += self._paths(f"{_path('jobs', job_id, 'checkpoint')}/")
-        self._delete(losers)
-        return len(losers)
+        attempts, checkpoint = store_path("jobs", job_id, "attempts"), store_path("jobs", job_id, "checkpoint")
+        losers = [path for path in self._sweeper.paths(attempts) if not (spared and path.startswith(spared))]
+        return self._sweeper.delete(losers + self._sweeper.paths(checkpoint), store_path("jobs", job_id))
 
-    def _paths(self, start: str) -> list[str]:
-        return [item["path"] for page in obstore.list(self._store, start) for item in page]
+    def sweep_unfinished(self, older_than_seconds: float) -> int:
+        """Delete what uploads that were killed left half written, unless one was written to within that time.
 
-    def _delete(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            try:
-                obstore.delete(self._store, path)
-            except FileNotFoundError:
-                continue  # another sweeper was faster
-
-
-class Upload:
-    """The files of one artifact, hashed as they are sent; the manifest is written last."""
-
-    def __init__(self, store: ObjectStore, prefix: str, stopped: Callable[[], bool]) -> None:
-        self._store, self._prefix, self._stopped = store, prefix, stopped
-        self._files: dict[str, StoredFile] = {}
-
-    def put(self, name: str, size: int, blocks: Iterable[bytes]) -> StoredFile:
-        """Send the file ``name``, ``size`` bytes in ``blocks``.
-
-        Raises ``export_failed`` for a name that is taken, or reserved for the manifest, ``storage_full``, and
-        ``UploadStopped``. A file that was not sent to its end is not there.
+        Returns how many files went; raises ``NotDeletedError`` once all others are gone. An upload that only slept
+        fails then, and can be made again. Object stores show no such files: a rule of the bucket ends them.
         """
-        path = _path(self._prefix, name)
-        # In any letters, and in any folder: some disks know no difference, and a manifest below is one of its own.
-        if PurePosixPath(name).name.casefold() == MANIFEST or name in self._files:
-            raise LayercutError("export_failed", f"a file cannot be called {name[:200]!r}: the name is taken")
-        digest, sent = hashlib.sha256(), 0
-
-        def counted() -> Iterator[bytes]:
-            nonlocal sent
-            for block in blocks:
-                if self._stopped():
-                    raise UploadStopped
-                digest.update(block)
-                sent += len(block)
-                yield block
-
-        with _full_disk_reported():
-            if size <= PART_BYTES:
-                obstore.put(self._store, path, b"".join(counted()))
-            else:
-                part = max(PART_BYTES, -(-size // MAX_PARTS))
-                obstore.put(self._store, path, counted(), chunk_size=part, max_concurrency=PARTS_AT_ONCE)
-        sha256 = digest.hexdigest()
-        file = self._files[name] = StoredFile(name=name, bytes=sent, sha256=sha256, media_type=_media_type(name))
-        return file
-
-    def finish(self, archive: str | None = None) -> Manifest:
-        """The artifact is whole; ``archive`` is the one of its files that is a tar of the others.
-
-        Raises as ``put``, also where the list itself is too long.
-        """
-        if self._stopped():
-            raise UploadStopped
-        manifest = Manifest(files=list(self._files.values()), archive=archive)
-        body = manifest.model_dump_json(indent=1).encode()
-        if len(body) > MAX_MANIFEST_BYTES:
-            raise LayercutError("export_failed", f"the list of the {len(self._files)} files has {len(body)} bytes")
-        with _full_disk_reported():
-            obstore.put(self._store, _path(self._prefix, MANIFEST), body)
-        return manifest
-
-
-def blocks_of(path: Path) -> Iterator[bytes]:
-    """What is in the file."""
-    with path.open("rb") as file:
-        while block := file.read(CHUNK_BYTES):
-            yield block
+        return self._sweeper.delete_unfinished(older_than_seconds)
 
 
 def _open(url: str, seconds: float | None) -> ObjectStore:
     if url.startswith("file:"):
         return from_url(url, mkdir=True, automatic_cleanup=True)
     return from_url(url) if seconds is None else from_url(url, **impatient(url, seconds))
-
-
-def _path(*names: str) -> str:
-    """``names`` as one path of the store, or ``file_not_found`` for one that could lead elsewhere."""
-    path = "/".join(names)
-    parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts) or "\\" in path or not path.isprintable():
-        raise LayercutError("file_not_found", f"{names[-1][:200]!r} is not the name of a file")
-    return path
-
-
-def _plain_files(folder: Path) -> list[Path]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    for path in paths:
-        if path.is_symlink() or not path.is_file():
-            raise LayercutError("export_failed", f"{path.relative_to(folder)} is not a plain file")
-    return paths
-
-
-def _media_type(name: str) -> str:
-    suffix = PurePosixPath(name).suffix
-    return _MEDIA_TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
-
-
-@contextmanager
-def _missing_reported(name: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise LayercutError("file_not_found", f"there is no file {name[:200]!r}") from None
-
-
-@contextmanager
-def _full_disk_reported() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, BaseError) as error:
-        # obstore tells the number of the error of the system in words only.
-        full = getattr(error, "errno", None) in _FULL or any(f"(os error {code})" in str(error) for code in _FULL)
-        if not full:
-            raise
-        raise LayercutError("storage_full", "the artifact store has no room for the files of this job") from error

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import h11
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable
 from uvicorn.config import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from service.edge.file_sending import SUPPORTED, ZERO_COPY_SEND, FileSender, unsent
 from service.edge.framing import HeadLimits, StrictConnection
 from service.edge.networks import is_loopback, network_of
 from service.edge.raw_answers import raw_problem
@@ -29,6 +32,9 @@ SWEEP_SECONDS = 0.5
 #: Descriptors that are left for the database, files and pipes.
 DESCRIPTORS_FOR_OTHERS = 128
 
+#: Of a connection over which a file is sent: itself, under two names, and the file.
+DESCRIPTORS_EACH = 3
+
 RETRY_AFTER_SECONDS = 5
 
 #: Bytes that are read at a time. A body in chunks of one byte costs a hundred times its size to read, and nobody else
@@ -37,6 +43,9 @@ READ_BYTES = 16 * 1024
 
 #: How long a client that was answered before its body was whole may go on with it, so that it sees the answer.
 LINGER_SECONDS = 2.0
+
+#: A client that takes less than so many bytes of an answer in a second is taken for one that does not read.
+SLOWEST_READER = 1024
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class ConnectionLimits:
     @classmethod
     def of(cls, settings: GatewaySettings) -> ConnectionLimits:
         return cls(
-            connections=min(settings.max_connections, max(_descriptors() - DESCRIPTORS_FOR_OTHERS, 16)),
+            connections=min(settings.max_connections, max(_free_descriptors() // DESCRIPTORS_EACH, 16)),
             per_address=settings.max_connections_per_address,
             head=settings.head_seconds,
             body=settings.body_seconds,
@@ -124,7 +133,10 @@ class Connections:
         for connection in [one for one in self.incomplete if one.deadline is not None and one.deadline < now]:
             connection.time_out()
         for connection in [one for one, deadline in self.stalled.items() if deadline < now]:
-            connection.drop()
+            if connection.reads():
+                self.stalled[connection] = now + self.limits.stall
+            else:
+                connection.drop()
         self._timer = loop.call_later(SWEEP_SECONDS, self._sweep, loop) if self._total else None
 
 
@@ -142,12 +154,16 @@ class GuardedProtocol(H11Protocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.conn: StrictConnection = StrictConnection(self.limits.heads)
+        if SUPPORTED:
+            self.app = _WithFiles(self, self.app)
         self.timeout_keep_alive = self.limits.idle  # type: ignore[assignment]  # uvicorn hands it to call_later
         self.address = self.network = ""
         self.deadline: float | None = None
         self._part: object = None  # h11's word for it, IDLE or SEND_BODY
         self._part_ends = 0.0
         self._counted = False
+        self._sender: FileSender | None = None
+        self._unread = 0
 
     @property
     def others(self) -> Connections:
@@ -175,6 +191,8 @@ class GuardedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._sender is not None:
+            self._sender.connection_lost()
         if self._counted:
             self._counted = False
             self.others.leave(self)
@@ -193,17 +211,56 @@ class GuardedProtocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self.others.stalled[self] = self.loop.time() + self.limits.stall
+        self._waits(True)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.others.stalled.pop(self, None)
+        self._waits(False)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be read, whatever state h11 is in; no byte after it is read as a request."""
         self._end_with(*self.conn.refusal)
 
+    # What sends a file
+
+    async def send_file(self, cycle: RequestResponseCycle, message: dict[str, Any]) -> None:
+        """A message of the extension, after those of the answer that came before it."""
+        if cycle.scope["method"] != "HEAD":
+            await self._send_file(cycle, message["file"].fileno(), message["offset"], message["count"])
+        if not message.get("more_body", False):
+            await cycle.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_file(self, cycle: RequestResponseCycle, file: int, start: int, count: int) -> None:
+        await self._written()
+        if cycle.disconnected:
+            return
+        socket = self.transport.get_extra_info("socket").fileno()
+        self._sender = FileSender(self.loop, socket, self._waits)
+        try:
+            for data in self.conn.send_with_data_passthrough(h11.Data(data=_Placeholder(count))) or ():  # type: ignore[arg-type]
+                if isinstance(data, _Placeholder):
+                    await self._sender.send(file, start, count)
+                else:
+                    self.transport.write(data)
+                    await self._written()
+        except ConnectionError:
+            cycle.disconnected = True
+            self.transport.abort()
+        finally:
+            self._sender = None
+
+    async def _written(self) -> None:
+        """Return when all that was written before is with the kernel, so that the file comes behind it."""
+        self.transport.set_write_buffer_limits(high=0)
+        await self.flow.drain()
+        self.transport.set_write_buffer_limits()
+
     # What `Connections` calls
+
+    def reads(self) -> bool:
+        """Whether the client took some of the answer since it was found not to, or since this was last asked."""
+        before, self._unread = self._unread, self._unsent()
+        return before - self._unread >= self.limits.stall * SLOWEST_READER
 
     def time_out(self) -> None:
         part = "body" if self._part is h11.SEND_BODY else "head"
@@ -214,6 +271,17 @@ class GuardedProtocol(H11Protocol):
         self.others.incomplete.pop(self, None)
         self.others.stalled.pop(self, None)
         self.transport.abort()
+
+    def _waits(self, waits: bool) -> None:
+        self.others.stalled.pop(self, None)
+        if waits:
+            self.others.stalled[self] = self.loop.time() + self.limits.stall
+            self._unread = self._unsent()
+
+    def _unsent(self) -> int:
+        with suppress(OSError, ValueError):  # the socket has gone
+            return unsent(self.transport.get_extra_info("socket").fileno()) + self.transport.get_write_buffer_size()
+        return 0
 
     def _end_with(self, code: str, text: str) -> None:
         self.others.incomplete.pop(self, None)
@@ -257,6 +325,35 @@ class GuardedProtocol(H11Protocol):
         self.deadline = self._part_ends
 
 
+class _WithFiles:
+    """The application, with the extension offered to it."""
+
+    def __init__(self, connection: GuardedProtocol, app: ASGI3Application) -> None:
+        self._connection, self._app = connection, app
+
+    async def __call__(self, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        cycle = self._connection.cycle
+        scope.setdefault("extensions", {})[ZERO_COPY_SEND] = {}
+
+        async def send_any(message: Any) -> None:
+            if message["type"] == ZERO_COPY_SEND:
+                await self._connection.send_file(cycle, message)
+            else:
+                await send(message)
+
+        await self._app(scope, receive, send_any)
+
+
+class _Placeholder:
+    """Stands for the bytes of a file, where h11 only counts them."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+
 def guarded(limits: ConnectionLimits) -> type[GuardedProtocol]:
     """The protocol that ``uvicorn.Config(http=...)`` takes."""
     return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits})
@@ -269,6 +366,6 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _descriptors() -> int:
+def _free_descriptors() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 2**31 if soft == resource.RLIM_INFINITY else soft
+    return 2**31 if soft == resource.RLIM_INFINITY else soft - DESCRIPTORS_FOR_OTHERS

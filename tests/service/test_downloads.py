@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import json
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from fastapi.testclient import TestClient
 
 from api_schemas.errors import LayercutError
 from service.downloads import parse_range
 from service.state import GatewayState
-from tests.support.gateway_worker import ARCHIVE, CARD, REPORT, WEIGHTS, claim, succeed
+from tests.support.gateway_worker import CARD, FILES, REPORT, WEIGHTS, claim, succeed, unpack
 
 SIZE = len(WEIGHTS)
 
@@ -86,11 +87,73 @@ def test_a_file_comes_whole_with_its_digest(client: TestClient, weights: str) ->
     assert answer.headers["Content-Disposition"] == 'attachment; filename="model.safetensors"'
 
 
-def test_the_download_is_the_one_tar(client: TestClient, finished: str) -> None:
-    answer = client.get(f"/v1/jobs/{finished}/download")
-    assert answer.content == ARCHIVE
+@pytest.fixture
+def tar(finished: str) -> str:
+    return f"/v1/jobs/{finished}/download"
+
+
+def test_the_download_is_one_tar_of_all_files(client: TestClient, tar: str) -> None:
+    answer = client.get(tar)
+    assert unpack(answer.content) == FILES
     assert answer.headers["content-type"] == "application/x-tar"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="layercut-bert.tar"'
+    digest = hashlib.sha256(answer.content)
+    assert answer.headers["ETag"] == f'"sha256-{digest.hexdigest()}"'
+    assert answer.headers["Repr-Digest"] == f"sha-256=:{b64encode(digest.digest()).decode()}:"
+    assert answer.headers["Content-Length"] == str(len(answer.content))
+
+
+def test_it_is_stored_nowhere(state: GatewayState, finished: str) -> None:
+    stored = [path for path in (state.settings.data_dir / "artifacts").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in stored) == ["README.md", "manifest.json", "model.safetensors", "report.json"]
+
+
+def test_every_part_of_it_is_the_same_part(client: TestClient, tar: str) -> None:
+    """Within a header, over the edges between headers, files and padding, and behind the last file."""
+    whole = client.get(tar).content
+    edges = [0, 1, 511, 512, 1023, 1024, 1025, 1024 + len(CARD), 2048, 2559, 2560, 2561, len(whole) - 1]
+    for start, end in itertools.combinations([*edges, 2560 + SIZE, 2561 + SIZE], 2):
+        first, last = sorted((start, end))
+        answer = client.get(tar, headers={"Range": f"bytes={first}-{last}"})
+        assert (answer.status_code, answer.content) == (206, whole[first : last + 1])
+
+
+def test_the_stored_tar_of_an_older_artifact_is_still_sent(client: TestClient, state: GatewayState, tar: str) -> None:
+    (path,) = (state.settings.data_dir / "artifacts").rglob("manifest.json")
+    old, manifest = b"an older tar" * 1000, json.loads(path.read_text())
+    (path.parent / "bert.tar").write_bytes(old)
+    digest = hashlib.sha256(old).hexdigest()
+    manifest["files"].append(
+        {"name": "bert.tar", "bytes": len(old), "sha256": digest, "media_type": "application/x-tar"}
+    )
+    manifest["archive"] = "bert.tar"
+    path.write_text(json.dumps(manifest))
+
+    answer = client.get(tar, headers={"Range": "bytes=5-11999"})
+    assert (answer.status_code, answer.content) == (206, old[5:])
+    assert answer.headers["ETag"] == f'"sha256-{digest}"'
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="bert.tar"'
+    files = client.get(tar.replace("download", "files")).json()["data"]
+    assert {file["name"] for file in files} == set(FILES)
+
+
+@pytest.mark.parametrize("gone", ["model.safetensors", "manifest.json"])
+def test_a_file_that_should_be_there_and_is_not_is_no_half_answer(
+    client: TestClient, state: GatewayState, finished: str, gone: str
+) -> None:
+    (path,) = (state.settings.data_dir / "artifacts").rglob(gone)
+    path.unlink()
+    for address in ("files/model.safetensors", "download"):
+        answer = client.get(f"/v1/jobs/{finished}/{address}")
+        assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
+
+
+def test_nor_is_a_link_sent(client: TestClient, state: GatewayState, finished: str, tmp_path: Path) -> None:
+    (path,) = (state.settings.data_dir / "artifacts").rglob("model.safetensors")
+    secret = path.rename(tmp_path / "elsewhere")
+    path.symlink_to(secret)
+    for address in ("files/model.safetensors", "download"):
+        assert client.get(f"/v1/jobs/{finished}/{address}").status_code == 503
 
 
 def test_head_says_what_get_would(client: TestClient, weights: str) -> None:
@@ -172,18 +235,3 @@ def test_who_has_the_file_does_not_get_it_again(client: TestClient, weights: str
 def test_a_file_that_is_not_of_the_artifact_is_not_found(client: TestClient, finished: str, name: str) -> None:
     answer = client.get(f"/v1/jobs/{finished}/files/{name}")
     assert (answer.status_code, answer.json()["code"]) == (404, "file_not_found")
-
-
-def test_ranges_over_a_real_connection_add_up_to_the_file(
-    live: tuple[str, GatewayState], body: dict[str, Any], tmp_path: Any
-) -> None:
-    address, state = live
-    with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
-        job = client.post("/v1/jobs", json=body).json()
-        succeed(state, claim(state), tmp_path / "scratch")
-        address = job["urls"]["download"]
-        pieces = [
-            client.get(address, headers={"Range": f"bytes={start}-{start + 49_999}"}).content
-            for start in range(0, len(ARCHIVE), 50_000)
-        ]
-    assert b"".join(pieces) == ARCHIVE

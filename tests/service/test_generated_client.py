@@ -17,7 +17,7 @@ import pytest
 from api_schemas.events import EventType
 from service.state import GatewayState
 from tests.support.events import say
-from tests.support.gateway_worker import ARCHIVE, claim, succeed
+from tests.support.gateway_worker import FILES, claim, succeed, unpack
 
 PACKAGE = "layercut_client"
 
@@ -93,7 +93,7 @@ def test_a_job_from_its_request_to_its_files(
     assert report.verification.checks[0].name == "hashes"
 
     archive = generated("api.artifacts.download").sync(job.id, client=client)
-    assert archive.payload.read() == ARCHIVE
+    assert unpack(archive.payload.read()).keys() == FILES.keys()
 
 
 def test_a_plan_and_a_problem(generated: Callable[[str], ModuleType], client: Any, body: dict[str, Any]) -> None:

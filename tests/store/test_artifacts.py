@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from api_schemas.errors import LayercutError
-from store.artifacts import CHUNK_BYTES, PART_BYTES, ArtifactStore, UploadStopped
+from store.artifacts import ArtifactStore
+from store.uploads import CHUNK_BYTES, PART_BYTES, UploadStopped
+from tests.support.private_mounts import run_privately
 
 PREFIX = "jobs/job_1/attempts/1-aa"
 WEIGHTS = os.urandom(3_000_001)
@@ -32,7 +31,6 @@ def folder(tmp_path: Path) -> Path:
     (folder / "README.md").write_text("# a card\n")
     (folder / "empty.txt").touch()
     (folder / "sub" / "config.json").write_text("{}")
-    (folder.parent / "bert-top2.tar").write_bytes(b"tar" * 1000)
     return folder
 
 
@@ -41,19 +39,16 @@ def read(artifacts: ArtifactStore, name: str, start: int, end: int) -> bytes:
 
 
 def test_what_is_published_comes_back(artifacts: ArtifactStore, folder: Path) -> None:
-    published = artifacts.publish(PREFIX, folder, "bert-top2.tar")
+    published = artifacts.publish(PREFIX, folder)
     manifest = artifacts.manifest(PREFIX)
     assert manifest == published
-    names = {"model.safetensors", "README.md", "empty.txt", "sub/config.json"}
-    assert {file.name for file in manifest.contents} == names
-    assert {file.name for file in manifest.files} == {*names, "bert-top2.tar"}
-    assert manifest.archive == "bert-top2.tar"
+    assert {file.name for file in manifest.files} == {"model.safetensors", "README.md", "empty.txt", "sub/config.json"}
+    assert manifest.archive is None
     for file in manifest.files:
         body = read(artifacts, file.name, 0, file.bytes)
         assert (len(body), hashlib.sha256(body).hexdigest()) == (file.bytes, file.sha256)
     assert manifest.find("model.safetensors").media_type == "application/octet-stream"
     assert manifest.find("README.md").media_type.startswith("text/markdown")
-    assert manifest.find("bert-top2.tar").media_type == "application/x-tar"
 
 
 @pytest.mark.parametrize(
@@ -119,13 +114,30 @@ def test_a_link_out_of_the_folder_is_not_published(artifacts: ArtifactStore, fol
         artifacts.manifest(PREFIX)
 
 
-def test_an_upload_that_broke_off_is_no_artifact(artifacts: ArtifactStore, folder: Path) -> None:
+def broken(path: Path) -> Iterator[bytes]:
+    yield path.read_bytes()[:100]
+    raise FileNotFoundError(path)
+
+
+def test_an_upload_that_broke_off_is_no_artifact_and_can_be_made_again(artifacts: ArtifactStore, folder: Path) -> None:
+    upload = artifacts.upload(PREFIX)
+    upload.put("README.md", 4, [b"abcd"])
     with pytest.raises(FileNotFoundError):
-        artifacts.publish(PREFIX, folder, "no-such.tar")  # uploaded last of the files
-    assert read(artifacts, "README.md", 0, 3) == b"# a"
+        upload.put("model.safetensors", len(WEIGHTS), broken(folder / "model.safetensors"))
+    assert read(artifacts, "README.md", 0, 3) == b"abc"
     with pytest.raises(LayercutError) as caught:
         artifacts.manifest(PREFIX)
     assert caught.value.code == "file_not_found"
+
+    artifacts.publish(PREFIX, folder)
+    for file in artifacts.manifest(PREFIX).files:
+        assert hashlib.sha256(read(artifacts, file.name, 0, file.bytes)).hexdigest() == file.sha256
+
+
+def test_what_has_another_size_than_was_said_is_not_published(artifacts: ArtifactStore) -> None:
+    for blocks in ([b"abc"], [b"abc", b"de"]):
+        with pytest.raises(LayercutError, match="was to have 4 bytes"):
+            artifacts.upload(PREFIX).put("vocab.txt", 4, blocks)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "sub/manifest.json", "Manifest.JSON"])
@@ -138,10 +150,11 @@ def test_no_file_takes_the_manifests_name(artifacts: ArtifactStore, folder: Path
         artifacts.manifest(PREFIX)
 
 
-def test_nor_do_two_files_have_one_name(artifacts: ArtifactStore, folder: Path) -> None:
-    (folder / "bert-top2.tar").touch()
+def test_nor_do_two_files_have_one_name(artifacts: ArtifactStore) -> None:
+    upload = artifacts.upload(PREFIX)
+    upload.put("vocab.txt", 1, [b"a"])
     with pytest.raises(LayercutError, match="taken"):
-        artifacts.publish(PREFIX, folder, "bert-top2.tar")
+        upload.put("vocab.txt", 1, [b"a"])
 
 
 @pytest.mark.parametrize("size", [3 * CHUNK_BYTES, PART_BYTES + 3 * CHUNK_BYTES])
@@ -177,7 +190,7 @@ def test_a_list_that_is_too_long_is_neither_written_nor_read(
     artifacts: ArtifactStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifacts.publish(PREFIX, folder)
-    monkeypatch.setattr("store.artifacts.MAX_MANIFEST_BYTES", 100)
+    monkeypatch.setattr("store.manifests.MAX_MANIFEST_BYTES", 100)
     with pytest.raises(LayercutError, match="manifest"):
         artifacts.manifest(PREFIX)
     with pytest.raises(LayercutError, match="4 files"):
@@ -215,7 +228,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from api_schemas.errors import LayercutError
-from store.artifacts import CHUNK_BYTES, PART_BYTES, ArtifactStore, UploadStopped
+from store.artifacts import ArtifactStore
 root, folder = map(Path, sys.argv[1:])
 try:
     ArtifactStore(f"file://{root}").publish("p", folder)
@@ -228,18 +241,5 @@ def test_a_full_disk_is_said_to_be_full(folder: Path, tmp_path: Path) -> None:
     """On a real disk of 512 KiB, which only the child process sees."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    script = 'mount -t tmpfs -o size=512k tmpfs "$1" && exec "$2" -c "$3" "$1" "$4"'
-    private = ["unshare", "--user", "--map-root-user", "--mount"]
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*private, "true"], check=False, capture_output=True).returncode
-    ):
-        pytest.skip("needs a mount namespace of its own")
-    done = subprocess.run(
-        [*private, "sh", "-c", script, "sh", str(disk), sys.executable, FULL_DISK, str(folder)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.stdout.split() == ["storage_full", "False"]
+    said = run_privately('mount -t tmpfs -o size=512k tmpfs "$1"', FULL_DISK, disk, folder)
+    assert said.split() == ["storage_full", "False"]

@@ -333,4 +333,5 @@ def main():
         ACTS[act](out, value)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
 from api_schemas.events import EventType
@@ -14,7 +16,8 @@ from tests.support.reports import report
 REPORT = report().model_dump(mode="json")
 CARD = "# A smaller model\n"
 WEIGHTS = bytes(range(256)) * 400
-ARCHIVE = b"tar" * 50_000
+#: What is in the artifact that `succeed` publishes.
+FILES = {"README.md": CARD.encode(), "model.safetensors": WEIGHTS, "report.json": json.dumps(REPORT).encode()}
 
 RESULT = {
     "layers_total": 6,
@@ -43,14 +46,17 @@ def succeed(state: GatewayState, taken: Claim, folder: Path, **more: bytes) -> N
     """What a worker does at the end: publish the files, and ``more`` by their paths, then point the job at them."""
     export = folder / "artifact"
     export.mkdir(parents=True)
-    (export / "report.json").write_text(json.dumps(REPORT))
-    (export / "README.md").write_text(CARD)
-    (export / "model.safetensors").write_bytes(WEIGHTS)
-    for name, content in more.items():
+    for name, content in {**FILES, **more}.items():
         (export / name).parent.mkdir(exist_ok=True)
         (export / name).write_bytes(content)
-    (folder / "layercut-bert.tar").write_bytes(ARCHIVE)
     prefix = taken.lease.prefix
-    state.artifacts.publish(prefix, export, folder / "layercut-bert.tar")
+    state.artifacts.publish(prefix, export, "layercut-bert")
     done = say(EventType.SUCCEEDED, "done", result=RESULT, usage={"wall_seconds": 1.0})
     state.store.finish(taken.lease, done, artifact=prefix)
+
+
+def unpack(tar: bytes) -> dict[str, bytes]:
+    """The files in it, by their names beneath its one folder."""
+    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as archive:
+        files = {member.name: archive.extractfile(member) for member in archive if member.isfile()}
+        return {name.removeprefix("layercut-bert/"): file.read() for name, file in files.items() if file}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from store.artifacts import ArtifactStore, Manifest, Upload, UploadStopped, blocks_of
-from workers.export.archive import Tar
+from store.artifacts import ArtifactStore
+from store.manifests import Manifest
+from store.uploads import Upload, UploadStopped, blocks_of, plain_files
 from workers.export.sums import SUMS, sums_text
+from workers.removal import remove_tree
 from workers.supervision.exported_files import check_exported, opened_export, take_over
 from workers.supervision.runner_folders import entered, made_folder
 
-#: Of the attempt's scratch; its runner cannot write there.
-COPIES = "published"
+#: Of the attempt's scratch; its runner cannot write there. Under the second name, all are there and were checked.
+UNCHECKED, COPIES = "published.part", "published"
 
 #: A model as large as its inputs in float16 has twice their bytes in float32; a report has some megabytes.
 TIMES_INPUTS, SPARE_BYTES = 8, 2**30
@@ -30,25 +33,34 @@ def publish_export(
     """Publish the files of the folder that ``names`` lead to beneath ``scratch``, with a tar of them called ``top``.
 
     Raises ``verification_failed`` for files that are not what a job delivers, or have more than ``limit`` bytes;
-    ``OSError`` and ``UploadStopped`` where ``stopped`` says so, and nothing of it is left in the store then.
+    ``OSError`` and ``UploadStopped`` where ``stopped`` says so, and nothing of it is left in the store then. After
+    any other error it can be called again: files that were copied, checked or sent by then are not so a second time.
     """
-    with entered(scratch) as own, opened_export(scratch, *names) as source, made_folder(own, COPIES) as target:
-        taken = take_over(source, target, limit, stopped)
     copies = scratch / COPIES
-    check_exported(copies, taken)
+    again = copies.is_dir()
+    if not again:
+        _take_copies(scratch, names, limit, stopped)
     try:
-        return _upload(artifacts.upload(prefix, stopped), copies, taken, top)
+        return _upload(artifacts.upload(prefix, stopped, top, resumed=again), copies)
     except UploadStopped:
         artifacts.delete(prefix)
         raise
 
 
-def _upload(upload: Upload, folder: Path, names: list[str], top: str) -> Manifest:
-    files = {name: folder / name for name in names}
+def _take_copies(scratch: Path, names: tuple[str, ...], limit: int, stopped: Callable[[], bool]) -> None:
+    unchecked = scratch / UNCHECKED
+    remove_tree(unchecked)  # of a disk that was full, say
+    with entered(scratch) as own, opened_export(scratch, *names) as source, made_folder(own, UNCHECKED) as target:
+        taken = take_over(source, target, limit, stopped)
+    check_exported(unchecked, taken)
+    os.rename(unchecked, scratch / COPIES)
+
+
+def _upload(upload: Upload, folder: Path) -> Manifest:
+    files = {path.relative_to(folder).as_posix(): path for path in plain_files(folder)}
+    files.pop(SUMS, None)
     sent = {name: upload.put(name, path.stat().st_size, blocks_of(path)) for name, path in files.items()}
     sums = folder / SUMS
     sums.write_text(sums_text({name: file.sha256 for name, file in sent.items()}), encoding="utf-8")
     upload.put(SUMS, sums.stat().st_size, blocks_of(sums))
-    tar = Tar({**files, SUMS: sums}, top)
-    upload.put(f"{top}.tar", tar.size, tar.blocks())
-    return upload.finish(f"{top}.tar")
+    return upload.finish()

@@ -10,13 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from obstore.exceptions import BaseError
 
 from api_schemas.errors import JobError
 from api_schemas.jobs import Job, Status
+from store.artifacts import ArtifactStore
+from store.manifests import Archive, Manifest
+from tests.support.fake_runner import make_artifact
 from tests.support.nested_folders import nest
 from tests.support.processes import eventually
 from tests.support.supervisor_rig import Rig
 from workers.supervision import attempt, scratch
+from workers.supervision.publishing import publish_export
 
 
 def error_of(job: Job) -> JobError:
@@ -36,10 +41,15 @@ def test_hashes_and_tar_are_made_of_what_is_published(rig: Rig) -> None:
     }
     for file in manifest.files:
         assert hashlib.sha256(bodies[file.name]).hexdigest() == file.sha256
-    assert manifest.archive == f"{job.id}.tar"
-    with tarfile.open(fileobj=io.BytesIO(bodies.pop(manifest.archive))) as tar:
-        packed = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
-    assert packed == {f"{job.id}/{name}": body for name, body in bodies.items()}
+    assert isinstance(manifest.archive, Archive)
+    assert (manifest.archive.name, manifest.archive.top) == (f"{job.id}.tar", job.id)
+    packed = b"".join(
+        piece if isinstance(piece, bytes) else bodies[piece.name] for piece in manifest.layout(job.id).pieces()
+    )
+    assert hashlib.sha256(packed).hexdigest() == manifest.archive.sha256
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        unpacked = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
+    assert unpacked == {f"{job.id}/{name}": body for name, body in bodies.items()}
     sums = bodies.pop("SHA256SUMS").decode()
     expected = [f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in sorted(bodies.items())]
     assert sums == "".join(expected)
@@ -86,6 +96,56 @@ def test_of_a_job_that_missed_its_objective_nothing_else_is_published_either(rig
 def test_more_than_the_worker_publishes_is_refused(rig: Rig) -> None:
     rig.settings.artifact_bytes = 1000
     assert "at most 1000 are published" in error_of(rig.run("succeed")).message
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """What a runner exported, in the scratch folder of its attempt."""
+    folder = tmp_path / "scratch" / "out"
+    folder.mkdir(parents=True)
+    return folder / str(make_artifact(folder)["folder"])
+
+
+PREFIX = "jobs/job_1/attempts/1-aa"
+
+
+def publish(export: Path, artifacts: ArtifactStore, stopped: bool = False) -> Manifest:
+    names = ("out", export.name)
+    return publish_export(export.parents[1], names, artifacts, PREFIX, "job_1", limit=2**20, stopped=lambda: stopped)
+
+
+def check_whole(artifacts: ArtifactStore, manifest: Manifest) -> None:
+    assert artifacts.manifest(PREFIX) == manifest
+    for file in manifest.files:
+        body = b"".join(artifacts.open_range(PREFIX, file.name, 0, file.bytes))
+        assert hashlib.sha256(body).hexdigest() == file.sha256
+
+
+def test_publishing_goes_on_where_the_store_failed(export: Path, tmp_path: Path) -> None:
+    artifacts, stored = ArtifactStore(f"file://{tmp_path}/store"), tmp_path / "store" / PREFIX
+    in_the_way = stored / "vocab.txt" / "x"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(BaseError):
+        publish(export, artifacts)
+    assert not (stored / "manifest.json").exists()
+    sent = (stored / "README.md").stat().st_ino
+
+    in_the_way.rmdir()
+    in_the_way.parent.rmdir()
+    (export / "README.md").write_text("# the runner is somebody else's by now\n")
+    manifest = publish(export, artifacts)
+
+    check_whole(artifacts, manifest)
+    assert (stored / "README.md").read_text() == "# a card\n", "what was checked is what is published"
+    assert (stored / "README.md").stat().st_ino == sent, "what was sent is not sent again"
+    check_whole(artifacts, publish(export, artifacts))
+
+
+def test_and_where_the_copying_was_broken_off(export: Path, tmp_path: Path) -> None:
+    artifacts = ArtifactStore(f"file://{tmp_path}/store")
+    with pytest.raises(OSError, match="nobody waits"):
+        publish(export, artifacts, stopped=True)
+    check_whole(artifacts, publish(export, artifacts))
 
 
 class Endless:

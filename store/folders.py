@@ -1,0 +1,98 @@
+"""The folder of a ``file://`` store. obstore neither opens its files, nor sees what was only half written there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from store.paths import is_unfinished
+
+# Without O_NONBLOCK, opening a FIFO would wait for its writer.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_ENTER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+#: A link, a file where a folder should be, a FIFO that nobody writes to.
+_NO_FILE = (errno.ELOOP, errno.ENOTDIR, errno.ENXIO)
+
+
+class StoreFolder:
+    """``root`` with all that is beneath it. Paths are those of the store: with slashes, from ``root`` on."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def open(self, path: str) -> BinaryIO:
+        """The regular file. Raises ``OSError``: that there is none also where anything on its path is a link."""
+        try:
+            file = self._opened(path)
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                raise FileNotFoundError(error.errno, error.strerror, path) from None
+            raise
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise FileNotFoundError(errno.ENOENT, "is no regular file", path)
+        return os.fdopen(file, "rb")
+
+    def names(self, start: str) -> Iterator[str]:
+        """The folders in ``start``, one by one."""
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._root / start) as entries:
+            yield from (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+
+    def unfinished(self, start: str, older_than_seconds: float | None = None) -> Iterator[str]:
+        """Files under ``start`` that were never written to their end; where a time is given, nor written to for it."""
+        latest = _before(older_than_seconds)
+        for folder, _, files in os.walk(self._root / start):
+            for name in filter(is_unfinished, files):
+                path = Path(folder, name)
+                if _written(path) <= latest:
+                    yield path.relative_to(self._root).as_posix()
+
+    def folders(self, start: str, older_than_seconds: float | None = None) -> list[Path]:
+        """``start`` and all under it, each after what is in it; where a time is given, those not changed for it."""
+        latest = _before(older_than_seconds)
+        found = [Path(folder) for folder, _, _ in os.walk(self._root / start, topdown=False)]
+        return [folder for folder in found if _written(folder) <= latest]
+
+    def remove(self, path: str) -> None:
+        """Raises ``OSError``."""
+        (self._root / path).unlink()
+
+    def remove_empty(self, start: str) -> None:
+        """Remove the empty folders under ``start``, it too, and those that it was the last in; no file goes."""
+        above = [parent for parent in (self._root / start).parents if parent.is_relative_to(self._root)]
+        remove_empty([*self.folders(start), *(parent for parent in above if parent != self._root)])
+
+    def _opened(self, path: str) -> int:
+        *folders, name = path.split("/")
+        with ExitStack() as stack:
+            handle = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, handle)
+            for folder in folders:
+                handle = os.open(folder, _ENTER, dir_fd=handle)
+                stack.callback(os.close, handle)
+            return os.open(name, _READ, dir_fd=handle)
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those that are empty. Whoever is about to write there makes its folder anew: obstore does."""
+    for folder in folders:
+        with suppress(OSError):  # it is not empty, or another was faster
+            folder.rmdir()
+
+
+def _before(seconds: float | None) -> float:
+    return float("inf") if seconds is None else time.time() - seconds
+
+
+def _written(path: Path) -> float:
+    """When; never, of one that is gone."""
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return float("inf")

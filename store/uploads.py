@@ -1,0 +1,125 @@
+"""Puts the files of one artifact into the store, hashed as they are sent, and the list of them last."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import obstore
+from obstore.store import ObjectStore
+
+from api_schemas.errors import LayercutError
+from store import manifests
+from store.archives import ArchiveDigest
+from store.manifests import MANIFEST, Archive, Manifest, StoredFile, media_type
+from store.paths import full_disk_reported, store_path
+
+CHUNK_BYTES = 1 << 20
+#: A smaller file is sent as it is, a larger one in parts: object stores take ten thousand of them at most.
+PART_BYTES = 8 << 20
+MAX_PARTS = 9_000
+PARTS_AT_ONCE = 4
+
+
+class UploadStopped(Exception):
+    """Nobody waits for the files any more."""
+
+
+class Upload:
+    """The files of one artifact, in the order of its tar, which has the folder ``top``; None for no tar.
+
+    After a ``put`` that raised, begin anew with another ``Upload`` of the same prefix: what is there is written over.
+    With ``resumed``, a file that is there with the right size is not sent again: for who sends the same bytes again.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        prefix: str,
+        stopped: Callable[[], bool],
+        top: str | None = None,
+        *,
+        resumed: bool = False,
+    ) -> None:
+        self._store, self._prefix, self._stopped, self._top, self._resumed = store, prefix, stopped, top, resumed
+        self._files: dict[str, StoredFile] = {}
+        self._archive = None if top is None else ArchiveDigest(top)
+
+    def put(self, name: str, size: int, blocks: Iterable[bytes]) -> StoredFile:
+        """Send the file ``name``, ``size`` bytes in ``blocks``.
+
+        Raises ``export_failed`` for a name that is taken, or reserved for the manifest, and for another size;
+        ``storage_full``, and ``UploadStopped``. A file that was not sent to its end is not there.
+        """
+        path = store_path(self._prefix, name)
+        # In any letters, and in any folder: some disks know no difference, and a manifest below is one of its own.
+        if PurePosixPath(name).name.casefold() == MANIFEST or name in self._files:
+            raise LayercutError("export_failed", f"a file cannot be called {name[:200]!r}: the name is taken")
+        digest, sent = hashlib.sha256(), 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal sent
+            for block in blocks:
+                if self._stopped():
+                    raise UploadStopped
+                digest.update(block)
+                sent += len(block)
+                yield block
+            if sent != size:
+                raise LayercutError("export_failed", f"{name[:200]} was to have {size} bytes, and has {sent}")
+
+        self._send(path, size, self._archive.add(name, size, counted()) if self._archive else counted())
+        file = StoredFile(name=name, bytes=sent, sha256=digest.hexdigest(), media_type=media_type(name))
+        self._files[name] = file
+        return file
+
+    def finish(self) -> Manifest:
+        """The artifact is whole. Raises as ``put``, also where the list itself is too long."""
+        if self._stopped():
+            raise UploadStopped
+        manifest = Manifest(files=list(self._files.values()))
+        if self._archive and self._top is not None:
+            sha256 = self._archive.finish()
+            manifest.archive = Archive(name=f"{self._top}.tar", top=self._top, bytes=self._archive.size, sha256=sha256)
+            if manifest.layout(self._top).size != self._archive.size:
+                raise LayercutError("export_failed", "a file was not sent to its end, and is in no tar")
+        body = manifest.model_dump_json(indent=1).encode()
+        if len(body) > manifests.MAX_MANIFEST_BYTES:
+            raise LayercutError("export_failed", f"the list of the {len(self._files)} files has {len(body)} bytes")
+        with full_disk_reported():
+            obstore.put(self._store, store_path(self._prefix, MANIFEST), body)
+        return manifest
+
+    def _send(self, path: str, size: int, blocks: Iterable[bytes]) -> None:
+        with full_disk_reported():
+            if self._resumed and self._is_there(path, size):
+                deque(blocks, maxlen=0)  # hashed all the same
+            elif size <= PART_BYTES:
+                obstore.put(self._store, path, b"".join(blocks))
+            else:
+                part = max(PART_BYTES, -(-size // MAX_PARTS))
+                obstore.put(self._store, path, iter(blocks), chunk_size=part, max_concurrency=PARTS_AT_ONCE)
+
+    def _is_there(self, path: str, size: int) -> bool:
+        try:
+            return bool(obstore.head(self._store, path)["size"] == size)
+        except FileNotFoundError:
+            return False
+
+
+def blocks_of(path: Path) -> Iterator[bytes]:
+    """What is in the file."""
+    with path.open("rb") as file:
+        while block := file.read(CHUNK_BYTES):
+            yield block
+
+
+def plain_files(folder: Path) -> list[Path]:
+    """All that are in it, sorted; raises ``export_failed`` for anything that is neither a file nor a folder."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    for path in paths:
+        if path.is_symlink() or not path.is_file():
+            raise LayercutError("export_failed", f"{path.relative_to(folder)} is not a plain file")
+    return paths
