@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, make_url, text
 
+from store import postgres, sqlite
 from store.columns import dump_json
 from store.passing import passing
-from store.postgres import open_postgres, patient
 
 #: Of what has all the time that it needs: a worker's calls, which are put again, and an operator's.
 BUSY_SECONDS = 30.0
@@ -29,7 +26,6 @@ START_SECONDS, TELL_SECONDS = 60.0, 3.0
 #: Open connections of a process. More threads than that wait for each other, which takes milliseconds.
 CONNECTIONS = 20
 _MIGRATION_LOCK = 0x6C61796572637574  # "layercut"; any number that all processes share
-_READ_ONLY = "layercut_read_only"
 
 
 def open_engine(url: str, seconds: float = BUSY_SECONDS) -> Engine:
@@ -41,16 +37,16 @@ def open_engine(url: str, seconds: float = BUSY_SECONDS) -> Engine:
     target = make_url(url)
     pool = {"json_serializer": dump_json, "pool_size": CONNECTIONS, "max_overflow": 0, "pool_timeout": seconds}
     if target.get_backend_name() == "sqlite":
-        return _open_sqlite(target, seconds, pool)
+        return sqlite.open_sqlite(target, seconds, pool)
     if target.drivername in ("postgresql", "postgres"):
         target = target.set(drivername="postgresql+psycopg")
-    return open_postgres(target, seconds, pool)
+    return postgres.open_postgres(target, seconds, pool)
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that only reads: on SQLite it waits for no writer."""
-    with engine.connect().execution_options(**{_READ_ONLY: True}) as connection, connection.begin():
+    with engine.connect().execution_options(**{sqlite.READ_ONLY: True}) as connection, connection.begin():
         yield connection
 
 
@@ -114,54 +110,7 @@ def _check_known(connection: Connection, script: ScriptDirectory) -> None:
         raise NewerDatabase(found, script.get_current_head())
 
 
-def _open_sqlite(url: URL, seconds: float, pool: dict[str, Any]) -> Engine:
-    if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": seconds}, **pool)
-    event.listen(engine, "connect", partial(_prepare_sqlite, seconds))
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _prepare_sqlite(seconds: float, connection: sqlite3.Connection, _record: Any) -> None:
-    # Transactions are ours (see _begin_sqlite): the driver would begin them late, and not for DDL.
-    connection.isolation_level = None
-    connection.execute("PRAGMA foreign_keys = ON")
-    _switch_to_wal(connection, time.monotonic() + seconds)
-
-
-def _switch_to_wal(connection: sqlite3.Connection, deadline: float) -> None:
-    # The mode stays in the file. Switching does not wait as other statements do when two processes open a new file.
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-
-
-@contextmanager
-def _patient_sqlite(connection: Connection, seconds: float) -> Iterator[None]:
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    (usual,) = driver.execute("PRAGMA busy_timeout").fetchone()
-    driver.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
-    try:
-        with connection.begin():
-            yield
-    finally:
-        driver.execute(f"PRAGMA busy_timeout = {usual}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A deferred transaction that reads, then writes, fails at once if another wrote in between; an immediate one waits.
-    read_only = connection.get_execution_options().get(_READ_ONLY, False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
-
-
 _PATIENT: dict[str, Callable[[Connection, float], AbstractContextManager[None]]] = {
-    "sqlite": _patient_sqlite,
-    "postgresql": patient,
+    "sqlite": sqlite.patient,
+    "postgresql": postgres.patient,
 }

@@ -22,6 +22,11 @@ class Silence:
         """From now on it counts as silent, until it answers."""
         self._silent = True
 
+    @property
+    def holds(self) -> bool:
+        """Whether it counts as silent, without asking."""
+        return self._silent
+
     def is_over(self) -> bool:
         """Whether the server may be asked: it answers, as far as is known, or does so now."""
         if self._silent:
