@@ -147,5 +147,5 @@ class ArtifactStore:
 
 def _open(url: str) -> ObjectStore:
     if url.startswith("file:"):
-        return from_url(url, mkdir=True, automatic_cleanup=True)
+        return from_url(url, mkdir=True)
     return from_url(url)
