@@ -161,5 +161,5 @@ class ArtifactStore:
 
 def _open(url: str, seconds: float | None) -> ObjectStore:
     if url.startswith("file:"):
-        return from_url(url, mkdir=True, automatic_cleanup=True)
+        return from_url(url, mkdir=True)
     return from_url(url) if seconds is None else from_url(url, **impatient(url, seconds))

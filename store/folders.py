@@ -54,19 +54,22 @@ class StoreFolder:
                     yield path.relative_to(self._root).as_posix()
 
     def folders(self, start: str, older_than_seconds: float | None = None) -> list[Path]:
-        """``start`` and all under it, each after what is in it; where a time is given, those not changed for it."""
+        """``start`` and all under it, each after what is in it; where a time is given, those not changed for it.
+
+        Without those at the top: somebody may be about to write there at any time.
+        """
         latest = _before(older_than_seconds)
         found = [Path(folder) for folder, _, _ in os.walk(self._root / start, topdown=False)]
-        return [folder for folder in found if _written(folder) <= latest]
+        return [folder for folder in found if folder.parent != self._root and _written(folder) <= latest]
 
     def remove(self, path: str) -> None:
         """Raises ``OSError``."""
         (self._root / path).unlink()
 
     def remove_empty(self, start: str) -> None:
-        """Remove the empty folders under ``start``, it too, and those that it was the last in; no file goes."""
+        """Remove the empty folders under ``start``, it too, and those that it was the last in, but for the top."""
         above = [parent for parent in (self._root / start).parents if parent.is_relative_to(self._root)]
-        remove_empty([*self.folders(start), *(parent for parent in above if parent != self._root)])
+        remove_empty([*self.folders(start), *above[:-2]])
 
     def _opened(self, path: str) -> int:
         *folders, name = path.split("/")
@@ -80,7 +83,7 @@ class StoreFolder:
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove those that are empty. Whoever is about to write there makes its folder anew: obstore does."""
+    """Remove those that are empty. An upload that is about to begin there may fail, and can be made again."""
     for folder in folders:
         with suppress(OSError):  # it is not empty, or another was faster
             folder.rmdir()

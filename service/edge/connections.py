@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import h11
-from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable
 from uvicorn.config import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from service.edge.file_sending import SUPPORTED, ZERO_COPY_SEND, FileSender, unsent
+from service.edge.file_sending import FileSending, unsent
 from service.edge.framing import HeadLimits, StrictConnection
 from service.edge.networks import is_loopback, network_of
 from service.edge.raw_answers import raw_problem
@@ -154,15 +153,14 @@ class GuardedProtocol(H11Protocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.conn: StrictConnection = StrictConnection(self.limits.heads)
-        if SUPPORTED:
-            self.app = _WithFiles(self, self.app)
+        self._files = FileSending(self, self._waits)
+        self.app = self._files.offered_to(self.app)
         self.timeout_keep_alive = self.limits.idle  # type: ignore[assignment]  # uvicorn hands it to call_later
         self.address = self.network = ""
         self.deadline: float | None = None
         self._part: object = None  # h11's word for it, IDLE or SEND_BODY
         self._part_ends = 0.0
         self._counted = False
-        self._sender: FileSender | None = None
         self._unread = 0
 
     @property
@@ -191,8 +189,7 @@ class GuardedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self._sender is not None:
-            self._sender.connection_lost()
+        self._files.connection_lost()
         if self._counted:
             self._counted = False
             self.others.leave(self)
@@ -220,40 +217,6 @@ class GuardedProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be read, whatever state h11 is in; no byte after it is read as a request."""
         self._end_with(*self.conn.refusal)
-
-    # What sends a file
-
-    async def send_file(self, cycle: RequestResponseCycle, message: dict[str, Any]) -> None:
-        """A message of the extension, after those of the answer that came before it."""
-        if cycle.scope["method"] != "HEAD":
-            await self._send_file(cycle, message["file"].fileno(), message["offset"], message["count"])
-        if not message.get("more_body", False):
-            await cycle.send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _send_file(self, cycle: RequestResponseCycle, file: int, start: int, count: int) -> None:
-        await self._written()
-        if cycle.disconnected:
-            return
-        socket = self.transport.get_extra_info("socket").fileno()
-        self._sender = FileSender(self.loop, socket, self._waits)
-        try:
-            for data in self.conn.send_with_data_passthrough(h11.Data(data=_Placeholder(count))) or ():  # type: ignore[arg-type]
-                if isinstance(data, _Placeholder):
-                    await self._sender.send(file, start, count)
-                else:
-                    self.transport.write(data)
-                    await self._written()
-        except ConnectionError:
-            cycle.disconnected = True
-            self.transport.abort()
-        finally:
-            self._sender = None
-
-    async def _written(self) -> None:
-        """Return when all that was written before is with the kernel, so that the file comes behind it."""
-        self.transport.set_write_buffer_limits(high=0)
-        await self.flow.drain()
-        self.transport.set_write_buffer_limits()
 
     # What `Connections` calls
 
@@ -323,35 +286,6 @@ class GuardedProtocol(H11Protocol):
     def _start(self, part: object, seconds: float) -> None:
         self._part, self._part_ends = part, self.loop.time() + seconds
         self.deadline = self._part_ends
-
-
-class _WithFiles:
-    """The application, with the extension offered to it."""
-
-    def __init__(self, connection: GuardedProtocol, app: ASGI3Application) -> None:
-        self._connection, self._app = connection, app
-
-    async def __call__(self, scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        cycle = self._connection.cycle
-        scope.setdefault("extensions", {})[ZERO_COPY_SEND] = {}
-
-        async def send_any(message: Any) -> None:
-            if message["type"] == ZERO_COPY_SEND:
-                await self._connection.send_file(cycle, message)
-            else:
-                await send(message)
-
-        await self._app(scope, receive, send_any)
-
-
-class _Placeholder:
-    """Stands for the bytes of a file, where h11 only counts them."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
 
 
 def guarded(limits: ConnectionLimits) -> type[GuardedProtocol]:

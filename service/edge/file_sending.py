@@ -12,8 +12,12 @@ import os
 import struct
 import sys
 import termios
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
+
+import h11
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 #: The name of the extension, and of its message.
 ZERO_COPY_SEND = "http.response.zerocopysend"
@@ -25,23 +29,65 @@ SUPPORTED = sys.platform == "linux" and hasattr(os, "RWF_NOWAIT")
 
 _NOT_READ_YET = (errno.EAGAIN, errno.EOPNOTSUPP)
 
-Send = Callable[[Any], Awaitable[None]]
 
+class FileSending:
+    """Of one connection. ``waits`` is called with True when the client does not read, and with False when it does."""
 
-class FileSender:
-    """Sends files over the open ``socket`` of somebody else, who writes nothing meanwhile.
-
-    ``waits`` is called with True when the client does not read, and with False when it does again.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, socket: int, waits: Callable[[bool], None]) -> None:
-        self._loop, self._socket, self._waits = loop, socket, waits
+    def __init__(self, connection: H11Protocol, waits: Callable[[bool], None]) -> None:
+        self._connection, self._waits = connection, waits
         self._waiter: asyncio.Future[None] | None = None
 
-    async def send(self, file: int, start: int, count: int) -> None:
-        """Send ``count`` bytes of the open file. Raises ``ConnectionError``, and ``EOFError`` for a shorter file."""
+    def offered_to(self, app: ASGI3Application) -> ASGI3Application:
+        """The application, which may send messages of the extension then."""
+
+        async def offered(scope: Any, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+            cycle = self._connection.cycle
+            if self._connection.transport.get_extra_info("sslcontext") is None:
+                scope.setdefault("extensions", {})[ZERO_COPY_SEND] = {}
+
+            async def send_any(message: Any) -> None:
+                await (self._send(cycle, message) if message["type"] == ZERO_COPY_SEND else send(message))
+
+            await app(scope, receive, send_any)
+
+        return offered if SUPPORTED else app
+
+    def connection_lost(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(ConnectionResetError("the client has gone"))
+
+    async def _send(self, cycle: RequestResponseCycle, message: dict[str, Any]) -> None:
+        """Behind the messages that came before it. Raises ``EOFError`` for a file that is shorter than was said."""
+        if cycle.scope["method"] != "HEAD":
+            await self._written()
+            if not cycle.disconnected:
+                await self._send_part(cycle, message["file"].fileno(), message["offset"], message["count"])
+        if not message.get("more_body", False):
+            await cycle.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_part(self, cycle: RequestResponseCycle, file: int, start: int, count: int) -> None:
+        counted = self._connection.conn.send_with_data_passthrough(h11.Data(data=_Counted(count)))  # type: ignore[arg-type]
+        try:
+            for data in counted or ():
+                if isinstance(data, _Counted):
+                    await self._send_file(file, start, count)
+                else:
+                    self._connection.transport.write(data)
+                    await self._written()
+        except ConnectionError:
+            cycle.disconnected = True
+            self._connection.transport.abort()
+
+    async def _written(self) -> None:
+        """Return when all that was written before is with the kernel, so that the file comes behind it."""
+        transport = self._connection.transport
+        transport.set_write_buffer_limits(high=0)
+        await self._connection.flow.drain()
+        transport.set_write_buffer_limits()
+
+    async def _send_file(self, file: int, start: int, count: int) -> None:
         # The loop takes a second writer under a second name alone. It must go: it would keep the connection open.
-        socket = os.dup(self._socket)
+        socket = os.dup(self._connection.transport.get_extra_info("socket").fileno())
         try:
             while count:
                 step = min(count, STEP_BYTES)
@@ -51,10 +97,6 @@ class FileSender:
                 start, count = start + sent, count - sent
         finally:
             os.close(socket)
-
-    def connection_lost(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(ConnectionResetError("the client has gone"))
 
     async def _step(self, socket: int, file: int, start: int, count: int) -> int:
         try:
@@ -71,15 +113,26 @@ class FileSender:
         return sent
 
     async def _writable(self, socket: int) -> None:
-        self._waiter = waiter = self._loop.create_future()
-        self._loop.add_writer(socket, _set, waiter)
+        loop = self._connection.loop
+        self._waiter = waiter = loop.create_future()
+        loop.add_writer(socket, _set, waiter)
         self._waits(True)
         try:
             await waiter
         finally:
-            self._loop.remove_writer(socket)
+            loop.remove_writer(socket)
             self._waits(False)
             self._waiter = None
+
+
+class _Counted:
+    """Stands for the bytes of a file, where h11 only counts them."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
 
 
 def unsent(socket: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from workers.export.sums import SUMS, sums_text
 from workers.removal import remove_tree
 from workers.supervision.exported_files import check_exported, opened_export, take_over
 from workers.supervision.runner_folders import entered, made_folder
+
+log = logging.getLogger("layercut.publishing")
 
 #: Of the attempt's scratch; its runner cannot write there. Under the second name, all are there and were checked.
 UNCHECKED, COPIES = "published.part", "published"
@@ -43,7 +46,10 @@ def publish_export(
     try:
         return _upload(artifacts.upload(prefix, stopped, top, resumed=again), copies)
     except UploadStopped:
-        artifacts.delete(prefix)
+        try:
+            artifacts.delete(prefix)
+        except Exception:  # the gateway sweeps it later; why the upload was stopped is what counts
+            log.warning("cannot delete %s", prefix, exc_info=True)
         raise
 
 
