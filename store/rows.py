@@ -26,6 +26,7 @@ from api_schemas.events import EVENT, Event, EventType, NewEvent
 from api_schemas.jobs import TRANSITIONS, Job, Progress, Status
 from api_schemas.resolved import ResolvedRequest
 from store.columns import later
+from store.outbox import announce, has_listeners, listeners
 from store.tables import events, jobs
 
 #: Of one page of events, by their messages and data.
@@ -83,13 +84,16 @@ def move(connection: Connection, row: Row[Any], target: Status, event: NewEvent,
 def append(connection: Connection, job_id: str, event: NewEvent) -> Event:
     """Give ``event`` the job's next number. The counter is on the row, so a number that is not kept is not used up."""
     bump = update(jobs).where(jobs.c.id == job_id).values(last_event=jobs.c.last_event + 1)
-    counter = connection.execute(bump.returning(jobs.c.last_event, jobs.c.attempt)).one()
+    wanted = (jobs.c.last_event, jobs.c.attempt, has_listeners().label("is_heard"))
+    counter = connection.execute(bump.returning(*wanted)).one()
     fact = {
         "type": event.type, "level": event.level, "message": event.message,
         "data": event.data.model_dump(mode="json", exclude_unset=True),
     }  # fmt: skip
     line = {"job_id": job_id, "number": counter.last_event, "attempt": counter.attempt, **fact}
     row = connection.execute(insert(events).values(**line, created_at=later()).returning(*events.c)).one()
+    if counter.is_heard and (heard_by := listeners(connection, job_id, event.type)):
+        announce(connection, heard_by, read_job(connection, job_id), row)
     return as_event(row)
 
 
