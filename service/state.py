@@ -16,15 +16,20 @@ from service.listening import needs_key
 from service.rates import Rates
 from service.settings import GatewaySettings
 from service.wakeups import WakeUps
+from service.webhooks.deliverer import Deliverer, DeliveryCounts
+from service.webhooks.sender import Sender
+from service.webhooks.signing import Signer
 from sources.fingerprint import FileHashes
 from sources.hub_client import guard_client
 from store.artifacts import ArtifactStore
 from store.audit import AuditLog
 from store.cache import CacheStore
 from store.database import migrate, open_engine
+from store.deliveries import DeliveryStore
 from store.jobs import JobStore
 from store.keys import KeyStore
 from store.tenants import TenantStore
+from store.webhooks import WebhookStore
 from store.workers import WorkerStore
 
 
@@ -46,6 +51,11 @@ class GatewayState:
     authenticator: Authenticator
     #: Of requests, by tenant.
     rates: Rates
+    webhooks: WebhookStore
+    deliveries: DeliveryStore
+    signer: Signer
+    deliverer: Deliverer
+    delivery_counts: DeliveryCounts
 
 
 def open_state(settings: GatewaySettings) -> GatewayState:
@@ -56,6 +66,7 @@ def open_state(settings: GatewaySettings) -> GatewayState:
     store = JobStore(engine, lease_seconds=settings.lease_seconds)
     cache, artifacts = CacheStore(engine), ArtifactStore(settings.artifacts_url)
     keys, required = KeyStore(engine), needs_key(settings)
+    deliveries, signer, counts = DeliveryStore(engine), Signer(settings), DeliveryCounts()
     return GatewayState(
         settings=settings,
         engine=engine,
@@ -80,6 +91,11 @@ def open_state(settings: GatewaySettings) -> GatewayState:
         audit=AuditLog(engine),
         authenticator=Authenticator(keys, required=required),
         rates=Rates(),
+        webhooks=WebhookStore(engine),
+        deliveries=deliveries,
+        signer=signer,
+        deliverer=Deliverer(settings, deliveries, signer, Sender(settings, signer), counts),
+        delivery_counts=counts,
     )
 
 

@@ -101,16 +101,19 @@ class DeliveryStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    def any_due(self) -> bool:
+        """Whether it is worth while to claim: a look into an index, which waits for nobody."""
+        query = select(deliveries.c.id).where(deliveries.c.due_at <= later()).limit(1)
+        with reading(self._engine) as connection:
+            return connection.execute(query).first() is not None
+
     def claim(self, fingerprint: str, busy: Busy, most: int, hold_seconds: float) -> list[Due]:
         """At most ``most`` messages that are due and that the key of ``fingerprint`` signs, no more of a lane and of a
         tenant than ``busy`` leaves. Nobody else takes them within ``hold_seconds``.
         """
-        query = _due(fingerprint, busy)
-        with reading(self._engine) as connection:
-            if connection.execute(query.limit(1)).first() is None:
-                return []
+        query = _due(fingerprint, busy).limit(LOOKED_AT)
         with self._engine.begin() as connection:
-            rows = connection.execute(query.limit(LOOKED_AT).with_for_update(skip_locked=True, of=deliveries)).all()
+            rows = connection.execute(query.with_for_update(skip_locked=True, of=deliveries)).all()
             taken = _fair(rows, busy, most)
             hold = update(deliveries).where(deliveries.c.id.in_([due.id for due in taken]))
             if taken:
@@ -166,9 +169,6 @@ class DeliveryStore:
         """
         other = select(webhooks.c.id).join(webhook_secrets).where(webhook_secrets.c.key_fingerprint != fingerprint)
         late = and_(deliveries.c.due_at < later(-60), deliveries.c.webhook_id.in_(other))
-        with reading(self._engine) as connection:
-            if connection.execute(select(deliveries.c.id).where(late).limit(1)).first() is None:
-                return 0
         with self._engine.begin() as connection:
             step = update(deliveries).where(late).values(due_at=later(PUT_OFF_SECONDS), last_error=OTHER_KEY)
             return connection.execute(step).rowcount
