@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, exists, insert, or_, select
 
 from api_schemas.event_types import EventType
 from api_schemas.jobs import Job
@@ -17,13 +17,15 @@ from store.ids import new_id
 from store.tables import deliveries, jobs, webhooks
 
 
-def has_listeners() -> ColumnElement[bool]:
-    """Whether anybody may be told of the job of a statement on ``jobs``. Two looks into an index."""
+def has_listeners(job_id: str) -> ColumnElement[bool]:
+    """Whether anybody may be told of the job, for the RETURNING of a statement: looks into two indexes."""
+    # No column of the statement's own table: on SQLite, SQLAlchemy writes columns in a RETURNING without their table.
+    own = jobs.alias()
+    tenant = select(own.c.tenant).where(own.c.id == job_id).scalar_subquery()
     enabled = webhooks.c.disabled_at.is_(None)
-    of_all = and_(webhooks.c.tenant == jobs.c.tenant, webhooks.c.job_id.is_(None))
     return or_(
-        exists(select(webhooks.c.id).where(of_all, enabled).correlate(jobs)),
-        exists(select(webhooks.c.id).where(webhooks.c.job_id == jobs.c.id, enabled).correlate(jobs)),
+        exists(select(webhooks.c.id).where(webhooks.c.tenant == tenant, webhooks.c.job_id.is_(None), enabled)),
+        exists(select(webhooks.c.id).where(webhooks.c.job_id == job_id, enabled)),
     )
 
 

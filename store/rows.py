@@ -84,7 +84,7 @@ def move(connection: Connection, row: Row[Any], target: Status, event: NewEvent,
 def append(connection: Connection, job_id: str, event: NewEvent) -> Event:
     """Give ``event`` the job's next number. The counter is on the row, so a number that is not kept is not used up."""
     bump = update(jobs).where(jobs.c.id == job_id).values(last_event=jobs.c.last_event + 1)
-    wanted = (jobs.c.last_event, jobs.c.attempt, has_listeners().label("is_heard"))
+    wanted = (jobs.c.last_event, jobs.c.attempt, has_listeners(job_id).label("is_heard"))
     counter = connection.execute(bump.returning(*wanted)).one()
     fact = {
         "type": event.type, "level": event.level, "message": event.message,
