@@ -23,7 +23,7 @@ from store.webhooks import OTHER_KEY
 log = structlog.get_logger("layercut.webhooks")
 
 #: Messages under way at a time: in all, to one address of a tenant, and of a tenant.
-MOST, MOST_OF_LANE, MOST_OF_TENANT = 16, 2, 8
+MOST, MOST_OF_LANE, MOST_OF_TENANT = 32, 4, 16
 #: How often the store is asked; and how often for what waits for another key.
 POLL_SECONDS, OTHER_KEY_SECONDS = 1.0, 60.0
 #: Beyond the time that an endpoint has: resolving its name is not within that.
@@ -72,8 +72,10 @@ class Deliverer(threading.Thread):
         self._put_off_at = 0.0
 
     def run(self) -> None:
-        while not self._ended.is_set():
+        while True:
             self._free.clear()
+            if self._ended.is_set():
+                return
             try:
                 more = self._look()
             except Exception:
@@ -86,8 +88,9 @@ class Deliverer(threading.Thread):
         """No more are taken. What is under way has some seconds; what needs more comes again later."""
         self._ended.set()
         self._free.set()
+        self.join(timeout=STOP_SECONDS)
         end = time.monotonic() + STOP_SECONDS
-        for thread in (self, *self._threads()):
+        for thread in self._threads():
             thread.join(timeout=max(0.0, end - time.monotonic()))
 
     def test(self, webhook_id: str, tenant: str) -> Due:

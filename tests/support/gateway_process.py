@@ -24,8 +24,15 @@ def free_port() -> int:
 @contextmanager
 def gateway_process(folder: Path, **settings: object) -> Iterator[int]:
     """The port of a gateway that has started; it is stopped at the end."""
+    with running_gateway(folder, **settings) as (port, _):
+        yield port
+
+
+@contextmanager
+def running_gateway(folder: Path, **settings: object) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """The same, with its process, which the test may kill."""
     port = free_port()
-    with (folder / "gateway.log").open("wb") as log:
+    with (folder / "gateway.log").open("ab") as log:
         process = subprocess.Popen(
             [*LAYERCUT, "gateway", "--port", str(port)],
             env=environment(data_dir=folder / "data", **settings),
@@ -34,7 +41,7 @@ def gateway_process(folder: Path, **settings: object) -> Iterator[int]:
         )
         try:
             eventually(lambda: _healthy(port), seconds=60)
-            yield port
+            yield port, process
         finally:
             process.terminate()
             process.wait(30)
