@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, exists, insert, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, Row, exists, insert, or_, select
 
 from api_schemas.event_types import EventType
 from api_schemas.jobs import Job
@@ -17,7 +17,7 @@ from store.ids import new_id
 from store.tables import deliveries, jobs, webhooks
 
 
-def has_listeners(job_id: str) -> ColumnElement[bool]:
+def has_listeners(job_id: BindParameter[str]) -> ColumnElement[bool]:
     """Whether anybody may be told of the job, for the RETURNING of a statement: looks into two indexes."""
     # No column of the statement's own table: on SQLite, SQLAlchemy writes columns in a RETURNING without their table.
     own = jobs.alias()
