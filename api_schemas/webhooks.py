@@ -147,7 +147,8 @@ class JobMessage(BaseModel):
 
 
 class Tried(BaseModel):
-    webhook_id: str
+    id: str
+    object: Literal["webhook"] = "webhook"
 
 
 class TestMessage(BaseModel):

@@ -132,7 +132,7 @@ class DeliveryStore:
             }  # fmt: skip
             now = connection.scalar(select(later()))
             assert now is not None
-            body = TestMessage(timestamp=now, data=Tried(webhook_id=webhook_id)).model_dump_json()
+            body = TestMessage(timestamp=now, data=Tried(id=webhook_id)).model_dump_json()
             connection.execute(insert(deliveries).values(**fact, body=body, created_at=now, due_at=later(hold_seconds)))
             return Due(fact["id"], 1, webhook_id, tenant, webhook.url, body, SecretRef.of(webhook))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,7 @@ def test_trying_an_endpoint_says_what_came_of_it(client: TestClient, receiver: R
     address = f"{HOOKS}/{hook['id']}/test"
     assert client.post(address).json()["state"] == "delivered"
     told = receiver.got[0].read(hook["secret"])
-    assert (told["type"], told["data"]) == ("webhook.test", {"webhook_id": hook["id"]})
+    assert (told["type"], told["data"]) == ("webhook.test", {"id": hook["id"], "object": "webhook"})
     receiver.answer = status(403, b"not you")
     shown = client.post(address).json()
     assert (shown["state"], shown["last_status"], shown["last_error"]) == ("failed", 403, "status 403: not you")
@@ -200,6 +201,28 @@ def test_a_secret_is_shown_once_and_kept_nowhere(
     with state.engine.connect() as connection:
         bodies = connection.scalars(select(deliveries.c.body)).all()
     assert json.loads(bodies[0])["type"] == "webhook.test"
+
+
+def test_the_receiver_of_the_documentation(client: TestClient, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0].replace("HTTPServer((", "made = HTTPServer((")
+    code = code.replace("9000), Receiver).serve_forever()", "0), Receiver)")
+    names: dict[str, Any] = {}
+    exec(code.replace("whsec_...", "whsec_" + "A" * 43), names)
+    server = names["made"]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        hook = client.post(HOOKS, json={"url": f"http://127.0.0.1:{server.server_address[1]}/"}).json()
+        assert client.post(f"{HOOKS}/{hook['id']}/test").json()["last_status"] == 401, "it has no secret yet"
+        exec(code.replace("whsec_...", hook["secret"]).split("made = ")[0], names)
+        server.RequestHandlerClass = names["Receiver"]
+        assert client.post(f"{HOOKS}/{hook['id']}/test").json()["last_status"] == 204
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert capsys.readouterr().out == f"webhook.test {hook['id']}\n"
 
 
 def test_one_that_does_not_answer_holds_up_no_other(
