@@ -6,34 +6,14 @@ A new type is one member of ``EventType``, one class of data, and one line in ``
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Discriminator, Field, TypeAdapter
 
 from api_schemas.errors import JobError, LayercutError
+from api_schemas.event_types import EventType as EventType  # noqa: PLC0414 - events are imported with their types
 from api_schemas.jobs import Progress, Result, Stage, Usage
 from api_schemas.resolved import ResolvedRequest
-
-
-class EventType(StrEnum):
-    QUEUED = "job.queued"
-    STARTED = "job.started"
-    STAGE = "job.stage"
-    RESOLVED = "job.resolved"
-    PROGRESS = "job.progress"
-    METRIC = "job.metric"
-    LOG = "job.log"
-    ATTEMPT_LOST = "job.attempt_lost"
-    CANCELLING = "job.cancelling"
-    SUCCEEDED = "job.succeeded"
-    FAILED = "job.failed"
-    CANCELLED = "job.cancelled"
-
-    @property
-    def terminal(self) -> bool:
-        return self in (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
-
 
 Level = Literal["info", "warning", "error"]
 

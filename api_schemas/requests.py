@@ -14,6 +14,7 @@ from api_schemas.recovery import RecoverySpec
 from api_schemas.request_parts import OrString, Request, Seed
 from api_schemas.strategies import STRATEGIES
 from api_schemas.task_spec import LabelMap, TaskSpec
+from api_schemas.webhook_requests import JobWebhook
 
 #: A path, or a hub id: a name, or two with a slash between.
 MODEL_ID = r"^([/~]|\.{1,2}/)[^\x00]*$|^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
@@ -99,6 +100,7 @@ class JobRequest(Request):
     metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] = Field(
         default={}, max_length=16
     )
+    webhook: JobWebhook | None = Field(default=None, description="who is told of the job's events")
 
     @property
     def seeds(self) -> list[int]:

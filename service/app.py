@@ -20,7 +20,7 @@ from service.middleware import RequestContext
 from service.openapi import ANYWHERE, install_openapi, problems
 from service.problems import install_problems
 from service.reaper import Reaper
-from service.routes import artifacts, catalog, events, jobs, keys, limits, operations, pages, plans
+from service.routes import artifacts, catalog, events, jobs, keys, limits, operations, pages, plans, webhooks
 from service.settings import GatewaySettings
 from service.state import open_for_upkeep, open_state
 from service.version import VERSION
@@ -37,6 +37,7 @@ ROUTERS = (
     catalog.router,
     limits.router,
     keys.router,
+    webhooks.router,
 )
 #: For anybody.
 OPEN_ROUTERS = (operations.router, pages.router)
@@ -57,11 +58,13 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         reaper = Reaper(upkeep)
         state.wakeups.start()
         reaper.start()
+        state.deliverer.start()
         try:
             async with state.feed.running():
                 yield
         finally:
             await run_in_threadpool(reaper.stop)
+            await run_in_threadpool(state.deliverer.stop)
             await run_in_threadpool(state.wakeups.stop)
             state.admissions.close()
             state.authenticator.close()

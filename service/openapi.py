@@ -13,6 +13,8 @@ from pydantic.json_schema import models_json_schema
 from api_schemas.errors import ERRORS, LayercutError, Problem, problem
 from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.tenants import ApiKeyRequest
+from api_schemas.webhook_requests import WebhookChange, WebhookRequest
+from api_schemas.webhooks import TEST, JobMessage, TestMessage
 from service.problems import MEDIA_TYPE
 from service.schema_bounds import bound_strings
 
@@ -23,7 +25,21 @@ BEARER = {"type": "http", "scheme": "bearer", "description": "a key of `layercut
 REF = "#/components/schemas/{model}"
 
 # Named in the document by reference only, because no route declares them.
-UNDECLARED: tuple[type[BaseModel], ...] = (Problem, JobRequest, PlanRequest, ApiKeyRequest)
+UNDECLARED: tuple[type[BaseModel], ...] = (
+    Problem, JobRequest, PlanRequest, ApiKeyRequest, WebhookRequest, WebhookChange, JobMessage, TestMessage,
+)  # fmt: skip
+
+#: What is sent to webhooks: the message, and what it is about.
+MESSAGES: dict[str, tuple[type[BaseModel], str]] = {
+    "job": (JobMessage, "An event of a job. Its `type` is the event's."),
+    TEST: (TestMessage, "What `POST /v1/webhooks/{webhook_id}/test` sends."),
+}
+#: Of Standard Webhooks.
+MESSAGE_HEADERS = {
+    "webhook-id": "the same whenever the message comes again: what was seen is to be dropped",
+    "webhook-timestamp": "seconds since 1970, of this attempt",
+    "webhook-signature": "`v1,<base64>` of HMAC-SHA256 over id.timestamp.body; several, with spaces, after a rotation",
+}
 
 # What any call can answer, and what any call with a body can.
 ANYWHERE = (
@@ -79,6 +95,7 @@ def _document(app: FastAPI, key_needed: bool) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     for name, schema in own["$defs"].items():
         schemas.setdefault(name, schema)
+    document["webhooks"] = {name: {"post": _message(name, *told)} for name, told in MESSAGES.items()}
     for name in ("Job", "JobPreview"):
         # It is shown as it was sent, and so is a dict to us.
         schemas[name]["properties"]["request"] = _ref(JobRequest)
@@ -90,6 +107,25 @@ def _document(app: FastAPI, key_needed: bool) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document
+
+
+def _message(name: str, model: type[BaseModel], description: str) -> dict[str, Any]:
+    headers = [
+        {"name": header, "in": "header", "required": True, "description": said, "schema": {"type": "string"}}
+        for header, said in MESSAGE_HEADERS.items()
+    ]
+    return {
+        "operationId": f"{name.replace('.', '_')}_message",
+        "tags": ["webhooks"],
+        "description": description,
+        "parameters": headers,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(model)}}},
+        "responses": {
+            "2XX": {"description": "it arrived"},
+            "410": {"description": "send no more: the webhook is disabled"},
+            "default": {"description": "it is sent again, later"},
+        },
+    }
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:

@@ -21,7 +21,7 @@ NO_NUL = "^[^\\u0000]*$"
 #: Nothing has a longer name, so that what is longer is not found; two of them fit into the path that is read.
 LONGEST_IN_PATH = 900
 
-BODIES = ("JobRequest", "PlanRequest", "ApiKeyRequest")
+BODIES = ("JobRequest", "PlanRequest", "ApiKeyRequest", "WebhookRequest", "WebhookChange")
 
 
 def _one_of(*names: str) -> str:
@@ -36,7 +36,7 @@ NAMES = {
 }
 
 #: Parts that may be sent as a plain string: the property that it stands for.
-SHORT = {"ModelRef": "id", "TaskSpec": "name"}
+SHORT = {"ModelRef": "id", "TaskSpec": "name", "JobWebhook": "url"}
 
 
 def bound_strings(document: Schema) -> None:

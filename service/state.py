@@ -18,15 +18,20 @@ from service.rates import Rates
 from service.readiness import Probes, open_probes
 from service.settings import GatewaySettings
 from service.wakeups import WakeUps
+from service.webhooks.deliverer import Deliverer, DeliveryCounts
+from service.webhooks.sender import Sender
+from service.webhooks.signing import Signer
 from sources.fingerprint import FileHashes
 from sources.hub_client import guard_client
 from store.artifacts import ArtifactStore
 from store.audit import AuditLog
 from store.cache import CacheStore
 from store.database import migrate_when_there, open_engine
+from store.deliveries import DeliveryStore
 from store.jobs import JobStore
 from store.keys import KeyStore
 from store.tenants import TenantStore
+from store.webhooks import WebhookStore
 from store.workers import WorkerStore
 
 log = structlog.get_logger("layercut.state")
@@ -51,6 +56,11 @@ class GatewayState:
     #: Of requests, by tenant.
     rates: Rates
     probes: Probes
+    webhooks: WebhookStore
+    deliveries: DeliveryStore
+    signer: Signer
+    deliverer: Deliverer
+    delivery_counts: DeliveryCounts
 
 
 def open_state(settings: GatewaySettings) -> GatewayState:
@@ -62,6 +72,7 @@ def open_state(settings: GatewaySettings) -> GatewayState:
     cache, artifacts = CacheStore(engine), ArtifactStore(settings.artifacts_url, settings.database_seconds)
     wakeups = WakeUps(settings.broker_url)
     keys, required = KeyStore(engine), needs_key(settings)
+    deliveries, signer, counts = DeliveryStore(engine), Signer(settings), DeliveryCounts()
     return GatewayState(
         settings=settings,
         engine=engine,
@@ -87,6 +98,11 @@ def open_state(settings: GatewaySettings) -> GatewayState:
         authenticator=Authenticator(keys, required=required),
         rates=Rates(),
         probes=open_probes(settings, engine, workers, artifacts, wakeups),
+        webhooks=WebhookStore(engine),
+        deliveries=deliveries,
+        signer=signer,
+        deliverer=Deliverer(settings, deliveries, signer, Sender(settings, signer), counts),
+        delivery_counts=counts,
     )
 
 

@@ -114,10 +114,13 @@ class TimedStream(httpcore2.NetworkStream):
 
 
 class TimedBackend(httpcore2.NetworkBackend):
-    """Connections that are ``TimedStream``. Each address of a host has what is left of the time, not the whole."""
+    """Connections that are ``TimedStream``, to the addresses that ``resolve`` has for a host. Each has what is left of
+    the time, not the whole.
+    """
 
-    def __init__(self, backend: httpcore2.NetworkBackend) -> None:
+    def __init__(self, backend: httpcore2.NetworkBackend, resolve: Callable[[str], list[str]] | None = None) -> None:
         self._backend = backend
+        self._resolve = resolve or addresses_of
 
     def connect_tcp(
         self,
@@ -129,7 +132,7 @@ class TimedBackend(httpcore2.NetworkBackend):
     ) -> httpcore2.NetworkStream:
         options = list(socket_options or ())
         failed: Exception = httpcore2.ConnectError(f"{host!r} has no address")
-        for address in addresses_of(host):
+        for address in self._resolve(host):
             try:
                 stream = self._backend.connect_tcp(address, port, _seconds(timeout), local_address, options)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:

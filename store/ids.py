@@ -15,9 +15,13 @@ _JOB_ID = re.compile(rf"job_[{_ALPHABET}]{{{_TIME_DIGITS + _RANDOM_DIGITS}}}")
 
 
 def new_job_id() -> str:
-    """``job_`` + microseconds since 1970 + chance."""
+    return new_id("job")
+
+
+def new_id(kind: str) -> str:
+    """``kind`` + ``_`` + microseconds since 1970 + chance."""
     moment = time.time_ns() // 1000
-    return f"job_{_digits(moment, _TIME_DIGITS)}{_digits(secrets.randbits(5 * _RANDOM_DIGITS), _RANDOM_DIGITS)}"
+    return f"{kind}_{_digits(moment, _TIME_DIGITS)}{_digits(secrets.randbits(5 * _RANDOM_DIGITS), _RANDOM_DIGITS)}"
 
 
 def is_job_id(text: str) -> bool:

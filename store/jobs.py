@@ -13,6 +13,7 @@ from api_schemas.events import Event, EventType, NewEvent, new_event
 from api_schemas.jobs import Job, Status
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
+from api_schemas.webhook_requests import without_secrets
 from store import leases, upkeep
 from store.audit import Actor, note
 from store.columns import later
@@ -23,6 +24,7 @@ from store.rows import append, locked, move, not_found, owned, read_events, read
 from store.tables import DEFAULT_TENANT, job_metadata, jobs
 from store.tenants import check_room
 from store.upkeep import Reaped
+from store.webhooks import add_for_job
 
 __all__ = ["Claim", "JobStore", "Lease", "LeaseLost", "Reaped"]
 
@@ -56,15 +58,21 @@ class JobStore:
 
     # What users do
 
-    def create(self, request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest) -> Job:
-        """Queue a job. ``sent`` is the body as it came, shown again as it is; ``resolved`` is what will be done.
+    def create(
+        self, request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest, *, key_fingerprint: str = ""
+    ) -> Job:
+        """Queue a job. ``sent`` is the body as it came, shown again but for the secrets in its webhook's address;
+        ``resolved`` is what will be done. ``key_fingerprint`` is of the key that its webhook's secret is made from.
 
         Raises ``quota_exceeded`` where the tenant may queue no more.
         """
         job_id, tenant = new_job_id(), self._tenant or DEFAULT_TENANT
         with self._engine.begin() as connection:
             check_room(connection, tenant)
-            connection.execute(insert(jobs).values(id=job_id, tenant=tenant, **_new_row(request, sent, resolved)))
+            row = _new_row(request, without_secrets(sent), resolved)
+            connection.execute(insert(jobs).values(id=job_id, tenant=tenant, **row))
+            if request.webhook is not None:
+                add_for_job(connection, job_id, tenant, request.webhook, key_fingerprint)
             pairs = [{"job_id": job_id, "key": key, "value": value} for key, value in request.metadata.items()]
             if pairs:
                 connection.execute(insert(job_metadata), pairs)

@@ -100,7 +100,7 @@ class KeyStore:
     ) -> NewApiKey:
         """Raises ``not_found`` for an unknown tenant, and ``quota_exceeded`` where it has ``MOST_KEYS``."""
         with self._engine.begin() as connection:
-            _check_actor(connection, by)
+            check_actor(connection, by)
             existing(connection, tenant)
             made = _put_down(connection, tenant, name, scope, expires_in_days)
             note(connection, by, "key.create", made.id, f"scope {scope}")
@@ -120,7 +120,7 @@ class KeyStore:
     def revoke(self, key_id: str, *, tenant: str | None = None, by: Actor) -> ApiKey:
         """The second time nothing happens."""
         with self._engine.begin() as connection:
-            _check_actor(connection, by, key_id)
+            check_actor(connection, by, key_id)
             row = _own(connection, key_id, tenant)
             if row.revoked_at is None:
                 connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=later()))
@@ -133,7 +133,7 @@ class KeyStore:
         The new one is valid for as long as the old one was to be in all.
         """
         with self._engine.begin() as connection:
-            _check_actor(connection, by, key_id)
+            check_actor(connection, by, key_id)
             row = _own(connection, key_id, tenant)
             if not row.valid:
                 raise LayercutError("forbidden", f"the key {key_id} has expired or was revoked: make a new one")
@@ -162,7 +162,7 @@ def _random(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
-def _check_actor(connection: Connection, by: Actor, *changed: str) -> None:
+def check_actor(connection: Connection, by: Actor, *changed: str) -> None:
     """That whoever acts may still do so, whatever a gateway remembers: a key that was revoked must leave no successor.
 
     Its row and those that are ``changed`` are this transaction's until it ends; in one order, so that two never wait

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Text,
     Update,
     and_,
+    bindparam,
     cast,
     func,
     insert,
@@ -26,6 +27,7 @@ from api_schemas.events import EVENT, Event, EventType, NewEvent
 from api_schemas.jobs import TRANSITIONS, Job, Progress, Status
 from api_schemas.resolved import ResolvedRequest
 from store.columns import later
+from store.outbox import announce, has_listeners, listeners
 from store.tables import events, jobs
 
 #: Of one page of events, by their messages and data.
@@ -80,16 +82,27 @@ def move(connection: Connection, row: Row[Any], target: Status, event: NewEvent,
     append(connection, row.id, event)
 
 
+# Made once: this is done for every event, and to put it together takes longer than to carry it out.
+_JOB = bindparam("of_job", type_=jobs.c.id.type)
+_NEXT_NUMBER = (
+    update(jobs)
+    .where(jobs.c.id == _JOB)
+    .values(last_event=jobs.c.last_event + 1)
+    .returning(jobs.c.last_event, jobs.c.attempt, has_listeners(_JOB).label("is_heard"))
+)
+
+
 def append(connection: Connection, job_id: str, event: NewEvent) -> Event:
     """Give ``event`` the job's next number. The counter is on the row, so a number that is not kept is not used up."""
-    bump = update(jobs).where(jobs.c.id == job_id).values(last_event=jobs.c.last_event + 1)
-    counter = connection.execute(bump.returning(jobs.c.last_event, jobs.c.attempt)).one()
+    counter = connection.execute(_NEXT_NUMBER, {_JOB.key: job_id}).one()
     fact = {
         "type": event.type, "level": event.level, "message": event.message,
         "data": event.data.model_dump(mode="json", exclude_unset=True),
     }  # fmt: skip
     line = {"job_id": job_id, "number": counter.last_event, "attempt": counter.attempt, **fact}
     row = connection.execute(insert(events).values(**line, created_at=later()).returning(*events.c)).one()
+    if counter.is_heard and (heard_by := listeners(connection, job_id, event.type)):
+        announce(connection, heard_by, read_job(connection, job_id), row)
     return as_event(row)
 
 

@@ -187,8 +187,21 @@ idempotency = Table(
     Index("ix_idempotency_created_at", "created_at"),
 )
 
-# Who is told of events: all jobs of a tenant, or the one of ``job_id``. The secret that a message is signed with is
-# derived from the service's key, ``id`` and ``secret_number``, and stands nowhere.
+# Whose secrets messages are signed with: an endpoint's (its id), or a tenant's (for the webhooks that its jobs name).
+# The secret itself is derived from the service's key, ``id`` and ``number``, and stands nowhere.
+webhook_secrets = Table(
+    "webhook_secrets",
+    METADATA,
+    Column("id", Id, primary_key=True),
+    Column("tenant", Id, nullable=False),
+    Column("number", Integer, nullable=False, server_default="1"),
+    # When ``number`` was raised: messages carry the signature of the one before, too, for a day from then.
+    Column("rotated_at", UtcTime),
+    # Of the service's key that the secret is derived from.
+    Column("key_fingerprint", String(64), nullable=False),
+)
+
+# Who is told of events: all jobs of a tenant, or the one of ``job_id``.
 webhooks = Table(
     "webhooks",
     METADATA,
@@ -198,25 +211,26 @@ webhooks = Table(
     Column("url", PlainText, nullable=False),
     # The names of the event types.
     Column("events", JSON, nullable=False),
-    Column("secret_number", Integer, nullable=False, server_default="1"),
-    # Of the service's key that the secret is derived from.
-    Column("key_fingerprint", String(64), nullable=False),
+    Column("secret_id", Id, ForeignKey("webhook_secrets.id"), nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    # Since when every delivery fails.
+    Column("failing_since", UtcTime),
     Column("disabled_at", UtcTime),
     Column("disabled_reason", PlainText),
     Index("ix_webhooks_tenant", "tenant", "job_id"),
     Index("ix_webhooks_job_id", "job_id"),
 )
 
-# The outbox: messages, written in the transaction of the event that they tell. ``due_at`` is null once it is over.
+# The outbox: messages, written in the transaction of the event that they tell. ``due_at`` is null once it is over. A
+# test is of no job and no event.
 deliveries = Table(
     "deliveries",
     METADATA,
     Column("id", Id, primary_key=True),
     Column("webhook_id", Id, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
     Column("tenant", Id, nullable=False),
-    Column("job_id", Id, nullable=False),
-    Column("event_number", Integer, nullable=False),
+    Column("job_id", Id),
+    Column("event_number", Integer),
     Column("event_type", String(32), nullable=False),
     Column("body", PlainText, nullable=False),
     Column("created_at", UtcTime, nullable=False),

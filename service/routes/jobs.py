@@ -15,6 +15,7 @@ from api_schemas.jobs import Job, JobList, JobPreview, Status
 from api_schemas.request_parts import Whole
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
+from api_schemas.webhook_requests import without_secrets
 from service.admission import REFUSALS, admit
 from service.bodies import JsonBody, validated
 from service.callers import Caller, Own, Who
@@ -23,6 +24,7 @@ from service.edge.disconnects import gone
 from service.negotiation import wait_seconds
 from service.openapi import BODY, json_body, problems
 from service.state import GatewayState, State
+from service.webhooks.addresses import Policy, check
 from store.jobs import JobStore
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -67,7 +69,7 @@ EXAMPLE = {
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "the job's address"}}},
         200: {"model": JobPreview, "description": "with validate_only: what the job would be; nothing is stored"},
-        **problems(*BODY, *REFUSALS, "queue_full", "storage_full"),
+        **problems(*BODY, *REFUSALS, "queue_full", "storage_full", "webhook_not_allowed"),
     },
     openapi_extra=json_body(JobRequest, prune_and_distill=EXAMPLE),
 )
@@ -179,6 +181,12 @@ def _metadata(request: Request) -> dict[str, str]:
 def _admit(body: dict[str, Any], state: GatewayState, who: Caller) -> tuple[JobRequest, ResolvedRequest]:
     request = under_ceilings(validated(JobRequest, body), state.settings)
     who.check_priority(request.priority)
+    if request.webhook is not None:
+        check(
+            request.webhook.url,
+            Policy.of(state.settings),
+            "/webhook/url" if isinstance(body["webhook"], dict) else "/webhook",
+        )
     return request, admit(request, state.settings)
 
 
@@ -186,7 +194,8 @@ def _queue(
     state: GatewayState, own: JobStore, request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest
 ) -> Job:
     check_queue(state)
-    job = own.create(request, sent, resolved)
+    key = "" if request.webhook is None else state.signer.fingerprint
+    job = own.create(request, sent, resolved, key_fingerprint=key)
     state.wakeups.wake()
     return job
 
@@ -196,7 +205,7 @@ def _preview(request: JobRequest, sent: dict[str, Any], resolved: ResolvedReques
         model=request.model.id,
         task=request.task.label,
         priority=request.priority,
-        request=sent,
+        request=without_secrets(sent),
         resolved=resolved,
         metadata=request.metadata,
     )

@@ -24,11 +24,12 @@ from tests.support.gateway_worker import claim, succeed
 A, B = "team-a", "team-b"
 NOBODY = "job_000000000000000000000000"
 NO_KEY = "lc_00000000"
+NO_HOOK, NO_DELIVERY = "whk_000000000000000000000000", "msg_000000000000000000000000"
 
 #: What anybody may ask.
 OPEN = {"/healthz", "/readyz", "/version", "/problems/{name}", "/docs", "/docs/start.js", "/docs/{name}"}
 #: What a path's parameters are, besides a job's id.
-NAMES = {"name": "report.json", "key_id": NO_KEY}
+NAMES = {"name": "report.json", "key_id": NO_KEY, "webhook_id": NO_HOOK, "delivery_id": NO_DELIVERY}
 
 
 @pytest.fixture
@@ -51,6 +52,7 @@ def routes(app: FastAPI | None = None) -> Iterator[tuple[str, str]]:
 
 
 CLOSED = [(method, path) for method, path in routes() if path not in OPEN]
+OF_A_WEBHOOK = [pair for pair in CLOSED if "{webhook_id}" in pair[1]]
 OF_A_JOB = [pair for pair in CLOSED if "{job_id}" in pair[1]]
 WRITING = [pair for pair in CLOSED if pair[0] not in ("GET", "HEAD")]
 OF_ADMINS = [pair for pair in CLOSED if pair[1].startswith(("/v1/keys", "/v1/audit"))]
@@ -163,6 +165,31 @@ def test_keys_of_another_tenant_are_not_there(as_: Callable[..., Response]) -> N
     assert made["id"] not in as_(B, "GET", "/v1/keys").text
     assert made["id"] not in as_(B, "GET", "/v1/audit").text
     assert made["id"] in as_(A, "GET", "/v1/audit").text
+
+
+def test_webhooks_of_another_tenant_are_not_there(
+    as_: Callable[..., Response], settings: GatewaySettings, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.routes.webhooks.check", lambda *_: None)
+    made = as_(A, "POST", "/v1/webhooks", json={"url": "https://hooks.example.org/", "events": ["job.queued"]}).json()
+    as_(A, "POST", "/v1/jobs", json=body)
+    sent = as_(A, "GET", f"/v1/webhooks/{made['id']}/deliveries").json()["data"][0]["id"]
+    assert len(OF_A_WEBHOOK) == 7
+    for method, path in OF_A_WEBHOOK:
+        theirs, nobodys = (
+            seen(as_(B, method, filled(path, webhook_id=name, delivery_id=sent), json={"enabled": False}))
+            for name in (made["id"], NO_HOOK)
+        )
+        assert theirs[0] == 404, (method, path)
+        assert theirs[1].replace(made["id"].encode(), NO_HOOK.encode()) == nobodys[1], (method, path)
+    assert as_(B, "GET", "/v1/webhooks").json()["data"] == []
+    own = as_(B, "POST", "/v1/webhooks", json={"url": "https://hooks.example.org/", "events": ["*"]}).json()
+    as_(A, "POST", "/v1/jobs", json=body)
+    assert as_(B, "GET", f"/v1/webhooks/{own['id']}/deliveries").json()["data"] == []
+    path = filled(f"/v1/webhooks/{own['id']}/deliveries/{{delivery_id}}/redeliver", delivery_id=sent)
+    mixed = as_(B, "POST", path)
+    assert mixed.json()["code"] == "delivery_not_found"
+    assert as_(A, "GET", f"/v1/webhooks/{made['id']}").json()["enabled"], "and nobody switched it off"
 
 
 def test_a_key_is_made_used_rotated_and_revoked(client: TestClient, as_: Callable[..., Response]) -> None:

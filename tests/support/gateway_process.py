@@ -24,8 +24,17 @@ def free_port() -> int:
 @contextmanager
 def gateway_process(folder: Path, *, wait: bool = True, **settings: object) -> Iterator[int]:
     """The port of a gateway that has started, or will where nobody is to ``wait``; it is stopped at the end."""
+    with running_gateway(folder, wait=wait, **settings) as (port, _):
+        yield port
+
+
+@contextmanager
+def running_gateway(
+    folder: Path, *, wait: bool = True, **settings: object
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """The same, with its process, which the test may kill."""
     port = free_port()
-    with (folder / "gateway.log").open("wb") as log:
+    with (folder / "gateway.log").open("ab") as log:
         process = subprocess.Popen(
             [*LAYERCUT, "gateway", "--port", str(port)],
             env=environment(data_dir=folder / "data", **settings),
@@ -35,7 +44,7 @@ def gateway_process(folder: Path, *, wait: bool = True, **settings: object) -> I
         try:
             if wait:
                 eventually(lambda: _healthy(port), seconds=60)
-            yield port
+            yield port, process
         finally:
             process.terminate()
             process.wait(30)

@@ -52,7 +52,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     for name, (table, _) in INDEXES.items():
         op.drop_index(name, table)
-    for table in ("probes", "deliveries", "webhooks", "idempotency", "deleted_jobs", "job_logs"):
+    for table in (
+        "probes", "deliveries", "webhooks", "webhook_secrets", "idempotency", "deleted_jobs", "job_logs",
+    ):  # fmt: skip
         op.drop_table(table)
     for column in _of_workers():
         op.drop_column("workers", column.name)
@@ -125,19 +127,29 @@ def _make_idempotency() -> None:
 
 def _make_webhooks() -> None:
     op.create_table(
+        "webhook_secrets",
+        sa.Column("id", Id, nullable=False),
+        sa.Column("tenant", Id, nullable=False),
+        sa.Column("number", sa.Integer, nullable=False, server_default="1"),
+        sa.Column("rotated_at", UtcTime),
+        sa.Column("key_fingerprint", sa.String(64), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_webhook_secrets"),
+    )
+    op.create_table(
         "webhooks",
         sa.Column("id", Id, nullable=False),
         sa.Column("tenant", Id, nullable=False),
         sa.Column("job_id", Id),
         sa.Column("url", PlainText, nullable=False),
         sa.Column("events", sa.JSON, nullable=False),
-        sa.Column("secret_number", sa.Integer, nullable=False, server_default="1"),
-        sa.Column("key_fingerprint", sa.String(64), nullable=False),
+        sa.Column("secret_id", Id, nullable=False),
         sa.Column("created_at", UtcTime, nullable=False),
+        sa.Column("failing_since", UtcTime),
         sa.Column("disabled_at", UtcTime),
         sa.Column("disabled_reason", PlainText),
         sa.PrimaryKeyConstraint("id", name="pk_webhooks"),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_webhooks_job_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["secret_id"], ["webhook_secrets.id"], name="fk_webhooks_secret_id"),
     )
 
 
@@ -147,8 +159,8 @@ def _make_deliveries() -> None:
         sa.Column("id", Id, nullable=False),
         sa.Column("webhook_id", Id, nullable=False),
         sa.Column("tenant", Id, nullable=False),
-        sa.Column("job_id", Id, nullable=False),
-        sa.Column("event_number", sa.Integer, nullable=False),
+        sa.Column("job_id", Id),
+        sa.Column("event_number", sa.Integer),
         sa.Column("event_type", sa.String(32), nullable=False),
         sa.Column("body", PlainText, nullable=False),
         sa.Column("created_at", UtcTime, nullable=False),

@@ -1,0 +1,162 @@
+"""The thread that delivers: it takes messages that are due, and has each sent by a thread of its own.
+
+Every gateway runs one; the store gives no message to two of them at a time. A gateway that is killed in the middle
+leaves what it took to be taken again once its hold has passed: messages come at least once, and in no promised order.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import Counter
+
+import structlog
+
+from service.settings import GatewaySettings
+from service.webhooks.sender import Sender
+from service.webhooks.signing import Signer
+from store.deliveries import Busy, DeliveryStore, Due, Lane, Settled
+from store.webhooks import OTHER_KEY
+
+log = structlog.get_logger("layercut.webhooks")
+
+#: Messages under way at a time: in all, to one address of a tenant, and of a tenant.
+MOST, MOST_OF_LANE, MOST_OF_TENANT = 32, 4, 16
+#: How often the store is asked; and how often for what waits for another key.
+POLL_SECONDS, OTHER_KEY_SECONDS = 1.0, 60.0
+#: Beyond the time that an endpoint has: resolving its name is not within that.
+HOLD_SECONDS = 60.0
+#: How much longer a pause may be, by chance.
+JITTER = 0.1
+#: Those that are under way when the gateway stops have so long.
+STOP_SECONDS = 5.0
+
+LEVELS: dict[Settled, int] = {
+    "delivered": logging.INFO,
+    "retried": logging.INFO,
+    "failed": logging.WARNING,
+    "disabled": logging.WARNING,
+}
+
+
+class DeliveryCounts:
+    """What became of attempts, in this process; for metrics."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[Settled] = Counter()
+        self._lock = threading.Lock()
+
+    def on_delivery(self, settled: Settled) -> None:
+        with self._lock:
+            self._counts[settled] += 1
+
+    def snapshot(self) -> dict[Settled, int]:
+        """Since the start, by ``Settled``."""
+        with self._lock:
+            return dict(self._counts)
+
+
+class Deliverer(threading.Thread):
+    def __init__(
+        self, settings: GatewaySettings, store: DeliveryStore, signer: Signer, sender: Sender, counts: DeliveryCounts
+    ) -> None:
+        super().__init__(name="webhooks", daemon=True)
+        self._store, self._signer, self._sender, self._counts = store, signer, sender, counts
+        self._hold = settings.webhook_seconds + HOLD_SECONDS
+        self._ended, self._free = threading.Event(), threading.Event()
+        self._lock = threading.Lock()
+        #: What is under way: of which lane, by the thread that sends it.
+        self._sending: dict[threading.Thread, Lane] = {}
+        self._put_off_at = 0.0
+
+    def run(self) -> None:
+        while True:
+            self._free.clear()
+            if self._ended.is_set():
+                return
+            try:
+                more = self._look()
+            except Exception:
+                log.exception("webhooks_failed")
+                more = False
+            if not more:
+                self._free.wait(POLL_SECONDS)
+
+    def stop(self) -> None:
+        """No more are taken. What is under way has some seconds; what needs more comes again later."""
+        self._ended.set()
+        self._free.set()
+        self.join(timeout=STOP_SECONDS)
+        end = time.monotonic() + STOP_SECONDS
+        for thread in self._threads():
+            thread.join(timeout=max(0.0, end - time.monotonic()))
+
+    def test(self, webhook_id: str, tenant: str) -> Due:
+        """Send a test message, in the caller's thread, once. Raises as ``DeliveryStore.claim_test``."""
+        due = self._store.claim_test(webhook_id, tenant, self._signer.fingerprint, self._hold)
+        self._deliver(due, again=False)
+        return due
+
+    def _look(self) -> bool:
+        """Take what is due; whether there may be more that could be sent now."""
+        if not self._store.any_due():
+            return False
+        self._put_off()
+        with self._lock:
+            busy = Busy(Counter(self._sending.values()), MOST_OF_LANE, MOST_OF_TENANT)
+            free = MOST - len(self._sending)
+        taken = self._store.claim(self._signer.fingerprint, busy, free, self._hold) if free else []
+        for due in taken:
+            self._start(due)
+        return bool(taken)
+
+    def _start(self, due: Due) -> None:
+        # Of its own, and a daemon: one that waits for an endpoint or a name server does not hold up the process's end.
+        thread = threading.Thread(target=self._send, args=(due,), name=f"webhook-{due.id}", daemon=True)
+        with self._lock:
+            self._sending[thread] = due.lane
+        try:
+            thread.start()
+        except RuntimeError:  # the host has no thread to give
+            self._done(thread)
+            self._store.give_back(due)
+            raise
+
+    def _send(self, due: Due) -> None:
+        try:
+            self._deliver(due)
+        except Exception:
+            # What it was to write down is lost: its hold passes, and it is sent again.
+            log.exception("webhook_not_settled", delivery=due.id)
+        finally:
+            self._done(threading.current_thread())
+
+    def _deliver(self, due: Due, *, again: bool = True) -> None:
+        outcome = self._sender.send(due)
+        stretch = 1 + JITTER * random.random()
+        settled = self._store.settle(due, outcome, stretch=stretch, again=again)
+        self._counts.on_delivery(settled)
+        log.log(
+            LEVELS[settled], "webhook", delivery=due.id, webhook_id=due.webhook_id, attempt=due.attempt, became=settled,
+            status=outcome.status, error=outcome.error,
+        )  # fmt: skip
+
+    def _done(self, thread: threading.Thread) -> None:
+        with self._lock:
+            self._sending.pop(thread, None)
+        self._free.set()
+
+    def _threads(self) -> list[threading.Thread]:
+        with self._lock:
+            return list(self._sending)
+
+    def _put_off(self) -> None:
+        """What no gateway with this key can sign must not be looked at each second, and is told."""
+        if time.monotonic() < self._put_off_at:
+            return
+        self._put_off_at = time.monotonic() + OTHER_KEY_SECONDS
+        count = self._store.put_off(self._signer.fingerprint)
+        if count:
+            log.warning("webhooks_put_off", count=count, reason=OTHER_KEY)

@@ -1,0 +1,281 @@
+"""Messages on their way: taken, sent, written down, until they are delivered or have failed.
+
+Many gateways may take at once; one that dies leaves what it took to be taken again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    and_,
+    case,
+    insert,
+    null,
+    select,
+    tuple_,
+    update,
+)
+
+from api_schemas.errors import LayercutError, storable
+from api_schemas.webhooks import TEST, Delivery, DeliveryState, TestMessage, Tried
+from store.columns import later
+from store.database import reading
+from store.ids import new_id
+from store.keys import DAY
+from store.tables import deliveries, webhook_secrets, webhooks
+from store.webhooks import OTHER_KEY, SECRET_COLUMNS, SecretRef, disable, existing
+
+#: How long after the attempt before, in seconds; the message has failed when all of these came to nothing.
+RETRY_SECONDS = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+#: An endpoint that took nothing for so long is disabled.
+DISABLE_AFTER_SECONDS = 5 * DAY
+#: Rows that one claim looks at, and how long what nobody can sign is put off.
+LOOKED_AT, PUT_OFF_SECONDS = 200, 300
+
+#: Whose turn it is, is decided by these: an endpoint that does not answer holds up itself and no other.
+Lane = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Due:
+    """A message that is to be sent now. ``attempt`` is this one's number, from 1."""
+
+    id: str
+    attempt: int
+    webhook_id: str
+    tenant: str
+    url: str
+    body: str
+    secret: SecretRef
+
+    @property
+    def lane(self) -> Lane:
+        return self.tenant, self.url
+
+
+@dataclass(frozen=True)
+class Busy:
+    """How many are under way, and the most that may be, of a lane and of a tenant."""
+
+    lanes: Counter[Lane]
+    of_lane: int
+    of_tenant: int
+
+    def full_lanes(self) -> list[Lane]:
+        return [lane for lane, count in self.lanes.items() if count >= self.of_lane]
+
+    def full_tenants(self) -> list[str]:
+        counts: Counter[str] = Counter()
+        for (tenant, _), count in self.lanes.items():
+            counts[tenant] += count
+        return [tenant for tenant, count in counts.items() if count >= self.of_tenant]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an attempt. ``gone``: the endpoint wants no more. ``wait``: the pause it asks for, in seconds."""
+
+    delivered: bool
+    status: int | None = None
+    error: str | None = None
+    gone: bool = False
+    wait: float = 0.0
+
+
+#: What became of a message by an attempt: `retried` comes again, `disabled` ended its endpoint.
+Settled = Literal["delivered", "failed", "retried", "disabled"]
+
+
+class DeliveryStore:
+    """One method is one transaction. Safe to share between threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def any_due(self) -> bool:
+        """Whether it is worth while to claim: a look into an index, which waits for nobody."""
+        query = select(deliveries.c.id).where(deliveries.c.due_at <= later()).limit(1)
+        with reading(self._engine) as connection:
+            return connection.execute(query).first() is not None
+
+    def claim(self, fingerprint: str, busy: Busy, most: int, hold_seconds: float) -> list[Due]:
+        """At most ``most`` messages that are due and that the key of ``fingerprint`` signs, no more of a lane and of a
+        tenant than ``busy`` leaves. Nobody else takes them within ``hold_seconds``.
+        """
+        query = _due(fingerprint, busy).limit(LOOKED_AT)
+        with self._engine.begin() as connection:
+            rows = connection.execute(query.with_for_update(skip_locked=True, of=deliveries)).all()
+            taken = _fair(rows, busy, most)
+            hold = update(deliveries).where(deliveries.c.id.in_([due.id for due in taken]))
+            if taken:
+                connection.execute(hold.values(attempts=deliveries.c.attempts + 1, due_at=later(hold_seconds)))
+            return taken
+
+    def claim_test(self, webhook_id: str, tenant: str, fingerprint: str, hold_seconds: float) -> Due:
+        """A new test message, taken. Raises ``webhook_not_found``; ``validation_failed`` where nobody can sign it."""
+        with self._engine.begin() as connection:
+            webhook = existing(connection, webhook_id, tenant)
+            if webhook.key_fingerprint != fingerprint:
+                raise LayercutError("validation_failed", OTHER_KEY)
+            fact: dict[str, Any] = {
+                "id": new_id("msg"), "webhook_id": webhook_id, "tenant": tenant, "event_type": TEST, "attempts": 1,
+                "state": DeliveryState.PENDING,
+            }  # fmt: skip
+            now = connection.scalar(select(later()))
+            assert now is not None
+            body = TestMessage(timestamp=now, data=Tried(id=webhook_id)).model_dump_json()
+            connection.execute(insert(deliveries).values(**fact, body=body, created_at=now, due_at=later(hold_seconds)))
+            return Due(fact["id"], 1, webhook_id, tenant, webhook.url, body, SecretRef.of(webhook))
+
+    def settle(self, due: Due, outcome: Outcome, *, stretch: float = 1.0, again: bool = True) -> Settled:
+        """Write down what came of an attempt; what another has taken since is left to that one.
+
+        ``stretch`` lengthens the pause, so that not all come again at once. Without ``again`` this was the only one.
+        """
+        with self._engine.begin() as connection:
+            if outcome.delivered:
+                _write(
+                    connection, due, state=DeliveryState.DELIVERED, due_at=null(), delivered_at=later(), outcome=outcome
+                )
+                _works(connection, due.webhook_id)
+                return "delivered"
+            reason = _end_of_endpoint(connection, due, outcome) if again or outcome.gone else None
+            if reason is not None:
+                _give_up(connection, due.webhook_id, reason)
+            last = due.attempt >= len(RETRY_SECONDS) or not again or reason is not None
+            pause = 0 if last else max(RETRY_SECONDS[due.attempt] * stretch, outcome.wait)
+            state = DeliveryState.FAILED if last else DeliveryState.PENDING
+            _write(connection, due, state=state, due_at=null() if last else later(pause), outcome=outcome)
+            return "disabled" if reason is not None else "failed" if last else "retried"
+
+    def give_back(self, due: Due) -> None:
+        """The attempt did not come to its end, through no fault of the endpoint's: it does not count."""
+        step = update(deliveries).where(_taken(due)).values(attempts=deliveries.c.attempts - 1, due_at=later())
+        with self._engine.begin() as connection:
+            connection.execute(step)
+
+    def put_off(self, fingerprint: str) -> int:
+        """How many messages are due for a minute, and wait for a gateway with another key; they are looked at again
+        later, and say so.
+        """
+        other = select(webhooks.c.id).join(webhook_secrets).where(webhook_secrets.c.key_fingerprint != fingerprint)
+        late = and_(deliveries.c.due_at < later(-60), deliveries.c.webhook_id.in_(other))
+        with self._engine.begin() as connection:
+            step = update(deliveries).where(late).values(due_at=later(PUT_OFF_SECONDS), last_error=OTHER_KEY)
+            return connection.execute(step).rowcount
+
+    def list(
+        self, webhook_id: str, tenant: str, *, state: DeliveryState | None, after: str | None, limit: int
+    ) -> tuple[list[Delivery], bool]:
+        """One page, newest first, and whether there is more. Raises ``webhook_not_found``, ``invalid_cursor``."""
+        with reading(self._engine) as connection:
+            existing(connection, webhook_id, tenant)
+            query = select(deliveries).where(deliveries.c.webhook_id == webhook_id)
+            query = query if state is None else query.where(deliveries.c.state == state)
+            if after is not None:
+                at = _own(connection, webhook_id, after, "invalid_cursor")
+                query = query.where(tuple_(deliveries.c.created_at, deliveries.c.id) < tuple_(at.created_at, at.id))
+            newest = query.order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(limit + 1)
+            rows = connection.execute(newest).all()
+        return [_shown(row) for row in rows[:limit]], len(rows) > limit
+
+    def get(self, webhook_id: str, delivery_id: str) -> Delivery:
+        """Raises ``delivery_not_found``; whose endpoint it is, is the caller's to ask."""
+        with reading(self._engine) as connection:
+            return _shown(_own(connection, webhook_id, delivery_id))
+
+    def redeliver(self, webhook_id: str, delivery_id: str, tenant: str) -> Delivery:
+        """Send it again, from the first attempt on, under the same id.
+
+        Raises ``webhook_not_found``, ``delivery_not_found``, and ``validation_failed`` where the endpoint is disabled.
+        """
+        with self._engine.begin() as connection:
+            webhook = existing(connection, webhook_id, tenant)
+            _own(connection, webhook_id, delivery_id)
+            if webhook.disabled_at is not None:
+                text = f'the webhook is disabled ({webhook.disabled_reason}): PATCH it with {{"enabled": true}} first'
+                raise LayercutError("validation_failed", text)
+            again = {"state": DeliveryState.PENDING, "attempts": 0, "due_at": later(), "delivered_at": None}
+            connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(**again))
+            return _shown(_own(connection, webhook_id, delivery_id))
+
+
+def _due(fingerprint: str, busy: Busy) -> Select[Any]:
+    columns = (deliveries.c.id, deliveries.c.attempts, deliveries.c.webhook_id, deliveries.c.tenant, deliveries.c.body)
+    query = select(*columns, webhooks.c.url, *SECRET_COLUMNS)
+    query = query.select_from(deliveries).join(webhooks, webhooks.c.id == deliveries.c.webhook_id).join(webhook_secrets)
+    query = query.where(deliveries.c.due_at <= later(), webhook_secrets.c.key_fingerprint == fingerprint)
+    lanes, full = busy.full_lanes(), busy.full_tenants()
+    if lanes:
+        query = query.where(tuple_(deliveries.c.tenant, webhooks.c.url).not_in(lanes))
+    if full:
+        query = query.where(deliveries.c.tenant.not_in(full))
+    return query.order_by(deliveries.c.due_at)
+
+
+def _fair(rows: Collection[Row[Any]], busy: Busy, most: int) -> list[Due]:
+    now = Busy(busy.lanes.copy(), busy.of_lane, busy.of_tenant)
+    taken: list[Due] = []
+    for row in rows:
+        due = Due(row.id, row.attempts + 1, row.webhook_id, row.tenant, row.url, row.body, SecretRef.of(row))
+        if len(taken) < most and due.lane not in now.full_lanes() and due.tenant not in now.full_tenants():
+            now.lanes[due.lane] += 1
+            taken.append(due)
+    return taken
+
+
+def _taken(due: Due) -> ColumnElement[bool]:
+    return and_(deliveries.c.id == due.id, deliveries.c.attempts == due.attempt)
+
+
+def _write(connection: Connection, due: Due, *, outcome: Outcome, **values: Any) -> None:
+    said = None if outcome.error is None else storable(outcome.error)
+    step = update(deliveries).where(_taken(due)).values(**values, last_status=outcome.status, last_error=said)
+    connection.execute(step)
+
+
+def _works(connection: Connection, webhook_id: str) -> None:
+    failing = and_(webhooks.c.id == webhook_id, webhooks.c.failing_since.is_not(None))
+    if connection.execute(select(webhooks.c.id).where(failing)).first() is not None:
+        connection.execute(update(webhooks).where(failing).values(failing_since=None))
+
+
+def _end_of_endpoint(connection: Connection, due: Due, outcome: Outcome) -> str | None:
+    """Why the endpoint gets no more, if so; from when on it fails is written down."""
+    if outcome.gone:
+        return f"it answered {outcome.status}: it wants no more"
+    since = case((webhooks.c.failing_since.is_(None), later()), else_=webhooks.c.failing_since)
+    fails = update(webhooks).where(webhooks.c.id == due.webhook_id).values(failing_since=since)
+    long = case((webhooks.c.failing_since < later(-DISABLE_AFTER_SECONDS), 1), else_=0)
+    if connection.execute(fails.returning(long)).scalar():
+        return f"every delivery failed for {DISABLE_AFTER_SECONDS // DAY} days; the latest: {outcome.error}"
+    return None
+
+
+def _give_up(connection: Connection, webhook_id: str, reason: str) -> None:
+    disable(connection, webhook_id, storable(reason))
+    waiting = and_(deliveries.c.webhook_id == webhook_id, deliveries.c.state == DeliveryState.PENDING)
+    over = {"state": DeliveryState.FAILED, "due_at": None, "last_error": "the webhook was disabled"}
+    connection.execute(update(deliveries).where(waiting).values(**over))
+
+
+def _own(connection: Connection, webhook_id: str, delivery_id: str, code: str = "delivery_not_found") -> Row[Any]:
+    own = and_(deliveries.c.id == delivery_id, deliveries.c.webhook_id == webhook_id)
+    row = connection.execute(select(deliveries).where(own)).first()
+    if row is None:
+        raise LayercutError(code, f"there is no delivery {delivery_id[:80]!r} of this webhook")
+    return row
+
+
+def _shown(row: Row[Any]) -> Delivery:
+    names = [name for name in Delivery.model_fields if name not in ("object", "next_attempt_at")]
+    return Delivery(**{name: getattr(row, name) for name in names}, next_attempt_at=row.due_at)

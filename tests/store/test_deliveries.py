@@ -1,0 +1,361 @@
+"""Webhooks in the store: messages written with their events, taken by one at a time, retried, given up."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, select, update
+
+from api_schemas.errors import LayercutError
+from api_schemas.events import EventType
+from api_schemas.webhook_requests import TERMINAL, WebhookChange
+from api_schemas.webhooks import DeliveryState
+from store.audit import Actor
+from store.columns import later
+from store.deliveries import RETRY_SECONDS, Busy, DeliveryStore, Due, Outcome
+from store.jobs import JobStore
+from store.tables import deliveries, webhooks
+from store.tenants import QuotaExceeded
+from store.webhooks import MOST_WEBHOOKS, SecretRef, WebhookStore
+from tests.support.events import say
+from tests.support.store_samples import FAILED, SUCCEEDED, Submit
+
+KEY, OTHER = "key", "another key"
+ME = Actor("default")
+URL = "https://hooks.example.org/?token=s3cr3t"
+FREE = Busy(Counter(), 100, 100)
+DONE, BROKEN = Outcome(delivered=True, status=200), Outcome(delivered=False, status=500, error="status 500")
+Overdue = Callable[..., None]
+
+
+@pytest.fixture
+def hooks(engine: Engine) -> WebhookStore:
+    return WebhookStore(engine)
+
+
+@pytest.fixture
+def outbox(engine: Engine) -> DeliveryStore:
+    return DeliveryStore(engine)
+
+
+@pytest.fixture
+def overdue(engine: Engine) -> Overdue:
+    """Has all that waits be due, as waiting for it would."""
+
+    def move() -> None:
+        with engine.begin() as connection:
+            waiting = update(deliveries).where(deliveries.c.due_at.is_not(None))
+            connection.execute(waiting.values(due_at=later(-3600)))
+
+    return move
+
+
+def take(outbox: DeliveryStore, busy: Busy = FREE, key: str = KEY, most: int = 100) -> list[Due]:
+    return outbox.claim(key, busy, most, 60)
+
+
+def told(due: list[Due]) -> list[str]:
+    return sorted(json.loads(one.body)["type"] for one in due)
+
+
+def add(hooks: WebhookStore, url: str = URL, events: list[str] | None = None, tenant: str = "default") -> str:
+    return hooks.create(url, events or TERMINAL, KEY, by=Actor(tenant))[0].id
+
+
+def test_who_is_told_of_what(store: JobStore, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore) -> None:
+    ends, all_of_it, failures = add(hooks), add(hooks, events=["*"]), add(hooks, events=["job.failed"])
+    job = submit()
+    lease = store.claim("w").lease  # type: ignore[union-attr]
+    store.record(lease, say(EventType.STAGE, stage="pruning"))
+    store.finish(lease, SUCCEEDED)
+    due = take(outbox)
+    by_hook = {hook: told([one for one in due if one.webhook_id == hook]) for hook in (ends, all_of_it, failures)}
+    assert by_hook == {
+        ends: ["job.succeeded"],
+        all_of_it: ["job.queued", "job.stage", "job.started", "job.succeeded"],
+        failures: [],
+    }
+    last = json.loads(next(one.body for one in due if one.webhook_id == ends))
+    assert (last["data"]["id"], last["data"]["status"], last["data"]["event"]) == (job.id, "succeeded", 4)
+    assert (last["data"]["progress"], last["data"]["result"]["layers_dropped"]) == (1.0, 2)
+    assert "request" not in last["data"]
+
+
+def test_a_message_is_there_only_if_its_event_is(
+    engine: Engine, store: JobStore, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore
+) -> None:
+    hook = add(hooks, events=["*"])
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("the process is killed")
+
+    event.listen(engine, "commit", fail)
+    try:
+        with pytest.raises(RuntimeError):
+            submit()
+    finally:
+        event.remove(engine, "commit", fail)
+    assert take(outbox) == []
+    assert store.list() == ([], False)
+    assert submit().id == take(outbox)[0].body.split('"id":"')[1][:28]
+    assert [one.event_number for one in outbox.list(hook, "default", state=None, after=None, limit=9)[0]] == [1]
+
+
+def test_without_webhooks_an_event_costs_no_statement_more(
+    engine: Engine, store: JobStore, submit: Submit, hooks: WebhookStore
+) -> None:
+    seen: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda _c, _cursor, text, *_: seen.append(text))
+    submit()
+    without = len(seen)
+    assert not [text for text in seen if "deliveries" in text]
+    add(hooks, tenant="team-b")
+    seen.clear()
+    submit()
+    assert len(seen) == without, "and another tenant's change nothing"
+    add(hooks, events=["*"])
+    seen.clear()
+    submit()
+    assert len([text for text in seen if "INTO deliveries" in text]) == 1
+
+
+def test_messages_are_short_whatever_the_job_says(
+    store: JobStore, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore
+) -> None:
+    add(hooks)
+    submit(metadata={"note": "in confidence"})
+    long = say(EventType.FAILED, "x", error={"code": "internal", "message": 'ü\n"' * 3000, "param": "/" + "p" * 300})
+    for _ in range(3):
+        taken = store.claim("w")
+        if taken is not None:
+            store.finish(taken.lease, long)
+    body = take(outbox)[0].body
+    assert len(body.encode()) < 20_000
+    assert "in confidence" not in body
+
+
+def test_the_webhook_of_a_job_is_told_of_that_one(
+    store: JobStore, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore
+) -> None:
+    submit()
+    job = submit(webhook={"url": URL, "events": ["*"]})
+    assert job.request["webhook"]["url"] == "https://hooks.example.org/?token=REDACTED"
+    assert submit(webhook=URL).request["webhook"] == "https://hooks.example.org/?token=REDACTED"
+    assert take(outbox) == [], "no key was given"
+    assert [hook.job_id for hook in hooks.list("default", KEY, job.id)] == [job.id]
+    assert hooks.list("default", KEY) == []
+    hooks.rotate_of_tenant(KEY, by=ME)
+    store.cancel(job.id)
+    due = take(outbox)
+    assert (told(due), due[0].url) == (["job.cancelled", "job.queued"], URL)
+    assert {one.secret for one in due} == {SecretRef("default", (2,))}, "of its tenant, since its receiver may be too"
+    claimed = [store.claim("w") for _ in range(2)]
+    assert [one and one.request.webhook and one.request.webhook.url for one in claimed] == [
+        None, "https://hooks.example.org/?token=REDACTED",
+    ], "a worker is not told more than it needs"  # fmt: skip
+
+
+def test_of_many_gateways_one_has_a_message(engine: Engine, submit: Submit, hooks: WebhookStore) -> None:
+    add(hooks, events=["*"])
+    for _ in range(30):
+        submit()
+    taken: list[str] = []
+    start = threading.Barrier(6)
+
+    def gateway() -> None:
+        start.wait()
+        for _ in range(12):
+            taken.extend(due.id for due in take(DeliveryStore(engine), most=5))
+
+    threads = [threading.Thread(target=gateway) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(taken), len(set(taken))) == (30, 30)
+
+
+def test_what_a_dead_gateway_had_is_taken_again(
+    submit: Submit, hooks: WebhookStore, outbox: DeliveryStore, overdue: Overdue
+) -> None:
+    hook = add(hooks, events=["*"])
+    submit()
+    first = take(outbox)
+    assert take(outbox) == []
+    overdue()
+    second = take(outbox)
+    assert (second[0].id, second[0].attempt, second[0].body) == (first[0].id, 2, first[0].body)
+    assert outbox.settle(second[0], DONE) == "delivered"
+    outbox.settle(first[0], BROKEN)  # the first was only slow: what it says comes too late
+    shown = outbox.get(hook, first[0].id)
+    assert (shown.state, shown.last_status, shown.attempts) == (DeliveryState.DELIVERED, 200, 2)
+
+
+def test_one_endpoint_or_tenant_does_not_hold_up_others(
+    submit: Submit, hooks: WebhookStore, outbox: DeliveryStore
+) -> None:
+    add(hooks, events=["*"])
+    for _ in range(5):
+        submit()
+    add(hooks, "https://quick.example.org/", ["*"])
+    submit()
+    busy = Busy(Counter({("default", URL): 1}), of_lane=2, of_tenant=100)
+    assert Counter(due.url for due in take(outbox, busy)) == {URL: 1, "https://quick.example.org/": 1}
+    assert take(outbox, Busy(Counter({("default", "https://x"): 8}), of_lane=9, of_tenant=8)) == []
+    assert len(take(outbox, Busy(Counter({("default", URL): 2}), of_lane=2, of_tenant=9))) == 0
+    assert len(take(outbox, Busy(Counter({("team-b", URL): 2}), of_lane=2, of_tenant=2))) == 2
+
+
+def test_pauses_grow_and_end(
+    engine: Engine, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore, overdue: Overdue
+) -> None:
+    hook = add(hooks, events=["*"])
+    submit()
+    pauses = []
+    for attempt in range(1, len(RETRY_SECONDS) + 1):
+        due = take(outbox)[0]
+        assert due.attempt == attempt
+        settled = outbox.settle(due, BROKEN)
+        with engine.begin() as connection:
+            left = connection.scalar(select(deliveries.c.due_at)), connection.scalar(select(later()))
+        pauses.append(left[0] and round((left[0] - left[1]).total_seconds()))  # type: ignore[operator]
+        overdue()
+    assert (settled, pauses) == ("failed", [*RETRY_SECONDS[1:], None])
+    assert take(outbox) == []
+    again = outbox.redeliver(hook, due.id, "default")
+    assert (again.id, again.state, again.attempts) == (due.id, DeliveryState.PENDING, 0)
+    assert outbox.settle(take(outbox)[0], DONE) == "delivered"
+
+
+def test_an_endpoint_that_asks_for_a_longer_pause_has_it(
+    engine: Engine, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore, overdue: Overdue
+) -> None:
+    add(hooks, events=["*"])
+    submit()
+    outbox.settle(take(outbox)[0], Outcome(delivered=False, status=503, error="busy", wait=600))
+    with engine.begin() as connection:
+        due_at, now = connection.scalar(select(deliveries.c.due_at)), connection.scalar(select(later()))
+    assert due_at is not None
+    assert now is not None
+    assert 590 < (due_at - now).total_seconds() <= 600
+
+
+def test_gone_disables_and_ends_what_waits(
+    store: JobStore, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore
+) -> None:
+    hook = add(hooks, events=["*"])
+    submit()
+    store.claim("w")
+    first, _ = take(outbox)
+    gone = Outcome(delivered=False, status=410, error="status 410", gone=True)
+    assert outbox.settle(first, gone) == "disabled"
+    shown = hooks.get(hook, "default", KEY)
+    assert (shown.enabled, shown.disabled_reason) == (False, "it answered 410: it wants no more")
+    page, _ = outbox.list(hook, "default", state=DeliveryState.FAILED, after=None, limit=9)
+    assert {one.last_error for one in page} == {"status 410", "the webhook was disabled"}
+    submit()
+    assert take(outbox) == []
+    with pytest.raises(LayercutError, match="disabled"):
+        outbox.redeliver(hook, first.id, "default")
+    assert hooks.change(hook, WebhookChange(enabled=True), KEY, by=ME).disabled_reason is None
+    submit()
+    assert told(take(outbox)) == ["job.queued"]
+
+
+def test_what_fails_for_days_is_disabled_and_a_success_in_between_counts(
+    engine: Engine, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore
+) -> None:
+    hook = add(hooks, events=["*"])
+
+    def attempt(outcome: Outcome, failing_days: float | None = None) -> str:
+        submit()
+        if failing_days is not None:
+            with engine.begin() as connection:
+                connection.execute(update(webhooks).values(failing_since=later(-failing_days * 86_400)))
+        return outbox.settle(take(outbox)[0], outcome)
+
+    assert attempt(BROKEN) == "retried"
+    assert hooks.get(hook, "default", KEY).failing_since is not None
+    assert attempt(DONE) == "delivered"
+    assert hooks.get(hook, "default", KEY).failing_since is None
+    assert attempt(BROKEN, 4.9) == "retried"
+    assert attempt(BROKEN, 5.1) == "disabled"
+    assert hooks.get(hook, "default", KEY).disabled_reason == "every delivery failed for 5 days; the latest: status 500"
+
+
+def test_only_a_gateway_with_the_key_signs(
+    submit: Submit, hooks: WebhookStore, outbox: DeliveryStore, overdue: Overdue
+) -> None:
+    hook = add(hooks, events=["*"])
+    submit()
+    assert take(outbox, key=OTHER) == []
+    assert "LAYERCUT_SECRET_KEY" in str(hooks.get(hook, "default", OTHER).problem)
+    assert hooks.get(hook, "default", KEY).problem is None
+    with pytest.raises(LayercutError, match="rotate the secret"):
+        outbox.claim_test(hook, "default", OTHER, 60)
+    overdue()
+    assert (outbox.put_off(KEY), outbox.put_off(OTHER), outbox.put_off(OTHER)) == (0, 1, 0)
+    page, _ = outbox.list(hook, "default", state=None, after=None, limit=9)
+    assert "LAYERCUT_SECRET_KEY" in str(page[0].last_error)
+    hooks.rotate(hook, OTHER, by=ME)
+    overdue()
+    due = take(outbox, key=OTHER)
+    assert due[0].secret.numbers == (2,), "what another key made cannot be made again"
+
+
+def test_a_rotation_has_both_for_a_day(
+    engine: Engine, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore, overdue: Overdue
+) -> None:
+    hook = add(hooks, events=["*"])
+    submit()
+    hooks.rotate(hook, KEY, by=ME)
+    assert take(outbox)[0].secret.numbers == (2, 1)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE webhook_secrets SET rotated_at = '2020-01-01 00:00:00.000000'")
+    overdue()
+    assert take(outbox)[0].secret.numbers == (2,)
+
+
+def test_deleting_forgets_all(engine: Engine, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore) -> None:
+    hook = add(hooks, events=["*"])
+    submit()
+    hooks.delete(hook, by=ME)
+    assert take(outbox) == []
+    for call in (lambda: hooks.get(hook, "default", KEY), lambda: hooks.delete(hook, by=ME)):
+        with pytest.raises(LayercutError) as caught:
+            call()
+        assert caught.value.code == "webhook_not_found"
+
+
+def test_a_tenant_has_a_bounded_number(hooks: WebhookStore) -> None:
+    for _ in range(MOST_WEBHOOKS):
+        add(hooks)
+    with pytest.raises(QuotaExceeded, match="20 webhooks"):
+        add(hooks)
+    add(hooks, tenant="team-b")
+    assert len(hooks.list("default", KEY)) == MOST_WEBHOOKS
+
+
+def test_pages_of_deliveries(store: JobStore, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore) -> None:
+    hook = add(hooks, events=["*"])
+    for _ in range(3):
+        submit()
+        store.finish(store.claim("w").lease, FAILED)  # type: ignore[union-attr]
+    seen: list[str] = []
+    after, more = None, True
+    while more:
+        page, more = outbox.list(hook, "default", state=None, after=after, limit=4)
+        seen += [one.id for one in page]
+        after = page[-1].id
+    whole, _ = outbox.list(hook, "default", state=None, after=None, limit=100)
+    assert seen == [one.id for one in whole]
+    assert [one.created_at for one in whole] == sorted((one.created_at for one in whole), reverse=True)
+    assert len(seen) == 9
+    with pytest.raises(LayercutError) as caught:
+        outbox.list(hook, "default", state=None, after="msg_none", limit=4)
+    assert caught.value.code == "invalid_cursor"
