@@ -15,6 +15,7 @@ from service.known_importance import KnownImportance
 from service.listening import needs_key
 from service.rates import Rates
 from service.settings import GatewaySettings
+from service.version import VERSION
 from service.wakeups import WakeUps
 from sources.fingerprint import FileHashes
 from sources.hub_client import guard_client
@@ -26,6 +27,8 @@ from store.jobs import JobStore
 from store.keys import KeyStore
 from store.tenants import TenantStore
 from store.workers import WorkerStore
+from telemetry.gateway_metrics import GatewayMetrics
+from telemetry.tracing import Tracing
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,15 @@ class GatewayState:
     authenticator: Authenticator
     #: Of requests, by tenant.
     rates: Rates
+    metrics: GatewayMetrics
+    tracing: Tracing
 
 
-def open_state(settings: GatewaySettings) -> GatewayState:
+def open_state(
+    settings: GatewaySettings, metrics: GatewayMetrics | None = None, tracing: Tracing | None = None
+) -> GatewayState:
     """Open the database (made or brought up to date where needed), the artifacts and the broker's sender."""
+    metrics = metrics or GatewayMetrics(VERSION)
     guard_client(settings.hub_hosts)
     engine = open_engine(settings.database_url)
     migrate(engine)
@@ -64,7 +72,7 @@ def open_state(settings: GatewaySettings) -> GatewayState:
         cache=cache,
         artifacts=artifacts,
         importance=KnownImportance(settings, cache, artifacts, FileHashes(settings.data_dir / "hashes")),
-        wakeups=WakeUps(settings.broker_url),
+        wakeups=WakeUps(settings.broker_url, metrics.count_wakeups),
         feed=Feed(store, settings.feed_seconds),
         admissions=AdmissionPool(
             AdmissionLimits(
@@ -80,6 +88,8 @@ def open_state(settings: GatewaySettings) -> GatewayState:
         audit=AuditLog(engine),
         authenticator=Authenticator(keys, required=required),
         rates=Rates(),
+        metrics=metrics,
+        tracing=tracing or Tracing("layercut-gateway", VERSION),
     )
 
 

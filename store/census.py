@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import Connection, Engine, Row, func, select
 
+from api_schemas.errors import ERRORS
 from api_schemas.jobs import Status
-from api_schemas.workers import activity
+from api_schemas.workers import Activity, activity
 from store.columns import later
 from store.database import reading
 from store.tables import deliveries, jobs, workers
@@ -24,34 +25,37 @@ def count_all(engine: Engine) -> Counts:
     """What there is now. Of failed jobs those of the last day, so that it costs no more when there are many."""
     with reading(engine) as connection:
         # The queue's index has all that this reads.
-        by_status = select(jobs.c.status, func.count(), func.min(jobs.c.queued_at), later().label("now"))
+        oldest = func.min(jobs.c.queued_at).label("oldest")
+        by_status = select(jobs.c.status, func.count().label("jobs"), oldest, later().label("now"))
         rows = connection.execute(by_status.group_by(jobs.c.status)).all()
-        found = {row[0]: row for row in rows}
+        counted = Counter({Status(row.status): int(row.jobs) for row in rows})
         return {
-            "jobs": {status.value: found[status][1] if status in found else 0 for status in Status},
-            "running": sum(row[1] for row in rows if Status(row[0]).active),
-            "queued": found[Status.QUEUED][1] if Status.QUEUED in found else 0,
-            "queue_oldest_seconds": _age(found.get(Status.QUEUED)),
+            "jobs": {status.value: counted[status] for status in Status},
+            "running": sum(count for status, count in counted.items() if status.active),
+            "queued": counted[Status.QUEUED],
+            "queue_oldest_seconds": max([_age(row) for row in rows if row.status == Status.QUEUED], default=0.0),
             "failed_of_a_day": _failed(connection),
             "workers": _workers(connection),
             "deliveries_due": connection.scalar(select(func.count(deliveries.c.due_at))) or 0,
         }
 
 
-def _age(queued: Row[Any] | None) -> float:
-    if queued is None or queued[2] is None:
-        return 0.0
-    return max(0.0, float((queued[3] - queued[2]).total_seconds()))
+def _age(row: Row[Any]) -> float:
+    # An older gateway that still runs beside says no time.
+    return max(0.0, float((row.now - row.oldest).total_seconds())) if row.oldest else 0.0
 
 
 def _failed(connection: Connection) -> dict[str, int]:
     code = jobs.c.error["code"].as_string()
     lately = (jobs.c.status == Status.FAILED, jobs.c.finished_at > later(-DAY_SECONDS))
-    query = select(code, func.count()).where(*lately).group_by(code)
-    return {row[0] or "internal": row[1] for row in connection.execute(query)}
+    counted: Counter[str] = Counter()
+    for found, count in connection.execute(select(code, func.count()).where(*lately).group_by(code)):
+        # A runner's word, which may be anything, is no label.
+        counted[found if found in ERRORS else "other"] += count
+    return dict(counted)
 
 
 def _workers(connection: Connection) -> dict[str, int]:
     query = select(workers.c.job_id, workers.c.paused_reason).where(seen_within(LIVING_SECONDS))
     counted = Counter(activity(row.job_id, row.paused_reason) for row in connection.execute(query))
-    return {"idle": 0, "busy": 0, "paused": 0, "draining": 0, **counted}
+    return {state: counted[state] for state in get_args(Activity)}

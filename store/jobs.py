@@ -64,7 +64,8 @@ class JobStore:
         job_id, tenant = new_job_id(), self._tenant or DEFAULT_TENANT
         with self._engine.begin() as connection:
             check_room(connection, tenant)
-            connection.execute(insert(jobs).values(id=job_id, tenant=tenant, **_new_row(request, sent, resolved)))
+            values = {**_new_row(request, sent, resolved), **_asked_by(self._actor)}
+            connection.execute(insert(jobs).values(id=job_id, tenant=tenant, **values))
             pairs = [{"job_id": job_id, "key": key, "value": value} for key, value in request.metadata.items()]
             if pairs:
                 connection.execute(insert(job_metadata), pairs)
@@ -247,6 +248,10 @@ def _new_row(request: JobRequest, sent: dict[str, Any], resolved: ResolvedReques
         "woken_at": later(),
         "last_event": 0,
     }
+
+
+def _asked_by(actor: Actor | None) -> dict[str, Any]:
+    return {} if actor is None else {"request_id": actor.request_id, "traceparent": actor.traceparent}
 
 
 def _fitting(rows: Sequence[Row[Any]]) -> list[str]:

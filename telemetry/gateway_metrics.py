@@ -87,9 +87,7 @@ class GatewayMetrics:
         """One of ``DELIVERY_OUTCOMES``, or what else can become of a webhook."""
         self._deliveries.labels(outcome).inc()
 
-    def watch(
-        self, census: Callable[[], Census], streams: Callable[[], int], folders: Mapping[str, Path]
-    ) -> None:
+    def watch(self, census: Callable[[], Census], streams: Callable[[], int], folders: Mapping[str, Path]) -> None:
         """Ask these at every scrape: the database, how many watch, the room on the disks of ``folders``."""
         self.registry.register(_CensusCollector(Cached(census)))
         self.registry.register(FreeSpace(folders))

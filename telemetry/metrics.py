@@ -1,4 +1,4 @@
-"""What both processes' metrics stand on: a registry of their own, one text of all, and values that are read at a scrape.
+"""What both processes' metrics stand on: a registry of their own, one text of all, values that are read at a scrape.
 
 Labels are of a few known values each: never an id, a tenant, a path or a text of somebody's.
 """
@@ -9,6 +9,8 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -20,7 +22,7 @@ from prometheus_client.registry import Collector
 __all__ = ["CONTENT_TYPE_LATEST", "Cached", "FreeSpace", "Named", "gauges", "new_registry", "text_of"]
 
 # A series more for each counter, which nobody reads.
-_disable_created_metrics()
+_disable_created_metrics()  # type: ignore[no-untyped-call]
 
 #: Stands for any value of a label that is in no table of ours.
 OTHER = "other"
@@ -32,7 +34,9 @@ def new_registry(version: str) -> CollectorRegistry:
     """A process's own, with what the system knows of the process, and ``layercut_build_info``."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    Gauge("layercut_build_info", "The version that runs, always 1", ["version"], registry=registry).labels(version).set(1)
+    Gauge("layercut_build_info", "The version that runs, always 1", ["version"], registry=registry).labels(version).set(
+        1
+    )
     return registry
 
 
@@ -85,23 +89,21 @@ class Cached(Generic[Value]):
 
     def _refresh(self) -> None:
         value: Value | None = None
-        try:
+        # Whatever is away raises anything; that there is no value says it.
+        with suppress(Exception):
             value = self._read()
-        except Exception:  # noqa: BLE001 - whatever is away raises; that there is no value says it
-            pass
-        finally:
-            with self._change:
-                self._value, self._reading = value, False
-                # What failed is asked again by the next who wants it.
-                self._read_at = float("-inf") if value is None else time.monotonic()
-                self._change.notify_all()
+        with self._change:
+            self._value, self._reading = value, False
+            # What failed is asked again by the next who wants it.
+            self._read_at = float("-inf") if value is None else time.monotonic()
+            self._change.notify_all()
 
 
 class FreeSpace(Collector):
-    """``layercut_disk_free_bytes`` and ``_size_bytes`` of the disks that folders lie on, by what the folders are for."""
+    """Room and size of the disks that folders lie on, by what the folders are for."""
 
     def __init__(self, folders: Mapping[str, Path]) -> None:
-        self._disks = {what: Cached(lambda at=path: _usage(at)) for what, path in folders.items()}
+        self._disks = {what: Cached(partial(_usage, path)) for what, path in folders.items()}
 
     def collect(self) -> Iterable[Metric]:
         found = {what: usage for what, disk in self._disks.items() if (usage := disk.get()) is not None}

@@ -178,7 +178,8 @@ def _metadata(request: Request) -> dict[str, str]:
 def _admit(body: dict[str, Any], state: GatewayState, who: Caller) -> tuple[JobRequest, ResolvedRequest]:
     request = under_ceilings(validated(JobRequest, body), state.settings)
     who.check_priority(request.priority)
-    return request, admit(request, state.settings)
+    with state.tracing.span("admission", who.actor.traceparent):
+        return request, admit(request, state.settings)
 
 
 def _queue(

@@ -15,9 +15,7 @@ from service.edge.liveness import threads_answer
 from service.openapi import problems
 from service.state import GatewayState, State
 from service.version import VERSION
-
-#: A worker tells three times in a minute that it lives.
-LIVING_SECONDS = 90.0
+from store.workers import LIVING_SECONDS
 
 router = APIRouter(tags=["operations"])
 
