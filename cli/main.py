@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,9 +62,11 @@ def gateway(
     """The REST side alone. Needs no torch."""
     from service.app import serve as serve_gateway
     from service.settings import GatewaySettings
+    from telemetry.logs import configure_logs
     from workers.sandbox.kernel import hide_process
 
     hide_process()  # what is in its environment is for no other process
+    configure_logs(GatewaySettings().log_level)
     child = follow_parent()
     _migrate()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
@@ -96,10 +99,10 @@ def worker(
     from workers.settings import WorkerSettings
 
     hide_process()
+    configure_logs(WorkerSettings().log_level)
     child = follow_parent()
     _migrate()
     _warn_as_root(child)
-    configure_logs(WorkerSettings().log_level)
     raise typer.Exit(run_worker())
 
 
@@ -117,12 +120,13 @@ def run(
 
 def _warn_as_root(child: bool = False) -> None:
     """Once for the whole installation: a child's parent has said it already."""
-    if os.geteuid() == 0 and not child:
-        typer.echo(
-            "layercut: warning: this runs as root, and opens files that strangers wrote. Start it as a user that owns"
-            " nothing else (the images do)",
-            err=True,
-        )
+    if os.geteuid() != 0 or child:
+        return
+    said = "this runs as root, and opens files that strangers wrote. Start it as a user that owns nothing else"
+    if logging.getLogger().handlers:  # a line among lines, which programs read
+        logging.getLogger("layercut").warning("%s (the images do)", said)
+    else:
+        typer.echo(f"layercut: warning: {said} (the images do)", err=True)
 
 
 def _migrate() -> None:

@@ -88,7 +88,10 @@ class Authenticator:
 
     def remembered(self, authorization: str | None) -> Holder | None:
         """Who sent this header before, without asking the database; None for a key that was not seen lately."""
-        known = self._known.get(hmac.digest(self._secret, (_bearer(authorization) or "").encode(), "sha256"))
+        key = _bearer(authorization)
+        if key is None and not self._required:
+            return self._anyone.holder
+        known = self._known.get(hmac.digest(self._secret, (key or "").encode(), "sha256"))
         return None if known is None else known.holder
 
     def refusals(self) -> dict[Refused, int]:
