@@ -18,7 +18,7 @@ UNKNOWN_ROUTE = "unknown"
 HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 
 #: How a webhook delivery can end.
-DELIVERY_OUTCOMES = ("delivered", "retried", "failed")
+DELIVERY_OUTCOMES = ("delivered", "retried", "failed", "disabled")
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class GatewayMetrics:
     def count_reaped(self, became: str, count: int) -> None:
         self._reaped.labels(became).inc(count)
 
-    def count_delivery(self, outcome: str) -> None:
-        """One of ``DELIVERY_OUTCOMES``, or what else can become of a webhook."""
+    def on_delivery(self, outcome: str) -> None:
+        """One of ``DELIVERY_OUTCOMES``."""
         self._deliveries.labels(outcome).inc()
 
     def watch(self, census: Callable[[], Census], streams: Callable[[], int], folders: Mapping[str, Path]) -> None:

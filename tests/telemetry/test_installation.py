@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.support.installation import SPAN, TRACE, Installation
 from tests.support.processes import eventually
-from tests.telemetry.conftest import SPAN, TRACE, Installation
 
 
 def test_a_trace_goes_from_the_request_to_the_files(installation: Installation) -> None:
