@@ -52,7 +52,7 @@ class WorkerState(BaseModel):
     sandbox: SandboxReport
 
 
-class Worker(WorkerState):
+class WorkerInfo(WorkerState):
     """A worker, and what it does now."""
 
     object: Literal["worker"] = "worker"
@@ -66,7 +66,7 @@ class Worker(WorkerState):
 
 class WorkerList(BaseModel):
     object: Literal["list"] = "list"
-    data: list[Worker]
+    data: list[WorkerInfo]
 
 
 def activity(job_id: str | None, paused_reason: str | None) -> Activity:

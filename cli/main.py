@@ -66,11 +66,12 @@ def gateway(
     from workers.sandbox.kernel import hide_process
 
     hide_process()  # what is in its environment is for no other process
-    configure_logs(GatewaySettings().log_level)
     child = follow_parent()
     _migrate()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     _refuse_strangers(given)
+    # What is refused until here is one sentence for people; from here on there are lines.
+    configure_logs(GatewaySettings().log_level)
     _warn_as_root(child)
     serve_gateway(GatewaySettings.model_validate(given))
 
@@ -99,9 +100,9 @@ def worker(
     from workers.settings import WorkerSettings
 
     hide_process()
-    configure_logs(WorkerSettings().log_level)
     child = follow_parent()
     _migrate()
+    configure_logs(WorkerSettings().log_level)
     _warn_as_root(child)
     raise typer.Exit(run_worker())
 

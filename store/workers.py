@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Row, Select, delete, insert, select, update
 
-from api_schemas.workers import About, SandboxReport, Worker, WorkerState, activity
+from api_schemas.workers import About, SandboxReport, WorkerInfo, WorkerState, activity
 from store.columns import later
 from store.database import reading
 from store.tables import jobs, workers
@@ -64,7 +64,7 @@ class WorkerStore:
         with reading(self._engine) as connection:
             return [WorkerState.model_validate(dict(row._mapping)) for row in connection.execute(query)]
 
-    def list(self, within_seconds: float, tenant: str | None) -> list[Worker]:
+    def list(self, within_seconds: float, tenant: str | None) -> list[WorkerInfo]:
         """The same, with what they do. The jobs are named that are ``tenant``'s; None: all."""
         with reading(self._engine) as connection:
             return [_as_worker(row, tenant) for row in connection.execute(_with_owners(within_seconds))]
@@ -83,9 +83,9 @@ def _with_owners(within_seconds: float) -> Select[Any]:
     return query.where(seen_within(within_seconds)).order_by(workers.c.name)
 
 
-def _as_worker(row: Row[Any], tenant: str | None) -> Worker:
+def _as_worker(row: Row[Any], tenant: str | None) -> WorkerInfo:
     shown = tenant is None or row.owner == tenant
-    return Worker(
+    return WorkerInfo(
         name=row.name,
         started_at=row.started_at,
         seen_at=row.seen_at,

@@ -69,7 +69,7 @@ class Cached(Generic[Value]):
     Nobody waits for longer than ``wait_seconds``: where it hangs or fails, there is no value.
     """
 
-    def __init__(self, read: Callable[[], Value], *, keep_seconds: float = 5.0, wait_seconds: float = 2.0) -> None:
+    def __init__(self, read: Callable[[], Value], *, keep_seconds: float = 5.0, wait_seconds: float = 1.5) -> None:
         self._read, self._keep, self._wait = read, keep_seconds, wait_seconds
         self._change = threading.Condition()
         self._value: Value | None = None

@@ -21,7 +21,7 @@ from telemetry.gateway_metrics import Census
 from telemetry.metrics import CONTENT_TYPE_LATEST
 
 #: Of a scrape: how long a key may take to be looked up before what is remembered of it will do.
-KEY_SECONDS = 1.0
+KEY_SECONDS = 0.5
 
 EXAMPLE = '# TYPE layercut_jobs gauge\nlayercut_jobs{status="queued"} 3.0\n'
 TEXT = {"text/plain": {"schema": {"type": "string"}, "example": EXAMPLE}}
