@@ -123,6 +123,8 @@ class Job(BaseModel):
     usage: Usage | None
     worker: str | None
     metadata: dict[str, str]
+    request_id: str | None = Field(default=None, description="of the request that made it")
+    trace_id: str | None = Field(default=None, description="W3C, of the trace that its request belongs to, if any")
     urls: dict[str, str] = {}
 
 

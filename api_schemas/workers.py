@@ -1,4 +1,4 @@
-"""Workers as they announce themselves: who is there, and what locks their runners in."""
+"""Workers as they announce themselves: who is there, what they do, and what locks their runners in."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from pydantic import BaseModel, Field
 MeasureName = Literal[
     "files", "network", "system_calls", "network_namespace", "other_processes", "privileges", "own_user", "limits"
 ]
+
+Activity = Literal["idle", "busy", "paused", "draining"]
+
+#: Why a worker that was told to stop takes no more jobs.
+DRAINING = "it was told to stop"
 
 
 class Measure(BaseModel):
@@ -27,6 +32,17 @@ class SandboxReport(BaseModel):
     measures: list[Measure] = []
 
 
+class About(BaseModel):
+    """What a worker is, as it says itself."""
+
+    host: str
+    pid: int
+    version: str = Field(description="of layercut")
+    device: Literal["cpu", "cuda"]
+    gpu_name: str | None = None
+    gpu_memory_bytes: int | None = None
+
+
 class WorkerState(BaseModel):
     """A worker that was heard of lately."""
 
@@ -34,3 +50,27 @@ class WorkerState(BaseModel):
     started_at: datetime
     seen_at: datetime
     sandbox: SandboxReport
+
+
+class WorkerInfo(WorkerState):
+    """A worker, and what it does now."""
+
+    object: Literal["worker"] = "worker"
+    state: Activity = Field(description="`busy` has a job, `paused` takes none, `draining` was told to stop")
+    paused_reason: str | None
+    about: About | None = Field(description="null for a worker of an older layercut")
+    job_id: str | None = Field(description="what it works on; null also where that is another tenant's")
+    attempt: int | None
+    progress_at: datetime | None = Field(description="when its work last went on, to 20 seconds or so")
+
+
+class WorkerList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[WorkerInfo]
+
+
+def activity(job_id: str | None, paused_reason: str | None) -> Activity:
+    """What a worker does, by what its row says."""
+    if paused_reason is not None:
+        return "draining" if paused_reason == DRAINING else "paused"
+    return "idle" if job_id is None else "busy"

@@ -7,6 +7,7 @@ import subprocess
 import typer
 
 from cli.children import Child, keep_running
+from workers.settings import WorkerSettings
 
 AUTO = "auto"
 SEEN_BY_DRIVER = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
@@ -26,7 +27,11 @@ def work_on(devices: str) -> int:
     if not uuids:
         _say("there is no GPU to work on; layercut worker without --devices takes the CPU")
         return 1
-    workers = [Child("worker", say=_say, LAYERCUT_DEVICE=uuid) for uuid in uuids]
+    ports = _ports(len(uuids))
+    workers = [
+        Child("worker", say=_say, LAYERCUT_DEVICE=uuid, LAYERCUT_WORKER_PORT=str(port))
+        for uuid, port in zip(uuids, ports, strict=True)
+    ]
     keep_running(
         workers,
         lambda: _say(f"a worker on each of {', '.join(uuids)}"),
@@ -38,6 +43,12 @@ def work_on(devices: str) -> int:
 def every_gpu() -> list[str]:
     listed = subprocess.run(SEEN_BY_DRIVER, check=True, capture_output=True, text=True, timeout=60).stdout
     return [line.strip() for line in listed.splitlines() if line.strip()]
+
+
+def _ports(count: int) -> list[int]:
+    """Where each answers: they cannot share a port. 0 is nowhere."""
+    first = WorkerSettings().worker_port
+    return [first and first + number for number in range(count)]
 
 
 def _say(text: str) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,6 +62,7 @@ def gateway(
     """The REST side alone. Needs no torch."""
     from service.app import serve as serve_gateway
     from service.settings import GatewaySettings
+    from telemetry.logs import configure_logs
     from workers.sandbox.kernel import hide_process
 
     hide_process()  # what is in its environment is for no other process
@@ -68,6 +70,8 @@ def gateway(
     _migrate()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     _refuse_strangers(given)
+    # What is refused until here is one sentence for people; from here on there are lines.
+    configure_logs(GatewaySettings().log_level)
     _warn_as_root(child)
     serve_gateway(GatewaySettings.model_validate(given))
 
@@ -98,8 +102,8 @@ def worker(
     hide_process()
     child = follow_parent()
     _migrate()
-    _warn_as_root(child)
     configure_logs(WorkerSettings().log_level)
+    _warn_as_root(child)
     raise typer.Exit(run_worker())
 
 
@@ -117,12 +121,13 @@ def run(
 
 def _warn_as_root(child: bool = False) -> None:
     """Once for the whole installation: a child's parent has said it already."""
-    if os.geteuid() == 0 and not child:
-        typer.echo(
-            "layercut: warning: this runs as root, and opens files that strangers wrote. Start it as a user that owns"
-            " nothing else (the images do)",
-            err=True,
-        )
+    if os.geteuid() != 0 or child:
+        return
+    said = "this runs as root, and opens files that strangers wrote. Start it as a user that owns nothing else"
+    if logging.getLogger().handlers:  # a line among lines, which programs read
+        logging.getLogger("layercut").warning("%s (the images do)", said)
+    else:
+        typer.echo(f"layercut: warning: {said} (the images do)", err=True)
 
 
 def _migrate() -> None:

@@ -20,11 +20,26 @@ from service.middleware import RequestContext
 from service.openapi import ANYWHERE, install_openapi, problems
 from service.problems import install_problems
 from service.reaper import Reaper
-from service.routes import artifacts, catalog, events, jobs, keys, limits, operations, pages, plans, webhooks
+from service.routes import (
+    artifacts,
+    catalog,
+    events,
+    jobs,
+    keys,
+    limits,
+    metrics,
+    operations,
+    pages,
+    plans,
+    webhooks,
+    workers,
+)
 from service.settings import GatewaySettings
 from service.state import open_for_upkeep, open_state
 from service.version import VERSION
+from telemetry.gateway_metrics import GatewayMetrics
 from telemetry.logs import configure_logs
+from telemetry.tracing import Tracing
 
 DESCRIPTION = "Makes transformer models smaller by dropping whole layers, repairs them, and proves what it delivers."
 
@@ -38,9 +53,10 @@ ROUTERS = (
     limits.router,
     keys.router,
     webhooks.router,
+    workers.router,
 )
-#: For anybody.
-OPEN_ROUTERS = (operations.router, pages.router)
+#: For anybody; ``metrics`` looks at its callers itself.
+OPEN_ROUTERS = (operations.router, pages.router, metrics.router)
 
 # How long open connections may take when the gateway is told to stop. Streams close at once.
 DRAIN_SECONDS = 10
@@ -49,11 +65,13 @@ DRAIN_SECONDS = 10
 def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     """The application. Database, artifacts and broker are opened when it starts, not before."""
     chosen = settings or GatewaySettings()
+    counted, tracing = GatewayMetrics(VERSION), Tracing("layercut-gateway", VERSION)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        state = await run_in_threadpool(open_state, chosen)
+        state = await run_in_threadpool(open_state, chosen, counted, tracing)
         app.state.gateway = state
+        metrics.watch(state)
         upkeep = await run_in_threadpool(open_for_upkeep, state)
         reaper = Reaper(upkeep)
         state.wakeups.start()
@@ -70,6 +88,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
             state.authenticator.close()
             upkeep.engine.dispose()
             state.engine.dispose()
+            await run_in_threadpool(tracing.close)
 
     app = FastAPI(
         title="layercut",
@@ -88,7 +107,8 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     install_problems(app, Methods((*ROUTERS, *OPEN_ROUTERS)))
     install_openapi(app, key_needed=needs_key(chosen))
     allow_origins(app, chosen.allowed_origins)
-    app.add_middleware(RequestContext, callers=Callers(chosen))
+    measured = counted if chosen.metrics else None
+    app.add_middleware(RequestContext, callers=Callers(chosen), metrics=measured, tracing=tracing)
     return app
 
 

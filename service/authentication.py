@@ -86,6 +86,14 @@ class Authenticator:
             return holder
         return await self._verified(mark, key or "", network_of(address))
 
+    def remembered(self, authorization: str | None) -> Holder | None:
+        """Who sent this header before, without asking the database; None for a key that was not seen lately."""
+        key = _bearer(authorization)
+        if key is None and not self._required:
+            return self._anyone.holder
+        known = self._known.get(hmac.digest(self._secret, (key or "").encode(), "sha256"))
+        return None if known is None else known.holder
+
     def refusals(self) -> dict[Refused, int]:
         """What was refused since this was last asked."""
         counts, self._refused = self._refused, Counter()

@@ -68,7 +68,8 @@ async def _admitted(request: Request) -> None:
     address = address_of(request.scope.get("client"))
     holder = await state.authenticator.holder(request.headers.get("authorization"), address)
     _count_request(request, state, holder)
-    caller = Caller(holder, Actor(holder.tenant, holder.key_id, request_id_of(request), address))
+    asked = (request_id_of(request), address, request.state.traceparent)
+    caller = Caller(holder, Actor(holder.tenant, holder.key_id, *asked))
     if request.method not in READING:
         caller.needs(Scope.SUBMIT, f"{request.method} {request.url.path}")
     request.state.caller = caller

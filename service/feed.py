@@ -83,6 +83,11 @@ class Feed:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
+    @property
+    def watchers(self) -> int:
+        """Who watches, or waits for a change, now."""
+        return sum(channel.watchers for channel in list(self._channels.values()))
+
     async def head(self, own: JobStore, job_id: str) -> tuple[int, Status]:
         """Number of the job's last event, and its status; raises ``job_not_found`` for what is not in ``own``."""
         heads = await run_in_threadpool(own.heads, [job_id])

@@ -21,14 +21,16 @@ from service.edge.headers import add_security_headers
 from service.failures import log_failure
 from service.problems import internal_problem, refusal
 from store.passing import passing
+from telemetry.gateway_metrics import GatewayMetrics
+from telemetry.tracing import Span, Tracing, read_traceparent, trace_id_of
 
-HEADER = b"x-request-id"
+HEADER, TRACEPARENT = b"x-request-id", b"traceparent"
 
 # A client's own id is taken where it is harmless in a log line and a header.
 ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 # Probes come every few seconds and say nothing.
-QUIET = frozenset({"/healthz", "/readyz"})
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 # Of a path that a stranger chose, in a line of the log.
 LOGGED = 500
@@ -39,21 +41,30 @@ log = structlog.get_logger("layercut.http")
 class RequestContext:
     """ASGI middleware. Written without Starlette's base class, which would stand between a stream and its client."""
 
-    def __init__(self, app: ASGIApp, callers: Callers) -> None:
+    def __init__(self, app: ASGIApp, callers: Callers, metrics: GatewayMetrics | None, tracing: Tracing) -> None:
         self.app = app
         self.callers = callers
+        self._metrics, self._tracing = metrics, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self._answer(scope, receive, send, request_id)
+        bound = {"request_id": _request_id(scope)}
+        traceparent, span = _traceparent(scope), None
+        if self._tracing.on and scope["path"] not in QUIET:
+            span = self._tracing.start(scope["method"], traceparent, server=True)
+            traceparent = span.traceparent
+        if traceparent is not None:
+            bound["trace_id"] = trace_id_of(traceparent)
+        scope.setdefault("state", {}).update(request_id=bound["request_id"], traceparent=traceparent)
+        with structlog.contextvars.bound_contextvars(**bound):
+            await self._answer(scope, receive, send, bound["request_id"], span)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str, span: Span | None) -> None:
         started, status = time.perf_counter(), 0
+        if self._metrics is not None:
+            self._metrics.begin_request()
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -81,8 +92,18 @@ class RequestContext:
             answer = internal_problem(request_id) if found is None else refusal(found, request_id)
             await answer(scope, receive, send_with_headers)
         finally:
+            seconds = time.perf_counter() - started
             if scope["path"] not in QUIET:
-                log.info("request", **_where(scope), status=status, seconds=round(time.perf_counter() - started, 4))
+                log.info("request", **_where(scope), status=status, seconds=round(seconds, 4))
+            self._tell(scope, status, seconds, span)
+
+    def _tell(self, scope: Scope, status: int, seconds: float, span: Span | None) -> None:
+        route = getattr(scope.get("route"), "path_format", None)
+        if self._metrics is not None:
+            self._metrics.end_request(scope["method"], route, status, seconds)
+        if span is not None:
+            name = f"{scope['method']} {route}" if route else scope["method"]
+            span.end(_attributes(scope, route, status), name=name, error=str(status) if status >= 500 else None)
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         try:
@@ -97,6 +118,21 @@ class RequestContext:
 def _request_id(scope: Scope) -> str:
     sent = next((value.decode("latin-1") for name, value in scope["headers"] if name == HEADER), "")
     return sent if ACCEPTED.fullmatch(sent) else uuid.uuid4().hex
+
+
+def _traceparent(scope: Scope) -> str | None:
+    sent = next((value for name, value in scope["headers"] if name == TRACEPARENT), None)
+    return None if sent is None else read_traceparent(sent.decode("latin-1"))
+
+
+def _attributes(scope: Scope, route: str | None, status: int) -> dict[str, str | int]:
+    return {
+        "http.request.method": scope["method"],
+        "http.response.status_code": status,
+        "http.route": route or "",
+        "url.path": scope["path"][:LOGGED],
+        "layercut.request_id": scope["state"]["request_id"],
+    }
 
 
 def _where(scope: Scope) -> dict[str, Any]:

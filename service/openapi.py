@@ -19,7 +19,7 @@ from service.problems import MEDIA_TYPE
 from service.schema_bounds import bound_strings
 
 #: Where a key is asked for, if any is; `service/callers.py` does.
-CALLERS_ONLY = "/v1/"
+CALLERS_ONLY = ("/v1/", "/metrics")
 BEARER = {"type": "http", "scheme": "bearer", "description": "a key of `layercut keys create`: lc_…_…"}
 
 REF = "#/components/schemas/{model}"

@@ -21,12 +21,10 @@ from store.disk_space import check_room, local_folders
 from store.passing import MESSAGES
 from store.probe import write_probe
 from store.threads import start_beside
-from store.workers import WorkerStore
+from store.workers import LIVING_SECONDS, WorkerStore
 
 #: An answer is given to all who ask within this long.
 FRESH_SECONDS = 1.0
-#: A worker tells three times in a minute that it lives.
-LIVING_SECONDS = 90.0
 
 Answer = TypeVar("Answer")
 

@@ -42,6 +42,8 @@ class Reaper(threading.Thread):
         changed = {became: ids for became, ids in asdict(self._state.store.reap()).items() if ids}
         if changed:
             log.warning("reaped", **changed)
+        for became, ids in changed.items():
+            self._state.metrics.count_reaped(became, len(ids))
 
     def wake_again(self) -> None:
         """Announce jobs again, as many as are missing: while all workers are busy, wake-ups lie in the broker."""

@@ -17,8 +17,9 @@ from service.listening import needs_key
 from service.rates import Rates
 from service.readiness import Probes, open_probes
 from service.settings import GatewaySettings
+from service.version import VERSION
 from service.wakeups import WakeUps
-from service.webhooks.deliverer import Deliverer, DeliveryCounts
+from service.webhooks.deliverer import Deliverer
 from service.webhooks.sender import Sender
 from service.webhooks.signing import Signer
 from sources.fingerprint import FileHashes
@@ -33,6 +34,8 @@ from store.keys import KeyStore
 from store.tenants import TenantStore
 from store.webhooks import WebhookStore
 from store.workers import WorkerStore
+from telemetry.gateway_metrics import GatewayMetrics
+from telemetry.tracing import Tracing
 
 log = structlog.get_logger("layercut.state")
 
@@ -60,19 +63,23 @@ class GatewayState:
     deliveries: DeliveryStore
     signer: Signer
     deliverer: Deliverer
-    delivery_counts: DeliveryCounts
+    metrics: GatewayMetrics
+    tracing: Tracing
 
 
-def open_state(settings: GatewaySettings) -> GatewayState:
+def open_state(
+    settings: GatewaySettings, metrics: GatewayMetrics | None = None, tracing: Tracing | None = None
+) -> GatewayState:
     """Open the database (made or brought up to date where needed), the artifacts and the broker's sender."""
+    metrics = metrics or GatewayMetrics(VERSION)
     guard_client(settings.hub_hosts)
     engine = open_engine(settings.database_url, settings.database_seconds)
     migrate_when_there(engine, lambda sentence: log.warning("database_away", reason=sentence))
     store, workers = JobStore(engine, lease_seconds=settings.lease_seconds), WorkerStore(engine)
     cache, artifacts = CacheStore(engine), ArtifactStore(settings.artifacts_url, settings.database_seconds)
-    wakeups = WakeUps(settings.broker_url)
+    wakeups = WakeUps(settings.broker_url, metrics.count_wakeups)
     keys, required = KeyStore(engine), needs_key(settings)
-    deliveries, signer, counts = DeliveryStore(engine), Signer(settings), DeliveryCounts()
+    deliveries, signer = DeliveryStore(engine), Signer(settings)
     return GatewayState(
         settings=settings,
         engine=engine,
@@ -101,8 +108,9 @@ def open_state(settings: GatewaySettings) -> GatewayState:
         webhooks=WebhookStore(engine),
         deliveries=deliveries,
         signer=signer,
-        deliverer=Deliverer(settings, deliveries, signer, Sender(settings, signer), counts),
-        delivery_counts=counts,
+        deliverer=Deliverer(settings, deliveries, signer, Sender(settings, signer), metrics),
+        metrics=metrics,
+        tracing=tracing or Tracing("layercut-gateway", VERSION),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -25,10 +26,10 @@ log = structlog.get_logger("layercut.queue")
 
 
 class WakeUps:
-    """The sending side of the broker. Thread-safe."""
+    """The sending side of the broker. ``count`` hears of ``sent`` and ``dropped`` ones. Thread-safe."""
 
-    def __init__(self, broker_url: str) -> None:
-        self._broker_url = broker_url
+    def __init__(self, broker_url: str, count: Callable[[str], None] = lambda outcome: None) -> None:
+        self._broker_url, self._count = broker_url, count
         self._celery = Celery("layercut-gateway", set_as_current=False)
         self._celery.conf.update(_impatient(celery_settings(broker_url)))
         self._wanted: queue.SimpleQueue[int | None] = queue.SimpleQueue()
@@ -63,12 +64,14 @@ class WakeUps:
                     self._send()
             except Exception as error:  # noqa: BLE001 - whatever the transport raises: a lost wake-up is never an error to pass on
                 log.warning("broker_unreachable", error=type(error).__name__)
+                self._count("dropped")
                 if self._forget():
                     return
 
     def _send(self) -> None:
         ensure_folders(self._broker_url)
         self._celery.send_task(WAKE, queue=QUEUE, ignore_result=True, retry=True, retry_policy=RETRY)
+        self._count("sent")
 
     def _forget(self) -> bool:
         """Drop all that is wanted now, so that a dead broker costs one attempt and not one a job; True to stop."""

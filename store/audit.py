@@ -23,6 +23,8 @@ class Actor:
     key_id: str | None = None
     request_id: str | None = None
     address: str | None = None
+    #: W3C, of the request.
+    traceparent: str | None = None
 
 
 def note(connection: Connection, actor: Actor, action: str, target: str | None, outcome: str = "done") -> None:

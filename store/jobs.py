@@ -69,7 +69,7 @@ class JobStore:
         job_id, tenant = new_job_id(), self._tenant or DEFAULT_TENANT
         with self._engine.begin() as connection:
             check_room(connection, tenant)
-            row = _new_row(request, without_secrets(sent), resolved)
+            row = {**_new_row(request, without_secrets(sent), resolved), **_asked_by(self._actor)}
             connection.execute(insert(jobs).values(id=job_id, tenant=tenant, **row))
             if request.webhook is not None:
                 add_for_job(connection, job_id, tenant, request.webhook, key_fingerprint)
@@ -255,6 +255,10 @@ def _new_row(request: JobRequest, sent: dict[str, Any], resolved: ResolvedReques
         "woken_at": later(),
         "last_event": 0,
     }
+
+
+def _asked_by(actor: Actor | None) -> dict[str, Any]:
+    return {} if actor is None else {"request_id": actor.request_id, "traceparent": actor.traceparent}
 
 
 def _fitting(rows: Sequence[Row[Any]]) -> list[str]:

@@ -70,6 +70,9 @@ class Claim:
     request: JobRequest
     resolved: ResolvedRequest
     created_at: datetime
+    #: Of the request that made the job.
+    request_id: str | None = None
+    traceparent: str | None = None
 
 
 def claim(connection: Connection, worker: str, lease_seconds: float, *, only_default: bool = False) -> Claim | None:
@@ -86,7 +89,7 @@ def claim(connection: Connection, worker: str, lease_seconds: float, *, only_def
             new_event(EventType.STARTED, message, StartedData(attempt=row.attempt, worker=worker)),
         )  # fmt: skip
         lease = Lease(row.id, row.attempt, row.lease_token, row.tenant, _count_claim(connection, row.tenant))
-        return Claim(lease, request, resolved, row.created_at)
+        return Claim(lease, request, resolved, row.created_at, row.request_id, row.traceparent)
     return None
 
 

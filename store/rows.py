@@ -171,6 +171,8 @@ def _as_job(row: Row[Any], place: int | None) -> Job:
         usage=row.usage,
         worker=row.worker,
         metadata=row.request.get("metadata") or {},
+        request_id=row.request_id,
+        trace_id=row.traceparent.split("-")[1] if row.traceparent else None,
     )
 
 

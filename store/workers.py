@@ -1,16 +1,30 @@
-"""Workers as they announce themselves: who lives, and what locks their runners in. No job depends on it."""
+"""Workers as they announce themselves: who lives, what they do, what locks their runners in. No job depends on it."""
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, delete, insert, select, update
+from dataclasses import dataclass
+from typing import Any
 
-from api_schemas.workers import SandboxReport, WorkerState
+from sqlalchemy import ColumnElement, Engine, Row, Select, delete, insert, select, update
+
+from api_schemas.workers import About, SandboxReport, WorkerInfo, WorkerState, activity
 from store.columns import later
 from store.database import reading
-from store.tables import workers
+from store.tables import jobs, workers
 
+#: A worker tells three times in a minute that it lives.
+LIVING_SECONDS = 90.0
 #: A worker that was not heard of for so long is gone for good: a day.
 FORGOTTEN_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True)
+class Doing:
+    """The attempt that a worker is at, and how long ago that last went on."""
+
+    job_id: str
+    attempt: int
+    idle_seconds: float = 0.0
 
 
 class WorkerStore:
@@ -19,18 +33,25 @@ class WorkerStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def announce(self, name: str, sandbox: SandboxReport) -> None:
+    def announce(self, name: str, sandbox: SandboxReport, about: About | None = None) -> None:
         """The worker starts now; who was not seen for a day is forgotten."""
+        row: dict[str, Any] = {"name": name, "sandbox": sandbox.model_dump(mode="json")}
+        row["about"] = None if about is None else about.model_dump(mode="json")
         with self._engine.begin() as connection:
             gone = (workers.c.name == name) | (workers.c.seen_at < later(-FORGOTTEN_SECONDS))
             connection.execute(delete(workers).where(gone))
-            row = {"name": name, "sandbox": sandbox.model_dump(mode="json")}
             connection.execute(insert(workers).values(**row, started_at=later(), seen_at=later()))
 
-    def seen(self, name: str) -> None:
-        """The worker lives."""
+    def seen(self, name: str, doing: Doing | None = None) -> None:
+        """The worker lives, and does that; None: it waits."""
+        values = {"job_id": None, "attempt": None, "progress_at": None} if doing is None else _values(doing)
         with self._engine.begin() as connection:
-            connection.execute(update(workers).where(workers.c.name == name).values(seen_at=later()))
+            connection.execute(update(workers).where(workers.c.name == name).values(seen_at=later(), **values))
+
+    def pause(self, name: str, reason: str | None) -> None:
+        """The worker takes no more jobs, and why; None: it does again."""
+        with self._engine.begin() as connection:
+            connection.execute(update(workers).where(workers.c.name == name).values(paused_reason=reason))
 
     def leave(self, name: str) -> None:
         """The worker ends."""
@@ -39,6 +60,40 @@ class WorkerStore:
 
     def living(self, within_seconds: float) -> list[WorkerState]:
         """Those that were seen in the last ``within_seconds``, by name."""
-        query = select(workers).where(workers.c.seen_at > later(-within_seconds)).order_by(workers.c.name)
+        query = select(workers).where(seen_within(within_seconds)).order_by(workers.c.name)
         with reading(self._engine) as connection:
             return [WorkerState.model_validate(dict(row._mapping)) for row in connection.execute(query)]
+
+    def list(self, within_seconds: float, tenant: str | None) -> list[WorkerInfo]:
+        """The same, with what they do. The jobs are named that are ``tenant``'s; None: all."""
+        with reading(self._engine) as connection:
+            return [_as_worker(row, tenant) for row in connection.execute(_with_owners(within_seconds))]
+
+
+def seen_within(seconds: float) -> ColumnElement[bool]:
+    return workers.c.seen_at > later(-seconds)
+
+
+def _values(doing: Doing) -> dict[str, Any]:
+    return {"job_id": doing.job_id, "attempt": doing.attempt, "progress_at": later(-doing.idle_seconds)}
+
+
+def _with_owners(within_seconds: float) -> Select[Any]:
+    query = select(workers, jobs.c.tenant.label("owner")).outerjoin(jobs, jobs.c.id == workers.c.job_id)
+    return query.where(seen_within(within_seconds)).order_by(workers.c.name)
+
+
+def _as_worker(row: Row[Any], tenant: str | None) -> WorkerInfo:
+    shown = tenant is None or row.owner == tenant
+    return WorkerInfo(
+        name=row.name,
+        started_at=row.started_at,
+        seen_at=row.seen_at,
+        sandbox=row.sandbox,
+        state=activity(row.job_id, row.paused_reason),
+        paused_reason=row.paused_reason,
+        about=row.about,
+        job_id=row.job_id if shown else None,
+        attempt=row.attempt if shown else None,
+        progress_at=row.progress_at,
+    )

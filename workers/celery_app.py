@@ -16,19 +16,25 @@ from typing import Any
 
 from celery import Celery, signals
 
+from api_schemas.errors import ERRORS
 from sources.hub_client import guard_client
 from store.artifacts import ArtifactStore
 from store.broker import WAKE, celery_settings
-from store.cache import CacheStore
 from store.database import migrate, open_engine
-from store.jobs import JobStore
 from store.workers import WorkerStore
+from telemetry.tracing import Tracing
+from telemetry.worker_metrics import WorkerMetrics
 from workers.sandbox.sandbox import Sandbox, Unconfined
 from workers.settings import WorkerSettings
 from workers.supervision import scratch
+from workers.supervision.about import VERSION, about_worker
 from workers.supervision.checkpoint_sync import sweep_ended
+from workers.supervision.health_server import open_health_server
 from workers.supervision.input_staging import stage_inputs
 from workers.supervision.presence import Presence
+from workers.supervision.pulse import Pulse
+from workers.supervision.recorded_store import RecordedCache, RecordedJobs
+from workers.supervision.recording import Recorder
 from workers.supervision.supervisor import Supervisor
 
 log = logging.getLogger("layercut.worker")
@@ -44,21 +50,31 @@ class WorkerProcess:
         self.engine = open_engine(settings.database_url)
         migrate(self.engine)
         scratch.sweep(settings.scratch_root)
-        self.store = JobStore(self.engine, settings.lease_seconds)
+        name = f"{socket.gethostname()}-{os.getpid()}"
+        pulse, about = Pulse(), about_worker(settings.device)
+        self.tracing = Tracing("layercut-worker", VERSION)
+        folders = {"data": settings.data_dir, "scratch": settings.scratch_root}
+        metrics = WorkerMetrics(VERSION, ERRORS, folders)
+        recorder = Recorder(name, metrics, self.tracing, pulse, about.device)
+        self.store = RecordedJobs(self.engine, settings.lease_seconds, recorder=recorder)
         self.sandbox = Sandbox.of(settings)
         sweep_ended(settings.checkpoint_root, self.store)
-        name = f"{socket.gethostname()}-{os.getpid()}"
         self.supervisor = Supervisor(
             self.store,
-            CacheStore(self.engine),
+            RecordedCache(self.engine, metrics.count_cache),
             ArtifactStore(settings.artifacts_url),
             settings,
             command=RUNNER,
             stage=stage_inputs(settings, another_user="own_user" in self.sandbox.measures),
             worker=name,
             sandbox=self.sandbox,
+            around=recorder.attempt,
         )
-        self.presence = Presence(WorkerStore(self.engine), name, self.sandbox.report)
+        self.presence = Presence(
+            WorkerStore(self.engine), name, self.sandbox.report, about, doing=recorder.doing, pulse=pulse
+        )
+        recorder.changed = self.presence.changed
+        self.health = open_health_server(settings.worker_host, settings.worker_port, pulse, metrics.text)
         self.supervisor.prepare()
 
     def wake_another(self) -> None:
@@ -72,6 +88,9 @@ class WorkerProcess:
     def close(self) -> None:
         self.presence.close()
         self.supervisor.close()
+        if self.health is not None:
+            self.health.close()
+        self.tracing.close()
         self.engine.dispose()
 
 
@@ -108,6 +127,7 @@ def _hand_back(**_: Any) -> None:
     """SIGTERM: Celery takes no more wake-ups and waits for the job, which must therefore not go on."""
     if worker_process is not None:
         worker_process.supervisor.stop()
+        worker_process.presence.drain()
 
 
 def run_worker() -> int:

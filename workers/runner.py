@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import os
 import signal
 import sys
@@ -91,6 +92,9 @@ def wait_for_job(channel: int) -> int:
     ``channel`` is the socket that open files come over.
     """
     hide_process()
+    # Text for people, as its stderr is shown to them too; the supervisor makes a structured line of each.
+    level = WorkerSettings().log_level.upper()
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     with _stdout_for_events() as stream:
         tell = EventWriter(stream)
         _import_pipeline()

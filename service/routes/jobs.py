@@ -187,7 +187,8 @@ def _admit(body: dict[str, Any], state: GatewayState, who: Caller) -> tuple[JobR
             Policy.of(state.settings),
             "/webhook/url" if isinstance(body["webhook"], dict) else "/webhook",
         )
-    return request, admit(request, state.settings)
+    with state.tracing.span("admission", who.actor.traceparent):
+        return request, admit(request, state.settings)
 
 
 def _queue(

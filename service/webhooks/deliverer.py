@@ -19,6 +19,7 @@ from service.webhooks.sender import Sender
 from service.webhooks.signing import Signer
 from store.deliveries import Busy, DeliveryStore, Due, Lane, Settled
 from store.webhooks import OTHER_KEY
+from telemetry.gateway_metrics import GatewayMetrics
 
 log = structlog.get_logger("layercut.webhooks")
 
@@ -41,29 +42,12 @@ LEVELS: dict[Settled, int] = {
 }
 
 
-class DeliveryCounts:
-    """What became of attempts, in this process; for metrics."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[Settled] = Counter()
-        self._lock = threading.Lock()
-
-    def on_delivery(self, settled: Settled) -> None:
-        with self._lock:
-            self._counts[settled] += 1
-
-    def snapshot(self) -> dict[Settled, int]:
-        """Since the start, by ``Settled``."""
-        with self._lock:
-            return dict(self._counts)
-
-
 class Deliverer(threading.Thread):
     def __init__(
-        self, settings: GatewaySettings, store: DeliveryStore, signer: Signer, sender: Sender, counts: DeliveryCounts
+        self, settings: GatewaySettings, store: DeliveryStore, signer: Signer, sender: Sender, metrics: GatewayMetrics
     ) -> None:
         super().__init__(name="webhooks", daemon=True)
-        self._store, self._signer, self._sender, self._counts = store, signer, sender, counts
+        self._store, self._signer, self._sender, self._metrics = store, signer, sender, metrics
         self._hold = settings.webhook_seconds + HOLD_SECONDS
         self._ended, self._free = threading.Event(), threading.Event()
         self._lock = threading.Lock()
@@ -137,7 +121,7 @@ class Deliverer(threading.Thread):
         outcome = self._sender.send(due)
         stretch = 1 + JITTER * random.random()
         settled = self._store.settle(due, outcome, stretch=stretch, again=again)
-        self._counts.on_delivery(settled)
+        self._metrics.on_delivery(settled)
         log.log(
             LEVELS[settled], "webhook", delivery=due.id, webhook_id=due.webhook_id, attempt=due.attempt, became=settled,
             status=outcome.status, error=outcome.error,

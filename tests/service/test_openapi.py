@@ -100,6 +100,6 @@ def test_it_says_where_a_key_is_needed(auth: str, security: list[dict[str, list[
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     for path, methods in document["paths"].items():
         for operation in methods.values():
-            closed = path.startswith("/v1/")
+            closed = path.startswith(("/v1/", "/metrics"))
             assert operation.get("security", []) == (security if closed else []), path
             assert ({"401", "403", "429"} <= set(operation["responses"])) == closed, path

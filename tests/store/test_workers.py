@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import Engine, update
 
-from api_schemas.workers import Measure, SandboxReport
+from api_schemas.workers import DRAINING, About, Measure, SandboxReport
 from store.columns import later
-from store.tables import workers
-from store.workers import FORGOTTEN_SECONDS, WorkerStore
+from store.tables import DEFAULT_TENANT, workers
+from store.workers import FORGOTTEN_SECONDS, Doing, WorkerStore
+from tests.support.store_samples import Submit
 
 REPORT = SandboxReport(complete=False, measures=[Measure(name="files", on=False, detail="the kernel is too old")])
 
@@ -42,3 +43,28 @@ def test_one_that_starts_again_is_there_once_and_the_long_gone_are_forgotten(eng
     store.announce("again", SandboxReport(complete=True))
     (found,) = store.living(FORGOTTEN_SECONDS * 2)
     assert (found.name, found.sandbox.complete) == ("again", True)
+
+
+def test_it_is_shown_with_what_it_is_and_does(engine: Engine, submit: Submit) -> None:
+    store, job_id = WorkerStore(engine), submit().id
+    about = About(host="h", pid=7, version="1", device="cuda", gpu_name="H200", gpu_memory_bytes=2**37)
+    store.announce("w", REPORT, about)
+    (idle,) = store.list(60, DEFAULT_TENANT)
+    assert (idle.state, idle.about, idle.job_id, idle.progress_at) == ("idle", about, None, None)
+    store.seen("w", Doing(job_id, 2, idle_seconds=30.0))
+    (busy,) = store.list(60, DEFAULT_TENANT)
+    assert (busy.state, busy.job_id, busy.attempt) == ("busy", job_id, 2)
+    assert busy.progress_at is not None
+    assert 25 < (busy.seen_at - busy.progress_at).total_seconds() < 35
+    (theirs,) = store.list(60, "another tenant")
+    assert (theirs.state, theirs.job_id, theirs.attempt) == ("busy", None, None)
+    assert store.list(60, None)[0].job_id == job_id
+
+
+def test_a_pause_says_why_and_ends(engine: Engine) -> None:
+    store = WorkerStore(engine)
+    store.announce("w", REPORT)
+    for reason, state in (("its disk is full", "paused"), (DRAINING, "draining"), (None, "idle")):
+        store.pause("w", reason)
+        (worker,) = store.list(60, None)
+        assert (worker.state, worker.paused_reason) == (state, reason)

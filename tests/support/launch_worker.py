@@ -3,14 +3,14 @@
 Settings come from the environment.
 """
 
-import logging
 import os
 import sys
 
+from telemetry.logs import configure_logs
 from tests.support.supervisor_rig import no_inputs
 from workers import celery_app
 
-logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(process)d %(name)s %(message)s")
+configure_logs()
 if len(sys.argv) > 1:
     os.environ.setdefault("LAYERCUT_SANDBOX", "off")  # the fake runner touches files wherever a test says
     celery_app.RUNNER = [sys.executable, sys.argv[1]]

@@ -1,41 +1,83 @@
-"""A worker says that it is there, with a job and without; an operator sees it, and what locks its runners in."""
+"""A worker says that it is there and what it does; an operator sees it, and what locks its runners in."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
-from api_schemas.workers import SandboxReport
-from store.workers import WorkerStore
+from api_schemas.workers import DRAINING, About, SandboxReport
+from store.workers import Doing, WorkerStore
+from workers.supervision.pulse import Pulse
 
 log = logging.getLogger("layercut.presence")
 
 #: The gateway counts a worker as living for several of these.
 SEEN_SECONDS = 20.0
+#: A database that hangs is waited for; a thread that is stuck is not this slow.
+TURN_SECONDS = 120.0
+
+LOOP = "presence"
+
+
+def nothing() -> Doing | None:
+    """What a worker does that has no job."""
+    return None
 
 
 class Presence:
-    """Announces the worker when it is made, until it is closed. A database that is away is told another time."""
+    """Announces the worker when it is made, until it is closed. A database that is away is told another time.
 
-    def __init__(self, store: WorkerStore, name: str, sandbox: SandboxReport) -> None:
-        self._store, self._name = store, name
-        self._ended = threading.Event()
-        store.announce(name, sandbox)
-        self._thread = threading.Thread(target=self._keep_telling, name="presence", daemon=True)
+    ``doing`` answers what the worker does.
+    """
+
+    def __init__(
+        self,
+        store: WorkerStore,
+        name: str,
+        sandbox: SandboxReport,
+        about: About | None = None,
+        *,
+        doing: Callable[[], Doing | None] = nothing,
+        pulse: Pulse | None = None,
+    ) -> None:
+        self._store, self._name, self._doing, self._pulse = store, name, doing, pulse or Pulse()
+        # Reentrant, so that a signal handler may put something here.
+        self._news: SimpleQueue[str | None] = SimpleQueue()
+        store.announce(name, sandbox, about)
+        self._thread = threading.Thread(target=self._keep_telling, name=LOOP, daemon=True)
         self._thread.start()
 
+    def changed(self) -> None:
+        """What the worker does is another thing now: tell it soon."""
+        self._news.put("")
+
+    def drain(self) -> None:
+        """The worker was told to stop. Safe in a signal handler."""
+        self._news.put(DRAINING)
+
     def close(self) -> None:
-        self._ended.set()
+        self._news.put(None)
         self._thread.join(timeout=5)
-        self._tell(self._store.leave)
+        self._pulse.rest(LOOP)
+        self._tell(lambda: self._store.leave(self._name))
 
     def _keep_telling(self) -> None:
-        while not self._ended.wait(SEEN_SECONDS):
-            self._tell(self._store.seen)
+        while True:
+            self._pulse.beat(LOOP, TURN_SECONDS)
+            news: str | None = ""
+            with suppress(Empty):
+                news = self._news.get(timeout=SEEN_SECONDS)
+            if news is None:
+                return
+            if news:
+                self._tell(lambda: self._store.pause(self._name, DRAINING))
+            self._tell(lambda: self._store.seen(self._name, self._doing()))
 
-    def _tell(self, what: Callable[[str], None]) -> None:
+    def _tell(self, what: Callable[[], None]) -> None:
         try:
-            what(self._name)
+            what()
         except Exception as error:  # noqa: BLE001 - whatever a database that is away raises
             log.warning("cannot tell the database that this worker lives: %s", type(error).__name__)

@@ -20,6 +20,7 @@ NAMES = frozenset(
         "LAYERCUT_CHECKPOINT_SECONDS",
         "LAYERCUT_CPU_ENGINE",
         "LAYERCUT_DEVICE",
+        "LAYERCUT_LOG_LEVEL",
         # it holds to what the job was accepted by
         "LAYERCUT_MAX_MODEL_BYTES",
         "LAYERCUT_MAX_ROWS",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import select
 import signal
 import socket
@@ -41,6 +42,8 @@ LINE_CHARACTERS = 4 * 2**20
 TAIL_LINES = 40
 #: Of one runner, in our own log: of what it says on stderr, or says wrong.
 LOGGED_LINES = 10_000
+#: What the runner's own loggers begin a line with; all else that it says on stderr is told as INFO.
+LEVELLED = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+: ")
 LONG_LINE = f"the job's runner said a line of more than {LINE_CHARACTERS} characters"
 #: A process that left the group may hold the pipes open for ever.
 READ_ON_SECONDS = 5.0
@@ -232,7 +235,8 @@ class RunnerProcess:
     def _note(self, line: str, _: bool) -> None:
         line = self._hide(line[:2000])
         self._tail.append(line)
-        self._log(logging.INFO, "", line)
+        levelled = LEVELLED.match(line)
+        self._log(logging.getLevelNamesMapping()[levelled[1]] if levelled else logging.INFO, "", line)
 
     def _log(self, level: int, what: str, line: str) -> None:
         self._logged += 1

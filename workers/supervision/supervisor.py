@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
@@ -25,7 +27,7 @@ log = logging.getLogger("layercut.supervisor")
 
 class Supervisor:
     """One job at a time. ``command`` starts a runner that waits for a ``Handover`` on its stdin; ``stage`` gets its
-    inputs.
+    inputs; ``around`` is entered for each attempt.
     """
 
     def __init__(
@@ -39,8 +41,9 @@ class Supervisor:
         worker: str,
         stage: Stage,
         sandbox: Sandbox,
+        around: Callable[[Claim], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        self._store, self._artifacts, self._settings = store, artifacts, settings
+        self._store, self._artifacts, self._settings, self._around = store, artifacts, settings, around
         self._worker, self._stage = worker, stage
         self._cache, self._local = cache, FolderCache(settings.scratch_root / "cache", settings.cache_bytes)
         self._sandbox = sandbox
@@ -78,9 +81,10 @@ class Supervisor:
         claim = self._store.claim(self._worker, only_default=not confined)
         if claim is None:
             return False
-        log.info("job %s: attempt %d starts", claim.lease.job_id, claim.lease.attempt)
         try:
-            self._supervise(claim, sent)
+            with self._around(claim):
+                log.info("job %s: attempt %d starts", claim.lease.job_id, claim.lease.attempt)
+                self._supervise(claim, sent)
         finally:
             self._runner = None
             self.prepare()

@@ -1,0 +1,74 @@
+"""What Prometheus reads."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from urllib.parse import unquote
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy import make_url
+from starlette.concurrency import run_in_threadpool
+
+from api_schemas.errors import LayercutError
+from service.edge.networks import address_of
+from service.openapi import problems
+from service.state import GatewayState, State
+from store.census import count_all
+from store.keys import Holder
+from store.tables import DEFAULT_TENANT
+from telemetry.gateway_metrics import Census
+from telemetry.metrics import CONTENT_TYPE_LATEST
+
+#: Of a scrape: how long a key may take to be looked up before what is remembered of it will do.
+KEY_SECONDS = 0.5
+
+EXAMPLE = '# TYPE layercut_jobs gauge\nlayercut_jobs{status="queued"} 3.0\n'
+TEXT = {"text/plain": {"schema": {"type": "string"}, "example": EXAMPLE}}
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"content": TEXT, "description": "in Prometheus's text format"},
+        **problems("unauthorized", "forbidden", "too_many_attempts", "not_found", "database_unavailable"),
+    },
+)
+async def metrics(request: Request, state: State) -> Response:
+    """What the service does, in numbers, for Prometheus. They are of all tenants: where keys are in use, it takes one
+    of the tenant `default`.
+    """
+    if not state.settings.metrics:
+        raise LayercutError("not_found", "LAYERCUT_METRICS is off")
+    holder = await _holder(request, state)
+    if holder.tenant != DEFAULT_TENANT:
+        raise LayercutError("forbidden", f"metrics tell of all tenants: they take a key of the tenant {DEFAULT_TENANT}")
+    return Response(await run_in_threadpool(state.metrics.text), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _holder(request: Request, state: GatewayState) -> Holder:
+    """Whose key it is. While the database is away, a key that was right lately will do: it is then that one looks."""
+    sent, address = request.headers.get("authorization"), address_of(request.scope.get("client"))
+    try:
+        return await asyncio.wait_for(state.authenticator.holder(sent, address), KEY_SECONDS)
+    except Exception as error:  # whatever a database that is away raises, or the time that is up
+        if isinstance(error, LayercutError) and error.code != "database_unavailable":
+            raise
+        holder = state.authenticator.remembered(sent)
+        if holder is None:
+            raise LayercutError("database_unavailable", "the key cannot be checked: no database answers") from error
+        return holder
+
+
+def watch(state: GatewayState) -> None:
+    """Have the gateway's metrics ask its state at each scrape."""
+    folders = {"data": state.settings.data_dir}
+    database, artifacts = make_url(state.settings.database_url), state.settings.artifacts_url
+    if database.get_backend_name() == "sqlite" and database.database:
+        folders["database"] = Path(database.database).absolute().parent
+    if artifacts.startswith("file://"):
+        folders["artifacts"] = Path(unquote(artifacts.removeprefix("file://")))
+    state.metrics.watch(lambda: Census(**count_all(state.engine)), lambda: state.feed.watchers, folders)

@@ -1,0 +1,55 @@
+"""What a worker says of itself: its host, its version, its device. Without torch: the driver's own program knows."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+
+from api_schemas.workers import About
+
+try:
+    VERSION = version("layercut")
+except PackageNotFoundError:  # run from a checkout that was never installed
+    VERSION = "0+unknown"
+
+SEEN_BY_DRIVER = ["nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"]
+PATIENCE_SECONDS = 10.0
+
+#: UUID, name and memory in MiB.
+Gpu = tuple[str, str, str]
+
+
+def about_worker(device: str) -> About:
+    """``device`` as in ``LAYERCUT_DEVICE``."""
+    here = {"host": socket.gethostname(), "pid": os.getpid(), "version": VERSION}
+    gpu = None if device == "cpu" else _chosen(device, _gpus())
+    if gpu is None:
+        return About(**here, device="cpu")
+    _, name, memory = gpu
+    return About(**here, device="cuda", gpu_name=name, gpu_memory_bytes=_bytes(memory))
+
+
+def _gpus() -> list[Gpu]:
+    try:
+        listed = subprocess.run(
+            SEEN_BY_DRIVER, check=True, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    lines = [line.split(", ") for line in listed.splitlines()]
+    return [(line[0], line[1], line[2]) for line in lines if len(line) == len(Gpu.__args__)]  # type: ignore[attr-defined]
+
+
+def _chosen(device: str, gpus: list[Gpu]) -> Gpu | None:
+    """The one of that UUID or number; else the first."""
+    by_uuid = {gpu[0]: gpu for gpu in gpus}
+    number = device.removeprefix("cuda:")
+    if number.isdecimal():
+        return dict(enumerate(gpus)).get(int(number))
+    return by_uuid.get(device) or next(iter(gpus), None)
+
+
+def _bytes(mebibytes: str) -> int | None:
+    return int(mebibytes) * 2**20 if mebibytes.strip().isdecimal() else None

@@ -1,0 +1,83 @@
+"""The worker's doors to the store, which tell its recorder what the store took, and that its loops turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from sqlalchemy import Engine
+
+from api_schemas.events import Event, NewEvent
+from api_schemas.jobs import Job, Status
+from store.cache import CacheStore, Have, Make, Wait
+from store.jobs import Claim, JobStore, Lease
+from workers.supervision.recording import Recorder
+
+#: The session asks several times a minute, and waits for a database that is away no longer than for its lease.
+LEASE_LOOP_SECONDS = 60.0
+
+
+class RecordedJobs(JobStore):
+    """What it is given beyond its own is the ``JobStore``'s."""
+
+    def __init__(self, engine: Engine, *given: Any, recorder: Recorder, **named: Any) -> None:
+        super().__init__(engine, *given, **named)
+        self._recorder = recorder
+
+    def claim(self, *given: Any, **named: Any) -> Claim | None:
+        claim = super().claim(*given, **named)
+        self._recorder.claimed(claim)
+        return claim
+
+    def heartbeat(self, lease: Lease) -> Status:
+        self._beat()
+        with self._recorder.noticing():
+            return super().heartbeat(lease)
+
+    def heads(self, job_ids: Collection[str]) -> dict[str, tuple[int, Status]]:
+        self._beat()
+        return super().heads(job_ids)
+
+    def record(self, lease: Lease, event: NewEvent) -> Event:
+        self._beat()
+        with self._recorder.noticing():
+            kept = super().record(lease, event)
+        self._recorder.told(event)
+        return kept
+
+    def finish(self, lease: Lease, event: NewEvent, artifact: str | None = None, size: int | None = None) -> Job:
+        with self._recorder.noticing():
+            job = super().finish(lease, event, artifact, size)
+        self._recorder.ended(job, size)
+        return job
+
+    def release(self, *given: Any, **named: Any) -> Job:
+        with self._recorder.noticing():
+            job = super().release(*given, **named)
+        self._recorder.ended(job)
+        return job
+
+    def hand_back(self, *given: Any, **named: Any) -> Job:
+        with self._recorder.noticing():
+            job = super().hand_back(*given, **named)
+        self._recorder.ended(job)
+        return job
+
+    def _beat(self) -> None:
+        # Before the question: a loop that hangs in one has not turned.
+        self._recorder.turned(within=max(LEASE_LOOP_SECONDS, self._lease_seconds))
+
+
+class RecordedCache(CacheStore):
+    """``count`` is called with the kind of a thing, and ``hit`` or ``miss``."""
+
+    def __init__(self, engine: Engine, count: Callable[[str, str], None]) -> None:
+        super().__init__(engine)
+        self._count = count
+
+    def take(self, lease: Lease, kind: str, fingerprint: str) -> Have | Make | Wait:
+        found = super().take(lease, kind, fingerprint)
+        outcome = {Have: "hit", Make: "miss"}.get(type(found))
+        if outcome is not None:
+            self._count(kind, outcome)
+        return found
