@@ -62,6 +62,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         finally:
             await run_in_threadpool(reaper.stop)
             await run_in_threadpool(state.wakeups.stop)
+            state.reads.close()
             state.admissions.close()
             state.authenticator.close()
             state.engine.dispose()

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from service.authentication import Authenticator
 from service.edge.admission_pool import AdmissionLimits, AdmissionPool
 from service.feed import Feed
+from service.job_reads import JobReads
 from service.known_importance import KnownImportance
 from service.listening import needs_key
 from service.rates import Rates
@@ -39,6 +40,7 @@ class GatewayState:
     importance: KnownImportance
     wakeups: WakeUps
     feed: Feed
+    reads: JobReads
     admissions: AdmissionPool
     keys: KeyStore
     tenants: TenantStore
@@ -66,6 +68,7 @@ def open_state(settings: GatewaySettings) -> GatewayState:
         importance=KnownImportance(settings, cache, artifacts, FileHashes(settings.data_dir / "hashes")),
         wakeups=WakeUps(settings.broker_url),
         feed=Feed(store, settings.feed_seconds),
+        reads=JobReads(store),
         admissions=AdmissionPool(
             AdmissionLimits(
                 threads=settings.admission_threads,

@@ -19,7 +19,18 @@ from store.columns import later
 from store.database import reading
 from store.ids import is_job_id, new_job_id
 from store.leases import Claim, Lease, LeaseLost
-from store.rows import append, locked, move, not_found, owned, read_events, read_job, read_jobs
+from store.rows import (
+    SHOWN,
+    append,
+    locked,
+    move,
+    not_found,
+    owned,
+    read_events,
+    read_few_jobs,
+    read_job,
+    read_jobs,
+)
 from store.tables import DEFAULT_TENANT, job_metadata, jobs
 from store.tenants import check_room
 from store.upkeep import Reaped
@@ -76,6 +87,11 @@ class JobStore:
         with reading(self._engine) as connection:
             return read_job(connection, job_id, self._tenant)
 
+    def get_few(self, job_ids: Collection[str]) -> dict[str, tuple[str, Job]]:
+        """Those of the jobs that exist, each with its tenant: one question for all who ask at one time."""
+        with reading(self._engine) as connection:
+            return read_few_jobs(connection, job_ids)
+
     def list(
         self,
         *,
@@ -100,7 +116,7 @@ class JobStore:
         query = query if after is None else query.where(jobs.c.id < after)
         with reading(self._engine) as connection:
             found = connection.execute(_with_metadata(query, metadata or {})).all()
-            page = select(jobs).where(jobs.c.id.in_(_fitting(found[:limit]))).order_by(jobs.c.id.desc())
+            page = SHOWN.where(jobs.c.id.in_(_fitting(found[:limit]))).order_by(jobs.c.id.desc())
             listed = read_jobs(connection, page)
         return listed, len(found) > len(listed)
 
