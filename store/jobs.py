@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, Row, Select, Text, cast, exists, func, insert, literal, select
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import Event, EventType, NewEvent, new_event
 from api_schemas.jobs import Job, Status
+from api_schemas.logs import LogPage
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
-from store import leases, upkeep
+from store import leases, logs, upkeep
 from store.audit import Actor, note
 from store.columns import later
 from store.database import reading
@@ -35,7 +36,7 @@ from store.tables import DEFAULT_TENANT, job_metadata, jobs
 from store.tenants import check_room
 from store.upkeep import Reaped
 
-__all__ = ["Claim", "JobStore", "Lease", "LeaseLost", "Reaped"]
+__all__ = ["Claim", "Head", "JobStore", "Lease", "LeaseLost", "Reaped"]
 
 #: Of a page of jobs, as JSON: each has its request in it, and all that was resolved of that.
 PAGE_BYTES = 4 * 2**20
@@ -46,6 +47,14 @@ _SIZE = sum((func.coalesce(func.length(cast(column, Text)), 0) for column in _LA
 JobPage = tuple[list[Job], bool]
 EventPage = tuple[list[Event], bool]
 Leftovers = list[tuple[str, str | None]]
+
+
+class Head(NamedTuple):
+    """Number of a job's last event, its status, and where its log ends, in bytes."""
+
+    number: int
+    status: Status
+    log_end: int
 
 
 class JobStore:
@@ -145,12 +154,17 @@ class JobStore:
                 raise not_found(job_id)
             return read_events(connection, job_id, after, limit)
 
-    def heads(self, job_ids: Collection[str]) -> dict[str, tuple[int, Status]]:
-        """Number of the last event and status of each job that exists: one query for all watchers."""
-        query = select(jobs.c.id, jobs.c.last_event, jobs.c.status).where(jobs.c.id.in_(job_ids))
+    def log(self, job_id: str, offset: int = 0, limit: int = 64 * 1024) -> LogPage:
+        """What its runners said from ``offset`` on, at most ``limit`` bytes. Raises ``expired`` where it is gone."""
+        with reading(self._engine) as connection:
+            return logs.read_log(connection, job_id, self._tenant, offset, limit)
+
+    def heads(self, job_ids: Collection[str]) -> dict[str, Head]:
+        """How far each job is that exists: one query for all watchers."""
+        query = select(jobs.c.id, jobs.c.last_event, jobs.c.status, jobs.c.log_end).where(jobs.c.id.in_(job_ids))
         query = query if self._tenant is None else query.where(jobs.c.tenant == self._tenant)
         with reading(self._engine) as connection:
-            return {row.id: (row.last_event, Status(row.status)) for row in connection.execute(query)}
+            return {row.id: Head(row.last_event, Status(row.status), row.log_end) for row in connection.execute(query)}
 
     def artifact(self, job_id: str) -> str | None:
         """The prefix of the published files, once there are some."""
@@ -191,6 +205,18 @@ class JobStore:
         with self._engine.begin() as connection:
             leases.finish(connection, lease, event, artifact, size)
             return read_job(connection, lease.job_id)
+
+    def log_end(self, lease: Lease) -> int:
+        """Where the job's log goes on."""
+        with reading(self._engine) as connection:
+            return logs.log_end(connection, lease)
+
+    def write_log(self, lease: Lease, text: str, at: int, keep: int) -> int:
+        """Write down what a runner said, at the log's end ``at``; the new end. Asked twice, it writes once. The oldest
+        of more than ``keep`` bytes goes.
+        """
+        with self._engine.begin() as connection:
+            return logs.write_log(connection, lease, text, at, keep)
 
     def release(self, lease: Lease, reason: str) -> Job:
         """The runner was lost: queue the job again while attempts are left."""

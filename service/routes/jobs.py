@@ -158,7 +158,7 @@ def cancel_job(job_id: str, own: Own, response: Response) -> Job:
 def shown(job: Job) -> Job:
     """``job`` with its addresses."""
     base = f"/v1/jobs/{job.id}"
-    urls = {name: f"{base}/{name}" for name in ("events", "cancel", "report", "files", "download")}
+    urls = {name: f"{base}/{name}" for name in ("events", "logs", "cancel", "report", "files", "download")}
     return job.model_copy(update={"urls": {"self": base, **urls}})
 
 
