@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.callers import ADMITTED, REFUSALS
 from service.edge.callers import Callers
-from service.edge.connections import ConnectionLimits, guarded, raise_descriptor_limit
+from service.edge.connections import STOP, ConnectionLimits, guarded, raise_descriptor_limit
 from service.edge.methods import Methods
 from service.edge.origins import allow_origins
 from service.listening import needs_key
@@ -20,7 +20,7 @@ from service.middleware import RequestContext
 from service.openapi import ANYWHERE, install_openapi, problems
 from service.problems import install_problems
 from service.reaper import Reaper
-from service.routes import artifacts, catalog, events, jobs, keys, limits, operations, pages, plans
+from service.routes import artifacts, catalog, events, jobs, keys, limits, logs, operations, pages, plans
 from service.settings import GatewaySettings
 from service.state import open_state
 from service.version import VERSION
@@ -32,6 +32,7 @@ DESCRIPTION = "Makes transformer models smaller by dropping whole layers, repair
 ROUTERS = (
     jobs.router,
     events.router,
+    logs.router,
     artifacts.router,
     plans.router,
     catalog.router,
@@ -50,7 +51,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     chosen = settings or GatewaySettings()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         state = await run_in_threadpool(open_state, chosen)
         app.state.gateway = state
         reaper = Reaper(state)
@@ -58,7 +59,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         reaper.start()
         try:
             async with state.feed.running():
-                yield
+                yield {STOP: state.feed.stop}
         finally:
             await run_in_threadpool(reaper.stop)
             await run_in_threadpool(state.wakeups.stop)
