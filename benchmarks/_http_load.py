@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import selectors
 import socket
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection
 from multiprocessing import get_context
+from typing import Any
 
 _LENGTH = b"\r\ncontent-length: "
 
@@ -96,3 +102,86 @@ def _read_answer(connection: socket.socket) -> None:
     left = whole - len(data)
     while left > 0:
         left -= len(connection.recv(1 << 16))
+
+
+class Watchers:
+    """Streams that are open at one time; what comes is counted and thrown away."""
+
+    def __init__(self, port: int, paths: list[str]) -> None:
+        self._ready = selectors.DefaultSelector()
+        self._tails: dict[int, bytes] = {}
+        for path in paths:
+            connection = _connect(port)
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n".encode())
+            self._ready.register(connection, selectors.EVENT_READ)
+            self._tails[connection.fileno()] = b""
+
+    def __len__(self) -> int:
+        return len(self._ready.get_map())
+
+    def until_all_have(self, text: bytes, seconds: float = 60.0) -> float:
+        """Read until each has been sent ``text``; seconds that the last one took. Raises ``TimeoutError``."""
+        began, waiting = time.perf_counter(), set(self._tails)
+        while waiting:
+            self._read(began + seconds)
+            waiting -= {number for number in waiting if text in self._tails[number]}
+        for number in self._tails:
+            self._tails[number] = b""
+        return time.perf_counter() - began
+
+    def until_all_are_closed(self, seconds: float = 60.0) -> float:
+        began = time.perf_counter()
+        while len(self):
+            self._read(began + seconds)
+        return time.perf_counter() - began
+
+    def read_on(self, stopped: threading.Event) -> None:
+        """In a thread of its own."""
+        while not stopped.is_set() and len(self):
+            self._read(time.perf_counter() + 0.2, patient=True)
+
+    def close(self) -> None:
+        for key in list(self._ready.get_map().values()):
+            self._drop(key.fileobj)
+        self._ready.close()
+
+    def _read(self, deadline: float, *, patient: bool = False) -> None:
+        found = self._ready.select(max(0.0, deadline - time.perf_counter()))
+        if not found and not patient:
+            raise TimeoutError(f"{len(self)} of {len(self._tails)} streams did not get what they waited for")
+        for key, _ in found:
+            assert isinstance(key.fileobj, socket.socket)
+            data = key.fileobj.recv(1 << 16)
+            self._tails[key.fd] = (self._tails[key.fd] + data)[-8192:]
+            if not data:
+                self._drop(key.fileobj)
+
+    def _drop(self, connection: object) -> None:
+        assert isinstance(connection, socket.socket)
+        self._ready.unregister(connection)
+        connection.close()
+
+
+def download(port: int, path: str) -> int:
+    """The bytes of a file; raises ``RuntimeError`` for any answer but 200."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=120)) as client_:
+        client_.request("GET", path)
+        answer = client_.getresponse()
+        if answer.status != HTTPStatus.OK:
+            raise RuntimeError(f"{path} was answered with {answer.status}")
+        size = 0
+        while block := answer.read(1 << 18):
+            size += len(block)
+    return size
+
+
+def post(port: int, path: str, body: bytes) -> dict[str, Any]:
+    """The JSON that answers; raises ``RuntimeError`` for any answer but 202."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=120)) as client_:
+        client_.request("POST", path, body, {"Content-Type": "application/json"})
+        answer = client_.getresponse()
+        text = answer.read()
+    if answer.status != HTTPStatus.ACCEPTED:
+        raise RuntimeError(f"{path} was answered with {answer.status}: {text[:200]!r}")
+    found: dict[str, Any] = json.loads(text)
+    return found
