@@ -131,9 +131,7 @@ class Gateway:
     def running(self) -> Iterator[Server]:
         command = [sys.executable, "-P", "-m", "cli.main", "gateway", "--port", str(self.port)]
         path = os.pathsep.join(name for name in sys.path if name)
-        with running(
-            command, self.port, self.folder / "gateway.log", PYTHONPATH=path, **self._environment
-        ) as server:
+        with running(command, self.port, self.folder / "gateway.log", PYTHONPATH=path, **self._environment) as server:
             self.store = JobStore(open_engine(self._database))
             yield server
 
@@ -159,7 +157,7 @@ class Gateway:
         return f"/v1/jobs/{claim.lease.job_id}/files/model.safetensors"
 
 
-def compare(gateway: Gateway, bare: Server, ours: Server, path: str, connections: int, quick: bool) -> dict[str, float]:
+def compare(bare: Server, ours: Server, path: str, connections: int, quick: bool) -> dict[str, float]:
     """Requests a second of both, by turns."""
     at(f"GET over {connections} connections")
     rounds: list[tuple[float, float]] = []
@@ -190,6 +188,11 @@ def compare(gateway: Gateway, bare: Server, ours: Server, path: str, connections
     }
 
 
+def post_some(port: int, count: int) -> set[str]:
+    """The ids of so many jobs, posted one after the other."""
+    return {post(port, "/v1/jobs", BODY)["id"] for _ in range(count)}
+
+
 def measure_get(gateway: Gateway, quick: bool) -> list[dict[str, float]]:
     with gateway.running() as ours:
         path = [gateway.job() for _ in range(10)][-1]["urls"]["self"]
@@ -197,7 +200,7 @@ def measure_get(gateway: Gateway, quick: bool) -> list[dict[str, float]]:
         body.write_bytes(httpx.get(f"http://127.0.0.1:{ours.port}{path}", trust_env=False).content)
         port, script = free_port(), Path(__file__).with_name("_bare_service.py")
         with running([sys.executable, str(script), str(port), str(body)], port, gateway.folder / "bare.log") as bare:
-            return [compare(gateway, bare, ours, path, connections, quick) for connections in CONNECTIONS]
+            return [compare(bare, ours, path, connections, quick) for connections in CONNECTIONS]
 
 
 def measure_streams(gateway: Gateway) -> dict[str, float]:
@@ -215,14 +218,17 @@ def measure_streams(gateway: Gateway) -> dict[str, float]:
             gateway.tell(claim, f"number {number}")
             seconds.append(watchers.until_all_have(b"number %d" % number))
         at("SIGTERM")
+        told = time.perf_counter()
         ours.process.send_signal(signal.SIGTERM)
         closed = watchers.until_all_are_closed()
         ours.process.wait(PATIENCE)
+        ended = time.perf_counter() - told
     return {
         "watchers": WATCHERS,
         "kilobytes_each": round(held * 1024 / WATCHERS, 1),
         "event_to_last_seconds": round(statistics.median(seconds), 3),
         "closed_seconds": round(closed, 3),
+        "ended_seconds": round(ended, 3),
     }
 
 
@@ -241,13 +247,13 @@ def measure_crowd(gateway: Gateway) -> dict[str, float]:
             asked = asker.submit(put_load, Load(ours.port, first["urls"]["self"], 4, CROWD_SECONDS))
             began = time.perf_counter()
             fetched = [threads.submit(download, ours.port, file) for _ in range(DOWNLOADS)]
-            posted = [threads.submit(post, ours.port, "/v1/jobs", BODY) for _ in range(POSTED)]
+            posted = [threads.submit(post_some, ours.port, POSTED // POSTERS) for _ in range(POSTERS)]
             while not all(work.done() for work in (*posted, *fetched, asked)):
                 peaks.append(ours.megabytes)
                 time.sleep(0.05)
             took = time.perf_counter() - began
             assert {work.result() for work in fetched} == {FILE_BYTES}
-            made = len({work.result()["id"] for work in posted})
+            made = len(set().union(*(work.result() for work in posted)))
             stopped.set()
         kept = len(watchers)
         watchers.close()

@@ -7,7 +7,9 @@ request is asked for at once. Nothing is remembered: each answer was read after 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from api_schemas.jobs import Job
 from store.jobs import JobStore
@@ -24,6 +26,22 @@ THREADS = 12
 Found = dict[str, tuple[str, Job]]
 
 
+@dataclass(eq=False)
+class _Question:
+    """One to the database, and who waits for the answer."""
+
+    asked: list[tuple[str, asyncio.Future[Found]]]
+
+    def answer(self, found: Found, error: Exception | None) -> None:
+        for _, waiting in self.asked:
+            if waiting.done():  # its client has gone
+                continue
+            if error is None:
+                waiting.set_result(found)
+            else:
+                waiting.set_exception(error)
+
+
 class JobReads:
     """Of one event loop; close it at the end."""
 
@@ -31,57 +49,48 @@ class JobReads:
         self._store = store
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="job-reads")
         self._waiting: list[tuple[str, asyncio.Future[Found]]] = []
-        #: The question that newcomers wait for; one that takes too long is waited for no more.
-        self._current: asyncio.Future[Found] | None = None
+        #: What newcomers wait for; one that takes too long is waited for no more.
+        self._current: _Question | None = None
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def get(self, job_id: str, tenant: str) -> Job:
         """Raises ``job_not_found``, also for another tenant's, and what the database raises."""
-        answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Found] = loop.create_future()
         self._waiting.append((job_id, answer))
         if self._current is None and len(self._waiting) == 1:
             # Not at once: what else this turn of the loop has read from its sockets joins in.
-            asyncio.get_running_loop().call_soon(self._begin)
+            loop.call_soon(self._go_on, None)
         owner, job = (await answer).get(job_id, (None, None))
         if job is None or owner != tenant:
             raise not_found(job_id)
         return job
 
-    def _begin(self) -> None:
-        if self._current is None:
-            self._ask()
-
-    def _ask(self) -> None:
-        self._current = None
-        if not self._waiting:
+    def _go_on(self, over: _Question | None) -> None:
+        """Ask what waits, where nothing but ``over`` is waited for."""
+        if self._current is not over:
             return
-        batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-        loop = asyncio.get_running_loop()
-        asked = loop.run_in_executor(self._threads, self._store.get_few, {job_id for job_id, _ in batch})
-        self._current = asked
-        overdue = loop.call_later(PATIENCE_SECONDS, self._go_on, asked)
+        self._current = None
+        if self._waiting:
+            loop = asyncio.get_running_loop()
+            asked, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            question = self._current = _Question(asked)
+            overdue = loop.call_later(PATIENCE_SECONDS, self._go_on, question)
+            self._threads.submit(self._ask, loop, question, overdue)
 
-        def tell(done: asyncio.Future[Found]) -> None:
-            overdue.cancel()
-            for _, answer in batch:
-                _hand_over(done, answer)
-            self._go_on(done)
+    def _ask(self, loop: asyncio.AbstractEventLoop, question: _Question, overdue: asyncio.TimerHandle) -> None:
+        found: Found = {}
+        error: Exception | None = None
+        try:
+            found = self._store.get_few({job_id for job_id, _ in question.asked})
+        except Exception as raised:  # noqa: BLE001 - whoever waits for it is to have it
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(self._tell, question, overdue, found, error)
 
-        asked.add_done_callback(tell)
-
-    def _go_on(self, asked: asyncio.Future[Found]) -> None:
-        if self._current is asked:
-            self._ask()
-
-
-def _hand_over(done: asyncio.Future[Found], answer: asyncio.Future[Found]) -> None:
-    if answer.done():  # its client has gone
-        return
-    if done.cancelled():
-        answer.cancel()
-    elif (error := done.exception()) is not None:
-        answer.set_exception(error)
-    else:
-        answer.set_result(done.result())
+    def _tell(self, question: _Question, overdue: asyncio.TimerHandle, found: Found, error: Exception | None) -> None:
+        overdue.cancel()
+        question.answer(found, error)
+        self._go_on(question)

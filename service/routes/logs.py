@@ -26,7 +26,9 @@ LEAST, MOST = 16, 2**20
 #: What a database's column holds.
 LARGEST = 2**63 - 1
 
-STREAM_EXAMPLE = 'id: 4\nevent: log\ndata: {"offset":0,"attempt":1,"created_at":"2026-01-01T00:00:00Z","text":"one\\n"}\n\n'
+STREAM_EXAMPLE = (
+    'id: 4\nevent: log\ndata: {"offset":0,"attempt":1,"created_at":"2026-01-01T00:00:00Z","text":"one\\n"}\n\n'
+)
 
 #: Of plain text, which says no more than what was said.
 HEADERS = {

@@ -15,8 +15,8 @@ from service.feed import Feed
 from service.state import GatewayState
 from store.jobs import Claim
 from store.tables import job_logs, jobs
-from tests.service.test_events import STREAM, Counted, finish, messages
 from tests.support.gateway_worker import claim
+from tests.support.streams import STREAM, Counted, finish, messages
 
 KEEP = 10**6
 
@@ -107,7 +107,6 @@ def test_it_is_watched_live_and_resumed(live: tuple[str, GatewayState], body: di
 
 def test_many_watchers_of_a_log_cost_one_question_a_change(state: GatewayState, taken: Claim) -> None:
     store = Counted(state)
-    store.asked["log"] = 0
     job_id = taken.lease.job_id
 
     async def watch() -> list[str]:

@@ -46,7 +46,7 @@ def harmless(line: str) -> str:
 
 
 class LogWriter:
-    """Of one attempt, while its lease holds; keeps at most ``keep`` bytes of the job's log. Use as a context manager."""
+    """Of one attempt, while its lease holds. At most ``keep`` bytes of the job's log are kept. A context manager."""
 
     def __init__(self, store: JobStore, lease: Lease, keep: int) -> None:
         self._store, self._lease, self._keep = store, lease, keep
