@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.callers import ADMITTED, REFUSALS
 from service.edge.callers import Callers
-from service.edge.connections import ConnectionLimits, guarded, raise_descriptor_limit
+from service.edge.connections import STOP, ConnectionLimits, guarded, raise_descriptor_limit
 from service.edge.methods import Methods
 from service.edge.origins import allow_origins
 from service.listening import needs_key
@@ -27,6 +27,7 @@ from service.routes import (
     jobs,
     keys,
     limits,
+    logs,
     metrics,
     operations,
     pages,
@@ -47,6 +48,7 @@ DESCRIPTION = "Makes transformer models smaller by dropping whole layers, repair
 ROUTERS = (
     jobs.router,
     events.router,
+    logs.router,
     artifacts.router,
     plans.router,
     catalog.router,
@@ -68,7 +70,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     counted, tracing = GatewayMetrics(VERSION), Tracing("layercut-gateway", VERSION)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         state = await run_in_threadpool(open_state, chosen, counted, tracing)
         app.state.gateway = state
         metrics.watch(state)
@@ -79,11 +81,12 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         state.deliverer.start()
         try:
             async with state.feed.running():
-                yield
+                yield {STOP: state.feed.stop}
         finally:
             await run_in_threadpool(reaper.stop)
             await run_in_threadpool(state.deliverer.stop)
             await run_in_threadpool(state.wakeups.stop)
+            state.reads.close()
             state.admissions.close()
             state.authenticator.close()
             upkeep.engine.dispose()

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import structlog
-from sse_starlette.sse import AppStatus
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.events import Event
 from api_schemas.jobs import Status
+from api_schemas.logs import LogPiece
 from service.failures import log_failure
-from store.jobs import JobStore
+from service.log_channel import PAGE_BYTES, LogChannel
+from store.jobs import Head, JobStore
 from store.passing import passing
 
 log = structlog.get_logger("layercut.feed")
+
+Answer = TypeVar("Answer")
 
 PAGE = 200
 RECENT = 500
@@ -72,6 +76,8 @@ class Feed:
         self._store = store
         self._seconds = seconds
         self._channels: dict[str, _Channel] = {}
+        self._logs: dict[str, LogChannel] = {}
+        self._stopped = False
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -88,16 +94,26 @@ class Feed:
         """Who watches, or waits for a change, now."""
         return sum(channel.watchers for channel in list(self._channels.values()))
 
-    async def head(self, own: JobStore, job_id: str) -> tuple[int, Status]:
-        """Number of the job's last event, and its status; raises ``job_not_found`` for what is not in ``own``."""
+    def stop(self) -> None:
+        """The server ends: whoever watches or waits is let go at once, and comes again elsewhere."""
+        if self._stopped:
+            return
+        self._stopped = True
+        for channel in self._channels.values():
+            channel.ring()
+        for of_log in self._logs.values():
+            of_log.ring()
+
+    async def head(self, own: JobStore, job_id: str) -> Head:
+        """How far the job is; raises ``job_not_found`` for what is not in ``own``."""
         heads = await run_in_threadpool(own.heads, [job_id])
         if job_id not in heads:
             # The store words the refusal.
             job = await run_in_threadpool(own.get, job_id)
-            return 0, job.status
+            return Head(0, job.status, 0)
         return heads[job_id]
 
-    async def events(self, job_id: str, after: int, head: tuple[int, Status]) -> AsyncIterator[Event]:
+    async def events(self, job_id: str, after: int, head: Head) -> AsyncIterator[Event]:
         """Every event past ``after``, as they come; ends with the terminal one. ``head`` is a recent one, and says
         that the caller may watch.
         """
@@ -112,35 +128,57 @@ class Feed:
                     if event.type.terminal:
                         return
                 if not page:
-                    if channel.status.terminal:
+                    if channel.status.terminal or self._stopped:
+                        return
+                    await bell.wait()
+
+    async def log(self, job_id: str, offset: int, head: Head) -> AsyncIterator[LogPiece]:
+        """The log from ``offset`` on, as it is written; ends when the job has ended and all is told. ``head`` as for
+        ``events``.
+        """
+        with self._watch_log(job_id, head) as channel:
+            while True:
+                bell = channel.bell
+                page = channel.after(offset)
+                if page is None:
+                    page = (await self._asked(self._store.log, job_id, offset, PAGE_BYTES)).data
+                for piece in page:
+                    yield piece
+                    offset = piece.end
+                if not page:
+                    if channel.ended or self._stopped:
                         return
                     await bell.wait()
 
     async def changed(self, own: JobStore, job_id: str, seconds: float) -> None:
         """Return when the job has a new event, when ``seconds`` have passed, or at once if it (or the server) ends."""
         head = await self.head(own, job_id)
-        if head[1].terminal:
+        if head.status.terminal or self._stopped:
             return
         with self._watch(job_id, head) as channel, contextlib.suppress(TimeoutError):
-            if (channel.head, channel.status) == head:
+            if (channel.head, channel.status) == head[:2]:
                 await asyncio.wait_for(channel.bell.wait(), seconds)
 
     async def _page(self, job_id: str, channel: _Channel, after: int) -> list[Event]:
         recent = channel.after(after)
         if recent is not None:
             return recent
+        page, _ = await self._asked(self._store.events, job_id, after, PAGE)
+        return page
+
+    async def _asked(self, ask: Callable[..., Answer], *given: Any) -> Answer:
+        """What the store answers; while the database is away, whoever watches waits, and misses nothing."""
         while True:
             try:
-                page, _ = await run_in_threadpool(self._store.events, job_id, after, PAGE)
-                return page
+                return await run_in_threadpool(ask, *given)
             except Exception as error:
-                if passing(error) is None:
+                if passing(error) is None or self._stopped:
                     raise
-            await asyncio.sleep(self._seconds)  # the database is away: whoever watches waits, and misses nothing
+            await asyncio.sleep(self._seconds)
 
     @contextlib.contextmanager
-    def _watch(self, job_id: str, head: tuple[int, Status]) -> Iterator[_Channel]:
-        channel = self._channels.setdefault(job_id, _Channel(*head))
+    def _watch(self, job_id: str, head: Head) -> Iterator[_Channel]:
+        channel = self._channels.setdefault(job_id, _Channel(head.number, head.status))
         channel.watchers += 1
         try:
             yield channel
@@ -149,26 +187,37 @@ class Feed:
             if not channel.watchers:
                 self._channels.pop(job_id, None)
 
+    @contextlib.contextmanager
+    def _watch_log(self, job_id: str, head: Head) -> Iterator[LogChannel]:
+        channel = self._logs.setdefault(job_id, LogChannel(head.log_end, head.status.terminal))
+        channel.watchers += 1
+        try:
+            yield channel
+        finally:
+            channel.watchers -= 1
+            if not channel.watchers:
+                self._logs.pop(job_id, None)
+
     async def _tick_for_ever(self) -> None:
-        # sse-starlette learns of the server's end by itself, and closes the streams; who waits for a change is let go.
-        while not AppStatus.should_exit:
+        while not self._stopped:
             await asyncio.sleep(self._seconds)
             try:
                 await self._tick()
             except Exception as error:  # noqa: BLE001 - the database may be away; watchers wait and miss nothing
                 log_failure(log, "feed_failed", error)
-        for channel in self._channels.values():
-            channel.ring()
 
     async def _tick(self) -> None:
-        watched = [job_id for job_id, channel in self._channels.items() if not channel.status.terminal]
+        watched = {job_id for job_id, channel in self._channels.items() if not channel.status.terminal}
+        watched |= {job_id for job_id, channel in self._logs.items() if not channel.ended}
         if not watched:
             return
         heads = await run_in_threadpool(self._store.heads, watched)
-        for job_id, (number, status) in heads.items():
-            channel = self._channels.get(job_id)
-            if channel is not None and (number, status) != (channel.head, channel.status):
-                await self._refresh(job_id, channel, number, status)
+        for job_id, head in heads.items():
+            channel, of_log = self._channels.get(job_id), self._logs.get(job_id)
+            if channel is not None and head[:2] != (channel.head, channel.status):
+                await self._refresh(job_id, channel, head.number, head.status)
+            if of_log is not None and of_log.moved(head):
+                await of_log.refresh(self._store, job_id, head)
 
     async def _refresh(self, job_id: str, channel: _Channel, number: int, status: Status) -> None:
         """Fetch what is new once, for all the watchers of the job."""

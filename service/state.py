@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from service.authentication import Authenticator
 from service.edge.admission_pool import AdmissionLimits, AdmissionPool
 from service.feed import Feed
+from service.job_reads import JobReads
 from service.known_importance import KnownImportance
 from service.listening import needs_key
 from service.rates import Rates
@@ -51,6 +52,7 @@ class GatewayState:
     importance: KnownImportance
     wakeups: WakeUps
     feed: Feed
+    reads: JobReads
     admissions: AdmissionPool
     keys: KeyStore
     tenants: TenantStore
@@ -90,6 +92,7 @@ def open_state(
         importance=KnownImportance(settings, cache, artifacts, FileHashes(settings.data_dir / "hashes")),
         wakeups=wakeups,
         feed=Feed(store, settings.feed_seconds),
+        reads=JobReads(store),
         admissions=AdmissionPool(
             AdmissionLimits(
                 threads=settings.admission_threads,

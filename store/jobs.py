@@ -4,29 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, Row, Select, Text, cast, exists, func, insert, literal, select
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import Event, EventType, NewEvent, new_event
 from api_schemas.jobs import Job, Status
+from api_schemas.logs import LogPage
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from api_schemas.webhook_requests import without_secrets
-from store import leases, upkeep
+from store import leases, logs, upkeep
 from store.audit import Actor, note
 from store.columns import later
 from store.database import reading
 from store.ids import is_job_id, new_job_id
 from store.leases import Claim, Lease, LeaseLost
-from store.rows import append, locked, move, not_found, owned, read_events, read_job, read_jobs
+from store.rows import (
+    SHOWN,
+    append,
+    locked,
+    move,
+    not_found,
+    owned,
+    read_events,
+    read_few_jobs,
+    read_job,
+    read_jobs,
+)
 from store.tables import DEFAULT_TENANT, job_metadata, jobs
 from store.tenants import check_room
 from store.upkeep import Reaped
 from store.webhooks import add_for_job
 
-__all__ = ["Claim", "JobStore", "Lease", "LeaseLost", "Reaped"]
+__all__ = ["Claim", "Head", "JobStore", "Lease", "LeaseLost", "Reaped"]
 
 #: Of a page of jobs, as JSON: each has its request in it, and all that was resolved of that.
 PAGE_BYTES = 4 * 2**20
@@ -37,6 +49,14 @@ _SIZE = sum((func.coalesce(func.length(cast(column, Text)), 0) for column in _LA
 JobPage = tuple[list[Job], bool]
 EventPage = tuple[list[Event], bool]
 Leftovers = list[tuple[str, str | None]]
+
+
+class Head(NamedTuple):
+    """Number of a job's last event, its status, and where its log ends, in bytes."""
+
+    number: int
+    status: Status
+    log_end: int
 
 
 class JobStore:
@@ -84,6 +104,11 @@ class JobStore:
         with reading(self._engine) as connection:
             return read_job(connection, job_id, self._tenant)
 
+    def get_few(self, job_ids: Collection[str]) -> dict[str, tuple[str, Job]]:
+        """Those of the jobs that exist, each with its tenant: one question for all who ask at one time."""
+        with reading(self._engine) as connection:
+            return read_few_jobs(connection, job_ids)
+
     def list(
         self,
         *,
@@ -108,7 +133,7 @@ class JobStore:
         query = query if after is None else query.where(jobs.c.id < after)
         with reading(self._engine) as connection:
             found = connection.execute(_with_metadata(query, metadata or {})).all()
-            page = select(jobs).where(jobs.c.id.in_(_fitting(found[:limit]))).order_by(jobs.c.id.desc())
+            page = SHOWN.where(jobs.c.id.in_(_fitting(found[:limit]))).order_by(jobs.c.id.desc())
             listed = read_jobs(connection, page)
         return listed, len(found) > len(listed)
 
@@ -137,12 +162,17 @@ class JobStore:
                 raise not_found(job_id)
             return read_events(connection, job_id, after, limit)
 
-    def heads(self, job_ids: Collection[str]) -> dict[str, tuple[int, Status]]:
-        """Number of the last event and status of each job that exists: one query for all watchers."""
-        query = select(jobs.c.id, jobs.c.last_event, jobs.c.status).where(jobs.c.id.in_(job_ids))
+    def log(self, job_id: str, offset: int = 0, limit: int = 64 * 1024) -> LogPage:
+        """What its runners said from ``offset`` on, at most ``limit`` bytes. Raises ``expired`` where it is gone."""
+        with reading(self._engine) as connection:
+            return logs.read_log(connection, job_id, self._tenant, offset, limit)
+
+    def heads(self, job_ids: Collection[str]) -> dict[str, Head]:
+        """How far each job is that exists: one query for all watchers."""
+        query = select(jobs.c.id, jobs.c.last_event, jobs.c.status, jobs.c.log_end).where(jobs.c.id.in_(job_ids))
         query = query if self._tenant is None else query.where(jobs.c.tenant == self._tenant)
         with reading(self._engine) as connection:
-            return {row.id: (row.last_event, Status(row.status)) for row in connection.execute(query)}
+            return {row.id: Head(row.last_event, Status(row.status), row.log_end) for row in connection.execute(query)}
 
     def artifact(self, job_id: str) -> str | None:
         """The prefix of the published files, once there are some."""
@@ -183,6 +213,18 @@ class JobStore:
         with self._engine.begin() as connection:
             leases.finish(connection, lease, event, artifact, size)
             return read_job(connection, lease.job_id)
+
+    def log_end(self, lease: Lease) -> int:
+        """Where the job's log goes on."""
+        with reading(self._engine) as connection:
+            return logs.log_end(connection, lease)
+
+    def write_log(self, lease: Lease, text: str, at: int, keep: int) -> int:
+        """Write down what a runner said, at the log's end ``at``; the new end. Asked twice, it writes once. The oldest
+        of more than ``keep`` bytes goes.
+        """
+        with self._engine.begin() as connection:
+            return logs.write_log(connection, lease, text, at, keep)
 
     def release(self, lease: Lease, reason: str) -> Job:
         """The runner was lost: queue the job again while attempts are left."""

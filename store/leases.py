@@ -123,7 +123,7 @@ def _brief(error: ValidationError | LayercutError) -> str:
 
 def heartbeat(connection: Connection, lease: Lease, lease_seconds: float) -> Status:
     """Extend the lease; answers whether to go on (`running`) or to stop (`cancelling`)."""
-    extend = update(jobs).where(_held(lease)).values(lease_expires_at=later(lease_seconds))
+    extend = update(jobs).where(held(lease)).values(lease_expires_at=later(lease_seconds))
     status = connection.execute(extend.returning(jobs.c.status)).scalar()
     if status is None:
         raise LeaseLost(lease)
@@ -226,7 +226,8 @@ def fail(connection: Connection, row: Row[Any], error: LayercutError) -> None:
     move(connection, row, Status.FAILED, failure(error, row.stage), error=body, status_reason=error.message)
 
 
-def _held(lease: Lease) -> ColumnElement[bool]:
+def held(lease: Lease) -> ColumnElement[bool]:
+    """The row of the lease's job, while the lease is its own."""
     return and_(
         jobs.c.id == lease.job_id,
         jobs.c.lease_token == lease.token,
@@ -236,7 +237,7 @@ def _held(lease: Lease) -> ColumnElement[bool]:
 
 
 def _hold(connection: Connection, lease: Lease) -> Row[Any]:
-    row = connection.execute(select(jobs).where(_held(lease)).with_for_update()).first()
+    row = connection.execute(select(jobs).where(held(lease)).with_for_update()).first()
     if row is None:
         raise LeaseLost(lease)
     return row

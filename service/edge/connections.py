@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,9 @@ from service.edge.framing import HeadLimits, StrictConnection
 from service.edge.networks import is_loopback, network_of
 from service.edge.raw_answers import raw_problem
 from service.settings import GatewaySettings
+
+#: In what the application's lifespan hands to its server: what ends the answers that go on for ever.
+STOP = "stop_streams"
 
 #: How often connections that are out of time are looked for.
 SWEEP_SECONDS = 0.5
@@ -199,6 +203,13 @@ class GuardedProtocol(H11Protocol):
             return
         super().data_received(data)
         self._note(more=True)
+
+    def shutdown(self) -> None:
+        """The server ends. Answers that go on for as long as it lives are told so, each time the same."""
+        super().shutdown()
+        stop: Callable[[], None] | None = self.app_state.get(STOP)
+        if stop is not None:
+            stop()
 
     def on_response_complete(self) -> None:
         if self.conn.their_state is h11.SEND_BODY:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import threading
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from fastapi.testclient import TestClient
 
@@ -17,26 +18,9 @@ from service.feed import Feed
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from tests.support.events import say
+from tests.support.gateway_process import gateway_process
 from tests.support.gateway_worker import claim
-
-STREAM = {"Accept": "text/event-stream"}
-
-
-def messages(lines: Iterator[str]) -> Iterator[dict[str, str]]:
-    """The stream's messages as a browser reads them; comments are under the key ``""``."""
-    message: dict[str, str] = {}
-    for line in lines:
-        if line:
-            key, _, value = line.partition(":")
-            message[key] = value.strip()
-        elif message:
-            yield message
-            message = {}
-
-
-def finish(state: GatewayState, taken: Any) -> None:
-    error = {"code": "export_failed", "message": "it broke"}
-    state.store.finish(taken.lease, say(EventType.FAILED, "it broke", error=error))
+from tests.support.streams import STREAM, Counted, finish, messages
 
 
 def test_a_page_goes_on_after_the_last_number(client: TestClient, state: GatewayState, body: dict[str, Any]) -> None:
@@ -108,23 +92,6 @@ def test_an_answer_that_is_neither_json_nor_a_stream_is_refused(client: TestClie
     job = client.post("/v1/jobs", json=body).json()
     answer = client.get(job["urls"]["events"], headers={"Accept": "image/png"})
     assert (answer.status_code, answer.json()["code"]) == (406, "not_acceptable")
-
-
-class Counted:
-    """The store, with a count of the questions that the feed asks it."""
-
-    def __init__(self, state: GatewayState) -> None:
-        self._store = state.store
-        self.asked: dict[str, int] = {"heads": 0, "events": 0}
-        self._lock = threading.Lock()
-
-    def __getattr__(self, name: str) -> Any:
-        def ask(*args: Any) -> Any:
-            with self._lock:
-                self.asked[name] += 1
-            return getattr(self._store, name)(*args)
-
-        return ask
 
 
 def test_many_watchers_cost_one_question_a_change(
@@ -200,6 +167,26 @@ def test_large_events_reach_every_watcher_though_few_are_kept(
             return numbers
 
     assert asyncio.run(watch()) == list(range(1, 9))
+
+
+def test_watchers_see_a_whole_answer_when_the_gateway_is_told_to_stop(
+    settings: GatewaySettings, body: dict[str, Any], tmp_path: Path
+) -> None:
+    with (
+        gateway_process(tmp_path, model_roots=settings.model_roots[0]) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client,
+        contextlib.ExitStack() as streams,
+    ):
+        urls = client.post("/v1/jobs", json=body).json()["urls"]
+        asked = [client.stream("GET", urls[name], headers=STREAM) for name in ("events", "logs") for _ in range(10)]
+        watchers = [messages(streams.enter_context(stream).iter_lines()) for stream in asked]
+        for watcher in watchers:
+            assert "retry" in next(watcher)
+        gateway = next(child for child in psutil.Process().children() if "gateway" in child.cmdline())
+        gateway.terminate()
+        # An answer that is cut off would raise.
+        rest = [[message.get("event") for message in watcher] for watcher in watchers]
+    assert rest == [["job.queued"]] * 10 + [[]] * 10
 
 
 def test_a_page_of_large_events_says_that_there_are_more(

@@ -143,8 +143,8 @@ def test_heads_answers_for_many_jobs_at_once(store: JobStore, submit: Submit) ->
     first, second = submit(), submit()
     store.cancel(second.id)
     assert store.heads([first.id, second.id, MISSING]) == {
-        first.id: (1, Status.QUEUED),
-        second.id: (2, Status.CANCELLED),
+        first.id: (1, Status.QUEUED, 0),
+        second.id: (2, Status.CANCELLED, 0),
     }
     assert store.heads([]) == {}
 

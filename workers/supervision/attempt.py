@@ -36,6 +36,7 @@ from workers.supervision.event_budget import EventBudget
 from workers.supervision.input_staging import InputStaging, StagingFailed
 from workers.supervision.input_staging import Stage as StageInputs
 from workers.supervision.lease_session import Interrupt, LeaseSession
+from workers.supervision.log_writer import LogWriter
 from workers.supervision.memory_notes import lend_notes, notes_of, take_notes
 from workers.supervision.publishing import most_bytes, publish_export
 from workers.supervision.runner_process import Exit, RunnerProcess
@@ -73,6 +74,7 @@ class Attempt:
         runner: RunnerProcess,
         session: LeaseSession,
         cache_server: CacheServer,
+        job_log: LogWriter,
         *,
         stage: StageInputs,
         store: JobStore,
@@ -82,6 +84,7 @@ class Attempt:
     ) -> None:
         self._claim, self._lease = claim, claim.lease
         self._runner, self._session, self._cache_server = runner, session, cache_server
+        self._log = job_log
         self._store, self._artifacts, self._settings, self._stage = store, artifacts, settings, stage
         self._staged: Staged | None = None
         self._budget = EventBudget()
@@ -115,6 +118,7 @@ class Attempt:
 
     def _run(self) -> None:
         lease = self._lease
+        self._log.say(f"attempt {lease.attempt} starts")
         if lease.attempt > 1:
             self._checkpoint_sync.fetch()
             self._checkpoint_sync.lend()
@@ -125,6 +129,7 @@ class Attempt:
         lease = self._lease
         log.info("job %s: attempt %d ends: %s", lease.job_id, lease.attempt, getattr(ending, "type", ending))
         self._let_go(ending)
+        self._log.say(f"attempt {lease.attempt}: {_words(ending)}")
         try:
             self._end(ending)
         except LeaseLost:
@@ -255,6 +260,7 @@ class Attempt:
             raise
         except Exception as error:
             log.exception("job %s: cannot publish", self._lease.job_id)
+            self._log.say(f"cannot publish: {explained(error).message}")
             self._finish_told(failure(explained(error), stage))
             return
         self._finish_told(told, self._lease.prefix)
@@ -283,7 +289,7 @@ class Attempt:
             while isinstance(said := self._runner.inbox.get(timeout=0), EventBody) and not said.type.terminal:
                 self._record(said)
         self._checkpoint_sync.drain(self._settings.kill_grace_seconds)
-        self._session.flush()
+        self._flush()
         self._session.retrying(lambda: self._store.hand_back(self._lease, STOPPING))
 
     def _cancelled(self, _: Interrupt) -> None:
@@ -336,7 +342,7 @@ class Attempt:
         self._finish(event, artifact)
 
     def _finish(self, event: NewEvent, artifact: str | None = None) -> None:
-        self._session.flush()
+        self._flush()
         try:
             size = self._bytes if artifact else None
             self._session.retrying(lambda: self._store.finish(self._lease, event, artifact, size))
@@ -346,8 +352,13 @@ class Attempt:
             self._session.retrying(lambda: self._store.finish(self._lease, lost))
 
     def _release(self, reason: str) -> None:
-        self._session.flush()
+        self._flush()
         self._session.retrying(lambda: self._store.release(self._lease, reason))
+
+    def _flush(self) -> None:
+        """After the last write about an attempt nothing more of it can be told."""
+        self._session.flush()
+        self._log.flush()
 
     def _tell_last_words(self, what: str) -> None:
         words = self._runner.last_words
@@ -380,6 +391,13 @@ class Attempt:
 def _breaks_rules(ending: Ending) -> bool:
     failed = ending.data if isinstance(ending, EventBody) else None
     return isinstance(failed, FailedData) and failed.error.code in RULE_BREAKERS
+
+
+def _words(ending: Ending) -> str:
+    """How it ended, for people."""
+    if isinstance(ending, EventBody):
+        return f"the runner told {ending.type}: {ending.message}"
+    return ending.error.message if isinstance(ending, StagingFailed) else str(ending)
 
 
 def _kind(ending: Ending) -> object:

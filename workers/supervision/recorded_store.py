@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from api_schemas.events import Event, NewEvent
 from api_schemas.jobs import Job, Status
 from store.cache import CacheStore, Have, Make, Wait
-from store.jobs import Claim, JobStore, Lease
+from store.jobs import Claim, Head, JobStore, Lease
 from workers.supervision.recording import Recorder
 
 #: The session asks several times a minute, and waits for a database that is away no longer than for its lease.
@@ -34,7 +34,7 @@ class RecordedJobs(JobStore):
         with self._recorder.noticing():
             return super().heartbeat(lease)
 
-    def heads(self, job_ids: Collection[str]) -> dict[str, tuple[int, Status]]:
+    def heads(self, job_ids: Collection[str]) -> dict[str, Head]:
         self._beat()
         return super().heads(job_ids)
 

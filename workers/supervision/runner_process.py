@@ -79,6 +79,8 @@ class RunnerProcess:
         self.inbox = Inbox()
         self._logged = 0
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        #: Gets each line of its stderr; must not wait, nor raise.
+        self.hears: Callable[[str], None] | None = None
         self._hide = PathHider(self.scratch.folder)
         self._groups: tuple[Path, ...] = ()
         try:
@@ -235,6 +237,8 @@ class RunnerProcess:
     def _note(self, line: str, _: bool) -> None:
         line = self._hide(line[:2000])
         self._tail.append(line)
+        if self.hears is not None:
+            self.hears(line)
         levelled = LEVELLED.match(line)
         self._log(logging.getLevelNamesMapping()[levelled[1]] if levelled else logging.INFO, "", line)
 

@@ -18,6 +18,7 @@ from workers.supervision.attempt import Attempt
 from workers.supervision.cache_server import CacheServer
 from workers.supervision.input_staging import Stage
 from workers.supervision.lease_session import Interrupt, LeaseSession
+from workers.supervision.log_writer import LogWriter
 from workers.supervision.runner_process import RunnerProcess
 from workers.supervision.threads import NoThread
 from workers.supervision.warm_runner import WarmRunner
@@ -108,13 +109,17 @@ class Supervisor:
         # Nobody is handed what another tenant's job made on this host.
         local = self._local if claim.lease.pool == DEFAULT_TENANT else self._local.part(claim.lease.pool)
         try:
-            with LeaseSession(self._store, claim.lease, self._settings, inbox=runner.inbox, accepted=sent) as session:
+            with (
+                LeaseSession(self._store, claim.lease, self._settings, inbox=runner.inbox, accepted=sent) as session,
+                LogWriter(self._store, claim.lease, self._settings.log_bytes) as job_log,
+            ):
+                runner.hears = job_log.add
                 cache_server = CacheServer(
                     claim.lease, runner, session, cache=self._cache, artifacts=self._artifacts, local=local,
                     wait_seconds=self._settings.cache_wait_seconds,
                 )  # fmt: skip
                 Attempt(
-                    claim, runner, session, cache_server, stage=self._stage,
+                    claim, runner, session, cache_server, job_log, stage=self._stage,
                     store=self._store, artifacts=self._artifacts, settings=self._settings, started=sent,
                 ).run()  # fmt: skip
         finally:
