@@ -91,8 +91,8 @@ class Feed:
         return heads[job_id]
 
     async def events(self, job_id: str, after: int, head: tuple[int, Status]) -> AsyncIterator[Event]:
-        """Every event past ``after``, as they come; ends with the terminal one. ``head`` is a recent one, and says
-        that the caller may watch.
+        """Every event past ``after``, as they come; ends with the last one of a job that has ended. An earlier terminal
+        event is of a job that was asked for again. ``head`` is a recent one, and says that the caller may watch.
         """
         with self._watch(job_id, head) as channel:
             while True:
@@ -102,7 +102,7 @@ class Feed:
                 for event in page:
                     yield event
                     after = event.number
-                    if event.type.terminal:
+                    if event.number >= channel.head and channel.status.terminal:
                         return
                 if not page:
                     if channel.status.terminal:
@@ -128,6 +128,8 @@ class Feed:
     @contextlib.contextmanager
     def _watch(self, job_id: str, head: tuple[int, Status]) -> Iterator[_Channel]:
         channel = self._channels.setdefault(job_id, _Channel(*head))
+        if channel.status.terminal and head[0] > channel.head:
+            channel.status = Status.QUEUED  # it was asked for again: the next tick looks
         channel.watchers += 1
         try:
             yield channel

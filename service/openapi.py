@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api_schemas.errors import ERRORS, LayercutError, Problem, problem
+from api_schemas.jobs import JobsToCancel
 from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.tenants import ApiKeyRequest
 from service.problems import MEDIA_TYPE
@@ -23,7 +24,7 @@ BEARER = {"type": "http", "scheme": "bearer", "description": "a key of `layercut
 REF = "#/components/schemas/{model}"
 
 # Named in the document by reference only, because no route declares them.
-UNDECLARED: tuple[type[BaseModel], ...] = (Problem, JobRequest, PlanRequest, ApiKeyRequest)
+UNDECLARED: tuple[type[BaseModel], ...] = (Problem, JobRequest, JobsToCancel, PlanRequest, ApiKeyRequest)
 
 # What any call can answer, and what any call with a body can.
 ANYWHERE = (

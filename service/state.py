@@ -22,10 +22,15 @@ from store.artifacts import ArtifactStore
 from store.audit import AuditLog
 from store.cache import CacheStore
 from store.database import migrate, open_engine
+from store.idempotency import IdempotencyStore
 from store.jobs import JobStore
 from store.keys import KeyStore
+from store.retention import RetentionStore
 from store.tenants import TenantStore
 from store.workers import WorkerStore
+
+#: An Idempotency-Key is held for as long as its first request may take: its look into the model, and the rest.
+HELD_LONGER_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class GatewayState:
     settings: GatewaySettings
     engine: Engine
     store: JobStore
+    retention: RetentionStore
+    idempotency: IdempotencyStore
     workers: WorkerStore
     cache: CacheStore
     artifacts: ArtifactStore
@@ -53,13 +60,17 @@ def open_state(settings: GatewaySettings) -> GatewayState:
     guard_client(settings.hub_hosts)
     engine = open_engine(settings.database_url)
     migrate(engine)
-    store = JobStore(engine, lease_seconds=settings.lease_seconds)
+    store = JobStore(engine, lease_seconds=settings.lease_seconds, artifact_days=settings.artifact_days)
     cache, artifacts = CacheStore(engine), ArtifactStore(settings.artifacts_url)
     keys, required = KeyStore(engine), needs_key(settings)
     return GatewayState(
         settings=settings,
         engine=engine,
         store=store,
+        retention=RetentionStore(engine),
+        idempotency=IdempotencyStore(
+            engine, hours=settings.idempotency_hours, hold_seconds=settings.admission_seconds + HELD_LONGER_SECONDS
+        ),
         workers=WorkerStore(engine),
         cache=cache,
         artifacts=artifacts,

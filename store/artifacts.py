@@ -148,12 +148,14 @@ class ArtifactStore:
         # The manifest goes first: what is left half deleted must not look whole.
         self._delete(sorted(paths, key=lambda path: not path.endswith(f"/{MANIFEST}")))
 
-    def sweep(self, job_id: str, keep_prefix: str | None) -> int:
-        """Of a job that ended, delete checkpoints and all attempts but the one that is kept; how many files went."""
-        attempts = _path("jobs", job_id, "attempts")
+    def sweep(self, job_id: str, attempt: int, keep_prefix: str | None) -> int:
+        """Of a job that ended, delete the files of all attempts up to ``attempt`` but of the one that is kept; how many
+        files went. A job that was asked for again meanwhile may have a later attempt, which is under way.
+        """
+        attempts = f"{_path('jobs', job_id, 'attempts')}/"
         spared = f"{keep_prefix}/" if keep_prefix else None
-        losers = [path for path in self._paths(f"{attempts}/") if not (spared and path.startswith(spared))]
-        losers += self._paths(f"{_path('jobs', job_id, 'checkpoint')}/")
+        losers = [path for path in self._paths(attempts) if not (spared and path.startswith(spared))]
+        losers = [path for path in losers if _number(path.removeprefix(attempts)) <= attempt]
         self._delete(losers)
         return len(losers)
 
@@ -227,6 +229,12 @@ def blocks_of(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(CHUNK_BYTES):
             yield block
+
+
+def _number(name: str) -> int:
+    """Of the attempt that ``name``, beneath a job's attempts, is of; what is of none is as old as can be."""
+    number = name.partition("-")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 def _open(url: str) -> ObjectStore:

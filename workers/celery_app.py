@@ -44,9 +44,9 @@ class WorkerProcess:
         self.engine = open_engine(settings.database_url)
         migrate(self.engine)
         scratch.sweep(settings.scratch_root)
-        self.store = JobStore(self.engine, settings.lease_seconds)
+        self.store = JobStore(self.engine, settings.lease_seconds, artifact_days=settings.artifact_days)
         self.sandbox = Sandbox.of(settings)
-        sweep_ended(settings.checkpoint_root, self.store)
+        sweep_ended(settings.checkpoint_root, self.store, settings.checkpoint_days)
         name = f"{socket.gethostname()}-{os.getpid()}"
         self.supervisor = Supervisor(
             self.store,
