@@ -76,6 +76,7 @@ def test_ids_sort_by_the_time_they_were_made_at() -> None:
 def test_an_id_is_later_than_the_newest_though_the_clock_stands_or_is_set_back() -> None:
     made = [new_job_id(datetime(2026, 11, 29, tzinfo=UTC))]
     for moment in (datetime(2026, 11, 29, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)):
-        made += [new_job_id(moment, made[-1]) for _ in range(50)]
+        for _ in range(50):
+            made.append(new_job_id(moment, made[-1]))
     assert made == sorted(made)
     assert is_job_id(new_job_id(datetime(2026, 1, 1, tzinfo=UTC), f"job_{24 * 'z'}"))
