@@ -62,9 +62,12 @@ def test_the_first_under_way_is_said_with_when_to_come_again(
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/v1/jobs", json=body, headers=KEY)
-        second = eventually(
-            lambda: (found := client.post("/v1/jobs", json=body, headers=KEY)).status_code == 409 and found
-        )
+
+        def conflict() -> Any:
+            answer = client.post("/v1/jobs", json=body, headers=KEY)
+            return answer if answer.status_code == 409 else None
+
+        second = eventually(conflict)
         assert (second.json()["code"], second.headers["Retry-After"]) == ("request_in_progress", "5")
         stuck.set()
         assert first.result().status_code == 202
