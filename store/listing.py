@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, literal, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Text, cast, func, literal, select
 
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import Job, Status
@@ -18,10 +18,6 @@ from store.tables import job_metadata, jobs
 
 #: Of a page of jobs, as JSON: each has its request in it, and all that was resolved of that.
 PAGE_BYTES = 4 * 2**20
-
-#: Of a model's name, in characters: what its index has.
-INDEXED = 200
-_MODEL_BEGINS: ColumnElement[str] = literal_column(f"substr(model, 1, {INDEXED})", Text)
 
 _LARGE = (jobs.c.request, jobs.c.resolved, jobs.c.progress, jobs.c.result, jobs.c.error)
 _SIZE = sum((func.coalesce(func.length(cast(column, Text)), 0) for column in _LARGE), literal(0))
@@ -43,8 +39,6 @@ class JobFilter:
         """Of rows of ``jobs``; a ``tenant`` of None is any."""
         equal = ((jobs.c.tenant, tenant), (jobs.c.task, self.task), (jobs.c.model, self.model))
         found = [column == value for column, value in equal if value is not None]
-        if self.model is not None:
-            found.append(self.model[:INDEXED] == _MODEL_BEGINS)
         if self.statuses:
             found.append(jobs.c.status.in_(self.statuses))
         if self.created_after is not None:

@@ -136,6 +136,7 @@ jobs = Table(
     Index("ix_jobs_tenant", "tenant", "id"),
     Index("ix_jobs_tenant_status", "tenant", "status", "id"),
     Index("ix_jobs_tenant_task", "tenant", "task", "id"),
+    Index("ix_jobs_tenant_created_at", "tenant", "created_at", "id"),
     Index("ix_jobs_lease_expires_at", "lease_expires_at"),
     Index("ix_jobs_sweep_at", "sweep_at"),
     Index("ix_jobs_finished_at", "finished_at"),

@@ -20,6 +20,7 @@ OLD_QUEUE = ["priority DESC", "created_at", "id"]
 INDEXES = {
     "ix_jobs_tenant_status": ("jobs", ["tenant", "status", "id"]),
     "ix_jobs_tenant_task": ("jobs", ["tenant", "task", "id"]),
+    "ix_jobs_tenant_created_at": ("jobs", ["tenant", "created_at", "id"]),
     "ix_jobs_sweep_at": ("jobs", ["sweep_at"]),
     "ix_jobs_finished_at": ("jobs", ["finished_at"]),
     "ix_jobs_expires_at": ("jobs", ["expired_at", "expires_at"]),
