@@ -91,6 +91,9 @@ ERRORS: dict[str, ErrorKind] = {
 # fmt: on
 
 
+#: Failures of a runner that breaks the worker's rules: it is given no time to leave, and what it left is not used.
+RULE_BREAKERS = frozenset({"protocol_violation", "too_many_events"})
+
 #: Of a message, in characters.
 LONGEST_MESSAGE = 4000
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from api_schemas.errors import JobError
 from api_schemas.reports import Outcome
+from api_schemas.request_parts import Moment, Request
 from api_schemas.resolved import ResolvedRequest
 
 
@@ -23,7 +25,8 @@ class Status(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        return not TRANSITIONS[self]
+        """Whether the job has ended. One that failed or was cancelled may be asked for again."""
+        return self in (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
 
     @property
     def active(self) -> bool:
@@ -39,8 +42,9 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     # cancelling -> succeeded is not here: a job that ends while it is cancelled is cancelled
     Status.CANCELLING: frozenset({Status.CANCELLED}),
     Status.SUCCEEDED: frozenset(),
-    Status.FAILED: frozenset(),
-    Status.CANCELLED: frozenset(),
+    # failed, cancelled -> queued: asked for again
+    Status.FAILED: frozenset({Status.QUEUED}),
+    Status.CANCELLED: frozenset({Status.QUEUED}),
 }
 
 
@@ -107,8 +111,12 @@ class Job(BaseModel):
     status_reason: str | None = Field(description="why the status is what it is, where that needs saying")
     attempt: int
     created_at: datetime
+    queued_at: datetime | None = Field(default=None, description="since when it has its place in the queue")
     started_at: datetime | None = Field(description="start of the latest attempt")
     finished_at: datetime | None
+    expires_at: datetime | None = Field(
+        default=None, description="until when the files are kept; null: there are none, or they are kept for ever"
+    )
     model: str
     task: str
     priority: int
@@ -149,6 +157,42 @@ class JobList(BaseModel):
     data: list[Job]
     has_more: bool
     next_cursor: str | None = Field(description="give it as `after`; null on the last page")
+
+
+JobId = Annotated[str, Field(pattern="^job_[0-9a-hjkmnp-tv-z]{24}$", max_length=28)]
+
+
+class JobsToCancel(Request):
+    """A filter: all that is given must hold, of `status` and `ids` one. At least one thing is given."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    status: list[Literal["queued", "running"]] | SkipJsonSchema[None] = Field(default=None, min_length=1, max_length=10)
+    task: Annotated[str, Field(min_length=1, max_length=4096)] | SkipJsonSchema[None] = None
+    model: Annotated[str, Field(min_length=1, max_length=4096)] | SkipJsonSchema[None] = None
+    metadata: (
+        dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | SkipJsonSchema[None]
+    ) = Field(default=None, min_length=1, max_length=16)
+    created_after: Moment | SkipJsonSchema[None] = None
+    created_before: Moment | SkipJsonSchema[None] = None
+    ids: list[JobId] | SkipJsonSchema[None] = Field(default=None, min_length=1, max_length=1000)
+
+    @model_validator(mode="after")
+    def _check_given(self) -> Self:
+        empty = [name for name in self.model_fields_set if getattr(self, name) is None]
+        if empty or not self.model_fields_set:
+            known = ", ".join(type(self).model_fields)
+            raise ValueError(f"give at least one filter, and none that is null: {known}")
+        return self
+
+
+class JobsCancelled(BaseModel):
+    """What a request to cancel many did: `matched` jobs that had not ended are changed by this call."""
+
+    matched: int
+    cancelled: int = Field(description="that waited: they have ended")
+    cancelling: int = Field(description="that ran: their workers were told to stop")
+    has_more: bool = Field(description="more jobs match than one call cancels: send it again")
 
 
 class FileInfo(BaseModel):

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -24,6 +33,20 @@ DataPath = Annotated[str, Field(max_length=4096)]
 
 # As an enum of one: a client that is generated takes a const beside other types for the only value there is.
 Auto = Annotated[Literal["auto"], WithJsonSchema({"type": "string", "enum": ["auto"]})]
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ].*", re.DOTALL)
+
+
+def _moment_text(value: Any) -> Any:
+    """A number is a time to pydantic, and so is a bare date."""
+    if not isinstance(value, str) or _MOMENT.fullmatch(value) is None:
+        raise ValueError("a time is a text with its zone, as in 2026-11-29T12:00:00Z")
+    return value
+
+
+#: RFC 3339, with a zone.
+Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_moment_text)]
 
 
 class Request(BaseModel):

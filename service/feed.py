@@ -114,8 +114,8 @@ class Feed:
         return heads[job_id]
 
     async def events(self, job_id: str, after: int, head: Head) -> AsyncIterator[Event]:
-        """Every event past ``after``, as they come; ends with the terminal one. ``head`` is a recent one, and says
-        that the caller may watch.
+        """Every event past ``after``, as they come; ends with the last one of a job that has ended. An earlier terminal
+        event is of a job that was asked for again. ``head`` is a recent one, and says that the caller may watch.
         """
         with self._watch(job_id, head) as channel:
             while True:
@@ -125,7 +125,7 @@ class Feed:
                 for event in page:
                     yield event
                     after = event.number
-                    if event.type.terminal:
+                    if event.number >= channel.head and channel.status.terminal:
                         return
                 if not page:
                     if channel.status.terminal or self._stopped:
@@ -179,6 +179,8 @@ class Feed:
     @contextlib.contextmanager
     def _watch(self, job_id: str, head: Head) -> Iterator[_Channel]:
         channel = self._channels.setdefault(job_id, _Channel(head.number, head.status))
+        if channel.status.terminal and head.number > channel.head:
+            channel.status = Status.QUEUED  # it was asked for again: the next tick looks
         channel.watchers += 1
         try:
             yield channel

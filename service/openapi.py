@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api_schemas.errors import ERRORS, LayercutError, Problem, problem
+from api_schemas.jobs import JobsToCancel
 from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.tenants import ApiKeyRequest
 from api_schemas.webhook_requests import WebhookChange, WebhookRequest
@@ -26,7 +27,8 @@ REF = "#/components/schemas/{model}"
 
 # Named in the document by reference only, because no route declares them.
 UNDECLARED: tuple[type[BaseModel], ...] = (
-    Problem, JobRequest, PlanRequest, ApiKeyRequest, WebhookRequest, WebhookChange, JobMessage, TestMessage,
+    Problem, JobRequest, JobsToCancel, PlanRequest, ApiKeyRequest, WebhookRequest, WebhookChange, JobMessage,
+    TestMessage,
 )  # fmt: skip
 
 #: What is sent to webhooks: the message, and what it is about.

@@ -108,7 +108,7 @@ def _pointer(place: tuple[Any, ...], body: Any, *, missing: bool) -> str:
     field that is ``missing``; a value that is no container ends the pointer.
     """
     if place[0] != "body":
-        return ".".join(str(part) for part in place[1:])
+        return str(place[1]) if len(place) > 1 else ""  # one of a list of values has the list's name
     parts, value = [], body
     for part in place[1:]:
         if not isinstance(value, dict | list):

@@ -30,8 +30,10 @@ from store.audit import AuditLog
 from store.cache import CacheStore
 from store.database import migrate_when_there, open_engine
 from store.deliveries import DeliveryStore
+from store.idempotency import IdempotencyStore
 from store.jobs import JobStore
 from store.keys import KeyStore
+from store.retention import RetentionStore
 from store.tenants import TenantStore
 from store.webhooks import WebhookStore
 from store.workers import WorkerStore
@@ -40,12 +42,17 @@ from telemetry.tracing import Tracing
 
 log = structlog.get_logger("layercut.state")
 
+#: An Idempotency-Key is held for as long as its first request may take: its look into the model, and the rest.
+HELD_LONGER_SECONDS = 60.0
+
 
 @dataclass(frozen=True)
 class GatewayState:
     settings: GatewaySettings
     engine: Engine
     store: JobStore
+    retention: RetentionStore
+    idempotency: IdempotencyStore
     workers: WorkerStore
     cache: CacheStore
     artifacts: ArtifactStore
@@ -77,7 +84,7 @@ def open_state(
     guard_client(settings.hub_hosts)
     engine = open_engine(settings.database_url, settings.database_seconds)
     migrate_when_there(engine, lambda sentence: log.warning("database_away", reason=sentence))
-    store, workers = JobStore(engine, lease_seconds=settings.lease_seconds), WorkerStore(engine)
+    store, workers = _jobs(engine, settings), WorkerStore(engine)
     cache, artifacts = CacheStore(engine), ArtifactStore(settings.artifacts_url, settings.database_seconds)
     wakeups = WakeUps(settings.broker_url, metrics.count_wakeups)
     keys, required = KeyStore(engine), needs_key(settings)
@@ -86,6 +93,10 @@ def open_state(
         settings=settings,
         engine=engine,
         store=store,
+        retention=RetentionStore(engine),
+        idempotency=IdempotencyStore(
+            engine, hours=settings.idempotency_hours, hold_seconds=settings.admission_seconds + HELD_LONGER_SECONDS
+        ),
         workers=workers,
         cache=cache,
         artifacts=artifacts,
@@ -123,11 +134,16 @@ def open_for_upkeep(state: GatewayState) -> GatewayState:
     return replace(
         state,
         engine=engine,
-        store=JobStore(engine, lease_seconds=state.settings.lease_seconds),
+        store=_jobs(engine, state.settings),
+        retention=RetentionStore(engine),
         cache=CacheStore(engine),
         artifacts=ArtifactStore(state.settings.artifacts_url),
         audit=AuditLog(engine),
     )
+
+
+def _jobs(engine: Engine, settings: GatewaySettings) -> JobStore:
+    return JobStore(engine, lease_seconds=settings.lease_seconds, artifact_days=settings.artifact_days)
 
 
 # async, so that it costs no trip through the thread pool

@@ -140,15 +140,17 @@ class ArtifactStore:
         paths = sorted(self._sweeper.paths(start), key=lambda path: not path.endswith(f"/{MANIFEST}"))
         self._sweeper.delete(paths, start)
 
-    def sweep(self, job_id: str, keep_prefix: str | None) -> int:
-        """Of a job that ended, delete checkpoints and all attempts but the one that is kept; how many files went.
+    def sweep(self, job_id: str, attempt: int, keep_prefix: str | None) -> int:
+        """Of a job that ended, delete the files of all attempts up to ``attempt`` but of the one that is kept; how many
+        files went. A job that was asked for again meanwhile may have a later attempt, which is under way.
 
         Raises ``NotDeletedError`` once all others are gone.
         """
+        attempts = store_path("jobs", job_id, "attempts")
         spared = f"{keep_prefix}/" if keep_prefix else None
-        attempts, checkpoint = store_path("jobs", job_id, "attempts"), store_path("jobs", job_id, "checkpoint")
         losers = [path for path in self._sweeper.paths(attempts) if not (spared and path.startswith(spared))]
-        return self._sweeper.delete(losers + self._sweeper.paths(checkpoint), store_path("jobs", job_id))
+        losers = [path for path in losers if _number(path.removeprefix(f"{attempts}/")) <= attempt]
+        return self._sweeper.delete(losers, attempts)
 
     def sweep_unfinished(self, older_than_seconds: float) -> int:
         """Delete what uploads that were killed left half written, unless one was written to within that time.
@@ -157,6 +159,12 @@ class ArtifactStore:
         fails then, and can be made again. Object stores show no such files: a rule of the bucket ends them.
         """
         return self._sweeper.delete_unfinished(older_than_seconds)
+
+
+def _number(name: str) -> int:
+    """Of the attempt that ``name``, beneath a job's attempts, is of; what is of none is as old as can be."""
+    number = name.partition("-")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 def _open(url: str, seconds: float | None) -> ObjectStore:

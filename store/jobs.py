@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from itertools import accumulate
+from collections import Counter
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Row, Select, Text, cast, exists, func, insert, literal, select
+from sqlalchemy import Connection, Engine, exists, func, insert, select
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import Event, EventType, NewEvent, new_event
@@ -15,24 +15,14 @@ from api_schemas.logs import LogPage
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from api_schemas.webhook_requests import without_secrets
-from store import leases, logs, upkeep
+from store import leases, lifecycle, listing, logs, retention, upkeep
 from store.audit import Actor, note
 from store.columns import later
 from store.database import reading
-from store.ids import is_job_id, new_job_id
+from store.ids import new_job_id
 from store.leases import Claim, Lease, LeaseLost
-from store.rows import (
-    SHOWN,
-    append,
-    locked,
-    move,
-    not_found,
-    owned,
-    read_events,
-    read_few_jobs,
-    read_job,
-    read_jobs,
-)
+from store.listing import JobFilter
+from store.rows import append, locked, not_found, owned, read_events, read_few_jobs, read_job
 from store.tables import DEFAULT_TENANT, job_metadata, jobs
 from store.tenants import check_room
 from store.upkeep import Reaped
@@ -40,15 +30,14 @@ from store.webhooks import add_for_job
 
 __all__ = ["Claim", "Head", "JobStore", "Lease", "LeaseLost", "Reaped"]
 
-#: Of a page of jobs, as JSON: each has its request in it, and all that was resolved of that.
-PAGE_BYTES = 4 * 2**20
+#: The filter that all jobs pass.
+ALL = JobFilter()
 
-_LARGE = (jobs.c.request, jobs.c.resolved, jobs.c.progress, jobs.c.result, jobs.c.error)
-_SIZE = sum((func.coalesce(func.length(cast(column, Text)), 0) for column in _LARGE), literal(0))
+#: What is to be done in the transaction that has made or changed the job, and with it comes to nothing.
+Within = Callable[[Connection, Job], None]
 
 JobPage = tuple[list[Job], bool]
 EventPage = tuple[list[Event], bool]
-Leftovers = list[tuple[str, str | None]]
 
 
 class Head(NamedTuple):
@@ -65,30 +54,43 @@ class JobStore:
     Unknown ids raise ``LayercutError("job_not_found")``; the calls of a worker raise ``LeaseLost``.
     """
 
-    def __init__(self, engine: Engine, lease_seconds: float = 60.0, *, actor: Actor | None = None) -> None:
+    def __init__(
+        self, engine: Engine, lease_seconds: float = 60.0, *, artifact_days: float = 0.0, actor: Actor | None = None
+    ) -> None:
         self._engine = engine
         self._lease_seconds = lease_seconds
+        #: Files are kept so long; 0: for ever.
+        self._artifact_days = artifact_days
         self._actor = actor
         #: Whose jobs what users do is about; None is everybody's.
         self._tenant = None if actor is None else actor.tenant
 
     def of(self, actor: Actor) -> JobStore:
         """The same, for one tenant: the jobs of others are not there, and what is done stands in the audit log."""
-        return JobStore(self._engine, self._lease_seconds, actor=actor)
+        return JobStore(self._engine, self._lease_seconds, artifact_days=self._artifact_days, actor=actor)
 
     # What users do
 
     def create(
-        self, request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest, *, key_fingerprint: str = ""
+        self,
+        request: JobRequest,
+        sent: dict[str, Any],
+        resolved: ResolvedRequest,
+        within: Within | None = None,
+        *,
+        key_fingerprint: str = "",
     ) -> Job:
         """Queue a job. ``sent`` is the body as it came, shown again but for the secrets in its webhook's address;
-        ``resolved`` is what will be done. ``key_fingerprint`` is of the key that its webhook's secret is made from.
+        ``resolved`` is what will be done. ``within`` is called in the same transaction. ``key_fingerprint`` is of the
+        key that its webhook's secret is made from.
 
-        Raises ``quota_exceeded`` where the tenant may queue no more.
+        Raises ``quota_exceeded`` where the tenant may queue no more, and what ``within`` raises.
         """
-        job_id, tenant = new_job_id(), self._tenant or DEFAULT_TENANT
+        tenant = self._tenant or DEFAULT_TENANT
         with self._engine.begin() as connection:
             check_room(connection, tenant)
+            moment, newest = connection.execute(select(later(), select(func.max(jobs.c.id)).scalar_subquery())).one()
+            job_id = new_job_id(moment, newest)
             row = {**_new_row(request, without_secrets(sent), resolved), **_asked_by(self._actor)}
             connection.execute(insert(jobs).values(id=job_id, tenant=tenant, **row))
             if request.webhook is not None:
@@ -98,7 +100,10 @@ class JobStore:
                 connection.execute(insert(job_metadata), pairs)
             append(connection, job_id, new_event(EventType.QUEUED, "queued"))
             self._note(connection, "job.create", job_id)
-            return read_job(connection, job_id)
+            job = read_job(connection, job_id)
+            if within is not None:
+                within(connection, job)
+            return job
 
     def get(self, job_id: str) -> Job:
         with reading(self._engine) as connection:
@@ -109,33 +114,14 @@ class JobStore:
         with reading(self._engine) as connection:
             return read_few_jobs(connection, job_ids)
 
-    def list(
-        self,
-        *,
-        after: str | None = None,
-        limit: int = 20,
-        status: Status | None = None,
-        task: str | None = None,
-        model: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> JobPage:
+    def list(self, wanted: JobFilter = ALL, *, after: str | None = None, limit: int = 20) -> JobPage:
         """One page, newest first, and whether there is more. ``after`` is the last id of the page before.
 
-        A page ends before ``limit`` where the next job would not fit into ``PAGE_BYTES``; one job always does.
+        A page ends before ``limit`` where the next job would not fit into ``listing.PAGE_BYTES``; one job always does.
         Raises ``invalid_cursor`` for an ``after`` that is no job's id.
         """
-        if after is not None and not is_job_id(after):
-            raise LayercutError("invalid_cursor", f"{after[:80]!r} is not the id of a job of this list", param="after")
-        query = select(jobs.c.id, _SIZE.label("size")).order_by(jobs.c.id.desc()).limit(limit + 1)
-        wanted = ((jobs.c.tenant, self._tenant), (jobs.c.status, status), (jobs.c.task, task), (jobs.c.model, model))
-        for column, value in wanted:
-            query = query if value is None else query.where(column == value)
-        query = query if after is None else query.where(jobs.c.id < after)
         with reading(self._engine) as connection:
-            found = connection.execute(_with_metadata(query, metadata or {})).all()
-            page = SHOWN.where(jobs.c.id.in_(_fitting(found[:limit]))).order_by(jobs.c.id.desc())
-            listed = read_jobs(connection, page)
-        return listed, len(found) > len(listed)
+            return listing.page_of(connection, self._tenant, wanted, after, limit)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a queued job now, ask a running one to stop; the second time nothing happens.
@@ -143,15 +129,47 @@ class JobStore:
         Raises ``job_already_terminal`` for a job that succeeded or failed.
         """
         with self._engine.begin() as connection:
-            row = locked(connection, job_id, self._tenant)
-            if row.status in (Status.SUCCEEDED, Status.FAILED):
-                raise LayercutError("job_already_terminal", f"the job has {row.status}: there is nothing to cancel")
-            step = _CANCELLING.get(Status(row.status))
-            if step is not None:
-                target, kind, reason = step
-                move(connection, row, target, new_event(kind, reason), status_reason=reason)
+            if lifecycle.cancel(connection, locked(connection, job_id, self._tenant)):
                 self._note(connection, "job.cancel", job_id)
             return read_job(connection, job_id)
+
+    def cancel_some(self, wanted: JobFilter, limit: int = 100) -> tuple[Counter[Status], bool]:
+        """Cancel at most ``limit`` jobs as ``cancel`` does; how many became what, and whether there are more."""
+        with self._engine.begin() as connection:
+            found = lifecycle.to_cancel(connection, self._tenant, wanted, limit + 1)
+            for row in found[:limit]:
+                lifecycle.cancel(connection, row)
+                self._note(connection, "job.cancel", row.id)
+            return lifecycle.cancelled(found[:limit]), len(found) > limit
+
+    def retry(self, job_id: str, within: Within | None = None) -> Job:
+        """Queue a job again that failed or was cancelled; one that is queued stays as it is. ``within``: as ``create``.
+
+        Raises ``job_not_terminal``, ``job_not_retryable`` and ``quota_exceeded``.
+        """
+        with self._engine.begin() as connection:
+            if lifecycle.retry(connection, locked(connection, job_id, self._tenant)):
+                self._note(connection, "job.retry", job_id)
+            job = read_job(connection, job_id)
+            if within is not None:
+                within(connection, job)
+            return job
+
+    def delete(self, job_id: str) -> None:
+        """Delete all that is known of a job that has ended, and have its files swept; again, nothing happens.
+
+        Raises ``job_not_terminal``.
+        """
+        with self._engine.begin() as connection:
+            try:
+                row = locked(connection, job_id, self._tenant)
+            except LayercutError:
+                if lifecycle.was_deleted(connection, job_id, self._tenant):
+                    return
+                raise
+            lifecycle.check_ended(Status(row.status), "is deleted")
+            lifecycle.remove(connection, row)
+            self._note(connection, "job.delete", job_id)
 
     def events(self, job_id: str, after: int = 0, limit: int = 100) -> EventPage:
         """Events with a number above ``after``, oldest first, and whether there are more: at most ``limit``, and no
@@ -175,11 +193,18 @@ class JobStore:
             return {row.id: Head(row.last_event, Status(row.status), row.log_end) for row in connection.execute(query)}
 
     def artifact(self, job_id: str) -> str | None:
-        """The prefix of the published files, once there are some."""
+        """The prefix of the published files, once there are some; raises ``expired`` once they are no longer kept."""
+        columns = (jobs.c.artifact, jobs.c.expires_at, jobs.c.expired_at)
         with reading(self._engine) as connection:
-            row = connection.execute(select(jobs.c.artifact).where(owned(job_id, self._tenant))).first()
+            row = connection.execute(select(*columns).where(owned(job_id, self._tenant))).first()
         if row is None:
             raise not_found(job_id)
+        if row.expired_at is not None:
+            raise LayercutError(
+                "expired",
+                f"the files of this job were kept until {row.expires_at:%Y-%m-%dT%H:%M:%SZ}; POST it again to have them"
+                " made anew",
+            )
         prefix: str | None = row.artifact
         return prefix
 
@@ -211,7 +236,7 @@ class JobStore:
     def finish(self, lease: Lease, event: NewEvent, artifact: str | None = None, size: int | None = None) -> Job:
         """End the job with a terminal event, and point it at its files, ``size`` bytes, in the same step."""
         with self._engine.begin() as connection:
-            leases.finish(connection, lease, event, artifact, size)
+            leases.finish(connection, lease, event, artifact, size, artifact_days=self._artifact_days)
             return read_job(connection, lease.job_id)
 
     def log_end(self, lease: Lease) -> int:
@@ -248,6 +273,11 @@ class JobStore:
         with reading(self._engine) as connection:
             return connection.scalar(select(func.count()).select_from(waiting)) or 0
 
+    def with_checkpoints(self, job_ids: Collection[str], days: float) -> set[str]:
+        """Those of the jobs whose checkpoints are still wanted; of failed and cancelled ones, for ``days``."""
+        with reading(self._engine) as connection:
+            return retention.with_checkpoints(connection, job_ids, days)
+
     # What the reaper does
 
     def reap(self) -> Reaped:
@@ -259,22 +289,6 @@ class JobStore:
         """How many queued jobs had no wake-up for that long; the caller sends as many."""
         with self._engine.begin() as connection:
             return upkeep.due_wakeups(connection, older_than_seconds)
-
-    def unswept(self, older_than_seconds: float, limit: int = 100) -> Leftovers:
-        """Jobs that ended that long ago, with the artifact to keep: losers' folders may still lie about."""
-        with reading(self._engine) as connection:
-            return upkeep.unswept(connection, older_than_seconds, limit)
-
-    def mark_swept(self, job_id: str) -> None:
-        with self._engine.begin() as connection:
-            upkeep.mark_swept(connection, job_id)
-
-
-# What a request to cancel does, by the status that it meets.
-_CANCELLING: dict[Status, tuple[Status, EventType, str]] = {
-    Status.QUEUED: (Status.CANCELLED, EventType.CANCELLED, "cancelled on request, in the queue"),
-    Status.RUNNING: (Status.CANCELLING, EventType.CANCELLING, "cancelled on request"),
-}
 
 
 def _new_row(request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest) -> dict[str, Any]:
@@ -301,16 +315,3 @@ def _new_row(request: JobRequest, sent: dict[str, Any], resolved: ResolvedReques
 
 def _asked_by(actor: Actor | None) -> dict[str, Any]:
     return {} if actor is None else {"request_id": actor.request_id, "traceparent": actor.traceparent}
-
-
-def _fitting(rows: Sequence[Row[Any]]) -> list[str]:
-    """The ids of the first of ``rows`` that one page has room for."""
-    sizes = accumulate(row.size for row in rows)
-    return [row.id for at, (row, size) in enumerate(zip(rows, sizes, strict=True)) if at == 0 or size <= PAGE_BYTES]
-
-
-def _with_metadata(query: Select[Any], pairs: Mapping[str, str]) -> Select[Any]:
-    for key, value in pairs.items():
-        pair = job_metadata.alias()
-        query = query.where(exists().where(pair.c.job_id == jobs.c.id, pair.c.key == key, pair.c.value == value))
-    return query

@@ -79,9 +79,9 @@ def claim(connection: Connection, worker: str, lease_seconds: float, *, only_def
     """Take the best queued job. One whose request this version cannot read any more fails, and the next is taken."""
     while (row := _take_within_quota(connection, worker, lease_seconds, only_default)) is not None:
         try:
-            request, resolved = JobRequest.model_validate(row.request), _pinned(row)
-        except (ValidationError, LayercutError) as error:
-            fail(connection, row, LayercutError("validation_failed", OTHER_FORM.format(what=_brief(error))))
+            request, resolved = read_request(row)
+        except LayercutError as error:
+            fail(connection, row, error)
             continue
         message = f"attempt {row.attempt} of {row.max_attempts} started"
         append(
@@ -91,6 +91,14 @@ def claim(connection: Connection, worker: str, lease_seconds: float, *, only_def
         lease = Lease(row.id, row.attempt, row.lease_token, row.tenant, _count_claim(connection, row.tenant))
         return Claim(lease, request, resolved, row.created_at, row.request_id, row.traceparent)
     return None
+
+
+def read_request(row: Row[Any]) -> tuple[JobRequest, ResolvedRequest]:
+    """What a job was asked for and what was pinned of it; ``validation_failed`` where another version wrote the row."""
+    try:
+        return JobRequest.model_validate(row.request), _pinned(row)
+    except (ValidationError, LayercutError) as error:
+        raise LayercutError("validation_failed", OTHER_FORM.format(what=_brief(error))) from None
 
 
 def _count_claim(connection: Connection, tenant: str) -> str:
@@ -145,9 +153,16 @@ def record(connection: Connection, lease: Lease, event: NewEvent) -> Event:
 
 
 def finish(
-    connection: Connection, lease: Lease, event: NewEvent, artifact: str | None, size: int | None = None
+    connection: Connection,
+    lease: Lease,
+    event: NewEvent,
+    artifact: str | None,
+    size: int | None = None,
+    *,
+    artifact_days: float = 0,
 ) -> None:
-    """End the job as the terminal ``event`` says; one that was to be cancelled is cancelled, however it ended.
+    """End the job as the terminal ``event`` says; one that was to be cancelled is cancelled, however it ended. Its
+    files are kept for ``artifact_days``; 0 is for ever.
 
     An error that nobody foresaw ends the attempt alone, while there are more, until two attempts have met it.
     """
@@ -162,7 +177,8 @@ def finish(
         ends = _unforeseen(connection, row, event.data)
     if ends is not None:
         target, values, told = _ending(row, ends)
-        move(connection, row, target, told, **values, artifact=artifact, bytes=size)
+        expires_at = later(artifact_days * 24 * 3600) if artifact and artifact_days else None
+        move(connection, row, target, told, **values, artifact=artifact, bytes=size, expires_at=expires_at)
 
 
 def _unforeseen(connection: Connection, row: Row[Any], failed: FailedData) -> NewEvent | None:

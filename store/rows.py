@@ -47,7 +47,12 @@ ACTIVE = [status for status in Status if status.active]
 QUEUE_ORDER = (jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
 
 _NO_LEASE: dict[str, Any] = {"lease_token": None, "lease_expires_at": None}
-_ENDED: dict[str, Any] = {**_NO_LEASE, "finished_at": later()}
+_ENDED: dict[str, Any] = {
+    **_NO_LEASE,
+    "finished_at": later(),
+    # A job that never ran left no files.
+    "sweep_at": case((jobs.c.attempt > 0, later()), else_=None),
+}
 
 # What entering a status does to the row, besides what the caller has to say.
 _ENTERING: dict[Status, dict[str, Any]] = {
@@ -198,8 +203,10 @@ def _as_job(row: Row[Any], place: int | None) -> Job:
         status_reason=row.status_reason,
         attempt=row.attempt,
         created_at=row.created_at,
+        queued_at=row.queued_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        expires_at=row.expires_at,
         model=row.model,
         task=row.task,
         priority=row.priority,

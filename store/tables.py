@@ -125,6 +125,8 @@ jobs = Table(
     # Until when the files are kept, and since when they no longer are.
     Column("expires_at", UtcTime),
     Column("expired_at", UtcTime),
+    # When its files are to be swept next, null where nothing is left to sweep, and when they last were.
+    Column("sweep_at", UtcTime),
     Column("swept_at", UtcTime),
     # Of the request that made the job: its id, and its W3C ``traceparent``.
     Column("request_id", PlainText),
@@ -133,8 +135,11 @@ jobs = Table(
     Index("ix_jobs_queue", "status", "tenant", text("priority DESC"), "queued_at", "id"),
     Index("ix_jobs_tenant", "tenant", "id"),
     Index("ix_jobs_tenant_status", "tenant", "status", "id"),
+    Index("ix_jobs_tenant_task", "tenant", "task", "id"),
+    Index("ix_jobs_tenant_created_at", "tenant", "created_at", "id"),
     Index("ix_jobs_lease_expires_at", "lease_expires_at"),
-    Index("ix_jobs_swept_at", "swept_at", "finished_at"),
+    Index("ix_jobs_sweep_at", "sweep_at"),
+    Index("ix_jobs_finished_at", "finished_at"),
     Index("ix_jobs_expires_at", "expired_at", "expires_at"),
 )
 
@@ -160,6 +165,7 @@ job_logs = Table(
     Column("attempt", Integer, nullable=False),
     Column("text", PlainText, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    Index("ix_job_logs_created_at", "created_at"),
 )
 
 # Jobs whose rows are gone, and whose files go: a sweeper that dies goes on here. Without a key to ``jobs`` therefore.
@@ -169,11 +175,13 @@ deleted_jobs = Table(
     Column("id", Id, primary_key=True),
     Column("tenant", Id, nullable=False),
     Column("deleted_at", UtcTime, nullable=False),
-    Column("swept_at", UtcTime),
-    Index("ix_deleted_jobs_swept_at", "swept_at"),
+    Column("sweep_at", UtcTime),
+    Index("ix_deleted_jobs_sweep_at", "sweep_at"),
+    Index("ix_deleted_jobs_deleted_at", "deleted_at"),
 )
 
-# POSTs by the key that their sender gave them. Without ``status``, the first of the key is still under way.
+# POSTs by the key that their sender gave them. Without ``status``, the first of the key is still under way; ``token``
+# tells it from one that took its place.
 idempotency = Table(
     "idempotency",
     METADATA,
@@ -181,6 +189,7 @@ idempotency = Table(
     Column("key", PlainText, primary_key=True),
     # Of method, path and body.
     Column("fingerprint", String(64), nullable=False),
+    Column("token", String(32), nullable=False),
     Column("status", Integer),
     Column("answer", JSON(none_as_null=True)),
     Column("created_at", UtcTime, nullable=False),
@@ -240,7 +249,7 @@ deliveries = Table(
     Column("delivered_at", UtcTime),
     Column("last_status", Integer),
     Column("last_error", PlainText),
-    Index("ix_deliveries_due_at", "due_at"),
+    Index("ix_deliveries_due_at", "due_at", "created_at"),
     Index("ix_deliveries_webhook_id", "webhook_id", "created_at"),
     Index("ix_deliveries_job_id", "job_id"),
 )

@@ -1,4 +1,4 @@
-"""What must be done again and again by someone: lost leases, old waiters, lost messages, losers' files.
+"""What must be done again and again by someone: lost leases, old waiters, lost messages.
 
 Every function may run in many processes at once: a row that another has in hand is passed over.
 """
@@ -56,21 +56,6 @@ def due_wakeups(connection: Connection, older_than_seconds: float) -> int:
     )
     wake = update(jobs).where(jobs.c.id.in_(due.with_for_update(skip_locked=True))).values(woken_at=later())
     return connection.execute(wake).rowcount
-
-
-def unswept(connection: Connection, older_than_seconds: float, limit: int) -> list[tuple[str, str | None]]:
-    """Ended jobs whose attempts may have left files behind, with the prefix to keep.
-
-    A worker that lost its lease may still be writing: give it time to notice.
-    """
-    query = select(jobs.c.id, jobs.c.artifact).where(
-        jobs.c.swept_at.is_(None), jobs.c.attempt > 0, jobs.c.finished_at < later(-older_than_seconds)
-    )
-    return [(row.id, row.artifact) for row in connection.execute(query.order_by(jobs.c.finished_at).limit(limit))]
-
-
-def mark_swept(connection: Connection, job_id: str) -> None:
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(swept_at=later()))
 
 
 def _free(*where: ColumnElement[bool]) -> Select[Any]:

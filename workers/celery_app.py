@@ -56,9 +56,11 @@ class WorkerProcess:
         folders = {"data": settings.data_dir, "scratch": settings.scratch_root}
         metrics = WorkerMetrics(VERSION, ERRORS, folders)
         recorder = Recorder(name, metrics, self.tracing, pulse, about.device)
-        self.store = RecordedJobs(self.engine, settings.lease_seconds, recorder=recorder)
+        self.store = RecordedJobs(
+            self.engine, settings.lease_seconds, artifact_days=settings.artifact_days, recorder=recorder
+        )
         self.sandbox = Sandbox.of(settings)
-        sweep_ended(settings.checkpoint_root, self.store)
+        sweep_ended(settings.checkpoint_root, self.store, settings.checkpoint_days)
         self.supervisor = Supervisor(
             self.store,
             RecordedCache(self.engine, metrics.count_cache),

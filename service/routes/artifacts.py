@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["artifacts"])
 
 REPORTS = {"application/json": "report.json", "text/markdown": "README.md"}
 
-NOT_YET = problems("job_not_found", "result_not_ready", "storage_unavailable")
+NOT_YET = problems("job_not_found", "result_not_ready", "expired", "storage_unavailable")
 
 _BINARY = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 
@@ -39,7 +39,9 @@ DOWNLOAD: dict[int | str, dict[str, Any]] = {
     200: {**_BINARY, "description": "the whole file; ETag and Repr-Digest are its sha256"},
     206: {**_BINARY, "description": "the one range that was asked for"},
     304: {"description": "If-None-Match has the file's ETag"},
-    **problems("job_not_found", "file_not_found", "result_not_ready", "range_not_satisfiable", "storage_unavailable"),
+    **problems(
+        "job_not_found", "file_not_found", "result_not_ready", "expired", "range_not_satisfiable", "storage_unavailable"
+    ),
 }
 
 

@@ -1,8 +1,9 @@
-"""Jobs: create, list, get, cancel."""
+"""Jobs: create, list, get, cancel, ask for again, delete."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import partial
 from typing import Annotated, Any
 
@@ -11,8 +12,8 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.errors import LayercutError
-from api_schemas.jobs import Job, JobList, JobPreview, Status
-from api_schemas.request_parts import Whole
+from api_schemas.jobs import Job, JobList, JobPreview, JobsCancelled, JobsToCancel, Status
+from api_schemas.request_parts import Moment, Whole
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from api_schemas.webhook_requests import without_secrets
@@ -21,15 +22,25 @@ from service.bodies import JsonBody, validated
 from service.callers import Caller, Own, Who
 from service.ceilings import check_queue, under_ceilings
 from service.edge.disconnects import gone
+from service.idempotency import PARAMETER, accepted_once
+from service.idempotency import REFUSALS as REPEATED
 from service.negotiation import wait_seconds
 from service.openapi import BODY, json_body, problems
+from service.shown import shown
 from service.state import GatewayState, State
 from service.webhooks.addresses import Policy, check
-from store.jobs import JobStore
+from store.jobs import JobStore, Within
+from store.listing import JobFilter
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+#: What was asked for, and what will be done.
+Admitted = tuple[JobRequest, ResolvedRequest]
+
 MAX_PAGE = 100
+
+#: Jobs that one call cancels, and one transaction of it.
+MAX_CANCELLED, CANCELLED_AT_ONCE = 1000, 100
 
 #: For the schema alone: what is none is an invalid cursor.
 JOB_ID: dict[str, Any] = {"pattern": "^job_[0-9a-hjkmnp-tv-z]{24}$", "maxLength": 28}
@@ -53,6 +64,11 @@ METADATA_FILTER = {
     },
 }
 
+#: Any.
+NO_STATUS: list[Status] = []
+
+CANCEL_EXAMPLE = {"status": ["queued"], "metadata": {"team": "search"}}
+
 EXAMPLE = {
     "model": "google-bert/bert-base-uncased",
     "task": "sst2",
@@ -69,29 +85,34 @@ EXAMPLE = {
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "the job's address"}}},
         200: {"model": JobPreview, "description": "with validate_only: what the job would be; nothing is stored"},
-        **problems(*BODY, *REFUSALS, "queue_full", "storage_full", "webhook_not_allowed"),
+        **problems(*BODY, *REFUSALS, *REPEATED, "queue_full", "storage_full", "webhook_not_allowed"),
     },
-    openapi_extra=json_body(JobRequest, prune_and_distill=EXAMPLE),
+    openapi_extra={**json_body(JobRequest, prune_and_distill=EXAMPLE), "parameters": [PARAMETER]},
 )
 async def create_job(
     body: JsonBody,
     state: State,
     who: Who,
     own: Own,
-    response: Response,
     *,
     incoming: Request,
     validate_only: Annotated[bool, Query(description="check and resolve, and store nothing")] = False,
-) -> Job | Response:
+) -> Response:
     """Ask for a compression. What can be seen to fail is refused now; what fails later is the job's `error`."""
     await state.probes.disk.answer()
-    leaves = partial(gone, incoming)
-    request, resolved = await state.admissions.run(who.holder.tenant, leaves, _admit, body, state, who)
+    tenant = who.holder.tenant
+
+    async def look() -> Admitted:
+        return await state.admissions.run(tenant, partial(gone, incoming), _admit, body, state, who)
+
     if validate_only:
+        request, resolved = await look()
         return JSONResponse(_preview(request, body, resolved).model_dump(mode="json"))
-    job = shown(await run_in_threadpool(_queue, state, own, request, body, resolved))
-    response.headers["Location"] = job.urls["self"]
-    return job
+
+    async def create(within: Within | None) -> Job:
+        return await run_in_threadpool(_queue, state, own, body, await look(), within)
+
+    return await accepted_once(incoming, state, tenant, body, create)
 
 
 @router.get("", responses=problems("invalid_cursor"), openapi_extra={"parameters": [METADATA_FILTER]})
@@ -104,20 +125,22 @@ def list_jobs(
         Query(description="`next_cursor` of the page before", json_schema_extra=JOB_ID),
     ] = None,
     limit: Annotated[Whole, Query(description="1 to 100; what lies outside is brought inside")] = 20,
-    status: Status | None = None,
+    status: Annotated[list[Status], Query(max_length=10, description="given more than once: any of them")] = NO_STATUS,
     task: Annotated[str | None, Query(max_length=4096)] = None,
-    model: Annotated[str | None, Query(max_length=500)] = None,
+    model: Annotated[str | None, Query(max_length=4096)] = None,
+    created_after: Annotated[Moment | None, Query(description="RFC 3339, as are all times")] = None,
+    created_before: Moment | None = None,
 ) -> JobList:
     """Your jobs, newest first."""
-    metadata = _metadata(request)
-    jobs, has_more = own.list(
-        after=after,
-        limit=min(max(limit, 1), MAX_PAGE),
-        status=status,
+    wanted = JobFilter(
+        statuses=status,
         task=task,
         model=model,
-        metadata=metadata or None,
+        metadata=_metadata(request),
+        created_after=created_after,
+        created_before=created_before,
     )
+    jobs, has_more = own.list(wanted, after=after, limit=min(max(limit, 1), MAX_PAGE))
     return JobList(
         data=[shown(job) for job in jobs], has_more=has_more, next_cursor=jobs[-1].id if jobs and has_more else None
     )
@@ -158,11 +181,59 @@ def cancel_job(job_id: str, own: Own, response: Response) -> Job:
     return job
 
 
-def shown(job: Job) -> Job:
-    """``job`` with its addresses."""
-    base = f"/v1/jobs/{job.id}"
-    urls = {name: f"{base}/{name}" for name in ("events", "logs", "cancel", "report", "files", "download")}
-    return job.model_copy(update={"urls": {"self": base, **urls}})
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    response_model=Job,
+    responses=problems(
+        "job_not_found", "job_not_terminal", "job_not_retryable", "quota_exceeded", "queue_full", *REPEATED
+    ),
+    openapi_extra={"parameters": [PARAMETER]},
+)
+async def retry_job(job_id: str, state: State, who: Who, own: Own, *, incoming: Request) -> Response:
+    """Queue a job again that failed or was cancelled. It goes on from its last checkpoint, with all its attempts."""
+
+    async def retry(within: Within | None) -> Job:
+        return await run_in_threadpool(_retry, state, own, job_id, within)
+
+    return await accepted_once(incoming, state, who.holder.tenant, None, retry)
+
+
+@router.delete(
+    "/{job_id}",
+    status_code=204,
+    response_class=Response,
+    responses=problems("job_not_found", "job_not_terminal"),
+)
+def delete_job(job_id: str, own: Own) -> None:
+    """Delete a job that has ended: its files, events, logs and row. Asking twice changes nothing."""
+    own.delete(job_id)
+
+
+@router.post("/cancel", responses=problems(*BODY), openapi_extra=json_body(JobsToCancel, of_a_team=CANCEL_EXAMPLE))
+def cancel_jobs(body: JsonBody, own: Own) -> JobsCancelled:
+    """Cancel all jobs of a filter that have not ended, at most 1000 a call: `has_more` says whether to call again."""
+    asked = validated(JobsToCancel, body)
+    wanted = JobFilter(
+        statuses=[Status(status) for status in asked.status or ()],
+        task=asked.task,
+        model=asked.model,
+        metadata=asked.metadata or {},
+        created_after=asked.created_after,
+        created_before=asked.created_before,
+        ids=asked.ids,
+    )
+    became: Counter[Status] = Counter()
+    has_more = True
+    while has_more and became.total() < MAX_CANCELLED:
+        some, has_more = own.cancel_some(wanted, CANCELLED_AT_ONCE)
+        became += some
+    return JobsCancelled(
+        matched=became.total(),
+        cancelled=became[Status.CANCELLED],
+        cancelling=became[Status.CANCELLING],
+        has_more=has_more,
+    )
 
 
 def _metadata(request: Request) -> dict[str, str]:
@@ -180,7 +251,7 @@ def _metadata(request: Request) -> dict[str, str]:
     return metadata
 
 
-def _admit(body: dict[str, Any], state: GatewayState, who: Caller) -> tuple[JobRequest, ResolvedRequest]:
+def _admit(body: dict[str, Any], state: GatewayState, who: Caller) -> Admitted:
     request = under_ceilings(validated(JobRequest, body), state.settings)
     who.check_priority(request.priority)
     if request.webhook is not None:
@@ -193,12 +264,18 @@ def _admit(body: dict[str, Any], state: GatewayState, who: Caller) -> tuple[JobR
         return request, admit(request, state.settings)
 
 
-def _queue(
-    state: GatewayState, own: JobStore, request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest
-) -> Job:
+def _queue(state: GatewayState, own: JobStore, sent: dict[str, Any], admitted: Admitted, within: Within | None) -> Job:
     check_queue(state)
+    request, resolved = admitted
     key = "" if request.webhook is None else state.signer.fingerprint
-    job = own.create(request, sent, resolved, key_fingerprint=key)
+    job = own.create(request, sent, resolved, within, key_fingerprint=key)
+    state.wakeups.wake()
+    return job
+
+
+def _retry(state: GatewayState, own: JobStore, job_id: str, within: Within | None) -> Job:
+    check_queue(state)
+    job = own.retry(job_id, within)
     state.wakeups.wake()
     return job
 

@@ -11,7 +11,6 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 from sqlalchemy import update
 
-import store.jobs
 from api_schemas.request_parts import Request
 from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.task_spec import LabelMap
@@ -234,7 +233,7 @@ def test_a_page_of_jobs_ends_where_it_would_grow_too_large(
     client: TestClient, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each job has its request in it, twice."""
-    monkeypatch.setattr(store.jobs, "PAGE_BYTES", 50_000)
+    monkeypatch.setattr("store.listing.PAGE_BYTES", 50_000)
     large = {**body, "metadata": {f"key {number}": "v" * 512 for number in range(16)}}
     ids = [client.post("/v1/jobs", json=sent).json()["id"] for sent in (body, large, large, large, large, body)]
     pages: list[list[str]] = []
@@ -251,7 +250,7 @@ def test_a_page_of_jobs_ends_where_it_would_grow_too_large(
 def test_a_job_larger_than_a_page_is_a_page(
     client: TestClient, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store.jobs, "PAGE_BYTES", 100)
+    monkeypatch.setattr("store.listing.PAGE_BYTES", 100)
     ids = [client.post("/v1/jobs", json=body).json()["id"] for _ in range(2)]
     first = client.get("/v1/jobs").json()
     assert [job["id"] for job in first["data"]] == [ids[1]]

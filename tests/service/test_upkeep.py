@@ -10,7 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api_schemas.events import EventType
-from service.reaper import Reaper
+from service.reaper import clear_cache, reap, wake_again
+from service.retention import sweep
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from service.wakeups import WakeUps
@@ -19,23 +20,17 @@ from tests.support.gateway_worker import WEIGHTS, claim, succeed
 from tests.support.processes import eventually
 
 
-@pytest.fixture
-def reaper(state: GatewayState) -> Reaper:
-    """A reaper of the test's own; the gateway's has made its one round and waits."""
-    return Reaper(state)
-
-
 def test_a_lost_worker_costs_an_attempt_and_not_the_job(
     settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any]
 ) -> None:
     settings.lease_seconds = 0.001
-    state, reaper = request.getfixturevalue("state"), request.getfixturevalue("reaper")
+    state = request.getfixturevalue("state")
     client = request.getfixturevalue("client")
     job = client.post("/v1/jobs", json=body).json()
     claim(state)
 
     def queued_again() -> bool:
-        reaper.reap()
+        reap(state)
         return bool(client.get(job["urls"]["self"]).json()["status"] == "queued")
 
     eventually(queued_again)
@@ -49,7 +44,7 @@ def test_what_the_broker_lost_is_sent_again(
     settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any]
 ) -> None:
     settings.wake_again_seconds = 0.001
-    state, reaper = request.getfixturevalue("state"), request.getfixturevalue("reaper")
+    state = request.getfixturevalue("state")
     for _ in range(3):
         request.getfixturevalue("client").post("/v1/jobs", json=body)
     state.wakeups.stop()
@@ -58,8 +53,7 @@ def test_what_the_broker_lost_is_sent_again(
 
     sender = WakeUps(settings.broker_url)
     sender.start()
-    reaper._state = GatewayState(**{**vars(state), "wakeups": sender})
-    reaper.wake_again()
+    wake_again(GatewayState(**{**vars(state), "wakeups": sender}))
     sender.stop()
     assert sender.waiting() == 3
 
@@ -68,12 +62,12 @@ def test_wake_ups_do_not_pile_up_while_all_workers_are_busy(
     settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any]
 ) -> None:
     settings.wake_again_seconds = 0.001
-    state, reaper = request.getfixturevalue("state"), request.getfixturevalue("reaper")
+    state = request.getfixturevalue("state")
     request.getfixturevalue("client").post("/v1/jobs", json=body)
     while not state.wakeups.waiting():
         pass
     for _ in range(5):
-        reaper.wake_again()
+        wake_again(state)
     state.wakeups.stop()
     assert state.wakeups.waiting() == 1
 
@@ -90,7 +84,7 @@ def test_files_of_an_attempt_that_lost_go_and_the_winners_stay(
     settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any], tmp_path: Path
 ) -> None:
     settings.sweep_after_seconds = 0.001
-    state, reaper = request.getfixturevalue("state"), request.getfixturevalue("reaper")
+    state = request.getfixturevalue("state")
     client = request.getfixturevalue("client")
     job = client.post("/v1/jobs", json=body).json()
     lost = claim(state)
@@ -102,14 +96,14 @@ def test_files_of_an_attempt_that_lost_go_and_the_winners_stay(
     attempts = settings.data_dir / "artifacts" / "jobs" / job["id"] / "attempts"
 
     def left_after_a_sweep() -> bool:
-        reaper.sweep()
+        sweep(state)
         return [path.name[0] for path in attempts.iterdir()] == ["2"]
 
     eventually(left_after_a_sweep)
     stored = {path.name for path in (settings.data_dir / "artifacts").rglob("*") if path.is_file()}
     assert client.get(f"{job['urls']['files']}/model.safetensors").content == WEIGHTS
     assert "manifest.json" in stored
-    assert state.store.unswept(0) == []
+    assert state.retention.unswept(0, 0) == []
 
 
 def test_the_end_of_a_job_is_told_once(client: TestClient, finished: str) -> None:
@@ -121,7 +115,7 @@ def test_what_the_cache_has_no_room_for_goes_with_its_files(
     settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any], tmp_path: Path
 ) -> None:
     settings.cache_bytes = 5
-    state, reaper = request.getfixturevalue("state"), request.getfixturevalue("reaper")
+    state = request.getfixturevalue("state")
     request.getfixturevalue("client").post("/v1/jobs", json=body)
     lease = claim(state).lease
     (tmp_path / "baseline").mkdir()
@@ -130,7 +124,7 @@ def test_what_the_cache_has_no_room_for_goes_with_its_files(
         (tmp_path / "baseline" / "weights").write_bytes(b"x" * size)
         state.artifacts.publish(made.prefix, tmp_path / "baseline")
         assert state.cache.made(lease, name * 64, seconds=1, size=size)
-    reaper.clear_cache()
+    clear_cache(state)
     kept = [path.parent.name for path in (settings.data_dir / "artifacts" / "cache").glob("*/*/*/weights")]
     assert kept == [lease.token]
     assert isinstance(state.cache.take(lease, "baseline", "a" * 64), Make)

@@ -15,7 +15,20 @@ from api_schemas.jobs import Job
 from store.columns import later
 from store.database import migrate, open_engine
 from store.jobs import JobStore
-from store.tables import DEFAULT_TENANT, api_keys, audit, cache, jobs, tenants, webhook_secrets, webhooks, workers
+from store.retention import RetentionStore
+from store.tables import (
+    DEFAULT_TENANT,
+    api_keys,
+    audit,
+    cache,
+    deleted_jobs,
+    idempotency,
+    jobs,
+    tenants,
+    webhook_secrets,
+    webhooks,
+    workers,
+)
 from tests.support.events import queue
 from tests.support.store_samples import Submit
 
@@ -62,7 +75,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(delete(jobs))
-        for table in (cache, api_keys, audit, workers, webhooks, webhook_secrets):
+        for table in (cache, api_keys, audit, workers, deleted_jobs, idempotency, webhooks, webhook_secrets):
             connection.execute(delete(table))
         connection.execute(delete(tenants).where(tenants.c.id != DEFAULT_TENANT))
     engine.dispose()
@@ -79,6 +92,11 @@ def engine(database_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def store(engine: Engine) -> JobStore:
     return JobStore(engine)
+
+
+@pytest.fixture
+def retention(engine: Engine) -> RetentionStore:
+    return RetentionStore(engine)
 
 
 @pytest.fixture

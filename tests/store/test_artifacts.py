@@ -98,7 +98,7 @@ def test_no_prefix_leads_out_of_the_store(artifacts: ArtifactStore, folder: Path
         lambda: artifacts.manifest(prefix),
         lambda: artifacts.open_range(prefix, "README.md", 0, 1),
         lambda: artifacts.delete(prefix),
-        lambda: artifacts.sweep(prefix, None),
+        lambda: artifacts.sweep(prefix, 1, None),
     ):
         with pytest.raises(LayercutError) as caught:
             call()
@@ -213,14 +213,14 @@ def test_a_sweep_keeps_the_winner_and_other_jobs(artifacts: ArtifactStore, folde
     others = ["jobs/job_1/attempts/2-bb", "jobs/job_1/attempts/1-aaa", "jobs/job_10/attempts/1-cc"]
     for prefix in (PREFIX, *others):
         artifacts.publish(prefix, folder)
-    assert artifacts.sweep("job_1", PREFIX) == 2 * 5
+    assert artifacts.sweep("job_1", 9, PREFIX) == 2 * 5
     assert len(artifacts.manifest(PREFIX).files) == 4
     assert len(artifacts.manifest("jobs/job_10/attempts/1-cc").files) == 4
     for prefix in others[:2]:
         with pytest.raises(LayercutError):
             artifacts.manifest(prefix)
-    assert artifacts.sweep("job_1", None) == 5
-    assert artifacts.sweep("job_1", None) == 0
+    assert artifacts.sweep("job_1", 9, None) == 5
+    assert artifacts.sweep("job_1", 9, None) == 0
 
 
 FULL_DISK = """

@@ -367,18 +367,3 @@ def test_a_wakeup_is_due_once_the_last_one_is_old(
     store.release(lease, "lost")
     assert store.due_wakeups(60) == 1, "nobody was woken for a job that came back"
     assert store.get(fresh.id).status == Status.QUEUED
-
-
-def test_files_of_losers_are_swept_once_their_time_has_passed(
-    store: JobStore, submit: Submit, overdue: Callable[[str, str], None]
-) -> None:
-    won, never_ran = submit(), submit(priority=-1)
-    lease = claimed(store).lease
-    store.finish(lease, SUCCEEDED, artifact=lease.prefix)
-    store.cancel(never_ran.id)
-    assert store.unswept(60) == []
-    overdue(won.id, "finished_at")
-    overdue(never_ran.id, "finished_at")
-    assert store.unswept(60) == [(won.id, lease.prefix)]
-    store.mark_swept(won.id)
-    assert store.unswept(60) == []

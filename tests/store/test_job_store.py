@@ -14,6 +14,7 @@ from api_schemas.requests import JobRequest
 from api_schemas.resolved import resolve
 from store.ids import is_job_id
 from store.jobs import JobStore
+from store.listing import JobFilter
 from store.tables import events
 from tests.support.events import say
 from tests.support.store_samples import Submit
@@ -50,7 +51,7 @@ def test_text_that_databases_dislike_is_stored(store: JobStore, submit: Submit) 
     assert event.data == MetricData(name="\0", value=None, side="after")
     assert "\0" not in event.message
     assert store.get(job.id).metadata == {"a\0b": 'quote " and \\ and %'}
-    assert [found.id for found in store.list(metadata={"a\0b": 'quote " and \\ and %'})[0]] == [job.id]
+    assert [found.id for found in store.list(JobFilter(metadata={"a\0b": 'quote " and \\ and %'}))[0]] == [job.id]
 
 
 @pytest.mark.parametrize("call", ["get", "cancel", "events", "artifact"])
@@ -94,12 +95,12 @@ def test_filters_are_joined_by_and(store: JobStore, submit: Submit) -> None:
     store.cancel(other_task.id)
 
     def found(**filters: object) -> set[str]:
-        return {job.id for job in store.list(**filters)[0]}  # type: ignore[arg-type]
+        return {job.id for job in store.list(JobFilter(**filters))[0]}  # type: ignore[arg-type]
 
     assert found(model="acme/roberta") == {other_model.id}
     assert found(task="rte") == {other_task.id, tagged.id}
-    assert found(task="rte", status=Status.QUEUED) == {tagged.id}
-    assert found(status=Status.QUEUED) == {plain.id, other_model.id, tagged.id}
+    assert found(task="rte", statuses=[Status.QUEUED]) == {tagged.id}
+    assert found(statuses=[Status.QUEUED]) == {plain.id, other_model.id, tagged.id}
     assert found(metadata={"team": "search", "run": "1"}) == {tagged.id}
     assert found(metadata={"team": "search", "run": "2"}) == set()
     assert found(metadata={"run": "search"}) == set(), "key and value belong together"
@@ -107,7 +108,7 @@ def test_filters_are_joined_by_and(store: JobStore, submit: Submit) -> None:
 
 def test_own_data_is_listed_under_its_file_name(store: JobStore, submit: Submit) -> None:
     job = submit(task={"dataset": "/data/tweets.csv", "text_columns": ["text"], "label_column": "label"})
-    assert [found.id for found in store.list(task="tweets.csv")[0]] == [job.id]
+    assert [found.id for found in store.list(JobFilter(task="tweets.csv"))[0]] == [job.id]
 
 
 def test_queue_position_counts_those_that_go_first(store: JobStore, submit: Submit) -> None:

@@ -72,6 +72,7 @@ def test_no_other_statement_writes_a_status() -> None:
     writers = {
         path.name: len(re.findall(r"""\bstatus=(?!row\.)|["']status["']:""", path.read_text()))
         for path in folder.glob("*.py")
+        if path.name != "idempotency.py"  # of an answer
     }
     assert {name: count for name, count in writers.items() if count} == {"rows.py": 1, "jobs.py": 1}, (
         "moving() writes every change of status, and create() the first status"
@@ -94,6 +95,7 @@ def test_any_mixture_of_calls_follows_the_table(store: JobStore, stale: JobStore
         claim,
         claim,
         lambda: store.cancel(chance.choice(ids)),
+        lambda: store.retry(chance.choice(ids)),
         store.reap,
         lambda: leases and store.heartbeat(chance.choice(leases)),
         lambda: leases and store.release(chance.choice(leases), "chance"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -64,11 +65,18 @@ def test_a_lease_of_no_length_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         StoreSettings()
 
 
-def test_ids_sort_by_the_time_they_were_made_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    for moment in (1, 10**9, 1_700_000_000 * 10**9, 1_700_000_001 * 10**9, 10_000_000_000 * 10**9):
-        monkeypatch.setattr("time.time_ns", lambda moment=moment: moment)
-        made.append(new_job_id())
+def test_ids_sort_by_the_time_they_were_made_at() -> None:
+    moments = [datetime.fromtimestamp(seconds, UTC) for seconds in (0, 1, 1_700_000_000, 1_700_000_001, 10**10)]
+    made = [new_job_id(moment) for moment in moments]
     assert made == sorted(made)
     assert all(is_job_id(job_id) for job_id in made)
-    assert new_job_id() != new_job_id(), "chance tells two of the same moment apart"
+    assert new_job_id(moments[0]) != new_job_id(moments[0]), "chance tells two of the same moment apart"
+
+
+def test_an_id_is_later_than_the_newest_though_the_clock_stands_or_is_set_back() -> None:
+    made = [new_job_id(datetime(2026, 11, 29, tzinfo=UTC))]
+    for moment in (datetime(2026, 11, 29, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)):
+        for _ in range(50):
+            made.append(new_job_id(moment, made[-1]))
+    assert made == sorted(made)
+    assert is_job_id(new_job_id(datetime(2026, 1, 1, tzinfo=UTC), f"job_{24 * 'z'}"))

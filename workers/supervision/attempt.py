@@ -9,7 +9,7 @@ from contextlib import suppress
 from queue import Empty
 from typing import Any
 
-from api_schemas.errors import LONGEST_MESSAGE, LayercutError
+from api_schemas.errors import LONGEST_MESSAGE, RULE_BREAKERS, LayercutError
 from api_schemas.events import (
     ArtifactFiles,
     EventBody,
@@ -50,9 +50,6 @@ Ending = NewEvent | Exit | Interrupt | StagingFailed
 PUBLISHING_SECONDS = 1800.0
 #: Between two blocks it looks whether anybody waits; what hangs within one is left behind.
 PUBLISHER_LEAVES_SECONDS = 5.0
-
-#: Failures of a runner that breaks the rules. It is given no time to leave.
-RULE_BREAKERS = frozenset({"protocol_violation", "too_many_events"})
 
 STOPPING = "the worker was told to stop and handed the job back"
 
@@ -378,14 +375,23 @@ class Attempt:
             winner = self._store.artifact(self._lease.job_id)
             # Asked of the store, not concluded from LeaseLost: a finish may have been kept though its answer was lost.
             if winner == self._lease.prefix:
-                self._artifacts.sweep(self._lease.job_id, keep_prefix=winner)
+                self._artifacts.sweep(self._lease.job_id, self._lease.attempt, keep_prefix=winner)
             else:
                 self._artifacts.delete(self._lease.prefix)
-            if self._store.get(self._lease.job_id).status.terminal:
-                self._checkpoint_sync.discard()
-            sweep_ended(self._settings.checkpoint_root, self._store)
+            self._leave_checkpoints()
+            sweep_ended(self._settings.checkpoint_root, self._store, self._settings.checkpoint_days)
         except Exception:  # sweeping is no part of the job
             log.warning("job %s: cannot sweep", self._lease.job_id, exc_info=True)
+
+    def _leave_checkpoints(self) -> None:
+        """Once the job has ended: its last checkpoint is carried to where a retry finds it, or none is wanted."""
+        job_id = self._lease.job_id
+        if not self._store.get(job_id).status.terminal:
+            return
+        if self._store.with_checkpoints([job_id], self._settings.checkpoint_days):
+            self._checkpoint_sync.drain(self._settings.kill_grace_seconds)
+        else:
+            self._checkpoint_sync.discard()
 
 
 def _breaks_rules(ending: Ending) -> bool:

@@ -110,7 +110,7 @@ class CheckpointSync:
         put_in_place(hidden, name)
 
     def discard(self) -> None:
-        """The job has ended: remove its checkpoints, here now and in the store when an upload is over."""
+        """Nobody wants its checkpoints: remove them, here now and in the store when an upload is over."""
         remove_tree(self._folder)
         with self._change:
             self._over = self._closed = True
@@ -177,12 +177,14 @@ class CheckpointSync:
         log.info("job %s: %s was fetched from the store", self._job_id, name)
 
 
-def sweep_ended(root: Path, store: JobStore) -> None:
-    """Remove the checkpoints on this host of jobs that have ended, here or elsewhere."""
+def sweep_ended(root: Path, store: JobStore, days: float) -> None:
+    """Remove the checkpoints on this host that nobody wants any more, of jobs that ended here or elsewhere; ``days`` is
+    how long those of a failed or cancelled job are kept.
+    """
     folders = {path.name: path for path in root.glob("*")} if root.is_dir() else {}
     if not folders:
         return
-    heads = store.heads(list(folders))
+    wanted = store.with_checkpoints(list(folders), days)
     for job_id, folder in folders.items():
-        if job_id not in heads or heads[job_id][1].terminal:
+        if job_id not in wanted:
             remove_tree(folder)

@@ -19,13 +19,18 @@ OLD_QUEUE = ["priority DESC", "created_at", "id"]
 
 INDEXES = {
     "ix_jobs_tenant_status": ("jobs", ["tenant", "status", "id"]),
-    "ix_jobs_swept_at": ("jobs", ["swept_at", "finished_at"]),
+    "ix_jobs_tenant_task": ("jobs", ["tenant", "task", "id"]),
+    "ix_jobs_tenant_created_at": ("jobs", ["tenant", "created_at", "id"]),
+    "ix_jobs_sweep_at": ("jobs", ["sweep_at"]),
+    "ix_jobs_finished_at": ("jobs", ["finished_at"]),
     "ix_jobs_expires_at": ("jobs", ["expired_at", "expires_at"]),
-    "ix_deleted_jobs_swept_at": ("deleted_jobs", ["swept_at"]),
+    "ix_job_logs_created_at": ("job_logs", ["created_at"]),
+    "ix_deleted_jobs_sweep_at": ("deleted_jobs", ["sweep_at"]),
+    "ix_deleted_jobs_deleted_at": ("deleted_jobs", ["deleted_at"]),
     "ix_idempotency_created_at": ("idempotency", ["created_at"]),
     "ix_webhooks_tenant": ("webhooks", ["tenant", "job_id"]),
     "ix_webhooks_job_id": ("webhooks", ["job_id"]),
-    "ix_deliveries_due_at": ("deliveries", ["due_at"]),
+    "ix_deliveries_due_at": ("deliveries", ["due_at", "created_at"]),
     "ix_deliveries_webhook_id": ("deliveries", ["webhook_id", "created_at"]),
     "ix_deliveries_job_id": ("deliveries", ["job_id"]),
 }
@@ -35,6 +40,7 @@ def upgrade() -> None:
     for column in _of_jobs():
         op.add_column("jobs", column)
     op.execute("UPDATE jobs SET queued_at = created_at")
+    op.execute("UPDATE jobs SET sweep_at = finished_at WHERE swept_at IS NULL AND attempt > 0")
     op.drop_index("ix_jobs_queue", "jobs")
     op.create_index("ix_jobs_queue", "jobs", ["status", "tenant", *map(sa.text, QUEUE)])
     for column in _of_workers():
@@ -73,6 +79,7 @@ def _of_jobs() -> list[sa.Column[Any]]:
         sa.Column("log_end", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("expires_at", UtcTime),
         sa.Column("expired_at", UtcTime),
+        sa.Column("sweep_at", UtcTime),
         sa.Column("request_id", PlainText),
         sa.Column("traceparent", sa.String(64)),
     ]
@@ -107,7 +114,7 @@ def _make_deleted_jobs() -> None:
         sa.Column("id", Id, nullable=False),
         sa.Column("tenant", Id, nullable=False),
         sa.Column("deleted_at", UtcTime, nullable=False),
-        sa.Column("swept_at", UtcTime),
+        sa.Column("sweep_at", UtcTime),
         sa.PrimaryKeyConstraint("id", name="pk_deleted_jobs"),
     )
 
@@ -118,6 +125,7 @@ def _make_idempotency() -> None:
         sa.Column("tenant", Id, nullable=False),
         sa.Column("key", PlainText, nullable=False),
         sa.Column("fingerprint", sa.String(64), nullable=False),
+        sa.Column("token", sa.String(32), nullable=False),
         sa.Column("status", sa.Integer),
         sa.Column("answer", sa.JSON),
         sa.Column("created_at", UtcTime, nullable=False),

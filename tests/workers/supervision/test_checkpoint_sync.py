@@ -13,6 +13,7 @@ from store.artifacts import ArtifactStore
 from tests.support.processes import eventually
 from tests.support.supervisor_rig import FAKE_RUNNER, Rig, no_inputs
 from workers.settings import WorkerSettings
+from workers.supervision.checkpoint_sync import sweep_ended
 
 
 def kept_here(rig: Rig, job_id: str) -> set[str]:
@@ -85,22 +86,19 @@ def test_a_worker_that_stops_hands_the_job_back_with_its_last_checkpoint(rig: Ri
     assert "checkpoint baseline-1-000000042" in rig.texts(job_id)
 
 
-def test_a_cancelled_job_writes_none_and_keeps_none(rig: Rig, tmp_path: Path) -> None:
-    acts = ("checkpoint:baseline-1-000000010", "checkpoint-at-term:baseline-1-000000042")
-    job_id = rig.submit(*acts, f"touch:{tmp_path}/here", "linger")
+def test_a_cancelled_job_keeps_what_it_has_for_a_retry(rig: Rig, tmp_path: Path) -> None:
+    job_id = rig.submit("checkpoint:baseline-1-000000010", f"touch:{tmp_path}/here", "linger")
     thread = rig.start()
     eventually((tmp_path / "here").exists)
-    eventually(lambda: kept_in_store(rig, job_id))
     rig.store.cancel(job_id)
     thread.join(20)
 
     assert rig.store.get(job_id).status == Status.CANCELLED
-    assert kept_here(rig, job_id) == set()
-    eventually(lambda: not kept_in_store(rig, job_id))
+    assert kept_here(rig, job_id) == kept_in_store(rig, job_id) == {"baseline-1-000000010"}
 
 
-@pytest.mark.parametrize("ending", ["succeed", "fail:training_diverged"])
-def test_they_go_when_the_job_ends(rig: Rig, ending: str) -> None:
+@pytest.mark.parametrize("ending", ["succeed", "fail:protocol_violation"])
+def test_they_go_when_the_job_ends_with_nothing_to_go_on_with(rig: Rig, ending: str) -> None:
     job = rig.run("checkpoint:baseline-1-000000010", ending)
 
     assert job.status.terminal
@@ -108,10 +106,31 @@ def test_they_go_when_the_job_ends(rig: Rig, ending: str) -> None:
     eventually(lambda: not kept_in_store(rig, job.id))
 
 
-def test_those_of_a_job_that_ended_elsewhere_go_with_the_next_job(rig: Rig, tmp_path: Path) -> None:
+def test_a_retry_goes_on_from_the_last_checkpoint_on_another_host(rig: Rig, tmp_path: Path) -> None:
+    failed = rig.run("checkpoint:baseline-1-000000010", f"checkpoints:{tmp_path}/seen", "fail:training_diverged")
+    assert failed.status == Status.FAILED
+    shutil.rmtree(rig.settings.checkpoint_root)
+    rig.store.retry(failed.id)
+    assert rig.supervisor.work()
+
+    assert json.loads((tmp_path / "seen").read_text()) == {"baseline-1-000000010": "weights of baseline-1-000000010"}
+    assert rig.store.get(failed.id).attempt == 2
+
+
+def test_they_go_on_this_host_when_their_time_is_over(rig: Rig) -> None:
+    failed = rig.run("checkpoint:baseline-1-000000010", "fail:training_diverged")
+    sweep_ended(rig.settings.checkpoint_root, rig.store, days=7)
+    assert kept_here(rig, failed.id) == {"baseline-1-000000010"}
+    sweep_ended(rig.settings.checkpoint_root, rig.store, days=0)
+    assert kept_here(rig, failed.id) == set()
+
+
+def test_those_of_a_job_that_was_deleted_go_with_the_next_job(rig: Rig, tmp_path: Path) -> None:
     job_id = lose_an_attempt(rig, tmp_path, "checkpoint:baseline-1-000000010")
     rig.store.cancel(job_id)
-    assert kept_here(rig, job_id)
+    rig.run("succeed")
+    assert kept_here(rig, job_id), "it may be asked for again"
+    rig.store.delete(job_id)
     rig.run("succeed")
 
     assert kept_here(rig, job_id) == set()

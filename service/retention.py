@@ -1,0 +1,99 @@
+"""What the gateway deletes because its time is over: files of jobs that have ended, their rows, logs, keys, deliveries.
+
+Each step does a bounded piece of work a round, and goes on where the one before stopped, or was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from service.state import GatewayState
+from store.retention import DeletedJob, Leftover
+
+log = structlog.get_logger("layercut.retention")
+
+Step = Callable[[GatewayState], object]
+
+
+def set_expiry(state: GatewayState) -> None:
+    """Files of before there was a time for them."""
+    if state.settings.artifact_days:
+        state.retention.set_expiry(state.settings.artifact_days)
+
+
+def expire_files(state: GatewayState) -> None:
+    """Files that were kept for their time are shown no more; ``sweep`` deletes them."""
+    if expired := state.retention.expire():
+        log.info("expired", jobs=expired)
+
+
+def sweep(state: GatewayState) -> None:
+    """Delete files of attempts that lost, checkpoints that nobody wants, and artifacts whose time is over."""
+    settings = state.settings
+    for job in state.retention.unswept(settings.sweep_after_seconds, settings.checkpoint_days):
+        try:
+            files = _sweep_job(state, job)
+        except Exception as error:  # noqa: BLE001 - whatever the store raises: the other jobs' files go all the same
+            log.warning("not_swept", job_id=job.job_id, error=f"{type(error).__name__}: {error}"[:500])
+            state.retention.put_off(job)
+            continue
+        state.retention.swept(job)
+        if files:
+            log.info("swept", job_id=job.job_id, files=files)
+
+
+def sweep_deleted(state: GatewayState) -> None:
+    """Delete all files of jobs that were deleted."""
+    seconds = state.settings.sweep_after_seconds
+    for job in state.retention.deleted(seconds):
+        try:
+            _delete_files(state, job)
+        except Exception as error:  # noqa: BLE001 - as above
+            log.warning("not_swept", job_id=job.job_id, error=f"{type(error).__name__}: {error}"[:500])
+            state.retention.put_off_deleted(job)
+        else:
+            state.retention.deleted_swept(job, seconds)
+
+
+def sweep_unfinished(state: GatewayState) -> None:
+    """Delete what uploads that were killed left half written."""
+    if files := state.artifacts.sweep_unfinished(state.settings.sweep_after_seconds):
+        log.info("swept_unfinished", files=files)
+
+
+def remove_jobs(state: GatewayState) -> None:
+    """Delete the rows of jobs that ended long ago, and have their files swept."""
+    if state.settings.event_days and (removed := state.retention.remove_ended(state.settings.event_days)):
+        log.info("removed_for_age", jobs=removed)
+
+
+def remove_logs(state: GatewayState) -> None:
+    """Delete the logs of jobs that ended long ago."""
+    if state.settings.log_days and (removed := state.retention.remove_logs(state.settings.log_days)):
+        log.info("logs_removed_for_age", jobs=removed)
+
+
+def forget(state: GatewayState) -> None:
+    """Keys of requests, deliveries that are over, and that jobs were deleted."""
+    state.retention.forget_keys(state.settings.idempotency_hours)
+    state.retention.remove_deliveries(state.settings.webhook_days)
+    state.retention.forget_deleted()
+
+
+#: What asks the database alone.
+ROW_STEPS: tuple[Step, ...] = (set_expiry, expire_files, remove_jobs, remove_logs, forget)
+#: What waits for the artifact store.
+FILE_STEPS: tuple[Step, ...] = (sweep, sweep_deleted, sweep_unfinished)
+
+
+def _sweep_job(state: GatewayState, job: Leftover) -> int:
+    files = state.artifacts.sweep(job.job_id, job.attempt, job.keep)
+    if job.checkpoints:
+        state.artifacts.delete(f"jobs/{job.job_id}/checkpoint")
+    return files
+
+
+def _delete_files(state: GatewayState, job: DeletedJob) -> None:
+    state.artifacts.delete(f"jobs/{job.job_id}")

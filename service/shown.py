@@ -1,0 +1,13 @@
+"""A job as it is answered: with its addresses."""
+
+from __future__ import annotations
+
+from api_schemas.jobs import Job
+
+ADDRESSES = ("events", "cancel", "retry", "report", "files", "download")
+
+
+def shown(job: Job) -> Job:
+    """``job`` with its addresses."""
+    base = f"/v1/jobs/{job.id}"
+    return job.model_copy(update={"urls": {"self": base, **{name: f"{base}/{name}" for name in ADDRESSES}}})

@@ -1,0 +1,116 @@
+"""POSTs that are done once: a key is reserved before the work, and its answer kept in the transaction of the work."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from api_schemas.errors import LayercutError
+from store.columns import later
+from store.tables import idempotency
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """The right to do what the key was sent with. ``token`` fences off one that took too long, and lost it."""
+
+    tenant: str
+    key: str
+    token: str
+
+
+@dataclass(frozen=True)
+class StoredAnswer:
+    """What the first request of a key was answered with."""
+
+    status: int
+    body: dict[str, Any]
+
+
+class IdempotencyStore:
+    """``hours``: how long an answer is kept. ``hold_seconds``: how long the first request may take; then another with
+    its key may take its place.
+    """
+
+    def __init__(self, engine: Engine, *, hours: float, hold_seconds: float) -> None:
+        self._engine = engine
+        self._hours, self._hold_seconds = hours, hold_seconds
+
+    def reserve(self, tenant: str, key: str, fingerprint: str) -> Reservation | StoredAnswer:
+        """The key is the caller's to use, or what was answered to it before.
+
+        Raises ``idempotency_key_reused`` where ``fingerprint`` is another, and ``request_in_progress``.
+        """
+        asked = Reservation(tenant, key, secrets.token_hex(16))
+        with self._engine.begin() as connection:
+            if _insert(connection, asked, fingerprint):
+                return asked
+            row = connection.execute(select(idempotency).where(_of(asked)).with_for_update()).first()
+            if row is None:  # given back in this moment
+                raise _in_progress()
+            return self._meet(connection, row, asked, fingerprint)
+
+    def _meet(
+        self, connection: Connection, row: Row[Any], asked: Reservation, fingerprint: str
+    ) -> Reservation | StoredAnswer:
+        if self._free(connection, row):
+            values = {"fingerprint": fingerprint, "token": asked.token, "status": None, "answer": None}
+            connection.execute(update(idempotency).where(_of(asked)).values(**values, created_at=later()))
+            return asked
+        if row.fingerprint != fingerprint:
+            raise LayercutError(
+                "idempotency_key_reused",
+                "the key was sent before with another method, address or body: send a new key with a new request",
+                param="Idempotency-Key",
+            )
+        if row.status is None:
+            raise _in_progress()
+        return StoredAnswer(row.status, row.answer)
+
+    def _free(self, connection: Connection, row: Row[Any]) -> bool:
+        """Whether the row's time is over: of an answer, or of a request whose gateway died or has lost its way."""
+        seconds = self._hold_seconds if row.status is None else self._hours * 3600
+        now = connection.execute(select(later(-seconds))).scalar_one()
+        return bool(row.created_at < now)
+
+    def release(self, held: Reservation) -> None:
+        """The request was refused: the key is free again. What was answered, or is another's by now, stays."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(idempotency).where(_held(held)))
+
+
+def keep_answer(connection: Connection, held: Reservation, status: int, body: dict[str, Any]) -> None:
+    """Keep the answer, in the transaction of what it tells. Raises ``request_in_progress`` where the key is another's
+    by now: the transaction must come to nothing then.
+    """
+    kept = update(idempotency).where(_held(held)).values(status=status, answer=body)
+    if connection.execute(kept).rowcount != 1:
+        raise _in_progress()
+
+
+def _insert(connection: Connection, asked: Reservation, fingerprint: str) -> bool:
+    row = {"tenant": asked.tenant, "key": asked.key, "token": asked.token, "fingerprint": fingerprint}
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(idempotency).values(**row, created_at=later()))
+    except IntegrityError:
+        return False
+    return True
+
+
+def _of(asked: Reservation) -> ColumnElement[bool]:
+    return (idempotency.c.tenant == asked.tenant) & (idempotency.c.key == asked.key)
+
+
+def _held(held: Reservation) -> ColumnElement[bool]:
+    return _of(held) & (idempotency.c.token == held.token) & idempotency.c.status.is_(None)
+
+
+def _in_progress() -> LayercutError:
+    return LayercutError(
+        "request_in_progress", "a request with this key is under way: ask again in some seconds for its answer"
+    )

@@ -1,0 +1,224 @@
+"""How long things are kept: files of jobs that have ended, their rows, their logs, keys of requests, deliveries.
+
+Every call does a bounded piece, and may run in many processes at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import accumulate
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Table, delete, exists, select, tuple_, update
+
+from api_schemas.errors import RULE_BREAKERS
+from api_schemas.jobs import Status
+from store.columns import later
+from store.database import reading
+from store.lifecycle import remove
+from store.tables import deleted_jobs, deliveries, idempotency, job_logs, jobs
+
+#: Jobs of one call, rows of other tables, jobs whose logs go, and events that go with their jobs.
+JOBS, ROWS, LOGS, EVENTS = 100, 1000, 10, 20_000
+
+DAY = 24 * 3600.0
+
+#: That a job was deleted is known for so long.
+DELETED_DAYS = 30.0
+
+#: What cannot be swept waits as long again as it has waited already, within these bounds, in seconds.
+SHORTEST_DELAY, LONGEST_DELAY = 60.0, 3600.0
+
+_ERROR_CODE = jobs.c.error["code"].as_string()
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Files of a job that has ended. Those of attempts after ``attempt`` are not meant: it was asked for again then."""
+
+    job_id: str
+    attempt: int
+    #: The prefix of the artifact that stays.
+    keep: str | None
+    checkpoints: bool
+    #: What ``sweep_at`` was: a job that has ended once more in the meantime is due again.
+    due: datetime
+    #: When to come again, for the checkpoints.
+    again: datetime | None
+    waited_seconds: float
+
+
+@dataclass(frozen=True)
+class DeletedJob:
+    """Files of a job whose rows are gone."""
+
+    job_id: str
+    #: Nobody writes for it any more.
+    last: bool
+    waited_seconds: float
+
+
+def checkpoints_end(status: Status, finished_at: datetime, error_code: str | None, days: float) -> datetime | None:
+    """Until when the checkpoints of a job are kept; None where that is not known, as it has not ended.
+
+    For a retry: those of a job that succeeded go at once. A runner that broke the rules is not believed again.
+    """
+    if not status.terminal:
+        return None
+    kept = status is not Status.SUCCEEDED and error_code not in RULE_BREAKERS
+    return finished_at + timedelta(days=days) if kept else finished_at
+
+
+class RetentionStore:
+    """One method is one transaction. Thread-safe."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    # Files of jobs that have ended
+
+    def unswept(self, older_than_seconds: float, checkpoint_days: float, limit: int = JOBS) -> list[Leftover]:
+        """What is due. A worker that lost its lease may still be writing: it is given time to notice."""
+        now = later().label("now")
+        due = (jobs.c.sweep_at < later(), jobs.c.finished_at < later(-older_than_seconds))
+        columns = (jobs.c.id, jobs.c.status, jobs.c.attempt, jobs.c.artifact, jobs.c.expired_at, jobs.c.finished_at)
+        query = select(*columns, jobs.c.sweep_at, _ERROR_CODE.label("code"), now)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.where(*due).order_by(jobs.c.sweep_at).limit(limit)).all()
+        return [_leftover(row, checkpoint_days) for row in rows]
+
+    def swept(self, job: Leftover) -> None:
+        """All that was due is gone."""
+        self._come_again(job, sweep_at=job.again, swept_at=later())
+
+    def put_off(self, job: Leftover) -> None:
+        """Something could not be deleted: it is tried again after a time that grows."""
+        self._come_again(job, sweep_at=later(_delay(job.waited_seconds)))
+
+    def _come_again(self, job: Leftover, **values: Any) -> None:
+        # Where the job was asked for again, and has ended again, its new end is due and not this one.
+        same = (jobs.c.id == job.job_id, jobs.c.attempt == job.attempt, jobs.c.sweep_at == job.due)
+        with self._engine.begin() as connection:
+            connection.execute(update(jobs).where(*same).values(**values))
+
+    def expire(self) -> list[str]:
+        """The jobs whose files were kept for their time: nobody is given them from now on, and they are to be swept."""
+        due = (jobs.c.expired_at.is_(None), jobs.c.expires_at < later(), jobs.c.finished_at.is_not(None))
+        gone = {"expired_at": later(), "sweep_at": later(), "bytes": None}
+        with self._engine.begin() as connection:
+            ids = _some_ids(connection, *due, limit=JOBS)
+            connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(**gone))
+        return ids
+
+    def set_expiry(self, artifact_days: float) -> int:
+        """Files that have no time to be kept for have one from now on: those of before there was any. How many."""
+        kept = (jobs.c.artifact.is_not(None), jobs.c.expires_at.is_(None), jobs.c.finished_at.is_not(None))
+        with self._engine.begin() as connection:
+            ids = _some_ids(connection, *kept, limit=ROWS)
+            ends = update(jobs).where(jobs.c.id.in_(ids)).values(expires_at=later(artifact_days * DAY))
+            return connection.execute(ends).rowcount
+
+    # Files of jobs that were deleted
+
+    def deleted(self, sweep_after_seconds: float, limit: int = JOBS) -> list[DeletedJob]:
+        """Those whose files are due."""
+        query = select(deleted_jobs, later().label("now"), later(-sweep_after_seconds).label("quiet"))
+        query = query.where(deleted_jobs.c.sweep_at < later()).order_by(deleted_jobs.c.sweep_at).limit(limit)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return [
+            DeletedJob(row.id, row.deleted_at < row.quiet, (row.now - row.deleted_at).total_seconds()) for row in rows
+        ]
+
+    def deleted_swept(self, job: DeletedJob, sweep_after_seconds: float) -> None:
+        """Its files are gone; where somebody may still write for it, they are looked for once more."""
+        self._sweep_deleted_at(job, None if job.last else later(sweep_after_seconds))
+
+    def put_off_deleted(self, job: DeletedJob) -> None:
+        """As ``put_off``."""
+        self._sweep_deleted_at(job, later(_delay(job.waited_seconds)))
+
+    def _sweep_deleted_at(self, job: DeletedJob, moment: Any) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(update(deleted_jobs).where(deleted_jobs.c.id == job.job_id).values(sweep_at=moment))
+
+    def forget_deleted(self) -> int:
+        """That jobs were deleted long ago is forgotten, where nothing is left of them."""
+        gone = (deleted_jobs.c.deleted_at < later(-DELETED_DAYS * DAY), deleted_jobs.c.sweep_at.is_(None))
+        return self._delete_some(deleted_jobs, *gone)
+
+    # Rows
+
+    def remove_ended(self, days: float) -> list[str]:
+        """Delete jobs that ended so long ago, as their users would; the ids."""
+        columns = (jobs.c.id, jobs.c.tenant, jobs.c.attempt, jobs.c.last_event)
+        old = select(*columns).where(jobs.c.finished_at < later(-days * DAY)).order_by(jobs.c.finished_at)
+        with self._engine.begin() as connection:
+            rows = connection.execute(old.limit(JOBS).with_for_update(skip_locked=True)).all()
+            # Events go with their job: as many as others can wait for.
+            sums = accumulate(row.last_event for row in rows)
+            some = [row for at, (row, events) in enumerate(zip(rows, sums, strict=True)) if at == 0 or events <= EVENTS]
+            for row in some:
+                remove(connection, row)
+        return [row.id for row in some]
+
+    def remove_logs(self, days: float) -> list[str]:
+        """Delete the logs of jobs that ended so long ago; the ids of the jobs."""
+        ended = exists().where(jobs.c.id == job_logs.c.job_id, jobs.c.finished_at < later(-days * DAY))
+        old = select(job_logs.c.job_id).distinct().where(job_logs.c.created_at < later(-days * DAY), ended)
+        with self._engine.begin() as connection:
+            found = connection.scalars(old.limit(LOGS)).all()
+            ids = _some_ids(connection, jobs.c.id.in_(found), jobs.c.finished_at < later(-days * DAY), limit=LOGS)
+            connection.execute(delete(job_logs).where(job_logs.c.job_id.in_(ids)))
+            connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(log_start=jobs.c.log_end))
+        return ids
+
+    def forget_keys(self, hours: float) -> int:
+        """Of ``Idempotency-Key``; how many."""
+        return self._delete_some(idempotency, idempotency.c.created_at < later(-hours * 3600))
+
+    def remove_deliveries(self, days: float) -> int:
+        """Of webhooks, those that are over; how many."""
+        return self._delete_some(
+            deliveries, deliveries.c.due_at.is_(None), deliveries.c.created_at < later(-days * DAY)
+        )
+
+    def _delete_some(self, table: Table, *where: ColumnElement[bool]) -> int:
+        key = tuple_(*table.primary_key.columns)
+        some = select(*table.primary_key.columns).where(*where).limit(ROWS)
+        with self._engine.begin() as connection:
+            return connection.execute(delete(table).where(key.in_(some))).rowcount
+
+
+def with_checkpoints(connection: Connection, job_ids: Collection[str], days: float) -> set[str]:
+    """Those of the jobs whose checkpoints are still wanted: they have not ended, or may be asked for again."""
+    columns = (jobs.c.id, jobs.c.status, jobs.c.finished_at, _ERROR_CODE.label("code"), later().label("now"))
+    rows = connection.execute(select(*columns).where(jobs.c.id.in_(job_ids)))
+    ends = {row.id: (checkpoints_end(Status(row.status), row.finished_at, row.code, days), row.now) for row in rows}
+    return {job_id for job_id, (end, now) in ends.items() if end is None or end > now}
+
+
+def _leftover(row: Row[Any], checkpoint_days: float) -> Leftover:
+    end = checkpoints_end(Status(row.status), row.finished_at, row.code, checkpoint_days)
+    over = end is None or end <= row.now
+    return Leftover(
+        job_id=row.id,
+        attempt=row.attempt,
+        keep=None if row.expired_at else row.artifact,
+        checkpoints=over,
+        due=row.sweep_at,
+        again=None if over else end,
+        waited_seconds=(row.now - row.finished_at).total_seconds(),
+    )
+
+
+def _some_ids(connection: Connection, *where: ColumnElement[bool], limit: int) -> list[str]:
+    """Of rows that are locked now, and that nobody else has in hand."""
+    query = select(jobs.c.id).where(*where).order_by(jobs.c.id).limit(limit)
+    return list(connection.scalars(query.with_for_update(skip_locked=True)))
+
+
+def _delay(waited_seconds: float) -> float:
+    return min(max(waited_seconds, SHORTEST_DELAY), LONGEST_DELAY)

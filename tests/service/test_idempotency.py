@@ -1,0 +1,189 @@
+"""`Idempotency-Key`: a POST that is sent again makes no second job, whatever happens to the first."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import update
+
+from api_schemas.errors import LayercutError
+from api_schemas.events import EventType
+from service.app import create_app
+from service.settings import GatewaySettings
+from service.state import GatewayState
+from store.columns import later
+from store.idempotency import Reservation
+from store.tables import idempotency
+from tests.support.events import say
+from tests.support.gateway_worker import claim
+from tests.support.processes import eventually
+
+KEY = {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
+
+
+def count(client: TestClient) -> int:
+    return len(client.get("/v1/jobs?limit=100").json()["data"])
+
+
+@pytest.fixture
+def on_postgres(settings: GatewaySettings, request: pytest.FixtureRequest) -> GatewaySettings:
+    return settings.model_copy(update={"database_url": request.getfixturevalue("database_url")})
+
+
+def test_the_same_request_again_is_answered_as_the_first(client: TestClient, body: dict[str, Any]) -> None:
+    first = client.post("/v1/jobs", json=body, headers=KEY)
+    other_order = dict(reversed(body.items()))
+    quoted = {"Idempotency-Key": f'"{KEY["Idempotency-Key"]}"'}
+    for headers, sent in ((KEY, body), (quoted, other_order)):
+        again = client.post("/v1/jobs", json=sent, headers=headers)
+        assert (again.status_code, again.content) == (first.status_code, first.content) == (202, first.content)
+        assert again.headers["Idempotency-Replayed"] == "true"
+        assert again.headers["Location"] == first.headers["Location"]
+    assert "Idempotency-Replayed" not in first.headers
+    assert count(client) == 1
+
+
+def test_another_request_with_the_key_is_refused(client: TestClient, body: dict[str, Any]) -> None:
+    job = client.post("/v1/jobs", json=body, headers=KEY).json()
+    for path, sent in (("/v1/jobs", {**body, "seed": 7}), ("/v1/jobs?x=1", body), (job["urls"]["retry"], None)):
+        answer = client.post(path, json=sent, headers=KEY)
+        assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+        assert answer.json()["errors"][0]["pointer"] == "Idempotency-Key"
+    assert count(client) == 1
+
+
+def test_the_first_under_way_is_said_with_when_to_come_again(
+    client: TestClient, body: dict[str, Any], stuck: threading.Event
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/v1/jobs", json=body, headers=KEY)
+
+        def conflict() -> Any:
+            answer = client.post("/v1/jobs", json=body, headers=KEY)
+            return answer if answer.status_code == 409 else None
+
+        second = eventually(conflict)
+        assert (second.json()["code"], second.headers["Retry-After"]) == ("request_in_progress", "5")
+        stuck.set()
+        assert first.result().status_code == 202
+    assert client.post("/v1/jobs", json=body, headers=KEY).json()["id"] == first.result().json()["id"]
+
+
+def test_a_refused_request_leaves_the_key_free(client: TestClient, body: dict[str, Any]) -> None:
+    wrong = {**body, "prune": {"strategy": "top", "drop": 6}}
+    for _ in range(2):
+        assert client.post("/v1/jobs", json=wrong, headers=KEY).json()["code"] == "invalid_layers"
+    assert client.post("/v1/jobs", json=body, headers=KEY).status_code == 202
+
+
+def test_validate_only_heeds_no_key(client: TestClient, body: dict[str, Any]) -> None:
+    for seed in (1, 2):
+        answer = client.post("/v1/jobs?validate_only=true", json={**body, "seed": seed}, headers=KEY)
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("key", ['"', '""', '"a"b"', "k" * 256, '"' + "k" * 256 + '"', "\x7f", "ä".encode()])
+def test_what_is_no_key_is_refused(client: TestClient, body: dict[str, Any], key: str | bytes) -> None:
+    answer = client.post("/v1/jobs", json=body, headers=[("Idempotency-Key", key)])  # type: ignore[list-item]
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "Idempotency-Key")
+    assert count(client) == 0
+
+
+@pytest.mark.parametrize("key", ["k" * 255, '"' + "k" * 255 + '"', "a b", "k"])
+def test_what_is_a_key_is_taken(client: TestClient, body: dict[str, Any], key: str) -> None:
+    assert client.post("/v1/jobs", json=body, headers={"Idempotency-Key": key}).status_code == 202
+
+
+def test_a_retry_with_a_key_is_done_once(client: TestClient, state: GatewayState, body: dict[str, Any]) -> None:
+    job = client.post("/v1/jobs", json=body).json()
+    error = {"code": "training_diverged", "message": "it diverged"}
+    for _ in range(2):  # of the second failure, the same message is no second retry
+        state.store.finish(claim(state).lease, say(EventType.FAILED, error=error))
+        answer = client.post(job["urls"]["retry"], headers=KEY)
+        assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+        if client.get(job["urls"]["self"]).json()["status"] == "failed":
+            break
+    assert answer.headers["Idempotency-Replayed"] == "true"
+    assert client.get(job["urls"]["self"]).json()["attempt"] == 2
+
+
+def test_a_key_is_a_tenants_own(state: GatewayState) -> None:
+    assert isinstance(state.idempotency.reserve("a", "k", "f"), Reservation)
+    assert isinstance(state.idempotency.reserve("b", "k", "g"), Reservation)
+
+
+def test_a_key_is_free_again_after_its_time(client: TestClient, state: GatewayState, body: dict[str, Any]) -> None:
+    client.post("/v1/jobs", json=body, headers=KEY)
+    with state.engine.begin() as connection:
+        connection.execute(update(idempotency).values(created_at=later(-25 * 3600)))
+    assert client.post("/v1/jobs", json={**body, "seed": 7}, headers=KEY).status_code == 202
+    assert count(client) == 2
+
+
+def test_one_whose_place_was_taken_makes_no_second_job(
+    client: TestClient, state: GatewayState, body: dict[str, Any], stuck: threading.Event
+) -> None:
+    """As if the first gateway had been stopped for longer than a request may take, and went on then."""
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(client.post, "/v1/jobs", json=body, headers=KEY)
+
+        def reserved() -> bool:
+            with state.engine.begin() as connection:
+                return connection.execute(update(idempotency).values(created_at=later(-3600))).rowcount == 1
+
+        eventually(reserved)
+        other = pool.submit(client.post, "/v1/jobs", json=body, headers=KEY)
+        eventually(lambda: not reserved_before(state))
+        stuck.set()
+        answers = sorted((slow.result().status_code, other.result().status_code))
+    assert answers == [202, 409]
+    assert slow.result().json()["code"] == "request_in_progress"
+    assert count(client) == 1
+
+
+def reserved_before(state: GatewayState) -> bool:
+    """Whether the reservation is still the old one."""
+    with state.engine.connect() as connection:
+        return bool(connection.scalar(idempotency.select().where(idempotency.c.created_at < later(-600))))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def two_gateways(settings: GatewaySettings, request: pytest.FixtureRequest) -> Iterator[tuple[TestClient, TestClient]]:
+    if request.param == "postgresql":
+        settings.database_url = request.getfixturevalue("postgres_url")
+    with TestClient(create_app(settings)) as first, TestClient(create_app(settings)) as second:
+        yield first, second
+
+
+def test_fifty_equal_posts_at_once_across_two_gateways_make_one_job(
+    two_gateways: tuple[TestClient, TestClient], body: dict[str, Any]
+) -> None:
+    before = count(two_gateways[0])
+    start = threading.Barrier(50)
+    key = {"Idempotency-Key": body["model"]}
+
+    def post(number: int) -> Any:
+        start.wait()
+        return two_gateways[number % 2].post("/v1/jobs", json=body, headers=key)
+
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(post, range(50)))
+    statuses = {answer.status_code for answer in answers}
+    assert statuses <= {202, 409}
+    assert len({answer.json()["id"] for answer in answers if answer.status_code == 202}) == 1
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} <= {"request_in_progress"}
+    assert count(two_gateways[1]) == before + 1
+
+
+def test_a_crash_before_the_job_is_written_keeps_the_key_for_a_bounded_time(state: GatewayState) -> None:
+    assert isinstance(state.idempotency.reserve("default", "k", "f"), Reservation)
+    with pytest.raises(LayercutError, match="under way"):
+        state.idempotency.reserve("default", "k", "f")
+    with state.engine.begin() as connection:
+        connection.execute(update(idempotency).values(created_at=later(-state.settings.admission_seconds - 61)))
+    assert isinstance(state.idempotency.reserve("default", "k", "f"), Reservation)

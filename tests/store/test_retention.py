@@ -1,0 +1,241 @@
+"""What is deleted because its time is over; in pieces, by many at once, and again where it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, insert, select, update
+
+from api_schemas.errors import LayercutError
+from api_schemas.jobs import Status
+from store.columns import later
+from store.jobs import JobStore
+from store.retention import RetentionStore, checkpoints_end
+from store.tables import deleted_jobs, deliveries, idempotency, job_logs, jobs, webhooks
+from tests.support.store_samples import FAILED, SUCCEEDED, Submit
+
+Overdue = Callable[[str, str], None]
+DAY = 24 * 3600
+
+
+def claimed(store: JobStore) -> Any:
+    taken = store.claim("w")
+    assert taken is not None
+    return taken.lease
+
+
+def age(engine: Engine, job_id: str, days: float, *columns: str) -> None:
+    """Move times of a job so far into the past."""
+    with engine.begin() as connection:
+        moved = {column: later(-days * DAY) for column in columns}
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(moved))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "days"),
+    [
+        ("succeeded", None, 0),
+        ("failed", "out_of_memory", 7),
+        ("cancelled", None, 7),
+        ("failed", "protocol_violation", 0),
+    ],
+)
+def test_checkpoints_are_kept_for_a_retry(status: str, code: str | None, days: float) -> None:
+    ended = datetime(2026, 11, 29, tzinfo=UTC)
+    assert checkpoints_end(Status(status), ended, code, 7) == ended + timedelta(days=days)
+    assert checkpoints_end(Status.RUNNING, ended, code, 7) is None
+
+
+def test_files_of_losers_are_swept_once_their_time_has_passed(
+    store: JobStore, retention: RetentionStore, submit: Submit, overdue: Overdue
+) -> None:
+    won, never_ran = submit(), submit(priority=-1)
+    lease = claimed(store)
+    store.finish(lease, SUCCEEDED, artifact=lease.prefix)
+    store.cancel(never_ran.id)
+    assert retention.unswept(60, 7) == []
+    overdue(won.id, "finished_at")
+    overdue(never_ran.id, "finished_at")
+    (left,) = retention.unswept(60, 7)
+    assert (left.job_id, left.attempt, left.keep, left.checkpoints) == (won.id, 1, lease.prefix, True)
+    retention.swept(left)
+    assert retention.unswept(60, 7) == []
+
+
+def test_checkpoints_of_a_failed_job_are_swept_later(
+    store: JobStore, retention: RetentionStore, engine: Engine, submit: Submit
+) -> None:
+    job = submit()
+    store.finish(claimed(store), FAILED)
+    assert store.with_checkpoints([job.id], 7) == {job.id}
+    (left,) = retention.unswept(0, 7)
+    assert not left.checkpoints
+    retention.swept(left)
+    assert retention.unswept(0, 7) == []
+    age(engine, job.id, 8, "finished_at", "sweep_at")
+    (left,) = retention.unswept(0, 7)
+    assert left.checkpoints
+    assert store.with_checkpoints([job.id], 7) == set()
+    retention.swept(left)
+    assert retention.unswept(0, 7) == []
+
+
+def test_what_cannot_be_swept_is_put_off_and_holds_nobody_up(
+    store: JobStore, retention: RetentionStore, submit: Submit, overdue: Overdue, engine: Engine
+) -> None:
+    stuck, fine = submit(), submit()
+    for _ in range(2):
+        store.finish(claimed(store), FAILED)
+    for job in (stuck, fine):
+        overdue(job.id, "finished_at")
+    (first,) = retention.unswept(60, 7, limit=1)
+    retention.put_off(first)
+    assert [left.job_id for left in retention.unswept(60, 7)] == [fine.id]
+    with engine.connect() as connection:
+        wait = select(jobs.c.sweep_at, later().label("now")).where(jobs.c.id == stuck.id)
+        row = connection.execute(wait).one()
+    assert row.sweep_at - row.now == pytest.approx(timedelta(hours=1), abs=timedelta(minutes=1)), "as long again"
+
+
+def test_a_sweep_that_was_overtaken_by_a_retry_marks_nothing(
+    store: JobStore, retention: RetentionStore, submit: Submit
+) -> None:
+    job = submit()
+    store.finish(claimed(store), FAILED)
+    (slow,) = retention.unswept(0, 7)
+    store.retry(job.id)
+    store.finish(claimed(store), FAILED)
+    retention.swept(slow)
+    (again,) = retention.unswept(0, 7)
+    assert (slow.attempt, again.attempt) == (1, 2)
+
+
+def test_files_expire_after_their_time_and_leave_the_quota(
+    engine: Engine, retention: RetentionStore, submit: Submit
+) -> None:
+    store = JobStore(engine, artifact_days=30)
+    job = submit()
+    lease = claimed(store)
+    done = store.finish(lease, SUCCEEDED, lease.prefix, 1000)
+    assert done.expires_at is not None
+    assert done.finished_at is not None
+    assert done.expires_at - done.finished_at == pytest.approx(timedelta(days=30), abs=timedelta(minutes=1))
+    assert retention.expire() == []
+    (left,) = retention.unswept(0, 7)
+    retention.swept(left)
+    age(engine, job.id, 1, "expires_at")
+    assert retention.expire() == [job.id]
+    assert retention.expire() == []
+
+    with pytest.raises(LayercutError, match="were kept until 20") as caught:
+        store.artifact(job.id)
+    assert caught.value.code == "expired"
+    assert store.get(job.id).result == done.result, "the headline stays"
+    (left,) = retention.unswept(0, 7)
+    assert left.keep is None
+    with engine.connect() as connection:
+        assert connection.scalar(select(jobs.c.bytes)) is None
+
+
+def test_files_of_before_there_was_a_time_are_given_one(
+    store: JobStore, retention: RetentionStore, submit: Submit
+) -> None:
+    job, without = submit(), submit()
+    lease = claimed(store)
+    assert store.finish(lease, SUCCEEDED, lease.prefix).expires_at is None
+    store.finish(claimed(store), FAILED)
+    assert retention.set_expiry(30) == 1
+    assert retention.set_expiry(30) == 0
+    assert store.get(job.id).expires_at is not None
+    assert store.get(without.id).expires_at is None
+
+
+def test_files_of_a_deleted_job_are_looked_for_until_nobody_writes_any_more(
+    store: JobStore, retention: RetentionStore, submit: Submit, engine: Engine
+) -> None:
+    job, never_ran = submit(), submit(priority=-1)
+    store.finish(claimed(store), FAILED)
+    store.cancel(never_ran.id)
+    store.delete(job.id)
+    store.delete(never_ran.id)
+    (first,) = retention.deleted(600)
+    assert (first.job_id, first.last) == (job.id, False)
+    retention.deleted_swept(first, 600)
+    assert retention.deleted(600) == []
+    with engine.begin() as connection:
+        connection.execute(update(deleted_jobs).values(deleted_at=later(-700)))
+        connection.execute(update(deleted_jobs).where(deleted_jobs.c.id == job.id).values(sweep_at=later(-1)))
+    (last,) = retention.deleted(600)
+    assert last.last
+    retention.put_off_deleted(last)
+    assert retention.deleted(600) == []
+    retention.deleted_swept(last, 600)
+    assert retention.forget_deleted() == 0
+    with engine.begin() as connection:
+        connection.execute(update(deleted_jobs).values(deleted_at=later(-31 * DAY)))
+    assert retention.forget_deleted() == 2
+
+
+def test_old_jobs_go_with_all_their_rows_and_have_their_files_swept(
+    store: JobStore, retention: RetentionStore, submit: Submit, engine: Engine
+) -> None:
+    old, new, waiting = submit(), submit(), submit()
+    for _ in range(2):
+        store.finish(claimed(store), FAILED)
+    age(engine, old.id, 400, "finished_at")
+    age(engine, waiting.id, 400, "created_at")
+    assert retention.remove_ended(365) == [old.id]
+    assert retention.remove_ended(365) == []
+    assert {job.id for job in store.list()[0]} == {new.id, waiting.id}
+    assert [job.job_id for job in retention.deleted(600)] == [old.id]
+
+
+def test_a_piece_of_old_jobs_has_a_bounded_number_of_events(
+    store: JobStore, retention: RetentionStore, submit: Submit, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.retention.EVENTS", 7)
+    for _ in range(3):
+        submit()
+        store.finish(claimed(store), FAILED)
+    with engine.begin() as connection:
+        connection.execute(update(jobs).values(finished_at=later(-400 * DAY)))
+    assert [len(retention.remove_ended(365)) for _ in range(3)] == [2, 1, 0]
+
+
+def test_old_logs_go_and_the_log_says_that_it_begins_later(
+    store: JobStore, retention: RetentionStore, submit: Submit, engine: Engine
+) -> None:
+    old, running = submit(), submit(priority=-1)
+    store.finish(claimed(store), FAILED)
+    claimed(store)
+    with engine.begin() as connection:
+        for job_id in (old.id, running.id):
+            piece = {"job_id": job_id, "start": 0, "attempt": 1, "text": "hello", "created_at": later(-31 * DAY)}
+            connection.execute(insert(job_logs).values(**piece))
+        connection.execute(update(jobs).values(log_end=5))
+    age(engine, old.id, 31, "finished_at")
+    assert retention.remove_logs(30) == [old.id]
+    assert retention.remove_logs(30) == []
+    with engine.connect() as connection:
+        assert connection.scalars(select(job_logs.c.job_id)).all() == [running.id]
+        assert connection.scalar(select(jobs.c.log_start).where(jobs.c.id == old.id)) == 5
+
+
+def test_old_keys_and_deliveries_that_are_over_go(retention: RetentionStore, engine: Engine) -> None:
+    with engine.begin() as connection:
+        for days in (0, 2):
+            row = {"tenant": "default", "key": str(days), "fingerprint": "f", "token": "t"}
+            connection.execute(insert(idempotency).values(**row, created_at=later(-days * DAY)))
+        hook = {"id": "wh_1", "tenant": "default", "url": "https://x", "events": [], "key_fingerprint": "f"}
+        connection.execute(insert(webhooks).values(**hook, created_at=later()))
+        for name, due in (("over", None), ("due", later())):
+            row = {"id": name, "webhook_id": "wh_1", "tenant": "default", "job_id": "job_1", "event_number": 1}
+            told = {"event_type": "job.failed", "body": "{}", "state": name, "created_at": later(-31 * DAY)}
+            connection.execute(insert(deliveries).values(**row, **told, due_at=due))
+    assert (retention.forget_keys(24), retention.remove_deliveries(30)) == (1, 1)
+    with engine.connect() as connection:
+        assert connection.scalars(select(idempotency.c.key)).all() == ["0"]
+        assert connection.scalars(select(deliveries.c.id)).all() == ["due"]
