@@ -46,7 +46,7 @@ _EVENTS = "names of event types, or `*` for all; by default those that end a job
 
 class JobWebhook(OrString):
     """Who is told of this one job. As a plain string, it is the address. Messages are signed with the secret of
-    `POST /v1/webhooks/secret`.
+    `POST /v1/webhook-secret`.
     """
 
     url: Url

@@ -109,7 +109,7 @@ class WebhookStore:
         with self._engine.begin() as connection:
             check_actor(connection, by)
             if _own(connection, webhook_id, by.tenant).job_id is not None:
-                text = "it is signed with the secret for webhooks of jobs: POST /v1/webhooks/secret makes a new one"
+                text = "it is signed with the secret for webhooks of jobs: POST /v1/webhook-secret makes a new one"
                 raise LayercutError("validation_failed", text)
             made = _rotate(connection, webhook_id, fingerprint)
             note(connection, by, "webhook.rotate", webhook_id)

@@ -28,7 +28,7 @@ from service.openapi import BODY, json_body, problems
 from service.state import GatewayState, State
 from service.webhooks.addresses import Policy, check
 
-router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
+router = APIRouter(prefix="/v1", tags=["webhooks"])
 
 MAX_PAGE = 100
 EXAMPLE = {"url": "https://example.org/hooks/layercut", "events": ["job.succeeded", "job.failed"]}
@@ -38,7 +38,7 @@ TESTS = threading.BoundedSemaphore(4)
 
 
 @router.post(
-    "",
+    "/webhooks",
     status_code=201,
     responses=problems(*BODY, "webhook_not_allowed"),
     openapi_extra=json_body(WebhookRequest, when_jobs_end=EXAMPLE),
@@ -49,7 +49,7 @@ async def create_webhook(body: JsonBody, state: State, who: Who, *, incoming: Re
     return await run_in_threadpool(_create, state, who, asked)
 
 
-@router.get("")
+@router.get("/webhooks")
 def list_webhooks(
     state: State,
     who: Who,
@@ -59,7 +59,7 @@ def list_webhooks(
     return WebhookList(data=state.webhooks.list(who.actor.tenant, state.signer.fingerprint, job_id))
 
 
-@router.post("/secret", status_code=201)
+@router.post("/webhook-secret", status_code=201)
 def create_webhook_secret(state: State, who: Who) -> WebhookSecret:
     """Make the secret of the webhooks that your jobs name; shown this once. Where there is one, messages carry the
     signatures of both for a day.
@@ -68,14 +68,14 @@ def create_webhook_secret(state: State, who: Who) -> WebhookSecret:
     return WebhookSecret(secret=state.signer.secret(made))
 
 
-@router.get("/{webhook_id}", responses=problems("webhook_not_found"))
+@router.get("/webhooks/{webhook_id}", responses=problems("webhook_not_found"))
 def get_webhook(webhook_id: str, state: State, who: Who) -> Webhook:
     """One endpoint."""
     return state.webhooks.get(webhook_id, who.actor.tenant, state.signer.fingerprint)
 
 
 @router.patch(
-    "/{webhook_id}",
+    "/webhooks/{webhook_id}",
     responses=problems(*BODY, "webhook_not_allowed", "webhook_not_found"),
     openapi_extra=json_body(WebhookChange, begin_again={"enabled": True}),
 )
@@ -86,21 +86,21 @@ async def change_webhook(webhook_id: str, body: JsonBody, state: State, who: Who
     return await run_in_threadpool(change)
 
 
-@router.delete("/{webhook_id}", status_code=204, responses=problems("webhook_not_found"))
+@router.delete("/webhooks/{webhook_id}", status_code=204, responses=problems("webhook_not_found"))
 def delete_webhook(webhook_id: str, state: State, who: Who) -> Response:
     """Tell it nothing more, and forget what it was told."""
     state.webhooks.delete(webhook_id, by=who.actor)
     return Response(status_code=204)
 
 
-@router.post("/{webhook_id}/rotate", responses=problems("webhook_not_found"))
+@router.post("/webhooks/{webhook_id}/rotate", responses=problems("webhook_not_found"))
 def rotate_webhook_secret(webhook_id: str, state: State, who: Who) -> NewWebhook:
     """Make a new secret, shown this once. For a day, messages carry the signatures of the new and the old one."""
     webhook, made = state.webhooks.rotate(webhook_id, state.signer.fingerprint, by=who.actor)
     return NewWebhook(**webhook.model_dump(), secret=state.signer.secret(made))
 
 
-@router.post("/{webhook_id}/test", responses=problems("webhook_not_found"))
+@router.post("/webhooks/{webhook_id}/test", responses=problems("webhook_not_found"))
 def test_webhook(webhook_id: str, state: State, who: Who) -> Delivery:
     """Send a `webhook.test` message now, and say what came of it. It is not tried again."""
     if not TESTS.acquire(blocking=False):
@@ -112,7 +112,7 @@ def test_webhook(webhook_id: str, state: State, who: Who) -> Delivery:
     return state.deliveries.get(webhook_id, due.id)
 
 
-@router.get("/{webhook_id}/deliveries", responses=problems("webhook_not_found", "invalid_cursor"))
+@router.get("/webhooks/{webhook_id}/deliveries", responses=problems("webhook_not_found", "invalid_cursor"))
 def list_deliveries(
     webhook_id: str,
     state: State,
@@ -129,7 +129,7 @@ def list_deliveries(
 
 
 @router.post(
-    "/{webhook_id}/deliveries/{delivery_id}/redeliver",
+    "/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver",
     status_code=202,
     responses=problems("webhook_not_found", "delivery_not_found"),
 )

@@ -28,7 +28,7 @@ JOB = {"model": "acme/bert", "task": "sst2"}
 ALLOWED: dict[str, Any] = {"webhook_hosts": ["127.0.0.1"], "webhook_plain_http": True}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.slow), "postgresql"])
 def shared(request: pytest.FixtureRequest, settings: GatewaySettings) -> GatewaySettings:
     """What two gateways have in common: the database, and the folder that the key is in."""
     if request.param == "postgresql":

@@ -90,7 +90,7 @@ def test_the_end_of_a_job_is_told_to_a_registered_endpoint(
 
 
 def test_a_job_names_its_own(client: TestClient, body: dict[str, Any], receiver: Receiver) -> None:
-    secret = client.post(f"{HOOKS}/secret").json()["secret"]
+    secret = client.post("/v1/webhook-secret").json()["secret"]
     sent = {**body, "webhook": {"url": receiver.url, "events": ["job.queued", "job.cancelled"]}}
     answer = client.post("/v1/jobs", json=sent)
     assert answer.status_code == 202
@@ -187,7 +187,7 @@ def test_a_secret_is_shown_once_and_kept_nowhere(
     client.post(f"{HOOKS}/{hook['id']}/test")
     for secret in (hook["secret"], rotated["secret"]):
         receiver.got[0].read(secret)
-    of_jobs = [client.post(f"{HOOKS}/secret").json()["secret"] for _ in range(2)]
+    of_jobs = [client.post("/v1/webhook-secret").json()["secret"] for _ in range(2)]
     secrets = [hook["secret"], rotated["secret"], *of_jobs]
     assert len(set(secrets)) == 4
     shown = [client.get(path).text for path in (HOOKS, f"{HOOKS}/{hook['id']}", f"{HOOKS}/{hook['id']}/deliveries")]
