@@ -82,7 +82,8 @@ async def create_job(
     validate_only: Annotated[bool, Query(description="check and resolve, and store nothing")] = False,
 ) -> Job | Response:
     """Ask for a compression. What can be seen to fail is refused now; what fails later is the job's `error`."""
-    await state.probes.disk.answer()
+    if not validate_only:
+        await state.probes.disk.answer()
     leaves = partial(gone, incoming)
     request, resolved = await state.admissions.run(who.holder.tenant, leaves, _admit, body, state, who)
     if validate_only:
