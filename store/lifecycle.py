@@ -103,7 +103,8 @@ def remove(connection: Connection, row: Any) -> None:
     sweep_at = later() if row.attempt else None
     gone = {"id": row.id, "tenant": row.tenant}
     connection.execute(insert(deleted_jobs).values(**gone, deleted_at=later(), sweep_at=sweep_at))
-    connection.execute(delete(deliveries).where(deliveries.c.job_id == row.id))
+    # What is still on its way to the tenant's own endpoints was promised to them.
+    connection.execute(delete(deliveries).where(deliveries.c.job_id == row.id, deliveries.c.due_at.is_(None)))
     connection.execute(delete(jobs).where(jobs.c.id == row.id))
 
 

@@ -20,6 +20,8 @@ from store.threads import start_beside
 
 #: Of the time for an answer. What the server ends by itself costs no connection.
 _LOCKS, _STATEMENTS = 0.8, 0.9
+#: What a connection has that was waited for until the end: a server that is busy is not taken for one that is silent.
+_LEAST_SECONDS = 0.25
 #: A process that was frozen in the middle of a transaction keeps its locks so many times as long.
 _IDLE = 4
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
@@ -148,11 +150,13 @@ def _left(seconds: float | None) -> float | None:
     deadline: float | None = getattr(_checkout, "deadline", None)
     if deadline is None or seconds is None:
         return seconds
-    return min(seconds, max(0.0, deadline - time.monotonic()))
+    return min(seconds, max(_LEAST_SECONDS, deadline - time.monotonic()))
 
 
 def _connect_in_time(connect: Callable[[], TimedConnection], seconds: float, silence: Silence) -> TimedConnection:
     """Connect in another thread: a name server that hangs, and several addresses, take longer than a connection may."""
+    if silence.holds:  # the ping of an older connection has waited in vain, a moment ago
+        raise ServerSilent("no answer came in time")
     made = start_beside(connect, "database", TimedConnection.close)
     try:
         return made.result(_left(seconds))

@@ -99,7 +99,6 @@ async def create_job(
     validate_only: Annotated[bool, Query(description="check and resolve, and store nothing")] = False,
 ) -> Response:
     """Ask for a compression. What can be seen to fail is refused now; what fails later is the job's `error`."""
-    await state.probes.disk.answer()
     tenant = who.holder.tenant
 
     async def look() -> Admitted:
@@ -110,6 +109,7 @@ async def create_job(
         return JSONResponse(_preview(request, body, resolved).model_dump(mode="json"))
 
     async def create(within: Within | None) -> Job:
+        await state.probes.disk.answer()
         return await run_in_threadpool(_queue, state, own, body, await look(), within)
 
     return await accepted_once(incoming, state, tenant, body, create)

@@ -18,9 +18,9 @@ from store.audit import Actor, AuditLog
 from store.columns import later
 from store.jobs import JobStore
 from store.listing import JobFilter
-from store.tables import deleted_jobs, deliveries, events, job_logs, job_metadata, jobs, webhooks
+from store.tables import deleted_jobs, deliveries, events, job_logs, job_metadata, jobs
 from tests.support.events import say
-from tests.support.store_samples import FAILED, SUCCEEDED, Submit
+from tests.support.store_samples import FAILED, SUCCEEDED, Submit, add_webhook
 
 DELIVERY = {"webhook_id": "wh_1", "tenant": "default", "event_number": 1, "event_type": "job.failed", "body": "{}"}
 FAILED_AS = {"code": "internal", "message": "no reason"}
@@ -132,11 +132,7 @@ def test_a_deleted_job_leaves_its_name_and_nothing_else(store: JobStore, engine:
     kept, gone = submit(), submit(priority=1, metadata={"team": "search"})
     run(store)
     with engine.begin() as connection:
-        connection.execute(
-            insert(webhooks).values(
-                id="wh_1", tenant="default", url="https://x", events=[], key_fingerprint="f", created_at=later()
-            )
-        )
+        add_webhook(connection, "wh_1")
         for job_id in (kept.id, gone.id):
             log = {"job_id": job_id, "start": 0, "attempt": 1, "text": "x", "created_at": later()}
             connection.execute(insert(job_logs).values(**log))

@@ -9,7 +9,6 @@ from sqlalchemy import Engine, delete, update
 
 from api_schemas.errors import LayercutError
 from store.audit import Actor
-from store.ids import new_job_id
 from store.jobs import JobStore, Lease, LeaseLost
 from store.tables import job_logs, jobs
 from tests.support.store_samples import FAILED, Submit
@@ -121,7 +120,7 @@ def test_what_is_gone_by_age_is_said(store: JobStore, lease: Lease, write: Write
 
 def test_another_tenants_log_is_not_there(store: JobStore, lease: Lease, write: Write) -> None:
     write("one\n")
-    for ask in (lambda: store.of(Actor("team-b")).log(lease.job_id), lambda: store.log(new_job_id())):
+    for ask in (lambda: store.of(Actor("team-b")).log(lease.job_id), lambda: store.log("job_of_nobody")):
         with pytest.raises(LayercutError) as refused:
             ask()
         assert refused.value.code == "job_not_found"

@@ -14,8 +14,8 @@ from api_schemas.jobs import Status
 from store.columns import later
 from store.jobs import JobStore
 from store.retention import RetentionStore, checkpoints_end
-from store.tables import deleted_jobs, deliveries, idempotency, job_logs, jobs, webhooks
-from tests.support.store_samples import FAILED, SUCCEEDED, Submit
+from store.tables import deleted_jobs, deliveries, idempotency, job_logs, jobs
+from tests.support.store_samples import FAILED, SUCCEEDED, Submit, add_webhook
 
 Overdue = Callable[[str, str], None]
 DAY = 24 * 3600
@@ -229,8 +229,7 @@ def test_old_keys_and_deliveries_that_are_over_go(retention: RetentionStore, eng
         for days in (0, 2):
             row = {"tenant": "default", "key": str(days), "fingerprint": "f", "token": "t"}
             connection.execute(insert(idempotency).values(**row, created_at=later(-days * DAY)))
-        hook = {"id": "wh_1", "tenant": "default", "url": "https://x", "events": [], "key_fingerprint": "f"}
-        connection.execute(insert(webhooks).values(**hook, created_at=later()))
+        add_webhook(connection, "wh_1")
         for name, due in (("over", None), ("due", later())):
             row = {"id": name, "webhook_id": "wh_1", "tenant": "default", "job_id": "job_1", "event_number": 1}
             told = {"event_type": "job.failed", "body": "{}", "state": name, "created_at": later(-31 * DAY)}

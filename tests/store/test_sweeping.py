@@ -88,9 +88,11 @@ def test_losers_go_with_what_they_left_half_written(artifacts: ArtifactStore, ro
     for name in ("attempts/1-aa/model.safetensors#1", "attempts/3-cc/model.safetensors#1", "checkpoint/x/weights#1"):
         plant(root, f"{JOB}/{name}", 0)
 
-    assert artifacts.sweep("job_1", WINNER) == 4 + 3
+    assert artifacts.sweep("job_1", 2, WINNER) == 4 + 1, "not those of a later attempt"
+    assert sorted(path.name for path in (root / JOB / "attempts").iterdir()) == ["2-bb", "3-cc"]
+    assert artifacts.sweep("job_1", 3, WINNER) == 1
     assert [path.name for path in (root / JOB / "attempts").iterdir()] == ["2-bb"]
-    assert not (root / JOB / "checkpoint").exists()
+    artifacts.delete(f"{JOB}/checkpoint")
     artifacts.delete(WINNER)
     assert list((root / "jobs").iterdir()) == []
 
@@ -129,7 +131,7 @@ import sys
 from store.artifacts import ArtifactStore
 from store.sweeping import NotDeletedError
 artifacts = ArtifactStore(f"file://{sys.argv[1]}")
-for call in (lambda: artifacts.sweep("job_1", None), lambda: artifacts.sweep_unfinished(0)):
+for call in (lambda: artifacts.sweep("job_1", 2, None), lambda: artifacts.sweep_unfinished(0)):
     try:
         print(call())
     except NotDeletedError as error:
@@ -150,7 +152,7 @@ def test_one_file_that_cannot_be_deleted_keeps_no_other(artifacts: ArtifactStore
     assert said[0].startswith("7 ['jobs/job_1/attempts/1-aa/config.json']")
     assert said[1].startswith("1 ['cache/k/f/t/a#1']")
     assert sorted(path for path in root.rglob("*") if path.is_file()) == sorted([stuck, half])
-    assert artifacts.sweep("job_1", None) == 1
+    assert artifacts.sweep("job_1", 2, None) == 1
 
 
 @pytest.mark.parametrize("url", ["file", "memory"])

@@ -16,6 +16,7 @@ from api_schemas.tenants import Quotas
 from store.audit import Actor, AuditLog
 from store.cache import CacheStore, Have, Make, Wait
 from store.jobs import Claim, JobStore
+from store.listing import JobFilter
 from store.tables import jobs
 from store.tenants import SHARED_POOL, TenantStore
 from tests.support.events import queue
@@ -142,7 +143,7 @@ def test_another_tenants_job_is_not_there(store: JobStore, queued: Queue) -> Non
             ask(job.id)
         assert (error.value.code, error.value.message) == ("job_not_found", f"there is no job {job.id!r}")
     assert other.list() == ([], False)
-    assert other.list(metadata={"k": "v"}) == ([], False)
+    assert other.list(JobFilter(metadata={"k": "v"})) == ([], False)
     assert other.heads([job.id]) == {}
     assert store.of(Actor(A)).get(job.id) == store.get(job.id) == job
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sqlalchemy import Connection, insert
+
 from api_schemas.events import EventType
 from api_schemas.jobs import Job
+from store.columns import later
+from store.tables import webhook_secrets, webhooks
 from tests.support.events import say
 
 RESULT = {
@@ -32,3 +36,12 @@ FAILED = say(
 CANCELLED = say(EventType.CANCELLED, "stopped")
 
 Submit = Callable[..., Job]
+
+
+def add_webhook(connection: Connection, webhook_id: str) -> None:
+    """An endpoint of the default tenant that hears of nothing."""
+    of = {"id": webhook_id, "tenant": "default"}
+    connection.execute(insert(webhook_secrets).values(**of, key_fingerprint="f"))
+    connection.execute(
+        insert(webhooks).values(**of, url="https://x", events=[], secret_id=webhook_id, created_at=later())
+    )
