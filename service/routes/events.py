@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/jobs/{job_id}/events", tags=["events"])
 
 # The library would cut streams off in the middle of their answer, half a second after the signal. Ours end by
 # themselves, whole and at once: `Feed.stop`.
-AppStatus.disable_automatic_graceful_drain()
+AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
 
 STREAM = "text/event-stream"
 
