@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from api_schemas.jobs import Job
 
-ADDRESSES = ("events", "cancel", "retry", "report", "files", "download")
+ADDRESSES = ("events", "logs", "cancel", "retry", "report", "files", "download")
 
 
 def shown(job: Job) -> Job:
