@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 import structlog
 
-from service.retention import FILE_STEPS, ROW_STEPS, Step
+from service.retention import FILE_STEPS, ROW_STEPS, Done, Step
 from service.state import GatewayState
 
 log = structlog.get_logger("layercut.reaper")
@@ -83,10 +83,12 @@ class Reaper:
             thread.join(timeout=5)
 
     def _run(self, state: GatewayState, steps: Sequence[Step]) -> None:
+        due = list(steps)
         while not self._ended.is_set():
-            for step in steps:
+            for step in tuple(due):
                 try:
-                    step(state)
+                    if step(state) is Done.DONE:
+                        due.remove(step)
                 except Exception:
                     log.exception("reaper_failed", step=step.__name__)
             self._ended.wait(state.settings.reap_seconds)
