@@ -35,7 +35,7 @@ DataPath = Annotated[str, Field(max_length=4096)]
 Auto = Annotated[Literal["auto"], WithJsonSchema({"type": "string", "enum": ["auto"]})]
 
 
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ].*", re.DOTALL)
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ].{1,50}", re.DOTALL)
 
 
 def _moment_text(value: Any) -> Any:
@@ -46,7 +46,12 @@ def _moment_text(value: Any) -> Any:
 
 
 #: RFC 3339, with a zone.
-Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_moment_text)]
+Moment = Annotated[
+    AwareDatetime,
+    Field(strict=False),
+    BeforeValidator(_moment_text),
+    WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 61}),
+]
 
 
 class Request(BaseModel):

@@ -14,7 +14,7 @@ from dataclasses import asdict
 import structlog
 
 from service.failures import log_failure
-from service.retention import FILE_STEPS, ROW_STEPS, Step
+from service.retention import FILE_STEPS, ROW_STEPS, Done, Step
 from service.state import GatewayState
 
 log = structlog.get_logger("layercut.reaper")
@@ -86,10 +86,12 @@ class Reaper:
             thread.join(timeout=5)
 
     def _run(self, state: GatewayState, steps: Sequence[Step]) -> None:
+        due = list(steps)
         while not self._ended.is_set():
-            for step in steps:
+            for step in tuple(due):
                 try:
-                    step(state)
+                    if step(state) is Done.DONE:
+                        due.remove(step)
                 except Exception as error:  # noqa: BLE001 - the next round tries again
                     log_failure(log, "reaper_failed", error, step=step.__name__)
             self._ended.wait(state.settings.reap_seconds)

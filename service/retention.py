@@ -6,6 +6,7 @@ Each step does a bounded piece of work a round, and goes on where the one before
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 
 import structlog
 
@@ -17,10 +18,16 @@ log = structlog.get_logger("layercut.retention")
 Step = Callable[[GatewayState], object]
 
 
-def set_expiry(state: GatewayState) -> None:
-    """Files of before there was a time for them."""
-    if state.settings.artifact_days:
-        state.retention.set_expiry(state.settings.artifact_days)
+class Done(Enum):
+    """What a step returns that need not be called again by this process."""
+
+    DONE = "done"
+
+
+def set_expiry(state: GatewayState) -> object:
+    """Files of before there was a time for them. Later ones have theirs from the end of the job on."""
+    days = state.settings.artifact_days
+    return None if days and state.retention.set_expiry(days) else Done.DONE
 
 
 def expire_files(state: GatewayState) -> None:

@@ -96,9 +96,13 @@ def of_a(as_: Callable[..., Response], state: GatewayState, body: dict[str, Any]
 
 
 def test_the_walk_finds_the_routes() -> None:
-    assert {"/v1/jobs/{job_id}/cancel", "/v1/jobs/{job_id}/events", "/v1/jobs/{job_id}/files/{name:path}"} <= {
-        path for _, path in OF_A_JOB
-    }
+    assert {
+        "/v1/jobs/{job_id}/cancel",
+        "/v1/jobs/{job_id}/retry",
+        "/v1/jobs/{job_id}",
+        "/v1/jobs/{job_id}/events",
+        "/v1/jobs/{job_id}/files/{name:path}",
+    } <= {path for _, path in OF_A_JOB}
     assert {("POST", "/v1/jobs"), ("POST", "/v1/plans"), ("DELETE", "/v1/keys/{key_id}")} <= set(WRITING)
     assert {path for _, path in routes() if not path.startswith("/v1/")} == OPEN | {"/metrics"}
 
@@ -142,6 +146,29 @@ def test_another_tenants_job_is_as_one_that_does_not_exist(
                 assert nobodys[2][name] == value.replace(of_a[job], NOBODY), (method, path, name)
             assert theirs[1].replace(of_a[job].encode(), NOBODY.encode()) == nobodys[1], (method, path, headers)
     assert as_(A, "GET", f"/v1/jobs/{of_a['queued']}").json()["status"] == "queued", "and nobody cancelled it"
+    assert as_(A, "GET", f"/v1/jobs/{of_a['finished']}/report").status_code == 200, "nor deleted it"
+
+
+def test_many_are_cancelled_of_ones_own(as_: Callable[..., Response], of_a: dict[str, str]) -> None:
+    for asked in ({"ids": list(of_a.values())}, {"task": "none"}, {"metadata": {"of": "a"}}):
+        assert as_(B, "POST", "/v1/jobs/cancel", json=asked).json()["matched"] == 0
+    assert as_(A, "POST", "/v1/jobs/cancel", json={"task": "none"}).json()["cancelled"] == 1
+
+
+def test_a_key_of_a_request_is_a_tenants_own(as_: Callable[..., Response], body: dict[str, Any]) -> None:
+    jobs = [as_(tenant, "POST", "/v1/jobs", json=body, headers={"Idempotency-Key": "k"}).json() for tenant in (A, B, A)]
+    assert jobs[0] == jobs[2] != jobs[1]
+
+
+def test_what_was_done_to_jobs_is_in_the_audit_log(as_: Callable[..., Response], of_a: dict[str, str]) -> None:
+    queued = of_a["queued"]
+    as_(A, "POST", "/v1/jobs/cancel", json={"ids": [queued]})
+    as_(A, "POST", f"/v1/jobs/{queued}/retry")
+    as_(A, "POST", f"/v1/jobs/{queued}/cancel")
+    as_(A, "DELETE", f"/v1/jobs/{queued}")
+    lines = as_(A, "GET", "/v1/audit?limit=4").json()["data"]
+    assert [line["action"] for line in lines] == ["job.delete", "job.cancel", "job.retry", "job.cancel"]
+    assert {line["target"] for line in lines} == {queued}
 
 
 def test_lists_have_ones_own(as_: Callable[..., Response], of_a: dict[str, str], body: dict[str, Any]) -> None:

@@ -129,3 +129,18 @@ def test_what_the_cache_has_no_room_for_goes_with_its_files(
     assert kept == [lease.token]
     assert isinstance(state.cache.take(lease, "baseline", "a" * 64), Make)
     assert isinstance(state.cache.take(lease, "baseline", "b" * 64), Have)
+
+
+def test_a_step_that_fails_keeps_no_other_from_being_done(
+    settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.reap_seconds, settings.lease_seconds = 0.02, 0.001
+
+    def broken(_: GatewayState) -> None:
+        raise RuntimeError("as if the database had gone in the middle")
+
+    monkeypatch.setattr("service.reaper.STEPS", {"reaper": (broken, reap)})
+    client, state = request.getfixturevalue("client"), request.getfixturevalue("state")
+    job = client.post("/v1/jobs", json=body).json()
+    claim(state)
+    eventually(lambda: client.get(job["urls"]["self"]).json()["status"] == "queued")
