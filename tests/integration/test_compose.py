@@ -47,12 +47,14 @@ class Host:
 
     folder: Path
     port: int
+    worker_port: int
     urls: dict[str, str]
 
     def here(self, text: str) -> str:
         """``text`` of the compose file, with paths, port and address of this machine."""
         text = re.sub(r"(?<![\w.])/(var/lib/layercut|models|data)\b", rf"{self.folder}/\1", text)
-        return text.replace("0.0.0.0", "127.0.0.1").replace("8000", str(self.port))
+        ports = text.replace("8000", str(self.port)).replace("8001", str(self.worker_port))
+        return ports.replace("0.0.0.0", "127.0.0.1")
 
     def environment(self, service: dict[str, Any]) -> dict[str, str]:
         given = {name: self.here(str(value)) for name, value in service["environment"].items() if value is not None}
@@ -103,6 +105,7 @@ def host(tmp_path: Path, own_database: str, valkey_url: str) -> Host:
     return Host(
         folder=tmp_path,
         port=free_port(),
+        worker_port=free_port(),
         urls={"LAYERCUT_DATABASE_URL": own_database, "LAYERCUT_BROKER_URL": valkey_url},
     )
 
