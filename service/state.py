@@ -53,7 +53,7 @@ def open_state(settings: GatewaySettings) -> GatewayState:
     guard_client(settings.hub_hosts)
     engine = open_engine(settings.database_url)
     migrate(engine)
-    store = JobStore(engine, lease_seconds=settings.lease_seconds)
+    store = JobStore(engine, lease_seconds=settings.lease_seconds, retry_seconds=settings.retry_seconds)
     cache, artifacts = CacheStore(engine), ArtifactStore(settings.artifacts_url)
     keys, required = KeyStore(engine), needs_key(settings)
     return GatewayState(

@@ -44,7 +44,7 @@ class WorkerProcess:
         self.engine = open_engine(settings.database_url)
         migrate(self.engine)
         scratch.sweep(settings.scratch_root)
-        self.store = JobStore(self.engine, settings.lease_seconds)
+        self.store = JobStore(self.engine, settings.lease_seconds, retry_seconds=settings.retry_seconds)
         self.sandbox = Sandbox.of(settings)
         sweep_ended(settings.checkpoint_root, self.store)
         name = f"{socket.gethostname()}-{os.getpid()}"
