@@ -11,9 +11,13 @@ from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.jobs import Lease
 from workers.supervision.lease_session import LeaseSession
+from workers.supervision.retries import persist, untold
 from workers.supervision.serial_thread import SerialThread
 
 log = logging.getLogger("layercut.cache")
+
+#: How long the store may be away; then the thing is not for all.
+AWAY_SECONDS = 300.0
 
 
 class CacheUploads:
@@ -49,7 +53,13 @@ class CacheUploads:
 
     def _publish(self, fingerprint: str, prefix: str, folder: Path, seconds: float) -> None:
         try:
-            manifest = self._artifacts.publish(prefix, folder, stopped=self._stopped.is_set)
+            manifest = persist(
+                lambda: self._artifacts.publish(prefix, folder, stopped=self._stopped.is_set),
+                self._stopped.wait,
+                f"job {self._lease.job_id}: the cache's {prefix}",
+                tell=untold,
+                seconds=AWAY_SECONDS,
+            )
             size = sum(file.bytes for file in manifest.files)
             if not self._session.retrying(
                 lambda: self._cache.made(self._lease, fingerprint, seconds=seconds, size=size)

@@ -8,6 +8,7 @@ from pathlib import Path
 from store.artifacts import ArtifactStore, Manifest, Upload, UploadStopped, blocks_of
 from workers.export.archive import Tar
 from workers.export.sums import SUMS, sums_text
+from workers.removal import remove_tree
 from workers.supervision.exported_files import check_exported, opened_export, take_over
 from workers.supervision.runner_folders import entered, made_folder
 
@@ -32,6 +33,7 @@ def publish_export(
     Raises ``verification_failed`` for files that are not what a job delivers, or have more than ``limit`` bytes;
     ``OSError`` and ``UploadStopped`` where ``stopped`` says so, and nothing of it is left in the store then.
     """
+    remove_tree(scratch / COPIES)  # of a try that the store was away for
     with entered(scratch) as own, opened_export(scratch, *names) as source, made_folder(own, COPIES) as target:
         taken = take_over(source, target, limit, stopped)
     copies = scratch / COPIES

@@ -1,0 +1,54 @@
+"""The ways in which an attempt can end, as the attempt hears of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from api_schemas.errors import LayercutError
+from api_schemas.events import EventBody, FailedData, NewEvent
+from workers.supervision.input_staging import StagingFailed
+from workers.supervision.lease_session import Interrupt
+from workers.supervision.runner_process import Exit
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The attempt came to nothing, though its runner may go on. ``error`` is the job's, where it was the last."""
+
+    reason: str
+    error: LayercutError | None = None
+
+    @classmethod
+    def by(cls, error: LayercutError) -> Lost:
+        return cls(f"{error.code}: {error.message}", error)
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+Ending = NewEvent | Exit | Interrupt | StagingFailed | Lost
+
+#: Failures of a runner that breaks the rules. It is given no time to leave.
+RULE_BREAKERS = frozenset({"protocol_violation", "too_many_events"})
+
+
+class Interrupted(Exception):
+    """Nobody waits for what the attempt is doing any more."""
+
+    def __init__(self, why: Interrupt) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+def kind_of(ending: Ending) -> object:
+    """What tells the endings apart: the type of an event, an interrupt itself, or else the class."""
+    if isinstance(ending, EventBody):
+        return ending.type
+    return ending if isinstance(ending, Interrupt) else type(ending)
+
+
+def at_once(ending: Ending) -> bool:
+    """Whether the runner is killed without time to leave."""
+    failed = ending.data if isinstance(ending, EventBody) else None
+    breaks_rules = isinstance(failed, FailedData) and failed.error.code in RULE_BREAKERS
+    return breaks_rules or isinstance(ending, Interrupt | Lost | StagingFailed)
