@@ -26,7 +26,7 @@ class CacheUploads:
     def __init__(self, lease: Lease, session: LeaseSession, cache: CacheStore, artifacts: ArtifactStore) -> None:
         self._lease, self._session, self._cache, self._artifacts = lease, session, cache, artifacts
         self._thread = SerialThread("cache-uploads")
-        self._stopped = threading.Event()
+        self._ending, self._stopped = threading.Event(), threading.Event()
         self._prefixes: set[str] = set()
 
     def publish(self, fingerprint: str, prefix: str, folder: Path, seconds: float) -> None:
@@ -48,6 +48,7 @@ class CacheUploads:
 
     def finish(self, seconds: float | None) -> None:
         """Wait for what is to be uploaded, no longer than ``seconds``; nothing more is, not even what is half sent."""
+        self._ending.set()
         self._thread.finish(seconds)
         self._stopped.set()
 
@@ -55,7 +56,7 @@ class CacheUploads:
         try:
             manifest = persist(
                 lambda: self._artifacts.publish(prefix, folder, stopped=self._stopped.is_set),
-                self._stopped.wait,
+                self._wait,
                 f"job {self._lease.job_id}: the cache's {prefix}",
                 tell=untold,
                 seconds=AWAY_SECONDS,
@@ -68,6 +69,13 @@ class CacheUploads:
         except Exception:
             log.exception("job %s: cannot put %s in the cache", self._lease.job_id, prefix)
             self._abandon(fingerprint, prefix)
+
+    def _wait(self, seconds: float) -> bool:
+        """The end of the attempt is waited for at most: then there is one more try, and the job is over without it."""
+        if self._ending.is_set():
+            return True
+        self._ending.wait(seconds)
+        return False
 
     def _abandon(self, fingerprint: str, prefix: str) -> None:
         try:

@@ -6,10 +6,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 from sources.beneath import list_names
 from store.artifacts import ArtifactStore
@@ -17,14 +15,13 @@ from store.jobs import JobStore
 from store.passing import passing
 from workers.checkpoints.layout import FACTS, WEIGHTS, newest, newest_in, prepare, put_in_place, training_of
 from workers.removal import remove_tree
+from workers.runtime.failures import code_of
 from workers.supervision.retries import Pauses, Tell, Wait, persist
 from workers.supervision.runner_folders import copy_files, entered, made_folder
 from workers.supervision.runner_process import RunnerProcess
 from workers.supervision.threads import start
 
 log = logging.getLogger("layercut.checkpoints")
-
-Answer = TypeVar("Answer")
 
 FILES = (WEIGHTS, FACTS)
 #: How long the store may be away when an attempt begins that goes on from what is in it.
@@ -63,25 +60,33 @@ class CheckpointSync:
             self._change.notify_all()
 
     def fetch(self, wait: Wait, tell: Tell) -> None:
-        """Have here what another host has got further with. Raises what passes where the store stays away: without it
-        a job would train again what it has trained.
+        """Have here what another host has got further with. Raises what passes where the store stays away, or the disk
+        is full: without them a job would train again what it has trained.
         """
-        stored = self._asked(lambda: newest(self._stored()), wait, tell)
-        here = newest_in(self._folder)
+        stored, here = newest(self._listed(wait, tell)), newest_in(self._folder)
         for training, name in stored.items():
-            if name > here.get(training, ""):
-                try:
-                    self._asked(partial(self._fetch, training, name), wait, tell)
-                except Exception as error:
-                    if passing(error) is not None:
-                        raise
-                    # The other trainings' are as good as ever.
-                    log.warning("job %s: cannot fetch its checkpoint %s: %r", self._job_id, name, error)
-                    continue
+            if name > here.get(training, "") and not self._bring(training, name, wait, tell):
+                continue
             self._sent.add(name)
 
-    def _asked(self, call: Callable[[], Answer], wait: Wait, tell: Tell) -> Answer:
-        return persist(call, wait, f"job {self._job_id}: its checkpoints", tell=tell, seconds=AWAY_SECONDS)
+    def _bring(self, training: str, name: str, wait: Wait, tell: Tell) -> bool:
+        """Whether that checkpoint is here now. One that the store has and cannot give is damaged."""
+        for _ in range(2):
+            try:
+                self._fetch(training, name)
+            except Exception as error:
+                if code_of(error) == "storage_full":
+                    raise
+                log.warning("job %s: cannot fetch its checkpoint %s: %r", self._job_id, name, error)
+                self._listed(wait, tell)
+            else:
+                return True
+        return False
+
+    def _listed(self, wait: Wait, tell: Tell) -> list[str]:
+        """What the store has, once it answers."""
+        what = f"job {self._job_id}: its checkpoints"
+        return persist(self._stored, wait, what, tell=tell, seconds=AWAY_SECONDS)
 
     def lend(self) -> None:
         """Have the host's where the runner finds them."""
