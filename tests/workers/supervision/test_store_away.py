@@ -204,7 +204,7 @@ def test_a_hub_that_is_away_for_a_moment_costs_no_attempt(staged: Rig, faults: F
     ],
 )
 def test_a_runner_whose_job_could_not_be_staged_waits_for_the_next(
-    staged: Rig, faults: Faults, tmp_path: Path, error: Exception, status: Status, code: str
+    staged: Rig, faults: Faults, error: Exception, status: Status, code: str
 ) -> None:
     faults.errors = [error]
     staged.supervisor.prepare()
