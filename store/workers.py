@@ -32,6 +32,11 @@ class WorkerStore:
         with self._engine.begin() as connection:
             connection.execute(update(workers).where(workers.c.name == name).values(seen_at=later()))
 
+    def pause(self, name: str, reason: str | None) -> None:
+        """The worker takes no jobs for now, for that reason; None: it does again."""
+        with self._engine.begin() as connection:
+            connection.execute(update(workers).where(workers.c.name == name).values(paused_reason=reason))
+
     def leave(self, name: str) -> None:
         """The worker ends."""
         with self._engine.begin() as connection:

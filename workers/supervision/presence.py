@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from api_schemas.workers import SandboxReport
 from store.workers import WorkerStore
@@ -24,6 +25,10 @@ class Presence:
         store.announce(name, sandbox)
         self._thread = threading.Thread(target=self._keep_telling, name="presence", daemon=True)
         self._thread.start()
+
+    def pause(self, reason: str | None) -> None:
+        """Say that it takes no jobs, and why; None: that it does again."""
+        self._tell(partial(self._store.pause, reason=reason))
 
     def close(self) -> None:
         self._ended.set()
