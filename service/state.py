@@ -143,7 +143,9 @@ def open_for_upkeep(state: GatewayState) -> GatewayState:
 
 
 def _jobs(engine: Engine, settings: GatewaySettings) -> JobStore:
-    return JobStore(engine, lease_seconds=settings.lease_seconds, artifact_days=settings.artifact_days)
+    return JobStore(
+        engine, settings.lease_seconds, retry_seconds=settings.retry_seconds, artifact_days=settings.artifact_days
+    )
 
 
 # async, so that it costs no trip through the thread pool

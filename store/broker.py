@@ -47,7 +47,11 @@ def celery_settings(broker_url: str) -> dict[str, Any]:
     settings = {**_SETTINGS, "broker_url": broker_url}
     if scheme in ("redis", "rediss"):
         # Celery knows how to hold nothing in reserve with Redis only; with others it warns.
-        settings |= {"worker_disable_prefetch": True, "broker_transport_options": _REDIS_OPTIONS}
+        settings |= {
+            "worker_disable_prefetch": True,
+            "broker_transport": "store.redis_transport:Transport",
+            "broker_transport_options": _REDIS_OPTIONS,
+        }
     return settings
 
 

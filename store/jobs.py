@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, exists, func, insert, select
 
-from api_schemas.errors import LayercutError
+from api_schemas.errors import JobError, LayercutError
 from api_schemas.events import Event, EventType, NewEvent, new_event
 from api_schemas.jobs import Job, Status
 from api_schemas.logs import LogPage
@@ -22,7 +22,7 @@ from store.database import reading
 from store.ids import new_job_id
 from store.leases import Claim, Lease, LeaseLost
 from store.listing import JobFilter
-from store.rows import append, locked, not_found, owned, read_events, read_few_jobs, read_job
+from store.rows import append, claimable, locked, not_found, owned, read_events, read_few_jobs, read_job
 from store.tables import DEFAULT_TENANT, job_metadata, jobs
 from store.tenants import check_room
 from store.upkeep import Reaped
@@ -55,10 +55,16 @@ class JobStore:
     """
 
     def __init__(
-        self, engine: Engine, lease_seconds: float = 60.0, *, artifact_days: float = 0.0, actor: Actor | None = None
+        self,
+        engine: Engine,
+        lease_seconds: float = 60.0,
+        *,
+        retry_seconds: float = 0.0,
+        artifact_days: float = 0.0,
+        actor: Actor | None = None,
     ) -> None:
         self._engine = engine
-        self._lease_seconds = lease_seconds
+        self._lease_seconds, self._retry_seconds = lease_seconds, retry_seconds
         #: Files are kept so long; 0: for ever.
         self._artifact_days = artifact_days
         self._actor = actor
@@ -67,7 +73,13 @@ class JobStore:
 
     def of(self, actor: Actor) -> JobStore:
         """The same, for one tenant: the jobs of others are not there, and what is done stands in the audit log."""
-        return JobStore(self._engine, self._lease_seconds, artifact_days=self._artifact_days, actor=actor)
+        return JobStore(
+            self._engine,
+            self._lease_seconds,
+            retry_seconds=self._retry_seconds,
+            artifact_days=self._artifact_days,
+            actor=actor,
+        )
 
     # What users do
 
@@ -236,7 +248,10 @@ class JobStore:
     def finish(self, lease: Lease, event: NewEvent, artifact: str | None = None, size: int | None = None) -> Job:
         """End the job with a terminal event, and point it at its files, ``size`` bytes, in the same step."""
         with self._engine.begin() as connection:
-            leases.finish(connection, lease, event, artifact, size, artifact_days=self._artifact_days)
+            leases.finish(
+                connection, lease, event, artifact, size,
+                retry_seconds=self._retry_seconds, artifact_days=self._artifact_days,
+            )  # fmt: skip
             return read_job(connection, lease.job_id)
 
     def log_end(self, lease: Lease) -> int:
@@ -251,21 +266,26 @@ class JobStore:
         with self._engine.begin() as connection:
             return logs.write_log(connection, lease, text, at, keep)
 
-    def release(self, lease: Lease, reason: str) -> Job:
-        """The runner was lost: queue the job again while attempts are left."""
+    def release(self, lease: Lease, reason: str, error: JobError | None = None) -> Job:
+        """The attempt was lost: queue the job again while attempts are left, after ``retry_seconds``, twice as long
+        with each loss. Of the last attempt, ``error`` is the job's; without one, it is ``attempts_exhausted``.
+        """
         with self._engine.begin() as connection:
-            leases.release(connection, lease, reason)
+            leases.release(connection, lease, reason, error, retry_seconds=self._retry_seconds)
             return read_job(connection, lease.job_id)
 
-    def hand_back(self, lease: Lease, reason: str) -> Job:
-        """The worker has to stop: queue the job again, at no cost to its attempts."""
+    def hand_back(self, lease: Lease, reason: str, error: JobError | None = None) -> Job:
+        """The worker has to stop: queue the job again, at no cost to its attempts, in its old place. With an ``error``
+        that passes, it has a new place, and waits as after a loss.
+        """
         with self._engine.begin() as connection:
-            leases.hand_back(connection, lease, reason)
+            leases.hand_back(connection, lease, reason, error, retry_seconds=self._retry_seconds)
             return read_job(connection, lease.job_id)
 
     def has_queued(self) -> bool:
+        """Whether there is a job that may be claimed now."""
         with reading(self._engine) as connection:
-            return bool(connection.scalar(select(exists().where(jobs.c.status == Status.QUEUED))))
+            return bool(connection.scalar(select(exists().where(claimable()))))
 
     def queued(self, most: int) -> int:
         """How many jobs wait; counted up to ``most``."""
@@ -283,7 +303,7 @@ class JobStore:
     def reap(self) -> Reaped:
         """Take back expired leases, fail what waited too long; at most ``upkeep.BATCH`` of each."""
         with self._engine.begin() as connection:
-            return upkeep.reap(connection)
+            return upkeep.reap(connection, self._retry_seconds)
 
     def due_wakeups(self, older_than_seconds: float) -> int:
         """How many queued jobs had no wake-up for that long; the caller sends as many."""

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select, true, update
 
-from api_schemas.errors import JobError, LayercutError
+from api_schemas.errors import ERRORS, JobError, LayercutError
 from api_schemas.events import (
     AttemptLostData,
     Event,
@@ -27,7 +27,7 @@ from api_schemas.jobs import Progress, Status, Usage
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from store.columns import later
-from store.rows import ACTIVE, QUEUE_ORDER, append, move, moving
+from store.rows import ACTIVE, QUEUE_ORDER, append, claimable, move, moving
 from store.tables import DEFAULT_TENANT, events, jobs, tenants
 from store.tenants import pool_of
 
@@ -55,6 +55,9 @@ class Lease:
 
 #: The code of an error that is in no table: a fault of ours, or one that passes, such as a driver's.
 UNFORESEEN = "internal"
+
+#: A job waits no longer than this after a lost attempt.
+LONGEST_RETRY_SECONDS = 600.0
 
 #: A row in which nothing is pinned, or not in this form, was written by another version.
 OTHER_FORM = (
@@ -160,11 +163,13 @@ def finish(
     size: int | None = None,
     *,
     artifact_days: float = 0,
+    retry_seconds: float,
 ) -> None:
     """End the job as the terminal ``event`` says; one that was to be cancelled is cancelled, however it ended. Its
     files are kept for ``artifact_days``; 0 is for ever.
 
-    An error that nobody foresaw ends the attempt alone, while there are more, until two attempts have met it.
+    An error that passes ends the attempt alone, while there are more; one that nobody foresaw does until two attempts
+    have met it.
     """
     if not event.type.terminal:
         raise ValueError(f"{event.type} does not end a job")
@@ -173,22 +178,33 @@ def finish(
         usage = event.data.usage if isinstance(event.data, SucceededData | FailedData) else None
         return _end_cancelled(connection, row, usage)
     ends: NewEvent | None = event
-    if isinstance(event.data, FailedData) and event.data.error.code == UNFORESEEN:
-        ends = _unforeseen(connection, row, event.data)
+    if isinstance(event.data, FailedData):
+        error = event.data.error
+        if error.code == UNFORESEEN:
+            ends = _unforeseen(connection, row, event.data, retry_seconds)
+        elif row.attempt < row.max_attempts and passes(error):
+            lose(connection, row, f"{error.code}: {error.message}", retry_seconds, error)
+            ends = None
     if ends is not None:
         target, values, told = _ending(row, ends)
         expires_at = later(artifact_days * 24 * 3600) if artifact and artifact_days else None
         move(connection, row, target, told, **values, artifact=artifact, bytes=size, expires_at=expires_at)
 
 
-def _unforeseen(connection: Connection, row: Row[Any], failed: FailedData) -> NewEvent | None:
+def passes(error: JobError) -> bool:
+    """Whether another attempt may fare better than the one that ended with ``error``."""
+    kind = ERRORS.get(error.code)
+    return kind is not None and kind.retryable
+
+
+def _unforeseen(connection: Connection, row: Row[Any], failed: FailedData, retry_seconds: float) -> NewEvent | None:
     """How the job ends with the error; None where it may pass, and the job is queued again."""
     error = failed.error
     lost = select(events).where(events.c.job_id == row.id, events.c.type == EventType.ATTEMPT_LOST)
     earlier = [(event.attempt, AttemptLostData.model_validate(event.data).error) for event in connection.execute(lost)]
     met = [attempt for attempt, found in earlier if found is not None and found.is_like(error)]
     if not met and row.attempt < row.max_attempts:
-        lose(connection, row, f"{error.code}: {error.message}", error)
+        lose(connection, row, f"{error.code}: {error.message}", retry_seconds, error)
         return None
     if met:
         said = f"{error.message} (attempts {met[0]} and {row.attempt} both met this: trying again does not help)"
@@ -196,44 +212,89 @@ def _unforeseen(connection: Connection, row: Row[Any], failed: FailedData) -> Ne
     return new_event(EventType.FAILED, error.message, failed.model_copy(update={"error": error}), "error")
 
 
-def release(connection: Connection, lease: Lease, reason: str) -> None:
-    lose(connection, _hold(connection, lease), reason)
+def release(
+    connection: Connection, lease: Lease, reason: str, error: JobError | None = None, *, retry_seconds: float
+) -> None:
+    lose(connection, _hold(connection, lease), reason, retry_seconds, error)
 
 
-def hand_back(connection: Connection, lease: Lease, reason: str) -> None:
-    """Queue the job again through no fault of its own: the attempt is given back, so that a deploy uses none up."""
+def hand_back(
+    connection: Connection, lease: Lease, reason: str, error: JobError | None = None, *, retry_seconds: float
+) -> None:
+    """Queue the job again through no fault of its own: the attempt is given back, so that a deploy uses none up.
+
+    Without an ``error`` it keeps its place in the queue; with one, that passes, it waits as after a lost attempt.
+    """
     row = _hold(connection, lease)
     if row.status == Status.CANCELLING:
         return _end_cancelled(connection, row)
-    message = f"attempt {row.attempt} ended early: {reason}; queued again, and one more attempt is allowed"
+    waits = None if error is None else _wait(connection, row, retry_seconds)
+    message = (
+        f"attempt {row.attempt} ended early: {reason}; queued again{_when(waits)}, and one more attempt is allowed"
+    )
     lost = new_event(
         EventType.ATTEMPT_LOST,
         message,
-        AttemptLostData(reason=reason, attempts_left=row.max_attempts + 1 - row.attempt),
+        AttemptLostData(reason=reason, attempts_left=row.max_attempts + 1 - row.attempt, error=error),
         "warning",
     )
-    more = {"max_attempts": row.max_attempts + 1}
+    more = {"max_attempts": row.max_attempts + 1, **(waits.values if waits else {})}
     return move(connection, row, Status.QUEUED, lost, status_reason=message, **more)
 
 
-def lose(connection: Connection, row: Row[Any], reason: str, error: JobError | None = None) -> Status:
-    """A locked row's attempt came to nothing: queue it again while attempts are left. Returns what it became."""
+def lose(
+    connection: Connection, row: Row[Any], reason: str, retry_seconds: float, error: JobError | None = None
+) -> Status:
+    """A locked row's attempt came to nothing: queue it again while attempts are left. Returns what it became.
+
+    It is claimed again after ``retry_seconds``, twice as long after each further loss, and takes a new place in the
+    queue. Of the last attempt, ``error`` is the job's.
+    """
     if row.status == Status.CANCELLING:
         _end_cancelled(connection, row)
         return Status.CANCELLED
+    said = f"attempt {row.attempt} of {row.max_attempts} was lost: {reason}"
     if row.attempt >= row.max_attempts:
-        message = f"attempt {row.attempt} of {row.max_attempts} was lost: {reason}"
-        fail(connection, row, LayercutError("attempts_exhausted", message))
+        code, param = ("attempts_exhausted", None) if error is None else (error.code, error.param)
+        fail(connection, row, LayercutError(code, said, param=param))
         return Status.FAILED
-    message = f"attempt {row.attempt} of {row.max_attempts} was lost: {reason}; queued again"
+    waits = _wait(connection, row, retry_seconds)
+    message = f"{said}; queued again{_when(waits)}"
     lost = new_event(
         EventType.ATTEMPT_LOST,
         message,
         AttemptLostData(reason=reason, attempts_left=row.max_attempts - row.attempt, error=error),
         "warning",
     )
-    move(connection, row, Status.QUEUED, lost, status_reason=message)
+    move(connection, row, Status.QUEUED, lost, status_reason=message, **waits.values)
     return Status.QUEUED
+
+
+@dataclass(frozen=True)
+class _Waits:
+    """Until when a job waits before it is tried again, and what of its row says so."""
+
+    until: datetime
+    seconds: float
+    values: dict[str, Any]
+
+
+def _wait(connection: Connection, row: Row[Any], retry_seconds: float) -> _Waits:
+    # The exponent is bounded: a job may be handed back without end.
+    seconds = min(LONGEST_RETRY_SECONDS, retry_seconds * 2.0 ** min(row.losses, 30))
+    until = connection.execute(select(later(seconds))).scalar_one()
+    values = {
+        "losses": row.losses + 1,
+        "claimable_at": until,
+        "queued_at": later(),
+        # It is not the queue that it waits for.
+        "queue_expires_at": later(row.max_queue_seconds + seconds),
+    }
+    return _Waits(until, seconds, values)
+
+
+def _when(waits: _Waits | None) -> str:
+    return f", to be tried again from {waits.until:%H:%M:%S} UTC" if waits is not None and waits.seconds else ""
 
 
 def fail(connection: Connection, row: Row[Any], error: LayercutError) -> None:
@@ -283,7 +344,7 @@ def _over_quota(connection: Connection, tenant: str) -> bool:
 
 def _take(connection: Connection, worker: str, lease_seconds: float, *, only_default: bool) -> Row[Any] | None:
     mine = jobs.c.tenant == DEFAULT_TENANT if only_default else true()
-    waiting = and_(jobs.c.status == Status.QUEUED, jobs.c.queue_expires_at > later(), mine)
+    waiting = and_(claimable(), jobs.c.queue_expires_at > later(), mine)
     for best in (_of_next_tenant(waiting), _of_any_tenant(waiting)):
         # `=` and not IN: PostgreSQL may run the subquery of an IN once a row, and so lock and take more than one job.
         take = moving(Status.QUEUED, Status.RUNNING).where(jobs.c.id == best.scalar_subquery())

@@ -46,6 +46,12 @@ ACTIVE = [status for status in Status if status.active]
 # Who of a tenant's is claimed first: priority, then who waits for longest.
 QUEUE_ORDER = (jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
 
+
+def claimable() -> ColumnElement[bool]:
+    """Queued, and not to wait after a lost attempt any more."""
+    return and_(jobs.c.status == Status.QUEUED, or_(jobs.c.claimable_at.is_(None), jobs.c.claimable_at <= later()))
+
+
 _NO_LEASE: dict[str, Any] = {"lease_token": None, "lease_expires_at": None}
 _ENDED: dict[str, Any] = {
     **_NO_LEASE,

@@ -29,6 +29,9 @@ class StoreSettings(BaseSettings):
     checkpoint_days: float = Field(default=7.0, ge=0, description="of failed and cancelled jobs, for a retry")
     log_bytes: int = Field(default=8 * 2**20, ge=0, description="of one job's log; the oldest lines go first")
     lease_seconds: float = Field(default=60.0, gt=0, description="a worker silent for this long has lost its job")
+    retry_seconds: float = Field(
+        default=10.0, ge=0, description="a lost attempt's job waits so long, then twice as long, up to ten minutes"
+    )
     cache_bytes: int = Field(
         default=20 * 2**30, ge=0, description="baselines and the like, kept to be used again, take no more than this"
     )

@@ -14,7 +14,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.jobs import Status
 from store.columns import later
 from store.leases import fail, lose
-from store.rows import ACTIVE
+from store.rows import ACTIVE, claimable
 from store.tables import jobs
 
 # Rows locked by one call at most: the next call takes the rest.
@@ -31,7 +31,7 @@ class Reaped:
     timed_out: list[str] = field(default_factory=list)
 
 
-def reap(connection: Connection) -> Reaped:
+def reap(connection: Connection, retry_seconds: float) -> Reaped:
     """Take back expired leases; fail what waited in the queue for longer than it may."""
     reaped = Reaped()
     became = {
@@ -41,7 +41,7 @@ def reap(connection: Connection) -> Reaped:
     }
     for row in connection.execute(_free(jobs.c.status.in_(ACTIVE), jobs.c.lease_expires_at < later())).all():
         reason = f"worker {row.worker} was not heard of within its lease"
-        became[lose(connection, row, reason)].append(row.id)
+        became[lose(connection, row, reason, retry_seconds)].append(row.id)
     for row in connection.execute(_free(jobs.c.status == Status.QUEUED, jobs.c.queue_expires_at < later())).all():
         fail(connection, row, _waited(row))
         reaped.timed_out.append(row.id)
@@ -49,9 +49,9 @@ def reap(connection: Connection) -> Reaped:
 
 
 def due_wakeups(connection: Connection, older_than_seconds: float) -> int:
-    """How many queued jobs had no wake-up sent for them lately; they count as woken from now on."""
+    """How many jobs that may be claimed had no wake-up sent for them lately; they count as woken from now on."""
     due = select(jobs.c.id).where(
-        jobs.c.status == Status.QUEUED,
+        claimable(),
         or_(jobs.c.woken_at.is_(None), jobs.c.woken_at < later(-older_than_seconds)),
     )
     wake = update(jobs).where(jobs.c.id.in_(due.with_for_update(skip_locked=True))).values(woken_at=later())

@@ -1,5 +1,7 @@
 """The Celery side of a worker: a wake-up comes in, one job is done. Imports no torch.
 
+Where no wake-up comes, as the broker is away or lost it, the worker looks for work by itself.
+
 Two processes: Celery with the supervisor in its one pool thread, and the runner. Not Celery's usual forked pool. There,
 on transports without an event loop, a child that is killed while it waits takes the pool's lock with it, and the worker
 takes messages for ever and runs none; and the kernel kills a child with the parent's thread that forked it, in the
@@ -12,6 +14,8 @@ import logging
 import os
 import socket
 import sys
+import threading
+import time
 from typing import Any
 
 from celery import Celery, signals
@@ -31,6 +35,7 @@ from workers.supervision.about import VERSION, about_worker
 from workers.supervision.checkpoint_sync import sweep_ended
 from workers.supervision.health_server import open_health_server
 from workers.supervision.input_staging import stage_inputs
+from workers.supervision.poller import Poller
 from workers.supervision.presence import Presence
 from workers.supervision.pulse import Pulse
 from workers.supervision.recorded_store import RecordedCache, RecordedJobs
@@ -38,6 +43,12 @@ from workers.supervision.recording import Recorder
 from workers.supervision.supervisor import Supervisor
 
 log = logging.getLogger("layercut.worker")
+
+#: After what ended Celery's worker, such as a folder of the broker that cannot be read.
+LISTEN_AGAIN_SECONDS = 5.0
+
+#: The loop that looks for work, as health has it; beyond some of its turns it may take so long.
+LOOK, LOOK_SECONDS = "look", 60.0
 
 RUNNER = [sys.executable, "-P", "-m", "workers.runner"]
 
@@ -51,16 +62,24 @@ class WorkerProcess:
         migrate(self.engine)
         scratch.sweep(settings.scratch_root)
         name = f"{socket.gethostname()}-{os.getpid()}"
-        pulse, about = Pulse(), about_worker(settings.device)
+        #: One job at a time, whoever woke.
+        self._busy = threading.Lock()
+        self._unsent = False
+        self._pulse, about = Pulse(), about_worker(settings.device)
         self.tracing = Tracing("layercut-worker", VERSION)
         folders = {"data": settings.data_dir, "scratch": settings.scratch_root}
         metrics = WorkerMetrics(VERSION, ERRORS, folders)
-        recorder = Recorder(name, metrics, self.tracing, pulse, about.device)
+        recorder = Recorder(name, metrics, self.tracing, self._pulse, about.device)
         self.store = RecordedJobs(
-            self.engine, settings.lease_seconds, artifact_days=settings.artifact_days, recorder=recorder
-        )
+            self.engine, settings.lease_seconds, retry_seconds=settings.retry_seconds,
+            artifact_days=settings.artifact_days, recorder=recorder,
+        )  # fmt: skip
         self.sandbox = Sandbox.of(settings)
         sweep_ended(settings.checkpoint_root, self.store, settings.checkpoint_days)
+        self.presence = Presence(
+            WorkerStore(self.engine), name, self.sandbox.report, about, doing=recorder.doing, pulse=self._pulse
+        )
+        recorder.changed = self.presence.changed
         self.supervisor = Supervisor(
             self.store,
             RecordedCache(self.engine, metrics.count_cache),
@@ -71,23 +90,41 @@ class WorkerProcess:
             worker=name,
             sandbox=self.sandbox,
             around=recorder.attempt,
+            pause=self.presence.pause,
         )
-        self.presence = Presence(
-            WorkerStore(self.engine), name, self.sandbox.report, about, doing=recorder.doing, pulse=pulse
-        )
-        recorder.changed = self.presence.changed
-        self.health = open_health_server(settings.worker_host, settings.worker_port, pulse, metrics.text)
+        self._look_seconds = 4 * settings.poll_seconds + LOOK_SECONDS
+        self.poller = Poller(self.look, settings.poll_seconds)
+        self.health = open_health_server(settings.worker_host, settings.worker_port, self._pulse, metrics.text)
         self.supervisor.prepare()
+
+    def work(self) -> bool:
+        """Do the best queued job, after the one that is being done; whether there was one."""
+        with self._busy:
+            worked = self.supervisor.work()
+        if worked and not self.supervisor.stopping:
+            self.wake_another()
+        return worked
+
+    def look(self) -> bool:
+        """The same, unless one is being done."""
+        self._pulse.beat(LOOK, self._look_seconds)
+        if self._busy.locked():
+            return False
+        return self.work()
 
     def wake_another(self) -> None:
         """Send a wake-up where a job waits. What cannot be sent now, the reaper sends later."""
         try:
             if self.store.has_queued():
                 app.send_task(WAKE)
+                self._unsent = False
         except Exception as error:  # noqa: BLE001 - whatever a database or a broker that is away raises
-            log.warning("cannot send a wake-up: %s: %s", type(error).__name__, error)
+            if not self._unsent:
+                log.warning("cannot send a wake-up: %s: %s", type(error).__name__, error)
+            self._unsent = True
 
     def close(self) -> None:
+        self.poller.close()
         self.presence.close()
         self.supervisor.close()
         if self.health is not None:
@@ -120,8 +157,7 @@ app.add_defaults(_configuration)
 def wake() -> None:
     """Do the best queued job, and pass the wake-up on where more wait. A wake-up for nothing is harmless."""
     assert worker_process is not None
-    if worker_process.supervisor.work() and not worker_process.supervisor.stopping:
-        worker_process.wake_another()
+    worker_process.work()
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
@@ -141,20 +177,32 @@ def run_worker() -> int:
     except Unconfined as error:
         log.error("%s", error)
         return 1
-    worker = app.Worker(
-        hostname=f"layercut-{os.getpid()}@{socket.gethostname()}",
-        loglevel=settings.log_level,
-        quiet=True,
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-    )
     try:
+        worker_process.poller.start()
         # Jobs may have waited for a worker for longer than their wake-ups lived.
         worker_process.wake_another()
-        worker.start()
+        code = _listen(worker_process.supervisor, settings)
+        worker_process.poller.close()
         # For the job that was handed back. Before this, our own consumer would have taken the message.
         worker_process.wake_another()
     finally:
         worker_process.close()
-    return int(worker.exitcode or 0)
+    return code
+
+
+def _listen(supervisor: Supervisor, settings: WorkerSettings) -> int:
+    """Hear wake-ups until told to stop; the exit code. What ends Celery ends no worker: another listens after it."""
+    while True:
+        worker = app.Worker(
+            hostname=f"layercut-{os.getpid()}@{socket.gethostname()}",
+            loglevel=settings.log_level,
+            quiet=True,
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+        worker.start()
+        if supervisor.stopping:
+            return int(worker.exitcode or 0)
+        log.error("nobody listens to the broker any more: begun again in %.0f s", LISTEN_AGAIN_SECONDS)
+        time.sleep(LISTEN_AGAIN_SECONDS)

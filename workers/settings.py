@@ -28,9 +28,6 @@ class WorkerSettings(StoreSettings, SourceSettings):
     no_progress_seconds: float = Field(
         default=1800.0, gt=0, description="an attempt that gets no further for so long is stopped, and lost"
     )
-    retry_seconds: float = Field(
-        default=10.0, ge=0, description="a lost attempt's job waits so long, then twice as long, up to ten minutes"
-    )
     poll_seconds: float = Field(
         default=15.0, gt=0, description="how often a worker without a job looks for one that the broker did not tell of"
     )

@@ -59,7 +59,13 @@ def events(server: Served, job_id: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_a_job_ends_once_whatever_dies(victim: str, tmp_path: Path) -> None:
     roots = {"model_roots": tmp_path, "data_roots": tmp_path}
-    often = {"lease_seconds": 4, "reap_seconds": 1, "wake_again_seconds": 1, "checkpoint_seconds": 0.5}
+    often = {
+        "lease_seconds": 4,
+        "retry_seconds": 0.5,
+        "reap_seconds": 1,
+        "wake_again_seconds": 1,
+        "checkpoint_seconds": 0.5,
+    }
     with served(tmp_path, **roots, **often) as server:
         accepted = submit(server, tmp_path)
         job_id = accepted["id"]

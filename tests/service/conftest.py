@@ -49,6 +49,7 @@ def settings(tmp_path: Path) -> GatewaySettings:
         data_roots=[tmp_path / "tables"],
         feed_seconds=0.05,
         reap_seconds=3600,
+        retry_seconds=0,
         allowed_hosts=["testserver"],
     )
 

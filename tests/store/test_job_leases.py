@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
-from api_schemas.errors import LayercutError
+from api_schemas.errors import JobError, LayercutError
 from api_schemas.events import EventType, NewEvent, SucceededData
 from api_schemas.jobs import Stage, Status
 from store.jobs import Claim, JobStore, Lease, LeaseLost
@@ -247,11 +248,72 @@ def test_every_other_error_ends_the_job_at_once(store: JobStore, submit: Submit)
     assert store.finish(claimed(store).lease, FAILED).status == Status.FAILED
 
 
-def test_a_job_that_was_lost_keeps_its_place_by_age(store: JobStore, submit: Submit) -> None:
-    old, _new = submit(), submit()
+def test_every_error_that_passes_is_tried_again_until_attempts_end(store: JobStore, submit: Submit) -> None:
+    error = {"code": "hub_unavailable", "message": "the hub did not answer", "retryable": True}
+    told = say(EventType.FAILED, error["message"], error=error)
+    job = submit(limits={"max_attempts": 2})
+    again = store.finish(claimed(store).lease, told)
+    assert (again.status, again.error) == (Status.QUEUED, None)
+    lost = store.events(job.id)[0][-1]
+    assert lost.type == EventType.ATTEMPT_LOST
+    assert lost.data.error is not None
+    assert lost.data.error.code == "hub_unavailable"
+
+    done = store.finish(claimed(store).lease, told)
+    assert done.error is not None
+    assert (done.status, done.error.code) == (Status.FAILED, "hub_unavailable")
+
+
+def test_a_job_that_was_lost_takes_a_new_place_and_one_that_is_handed_back_keeps_its_own(
+    store: JobStore, submit: Submit
+) -> None:
+    first, second = submit(), submit()
+    store.hand_back(claimed(store).lease, "the worker is told to stop")
     lease = claimed(store).lease
-    store.release(lease, "the worker is told to stop")
-    assert claimed(store).lease.job_id == old.id
+    assert lease.job_id == first.id
+    store.release(lease, "the runner died")
+    assert claimed(store).lease.job_id == second.id
+
+
+def pass_time(engine: Engine, seconds: float) -> None:
+    """As if all had happened so much earlier."""
+    with engine.begin() as connection:
+        earlier = connection.execute(select(jobs.c.claimable_at)).scalar_one() - timedelta(seconds=seconds)
+        connection.execute(update(jobs).values(claimable_at=earlier))
+
+
+def test_after_each_loss_a_job_waits_twice_as_long(engine: Engine, submit: Submit) -> None:
+    store = JobStore(engine, retry_seconds=100)
+    job = submit(limits={"max_attempts": 9, "max_queue_seconds": 60})
+    for seconds in (100, 200, 400, 600, 600):
+        job = store.release(claimed(store).lease, "killed")
+        assert (job.status, store.has_queued(), store.due_wakeups(0)) == (Status.QUEUED, False, 0)
+        assert store.reap().timed_out == [], "it does not wait for the queue"
+        assert "queued again, to be tried again from " in (job.status_reason or "")
+        pass_time(engine, seconds - 30)
+        assert store.claim("worker-1") is None
+        pass_time(engine, 31)
+        assert store.has_queued()
+
+
+def test_a_job_that_is_handed_back_for_an_error_that_passes_waits_and_loses_no_attempt(
+    engine: Engine, submit: Submit
+) -> None:
+    store = JobStore(engine, retry_seconds=100)
+    submit(limits={"max_attempts": 1})
+    error = JobError.of(LayercutError("storage_unavailable", "the artifact store does not answer"))
+    job = store.hand_back(claimed(store).lease, error.message, error)
+    assert (job.status, store.claim("worker-1")) == (Status.QUEUED, None)
+    pass_time(engine, 101)
+    assert claimed(store).lease.attempt == 2
+
+
+def test_a_lease_that_ran_out_makes_its_job_wait_too(engine: Engine, submit: Submit) -> None:
+    stale = JobStore(engine, lease_seconds=-1.0, retry_seconds=100)
+    job = submit()
+    claimed(stale)
+    assert stale.reap().requeued == [job.id]
+    assert stale.claim("worker-1") is None
 
 
 def test_a_job_that_is_handed_back_has_lost_no_attempt(store: JobStore, submit: Submit) -> None:
@@ -266,6 +328,15 @@ def test_a_job_that_is_handed_back_has_lost_no_attempt(store: JobStore, submit: 
     with pytest.raises(LeaseLost):
         store.hand_back(lease, "late")
     assert store.events(job.id)[0][-1].type == EventType.FAILED
+
+
+def test_the_last_attempt_says_what_it_met(store: JobStore, submit: Submit) -> None:
+    submit(limits={"max_attempts": 1})
+    full = JobError.of(LayercutError("storage_full", "the worker's disk is full"))
+    job = store.release(claimed(store).lease, "storage_full: the worker's disk is full", full)
+    assert job.error is not None
+    assert (job.error.code, job.error.retryable) == ("storage_full", True)
+    assert job.error.message == "attempt 1 of 1 was lost: storage_full: the worker's disk is full"
 
 
 def test_release_gives_up_after_the_last_attempt(store: JobStore, submit: Submit) -> None:

@@ -3,9 +3,10 @@
 `acts` are words, done in turn: `stage:baseline`, `progress:0.5`, `many:100` (progress), `log:text`, `say:text` (raw on
 stdout), `moan:text` (stderr), `wait:FILE` (until it exists), `touch:FILE`, `succeed`, `fail:code`, `fail-with-files`,
 `bad-ending`, `exit:3`, `die:9` (signal), `deaf` (ignores SIGTERM), `child:FILE` (a grandchild that ignores SIGTERM and
-holds stdout open; its pid goes into FILE), `pid:FILE`, `environment:FILE`, `outside:FOLDER` (names it as its artifact),
-`linger` (never leaves), `checkpoint:NAME` (writes one and tells it), `checkpoint-at-term:NAME` (at SIGTERM, and
-leaves), `exit-once:FILE` (where it exists, and removes it), `checkpoints:FILE` (what there are goes into FILE).
+holds stdout open; its pid goes into FILE), `pid:FILE`, `kill-for-memory:FILE` (counts in the file, and dies of it),
+`environment:FILE`, `outside:FOLDER` (names it as its artifact), `linger` (never leaves), `chatter:0.1` (logs so often,
+for ever), `checkpoint:NAME` (writes one and tells it), `checkpoint-at-term:NAME` (at SIGTERM, and leaves),
+`exit-once:FILE` (where it exists, and removes it), `checkpoints:FILE` (what there are goes into FILE).
 Of one that is hostile, in its scratch folder: `plant:NAME=FOLDER` (puts a link in the place of NAME),
 `scribble:NAME=text` (writes into the file where it is there, under whatever other names it has), `nest:DEPTH` (folders
 in each other). In what it exports, for `succeed` and `fail-with-files`: `export:KIND=NAME`, `export:text=NAME=text`.
@@ -190,6 +191,18 @@ def exit_once(_, file):
         sys.exit(1)
 
 
+def chatter(_, seconds):
+    while True:
+        tell("log", "still here")
+        time.sleep(float(seconds))
+
+
+def kill_for_memory(_, file):
+    """As the kernel does: the file is `memory.events` of a control group."""
+    Path(file).write_text("oom 1\noom_kill 1\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def spawn(_, file):
     child = subprocess.Popen([sys.executable, "-c", CHILD])
     Path(file).write_text(str(child.pid))
@@ -288,6 +301,8 @@ ACTS = {
     "die": lambda _, number: os.kill(os.getpid(), int(number)),
     "deaf": lambda _, __: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "child": spawn,
+    "chatter": chatter,
+    "kill-for-memory": kill_for_memory,
     "exit-once": exit_once,
     "checkpoint": checkpoint,
     "checkpoint-at-term": checkpoint_at_term,

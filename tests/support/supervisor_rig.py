@@ -23,6 +23,7 @@ from tests.support.events import queue
 from workers.sandbox.sandbox import Sandbox
 from workers.settings import WorkerSettings
 from workers.supervision.input_staging import Stage
+from workers.supervision.room import Pause
 from workers.supervision.supervisor import Supervisor
 
 FAKE_RUNNER = [sys.executable, str(Path(__file__).with_name("fake_runner.py"))]
@@ -40,7 +41,9 @@ def no_inputs(claim: Claim, folder: Path, stopped: Callable[[], bool]) -> Staged
 class Rig:
     """A supervisor, and what tests ask of the things around it."""
 
-    def __init__(self, settings: WorkerSettings, command: list[str], stage: Stage) -> None:
+    def __init__(
+        self, settings: WorkerSettings, command: list[str], stage: Stage, pause: Pause = lambda _: None
+    ) -> None:
         self.settings = settings
         self.engine = open_engine(settings.database_url)
         migrate(self.engine)
@@ -49,7 +52,7 @@ class Rig:
         self.cache = CacheStore(self.engine)
         self.supervisor = Supervisor(
             self.store, self.cache, self.artifacts, settings,
-            command=command, worker="rig", stage=stage, sandbox=UNLOCKED,
+            command=command, worker="rig", stage=stage, sandbox=UNLOCKED, pause=pause,
         )  # fmt: skip
         self._threads: list[threading.Thread] = []
 

@@ -69,7 +69,8 @@ class Site:
     def __init__(self, folder: Path, broker_url: str = "", **settings: object) -> None:
         self.folder = folder
         self.broker_url = broker_url or f"filesystem://{folder}/broker"
-        values = {"data_dir": folder, "broker_url": self.broker_url, "kill_grace_seconds": 2, **settings}
+        often = {"kill_grace_seconds": 2, "retry_seconds": 0}
+        values = {"data_dir": folder, "broker_url": self.broker_url, **often, **settings}
         self.environment = _environment(values)
         self.engine = open_engine(f"sqlite:///{folder}/layercut.db")
         migrate(self.engine)
@@ -78,11 +79,12 @@ class Site:
         self.sender.conf.update(celery_settings(self.broker_url))
         self.workers: list[RealWorker] = []
 
-    def start_worker(self, *, real: bool = False, **settings: object) -> RealWorker:
+    def start_worker(self, *, real: bool = False, connected: bool = True, **settings: object) -> RealWorker:
+        """``connected``: it returns when the worker hears of its broker."""
         environment = {**self.environment, **_environment(settings)}
         worker = RealWorker(environment, self.folder / f"worker-{len(self.workers)}.log", real=real)
         self.workers.append(worker)
-        eventually(lambda: worker.ready)
+        eventually(lambda: worker.ready if connected else worker.runner is not None)
         return worker
 
     def submit(self, *acts: str, wake: bool = True) -> str:

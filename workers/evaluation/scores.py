@@ -14,6 +14,7 @@ from workers.data.batches import collate, inference_batches
 from workers.data.features import Features
 from workers.evaluation import metrics
 from workers.evaluation.metrics import MetricLabels
+from workers.runtime.parts import Done, counted, unheard
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class Scores:
     undefined: dict[str, str] = field(default_factory=dict)
 
 
-def logits_of(model: nn.Module, features: Features, device: torch.device) -> npt.NDArray[np.float32]:
+def logits_of(
+    model: nn.Module, features: Features, device: torch.device, done: Done = unheard
+) -> npt.NDArray[np.float32]:
     """``(N, C)`` float32, in row order. Computed as the model stands, without autocast: a user gets the same."""
     model.eval()
     found: npt.NDArray[np.float32] | None = None
     with torch.inference_mode():
-        for rows in inference_batches(features):
+        for rows in counted(inference_batches(features), done):
             logits = model(**collate(features, rows, device)).logits.float().cpu().numpy()
             if found is None:
                 found = np.empty((len(features), logits.shape[1]), dtype=np.float32)
@@ -63,6 +66,7 @@ def evaluate(
     regression: bool,
     device: torch.device,
     order: list[int] | None = None,
+    done: Done = unheard,
 ) -> Scores:
     """Score ``model`` on each split; the first split's first metric is the headline.
 
@@ -72,7 +76,7 @@ def evaluate(
     undefined: dict[str, str] = {}
     headline: tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]] | None = None
     for split, features in splits.items():
-        logits = logits_of(model, features, device)
+        logits = logits_of(model, features, device, done)
         guess = metrics.predictions(logits if order is None else logits[:, order], regression=regression)
         scores = metrics.score(names, features.labels, guess, labels)
         suffix = _suffix(split, first=headline is None)

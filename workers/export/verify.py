@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +22,12 @@ from api_schemas.reports import Check, Verification
 from workers.export.embeddings import Embeddings
 from workers.export.files import as_exported
 from workers.export.verification import outputs_of
+from workers.runtime.parts import Done, unheard
 
 PROGRAM = Path(__file__).with_name("verification.py")
 TIMEOUT_SECONDS = 1800.0
+#: Between two reports that it goes on.
+WAIT_SECONDS = 30.0
 #: Sets a clock that ends the program, and becomes it: a runner that is locked in may not be let end its children.
 ENDING = (
     "import os, signal, sys; signal.setitimer(signal.ITIMER_REAL, float(sys.argv[1]));"
@@ -69,6 +73,7 @@ def verify(
     mapped: bool = False,
     streamed: Streamed | None = None,
     embeddings: Embeddings | None = None,
+    waited: Done = unheard,
 ) -> Verification:
     """Check ``folder`` against ``probe``: files, hashes, loading, tokenizer, layer count, outputs, size, generation.
     A sentence-transformers folder also against ``embeddings``.
@@ -77,7 +82,8 @@ def verify(
     of the full model's weights in the exported dtype. ``dtype`` is that of ``probe``; where it is that of the files
     too, weights are read as they are used, so that a ``mapped`` model, which is larger than memory, can be checked.
     What was ``streamed`` must have the bytes of its source, and load as it does. Raises ``verification_failed`` where
-    the process itself fails; a check that fails is in the answer.
+    the process itself fails; a check that fails is in the answer. ``waited`` hears of how many seconds of those that it
+    has.
     """
     asked = {
         "folder": str(folder.resolve()),
@@ -92,7 +98,7 @@ def verify(
         "embeddings": embeddings and embeddings.asked(),
     }
     with tempfile.TemporaryDirectory(prefix="layercut-verify-") as home:
-        done = _run(asked, home)
+        done = _run(asked, home, waited)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise LayercutError("verification_failed", f"the verification process ended with {done.returncode}: {last}")
@@ -101,7 +107,7 @@ def verify(
     return Verification(passed=all(check.passed for check in checks), checks=checks, versions=said["versions"])
 
 
-def _run(asked: dict[str, object], home: str) -> subprocess.CompletedProcess[str]:
+def _run(asked: dict[str, object], home: str, waited: Done) -> subprocess.CompletedProcess[str]:
     threads = str(torch.get_num_threads())
     env = {name: os.environ[name] for name in INHERITED if name in os.environ} | {
         "HOME": home,
@@ -112,17 +118,24 @@ def _run(asked: dict[str, object], home: str) -> subprocess.CompletedProcess[str
         "MKL_NUM_THREADS": threads,
         "TOKENIZERS_PARALLELISM": "false",
     }
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", ENDING, str(TIMEOUT_SECONDS), str(PROGRAM)],
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-        cwd=home,
-        env=env,
-        check=False,
-        # For the descriptors of a source that was handed over open: all others are closed to a child anyhow.
-        close_fds=False,
-    )
+    command = [sys.executable, "-I", "-S", "-c", ENDING, str(TIMEOUT_SECONDS), str(PROGRAM)]
+    pipe = subprocess.PIPE
+    # The open descriptors are for a source that was handed over so: all others are closed to a child anyhow.
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=home, env=env, close_fds=False
+    ) as process:
+        out, err = _said(process, json.dumps(asked), waited)
+    done = subprocess.CompletedProcess(command, process.returncode, out, err)
     if done.returncode == -signal.SIGALRM:
         raise LayercutError("verification_failed", f"the verification process took longer than {TIMEOUT_SECONDS:.0f} s")
     return done
+
+
+def _said(process: subprocess.Popen[str], asked: str, waited: Done) -> tuple[str, str]:
+    """Its stdout and stderr; its own clock ends it."""
+    began = time.monotonic()
+    while True:
+        try:
+            return process.communicate(asked, timeout=WAIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            waited(round(time.monotonic() - began), round(TIMEOUT_SECONDS))

@@ -77,6 +77,7 @@ def deliver(
             folder, probe, layers=_layer_counts(job.architecture, plan), source_bytes=measured.before.bytes,
             kind=job.architecture.kind, shared_layers=job.architecture.shared_layers, dtype=dtype,
             mapped=job.mapped, streamed=Streamed(job.folder, cut.origins) if cut else None, embeddings=embeddings,
+            waited=progress.part,
         )  # fmt: skip
         _require(verification)
     report = make_report(run, plan, measured, trainings, verification)

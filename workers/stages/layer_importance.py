@@ -22,6 +22,7 @@ from workers.pruning.importance import Batch, Loss, measure_activations, measure
 from workers.pruning.language import masked_token, next_token
 from workers.pruning.removals import measure_removals
 from workers.runtime.device import choose_precision
+from workers.runtime.parts import Done, counted, unheard
 from workers.stages import fingerprints
 from workers.stages.resolved_job import ResolvedJob
 from workers.stages.run_context import RunContext
@@ -38,9 +39,14 @@ class Measuring:
     job: ResolvedJob
     spec: PruneSpec
     model: PreTrainedModel
+    done: Done = unheard
 
     def rows(self) -> Features:
         return self.job.calibration(self.spec.calibration)
+
+    def batches(self, rows: Features, **size: int) -> Iterator[RowIndexes]:
+        """Of ``rows``."""
+        return counted(inference_batches(rows, **size), self.done)
 
 
 def importance_of(
@@ -52,7 +58,7 @@ def importance_of(
     job, measure = run.job, MEASURES[STRATEGIES[spec.strategy].measure or ""]
     model = baseline if measures_baseline(job.recovery, measure.taken_from) else source
     assert model is not None
-    take = partial(take_importance, measure.taken_from, Measuring(job, spec, model))
+    take = partial(take_importance, measure.taken_from, Measuring(job, spec, model, run.progress.part))
     fingerprint = fingerprints.importance(job, spec)
     form = partial(as_importance, layers=job.facts.layers, measure=measure.name)
     return take() if fingerprint is None else run.cache.share(KIND, fingerprint, take, form)
@@ -69,7 +75,7 @@ def _weights(asked: Measuring) -> dict[str, LayerImportance]:
 
 def _activations(asked: Measuring) -> dict[str, LayerImportance]:
     rows, device = asked.rows(), asked.job.device
-    batches = (collate(rows, batch, device) for batch in inference_batches(rows))
+    batches = (collate(rows, batch, device) for batch in asked.batches(rows))
     return measure_activations(asked.model, asked.job.architecture, batches)
 
 
@@ -88,7 +94,7 @@ def _removals(asked: Measuring) -> dict[str, LayerImportance]:
         return measure_removals(
             asked.model,
             asked.job.architecture,
-            lambda: (collate(rows, batch, device) for batch in inference_batches(rows)),
+            lambda: (collate(rows, batch, device) for batch in asked.batches(rows)),
             free=free,
             steps=removal_steps(spec, facts),
         )
@@ -116,7 +122,7 @@ def _labelled(asked: Measuring) -> Iterator[tuple[Batch, Loss]]:
     def loss_of(inputs: Batch, batch: RowIndexes, logits: Tensor) -> Tensor:
         return objective.loss(StudentOutput(inputs, logits if order is None else logits[:, order], ()), batch)
 
-    for batch in inference_batches(rows, tokens=GRADIENT_TOKENS):
+    for batch in asked.batches(rows, tokens=GRADIENT_TOKENS):
         inputs = collate(rows, batch, job.device)
         yield inputs, partial(loss_of, inputs, batch)
 
@@ -133,6 +139,6 @@ def _unlabelled(asked: Measuring) -> Iterator[tuple[Batch, Loss]]:
             param="/prune/strategy",
         )
     draw = torch.Generator().manual_seed(job.request.seed)
-    for batch in inference_batches(rows, tokens=GRADIENT_TOKENS):
+    for batch in asked.batches(rows, tokens=GRADIENT_TOKENS):
         inputs = collate(rows, batch, job.device)
         yield next_token(inputs) if causal else masked_token(inputs, job.tokenizer, draw)

@@ -80,7 +80,7 @@ def measure(run: RunContext, before: PreTrainedModel, after: PreTrainedModel, ot
         progress.skip(Stage.EVALUATING, f"the model is not scored: {why}")
     with progress.stage(Stage.BENCHMARKING):
         tokens, device = job.recovery.max_length, job.device
-        latencies = latency.measure((before, after), job.latency_cells, device=device)
+        latencies = latency.measure((before, after), job.latency_cells, device=device, done=progress.part)
         count = partial(latency.flops, tokens=tokens, device=device)
         flops = [None if job.mapped else count(model) for model in (before, after)]
     return Measured.of((before, after), scores, latencies, flops, job.dtype)
@@ -112,6 +112,7 @@ def score(run: RunContext, model: PreTrainedModel) -> Scores:
         regression=data.regression,
         device=run.job.device,
         order=run.job.label_order,
+        done=run.progress.part,
     )
 
 

@@ -16,6 +16,8 @@ from workers.training.trainer_state import Step
 
 # Steps that the pace is a mean of, about.
 PACE_STEPS = 200
+# Seconds between two reports of the parts of a stage without training.
+PART_SECONDS = 10.0
 # Seconds that a stage without training is guessed to take, until it is over. Only the ETA depends on it.
 GUESSES = {Stage.SCORING: 3.0, Stage.EVALUATING: 5.0, Stage.EXPORTING: 2.0, Stage.VERIFYING: 15.0}
 
@@ -34,7 +36,7 @@ class ProgressReporter:
 
     def __init__(self, tell: Callable[[NewEvent], None]) -> None:
         self._tell = tell
-        self._began = time.monotonic()
+        self._began = self._last = time.monotonic()
         self._ahead = dict(GUESSES)
         self._work: dict[Stage, float] = {}
         self._pace: float | None = None
@@ -79,6 +81,13 @@ class ProgressReporter:
         # Of the last steps only: memory that ran out, or another job, may have made them slower than the first.
         self._pace = pace if before is None else before + (pace - before) * max(1 / PACE_STEPS, 1 / self._paced)
         self._report(step=step.number, total_steps=step.total, epoch=round(step.epoch, 3))
+
+    def part(self, done: int, total: int) -> None:
+        """Of work that is no training, so many of so many parts are done: told now and then, so that who watches sees
+        that it goes on.
+        """
+        if time.monotonic() - self._last >= PART_SECONDS:
+            self._report(step=done, total_steps=total)
 
     def jump(self, stage: Stage, before: int, after: int, total: int) -> None:
         """A training goes on where an earlier attempt left it, or starts again."""
@@ -131,6 +140,7 @@ class ProgressReporter:
         self._report()
 
     def _report(self, **where: Any) -> None:
+        self._last = time.monotonic()
         eta = self._eta()
         if eta is not None:
             # What earlier attempts did counts as if it had been done just now.

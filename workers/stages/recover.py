@@ -49,7 +49,10 @@ def _held_out(run: RunContext, judged: Features) -> HeldOut:
 
     def score(model: PreTrainedModel) -> float | None:
         slices, labels = {"slice": judged}, job.metric_labels
-        return evaluate(model, slices, data.metrics, labels, regression=data.regression, device=job.device).score
+        scores = evaluate(
+            model, slices, data.metrics, labels, regression=data.regression, device=job.device, done=run.progress.part
+        )
+        return scores.score
 
     run.progress.log(f"{len(judged)} training rows are not learnt from: they judge which epoch's weights are kept")
     return HeldOut(judged, score)
@@ -84,7 +87,7 @@ def _baseline_logits(run: RunContext, baseline: PreTrainedModel) -> npt.NDArray[
     job = run.job
     assert job.train is not None
     run.progress.log(f"the baseline answers the {len(job.train)} training rows that the pruned model learns from")
-    answer = partial(logits_of, baseline, job.train, job.device)
+    answer = partial(logits_of, baseline, job.train, job.device, run.progress.part)
     form = partial(_as_logits, shape=(len(job.train), baseline.config.num_labels or 1))
     return run.cache.share("baseline_logits", fingerprints.baseline_logits(job, run.seed), answer, form)
 

@@ -82,7 +82,9 @@ def resolve_job(
             "tokenized_data", texts=content.texts, rows=rows.digest(), max_length=recovery.max_length,
             regression=data.regression,
         )  # fmt: skip
-        make = partial(encode_into, tokenizer, rows, recovery.max_length, regression=data.regression)
+        make = partial(
+            encode_into, tokenizer, rows, recovery.max_length, regression=data.regression, done=progress.part
+        )
         # Tokens are read from where they were put: those of ten million rows are more than memory holds.
         read = partial(_read_features, rows=rows, regression=data.regression)
         features[split] = cache.get("tokenized_data", content.splits[split], make, read)

@@ -133,7 +133,7 @@ def _latencies(run: RunContext, baseline: PreTrainedModel, sizes: Sequence[int])
     # In the type that will be exported, and timed again.
     typed = nn.Module.to(copy.deepcopy(baseline), run.job.dtype)
     models = [_cut(run, typed, range(layers - drop)) for drop in sizes]
-    measured = latency.measure(models, [(rows, tokens)], device=run.job.device)
+    measured = latency.measure(models, [(rows, tokens)], device=run.job.device, done=run.progress.part)
     return {drop: found[0] for drop, found in zip(sizes, measured, strict=True)}
 
 
@@ -180,7 +180,7 @@ class SuccessiveHalving:
         #: A longer training has the rows of a shorter one, and more.
         self._order = np.random.default_rng(job.request.seed).permutation(learnt)
         self._full = total_steps(rows, job.recovery)
-        self._answers = logits_of(baseline, self._held, job.device)
+        self._answers = logits_of(baseline, self._held, job.device, run.progress.part)
         self._slot = run.slot("trials")
         found = self._slot.latest()
         self._known: dict[str, Trial] = {}
@@ -248,7 +248,7 @@ class SuccessiveHalving:
                 if error.code != "training_diverged":
                     raise
                 return Trial(steps=steps, distance=None, score=None), None
-        logits = logits_of(model, self._held, job.device)
+        logits = logits_of(model, self._held, job.device, self._run.progress.part)
         assert job.data is not None
         far = distances(self._answers, logits, regression=job.data.regression)
         mean, score = float(far.mean()), self._score(logits)
@@ -268,7 +268,7 @@ class SuccessiveHalving:
         hooks = TrainingHooks(micro_batches=self._run.micro_batches, on_warning=self._run.progress.warn)
         with distillation(
             self._baseline, rows, recovery, kept=kept, special=job.tokenizer.all_special_ids,
-            logits=partial(logits_of, self._baseline, rows, job.device), device=job.device,
+            logits=partial(logits_of, self._baseline, rows, job.device, self._run.progress.part), device=job.device,
             engine=job.engine,
         ) as objective:  # fmt: skip
             trained = train(
@@ -290,6 +290,8 @@ class SuccessiveHalving:
             self._done += 1
             told = Step(self._done, self._expected, step.epoch, step.loss)
             self._run.progress.step(Stage.PLANNING, told, now - self._last)
+        else:  # more than was expected
+            self._run.progress.part(step.number, step.total)
         self._last = now
 
     def _jump(self, steps: int) -> None:

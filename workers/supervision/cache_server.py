@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import threading
 import time
 from functools import partial
@@ -22,9 +23,9 @@ from store.jobs import Lease
 from workers.cache.folder import FolderCache
 from workers.protocol import CacheAnswer, CacheKind, CacheRequest
 from workers.removal import remove_tree
-from workers.runtime.failures import explained
 from workers.supervision.cache_uploads import CacheUploads
 from workers.supervision.lease_session import LeaseSession
+from workers.supervision.retries import told
 from workers.supervision.runner_folders import copy_files, entered, link_files, made_folder
 from workers.supervision.runner_process import RunnerProcess
 from workers.supervision.serial_thread import SerialThread
@@ -59,7 +60,7 @@ class CacheServer:
         self._cache, self._artifacts, self._local = cache, artifacts, local
         self._uploads = CacheUploads(lease, session, cache, artifacts)
         self._thread = SerialThread("cache")
-        self._asked, self._unanswered = 0, False
+        self._asked, self._unanswered, self._answered_at = 0, False, 0.0
         #: What the runner was told to make, and where the files of it go for all; None: nowhere.
         self._to_make: dict[tuple[str, str], str | None] = {}
         # What one attempt makes may fill the cache once: more would only push out what others use.
@@ -72,6 +73,11 @@ class CacheServer:
 
     def __exit__(self, *_: object) -> None:
         self.close(0)
+
+    @property
+    def answered(self) -> float:
+        """Until when the runner has waited for an answer, by ``time.monotonic``; infinite while it does."""
+        return math.inf if self._unanswered else self._answered_at
 
     def handle(self, request: CacheRequest) -> NewEvent | None:
         """Have it seen to. The failure of the job, where no sound runner would ask so: it asks one thing at a time, and
@@ -103,10 +109,10 @@ class CacheServer:
             answer = self._want(request) if request.cache == "want" else self._made(request)
         except Exception as error:  # nothing can be answered, and the runner would wait for ever
             log.exception("job %s: cannot answer what the runner asks of the cache", self._lease.job_id)
-            self._runner.inbox.put(failure(explained(error)))
+            self._runner.inbox.put(failure(told(error, "the cache")))
             return
         # Before it is answered: it may ask the next at once.
-        self._unanswered = False
+        self._answered_at, self._unanswered = time.monotonic(), False
         self._runner.answer(answer)
 
     def _want(self, request: CacheRequest) -> CacheAnswer:

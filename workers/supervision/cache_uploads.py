@@ -11,9 +11,13 @@ from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.jobs import Lease
 from workers.supervision.lease_session import LeaseSession
+from workers.supervision.retries import persist, untold
 from workers.supervision.serial_thread import SerialThread
 
 log = logging.getLogger("layercut.cache")
+
+#: How long the store may be away; then the thing is not for all.
+AWAY_SECONDS = 300.0
 
 
 class CacheUploads:
@@ -22,7 +26,7 @@ class CacheUploads:
     def __init__(self, lease: Lease, session: LeaseSession, cache: CacheStore, artifacts: ArtifactStore) -> None:
         self._lease, self._session, self._cache, self._artifacts = lease, session, cache, artifacts
         self._thread = SerialThread("cache-uploads")
-        self._stopped = threading.Event()
+        self._ending, self._stopped = threading.Event(), threading.Event()
         self._prefixes: set[str] = set()
 
     def publish(self, fingerprint: str, prefix: str, folder: Path, seconds: float) -> None:
@@ -44,12 +48,19 @@ class CacheUploads:
 
     def finish(self, seconds: float | None) -> None:
         """Wait for what is to be uploaded, no longer than ``seconds``; nothing more is, not even what is half sent."""
+        self._ending.set()
         self._thread.finish(seconds)
         self._stopped.set()
 
     def _publish(self, fingerprint: str, prefix: str, folder: Path, seconds: float) -> None:
         try:
-            manifest = self._artifacts.publish(prefix, folder, stopped=self._stopped.is_set)
+            manifest = persist(
+                lambda: self._artifacts.publish(prefix, folder, stopped=self._stopped.is_set),
+                self._wait,
+                f"job {self._lease.job_id}: the cache's {prefix}",
+                tell=untold,
+                seconds=AWAY_SECONDS,
+            )
             size = sum(file.bytes for file in manifest.files)
             if not self._session.retrying(
                 lambda: self._cache.made(self._lease, fingerprint, seconds=seconds, size=size)
@@ -58,6 +69,13 @@ class CacheUploads:
         except Exception:
             log.exception("job %s: cannot put %s in the cache", self._lease.job_id, prefix)
             self._abandon(fingerprint, prefix)
+
+    def _wait(self, seconds: float) -> bool:
+        """The end of the attempt is waited for at most: then there is one more try, and the job is over without it."""
+        if self._ending.is_set():
+            return True
+        self._ending.wait(seconds)
+        return False
 
     def _abandon(self, fingerprint: str, prefix: str) -> None:
         try:

@@ -12,8 +12,11 @@ from typing import Self
 from sources.beneath import list_names
 from store.artifacts import ArtifactStore
 from store.jobs import JobStore
+from store.passing import passing
 from workers.checkpoints.layout import FACTS, WEIGHTS, newest, newest_in, prepare, put_in_place, training_of
 from workers.removal import remove_tree
+from workers.runtime.failures import code_of
+from workers.supervision.retries import Pauses, Tell, Wait, persist
 from workers.supervision.runner_folders import copy_files, entered, made_folder
 from workers.supervision.runner_process import RunnerProcess
 from workers.supervision.threads import start
@@ -21,6 +24,8 @@ from workers.supervision.threads import start
 log = logging.getLogger("layercut.checkpoints")
 
 FILES = (WEIGHTS, FACTS)
+#: How long the store may be away when an attempt begins that goes on from what is in it.
+AWAY_SECONDS = 300.0
 #: Of one job, with a checkpoint each. A job has no more than some for each of its seeds.
 MAX_TRAININGS = 1000
 
@@ -54,20 +59,34 @@ class CheckpointSync:
             self._closed = True
             self._change.notify_all()
 
-    def fetch(self) -> None:
-        """Have here what another host has got further with."""
-        try:
-            stored, here = newest(self._stored()), newest_in(self._folder)
-        except Exception as error:  # noqa: BLE001 - whatever a store that is away raises
-            log.warning("job %s: cannot see its checkpoints: %r", self._job_id, error)
-            return
+    def fetch(self, wait: Wait, tell: Tell) -> None:
+        """Have here what another host has got further with. Raises what passes where the store stays away, or the disk
+        is full: without them a job would train again what it has trained.
+        """
+        stored, here = newest(self._listed(wait, tell)), newest_in(self._folder)
         for training, name in stored.items():
+            if name > here.get(training, "") and not self._bring(training, name, wait, tell):
+                continue
+            self._sent.add(name)
+
+    def _bring(self, training: str, name: str, wait: Wait, tell: Tell) -> bool:
+        """Whether that checkpoint is here now. One that the store has and cannot give is damaged."""
+        for _ in range(2):
             try:
-                if name > here.get(training, ""):
-                    self._fetch(training, name)
-                self._sent.add(name)
-            except Exception as error:  # noqa: BLE001 - the other trainings' are as good as ever
+                self._fetch(training, name)
+            except Exception as error:
+                if code_of(error) == "storage_full":
+                    raise
                 log.warning("job %s: cannot fetch its checkpoint %s: %r", self._job_id, name, error)
+                self._listed(wait, tell)
+            else:
+                return True
+        return False
+
+    def _listed(self, wait: Wait, tell: Tell) -> list[str]:
+        """What the store has, once it answers."""
+        what = f"job {self._job_id}: its checkpoints"
+        return persist(self._stored, wait, what, tell=tell, seconds=AWAY_SECONDS)
 
     def lend(self) -> None:
         """Have the host's where the runner finds them."""
@@ -129,19 +148,33 @@ class CheckpointSync:
             self._change.wait_for(lambda: not (self._called or self._busy), seconds)
 
     def _run(self) -> None:
+        pauses = Pauses()
         while self._wait():
             try:
-                self._take_over()
-                for name in newest_in(self._folder).values():
-                    self._send(name)
+                self._carry()
+                pauses = Pauses()
             except Exception as error:  # noqa: BLE001 - also where a later one took its place in the meantime: it will be called too
                 log.warning("job %s: cannot keep its checkpoint in the store: %r", self._job_id, error)
+                if passing(error) is not None:
+                    self._again(pauses.next())
+                    continue
             with self._change:
                 self._busy = False
                 self._change.notify_all()
 
         if self._over:
             self._clear()
+
+    def _carry(self) -> None:
+        self._take_over()
+        for name in newest_in(self._folder).values():
+            self._send(name)
+
+    def _again(self, seconds: float) -> None:
+        """The store is away: call ourselves after so long, and be busy until then."""
+        with self._change:
+            self._change.wait_for(lambda: self._closed, seconds)
+            self._called = True
 
     def _clear(self) -> None:
         try:

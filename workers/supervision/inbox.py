@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 #: Messages of a runner that nobody has taken yet. The next ones stay in its pipe, and then it has to wait itself.
 CAPACITY = 8
@@ -35,6 +36,12 @@ class Inbox:
         if offered:
             self._room.release()
         return item
+
+    def clear(self) -> None:
+        """Forget what nobody has taken."""
+        with suppress(Empty):
+            while True:
+                self.get(timeout=0)
 
     def close(self) -> None:
         """Nothing that is offered is wanted any more; nobody waits for room."""

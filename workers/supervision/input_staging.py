@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,12 +15,17 @@ from sources.blocks import Cancelled, Stopped
 from sources.fingerprint import FileHashes
 from sources.staging import Staged, Stager
 from store.jobs import Claim
-from workers.runtime.failures import explained
 from workers.settings import WorkerSettings
 from workers.supervision.inbox import Inbox
+from workers.supervision.retries import Tell, Wait, persist, told
+from workers.supervision.scratch import Scratch
 from workers.supervision.threads import start
 
 log = logging.getLogger("layercut.staging")
+
+
+#: How long a hub or a store may be away while inputs are staged; then another attempt tries, later.
+AWAY_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,16 @@ def stage_inputs(settings: WorkerSettings, *, another_user: bool) -> Stage:
 
 
 class InputStaging:
-    """Puts ``Staged`` or ``StagingFailed`` into ``inbox``. Use as a context manager, which leaves the thread behind
-    where it is in the middle of a download: that cannot be stopped, and is kept for the next job.
+    """Puts ``Staged`` or ``StagingFailed`` into ``inbox``, after ``first`` is done. What is away for a moment is asked
+    again. Use as a context manager, which leaves the thread behind where it is in the middle of a download: that cannot
+    be stopped, and is kept for the next job.
     """
 
-    def __init__(self, stage: Stage, claim: Claim, folder: Path, inbox: Inbox) -> None:
-        self._stage, self._claim, self._folder, self._inbox = stage, claim, folder, inbox
+    def __init__(
+        self, stage: Stage, claim: Claim, scratch: Scratch, inbox: Inbox, *, first: Callable[[Wait], None], tell: Tell
+    ) -> None:
+        self._stage, self._claim, self._scratch, self._inbox = stage, claim, scratch, inbox
+        self._first, self._tell = first, tell
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._staged: Staged | None = None
@@ -74,14 +84,18 @@ class InputStaging:
                 self._staged.close()
 
     def _run(self) -> None:
+        job = self._claim.lease.job_id
         try:
-            staged = self._stage(self._claim, self._folder, self._stopped.is_set)
+            self._first(self._stopped.wait)
+            staged = persist(
+                self._staged_anew, self._stopped.wait, f"job {job}: its inputs", tell=self._tell, seconds=AWAY_SECONDS
+            )
         except Cancelled:
             return
         except Exception as error:
             if not isinstance(error, LayercutError):
-                log.exception("job %s: cannot stage its inputs", self._claim.lease.job_id)
-            self._inbox.put(StagingFailed(explained(error)))
+                log.exception("job %s: cannot stage its inputs", job)
+            self._inbox.put(StagingFailed(told(error, "staging the job's inputs")))
             return
         with self._lock:
             if self._stopped.is_set():
@@ -89,3 +103,7 @@ class InputStaging:
                 return
             self._staged = staged
         self._inbox.put(staged)
+
+    def _staged_anew(self) -> Staged:
+        self._scratch.clear_inputs()
+        return self._stage(self._claim, self._scratch.inputs, self._stopped.is_set)

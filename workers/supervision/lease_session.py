@@ -10,24 +10,21 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Self, TypeVar
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as NoConnection
-
 from api_schemas.events import EventType, LogData, NewEvent, new_event
 from api_schemas.jobs import Status
 from store.jobs import JobStore, Lease, LeaseLost
+from store.passing import passing
 from workers.settings import WorkerSettings
 from workers.supervision.event_budget import Pace, progress_gap
 from workers.supervision.inbox import Inbox
+from workers.supervision.retries import Pauses, persist, untold
 from workers.supervision.threads import start
 
 log = logging.getLogger("layercut.lease")
 
-#: What a database that is away or busy raises: the answer is unknown, and the question is put again.
-AWAY = (OperationalError, InterfaceError, NoConnection, OSError)
-
 POLL_SECONDS = 1.0
-RETRY_SECONDS = 0.5
+#: Between two tries to renew the lease, or to write: a lease is a short time.
+LONGEST_PAUSE_SECONDS = 4.0
 #: How long a progress waits after an event of that type. The first of a stage tells that its work has begun.
 PROGRESS_AFTER = {EventType.PROGRESS: 0.5, EventType.STAGE: 0.0}
 
@@ -105,29 +102,29 @@ class LeaseSession:
             self._hurried = False
 
     def retrying(self, call: Callable[[], Answer]) -> Answer:
-        """Ask the store for ``call`` until it answers; raises what it raises, and what is AWAY after the deadline."""
-        while True:
-            try:
-                return call()
-            except AWAY as error:
-                log.warning("job %s: the database is away: %s", self._lease.job_id, error)
-                if not self._left():
-                    raise
-                time.sleep(RETRY_SECONDS)
+        """Ask the store for ``call`` until it answers; raises what it raises, and what passes after the deadline."""
+        return persist(call, self._wait, f"job {self._lease.job_id}: the store is asked again", tell=untold)
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait so long, within the lease; whether that is over."""
+        time.sleep(min(seconds, self._left()))
+        return not self._left()
 
     def _left(self) -> float:
         return max(0.0, self.deadline - time.monotonic())
 
     def _run(self) -> None:
+        pauses = Pauses(LONGEST_PAUSE_SECONDS)
         while not (self._closed or self._lost):
             try:
                 self._turn()
+                pauses = Pauses(LONGEST_PAUSE_SECONDS)
             except LeaseLost:
                 self._give_up()
-            except AWAY as error:
-                log.warning("job %s: the database is away: %s", self._lease.job_id, error)
+            except Exception as error:  # noqa: BLE001 - whatever a database that is away raises: it is asked until the lease is over
+                log.warning("job %s: the database is away: %s", self._lease.job_id, type(error).__name__)
                 with self._change:
-                    self._change.wait_for(lambda: self._closed, RETRY_SECONDS)
+                    self._change.wait_for(lambda: self._closed, pauses.next())
 
     def _turn(self) -> None:
         self._beat_if_due()
@@ -204,9 +201,11 @@ class LeaseSession:
     def _write_down(self, event: NewEvent) -> None:
         try:
             self._store.record(self._lease, event)
-        except (LeaseLost, *AWAY):
+        except LeaseLost:
             raise
-        except Exception:  # one event that cannot be kept is no reason to lose the job
+        except Exception as error:  # one event that cannot be kept is no reason to lose the job
+            if passing(error) is not None:
+                raise
             log.exception("job %s: cannot keep a %s event", self._lease.job_id, event.type)
         now = time.monotonic()
         if event.type in PROGRESS_AFTER:

@@ -13,13 +13,15 @@ import time
 from typing import Self
 
 from store.jobs import JobStore, Lease, LeaseLost
-from workers.supervision.lease_session import AWAY, RETRY_SECONDS
+from store.passing import passing
 from workers.supervision.threads import start
 
 log = logging.getLogger("layercut.log_writer")
 
 #: Between two pieces; and once an attempt has said more than anybody reads.
 PIECE_SECONDS, LATER_SECONDS = 1.0, 16.0
+#: Between two tries while the database is away.
+RETRY_SECONDS = 0.5
 FIRST_BYTES = 16 * 2**20
 #: Of one piece, and of one line in characters.
 PIECE_BYTES = 60 * 1024
@@ -114,12 +116,16 @@ class LogWriter:
                 with self._change:
                     self._lost = True
                     self._change.notify_all()
-            except AWAY as error:
-                log.warning("job %s: its log waits for the database: %s", self._lease.job_id, error)
-                self._pause(RETRY_SECONDS)
-            except Exception:  # a log that cannot be kept is no reason to lose the job
-                log.exception("job %s: cannot keep a piece of its log", self._lease.job_id)
-                self._done()
+            except Exception as error:
+                self._put_off(error)
+
+    def _put_off(self, error: Exception) -> None:
+        if passing(error) is not None:
+            log.warning("job %s: its log waits for the database: %s", self._lease.job_id, type(error).__name__)
+            self._pause(RETRY_SECONDS)
+        else:  # a log that cannot be kept is no reason to lose the job
+            log.error("job %s: cannot keep a piece of its log", self._lease.job_id, exc_info=error)
+            self._done()
 
     def _take(self) -> None:
         """Have the next piece in hand, where one may be written now; waits for that."""

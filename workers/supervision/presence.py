@@ -54,6 +54,10 @@ class Presence:
         """What the worker does is another thing now: tell it soon."""
         self._news.put("")
 
+    def pause(self, reason: str | None) -> None:
+        """Say that it takes no jobs, and why; None: that it does again."""
+        self._tell(lambda: self._store.pause(self._name, reason))
+
     def drain(self) -> None:
         """The worker was told to stop. Safe in a signal handler."""
         self._news.put(DRAINING)

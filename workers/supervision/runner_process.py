@@ -30,6 +30,7 @@ from workers.sandbox.limits import allow_mapped, limit_cpu
 from workers.sandbox.sandbox import Sandbox
 from workers.supervision.hidden_paths import PathHider
 from workers.supervision.inbox import Inbox
+from workers.supervision.memory_kills import MemoryKills
 from workers.supervision.process_group import reap_group
 from workers.supervision.runner_environment import runner_environment
 from workers.supervision.scratch import Scratch
@@ -49,20 +50,45 @@ LONG_LINE = f"the job's runner said a line of more than {LINE_CHARACTERS} charac
 READ_ON_SECONDS = 5.0
 
 
+OUT_OF_MEMORY = (
+    "the runner was killed by SIGKILL: the kernel's out-of-memory killer ended it (its control group counts {kills}"
+    " more). A smaller recovery.batch_size or max_length takes less memory; or give the worker more, and see"
+    " LAYERCUT_RUNNER_MEMORY_BYTES"
+)
+#: Of SIGKILL, where it was not ours and no control group counts it.
+MAYBE_MEMORY = "; the kernel does that when memory runs out, and nothing else was seen"
+
+
 @dataclass(frozen=True)
 class Exit:
-    """The process is gone. Negative codes are signals, as in `subprocess`."""
+    """The process is gone. Negative codes are signals, as in `subprocess`. ``memory_kills`` is how often the kernel
+    killed for want of memory while it had a job; None where the supervisor itself has killed it.
+    """
 
     code: int
+    memory_kills: int | None = None
 
     def __str__(self) -> str:
         if self.code >= 0:
             return f"the runner exited with code {self.code}"
+        if self.error is not None:
+            return self.error.message
         try:
             name = signal.Signals(-self.code).name
         except ValueError:
             name = f"signal {-self.code}"
-        return f"the runner was killed by {name}"
+        return f"the runner was killed by {name}{MAYBE_MEMORY if self._by_kernel else ''}"
+
+    @property
+    def error(self) -> LayercutError | None:
+        """What the job ends with, where this was its last attempt; None: that attempts were lost."""
+        if self._by_kernel and self.memory_kills:
+            return LayercutError("out_of_memory", OUT_OF_MEMORY.format(kills=self.memory_kills))
+        return None
+
+    @property
+    def _by_kernel(self) -> bool:
+        return self.code == -signal.SIGKILL and self.memory_kills is not None
 
 
 class RunnerProcess:
@@ -83,12 +109,15 @@ class RunnerProcess:
         self.hears: Callable[[str], None] | None = None
         self._hide = PathHider(self.scratch.folder)
         self._groups: tuple[Path, ...] = ()
+        self._killed = False
         try:
             sandbox.prepare(self.scratch.folder)
+            self.scratch.note_parts()
             if sandbox.keeps_groups:  # else some would leave it, and be zombies of ours for good
                 adopt_orphans()
             launch = sandbox.launch([*command, "--wait", str(theirs.fileno())], self.scratch.folder)
             self._groups = launch.groups
+            self._memory_kills = MemoryKills(self._groups)
             self._process = subprocess.Popen(
                 launch.command,
                 pass_fds=[theirs.fileno()],
@@ -132,6 +161,18 @@ class RunnerProcess:
         return self._process.poll() is None
 
     @property
+    def fit(self) -> bool:
+        """Whether it can still do a job."""
+        return self.alive and self.scratch.whole
+
+    def reset(self) -> bool:
+        """Have it as it was before it was taken for a job that it never got; whether it is."""
+        if not (self.fit and self.scratch.clear_inputs()):
+            return False
+        self.inbox.clear()
+        return self.alive  # its exit may have been among what was cleared
+
+    @property
     def last_words(self) -> str:
         """The last lines of its stderr."""
         return "\n".join(self._tail)
@@ -148,6 +189,7 @@ class RunnerProcess:
         """Hand over the job that lies in ``job_file`` with its inputs; ``seconds`` is how long it may take. Raises
         ``OSError`` where nobody takes it.
         """
+        self._memory_kills = MemoryKills(self._groups)  # from here on: it may have waited for days
         self.job_file.chmod(0o644)  # whatever the umask is: the runner may be another user
         allow_mapped(self.pid, staged.copied + staged.handed)
         # All cores, for as long as it may run; the supervisor's own clock comes first, where it lives.
@@ -182,6 +224,7 @@ class RunnerProcess:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
         if self.alive:
+            self._killed = True
             self._signal(signal.SIGKILL)
         if self._waiter.ident is not None:
             self._waiter.join()
@@ -211,12 +254,13 @@ class RunnerProcess:
 
     def _wait(self) -> None:
         code = self._process.wait()
+        kills = None if self._killed else self._memory_kills.since()
         # What it started holds its pipes open and may hold the GPU.
         self._signal(signal.SIGKILL)
         reap_group(self._process.pid)
         for reader in self._readers:
             reader.join(READ_ON_SECONDS)
-        self.inbox.put(Exit(code))
+        self.inbox.put(Exit(code, kills))
         # What the process has left behind may go on saying things: it is heard no more.
         self.inbox.close()
 

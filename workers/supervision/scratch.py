@@ -23,6 +23,7 @@ class Scratch:
         with _locked(root):
             self.folder = Path(tempfile.mkdtemp(prefix="runner-", dir=root))
             self._lock = _lock(self.folder, fcntl.LOCK_EX)
+        self._parts: dict[Path, int] = {}
 
     @property
     def inputs(self) -> Path:
@@ -45,6 +46,24 @@ class Scratch:
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
+    def note_parts(self) -> None:
+        """What is in it by now belongs to it: a runner cannot work where any of it is gone."""
+        self._parts = {path: path.lstat().st_ino for path in self.folder.iterdir()}
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that was noted is there. What was made anew is another folder, and closed to a runner."""
+        return not self.gone and all(_inode(path) == number for path, number in self._parts.items())
+
+    @property
+    def gone(self) -> bool:
+        """Whether the folder was deleted, and with it all that a running job needs."""
+        return _inode(self.folder) != os.fstat(self._lock).st_ino
+
+    def clear_inputs(self) -> bool:
+        """Remove what was staged; whether nothing is left of it."""
+        return all([remove_tree(path) for path in self.inputs.iterdir()])
+
     def remove(self) -> None:
         remove_tree(self.folder)
         os.close(self._lock)
@@ -65,6 +84,13 @@ def _remove_if_dead(folder: Path) -> None:
         return
     remove_tree(folder)
     os.close(lock)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.lstat().st_ino
+    except OSError:
+        return None
 
 
 @contextmanager

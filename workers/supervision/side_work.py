@@ -21,12 +21,12 @@ class Done:
 
 class SideWork:
     """Does ``work`` in a thread, and puts ``Done`` into ``inbox``. Use as a context manager: at its end ``work``, which
-    is given the question whether to stop, is told to, and left behind where it does not within ``leave_seconds``.
+    is given the event of that, is told to stop, and left behind where it does not within ``leave_seconds``.
 
     Raises ``NoThread`` where the host has none to give.
     """
 
-    def __init__(self, work: Callable[[Callable[[], bool]], None], inbox: Inbox, leave_seconds: float) -> None:
+    def __init__(self, work: Callable[[threading.Event], None], inbox: Inbox, leave_seconds: float) -> None:
         self._work, self._inbox, self._leave_seconds = work, inbox, leave_seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="side-work", daemon=True)
@@ -42,7 +42,7 @@ class SideWork:
     def _run(self) -> None:
         error: Exception | None = None
         try:
-            self._work(self._stopped.is_set)
+            self._work(self._stopped)
         except Exception as raised:  # noqa: BLE001 - whoever waits for it is to have it
             error = raised
         self._inbox.put(Done(self, error))

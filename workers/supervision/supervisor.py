@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+from api_schemas.errors import JobError
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
+from store.disk_space import local_folders
 from store.jobs import Claim, JobStore
+from store.passing import passing
 from store.tables import DEFAULT_TENANT
 from workers.cache.folder import FolderCache
 from workers.sandbox.sandbox import Sandbox
@@ -19,6 +22,7 @@ from workers.supervision.cache_server import CacheServer
 from workers.supervision.input_staging import Stage
 from workers.supervision.lease_session import Interrupt, LeaseSession
 from workers.supervision.log_writer import LogWriter
+from workers.supervision.room import Pause, Room
 from workers.supervision.runner_process import RunnerProcess
 from workers.supervision.threads import NoThread
 from workers.supervision.warm_runner import WarmRunner
@@ -28,7 +32,8 @@ log = logging.getLogger("layercut.supervisor")
 
 class Supervisor:
     """One job at a time. ``command`` starts a runner that waits for a ``Handover`` on its stdin; ``stage`` gets its
-    inputs; ``around`` is entered for each attempt.
+    inputs; ``around`` is entered for each attempt. ``pause`` is told why no job is taken for now, and None once they
+    are again.
     """
 
     def __init__(
@@ -43,12 +48,15 @@ class Supervisor:
         stage: Stage,
         sandbox: Sandbox,
         around: Callable[[Claim], AbstractContextManager[object]] = nullcontext,
+        pause: Pause = lambda _: None,
     ) -> None:
         self._store, self._artifacts, self._settings, self._around = store, artifacts, settings, around
         self._worker, self._stage = worker, stage
         self._cache, self._local = cache, FolderCache(settings.scratch_root / "cache", settings.cache_bytes)
         self._sandbox = sandbox
         self._warm = WarmRunner(command, settings.scratch_root, sandbox)
+        disks = local_folders(settings.database_url, settings.artifacts_url)
+        self._room = Room([settings.scratch_root, settings.data_dir, *disks], settings.min_free_bytes, pause)
         self._runner: RunnerProcess | None = None
         self.stopping = False
 
@@ -73,8 +81,8 @@ class Supervisor:
             runner.inbox.put(Interrupt.STOPPING)
 
     def work(self) -> bool:
-        """Claim the best queued job and see it through; False where there was none to claim."""
-        if self.stopping:
+        """Claim the best queued job and see it through; False where there was none to claim, or no room for one."""
+        if self.stopping or self._room.missing():
             return False
         sent = time.monotonic()
         # What another tenant's job could do to this host, where nothing holds it back, is not for this worker to risk.
@@ -95,19 +103,24 @@ class Supervisor:
         try:
             runner = self._runner = self._warm.take()
         except OSError as error:
-            self._store.release(claim.lease, f"the worker could not start a runner: {error}")
+            self._give_up(claim, "the worker could not start a runner", error)
             raise
         if self.stopping:  # told so before there was an inbox to say it in
             runner.inbox.put(Interrupt.STOPPING)
         try:
             self._attempt(claim, runner, sent)
         except NoThread as error:  # its runner may have had them all, and is gone now
-            self._store.release(claim.lease, f"the worker could not see the job through: {error.strerror}")
+            self._give_up(claim, "the worker could not see the job through", error)
             raise
+
+    def _give_up(self, claim: Claim, what: str, error: OSError) -> None:
+        passes = passing(error)
+        full = JobError.of(passes) if passes is not None and passes.code == "storage_full" else None
+        self._store.release(claim.lease, f"{what}: {error.strerror or type(error).__name__}", full)
 
     def _attempt(self, claim: Claim, runner: RunnerProcess, sent: float) -> None:
         # Nobody is handed what another tenant's job made on this host.
-        local = self._local if claim.lease.pool == DEFAULT_TENANT else self._local.part(claim.lease.pool)
+        spared, local = False, self._local if claim.lease.pool == DEFAULT_TENANT else self._local.part(claim.lease.pool)
         try:
             with (
                 LeaseSession(self._store, claim.lease, self._settings, inbox=runner.inbox, accepted=sent) as session,
@@ -118,9 +131,14 @@ class Supervisor:
                     claim.lease, runner, session, cache=self._cache, artifacts=self._artifacts, local=local,
                     wait_seconds=self._settings.cache_wait_seconds,
                 )  # fmt: skip
-                Attempt(
+                attempt = Attempt(
                     claim, runner, session, cache_server, job_log, stage=self._stage,
                     store=self._store, artifacts=self._artifacts, settings=self._settings, started=sent,
-                ).run()  # fmt: skip
+                )  # fmt: skip
+                attempt.run()
+                spared = attempt.spared
         finally:
-            runner.dispose()
+            if spared and runner.reset():
+                self._warm.give_back(runner)
+            else:
+                runner.dispose()

@@ -9,7 +9,7 @@ from workers.supervision.runner_process import RunnerProcess
 
 
 class WarmRunner:
-    """Keeps one runner waiting."""
+    """Keeps one runner waiting. One whose scratch folder was deleted meanwhile, in part or in whole, is thrown away."""
 
     def __init__(self, command: list[str], scratch_root: Path, sandbox: Sandbox) -> None:
         self._command, self._sandbox = command, sandbox
@@ -18,7 +18,7 @@ class WarmRunner:
 
     def prepare(self) -> None:
         """Have a live runner waiting."""
-        if self._waiting is None or not self._waiting.alive:
+        if self._waiting is None or not self._waiting.fit:
             self.clear()
             self._waiting = self._start()
 
@@ -28,6 +28,10 @@ class WarmRunner:
         runner, self._waiting = self._waiting, None
         assert runner is not None
         return runner
+
+    def give_back(self, runner: RunnerProcess) -> None:
+        """One that was taken, and got no job."""
+        self._waiting = runner
 
     def clear(self) -> None:
         runner, self._waiting = self._waiting, None

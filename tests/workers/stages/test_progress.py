@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from api_schemas.events import EventType, NewEvent
@@ -72,3 +74,16 @@ def test_an_attempt_with_nothing_left_to_train_has_an_eta_at_once() -> None:
     told.reporter.jump(Stage.BASELINE, 0, 100, 100)
     told.reporter.jump(Stage.RECOVERING, 0, 1, 1)
     assert told.progress.eta_seconds == pytest.approx(OTHERS)
+
+
+def test_the_parts_of_a_stage_without_training_are_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[NewEvent] = []
+    progress = ProgressReporter(told.append)
+    now = time.monotonic()
+    for part, seconds in enumerate((1, 11, 12, 20, 22), 1):
+        monkeypatch.setattr("workers.stages.progress.time.monotonic", lambda at=now + seconds: at)
+        progress.part(part, 5)
+    assert [(event.data.step, event.data.total_steps) for event in told if isinstance(event.data, Progress)] == [
+        (2, 5),
+        (5, 5),
+    ]

@@ -150,19 +150,6 @@ def test_files_outside_of_its_folder_are_not_published(rig: Rig, tmp_path: Path)
     assert rig.stored(job.id) == []
 
 
-def test_files_that_cannot_be_stored_fail_the_job_and_leave_no_half(rig: Rig) -> None:
-    (rig.settings.data_dir / "artifacts" / "jobs").write_text("in the way")
-    job = rig.run("succeed")
-
-    assert job.status == Status.QUEUED, "it may pass"
-    assert rig.supervisor.work()
-    job = rig.store.get(job.id)
-    assert job.status == Status.FAILED, "it did not"
-    assert job.error is not None
-    assert (job.error.code, job.error.stage, job.error.retryable) == ("internal", "publishing", False)
-    assert rig.store.artifact(job.id) is None
-
-
 def test_no_job_runs_longer_than_the_service_allows(rig: Rig) -> None:
     rig.settings.max_runtime_seconds = 1
     job = rig.run("linger")

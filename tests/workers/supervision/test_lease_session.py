@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -27,14 +28,14 @@ class WobblyStore(JobStore):
 
     def __getattribute__(self, name: str) -> Any:
         if name in ("heartbeat", "record", "heads") and self.away:
-            raise OperationalError("SELECT 1", {}, ConnectionError("the database is away"))
+            raise OperationalError("SELECT 1", {}, psycopg.OperationalError("the database is away"))
         return super().__getattribute__(name)
 
     def finish(self, *given: Any) -> Any:
         job = super().finish(*given)
         if self.lost_finishes:
             self.lost_finishes -= 1
-            raise OperationalError("COMMIT", {}, ConnectionError("the answer is lost"))
+            raise OperationalError("COMMIT", {}, psycopg.OperationalError("the answer is lost"))
         return job
 
 
