@@ -1,0 +1,39 @@
+"""`layercut`, whose workers' runners are `runner.py` of this folder: real ones, and quick ones for jobs that ask for it.
+
+Takes the arguments of `layercut`. Nothing else of it is changed.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import cli.children
+from cli.main import app
+
+RUNNER = [sys.executable, "-P", str(Path(__file__).with_name("runner.py"))]
+
+
+class _Child(cli.children.Child):
+    """A child that is launched by this program too."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._command[self._command.index("cli.main")] = "tests.chaos.harness.launch"
+
+
+def main() -> None:
+    if "serve" in sys.argv:
+        import cli.serving  # noqa: PLC0415
+
+        cli.serving.Child = _Child
+    if "worker" in sys.argv:  # a gateway imports nothing of a worker
+        from workers import celery_app  # noqa: PLC0415
+
+        celery_app.RUNNER = RUNNER
+    app()
+
+
+if __name__ == "__main__":
+    main()
