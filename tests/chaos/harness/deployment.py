@@ -161,7 +161,9 @@ class Deployment(ABC):
     def _write_inputs(self) -> None:
         self.inputs.mkdir()
         tiny_model("bert", self.inputs / "bert")
-        rows = [f"{'a joy full of wit' if row % 2 else 'a dull and lifeless story'} {row},{row % 2}" for row in range(ROWS)]
+        rows = [
+            f"{'a joy full of wit' if row % 2 else 'a dull and lifeless story'} {row},{row % 2}" for row in range(ROWS)
+        ]
         (self.inputs / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
 
     def _is_ready(self, url: str) -> bool:
@@ -216,7 +218,7 @@ class Embedded(Deployment):
 
 
 class Production(Deployment):
-    """Gateways and workers that share nothing but PostgreSQL, Valkey and a store; each worker has its own data folder."""
+    """Gateways and workers that share PostgreSQL, Valkey and a store; each worker has a data folder of its own."""
 
     name = "production"
 

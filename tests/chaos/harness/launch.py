@@ -1,4 +1,4 @@
-"""`layercut`, whose workers' runners are `runner.py` of this folder: real ones, and quick ones for jobs that ask for it.
+"""`layercut`, whose runners are `runner.py` of this folder: real ones, and quick ones for jobs that ask for it.
 
 Takes the arguments of `layercut`. Nothing else of it is changed.
 """

@@ -55,12 +55,12 @@ def main() -> int:
 
         sys.stdin = io.StringIO(line)
         return wait_for_job(channel)
-    seconds, steps, rows, end = asked.split()
-    _do(job["id"], Path(handover["out"]), float(seconds), int(steps), int(rows), end)
+    _do(job["id"], Path(handover["out"]), asked)
     return 0
 
 
-def _do(job_id: str, out: Path, seconds: float, steps: int, rows: int, end: str) -> None:
+def _do(job_id: str, out: Path, asked: str) -> None:
+    seconds, steps, rows, end = float(asked.split(maxsplit=1)[0]), *map(int, asked.split()[1:3]), asked.split()[3]
     for step in range(steps):
         _tell("stage", stage=STAGES[min(step, len(STAGES) - 1)], skipped=False)
         _tell("progress", fraction=(step + 1) / (steps + 1), step=step + 1, total_steps=steps)

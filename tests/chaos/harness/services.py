@@ -27,7 +27,12 @@ class Service:
     """One command, started again whenever it ends, until it is stopped; or not while it is held."""
 
     def __init__(
-        self, name: str, command: Sequence[object], log: Path, env: dict[str, str] | None = None, user: str | None = None
+        self,
+        name: str,
+        command: Sequence[object],
+        log: Path,
+        env: dict[str, str] | None = None,
+        user: str | None = None,
     ) -> None:
         self.name, self.log = name, log
         self._command, self._env, self._user = [str(part) for part in command], env, user
