@@ -63,6 +63,9 @@ class Deployment(ABC):
     name: str
 
     def __init__(self, folder: Path, **settings: object) -> None:
+        adopt_orphans()
+        #: Of whoever uses this: no process of theirs is touched.
+        self.others = {process.pid for process in descendants()}
         self.folder = folder
         self.inputs = folder / "inputs"
         self.logs = folder / "logs"
@@ -141,7 +144,7 @@ class Deployment(ABC):
 
     def close(self) -> None:
         """Whatever state it is in: no process and no mount is left."""
-        kill_all(self.services)
+        kill_all(self.services, self.others)
         for disk in self.disks:
             disk.close()
 
@@ -222,7 +225,10 @@ class Production(Deployment):
 
     name = "production"
 
-    def __init__(self, folder: Path, gateways: int = 2, workers: int = 3, **settings: object) -> None:
+    def __init__(
+        self, folder: Path, gateways: int = 2, workers: int = 3, skewed: float = 0.0, **settings: object
+    ) -> None:
+        """``skewed`` is by how many seconds the clock of the last gateway is wrong."""
         super().__init__(folder, **settings)
         self.postgres = Postgres(folder / "pg")
         self.valkey = Valkey(folder / "valkey")
@@ -244,6 +250,7 @@ class Production(Deployment):
             self.program(f"worker-{number}", "worker", data_dir=data)
             for number, data in enumerate(self._hosts / f"worker-{number}" for number in range(workers))
         ]
+        self.gateway_services[-1].env["CHAOS_CLOCK_SECONDS"] = str(skewed)
         self._workers = workers
         self.programs = [*self.gateway_services, *self.worker_services]
 
@@ -279,7 +286,6 @@ DEPLOYMENTS: dict[str, type[Deployment]] = {"embedded": Embedded, "production": 
 @contextmanager
 def deployed(name: str, *, keep: Path | None = None, started: bool = True, **settings: object) -> Iterator[Deployment]:
     """One that has started; afterwards nothing of it is left, but its logs where ``keep`` names a folder for them."""
-    adopt_orphans()
     folder = short_folder()
     deployment = DEPLOYMENTS[name](folder, **settings)
     try:

@@ -20,7 +20,7 @@ from tests.chaos.harness.deployment import SWEEP_AFTER_SECONDS, Deployment
 from tests.chaos.harness.load import ENDED, MAX_ATTEMPTS, Load, Sent
 from tests.chaos.harness.receiver import Receiver
 from tests.chaos.harness.runner import weights_of
-from tests.chaos.harness.services import left_behind, wait_until
+from tests.chaos.harness.services import living, wait_until
 from tests.chaos.harness.traffic import Traffic
 from tests.chaos.harness.watching import TERMINAL
 
@@ -78,7 +78,7 @@ class Check:
         return self.findings
 
     def left(self) -> Findings:
-        for process in left_behind([]):
+        for process in living(self._deployment.others):
             self.findings.add("orphans", _described(process))
         for root in self._deployment.scratch_roots:
             for folder in root.glob("runner-*"):

@@ -1,11 +1,14 @@
 """`layercut`, whose runners are `runner.py` of this folder: real ones, and quick ones for jobs that ask for it.
 
-Takes the arguments of `layercut`. Nothing else of it is changed.
+Takes the arguments of `layercut`. Nothing else of it is changed, but for a clock that is wrong by
+CHAOS_CLOCK_SECONDS.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ class _Child(cli.children.Child):
 
 
 def main() -> None:
+    _skew_clock(float(os.environ.get("CHAOS_CLOCK_SECONDS", "0")))
     if "serve" in sys.argv:
         import cli.serving  # noqa: PLC0415
 
@@ -33,6 +37,13 @@ def main() -> None:
 
         celery_app.RUNNER = RUNNER
     app()
+
+
+def _skew_clock(seconds: float) -> None:
+    """As on a host whose clock is wrong by so much."""
+    true, true_ns = time.time, time.time_ns
+    time.time = lambda: true() + seconds
+    time.time_ns = lambda: true_ns() + int(seconds * 10**9)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from tests.chaos.harness.services import wait_until
 from tests.chaos.harness.traffic import Traffic, Windows
 
 #: Between the beginnings of two faults.
-GAP_SECONDS = (1.2, 2.6)
+GAP_SECONDS = (1.5, 3.0)
 CLIENTS = {"embedded": 4, "production": 8}
 #: For what was restarted last to come up.
 CALM_SECONDS = 120.0

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -55,7 +56,12 @@ def main() -> int:
 
         sys.stdin = io.StringIO(line)
         return wait_for_job(channel)
-    _do(job["id"], Path(handover["out"]), asked)
+    try:
+        _do(job["id"], Path(handover["out"]), asked)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _tell("failed", error={"code": "storage_full", "message": "the disk is full", "retryable": True})
     return 0
 
 

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,7 +35,8 @@ class Service:
         user: str | None = None,
     ) -> None:
         self.name, self.log = name, log
-        self._command, self._env, self._user = [str(part) for part in command], env, user
+        self._command, self._user = [str(part) for part in command], user
+        self.env = dict(os.environ) if env is None else env
         self._may_run = threading.Event()
         self._stopping = threading.Event()
         self.process: subprocess.Popen[bytes] | None = None
@@ -60,9 +61,13 @@ class Service:
 
     def signal_stop(self) -> None:
         """SIGTERM, and no start after it; returns at once."""
+        self.give_up()
+        self.signal(signal.SIGTERM)
+
+    def give_up(self) -> None:
+        """No start any more; what runs is left alone."""
         self._stopping.set()
         self._may_run.set()
-        self.signal(signal.SIGTERM)
 
     def stop(self) -> None:
         """End it for good; after STOP_SECONDS by force."""
@@ -85,7 +90,7 @@ class Service:
         while self._may_run.wait() and not self._stopping.is_set():
             with self.log.open("ab") as stream:
                 self.process = subprocess.Popen(
-                    self._command, env=self._env, user=self._user, stdin=subprocess.DEVNULL, stdout=stream,
+                    self._command, env=self.env, user=self._user, stdin=subprocess.DEVNULL, stdout=stream,
                     stderr=stream, start_new_session=True,
                 )  # fmt: skip
             self.starts += 1
@@ -161,19 +166,17 @@ def descendants() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
-def left_behind(known: Sequence[Service]) -> list[psutil.Process]:
-    """Living descendants that no known service has under it. Reaps those that are dead."""
-    kept = {process.pid for service in known for process in service.everyone}
-    return [process for process in descendants() if process.pid not in kept and _lives(process)]
+def living(others: Collection[int]) -> list[psutil.Process]:
+    """Descendants that live, without the ``others`` by their ids. Reaps those that are dead."""
+    return [process for process in descendants() if process.pid not in others and _lives(process)]
 
 
-def kill_all(known: Sequence[Service]) -> None:
-    """Nobody is left when this returns."""
-    for service in known:
-        service.hold()
-        service._stopping.set()
+def kill_all(services: Sequence[Service], others: Collection[int]) -> None:
+    """Nobody but the ``others`` is left when this returns."""
+    for service in services:
+        service.give_up()
     deadline = time.monotonic() + STOP_SECONDS
-    while (left := [process for process in descendants() if _lives(process)]) and time.monotonic() < deadline:
+    while (left := living(others)) and time.monotonic() < deadline:
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
