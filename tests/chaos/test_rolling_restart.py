@@ -13,16 +13,16 @@ from tests.chaos.harness.deployment import Production, deployed
 from tests.chaos.harness.services import wait_until
 from tests.support.processes import eventually
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(500)]
 
-JOBS, TRAINED = 30, 6
+JOBS, TRAINED = 30, 3
 ENDED = ("succeeded", "failed", "cancelled")
 
 
 def body(deployment: Production, number: int) -> dict[str, Any]:
-    """Every fifth trains for some seconds, in a real runner; the others take a second each. Highest priority first."""
+    """The first, one for each worker, train for some seconds in real runners; the others take a second each."""
     model, limits = str(deployment.inputs / "bert"), {"max_attempts": 2}
-    if number % (JOBS // TRAINED):
+    if number >= TRAINED:
         quick = {"metadata": {"quick": "1 4 500 succeed"}, "recovery": {"method": "none"}, "task": "none"}
         return {"model": model, "prune": {"drop": 2}, "limits": limits, **quick}
     table = {"dataset": str(deployment.inputs / "reviews.csv"), "text_columns": ["text"], "label_column": "label"}
@@ -73,7 +73,7 @@ def test_a_rolling_restart_loses_nothing_and_no_training_begins_again() -> None:
         with deployment.client() as client:
             made = [client.post("/v1/jobs", json=body(deployment, number)) for number in range(JOBS)]
         ids = [answer.raise_for_status().json()["id"] for answer in made]
-        eventually(lambda: with_checkpoint(deployment), seconds=120)
+        eventually(lambda: len(with_checkpoint(deployment)) == TRAINED, seconds=120)
 
         interrupted: set[str] = set()
         for service in deployment.programs:
@@ -84,7 +84,7 @@ def test_a_rolling_restart_loses_nothing_and_no_training_begins_again() -> None:
             assert wait_until(lambda: service.starts > starts, 60)  # noqa: B023 - asked before the next turn
             assert wait_until(deployment.ready, 90)
 
-        eventually(lambda: all(asked(deployment, f"/v1/jobs/{one}")["status"] in ENDED for one in ids), seconds=400)
+        eventually(lambda: all(asked(deployment, f"/v1/jobs/{one}")["status"] in ENDED for one in ids), seconds=300)
         jobs = [asked(deployment, f"/v1/jobs/{one}") for one in ids]
         assert [(job["id"], job["error"]) for job in jobs if job["status"] != "succeeded"] == []
         handed_back = 0

@@ -62,7 +62,7 @@ class Fault:
     touches: frozenset[str]
     hold: tuple[float, float] = (0.0, 0.0)
     only: str | None = None
-    weight: int = 2
+    weight: int = 4
 
 
 def sent(kind: str, number: signal.Signals) -> Act:
@@ -414,35 +414,35 @@ LIST = "layercut:layercut"
 
 # fmt: off
 FAULTS: tuple[Fault, ...] = (
-    Fault("gateway killed", sent("gateway", KILL), _on("gateway")),
-    Fault("gateway told to stop", sent("gateway", TERM), _on("gateway")),
+    Fault("gateway killed", sent("gateway", KILL), _on("gateway"), weight=3),
+    Fault("gateway told to stop", sent("gateway", TERM), _on("gateway"), weight=3),
     Fault("gateway frozen, shortly", frozen("gateway"), _on("gateway"), SHORT),
-    Fault("gateway frozen, longer than a lease", frozen("gateway"), _on("gateway"), LONG, weight=1),
-    Fault("gateway killed in a POST of a retry", killed_in_request("POST", "/retry"), _on("gateway"), weight=1),
-    Fault("gateway killed in a DELETE of a running job", killed_in_request("DELETE", ""), _on("gateway"), weight=1),
-    Fault("worker killed", sent("worker", KILL), _on("worker"), weight=3),
+    Fault("gateway frozen, longer than a lease", frozen("gateway"), _on("gateway"), LONG, weight=2),
+    Fault("gateway killed in a POST of a retry", killed_in_request("POST", "/retry"), _on("gateway"), weight=2),
+    Fault("gateway killed in a DELETE of a running job", killed_in_request("DELETE", ""), _on("gateway"), weight=2),
+    Fault("worker killed", sent("worker", KILL), _on("worker"), weight=6),
     Fault("worker told to stop", sent("worker", TERM), _on("worker")),
     Fault("worker frozen, shortly", frozen("worker"), _on("worker"), SHORT),
     Fault("worker frozen, longer than a lease", frozen("worker"), _on("worker"), LONG),
     Fault("worker killed at publishing", killed_at_publishing("worker"), _on("worker")),
-    Fault("runner killed", sent("runner", KILL), _on("runner"), weight=3),
+    Fault("runner killed", sent("runner", KILL), _on("runner"), weight=6),
     Fault("runner told to stop", sent("runner", TERM), _on("runner")),
     Fault("runner frozen, shortly", frozen("runner"), _on("runner"), SHORT),
     Fault("runner frozen, longer than a lease", frozen("runner"), _on("runner"), LONG),
-    Fault("runner stopped for good", stopped_for_good, _on("runner"), weight=1),
-    Fault("verifier killed", sent("verifier", KILL), _on("runner"), weight=1),
+    Fault("runner stopped for good", stopped_for_good, _on("runner"), weight=2),
+    Fault("verifier killed", sent("verifier", KILL), _on("runner"), weight=2),
     Fault("scratch folder deleted", scratch_deleted, _on("runner")),
     Fault("scratch root deleted", scratch_root_deleted, _on("runner")),
     Fault("store away", store_away, _on("store"), (2.0, 6.0)),
     Fault("store away at publishing", store_away_at_publishing, _on("store"), (3.0, 8.0)),
     Fault("half-uploaded file planted", half_uploaded, _on("planted")),
-    Fault("undeletable file planted", undeletable_file, _on("undeletable"), (5.0, 15.0), weight=1),
-    Fault("all restarted, one after the other", rolling_restart, _on("gateway", "worker"), weight=1),
-    Fault("webhook receiver answers 500", receiver_says(500), _on("receiver"), SHORT, weight=1),
+    Fault("undeletable file planted", undeletable_file, _on("undeletable"), (5.0, 15.0), weight=2),
+    Fault("all restarted, one after the other", rolling_restart, _on("gateway", "worker"), weight=2),
+    Fault("webhook receiver answers 500", receiver_says(500), _on("receiver"), SHORT, weight=2),
     Fault("disk full", disk_full(0), _on("disk", "store", "database"), (2.0, 5.0)),
     # Of `layercut serve` alone.
-    Fault("serve killed", service_killed(_serve, KILL), _on("gateway", "worker"), (0.2, 1.0), "embedded"),
-    Fault("serve told to stop", service_killed(_serve, TERM), _on("gateway", "worker"), (0.2, 1.0), "embedded", 1),
+    Fault("serve killed", service_killed(_serve, KILL), _on("gateway", "worker"), (0.2, 1.0), "embedded", 2),
+    Fault("serve told to stop", service_killed(_serve, TERM), _on("gateway", "worker"), (0.2, 1.0), "embedded", 2),
     Fault("SQLite's write lock held", locked_sqlite, _on("database"), (1.0, 5.0), "embedded"),
     Fault("broker folder deleted", broker_folder_deleted, _on("broker"), (0.0, 0.0), "embedded"),
     Fault("malformed messages in the broker", malformed_files, _on("broker"), (0.0, 0.0), "embedded"),

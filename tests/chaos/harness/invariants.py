@@ -217,7 +217,7 @@ def wrong_with_artifact(traffic: Traffic, job_id: str, kind: str) -> Iterator[st
         digest, name = line.split(maxsplit=1)
         if hashlib.sha256(members.get(name, b"")).hexdigest() != digest:
             yield f"SHA256SUMS is wrong about {name}"
-    yield from _wrong_weights(members.get("model.safetensors", b""), job_id, kind)
+    yield from wrong_weights(members.get("model.safetensors", b""), job_id, kind)
 
 
 def _members(archive: bytes) -> dict[str, bytes]:
@@ -227,7 +227,8 @@ def _members(archive: bytes) -> dict[str, bytes]:
         return {member.name.partition("/")[2]: file.read() for member, file in files if file is not None}
 
 
-def _wrong_weights(content: bytes, job_id: str, kind: str) -> Iterator[str]:
+def wrong_weights(content: bytes, job_id: str, kind: str) -> Iterator[str]:
+    """Of a safetensors file: its header, its length, and whose numbers it holds."""
     try:
         length = int.from_bytes(content[:8], "little")
         header = {name: entry for name, entry in json.loads(content[8 : 8 + length]).items() if name != "__metadata__"}

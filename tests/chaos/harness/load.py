@@ -109,7 +109,14 @@ class Load:
         """Ids of jobs that were accepted, and not seen to have ended."""
         return [sent.id for sent in list(self.sent) if sent.id and not (sent.job and sent.job["status"] in ENDED)]
 
-    def body(self, sent: Sent, rng: random.Random) -> dict[str, Any]:
+    def draw(self, number: int) -> Sent:
+        """The job of that number, which follows from the seed alone."""
+        rng = random.Random(f"{self._seed}-{number}")
+        sent = Sent(number, _drawn(rng, KINDS), _drawn(rng, ACTS), rng.uniform(0.0, 3.0))
+        sent.body = self._body(sent, rng)
+        return sent
+
+    def _body(self, sent: Sent, rng: random.Random) -> dict[str, Any]:
         metadata = {"chaos": str(sent.number)}
         body: dict[str, Any] = {
             "model": str(self._inputs / "bert"),
@@ -137,12 +144,10 @@ class Load:
         while not self._ended.is_set():
             with self._lock:
                 number, self._next = self._next, self._next + 1
-            rng = random.Random(f"{self._seed}-{number}")
-            sent = Sent(number, _drawn(rng, KINDS), _drawn(rng, ACTS), rng.uniform(0.0, 3.0))
-            sent.body = self.body(sent, rng)
+            sent = self.draw(number)
             self.sent.append(sent)
             try:
-                self._see_through(sent, rng.randint(0, 9))
+                self._see_through(sent, number)
             except Exception as error:  # noqa: BLE001 - one that is lost is told at the end
                 sent.wrong.append(("lost", f"job {number}: the client met {type(error).__name__}: {error}"))
 

@@ -13,14 +13,19 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tests.chaos.harness.deployment import DEPLOYMENTS, Deployment, deployed
 from tests.chaos.harness.faults import Fault, Scene, Skipped, faults_of
 from tests.chaos.harness.invariants import NAMES, Check, Findings
 from tests.chaos.harness.load import Load, Offers
+from tests.chaos.harness.old_database import make_old
 from tests.chaos.harness.receiver import Receiver
 from tests.chaos.harness.services import wait_until
 from tests.chaos.harness.traffic import Traffic, Windows
@@ -30,6 +35,7 @@ GAP_SECONDS = (1.5, 3.0)
 CLIENTS = {"embedded": 4, "production": 8}
 #: For what was restarted last to come up.
 CALM_SECONDS = 120.0
+STARTS_KILLED = 3
 MOST_TOLD = 12
 
 
@@ -51,9 +57,7 @@ class Storm:
         until = time.monotonic() + seconds
         table = faults_of(self.scene.deployment)
         while time.monotonic() < until:
-            fault = self.rng.choices(table, [fault.weight for fault in table])[0]
-            hold, gap = self.rng.uniform(*fault.hold), self.rng.uniform(*GAP_SECONDS)
-            own = random.Random(self.rng.random())
+            fault, hold, gap, own = drawn(table, self.rng)
             with self._change:
                 if not self._change.wait_for(lambda: not self._held & fault.touches, 60):  # noqa: B023 - asked at once
                     self.failed.append(f"{fault.name}: what it touches stays held")
@@ -83,6 +87,12 @@ class Storm:
                 self._change.notify_all()
 
 
+def drawn(table: Sequence[Fault], rng: random.Random) -> tuple[Fault, float, float, random.Random]:
+    """The next fault, for how many seconds, how many pass before the one after it, and its own dice."""
+    fault = rng.choices(table, [fault.weight for fault in table])[0]
+    return fault, rng.uniform(*fault.hold), rng.uniform(*GAP_SECONDS), random.Random(rng.random())
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
     parser.add_argument("--deployment", choices=DEPLOYMENTS, required=True)
@@ -91,11 +101,27 @@ def main() -> int:
     parser.add_argument("--logs", type=Path, default=Path("build/chaos"))
     given = parser.parse_args()
     logs = given.logs / f"{given.seed}-{given.deployment}"
-    with deployed(given.deployment, keep=logs) as deployment:
+    with deployed(given.deployment, keep=logs, started=False) as deployment:
+        kills = start_on_old_database(deployment, random.Random(given.seed))
         figures = run(deployment, given.seconds, given.seed)
-    figures["logs"] = str(logs)
+    figures |= {"killed_at_start": kills, "logs": str(logs)}
     print(json.dumps(figures), flush=True)
     return 1 if figures["broken"] else 0
+
+
+def start_on_old_database(deployment: Deployment, rng: random.Random) -> int:
+    """Have all programs killed while they bring an old database up to date; how often that was."""
+    deployment.start_servers()
+    make_old(deployment.database_url)
+    for service in deployment.programs:
+        service.start()
+    for _ in range(STARTS_KILLED):
+        time.sleep(rng.uniform(0.3, 2.5))
+        for process in [process for service in deployment.programs for process in service.everyone]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+    deployment.start()
+    return STARTS_KILLED
 
 
 def run(deployment: Deployment, seconds: float, seed: int) -> dict[str, Any]:
