@@ -22,7 +22,7 @@ SETTLE_SECONDS = 180.0
 #: So many quick jobs for each that a real runner does.
 KINDS = {"quick": 14, "large": 3, "failing": 2, "pruned": 1, "trained": 1}
 #: What is done with a job beside waiting for it.
-ACTS = {"nothing": 10, "cancel": 3, "again": 3, "delete": 3, "retry": 3, "watch": 2}
+ACTS = {"nothing": 10, "cancel": 3, "cancel, retry": 2, "again": 3, "delete": 3, "retry": 3, "watch": 2}
 
 
 @dataclass
@@ -157,13 +157,13 @@ class Load:
             return
         if sent.act == "again":
             self._post_again(sent, gateway + 1)
-        if sent.act == "cancel":
+        if sent.act.startswith("cancel"):
             time.sleep(sent.seconds)
             self.traffic.until_answered("POST", f"/v1/jobs/{sent.id}/cancel", gateway=gateway)
         if sent.act == "watch":
             sent.watched = watch(self.traffic.urls, sent.id, gateway, time.monotonic() + SETTLE_SECONDS)
         self._await_end(sent, gateway)
-        if sent.act == "retry" and self.offers.retry and sent.outcome in ("failed", "cancelled"):
+        if sent.act.endswith("retry") and self.offers.retry and sent.outcome in ("failed", "cancelled"):
             self._retry(sent, gateway)
         if sent.act == "delete" and self.offers.delete and sent.outcome in ENDED:
             self._delete(sent, gateway)
@@ -213,12 +213,15 @@ class Load:
             time.sleep(0.3)
 
     def _retry(self, sent: Sent, gateway: int) -> None:
-        """Where the answer is lost, one that runs again by now was taken."""
-        path = f"/v1/jobs/{sent.id}/retry"
-        answer = self.traffic.until_answered("POST", path, gateway=gateway)
+        """With a key of its own: where the answer is lost, the same one comes again."""
+        path, headers = f"/v1/jobs/{sent.id}/retry", self._key(sent, "-retry")
+        answer = self.traffic.until_answered("POST", path, gateway=gateway, headers=headers)
+        while answer is not None and answer.status_code == 409 and "retry-after" in answer.headers:
+            time.sleep(0.5)
+            answer = self.traffic.until_answered("POST", path, gateway=gateway, headers=headers)
         if answer is None:
             return
-        if answer.status_code < 300 or (answer.status_code == 409 and "terminal" in answer.text):
+        if answer.status_code < 300:
             sent.retries += 1
             self._await_end(sent, gateway)
         else:
@@ -238,8 +241,8 @@ class Load:
                 ("refused", f"job {sent.number}: delete was answered {answer.status_code} {answer.text[:200]}")
             )
 
-    def _key(self, sent: Sent) -> dict[str, str]:
-        return {"Idempotency-Key": f"chaos-{self._seed}-{sent.number}"} if self.offers.keys else {}
+    def _key(self, sent: Sent, of: str = "") -> dict[str, str]:
+        return {"Idempotency-Key": f"chaos-{self._seed}-{sent.number}{of}"} if self.offers.keys else {}
 
     def _find(self, sent: Sent) -> httpx.Response | None:
         """Without keys: the job that a POST without an answer has made, if it has."""
