@@ -299,11 +299,12 @@ def half_uploaded(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def rolling_restart(scene: Scene) -> Iterator[None]:
-    restart_all(scene.deployment)
+    """Other faults go on meanwhile: it waits for nobody for long."""
+    restart_all(scene.deployment, 10.0)
     yield
 
 
-def restart_all(deployment: Deployment, seconds: float = 60.0) -> None:
+def restart_all(deployment: Deployment, seconds: float) -> None:
     """SIGTERM to one after the other; each is started again, and answers, before the next."""
     for service in deployment.programs:
         starts = service.starts
@@ -437,7 +438,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("store away at publishing", store_away_at_publishing, _on("store"), (3.0, 8.0)),
     Fault("half-uploaded file planted", half_uploaded, _on("planted")),
     Fault("undeletable file planted", undeletable_file, _on("undeletable"), (5.0, 15.0), weight=2),
-    Fault("all restarted, one after the other", rolling_restart, _on("gateway", "worker"), weight=2),
+    Fault("all restarted, one after the other", rolling_restart, _on("restart"), weight=2),
     Fault("webhook receiver answers 500", receiver_says(500), _on("receiver"), SHORT, weight=2),
     Fault("disk full", disk_full(0), _on("disk", "store", "database"), (2.0, 5.0)),
     # Of `layercut serve` alone.
