@@ -33,6 +33,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Start a server, shrink a real model over HTTP, check what comes back (TASK=rte: on GLUE RTE)
 	$(PY) demo/run.py $(if $(TASK),--task $(TASK))
 
+SECONDS ?= 60
+SEED ?= 1
+
 # Side by side, one thread each (tests/conftest.py). Who is done early takes tests from the others.
 SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist worksteal
 
@@ -45,8 +48,11 @@ test-slow: $(STAMP) ## Run the tests that take more than ten seconds each
 test-gpu: $(STAMP) ## Run the tests that need a CUDA device
 	$(PY) -m pytest -m gpu tests/gpu $(ARGS)
 
-chaos: $(STAMP) ## Run the tests that kill processes in the middle of a job
+chaos: $(STAMP) ## Kill, freeze and take away at random, on both deployments (SECONDS=600 SEED=7), after the chaos tests
 	$(PY) -m pytest -m chaos $(ARGS)
+	@failed=0; for deployment in embedded production; do \
+	  $(PY) -m tests.chaos.harness.run --deployment $$deployment --seconds $(SECONDS) --seed $(SEED) || failed=1; \
+	done; exit $$failed
 
 attack: $(STAMP) ## Run the hostile inputs of tests/attack against a real gateway and worker
 	$(PY) -m pytest -m attack tests/attack $(ARGS)

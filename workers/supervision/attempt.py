@@ -110,7 +110,6 @@ class Attempt:
 
     def run(self) -> None:
         """Returns when the attempt has ended, in the store too. Raises what the store raises when it stays away."""
-        self._log.say(f"attempt {self._lease.attempt} starts")
         staging = InputStaging(
             self._stage, self._claim, self._runner.scratch, self._runner.inbox, first=self._fetch, tell=self._tell_away
         )
@@ -118,6 +117,7 @@ class Attempt:
             self._see_through(self._listen())
 
     def _fetch(self, wait: Wait) -> None:
+        self._log.say(f"attempt {self._lease.attempt} starts")
         if self._lease.attempt > 1:
             self._checkpoint_sync.fetch(wait, self._tell_away)
 

@@ -116,7 +116,7 @@ class LogWriter:
                 with self._change:
                     self._lost = True
                     self._change.notify_all()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - looked at there
                 self._put_off(error)
 
     def _put_off(self, error: Exception) -> None:
