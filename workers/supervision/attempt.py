@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from queue import Empty
-from threading import Event
 from typing import Any
 
 from api_schemas.errors import LONGEST_MESSAGE, JobError, LayercutError
@@ -29,20 +27,29 @@ from store.artifacts import ArtifactStore
 from store.jobs import Claim, JobStore, LeaseLost
 from store.leases import passes
 from store.passing import passing
-from workers.export.archive import archive_name
 from workers.protocol import CacheRequest, JobFile
 from workers.settings import WorkerSettings
 from workers.supervision.cache_server import CacheServer
 from workers.supervision.checkpoint_sync import CheckpointSync
-from workers.supervision.endings import SCRATCH_GONE, Ending, Interrupted, Lost, at_once, kind_of, lost_by, words_of
+from workers.supervision.endings import (
+    SCRATCH_GONE,
+    STOPPING,
+    Ending,
+    Interrupted,
+    Lost,
+    at_once,
+    kind_of,
+    lost_by,
+    words_of,
+)
 from workers.supervision.event_budget import EventBudget
 from workers.supervision.input_staging import InputStaging, StagingFailed
 from workers.supervision.input_staging import Stage as StageInputs
 from workers.supervision.lease_session import Interrupt, LeaseSession
 from workers.supervision.log_writer import LogWriter
 from workers.supervision.memory_notes import lend_notes, notes_of
-from workers.supervision.publishing import most_bytes, publish_export
-from workers.supervision.retries import NOT_SOON, Wait, persist, told
+from workers.supervision.publication import Publication
+from workers.supervision.retries import NOT_SOON, Wait, told
 from workers.supervision.runner_process import Exit, RunnerProcess
 from workers.supervision.tidying import keep_notes, sweep_losers
 from workers.supervision.waiting import Waiting
@@ -51,7 +58,6 @@ log = logging.getLogger("layercut.attempt")
 
 #: What it takes to publish the files of a job that ended in time, where less of its own time is left.
 PUBLISHING_SECONDS = 1800.0
-STOPPING = "the worker was told to stop and handed the job back"
 
 
 class Attempt:
@@ -78,10 +84,6 @@ class Attempt:
         self._staged: Staged | None = None
         self._budget = EventBudget()
         self._notes = notes_of(settings.memory_root, self._lease.pool)
-        #: Of the files that were published.
-        self._bytes = 0
-        #: Why what was finished is not published yet, where a store is away.
-        self._away: LayercutError | None = None
         #: The runner was given the job.
         self._given = False
         self._checkpoints = settings.checkpoint_root / self._lease.job_id
@@ -91,6 +93,7 @@ class Attempt:
         # An attempt's own: one that goes on from a checkpoint has the whole of it again.
         self._seconds = min(claim.request.limits.max_runtime_seconds, settings.max_runtime_seconds)
         self._waiting = Waiting(runner, session, cache_server, settings, ends=started + self._seconds)
+        self._publication = Publication(claim, runner, artifacts, settings, tell=self._tell_away)
         self._endings: dict[object, Callable[[Any], None]] = {
             EventType.SUCCEEDED: self._succeeded,
             EventType.FAILED: self._failed,
@@ -123,9 +126,9 @@ class Attempt:
 
     def _see_through(self, ending: Ending) -> None:
         lease = self._lease
-        log.info("job %s: attempt %d ends: %s", lease.job_id, lease.attempt, getattr(ending, "type", ending))
         self._let_go(ending)
         self._log.say(f"attempt {lease.attempt}: {words_of(ending)}")
+        log.info("job %s: attempt %d ends: %s", lease.job_id, lease.attempt, getattr(ending, "type", ending))
         try:
             self._end(ending)
         except LeaseLost:
@@ -264,8 +267,8 @@ class Attempt:
         self._cache_server.close(self._settings.kill_grace_seconds)
         self._checkpoint_sync.drain(self._settings.kill_grace_seconds)
         self._flush()
-        reason, body = f"{error.code}: {error.message}", JobError.of(error, Stage.PUBLISHING)
-        self._session.retrying(lambda: self._store.hand_back(self._lease, reason, body))
+        body = JobError.of(error, Stage.PUBLISHING)
+        self._session.retrying(lambda: self._store.hand_back(self._lease, Lost.by(error).reason, body))
 
     def _failed(self, ended: NewEvent) -> None:
         """A failure may leave files all the same: an objective that was not met does."""
@@ -311,8 +314,8 @@ class Attempt:
         self._finish(new_event(EventType.CANCELLED, "cancelled"))
 
     def _timed_out(self, _: Interrupt) -> None:
-        if self._away is not None:
-            self._put_off(self._away)
+        if self._publication.away is not None:
+            self._put_off(self._publication.away)
             return
         message = f"the attempt ran longer than limits.max_runtime_seconds = {self._seconds}"
         if self._waiting.late:
@@ -327,7 +330,7 @@ class Attempt:
         try:
             self._publish(files)
         except Interrupted as cut:
-            if cut.why is not Interrupt.TIMEOUT or self._away is not None:
+            if cut.why is not Interrupt.TIMEOUT or self._publication.away is not None:
                 raise
             log.warning("job %s: publishing the files of a failed job takes too long", self._lease.job_id)
             return False
@@ -339,40 +342,11 @@ class Attempt:
         return True
 
     def _publish(self, files: ArtifactFiles | None) -> None:
-        if files is None:
-            raise LayercutError("export_failed", "the runner says that it succeeded, and names no files")
-        # Also of a job that missed its objective: its files must be made of what it was given.
-        if self._staged is not None:
-            self._staged.check_unchanged()
-        if files.folder in ("", ".", "..") or "/" in files.folder:
-            raise LayercutError("export_failed", f"the runner named {files.folder!r}, which lies outside of its folder")
-        self._waiting.beside(lambda stopped: self._keep_uploading(files.folder, stopped))
-
-    def _keep_uploading(self, folder: str, stopped: Event) -> None:
-        """Until the store takes it: what is finished is not made again because the store was away."""
-
-        def away(error: LayercutError) -> None:
-            self._away = error
-            self._tell_away(error)
-
-        what = f"job {self._lease.job_id}: its files"
-        upload = partial(self._upload, folder, stopped.is_set)
-        persist(upload, stopped.wait, what, tell=away, seconds=PUBLISHING_SECONDS)
-        self._away = None
+        self._waiting.beside(self._publication.work(files, self._staged, PUBLISHING_SECONDS))
 
     def _tell_away(self, error: LayercutError) -> None:
         message = f"{error.code}: {error.message}. It is tried again"
         self._session.write(new_event(EventType.LOG, message, LogData(), "warning"))
-
-    def _upload(self, folder: str, stopped: Callable[[], bool]) -> None:
-        scratch, lease, staged = self._runner.scratch.folder, self._lease, self._staged
-        inputs = staged.copied + staged.handed if staged else 0
-        manifest = publish_export(
-            scratch, (self._runner.out.name, folder), self._artifacts, lease.prefix,
-            archive_name(lease.job_id, self._claim.request.suffix),
-            limit=most_bytes(inputs, self._settings.artifact_bytes), stopped=stopped,
-        )  # fmt: skip
-        self._bytes = sum(file.bytes for file in manifest.files)
 
     def _finish_told(self, event: NewEvent, artifact: str | None = None) -> None:
         self._finish_cache()
@@ -381,7 +355,7 @@ class Attempt:
     def _finish(self, event: NewEvent, artifact: str | None = None) -> None:
         self._flush()
         try:
-            size = self._bytes if artifact else None
+            size = self._publication.bytes if artifact else None
             self._session.retrying(lambda: self._store.finish(self._lease, event, artifact, size))
         except (ValueError, KeyError) as error:
             log.exception("job %s: its ending cannot be kept", self._lease.job_id)

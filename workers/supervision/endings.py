@@ -12,6 +12,7 @@ from workers.supervision.room import is_full
 from workers.supervision.runner_process import Exit
 from workers.supervision.scratch import Scratch
 
+STOPPING = "the worker was told to stop and handed the job back"
 SCRATCH_GONE = "the folder that its runner worked in was deleted"
 
 
