@@ -126,10 +126,6 @@ class ArtifactStore:
         paths = self._sweeper.paths(store_path(start))
         return [path.removesuffix(ending) for path in paths if path.endswith(ending)]
 
-    def job_ids_with_files(self) -> Iterator[str]:
-        """Of all jobs that have files here, also of those that no row knows any more. Reads the store page by page."""
-        return self._sweeper.folders("jobs")
-
     def delete(self, prefix: str) -> None:
         """Delete all files of an artifact; one that does not exist is deleted already.
 

@@ -39,11 +39,6 @@ class StoreFolder:
             raise FileNotFoundError(errno.ENOENT, "is no regular file", path)
         return os.fdopen(file, "rb")
 
-    def names(self, start: str) -> Iterator[str]:
-        """The folders in ``start``, one by one."""
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._root / start) as entries:
-            yield from (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-
     def unfinished(self, start: str, older_than_seconds: float | None = None) -> Iterator[str]:
         """Files under ``start`` that were never written to their end; where a time is given, nor written to for it."""
         latest = _before(older_than_seconds)

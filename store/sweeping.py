@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import obstore
 from obstore.exceptions import BaseError
@@ -70,19 +70,6 @@ class Sweeper:
             return self._delete(left)
         finally:
             remove_empty(folders)
-
-    def folders(self, start: str) -> Iterator[str]:
-        """The names under ``start`` that files lie under, each once, page by page."""
-        if self._folder:
-            yield from self._folder.names(start)
-            return
-        last = None
-        for page in obstore.list(self._store, f"{start}/", chunk_size=PAGE):
-            for item in page:
-                name = item["path"].split("/")[1]
-                if name != last:  # a list of objects is sorted
-                    yield name
-                last = name
 
     def _delete(self, paths: Iterable[str]) -> int:
         errors: dict[str, Exception] = {}

@@ -47,6 +47,9 @@ log = logging.getLogger("layercut.worker")
 #: After what ended Celery's worker, such as a folder of the broker that cannot be read.
 LISTEN_AGAIN_SECONDS = 5.0
 
+#: So long the database may take to answer.
+LONGEST_CALL_SECONDS = 30.0
+
 #: The loop that looks for work, as health has it; beyond some of its turns it may take so long.
 LOOK, LOOK_SECONDS = "look", 60.0
 
@@ -58,7 +61,8 @@ class WorkerProcess:
 
     def __init__(self, settings: WorkerSettings) -> None:
         guard_client(settings.hub_hosts)
-        self.engine = open_engine(settings.database_url)
+        # Within a lease there must be time for more than one try.
+        self.engine = open_engine(settings.database_url, min(LONGEST_CALL_SECONDS, settings.lease_seconds / 2))
         migrate(self.engine)
         scratch.sweep(settings.scratch_root)
         name = f"{socket.gethostname()}-{os.getpid()}"
@@ -100,6 +104,7 @@ class WorkerProcess:
     def work(self) -> bool:
         """Do the best queued job, after the one that is being done; whether there was one."""
         with self._busy:
+            self._pulse.rest(LOOK)  # whoever looks may do the job, for hours
             worked = self.supervisor.work()
         if worked and not self.supervisor.stopping:
             self.wake_another()

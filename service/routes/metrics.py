@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from urllib.parse import unquote
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import make_url
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.errors import LayercutError
@@ -15,6 +12,7 @@ from service.edge.networks import address_of
 from service.openapi import problems
 from service.state import GatewayState, State
 from store.census import count_all
+from store.disk_space import artifacts_folder, database_folder
 from store.keys import Holder
 from store.tables import DEFAULT_TENANT
 from telemetry.gateway_metrics import Census
@@ -66,9 +64,9 @@ async def _holder(request: Request, state: GatewayState) -> Holder:
 def watch(state: GatewayState) -> None:
     """Have the gateway's metrics ask its state at each scrape."""
     folders = {"data": state.settings.data_dir}
-    database, artifacts = make_url(state.settings.database_url), state.settings.artifacts_url
-    if database.get_backend_name() == "sqlite" and database.database:
-        folders["database"] = Path(database.database).absolute().parent
-    if artifacts.startswith("file://"):
-        folders["artifacts"] = Path(unquote(artifacts.removeprefix("file://")))
+    places = {
+        "database": database_folder(state.settings.database_url),
+        "artifacts": artifacts_folder(state.settings.artifacts_url),
+    }
+    folders |= {name: folder for name, folder in places.items() if folder is not None}
     state.metrics.watch(lambda: Census(**count_all(state.engine)), lambda: state.feed.watchers, folders)

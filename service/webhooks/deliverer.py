@@ -14,6 +14,7 @@ from collections import Counter
 
 import structlog
 
+from service.failures import log_failure
 from service.settings import GatewaySettings
 from service.webhooks.sender import Sender
 from service.webhooks.signing import Signer
@@ -62,8 +63,8 @@ class Deliverer(threading.Thread):
                 return
             try:
                 more = self._look()
-            except Exception:
-                log.exception("webhooks_failed")
+            except Exception as error:  # noqa: BLE001 - the next look tries again
+                log_failure(log, "webhooks_failed", error)
                 more = False
             if not more:
                 self._free.wait(POLL_SECONDS)
@@ -111,9 +112,8 @@ class Deliverer(threading.Thread):
     def _send(self, due: Due) -> None:
         try:
             self._deliver(due)
-        except Exception:
-            # What it was to write down is lost: its hold passes, and it is sent again.
-            log.exception("webhook_not_settled", delivery=due.id)
+        except Exception as error:  # noqa: BLE001 - what it was to write down is lost: its hold passes, and it is sent again
+            log_failure(log, "webhook_not_settled", error, delivery=due.id)
         finally:
             self._done(threading.current_thread())
 
