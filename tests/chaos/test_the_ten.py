@@ -16,8 +16,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.chaos.harness.acts import MALFORMED, filled
 from tests.chaos.harness.deployment import Deployment, Embedded, Production, deployed
-from tests.chaos.harness.faults import MALFORMED, filled
 from tests.support.processes import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]

@@ -21,8 +21,9 @@ from typing import Any
 
 import psutil
 
+from tests.chaos.harness.acts import Scene, Skipped
 from tests.chaos.harness.deployment import DEPLOYMENTS, Deployment, deployed
-from tests.chaos.harness.faults import Fault, Scene, Skipped, faults_of
+from tests.chaos.harness.faults import Fault, faults_of
 from tests.chaos.harness.invariants import NAMES, Check, Findings
 from tests.chaos.harness.load import Load, Offers
 from tests.chaos.harness.old_database import make_old
