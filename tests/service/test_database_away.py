@@ -19,7 +19,7 @@ from tests.support.tiny_checkpoints import bert_files
 SECONDS = 3.0
 
 #: What needs no database, and so goes on.
-FREE = ("/healthz", "/version", "/problems/{name}", "/v1/strategies", "/v1/architectures", "/v1/tasks")
+FREE = ("/healthz", "/version", "/problems/{name}", "/v1/strategies", "/v1/architectures", "/v1/tasks", "/metrics")
 OPERATIONS = [
     (method.upper(), path)
     for path, methods in create_app(GatewaySettings()).openapi()["paths"].items()
@@ -38,7 +38,8 @@ class Gateway:
 
     def ask(self, method: str, path: str) -> httpx.Response:
         filled = re.sub(r"\{(\w+)(:path)?\}", lambda found: NAMES.get(found[1], "x"), path)
-        return self.client.request(method, filled, json=self.job if path == "/v1/jobs" and method == "POST" else None)
+        bodies = {("POST", "/v1/jobs"): self.job, ("POST", "/v1/jobs/cancel"): {"status": ["queued"]}}
+        return self.client.request(method, filled, json=bodies.get((method, path)))
 
 
 @pytest.fixture(scope="module")

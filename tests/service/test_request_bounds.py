@@ -24,7 +24,7 @@ from store.tables import jobs
 BODIES = (JobRequest, PlanRequest, ApiKeyRequest)
 ENDS = (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum"))
 #: What lies outside is brought inside, however far; what is no number of ours is not read.
-WITHOUT_BOUND = {"/v1/jobs/{job_id}/events?limit", "/v1/jobs/{job_id}/events?last-event-id"}
+WITHOUT_BOUND = {f"/v1/jobs/{{job_id}}/{of}?{name}" for of in ("events", "logs") for name in ("limit", "last-event-id")}
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 from sqlalchemy.exc import OperationalError
 
@@ -104,7 +105,7 @@ def test_a_database_that_is_away_is_waited_for_and_told_once(
         calls.append(given)
         end = write(*given)  # type: ignore[arg-type]
         if len(calls) < 3:  # it is kept, and the answer is lost
-            raise OperationalError("COMMIT", {}, ConnectionError("gone"))
+            raise OperationalError("COMMIT", {}, psycopg.OperationalError("the answer is lost"))
         return end
 
     monkeypatch.setattr(rig.store, "write_log", wobbly)
