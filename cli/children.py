@@ -13,9 +13,9 @@ from collections.abc import Callable
 #: Told to a child: the process it must end with.
 PARENT = "LAYERCUT_PARENT_PID"
 
-FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
+FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
 #: A child that lived this long starts with the first delay again.
-STEADY_SECONDS = 60.0
+STEADY_SECONDS = 20.0
 FOLLOW_SECONDS = 1.0
 LEAVE_SECONDS = 30.0
 

@@ -312,7 +312,9 @@ def killed_in_request(method: str, ending: str) -> Act:
         jobs = [job for job in scene.load.sent if job.id and not job.deleted]
         if not jobs:
             raise Skipped("there is no job yet")
-        path = f"/v1/jobs/{scene.rng.choice(jobs).id}{ending}"
+        job = scene.rng.choice(jobs)
+        job.may_be_deleted |= method == "DELETE"
+        path = f"/v1/jobs/{job.id}{ending}"
         asking = [threading.Thread(target=traffic.ask, args=(method, path), kwargs={"gateway": n}) for n in (0, 1)]
         for thread in asking:
             thread.start()

@@ -92,6 +92,7 @@ class Check:
         ids = [job["id"] for job in found["data"]]
         if len(ids) > 1:
             self.findings.add("doubled", f"job {sent.number} is there as {', '.join(ids)}")
+        sent.deleted |= sent.may_be_deleted and sent.id not in ids
         if sent.id is None or sent.deleted:
             if sent.deleted and sent.id in ids:
                 self.findings.add("doubled", f"job {sent.number} ({sent.id}) was deleted, and is there")

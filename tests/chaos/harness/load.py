@@ -39,6 +39,8 @@ class Sent:
     job: dict[str, Any] | None = None
     retries: int = 0
     deleted: bool = False
+    #: A fault asked for it, and nobody heard the answer.
+    may_be_deleted: bool = False
     #: The numbers of the events that a watcher saw.
     watched: list[int] | None = None
     #: By what was promised otherwise.
@@ -203,7 +205,9 @@ class Load:
                 if sent.job["status"] in ENDED:
                     return
             elif answer is not None and answer.status_code == 404:
-                sent.wrong.append(("lost", f"job {sent.number} ({sent.id}) was accepted, and is not there"))
+                sent.deleted = sent.may_be_deleted
+                if not sent.deleted:
+                    sent.wrong.append(("lost", f"job {sent.number} ({sent.id}) was accepted, and is not there"))
                 return
             gateway += answer is None
             if self._ended.is_set():
@@ -224,6 +228,8 @@ class Load:
         if answer.status_code < 300:
             sent.retries += 1
             self._await_end(sent, gateway)
+        elif answer.status_code == 404 and sent.may_be_deleted:
+            sent.deleted = True
         else:
             sent.wrong.append(
                 ("refused", f"job {sent.number}: retry was answered {answer.status_code} {answer.text[:200]}")
