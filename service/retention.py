@@ -30,6 +30,12 @@ def set_expiry(state: GatewayState) -> object:
     return None if days and state.retention.set_expiry(days) else Done.DONE
 
 
+def adopt(state: GatewayState) -> None:
+    """Jobs that an older layercut ended or queued, while it still ran beside."""
+    if adopted := state.retention.adopt(state.settings.artifact_days):
+        log.info("adopted", jobs=adopted)
+
+
 def expire_files(state: GatewayState) -> None:
     """Files that were kept for their time are shown no more; ``sweep`` deletes them."""
     if expired := state.retention.expire():
@@ -90,7 +96,7 @@ def forget(state: GatewayState) -> None:
 
 
 #: What asks the database alone.
-ROW_STEPS: tuple[Step, ...] = (set_expiry, expire_files, remove_jobs, remove_logs, forget)
+ROW_STEPS: tuple[Step, ...] = (set_expiry, adopt, expire_files, remove_jobs, remove_logs, forget)
 #: What waits for the artifact store.
 FILE_STEPS: tuple[Step, ...] = (sweep, sweep_deleted, sweep_unfinished)
 

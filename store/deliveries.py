@@ -172,8 +172,11 @@ class DeliveryStore:
         """
         other = select(webhooks.c.id).join(webhook_secrets).where(webhook_secrets.c.key_fingerprint != fingerprint)
         late = and_(deliveries.c.due_at < later(-60), deliveries.c.webhook_id.in_(other))
+        # Several gateways do this at once: what one has in hand, the others pass over.
+        some = select(deliveries.c.id).where(late).with_for_update(skip_locked=True)
         with self._engine.begin() as connection:
-            step = update(deliveries).where(late).values(due_at=later(PUT_OFF_SECONDS), last_error=OTHER_KEY)
+            step = update(deliveries).where(deliveries.c.id.in_(some))
+            step = step.values(due_at=later(PUT_OFF_SECONDS), last_error=OTHER_KEY)
             return connection.execute(step).rowcount
 
     def list(

@@ -20,8 +20,11 @@ from store.database import reading
 from store.lifecycle import remove
 from store.tables import deleted_jobs, deliveries, idempotency, job_logs, jobs
 
-#: Jobs of one call, rows of other tables, jobs whose logs go, and events that go with their jobs.
-JOBS, ROWS, LOGS, EVENTS = 100, 1000, 10, 20_000
+#: Jobs of one call, rows of other tables, and jobs whose logs go.
+JOBS, ROWS, LOGS = 100, 1000, 10
+
+#: What goes with the jobs of one call, so that others need not wait for long: events, and bytes of logs.
+EVENTS, LOG_BYTES = 20_000, 64 * 2**20
 
 DAY = 24 * 3600.0
 
@@ -116,9 +119,22 @@ class RetentionStore:
         """Files that have no time to be kept for have one from now on: those of before there was any. How many."""
         kept = (jobs.c.artifact.is_not(None), jobs.c.expires_at.is_(None), jobs.c.finished_at.is_not(None))
         with self._engine.begin() as connection:
-            ids = _some_ids(connection, *kept, limit=ROWS)
-            ends = update(jobs).where(jobs.c.id.in_(ids)).values(expires_at=later(artifact_days * DAY))
-            return connection.execute(ends).rowcount
+            return len(_set(connection, {"expires_at": later(artifact_days * DAY)}, *kept))
+
+    def adopt(self, artifact_days: float) -> list[str]:
+        """What an older layercut, which may run beside, wrote without knowing of times: it has them from now on."""
+        lately = jobs.c.finished_at > later(-DAY)
+        kept = (lately, jobs.c.artifact.is_not(None), jobs.c.expires_at.is_(None), jobs.c.expired_at.is_(None))
+        unknown = (lately, jobs.c.attempt > 0, jobs.c.sweep_at.is_(None), jobs.c.swept_at.is_(None))
+        waits = (jobs.c.status == Status.QUEUED, jobs.c.queued_at.is_(None))
+        with self._engine.begin() as connection:
+            found = [
+                *_set(connection, {"queued_at": jobs.c.created_at}, *waits),
+                *_set(connection, {"sweep_at": jobs.c.finished_at}, *unknown),
+            ]
+            if artifact_days:
+                found += _set(connection, {"expires_at": later(artifact_days * DAY)}, *kept)
+        return found
 
     # Files of jobs that were deleted
 
@@ -153,13 +169,13 @@ class RetentionStore:
 
     def remove_ended(self, days: float) -> list[str]:
         """Delete jobs that ended so long ago, as their users would; the ids."""
-        columns = (jobs.c.id, jobs.c.tenant, jobs.c.attempt, jobs.c.last_event)
+        logged = (jobs.c.log_end - jobs.c.log_start).label("logged")
+        columns = (jobs.c.id, jobs.c.tenant, jobs.c.attempt, jobs.c.last_event, logged)
         old = select(*columns).where(jobs.c.finished_at < later(-days * DAY)).order_by(jobs.c.finished_at)
         with self._engine.begin() as connection:
             rows = connection.execute(old.limit(JOBS).with_for_update(skip_locked=True)).all()
-            # Events go with their job: as many as others can wait for.
-            sums = accumulate(row.last_event for row in rows)
-            some = [row for at, (row, events) in enumerate(zip(rows, sums, strict=True)) if at == 0 or events <= EVENTS]
+            shares = accumulate(row.last_event / EVENTS + row.logged / LOG_BYTES for row in rows)
+            some = [row for at, (row, share) in enumerate(zip(rows, shares, strict=True)) if at == 0 or share <= 1]
             for row in some:
                 remove(connection, row)
         return [row.id for row in some]
@@ -187,9 +203,10 @@ class RetentionStore:
 
     def _delete_some(self, table: Table, *where: ColumnElement[bool]) -> int:
         key = tuple_(*table.primary_key.columns)
-        some = select(*table.primary_key.columns).where(*where).limit(ROWS)
+        some = select(*table.primary_key.columns).where(*where).limit(ROWS).with_for_update(skip_locked=True)
         with self._engine.begin() as connection:
-            return connection.execute(delete(table).where(key.in_(some))).rowcount
+            found = [tuple(row) for row in connection.execute(some)]
+            return connection.execute(delete(table).where(key.in_(found))).rowcount if found else 0
 
 
 def with_checkpoints(connection: Connection, job_ids: Collection[str], days: float) -> set[str]:
@@ -218,6 +235,13 @@ def _some_ids(connection: Connection, *where: ColumnElement[bool], limit: int) -
     """Of rows that are locked now, and that nobody else has in hand."""
     query = select(jobs.c.id).where(*where).order_by(jobs.c.id).limit(limit)
     return list(connection.scalars(query.with_for_update(skip_locked=True)))
+
+
+def _set(connection: Connection, values: dict[str, Any], *where: ColumnElement[bool]) -> list[str]:
+    ids = _some_ids(connection, *where, limit=ROWS)
+    if ids:
+        connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(values))
+    return ids
 
 
 def _delay(waited_seconds: float) -> float:

@@ -238,3 +238,45 @@ def test_old_keys_and_deliveries_that_are_over_go(retention: RetentionStore, eng
     with engine.connect() as connection:
         assert connection.scalars(select(idempotency.c.key)).all() == ["0"]
         assert connection.scalars(select(deliveries.c.id)).all() == ["due"]
+
+
+def test_a_piece_of_old_jobs_has_logs_of_a_bounded_size(
+    store: JobStore, retention: RetentionStore, submit: Submit, engine: Engine
+) -> None:
+    for _ in range(3):
+        submit()
+        store.finish(claimed(store), FAILED)
+    with engine.begin() as connection:
+        connection.execute(update(jobs).values(finished_at=later(-400 * DAY), log_end=2**30, log_start=2**30 - 2**25))
+    assert [len(retention.remove_ended(365)) for _ in range(3)] == [1, 1, 1]
+
+
+def test_what_an_older_layercut_wrote_beside_this_one_is_swept_expires_and_keeps_its_place(
+    store: JobStore, retention: RetentionStore, submit: Submit, engine: Engine
+) -> None:
+    ended, first = submit(), submit()
+    lease = claimed(store)
+    store.finish(lease, SUCCEEDED, artifact=lease.prefix)
+    second = submit()
+    age(engine, ended.id, 0.5, "finished_at")
+    with engine.begin() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == ended.id).values(sweep_at=None))
+        connection.execute(update(jobs).where(jobs.c.id == first.id).values(queued_at=None))
+    assert (retention.unswept(60, 7), retention.expire()) == ([], [])
+    assert set(retention.adopt(30)) == {ended.id, first.id}
+    assert retention.adopt(30) == []
+    assert [job.job_id for job in retention.unswept(60, 7)] == [ended.id]
+    assert store.get(ended.id).expires_at is not None
+    assert [claimed(store).job_id for _ in range(2)] == [first.id, second.id]
+    age(engine, ended.id, 1, "expires_at")
+    assert retention.expire() == [ended.id]
+
+
+def test_what_is_swept_is_not_taken_for_an_older_layercuts(
+    store: JobStore, retention: RetentionStore, submit: Submit, overdue: Overdue
+) -> None:
+    job = submit()
+    store.finish(claimed(store), SUCCEEDED)
+    overdue(job.id, "finished_at")
+    retention.swept(retention.unswept(60, 7)[0])
+    assert retention.adopt(30) == []
