@@ -90,6 +90,7 @@ def remove_logs(state: GatewayState) -> None:
 
 def forget(state: GatewayState) -> None:
     """Keys of requests, deliveries that are over, and that jobs were deleted."""
+    state.idempotency.release_late()
     state.retention.forget_keys(state.settings.idempotency_hours)
     state.retention.remove_deliveries(state.settings.webhook_days)
     state.retention.forget_deleted()

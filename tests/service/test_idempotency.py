@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType
 from service.app import create_app
+from service.retention import forget
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from store.columns import later
@@ -187,3 +189,21 @@ def test_a_crash_before_the_job_is_written_keeps_the_key_for_a_bounded_time(stat
     with state.engine.begin() as connection:
         connection.execute(update(idempotency).values(created_at=later(-state.settings.admission_seconds - 61)))
     assert isinstance(state.idempotency.reserve("default", "k", "f"), Reservation)
+
+
+def test_a_key_whose_request_the_database_was_away_for_is_free_once_it_is_back(
+    client: TestClient, state: GatewayState, body: dict[str, Any]
+) -> None:
+    def away(_connection: object, _cursor: object, statement: str, *_: Any) -> None:
+        if statement.startswith(("INSERT INTO jobs", "DELETE FROM idempotency")):
+            raise psycopg.OperationalError("the server closed the connection unexpectedly")
+
+    event.listen(state.engine, "before_cursor_execute", away)
+    refused = client.post("/v1/jobs", json=body, headers=KEY)
+    with pytest.raises(psycopg.OperationalError):
+        forget(state)
+    event.remove(state.engine, "before_cursor_execute", away)
+    assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
+    forget(state)
+    assert client.post("/v1/jobs", json=body, headers=KEY).status_code == 202
+    assert count(client) == 1
