@@ -60,7 +60,7 @@ def sweep(state: GatewayState) -> None:
 def sweep_deleted(state: GatewayState) -> None:
     """Delete all files of jobs that were deleted."""
     seconds = state.settings.sweep_after_seconds
-    for job in state.retention.deleted(seconds):
+    for job in state.retention.deleted():
         try:
             _delete_files(state, job)
         except Exception as error:  # noqa: BLE001 - as above

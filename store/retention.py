@@ -58,8 +58,6 @@ class DeletedJob:
     """Files of a job whose rows are gone."""
 
     job_id: str
-    #: Nobody writes for it any more.
-    last: bool
     waited_seconds: float
 
 
@@ -138,19 +136,21 @@ class RetentionStore:
 
     # Files of jobs that were deleted
 
-    def deleted(self, sweep_after_seconds: float, limit: int = JOBS) -> list[DeletedJob]:
+    def deleted(self, limit: int = JOBS) -> list[DeletedJob]:
         """Those whose files are due."""
-        query = select(deleted_jobs, later().label("now"), later(-sweep_after_seconds).label("quiet"))
+        query = select(deleted_jobs, later().label("now"))
         query = query.where(deleted_jobs.c.sweep_at < later()).order_by(deleted_jobs.c.sweep_at).limit(limit)
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
-        return [
-            DeletedJob(row.id, row.deleted_at < row.quiet, (row.now - row.deleted_at).total_seconds()) for row in rows
-        ]
+        return [DeletedJob(row.id, (row.now - row.deleted_at).total_seconds()) for row in rows]
 
     def deleted_swept(self, job: DeletedJob, sweep_after_seconds: float) -> None:
-        """Its files are gone; where somebody may still write for it, they are looked for once more."""
-        self._sweep_deleted_at(job, None if job.last else later(sweep_after_seconds))
+        """Its files are gone. They are looked for again once a worker has had time to notice, and before the job is
+        forgotten: one that was frozen for longer has written since.
+        """
+        moments = (sweep_after_seconds, DELETED_DAYS * DAY)
+        waits = next((moment - job.waited_seconds for moment in moments if job.waited_seconds < moment), None)
+        self._sweep_deleted_at(job, None if waits is None else later(waits))
 
     def put_off_deleted(self, job: DeletedJob) -> None:
         """As ``put_off``."""

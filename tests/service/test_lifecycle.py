@@ -144,7 +144,7 @@ def test_a_deleted_job_is_gone_with_its_files(
         connection.execute(update(deleted_jobs).values(deleted_at=later(-3600), sweep_at=later(-1)))
     sweep_deleted(state)
     assert stored(settings, finished) == set()
-    assert state.retention.deleted(0) == []
+    assert state.retention.deleted() == []
 
 
 def test_one_job_whose_files_cannot_be_deleted_stops_no_other(
@@ -165,7 +165,7 @@ def test_one_job_whose_files_cannot_be_deleted_stops_no_other(
         client.delete(f"/v1/jobs/{job_id}")
     sweep_deleted(GatewayState(**{**vars(state), "artifacts": Stuck(settings.artifacts_url)}))
     assert [bool(stored(settings, job_id)) for job_id in ids] == [True, False, False]
-    assert state.retention.deleted(0) == [], "it is put off, and tried again"
+    assert state.retention.deleted() == [], "it is put off, and tried again"
     with state.engine.begin() as connection:
         connection.execute(update(deleted_jobs).values(sweep_at=later(-1)))
     sweep_deleted(state)

@@ -161,22 +161,38 @@ def test_files_of_a_deleted_job_are_looked_for_until_nobody_writes_any_more(
     store.cancel(never_ran.id)
     store.delete(job.id)
     store.delete(never_ran.id)
-    (first,) = retention.deleted(600)
-    assert (first.job_id, first.last) == (job.id, False)
-    retention.deleted_swept(first, 600)
-    assert retention.deleted(600) == []
-    with engine.begin() as connection:
-        connection.execute(update(deleted_jobs).values(deleted_at=later(-700)))
-        connection.execute(update(deleted_jobs).where(deleted_jobs.c.id == job.id).values(sweep_at=later(-1)))
-    (last,) = retention.deleted(600)
-    assert last.last
+    assert swept(retention) == [job.id]
+    assert swept(retention) == []
+    deleted_earlier(engine, 500)
+    assert swept(retention) == []
+    deleted_earlier(engine, 200)
+    assert swept(retention) == [job.id], "a worker may have written until it noticed"
+    deleted_earlier(engine, 29 * DAY)
+    assert (swept(retention), retention.forget_deleted()) == ([], 0)
+    deleted_earlier(engine, 2 * DAY)
+    (last,) = retention.deleted()
     retention.put_off_deleted(last)
-    assert retention.deleted(600) == []
-    retention.deleted_swept(last, 600)
-    assert retention.forget_deleted() == 0
+    assert (swept(retention), retention.forget_deleted()) == ([], 1), "a store is away, and one has nothing to sweep"
+    deleted_earlier(engine, DAY)
+    assert swept(retention) == [job.id], "one that was frozen for longer may have written since"
+    assert retention.forget_deleted() == 1
+
+
+def swept(retention: RetentionStore) -> list[str]:
+    """Deleted jobs whose files were due; they are gone."""
+    due = retention.deleted()
+    for job in due:
+        retention.deleted_swept(job, 600)
+    return [job.job_id for job in due]
+
+
+def deleted_earlier(engine: Engine, seconds: float) -> None:
+    """Move all times of deleted jobs so far into the past, as waiting would."""
+    passed = timedelta(seconds=seconds)
     with engine.begin() as connection:
-        connection.execute(update(deleted_jobs).values(deleted_at=later(-31 * DAY)))
-    assert retention.forget_deleted() == 2
+        for row in connection.execute(select(deleted_jobs)).all():
+            times = {"deleted_at": row.deleted_at - passed, "sweep_at": row.sweep_at and row.sweep_at - passed}
+            connection.execute(update(deleted_jobs).where(deleted_jobs.c.id == row.id).values(**times))
 
 
 def test_old_jobs_go_with_all_their_rows_and_have_their_files_swept(
@@ -190,7 +206,7 @@ def test_old_jobs_go_with_all_their_rows_and_have_their_files_swept(
     assert retention.remove_ended(365) == [old.id]
     assert retention.remove_ended(365) == []
     assert {job.id for job in store.list()[0]} == {new.id, waiting.id}
-    assert [job.job_id for job in retention.deleted(600)] == [old.id]
+    assert [job.job_id for job in retention.deleted()] == [old.id]
 
 
 def test_a_piece_of_old_jobs_has_a_bounded_number_of_events(
