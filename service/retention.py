@@ -47,7 +47,7 @@ def sweep(state: GatewayState) -> None:
     settings = state.settings
     for job in state.retention.unswept(settings.sweep_after_seconds, settings.checkpoint_days):
         try:
-            files = _sweep_job(state, job)
+            files = sweep_job(state, job)
         except Exception as error:  # noqa: BLE001 - whatever the store raises: the other jobs' files go all the same
             log.warning("not_swept", job_id=job.job_id, error=f"{type(error).__name__}: {error}"[:500])
             state.retention.put_off(job)
@@ -102,9 +102,11 @@ ROW_STEPS: tuple[Step, ...] = (set_expiry, adopt, expire_files, remove_jobs, rem
 FILE_STEPS: tuple[Step, ...] = (sweep, sweep_deleted, sweep_unfinished)
 
 
-def _sweep_job(state: GatewayState, job: Leftover) -> int:
+def sweep_job(state: GatewayState, job: Leftover) -> int:
+    """Delete what is due of one job; how many files of attempts that was."""
     files = state.artifacts.sweep(job.job_id, job.attempt, job.keep)
-    if job.checkpoints:
+    # Asked again: since the list was made the job may have been asked for again, and write checkpoints now.
+    if job.checkpoints and not state.store.with_checkpoints([job.job_id], state.settings.checkpoint_days):
         state.artifacts.delete(f"jobs/{job.job_id}/checkpoint")
     return files
 

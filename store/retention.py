@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Table, delete, exists, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Table, delete, exists, or_, select, tuple_, update
 
 from api_schemas.errors import RULE_BREAKERS
 from api_schemas.jobs import Status
@@ -30,6 +30,9 @@ DAY = 24 * 3600.0
 
 #: That a job was deleted is known for so long.
 DELETED_DAYS = 30.0
+
+#: A message that is tried again, or once more on request, is so for less than that.
+WAITED_DAYS = 14.0
 
 #: What cannot be swept waits as long again as it has waited already, within these bounds, in seconds.
 SHORTEST_DELAY, LONGEST_DELAY = 60.0, 3600.0
@@ -196,10 +199,13 @@ class RetentionStore:
         return self._delete_some(idempotency, idempotency.c.created_at < later(-hours * 3600))
 
     def remove_deliveries(self, days: float) -> int:
-        """Of webhooks, those that are over; how many."""
-        return self._delete_some(
-            deliveries, deliveries.c.due_at.is_(None), deliveries.c.created_at < later(-days * DAY)
+        """Of webhooks, those that are over, and those that have waited for their key to come back; how many."""
+        is_over = deliveries.c.due_at.is_(None)
+        gone = (
+            deliveries.c.created_at < later(-days * DAY),
+            or_(is_over, deliveries.c.created_at < later(-(days + WAITED_DAYS) * DAY)),
         )
+        return self._delete_some(deliveries, *gone)
 
     def _delete_some(self, table: Table, *where: ColumnElement[bool]) -> int:
         key = tuple_(*table.primary_key.columns)

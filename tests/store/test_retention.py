@@ -246,11 +246,11 @@ def test_old_keys_and_deliveries_that_are_over_go(retention: RetentionStore, eng
             row = {"tenant": "default", "key": str(days), "fingerprint": "f", "token": "t"}
             connection.execute(insert(idempotency).values(**row, created_at=later(-days * DAY)))
         add_webhook(connection, "wh_1")
-        for name, due in (("over", None), ("due", later())):
+        for name, due, days in (("over", None, 31), ("due", later(), 31), ("never", later(), 45)):
             row = {"id": name, "webhook_id": "wh_1", "tenant": "default", "job_id": "job_1", "event_number": 1}
-            told = {"event_type": "job.failed", "body": "{}", "state": name, "created_at": later(-31 * DAY)}
+            told = {"event_type": "job.failed", "body": "{}", "state": name, "created_at": later(-days * DAY)}
             connection.execute(insert(deliveries).values(**row, **told, due_at=due))
-    assert (retention.forget_keys(24), retention.remove_deliveries(30)) == (1, 1)
+    assert (retention.forget_keys(24), retention.remove_deliveries(30)) == (1, 2)
     with engine.connect() as connection:
         assert connection.scalars(select(idempotency.c.key)).all() == ["0"]
         assert connection.scalars(select(deliveries.c.id)).all() == ["due"]
