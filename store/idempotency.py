@@ -44,7 +44,7 @@ class IdempotencyStore:
     def __init__(self, engine: Engine, *, hours: float, hold_seconds: float) -> None:
         self._engine = engine
         self._hours, self._hold_seconds = hours, hold_seconds
-        #: Keys of refused requests that the database was away for.
+        #: Keys that the database went away for, before their requests were refused or when they were.
         self._unfreed: deque[Reservation] = deque(maxlen=MOST_UNFREED)
 
     def reserve(self, tenant: str, key: str, fingerprint: str) -> Reservation | StoredAnswer:
@@ -53,17 +53,20 @@ class IdempotencyStore:
         Raises ``idempotency_key_reused`` where ``fingerprint`` is another, and ``request_in_progress``.
         """
         asked = Reservation(tenant, key, secrets.token_hex(16))
-        with self._engine.begin() as connection:
-            if _insert(connection, asked, fingerprint):
-                return asked
-            row = connection.execute(select(idempotency).where(_of(asked)).with_for_update()).first()
-            if row is None:  # given back in this moment
-                raise _in_progress()
-            return self._meet(connection, row, asked, fingerprint)
+        found: Reservation | StoredAnswer | None = None
+        try:
+            with self._engine.begin() as connection:
+                found = asked if _insert(connection, asked, fingerprint) else self._meet(connection, asked, fingerprint)
+        except Exception:
+            if found is asked:  # the commit failed: whether the key is held now is not known
+                self._unfreed.append(asked)
+            raise
+        return found
 
-    def _meet(
-        self, connection: Connection, row: Row[Any], asked: Reservation, fingerprint: str
-    ) -> Reservation | StoredAnswer:
+    def _meet(self, connection: Connection, asked: Reservation, fingerprint: str) -> Reservation | StoredAnswer:
+        row = connection.execute(select(idempotency).where(_of(asked)).with_for_update()).first()
+        if row is None:  # given back in this moment
+            raise _in_progress()
         if self._is_over(connection, row):
             values = {"fingerprint": fingerprint, "token": asked.token, "status": None, "answer": None}
             connection.execute(update(idempotency).where(_of(asked)).values(**values, created_at=later()))
@@ -97,7 +100,7 @@ class IdempotencyStore:
             self._unfreed.append(held)
 
     def release_late(self) -> None:
-        """Free the keys that could not be freed when their requests were refused; raises what stands in the way."""
+        """Free the keys that nobody goes on with, as the database was away; raises what stands in the way."""
         while self._unfreed:
             held = self._unfreed.popleft()
             try:
