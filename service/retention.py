@@ -30,6 +30,12 @@ def set_expiry(state: GatewayState) -> object:
     return None if days and state.retention.set_expiry(days) else Done.DONE
 
 
+def adopt(state: GatewayState) -> None:
+    """Jobs that an older layercut ended or queued, while it still ran beside."""
+    if adopted := state.retention.adopt(state.settings.artifact_days):
+        log.info("adopted", jobs=adopted)
+
+
 def expire_files(state: GatewayState) -> None:
     """Files that were kept for their time are shown no more; ``sweep`` deletes them."""
     if expired := state.retention.expire():
@@ -41,7 +47,7 @@ def sweep(state: GatewayState) -> None:
     settings = state.settings
     for job in state.retention.unswept(settings.sweep_after_seconds, settings.checkpoint_days):
         try:
-            files = _sweep_job(state, job)
+            files = sweep_job(state, job)
         except Exception as error:  # noqa: BLE001 - whatever the store raises: the other jobs' files go all the same
             log.warning("not_swept", job_id=job.job_id, error=f"{type(error).__name__}: {error}"[:500])
             state.retention.put_off(job)
@@ -54,7 +60,7 @@ def sweep(state: GatewayState) -> None:
 def sweep_deleted(state: GatewayState) -> None:
     """Delete all files of jobs that were deleted."""
     seconds = state.settings.sweep_after_seconds
-    for job in state.retention.deleted(seconds):
+    for job in state.retention.deleted():
         try:
             _delete_files(state, job)
         except Exception as error:  # noqa: BLE001 - as above
@@ -84,20 +90,23 @@ def remove_logs(state: GatewayState) -> None:
 
 def forget(state: GatewayState) -> None:
     """Keys of requests, deliveries that are over, and that jobs were deleted."""
+    state.idempotency.release_late()
     state.retention.forget_keys(state.settings.idempotency_hours)
     state.retention.remove_deliveries(state.settings.webhook_days)
     state.retention.forget_deleted()
 
 
 #: What asks the database alone.
-ROW_STEPS: tuple[Step, ...] = (set_expiry, expire_files, remove_jobs, remove_logs, forget)
+ROW_STEPS: tuple[Step, ...] = (set_expiry, adopt, expire_files, remove_jobs, remove_logs, forget)
 #: What waits for the artifact store.
 FILE_STEPS: tuple[Step, ...] = (sweep, sweep_deleted, sweep_unfinished)
 
 
-def _sweep_job(state: GatewayState, job: Leftover) -> int:
+def sweep_job(state: GatewayState, job: Leftover) -> int:
+    """Delete what is due of one job; how many files of attempts that was."""
     files = state.artifacts.sweep(job.job_id, job.attempt, job.keep)
-    if job.checkpoints:
+    # Asked again: since the list was made the job may have been asked for again, and write checkpoints now.
+    if job.checkpoints and not state.store.with_checkpoints([job.job_id], state.settings.checkpoint_days):
         state.artifacts.delete(f"jobs/{job.job_id}/checkpoint")
     return files
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Select,
     and_,
     case,
+    exists,
     insert,
     null,
     select,
@@ -32,7 +33,7 @@ from store.database import reading
 from store.ids import new_id
 from store.keys import DAY
 from store.tables import deliveries, webhook_secrets, webhooks
-from store.webhooks import OTHER_KEY, SECRET_COLUMNS, SecretRef, disable, existing
+from store.webhooks import OTHER_KEY, SECRET_COLUMNS, SecretRef, disable, existing, held
 
 #: How long after the attempt before, in seconds; the message has failed when all of these came to nothing.
 RETRY_SECONDS = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -123,7 +124,7 @@ class DeliveryStore:
     def claim_test(self, webhook_id: str, tenant: str, fingerprint: str, hold_seconds: float) -> Due:
         """A new test message, taken. Raises ``webhook_not_found``; ``validation_failed`` where nobody can sign it."""
         with self._engine.begin() as connection:
-            webhook = existing(connection, webhook_id, tenant)
+            webhook = held(connection, webhook_id, tenant)
             if webhook.key_fingerprint != fingerprint:
                 raise LayercutError("validation_failed", OTHER_KEY)
             fact: dict[str, Any] = {
@@ -142,16 +143,18 @@ class DeliveryStore:
         ``stretch`` lengthens the pause, so that not all come again at once. Without ``again`` this was the only one.
         """
         with self._engine.begin() as connection:
+            # Always the endpoint's row before those of its messages, as where it is disabled or deleted.
             if outcome.delivered:
+                _works(connection, due.webhook_id)
                 _write(
                     connection, due, state=DeliveryState.DELIVERED, due_at=null(), delivered_at=later(), outcome=outcome
                 )
-                _works(connection, due.webhook_id)
                 return "delivered"
             reason = _end_of_endpoint(connection, due, outcome) if again or outcome.gone else None
             if reason is not None:
-                _give_up(connection, due.webhook_id, reason)
-            last = due.attempt >= len(RETRY_SECONDS) or not again or reason is not None
+                disable(connection, due.webhook_id, storable(reason))
+            is_off = _is_disabled(connection, due.webhook_id)
+            last = due.attempt >= len(RETRY_SECONDS) or not again or is_off
             pause = 0 if last else max(RETRY_SECONDS[due.attempt] * stretch, outcome.wait)
             state = DeliveryState.FAILED if last else DeliveryState.PENDING
             _write(connection, due, state=state, due_at=null() if last else later(pause), outcome=outcome)
@@ -169,8 +172,11 @@ class DeliveryStore:
         """
         other = select(webhooks.c.id).join(webhook_secrets).where(webhook_secrets.c.key_fingerprint != fingerprint)
         late = and_(deliveries.c.due_at < later(-60), deliveries.c.webhook_id.in_(other))
+        # Several gateways do this at once: what one has in hand, the others pass over.
+        some = select(deliveries.c.id).where(late).with_for_update(skip_locked=True)
         with self._engine.begin() as connection:
-            step = update(deliveries).where(late).values(due_at=later(PUT_OFF_SECONDS), last_error=OTHER_KEY)
+            step = update(deliveries).where(deliveries.c.id.in_(some))
+            step = step.values(due_at=later(PUT_OFF_SECONDS), last_error=OTHER_KEY)
             return connection.execute(step).rowcount
 
     def list(
@@ -199,7 +205,7 @@ class DeliveryStore:
         Raises ``webhook_not_found``, ``delivery_not_found``, and ``validation_failed`` where the endpoint is disabled.
         """
         with self._engine.begin() as connection:
-            webhook = existing(connection, webhook_id, tenant)
+            webhook = held(connection, webhook_id, tenant)
             _own(connection, webhook_id, delivery_id)
             if webhook.disabled_at is not None:
                 text = f'the webhook is disabled ({webhook.disabled_reason}): PATCH it with {{"enabled": true}} first'
@@ -261,11 +267,9 @@ def _end_of_endpoint(connection: Connection, due: Due, outcome: Outcome) -> str 
     return None
 
 
-def _give_up(connection: Connection, webhook_id: str, reason: str) -> None:
-    disable(connection, webhook_id, storable(reason))
-    waiting = and_(deliveries.c.webhook_id == webhook_id, deliveries.c.state == DeliveryState.PENDING)
-    over = {"state": DeliveryState.FAILED, "due_at": None, "last_error": "the webhook was disabled"}
-    connection.execute(update(deliveries).where(waiting).values(**over))
+def _is_disabled(connection: Connection, webhook_id: str) -> bool:
+    off = webhooks.c.disabled_at.is_not(None)
+    return bool(connection.scalar(select(exists().where(webhooks.c.id == webhook_id, off))))
 
 
 def _own(connection: Connection, webhook_id: str, delivery_id: str, code: str = "delivery_not_found") -> Row[Any]:

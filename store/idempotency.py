@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,11 @@ from sqlalchemy.exc import IntegrityError
 
 from api_schemas.errors import LayercutError
 from store.columns import later
+from store.passing import passing
 from store.tables import idempotency
+
+#: Keys that are remembered to be freed; of more, the oldest are free after ``hold_seconds``.
+MOST_UNFREED = 1000
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class IdempotencyStore:
     def __init__(self, engine: Engine, *, hours: float, hold_seconds: float) -> None:
         self._engine = engine
         self._hours, self._hold_seconds = hours, hold_seconds
+        #: Keys that the database went away for, before their requests were refused or when they were.
+        self._unfreed: deque[Reservation] = deque(maxlen=MOST_UNFREED)
 
     def reserve(self, tenant: str, key: str, fingerprint: str) -> Reservation | StoredAnswer:
         """The key is the caller's to use, or what was answered to it before.
@@ -46,18 +53,21 @@ class IdempotencyStore:
         Raises ``idempotency_key_reused`` where ``fingerprint`` is another, and ``request_in_progress``.
         """
         asked = Reservation(tenant, key, secrets.token_hex(16))
-        with self._engine.begin() as connection:
-            if _insert(connection, asked, fingerprint):
-                return asked
-            row = connection.execute(select(idempotency).where(_of(asked)).with_for_update()).first()
-            if row is None:  # given back in this moment
-                raise _in_progress()
-            return self._meet(connection, row, asked, fingerprint)
+        found: Reservation | StoredAnswer | None = None
+        try:
+            with self._engine.begin() as connection:
+                found = asked if _insert(connection, asked, fingerprint) else self._meet(connection, asked, fingerprint)
+        except Exception:
+            if found is asked:  # the commit failed: whether the key is held now is not known
+                self._unfreed.append(asked)
+            raise
+        return found
 
-    def _meet(
-        self, connection: Connection, row: Row[Any], asked: Reservation, fingerprint: str
-    ) -> Reservation | StoredAnswer:
-        if self._free(connection, row):
+    def _meet(self, connection: Connection, asked: Reservation, fingerprint: str) -> Reservation | StoredAnswer:
+        row = connection.execute(select(idempotency).where(_of(asked)).with_for_update()).first()
+        if row is None:  # given back in this moment
+            raise _in_progress()
+        if self._is_over(connection, row):
             values = {"fingerprint": fingerprint, "token": asked.token, "status": None, "answer": None}
             connection.execute(update(idempotency).where(_of(asked)).values(**values, created_at=later()))
             return asked
@@ -71,14 +81,35 @@ class IdempotencyStore:
             raise _in_progress()
         return StoredAnswer(row.status, row.answer)
 
-    def _free(self, connection: Connection, row: Row[Any]) -> bool:
+    def _is_over(self, connection: Connection, row: Row[Any]) -> bool:
         """Whether the row's time is over: of an answer, or of a request whose gateway died or has lost its way."""
         seconds = self._hold_seconds if row.status is None else self._hours * 3600
         now = connection.execute(select(later(-seconds))).scalar_one()
         return bool(row.created_at < now)
 
     def release(self, held: Reservation) -> None:
-        """The request was refused: the key is free again. What was answered, or is another's by now, stays."""
+        """The request was refused: the key is free again. What was answered, or is another's by now, stays.
+
+        While the database is away, it waits for ``release_late``.
+        """
+        try:
+            self._free(held)
+        except Exception as error:
+            if passing(error) is None:
+                raise
+            self._unfreed.append(held)
+
+    def release_late(self) -> None:
+        """Free the keys that nobody goes on with, as the database was away; raises what stands in the way."""
+        while self._unfreed:
+            held = self._unfreed.popleft()
+            try:
+                self._free(held)
+            except Exception:
+                self._unfreed.append(held)
+                raise
+
+    def _free(self, held: Reservation) -> None:
         with self._engine.begin() as connection:
             connection.execute(delete(idempotency).where(_held(held)))
 

@@ -30,10 +30,12 @@ def has_listeners(job_id: BindParameter[str]) -> ColumnElement[bool]:
 
 
 def listeners(connection: Connection, job_id: str, kind: EventType) -> list[Row[Any]]:
-    """The endpoints that are told of such an event of the job."""
+    """The endpoints that are told of such an event of the job; none is deleted before the transaction ends."""
     mine = or_(webhooks.c.job_id.is_(None), webhooks.c.job_id == job_id)
     query = select(webhooks).join(jobs, jobs.c.tenant == webhooks.c.tenant)
-    rows = connection.execute(query.where(jobs.c.id == job_id, mine, webhooks.c.disabled_at.is_(None))).all()
+    query = query.where(jobs.c.id == job_id, mine, webhooks.c.disabled_at.is_(None))
+    # As their messages' foreign key does, but before it can fail.
+    rows = connection.execute(query.with_for_update(read=True, key_share=True, of=webhooks)).all()
     return [row for row in rows if {kind, EVERY} & set(row.events)]
 
 

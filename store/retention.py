@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Table, delete, exists, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Table, delete, exists, or_, select, tuple_, update
 
 from api_schemas.errors import RULE_BREAKERS
 from api_schemas.jobs import Status
@@ -20,13 +20,19 @@ from store.database import reading
 from store.lifecycle import remove
 from store.tables import deleted_jobs, deliveries, idempotency, job_logs, jobs
 
-#: Jobs of one call, rows of other tables, jobs whose logs go, and events that go with their jobs.
-JOBS, ROWS, LOGS, EVENTS = 100, 1000, 10, 20_000
+#: Jobs of one call, rows of other tables, and jobs whose logs go.
+JOBS, ROWS, LOGS = 100, 1000, 10
+
+#: What goes with the jobs of one call, so that others need not wait for long: events, and bytes of logs.
+EVENTS, LOG_BYTES = 20_000, 64 * 2**20
 
 DAY = 24 * 3600.0
 
 #: That a job was deleted is known for so long.
 DELETED_DAYS = 30.0
+
+#: A message that is tried again, or once more on request, is so for less than that.
+WAITED_DAYS = 14.0
 
 #: What cannot be swept waits as long again as it has waited already, within these bounds, in seconds.
 SHORTEST_DELAY, LONGEST_DELAY = 60.0, 3600.0
@@ -55,8 +61,6 @@ class DeletedJob:
     """Files of a job whose rows are gone."""
 
     job_id: str
-    #: Nobody writes for it any more.
-    last: bool
     waited_seconds: float
 
 
@@ -116,25 +120,40 @@ class RetentionStore:
         """Files that have no time to be kept for have one from now on: those of before there was any. How many."""
         kept = (jobs.c.artifact.is_not(None), jobs.c.expires_at.is_(None), jobs.c.finished_at.is_not(None))
         with self._engine.begin() as connection:
-            ids = _some_ids(connection, *kept, limit=ROWS)
-            ends = update(jobs).where(jobs.c.id.in_(ids)).values(expires_at=later(artifact_days * DAY))
-            return connection.execute(ends).rowcount
+            return len(_set(connection, {"expires_at": later(artifact_days * DAY)}, *kept))
+
+    def adopt(self, artifact_days: float) -> list[str]:
+        """What an older layercut, which may run beside, wrote without knowing of times: it has them from now on."""
+        lately = jobs.c.finished_at > later(-DAY)
+        kept = (lately, jobs.c.artifact.is_not(None), jobs.c.expires_at.is_(None), jobs.c.expired_at.is_(None))
+        unknown = (lately, jobs.c.attempt > 0, jobs.c.sweep_at.is_(None), jobs.c.swept_at.is_(None))
+        waits = (jobs.c.status == Status.QUEUED, jobs.c.queued_at.is_(None))
+        with self._engine.begin() as connection:
+            found = [
+                *_set(connection, {"queued_at": jobs.c.created_at}, *waits),
+                *_set(connection, {"sweep_at": jobs.c.finished_at}, *unknown),
+            ]
+            if artifact_days:
+                found += _set(connection, {"expires_at": later(artifact_days * DAY)}, *kept)
+        return found
 
     # Files of jobs that were deleted
 
-    def deleted(self, sweep_after_seconds: float, limit: int = JOBS) -> list[DeletedJob]:
+    def deleted(self, limit: int = JOBS) -> list[DeletedJob]:
         """Those whose files are due."""
-        query = select(deleted_jobs, later().label("now"), later(-sweep_after_seconds).label("quiet"))
+        query = select(deleted_jobs, later().label("now"))
         query = query.where(deleted_jobs.c.sweep_at < later()).order_by(deleted_jobs.c.sweep_at).limit(limit)
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
-        return [
-            DeletedJob(row.id, row.deleted_at < row.quiet, (row.now - row.deleted_at).total_seconds()) for row in rows
-        ]
+        return [DeletedJob(row.id, (row.now - row.deleted_at).total_seconds()) for row in rows]
 
     def deleted_swept(self, job: DeletedJob, sweep_after_seconds: float) -> None:
-        """Its files are gone; where somebody may still write for it, they are looked for once more."""
-        self._sweep_deleted_at(job, None if job.last else later(sweep_after_seconds))
+        """Its files are gone. They are looked for again once a worker has had time to notice, and before the job is
+        forgotten: one that was frozen for longer has written since.
+        """
+        moments = (sweep_after_seconds, DELETED_DAYS * DAY)
+        waits = next((moment - job.waited_seconds for moment in moments if job.waited_seconds < moment), None)
+        self._sweep_deleted_at(job, None if waits is None else later(waits))
 
     def put_off_deleted(self, job: DeletedJob) -> None:
         """As ``put_off``."""
@@ -153,13 +172,13 @@ class RetentionStore:
 
     def remove_ended(self, days: float) -> list[str]:
         """Delete jobs that ended so long ago, as their users would; the ids."""
-        columns = (jobs.c.id, jobs.c.tenant, jobs.c.attempt, jobs.c.last_event)
+        logged = (jobs.c.log_end - jobs.c.log_start).label("logged")
+        columns = (jobs.c.id, jobs.c.tenant, jobs.c.attempt, jobs.c.last_event, logged)
         old = select(*columns).where(jobs.c.finished_at < later(-days * DAY)).order_by(jobs.c.finished_at)
         with self._engine.begin() as connection:
             rows = connection.execute(old.limit(JOBS).with_for_update(skip_locked=True)).all()
-            # Events go with their job: as many as others can wait for.
-            sums = accumulate(row.last_event for row in rows)
-            some = [row for at, (row, events) in enumerate(zip(rows, sums, strict=True)) if at == 0 or events <= EVENTS]
+            shares = accumulate(row.last_event / EVENTS + row.logged / LOG_BYTES for row in rows)
+            some = [row for at, (row, share) in enumerate(zip(rows, shares, strict=True)) if at == 0 or share <= 1]
             for row in some:
                 remove(connection, row)
         return [row.id for row in some]
@@ -180,16 +199,20 @@ class RetentionStore:
         return self._delete_some(idempotency, idempotency.c.created_at < later(-hours * 3600))
 
     def remove_deliveries(self, days: float) -> int:
-        """Of webhooks, those that are over; how many."""
-        return self._delete_some(
-            deliveries, deliveries.c.due_at.is_(None), deliveries.c.created_at < later(-days * DAY)
+        """Of webhooks, those that are over, and those that have waited for their key to come back; how many."""
+        is_over = deliveries.c.due_at.is_(None)
+        gone = (
+            deliveries.c.created_at < later(-days * DAY),
+            or_(is_over, deliveries.c.created_at < later(-(days + WAITED_DAYS) * DAY)),
         )
+        return self._delete_some(deliveries, *gone)
 
     def _delete_some(self, table: Table, *where: ColumnElement[bool]) -> int:
         key = tuple_(*table.primary_key.columns)
-        some = select(*table.primary_key.columns).where(*where).limit(ROWS)
+        some = select(*table.primary_key.columns).where(*where).limit(ROWS).with_for_update(skip_locked=True)
         with self._engine.begin() as connection:
-            return connection.execute(delete(table).where(key.in_(some))).rowcount
+            found = [tuple(row) for row in connection.execute(some)]
+            return connection.execute(delete(table).where(key.in_(found))).rowcount if found else 0
 
 
 def with_checkpoints(connection: Connection, job_ids: Collection[str], days: float) -> set[str]:
@@ -218,6 +241,13 @@ def _some_ids(connection: Connection, *where: ColumnElement[bool], limit: int) -
     """Of rows that are locked now, and that nobody else has in hand."""
     query = select(jobs.c.id).where(*where).order_by(jobs.c.id).limit(limit)
     return list(connection.scalars(query.with_for_update(skip_locked=True)))
+
+
+def _set(connection: Connection, values: dict[str, Any], *where: ColumnElement[bool]) -> list[str]:
+    ids = _some_ids(connection, *where, limit=ROWS)
+    if ids:
+        connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(values))
+    return ids
 
 
 def _delay(waited_seconds: float) -> float:

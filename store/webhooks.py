@@ -9,13 +9,13 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, cas
 
 from api_schemas.errors import LayercutError
 from api_schemas.webhook_requests import JobWebhook, WebhookChange, redacted
-from api_schemas.webhooks import Webhook
+from api_schemas.webhooks import DeliveryState, Webhook
 from store.audit import Actor, note
 from store.columns import later
 from store.database import reading
 from store.ids import new_id
 from store.keys import DAY, check_actor
-from store.tables import tenants, webhook_secrets, webhooks
+from store.tables import deliveries, tenants, webhook_secrets, webhooks
 from store.tenants import QuotaExceeded
 
 #: Endpoints of one tenant, those of its jobs aside.
@@ -71,7 +71,7 @@ class WebhookStore:
             row = {"id": made, "tenant": by.tenant, "url": url, "events": events, "secret_id": made}
             connection.execute(insert(webhooks).values(**row, created_at=later()))
             note(connection, by, "webhook.create", made, redacted(url))
-            return _shown(_own(connection, made, by.tenant), fingerprint), SecretRef(made, (1,))
+            return _shown(existing(connection, made, by.tenant), fingerprint), SecretRef(made, (1,))
 
     def list(self, tenant: str, fingerprint: str, job_id: str | None = None) -> list[Webhook]:
         """Those of all jobs, or of one job, newest first."""
@@ -82,24 +82,29 @@ class WebhookStore:
 
     def get(self, webhook_id: str, tenant: str, fingerprint: str) -> Webhook:
         with reading(self._engine) as connection:
-            return _shown(_own(connection, webhook_id, tenant), fingerprint)
+            return _shown(existing(connection, webhook_id, tenant), fingerprint)
 
     def change(self, webhook_id: str, change: WebhookChange, fingerprint: str, *, by: Actor) -> Webhook:
         """What is not set in ``change`` stays."""
         values = {name: value for name in ("url", "events") if (value := getattr(change, name)) is not None}
-        values |= {None: {}, True: ENABLED, False: _disabled("switched off")}[change.enabled]
+        values |= ENABLED if change.enabled else {}
+        # Of another address nothing is known yet.
+        values |= {"failing_since": None} if change.url is not None else {}
         with self._engine.begin() as connection:
             check_actor(connection, by)
-            _own(connection, webhook_id, by.tenant)
+            held(connection, webhook_id, by.tenant)
             if values:
                 connection.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(**values))
+            if change.enabled is False:
+                disable(connection, webhook_id, "switched off")
+            if values or change.enabled is False:
                 note(connection, by, "webhook.change", webhook_id, ", ".join(sorted(change.model_fields_set)))
-            return _shown(_own(connection, webhook_id, by.tenant), fingerprint)
+            return _shown(existing(connection, webhook_id, by.tenant), fingerprint)
 
     def delete(self, webhook_id: str, *, by: Actor) -> None:
         """With all its deliveries."""
         with self._engine.begin() as connection:
-            _own(connection, webhook_id, by.tenant)
+            existing(connection, webhook_id, by.tenant)
             connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
             connection.execute(delete(webhook_secrets).where(webhook_secrets.c.id == webhook_id))
             note(connection, by, "webhook.delete", webhook_id)
@@ -108,12 +113,12 @@ class WebhookStore:
         """A new secret. Raises ``validation_failed`` for the endpoint of a job: that is signed with its tenant's."""
         with self._engine.begin() as connection:
             check_actor(connection, by)
-            if _own(connection, webhook_id, by.tenant).job_id is not None:
+            if held(connection, webhook_id, by.tenant).job_id is not None:
                 text = "it is signed with the secret for webhooks of jobs: POST /v1/webhook-secret makes a new one"
                 raise LayercutError("validation_failed", text)
             made = _rotate(connection, webhook_id, fingerprint)
             note(connection, by, "webhook.rotate", webhook_id)
-            return _shown(_own(connection, webhook_id, by.tenant), fingerprint), made
+            return _shown(existing(connection, webhook_id, by.tenant), fingerprint), made
 
     def rotate_of_tenant(self, fingerprint: str, *, by: Actor) -> SecretRef:
         """A new secret for the webhooks that the tenant's jobs name."""
@@ -138,7 +143,12 @@ def add_for_job(connection: Connection, job_id: str, tenant: str, asked: JobWebh
 
 def existing(connection: Connection, webhook_id: str, tenant: str) -> Row[Any]:
     """The endpoint's row; raises ``webhook_not_found``."""
-    return _own(connection, webhook_id, tenant)
+    return _one(_own(webhook_id, tenant), connection, webhook_id)
+
+
+def held(connection: Connection, webhook_id: str, tenant: str) -> Row[Any]:
+    """As ``existing``; nobody deletes or changes it before the transaction ends."""
+    return _one(_own(webhook_id, tenant).with_for_update(key_share=True, of=webhooks), connection, webhook_id)
 
 
 #: What an endpoint is that was never disabled.
@@ -146,11 +156,12 @@ ENABLED: dict[str, Any] = {"disabled_at": None, "disabled_reason": None, "failin
 
 
 def disable(connection: Connection, webhook_id: str, reason: str) -> None:
-    connection.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(**_disabled(reason)))
-
-
-def _disabled(reason: str) -> dict[str, Any]:
-    return {"disabled_at": later(), "disabled_reason": reason}
+    """It is told nothing more: what waits has failed."""
+    off = update(webhooks).where(webhooks.c.id == webhook_id).values(disabled_at=later(), disabled_reason=reason)
+    connection.execute(off)
+    waiting = and_(deliveries.c.webhook_id == webhook_id, deliveries.c.state == DeliveryState.PENDING)
+    over = {"state": DeliveryState.FAILED, "due_at": None, "last_error": "the webhook was disabled"}
+    connection.execute(update(deliveries).where(waiting).values(**over))
 
 
 def _hold_tenant(connection: Connection, tenant: str) -> None:
@@ -190,8 +201,12 @@ def _rows(*where: ColumnElement[bool]) -> Select[Any]:
     return select(*columns, *SECRET_COLUMNS).join(webhook_secrets).where(*where)
 
 
-def _own(connection: Connection, webhook_id: str, tenant: str) -> Row[Any]:
-    row = connection.execute(_rows(webhooks.c.id == webhook_id, webhooks.c.tenant == tenant)).first()
+def _own(webhook_id: str, tenant: str) -> Select[Any]:
+    return _rows(webhooks.c.id == webhook_id, webhooks.c.tenant == tenant)
+
+
+def _one(query: Select[Any], connection: Connection, webhook_id: str) -> Row[Any]:
+    row = connection.execute(query).first()
     if row is None:
         raise LayercutError("webhook_not_found", f"there is no webhook {webhook_id[:80]!r}")
     return row

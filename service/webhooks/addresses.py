@@ -48,18 +48,20 @@ def parsed(url: str, policy: Policy, param: str | None = None) -> httpx2.URL:
     """
     try:
         found = httpx2.URL(url)
+        # As it is asked for: `URL.host` decodes it, which fails for names that exist.
+        host = found.raw_host.decode("ascii")
     except (httpx2.InvalidURL, ValueError):
         raise _refused("it is not a URL: https://host/path is one", param) from None
     for is_wrong, reason in (
         (len(url) > LONGEST_URL, f"it has more than {LONGEST_URL} characters"),
-        (found.scheme not in ("https", "http") or not found.host, "it must be https://host/path"),
+        (found.scheme not in ("https", "http") or not host, "it must be https://host/path"),
         (
             found.scheme == "http" and not policy.plain_http,
             "it must be https: http is sent only where LAYERCUT_WEBHOOK_PLAIN_HTTP allows it",
         ),
         (found.port == 0 or (found.port or 0) > 65535, "its port must be 1 to 65535"),
         (bool(found.userinfo), "it must not hold a user or password: messages are signed instead"),
-        ("%" in found.host, "its host must be a name or an address"),
+        ("%" in host, "its host must be a name or an address"),
     ):
         if is_wrong:
             raise _refused(reason, param)

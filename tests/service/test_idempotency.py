@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType
 from service.app import create_app
+from service.retention import forget
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from store.columns import later
@@ -58,16 +60,17 @@ def test_another_request_with_the_key_is_refused(client: TestClient, body: dict[
 
 
 def test_the_first_under_way_is_said_with_when_to_come_again(
-    client: TestClient, body: dict[str, Any], stuck: threading.Event
+    client: TestClient, state: GatewayState, body: dict[str, Any], stuck: threading.Event
 ) -> None:
+    def is_reserved() -> bool:
+        with state.engine.connect() as connection:
+            return connection.execute(idempotency.select()).first() is not None
+
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/v1/jobs", json=body, headers=KEY)
-
-        def conflict() -> Any:
-            answer = client.post("/v1/jobs", json=body, headers=KEY)
-            return answer if answer.status_code == 409 else None
-
-        second = eventually(conflict)
+        eventually(is_reserved)
+        second = client.post("/v1/jobs", json=body, headers=KEY)
+        assert second.status_code == 409
         assert (second.json()["code"], second.headers["Retry-After"]) == ("request_in_progress", "5")
         stuck.set()
         assert first.result().status_code == 202
@@ -187,3 +190,38 @@ def test_a_crash_before_the_job_is_written_keeps_the_key_for_a_bounded_time(stat
     with state.engine.begin() as connection:
         connection.execute(update(idempotency).values(created_at=later(-state.settings.admission_seconds - 61)))
     assert isinstance(state.idempotency.reserve("default", "k", "f"), Reservation)
+
+
+def test_a_key_is_free_though_the_connection_broke_when_it_was_reserved(state: GatewayState) -> None:
+    """The database has written it, and its answer was lost."""
+
+    def lose_the_answer(connection: Any) -> None:
+        connection.connection.driver_connection.execute("COMMIT")
+        raise psycopg.OperationalError("the server closed the connection unexpectedly")
+
+    event.listen(state.engine, "commit", lose_the_answer)
+    with pytest.raises(psycopg.OperationalError):
+        state.idempotency.reserve("default", "k", "f")
+    event.remove(state.engine, "commit", lose_the_answer)
+    with pytest.raises(LayercutError, match="under way"):
+        state.idempotency.reserve("default", "k", "f")
+    forget(state)
+    assert isinstance(state.idempotency.reserve("default", "k", "f"), Reservation)
+
+
+def test_a_key_whose_request_the_database_was_away_for_is_free_once_it_is_back(
+    client: TestClient, state: GatewayState, body: dict[str, Any]
+) -> None:
+    def away(_connection: object, _cursor: object, statement: str, *_: Any) -> None:
+        if statement.startswith(("INSERT INTO jobs", "DELETE FROM idempotency")):
+            raise psycopg.OperationalError("the server closed the connection unexpectedly")
+
+    event.listen(state.engine, "before_cursor_execute", away)
+    refused = client.post("/v1/jobs", json=body, headers=KEY)
+    with pytest.raises(psycopg.OperationalError):
+        forget(state)
+    event.remove(state.engine, "before_cursor_execute", away)
+    assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
+    forget(state)
+    assert client.post("/v1/jobs", json=body, headers=KEY).status_code == 202
+    assert count(client) == 1

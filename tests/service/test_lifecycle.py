@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from api_schemas.events import EventType
 from service.feed import Feed
-from service.retention import expire_files, sweep, sweep_deleted
+from service.retention import expire_files, sweep, sweep_deleted, sweep_job
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from store.artifacts import ArtifactStore
@@ -144,7 +144,7 @@ def test_a_deleted_job_is_gone_with_its_files(
         connection.execute(update(deleted_jobs).values(deleted_at=later(-3600), sweep_at=later(-1)))
     sweep_deleted(state)
     assert stored(settings, finished) == set()
-    assert state.retention.deleted(0) == []
+    assert state.retention.deleted() == []
 
 
 def test_one_job_whose_files_cannot_be_deleted_stops_no_other(
@@ -165,7 +165,7 @@ def test_one_job_whose_files_cannot_be_deleted_stops_no_other(
         client.delete(f"/v1/jobs/{job_id}")
     sweep_deleted(GatewayState(**{**vars(state), "artifacts": Stuck(settings.artifacts_url)}))
     assert [bool(stored(settings, job_id)) for job_id in ids] == [True, False, False]
-    assert state.retention.deleted(0) == [], "it is put off, and tried again"
+    assert state.retention.deleted() == [], "it is put off, and tried again"
     with state.engine.begin() as connection:
         connection.execute(update(deleted_jobs).values(sweep_at=later(-1)))
     sweep_deleted(state)
@@ -253,3 +253,18 @@ def test_the_list_takes_several_statuses_and_times(
     assert found("created_before=2020-01-01T00:00:00Z") == []
     answer = client.get("/v1/jobs?created_after=yesterday")
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "created_after")
+
+
+def test_a_retry_while_its_files_are_swept_keeps_its_checkpoints(
+    client: TestClient, settings: GatewaySettings, state: GatewayState, body: dict[str, Any]
+) -> None:
+    job_id = client.post("/v1/jobs", json=body).json()["id"]
+    fail(state)
+    past(state, finished_at=30 * 86_400, sweep_at=1)
+    (due,) = state.retention.unswept(0, settings.checkpoint_days)
+    assert client.post(f"/v1/jobs/{job_id}/retry").status_code == 202
+    checkpoint = settings.data_dir / "artifacts" / "jobs" / job_id / "checkpoint" / "baseline-42" / "state"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"of the new attempt")
+    sweep_job(state, due)
+    assert checkpoint.exists()

@@ -161,22 +161,38 @@ def test_files_of_a_deleted_job_are_looked_for_until_nobody_writes_any_more(
     store.cancel(never_ran.id)
     store.delete(job.id)
     store.delete(never_ran.id)
-    (first,) = retention.deleted(600)
-    assert (first.job_id, first.last) == (job.id, False)
-    retention.deleted_swept(first, 600)
-    assert retention.deleted(600) == []
-    with engine.begin() as connection:
-        connection.execute(update(deleted_jobs).values(deleted_at=later(-700)))
-        connection.execute(update(deleted_jobs).where(deleted_jobs.c.id == job.id).values(sweep_at=later(-1)))
-    (last,) = retention.deleted(600)
-    assert last.last
+    assert swept(retention) == [job.id]
+    assert swept(retention) == []
+    deleted_earlier(engine, 500)
+    assert swept(retention) == []
+    deleted_earlier(engine, 200)
+    assert swept(retention) == [job.id], "a worker may have written until it noticed"
+    deleted_earlier(engine, 29 * DAY)
+    assert (swept(retention), retention.forget_deleted()) == ([], 0)
+    deleted_earlier(engine, 2 * DAY)
+    (last,) = retention.deleted()
     retention.put_off_deleted(last)
-    assert retention.deleted(600) == []
-    retention.deleted_swept(last, 600)
-    assert retention.forget_deleted() == 0
+    assert (swept(retention), retention.forget_deleted()) == ([], 1), "a store is away, and one has nothing to sweep"
+    deleted_earlier(engine, DAY)
+    assert swept(retention) == [job.id], "one that was frozen for longer may have written since"
+    assert retention.forget_deleted() == 1
+
+
+def swept(retention: RetentionStore) -> list[str]:
+    """Deleted jobs whose files were due; they are gone."""
+    due = retention.deleted()
+    for job in due:
+        retention.deleted_swept(job, 600)
+    return [job.job_id for job in due]
+
+
+def deleted_earlier(engine: Engine, seconds: float) -> None:
+    """Move all times of deleted jobs so far into the past, as waiting would."""
+    passed = timedelta(seconds=seconds)
     with engine.begin() as connection:
-        connection.execute(update(deleted_jobs).values(deleted_at=later(-31 * DAY)))
-    assert retention.forget_deleted() == 2
+        for row in connection.execute(select(deleted_jobs)).all():
+            times = {"deleted_at": row.deleted_at - passed, "sweep_at": row.sweep_at and row.sweep_at - passed}
+            connection.execute(update(deleted_jobs).where(deleted_jobs.c.id == row.id).values(**times))
 
 
 def test_old_jobs_go_with_all_their_rows_and_have_their_files_swept(
@@ -190,7 +206,7 @@ def test_old_jobs_go_with_all_their_rows_and_have_their_files_swept(
     assert retention.remove_ended(365) == [old.id]
     assert retention.remove_ended(365) == []
     assert {job.id for job in store.list()[0]} == {new.id, waiting.id}
-    assert [job.job_id for job in retention.deleted(600)] == [old.id]
+    assert [job.job_id for job in retention.deleted()] == [old.id]
 
 
 def test_a_piece_of_old_jobs_has_a_bounded_number_of_events(
@@ -230,11 +246,53 @@ def test_old_keys_and_deliveries_that_are_over_go(retention: RetentionStore, eng
             row = {"tenant": "default", "key": str(days), "fingerprint": "f", "token": "t"}
             connection.execute(insert(idempotency).values(**row, created_at=later(-days * DAY)))
         add_webhook(connection, "wh_1")
-        for name, due in (("over", None), ("due", later())):
+        for name, due, days in (("over", None, 31), ("due", later(), 31), ("never", later(), 45)):
             row = {"id": name, "webhook_id": "wh_1", "tenant": "default", "job_id": "job_1", "event_number": 1}
-            told = {"event_type": "job.failed", "body": "{}", "state": name, "created_at": later(-31 * DAY)}
+            told = {"event_type": "job.failed", "body": "{}", "state": name, "created_at": later(-days * DAY)}
             connection.execute(insert(deliveries).values(**row, **told, due_at=due))
-    assert (retention.forget_keys(24), retention.remove_deliveries(30)) == (1, 1)
+    assert (retention.forget_keys(24), retention.remove_deliveries(30)) == (1, 2)
     with engine.connect() as connection:
         assert connection.scalars(select(idempotency.c.key)).all() == ["0"]
         assert connection.scalars(select(deliveries.c.id)).all() == ["due"]
+
+
+def test_a_piece_of_old_jobs_has_logs_of_a_bounded_size(
+    store: JobStore, retention: RetentionStore, submit: Submit, engine: Engine
+) -> None:
+    for _ in range(3):
+        submit()
+        store.finish(claimed(store), FAILED)
+    with engine.begin() as connection:
+        connection.execute(update(jobs).values(finished_at=later(-400 * DAY), log_end=2**30, log_start=2**30 - 2**25))
+    assert [len(retention.remove_ended(365)) for _ in range(3)] == [1, 1, 1]
+
+
+def test_what_an_older_layercut_wrote_beside_this_one_is_swept_expires_and_keeps_its_place(
+    store: JobStore, retention: RetentionStore, submit: Submit, engine: Engine
+) -> None:
+    ended, first = submit(), submit()
+    lease = claimed(store)
+    store.finish(lease, SUCCEEDED, artifact=lease.prefix)
+    second = submit()
+    age(engine, ended.id, 0.5, "finished_at")
+    with engine.begin() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == ended.id).values(sweep_at=None))
+        connection.execute(update(jobs).where(jobs.c.id == first.id).values(queued_at=None))
+    assert (retention.unswept(60, 7), retention.expire()) == ([], [])
+    assert set(retention.adopt(30)) == {ended.id, first.id}
+    assert retention.adopt(30) == []
+    assert [job.job_id for job in retention.unswept(60, 7)] == [ended.id]
+    assert store.get(ended.id).expires_at is not None
+    assert [claimed(store).job_id for _ in range(2)] == [first.id, second.id]
+    age(engine, ended.id, 1, "expires_at")
+    assert retention.expire() == [ended.id]
+
+
+def test_what_is_swept_is_not_taken_for_an_older_layercuts(
+    store: JobStore, retention: RetentionStore, submit: Submit, overdue: Overdue
+) -> None:
+    job = submit()
+    store.finish(claimed(store), SUCCEEDED)
+    overdue(job.id, "finished_at")
+    retention.swept(retention.unswept(60, 7)[0])
+    assert retention.adopt(30) == []

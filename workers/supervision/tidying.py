@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from api_schemas.errors import LayercutError
 from store.artifacts import ArtifactStore
 from store.jobs import JobStore, Lease
 from workers.settings import WorkerSettings
@@ -29,7 +30,7 @@ def sweep_losers(
     ended. The gateway's upkeep sweeps later where this cannot.
     """
     try:
-        winner = store.artifact(lease.job_id)
+        winner = _kept(store, lease.job_id)
         # Asked of the store, not concluded from LeaseLost: a finish may have been kept though its answer was lost.
         if winner == lease.prefix:
             artifacts.sweep(lease.job_id, lease.attempt, keep_prefix=winner)
@@ -41,9 +42,20 @@ def sweep_losers(
         log.warning("job %s: cannot sweep", lease.job_id, exc_info=True)
 
 
+def _kept(store: JobStore, job_id: str) -> str | None:
+    """The prefix of the files that stay; None also where the job was deleted meanwhile, or its files have expired."""
+    try:
+        return store.artifact(job_id)
+    except LayercutError as error:
+        if error.code not in ("job_not_found", "expired"):
+            raise
+        return None
+
+
 def _leave_checkpoints(store: JobStore, job_id: str, checkpoints: CheckpointSync, settings: WorkerSettings) -> None:
     """Once the job has ended: its last checkpoint is carried to where a retry finds it, or none is wanted."""
-    if not store.get(job_id).status.terminal:
+    head = store.heads([job_id]).get(job_id)
+    if head is not None and not head.status.terminal:
         return
     if store.with_checkpoints([job_id], settings.checkpoint_days):
         checkpoints.drain(settings.kill_grace_seconds)

@@ -1,0 +1,113 @@
+"""Endpoints that are deleted or switched off in the middle of what else is done with them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from api_schemas.errors import LayercutError
+from api_schemas.jobs import Status
+from api_schemas.webhook_requests import WebhookChange
+from api_schemas.webhooks import DeliveryState
+from store.audit import Actor
+from store.database import open_engine
+from store.deliveries import Busy, DeliveryStore, Outcome
+from store.jobs import JobStore
+from store.webhooks import WebhookStore
+from tests.support.store_samples import SUCCEEDED, Submit
+
+KEY, ME = "key", Actor("default")
+FREE = Busy(Counter(), 100, 100)
+BROKEN = Outcome(delivered=False, status=500, error="status 500")
+#: As long as a statement is given that goes on, or waits for a lock.
+A_MOMENT = 0.5
+
+
+@pytest.fixture
+def hooks(engine: Engine) -> WebhookStore:
+    return WebhookStore(engine)
+
+
+@pytest.fixture
+def outbox(engine: Engine) -> DeliveryStore:
+    return DeliveryStore(engine)
+
+
+@pytest.fixture
+def hook(hooks: WebhookStore) -> str:
+    return hooks.create("https://hooks.example.org/", ["*"], KEY, by=ME)[0].id
+
+
+@contextmanager
+def before(engine: Engine, beginning: str, act: Callable[[], object]) -> Iterator[None]:
+    """``act`` goes on beside the first statement of the engine's that begins so, from a moment before it on."""
+    beside = threading.Thread(target=act)
+
+    def meet(_connection: object, _cursor: object, statement: str, *_: Any) -> None:
+        if statement.startswith(beginning) and beside.ident is None:
+            beside.start()
+            beside.join(A_MOMENT)
+
+    event.listen(engine, "before_cursor_execute", meet)
+    try:
+        yield
+    finally:
+        event.remove(engine, "before_cursor_execute", meet)
+        assert beside.ident is not None, "there was no such statement"
+        beside.join()
+
+
+@pytest.fixture
+def other(database_url: str) -> Iterator[WebhookStore]:
+    """Of another gateway."""
+    engine = open_engine(database_url)
+    yield WebhookStore(engine)
+    engine.dispose()
+
+
+def test_an_endpoint_that_is_deleted_while_a_job_ends_costs_the_job_nothing(
+    engine: Engine, store: JobStore, submit: Submit, hook: str, other: WebhookStore
+) -> None:
+    job = submit()
+    lease = store.claim("w").lease  # type: ignore[union-attr]
+    with before(engine, "INSERT INTO deliveries", lambda: other.delete(hook, by=ME)):
+        store.finish(lease, SUCCEEDED)
+    assert store.get(job.id).status is Status.SUCCEEDED
+    assert other.list("default", KEY) == []
+
+
+def test_an_endpoint_that_is_deleted_while_it_is_tried_is_there_until_then_or_not_at_all(
+    engine: Engine, outbox: DeliveryStore, hook: str, other: WebhookStore
+) -> None:
+    with before(engine, "INSERT INTO deliveries", lambda: other.delete(hook, by=ME)):
+        assert outbox.claim_test(hook, "default", KEY, 60).webhook_id == hook
+    with pytest.raises(LayercutError) as caught:
+        outbox.claim_test(hook, "default", KEY, 60)
+    assert caught.value.code == "webhook_not_found"
+
+
+def test_an_endpoint_that_is_deleted_while_its_secret_is_made_anew(
+    engine: Engine, hooks: WebhookStore, hook: str, other: WebhookStore
+) -> None:
+    with before(engine, "UPDATE webhook_secrets", lambda: other.delete(hook, by=ME)):
+        assert hooks.rotate(hook, KEY, by=ME)[1].numbers == (2,)
+    assert other.list("default", KEY) == []
+
+
+def test_one_that_is_switched_off_is_told_nothing_more(
+    submit: Submit, hooks: WebhookStore, outbox: DeliveryStore, hook: str
+) -> None:
+    submit()
+    under_way = outbox.claim(KEY, FREE, 1, 60)[0]
+    submit()
+    hooks.change(hook, WebhookChange(enabled=False), KEY, by=ME)
+    assert outbox.claim(KEY, FREE, 9, 60) == []
+    assert outbox.settle(under_way, BROKEN) == "failed", "it does not come again"
+    page, _ = outbox.list(hook, "default", state=None, after=None, limit=9)
+    assert [(one.state, one.next_attempt_at) for one in page] == [(DeliveryState.FAILED, None)] * 2
