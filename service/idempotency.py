@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from service.shown import shown
 from service.state import GatewayState
 from store.idempotency import Reservation, StoredAnswer, keep_answer
 from store.jobs import Within
+from store.passing import passing
 
 HEADER = "Idempotency-Key"
 
@@ -59,10 +61,22 @@ async def accepted_once(
         return _answer(begun.status, begun.body, {"Idempotency-Replayed": "true"})
     try:
         job = await act(partial(_keep, begun))
-    except Exception:
-        await run_in_threadpool(state.idempotency.release, begun)
+    except Exception as error:
+        await run_in_threadpool(_free, state, begun, error)
         raise
     return _answer(ACCEPTED, _body(job))
+
+
+def _free(state: GatewayState, held: Reservation, refused: Exception) -> None:
+    """The key is free again. Where the database is away, the answer does not wait for it a second time: the reaper
+    frees the key later.
+    """
+    found = passing(refused)
+    if found is None or found.code != "database_unavailable":
+        with suppress(Exception):
+            state.idempotency.release(held)
+            return
+    state.unreleased.append(held)
 
 
 def _keep(held: Reservation, connection: Connection, job: Job) -> None:

@@ -44,6 +44,13 @@ def wake_again(state: GatewayState) -> None:
         state.wakeups.wake(missing)
 
 
+def free_keys(state: GatewayState) -> None:
+    """Free the keys of requests that were refused while the database was away: they may be sent again."""
+    while state.unreleased:
+        state.idempotency.release(state.unreleased[0])
+        state.unreleased.popleft()
+
+
 def keep_audit(state: GatewayState) -> None:
     """Write down who was refused since the last round, in few lines; delete those that are old."""
     state.audit.refused(state.authenticator.refusals())
@@ -63,7 +70,7 @@ def clear_cache(state: GatewayState) -> None:
 
 #: By the thread that does them, in turn.
 STEPS: dict[str, tuple[Step, ...]] = {
-    "reaper": (reap, wake_again, *ROW_STEPS, keep_audit),
+    "reaper": (reap, wake_again, free_keys, *ROW_STEPS, keep_audit),
     "sweeper": (*FILE_STEPS, clear_cache),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -30,7 +31,7 @@ from store.audit import AuditLog
 from store.cache import CacheStore
 from store.database import migrate_when_there, open_engine
 from store.deliveries import DeliveryStore
-from store.idempotency import IdempotencyStore
+from store.idempotency import IdempotencyStore, Reservation
 from store.jobs import JobStore
 from store.keys import KeyStore
 from store.retention import RetentionStore
@@ -53,6 +54,8 @@ class GatewayState:
     store: JobStore
     retention: RetentionStore
     idempotency: IdempotencyStore
+    #: Keys of requests that were refused while the database was away; the reaper frees them.
+    unreleased: deque[Reservation]
     workers: WorkerStore
     cache: CacheStore
     artifacts: ArtifactStore
@@ -97,6 +100,7 @@ def open_state(
         idempotency=IdempotencyStore(
             engine, hours=settings.idempotency_hours, hold_seconds=settings.admission_seconds + HELD_LONGER_SECONDS
         ),
+        unreleased=deque(),
         workers=workers,
         cache=cache,
         artifacts=artifacts,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType
 from service.app import create_app
+from service.reaper import free_keys
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from store.columns import later
@@ -58,16 +61,12 @@ def test_another_request_with_the_key_is_refused(client: TestClient, body: dict[
 
 
 def test_the_first_under_way_is_said_with_when_to_come_again(
-    client: TestClient, body: dict[str, Any], stuck: threading.Event
+    client: TestClient, state: GatewayState, body: dict[str, Any], stuck: threading.Event
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/v1/jobs", json=body, headers=KEY)
-
-        def conflict() -> Any:
-            answer = client.post("/v1/jobs", json=body, headers=KEY)
-            return answer if answer.status_code == 409 else None
-
-        second = eventually(conflict)
+        eventually(lambda: bool(reservations(state)))
+        second = client.post("/v1/jobs", json=body, headers=KEY)
         assert (second.json()["code"], second.headers["Retry-After"]) == ("request_in_progress", "5")
         stuck.set()
         assert first.result().status_code == 202
@@ -150,6 +149,36 @@ def reserved_before(state: GatewayState) -> bool:
     """Whether the reservation is still the old one."""
     with state.engine.connect() as connection:
         return bool(connection.scalar(idempotency.select().where(idempotency.c.created_at < later(-600))))
+
+
+def test_a_key_is_free_again_after_the_database_was_away(
+    client: TestClient, state: GatewayState, body: dict[str, Any], stuck: threading.Event
+) -> None:
+    """Away in the midst of a request: no answer was kept, and the reservation could not be taken back."""
+    with ThreadPoolExecutor(1) as pool:
+        refused = pool.submit(client.post, "/v1/jobs", json=body, headers=KEY)
+        eventually(lambda: bool(reservations(state)))
+        with write_lock(state):
+            stuck.set()
+            assert refused.result().json()["code"] == "database_unavailable"
+    assert client.post("/v1/jobs", json=body, headers=KEY).json()["code"] == "request_in_progress"
+
+    free_keys(state)
+    assert client.post("/v1/jobs", json=body, headers=KEY).status_code == 202
+    assert count(client) == 1
+
+
+def reservations(state: GatewayState) -> list[str]:
+    with state.engine.connect() as connection:
+        return list(connection.scalars(select(idempotency.c.key)))
+
+
+@contextmanager
+def write_lock(state: GatewayState) -> Iterator[None]:
+    """Held by a process that hangs."""
+    with closing(sqlite3.connect(state.settings.data_dir / "layercut.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
