@@ -162,20 +162,24 @@ class JobList(BaseModel):
 JobId = Annotated[str, Field(pattern="^job_[0-9a-hjkmnp-tv-z]{24}$", max_length=28)]
 
 
+Pairs = dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]]
+
+
 class JobsToCancel(Request):
     """A filter: all that is given must hold, of `status` and `ids` one. At least one thing is given."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
-    status: list[Literal["queued", "running"]] | SkipJsonSchema[None] = Field(default=None, min_length=1, max_length=10)
+    # Bounds stand within: beside the null that a union takes, pydantic asks null for its length.
+    status: Annotated[list[Literal["queued", "running"]], Field(min_length=1, max_length=10)] | SkipJsonSchema[None] = (
+        None
+    )
     task: Annotated[str, Field(min_length=1, max_length=4096)] | SkipJsonSchema[None] = None
     model: Annotated[str, Field(min_length=1, max_length=4096)] | SkipJsonSchema[None] = None
-    metadata: (
-        dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | SkipJsonSchema[None]
-    ) = Field(default=None, min_length=1, max_length=16)
+    metadata: Annotated[Pairs, Field(min_length=1, max_length=16)] | SkipJsonSchema[None] = None
     created_after: Moment | SkipJsonSchema[None] = None
     created_before: Moment | SkipJsonSchema[None] = None
-    ids: list[JobId] | SkipJsonSchema[None] = Field(default=None, min_length=1, max_length=1000)
+    ids: Annotated[list[JobId], Field(min_length=1, max_length=1000)] | SkipJsonSchema[None] = None
 
     @model_validator(mode="after")
     def _check_given(self) -> Self:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from email.message import Message
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar, get_args
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
@@ -83,9 +83,10 @@ def validated(model: type[Body], value: dict[str, Any]) -> Body:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)[:MAX_ERRORS]
-        details = [_with_hint(model, dict(detail)) for detail in found]
-        more = error.error_count() - len(details)
+        # That a field might have been null as well helps nobody.
+        found = [one for one in error.errors(include_url=False, include_input=False) if one["type"] != "none_required"]
+        details = [_with_hint(model, dict(detail)) for detail in found[:MAX_ERRORS]]
+        more = len(found) - len(details)
     # Outside, so that the error, which holds all of them again, goes before they are rendered.
     raise InvalidBody(details, body=value, more=more)
 
@@ -183,7 +184,10 @@ def _part(model: type[BaseModel], place: tuple[str | int, ...]) -> type[BaseMode
     """The model that stands at ``place`` inside ``model``."""
     for part in place:
         annotation = model.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        # A field that may be null is a union.
+        members = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
+        found = next((one for one in members if issubclass(one, BaseModel)), None)
+        if found is None:
             return None
-        model = annotation
+        model = found
     return model

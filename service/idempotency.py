@@ -20,6 +20,7 @@ from service.shown import shown
 from service.state import GatewayState
 from store.idempotency import Reservation, StoredAnswer, keep_answer
 from store.jobs import Within
+from store.passing import passing
 
 HEADER = "Idempotency-Key"
 
@@ -59,10 +60,16 @@ async def accepted_once(
         return _answer(begun.status, begun.body, {"Idempotency-Replayed": "true"})
     try:
         job = await act(partial(_keep, begun))
-    except Exception:
-        await run_in_threadpool(state.idempotency.release, begun)
+    except Exception as error:
+        # Where the database is away, the answer does not wait for it a second time.
+        await run_in_threadpool(state.idempotency.release, begun, now=not _is_away(error))
         raise
     return _answer(ACCEPTED, _body(job))
+
+
+def _is_away(error: Exception) -> bool:
+    found = passing(error)
+    return found is not None and found.code == "database_unavailable"
 
 
 def _keep(held: Reservation, connection: Connection, job: Job) -> None:

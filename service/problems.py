@@ -70,7 +70,7 @@ async def _layercut_error(request: Request, error: Exception) -> Response:
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = _field_errors(error)
-    detail = "; ".join(f"{entry.pointer}: {entry.message}" for entry in errors)[:LONGEST_LIST]
+    detail = "; ".join(": ".join(filter(None, (entry.pointer, entry.message))) for entry in errors)[:LONGEST_LIST]
     if isinstance(error, InvalidBody) and error.more:
         detail += f"; and {error.more} errors more"
     return _answer(
@@ -92,12 +92,14 @@ def _field_errors(error: RequestValidationError) -> list[FieldError]:
     """One entry a field: a union says what each of its members would have taken."""
     merged: dict[str, FieldError] = {}
     for detail in error.errors():
+        # How pydantic begins what a check of ours raised.
+        said = detail["msg"].removeprefix("Value error, ")
         where = _pointer(detail["loc"], error.body, missing=detail["type"] == "missing")
         if where in merged:
-            merged[where].message += f", or: {detail['msg']}"
+            merged[where].message += f", or: {said}"
         else:
             code = FIELD_CODES.get(detail["type"], "invalid_value")
-            merged[where] = FieldError(pointer=where, message=detail["msg"], code=code)
+            merged[where] = FieldError(pointer=where, message=said, code=code)
     return list(merged.values())
 
 

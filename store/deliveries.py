@@ -240,7 +240,9 @@ def _fair(rows: Collection[Row[Any]], busy: Busy, most: int) -> list[Due]:
 
 
 def _taken(due: Due) -> ColumnElement[bool]:
-    return and_(deliveries.c.id == due.id, deliveries.c.attempts == due.attempt)
+    # Delivered stays delivered: what is sent again on request counts its attempts anew while an older one is under way.
+    open_ = deliveries.c.state != DeliveryState.DELIVERED
+    return and_(deliveries.c.id == due.id, deliveries.c.attempts == due.attempt, open_)
 
 
 def _write(connection: Connection, due: Due, *, outcome: Outcome, **values: Any) -> None:

@@ -87,11 +87,14 @@ class IdempotencyStore:
         now = connection.execute(select(later(-seconds))).scalar_one()
         return bool(row.created_at < now)
 
-    def release(self, held: Reservation) -> None:
+    def release(self, held: Reservation, *, now: bool = True) -> None:
         """The request was refused: the key is free again. What was answered, or is another's by now, stays.
 
-        While the database is away, it waits for ``release_late``.
+        While the database is away, or not ``now``, it waits for ``release_late``.
         """
+        if not now:
+            self._unfreed.append(held)
+            return
         try:
             self._free(held)
         except Exception as error:

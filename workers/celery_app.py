@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any
 
 from celery import Celery, signals
@@ -79,7 +80,8 @@ class WorkerProcess:
             artifact_days=settings.artifact_days, recorder=recorder,
         )  # fmt: skip
         self.sandbox = Sandbox.of(settings)
-        sweep_ended(settings.checkpoint_root, self.store, settings.checkpoint_days)
+        self._sweep = partial(sweep_ended, settings.checkpoint_root, self.store, settings.checkpoint_days)
+        self._sweep()
         self.presence = Presence(
             WorkerStore(self.engine), name, self.sandbox.report, about, doing=recorder.doing, pulse=self._pulse
         )
@@ -111,11 +113,15 @@ class WorkerProcess:
         return worked
 
     def look(self) -> bool:
-        """The same, unless one is being done."""
+        """The same, unless one is being done. Without one, what deleted jobs left on this host goes."""
         self._pulse.beat(LOOK, self._look_seconds)
         if self._busy.locked():
             return False
-        return self.work()
+        worked = self.work()
+        if not worked:
+            # Also where the disk is too full to take a job: it may be these that fill it.
+            self._sweep()
+        return worked
 
     def wake_another(self) -> None:
         """Send a wake-up where a job waits. What cannot be sent now, the reaper sends later."""

@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Not all of the tree: models, demo output and environments lie in it too.
 FOLDERS = (
-    ".github", "api_schemas", "benchmarks", "cli", "demo", "deploy", "docs", "service", "sources", "store", "tests",
-    "workers",
+    ".github", "api_schemas", "benchmarks", "cli", "demo", "deploy", "docs", "service", "sources", "store", "telemetry",
+    "tests", "workers",
 )  # fmt: skip
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
 DECISIONS = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,10 @@ def tree() -> Iterator[str]:
 
 def test_what_the_tree_names_is_there() -> None:
     assert [path for path in tree() if not (ROOT / path).exists()] == []
+
+
+def test_each_file_has_one_line() -> None:
+    assert [path for path, lines in Counter(tree()).items() if lines > 1] == []
 
 
 def test_every_file_of_a_room_is_in_the_tree() -> None:

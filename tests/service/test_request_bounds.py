@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, get_args
 
 import pytest
@@ -11,20 +12,25 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 from sqlalchemy import update
 
+from api_schemas.jobs import JobsToCancel
 from api_schemas.request_parts import Request
 from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.task_spec import LabelMap
 from api_schemas.tenants import ApiKeyRequest
+from api_schemas.webhook_requests import WebhookChange, WebhookRequest
 from service.app import create_app
-from service.bodies import MAX_VALUES, parse_json
+from service.bodies import MAX_VALUES, parse_json, validated
+from service.problems import InvalidBody
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from store.tables import jobs
 
-BODIES = (JobRequest, PlanRequest, ApiKeyRequest)
+BODIES = (JobRequest, PlanRequest, ApiKeyRequest, JobsToCancel, WebhookRequest, WebhookChange)
 ENDS = (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum"))
 #: What lies outside is brought inside, however far; what is no number of ours is not read.
-WITHOUT_BOUND = {f"/v1/jobs/{{job_id}}/{of}?{name}" for of in ("events", "logs") for name in ("limit", "last-event-id")}
+WITHOUT_BOUND = {
+    f"/v1/jobs/{{job_id}}/{what}?{name}" for what in ("events", "logs") for name in ("limit", "last-event-id")
+}
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +96,13 @@ def test_every_part_of_a_request_is_strict() -> None:
     assert len(found) > 10
     assert [model.__name__ for model in found - {LabelMap} if not issubclass(model, Request)] == []
     assert all(model.model_config["strict"] for model in found)
+
+
+@pytest.mark.parametrize("model", BODIES)
+def test_null_in_any_field_is_taken_or_refused_by_name(model: type[BaseModel]) -> None:
+    for name in model.model_fields:
+        with suppress(InvalidBody):
+            validated(model, {name: None})
 
 
 NUMBERS: list[tuple[str, dict[str, Any]]] = [
@@ -278,6 +291,7 @@ def test_what_another_version_resolved_does_not_spoil_the_list(
         ("recovery", "it must be an object; the fields of the object: method, "),
         ("limits", "it must be an object; the fields of the object: max_runtime_seconds"),
         ("model", "it must be a text or an object; the fields of the object: id, revision"),
+        ("webhook", "it must be a text or an object; the fields of the object: url, events"),
     ],
 )
 def test_what_should_be_an_object_is_answered_with_its_fields(
@@ -287,3 +301,17 @@ def test_what_should_be_an_object_is_answered_with_its_fields(
     (error,) = answer.json()["errors"]
     assert (answer.status_code, error["pointer"]) == (422, f"/{field}")
     assert error["message"].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("part", "hint"),
+    [
+        ({"webhook": {"url": "https://example.org", "event": ["*"]}}, "did you mean events?"),
+        ({"prune": {"objective": {"max_parms": 5}}}, "did you mean max_params"),
+    ],
+)
+def test_an_unknown_field_of_a_part_that_may_be_null_has_its_near_names(
+    client: TestClient, body: dict[str, Any], part: dict[str, Any], hint: str
+) -> None:
+    (error,) = client.post("/v1/jobs", json={**body, **part}).json()["errors"]
+    assert hint in error["message"]

@@ -196,6 +196,20 @@ def test_what_a_dead_gateway_had_is_taken_again(
     assert (shown.state, shown.last_status, shown.attempts) == (DeliveryState.DELIVERED, 200, 2)
 
 
+def test_what_was_delivered_on_request_is_not_undone_by_an_older_attempt(
+    submit: Submit, hooks: WebhookStore, outbox: DeliveryStore
+) -> None:
+    hook = add(hooks, events=["*"])
+    submit()
+    (slow,) = take(outbox)
+    outbox.redeliver(hook, slow.id, "default")
+    (again,) = take(outbox)
+    outbox.settle(again, DONE)
+    outbox.settle(slow, BROKEN)
+    shown = outbox.get(hook, slow.id)
+    assert (shown.state, shown.last_status, shown.next_attempt_at) == (DeliveryState.DELIVERED, 200, None)
+
+
 def test_one_endpoint_or_tenant_does_not_hold_up_others(
     submit: Submit, hooks: WebhookStore, outbox: DeliveryStore
 ) -> None:

@@ -124,6 +124,19 @@ def test_what_is_no_wake_up_is_dropped_and_ends_no_worker(here: Site) -> None:
     assert worker.process.poll() is None
 
 
+def test_checkpoints_of_a_deleted_job_leave_a_worker_without_work_and_without_room(here: Site) -> None:
+    first = here.start_worker()
+    job_id = here.submit("checkpoint:baseline-1-000000010", "fail:training_diverged")
+    assert here.ended(job_id).status == Status.FAILED
+    assert first.stop() == 0
+    kept = here.folder / "checkpoints" / job_id
+    here.start_worker(poll_seconds=0.2, min_free_bytes=2**62)
+    assert kept.is_dir()
+
+    here.store.delete(job_id)
+    eventually(lambda: not kept.exists())
+
+
 @pytest.mark.chaos
 def test_what_ends_celery_ends_no_worker(here: Site) -> None:
     worker = here.start_worker(poll_seconds=0.2)

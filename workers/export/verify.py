@@ -134,8 +134,11 @@ def _run(asked: dict[str, object], home: str, waited: Done) -> subprocess.Comple
 def _said(process: subprocess.Popen[str], asked: str, waited: Done) -> tuple[str, str]:
     """Its stdout and stderr; its own clock ends it."""
     began = time.monotonic()
+    # Only once: a second call goes on with what it was given, and refuses to be given it again.
+    given: str | None = asked
     while True:
         try:
-            return process.communicate(asked, timeout=WAIT_SECONDS)
+            return process.communicate(given, timeout=WAIT_SECONDS)
         except subprocess.TimeoutExpired:
+            given = None
             waited(round(time.monotonic() - began), round(TIMEOUT_SECONDS))

@@ -23,6 +23,7 @@ from workers.export import verify as verifying
 from workers.export.files import export_model, export_stream, write_sums
 from workers.export.verify import Streamed, save_probe, verify
 from workers.pruning.surgery import drop_layers
+from workers.runtime.parts import Done, unheard
 
 CASES = [(architecture, head) for architecture in ARCHITECTURES for head in heads_of(architecture)]
 KEPT = [0, 1, 4, 5]
@@ -60,7 +61,7 @@ class Exported:
     def failed(self) -> dict[str, str]:
         return {name: detail for name, (passed, detail) in self.examine().items() if not passed and name != "alone"}
 
-    def verify(self) -> Verification:
+    def verify(self, waited: Done = unheard) -> Verification:
         return verify(
             self.folder,
             self.probe,
@@ -69,6 +70,7 @@ class Exported:
             kind=self.kind,
             shared_layers=self.shared_layers,
             streamed=self.streamed,
+            waited=waited,
         )
 
     def change_tensors(self, **changed: torch.Tensor | None) -> None:
@@ -335,3 +337,12 @@ def test_a_process_that_hangs_is_ended(bert: Exported, tmp_path: Path, monkeypat
     with pytest.raises(LayercutError, match="took longer") as caught:
         bert.verify()
     assert caught.value.code == "verification_failed"
+
+
+def test_one_that_takes_long_is_waited_for_and_tells_for_how_long(
+    bert: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifying, "WAIT_SECONDS", 0.1)
+    heard: list[tuple[int, int]] = []
+    assert bert.verify(lambda done, total: heard.append((done, total))).passed
+    assert len(heard) > 1
