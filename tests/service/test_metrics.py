@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api_schemas.tenants import Scope
 from api_schemas.workers import SandboxReport
 from service.app import create_app
-from service.reaper import Reaper
+from service.reaper import reap
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from tests.support.access import bearer, key_of
@@ -84,7 +84,7 @@ def test_what_the_reaper_does_is_counted(
     taken = claim(state)
     with sqlite3.connect(state.settings.data_dir / "layercut.db") as connection:
         connection.execute("UPDATE jobs SET lease_expires_at = '2000-01-01 00:00:00.000000'")
-    Reaper(state).reap()
+    reap(state)
     assert sample("reaped_jobs_total", became="requeued") == 1
     assert taken.lease.attempt == 1
 
