@@ -29,6 +29,8 @@ RECHECK_SECONDS = 15.0
 MOST_KNOWN = 10_000
 #: Slow hashes at one time: each takes 16 MiB and a processor.
 VERIFIERS = 2
+#: Questions at one time whether keys are still valid.
+RECHECKERS = 8
 #: Keys that may be wrong: from one address, and in all.
 PER_ADDRESS, IN_ALL = Rate(per_minute=60, burst=60), Rate(per_minute=240, burst=120)
 #: Addresses that are told apart in the audit log between two of its lines.
@@ -67,13 +69,16 @@ class Authenticator:
         self._secret = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._verifying: dict[bytes, asyncio.Task[Holder | Rejected]] = {}
+        self._rechecking: dict[bytes, asyncio.Task[Holder | None]] = {}
         self._anyone = _Known(ANYONE, -math.inf)
         self._attempts = Rates(clock=clock)
         self._refused: Counter[Refused] = Counter()
-        self._threads = ThreadPoolExecutor(VERIFIERS, thread_name_prefix="keys")
+        self._verifiers = ThreadPoolExecutor(VERIFIERS, thread_name_prefix="keys")
+        self._recheckers = ThreadPoolExecutor(RECHECKERS, thread_name_prefix="rechecks")
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._verifiers, self._recheckers):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def holder(self, authorization: str | None, address: str) -> Holder:
         """Who sent this header. Raises ``unauthorized``, and ``too_many_attempts`` where too many were refused."""
@@ -103,7 +108,7 @@ class Authenticator:
         if self._clock() - self._anyone.checked > RECHECK_SECONDS:
             self._anyone.checked = self._clock()
             try:
-                self._anyone.holder = await self._run(self._keys.anyone)
+                self._anyone.holder = await _run(self._recheckers, self._keys.anyone)
             except Exception as error:  # noqa: BLE001 - what needs the database will say so itself
                 log.warning("database_unreachable", error=type(error).__name__)
         return self._anyone.holder
@@ -111,13 +116,24 @@ class Authenticator:
     async def _still(self, mark: bytes, known: _Known) -> Holder | None:
         """A key that was right stays right: only whether it is still valid is asked, without a slow hash."""
         self._known.move_to_end(mark)
-        if self._clock() - known.checked > RECHECK_SECONDS:
-            holder = await self._run(self._keys.recheck, known.holder)
-            if holder is None:
-                self._known.pop(mark, None)
-                return None
+        if self._clock() - known.checked <= RECHECK_SECONDS:
+            return known.holder
+        task = self._rechecking.get(mark)
+        if task is None:
+            task = self._rechecking[mark] = asyncio.create_task(self._recheck(mark, known))
+        return await asyncio.shield(task)  # as in _verified
+
+    async def _recheck(self, mark: bytes, known: _Known) -> Holder | None:
+        """Once for all who wait: a database that hangs would hold up each behind the one before."""
+        try:
+            holder = await _run(self._recheckers, self._keys.recheck, known.holder)
+        finally:
+            self._rechecking.pop(mark, None)
+        if holder is None:
+            self._known.pop(mark, None)
+        else:
             known.holder, known.checked = holder, self._clock()
-        return known.holder
+        return holder
 
     async def _verified(self, mark: bytes, key: str, network: str) -> Holder:
         task = self._verifying.get(mark)
@@ -133,7 +149,7 @@ class Authenticator:
 
     async def _verify(self, mark: bytes, key: str, network: str) -> Holder | Rejected:
         try:
-            found = await self._run(self._verify_now, key)
+            found = await _run(self._verifiers, self._verify_now, key)
         finally:
             self._verifying.pop(mark, None)
         if isinstance(found, Holder):
@@ -164,8 +180,9 @@ class Authenticator:
             who = Refused(None, None, "other addresses")
         self._refused[who] += 1
 
-    async def _run(self, work: Callable[..., Answer], *given: object) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
+
+async def _run(threads: ThreadPoolExecutor, work: Callable[..., Answer], *given: object) -> Answer:
+    return await asyncio.get_running_loop().run_in_executor(threads, work, *given)
 
 
 def _bearer(authorization: str | None) -> str | None:

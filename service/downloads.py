@@ -79,10 +79,12 @@ def _send_range(
     if wanted:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{what.size}"
     status = 206 if wanted else 200
-    if request.method == "HEAD":
-        return Response(status_code=status, headers=headers, media_type=what.media_type)
     pieces = what.pieces(start, end)
-    return PiecesResponse(pieces, what.open(pieces), status, headers, what.media_type)
+    files = what.open(pieces)  # of HEAD too: what is missing is missing
+    if request.method == "HEAD":
+        files.close()
+        return Response(status_code=status, headers=headers, media_type=what.media_type)
+    return PiecesResponse(pieces, files, status, headers, what.media_type)
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:

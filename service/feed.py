@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import structlog
 from starlette.concurrency import run_in_threadpool
 
+from api_schemas.errors import LayercutError
 from api_schemas.events import Event
 from api_schemas.jobs import Status
-from api_schemas.logs import LogPiece
+from api_schemas.logs import LogPage, LogPiece
 from service.failures import log_failure
 from service.log_channel import PAGE_BYTES, LogChannel
 from store.jobs import Head, JobStore
@@ -121,7 +122,10 @@ class Feed:
             while True:
                 # Taken before the look, so that a ring between look and wait is not missed.
                 bell = channel.bell
-                page = await self._page(job_id, channel, after)
+                try:
+                    page = await self._page(job_id, channel, after)
+                except LayercutError:  # it was deleted meanwhile, or the server ends
+                    return
                 for event in page:
                     yield event
                     after = event.number
@@ -139,9 +143,10 @@ class Feed:
         with self._watch_log(job_id, head) as channel:
             while True:
                 bell = channel.bell
-                page = channel.after(offset)
-                if page is None:
-                    page = (await self._asked(self._store.log, job_id, offset, PAGE_BYTES)).data
+                try:
+                    page = await self._log_page(job_id, channel, offset)
+                except LayercutError:  # as above
+                    return
                 for piece in page:
                     yield piece
                     offset = piece.end
@@ -166,14 +171,27 @@ class Feed:
         page, _ = await self._asked(self._store.events, job_id, after, PAGE)
         return page
 
+    async def _log_page(self, job_id: str, channel: LogChannel, offset: int) -> list[LogPiece]:
+        recent = channel.after(offset)
+        if recent is not None:
+            return recent
+        page: LogPage = await self._asked(self._store.log, job_id, offset, PAGE_BYTES)
+        return page.data
+
     async def _asked(self, ask: Callable[..., Answer], *given: Any) -> Answer:
-        """What the store answers; while the database is away, whoever watches waits, and misses nothing."""
+        """What the store answers; while the database is away, whoever watches waits, and misses nothing.
+
+        Raises ``LayercutError`` where the server ends meanwhile, too.
+        """
         while True:
             try:
                 return await run_in_threadpool(ask, *given)
             except Exception as error:
-                if passing(error) is None or self._stopped:
+                away = passing(error)
+                if away is None:
                     raise
+                if self._stopped:
+                    raise away from error
             await asyncio.sleep(self._seconds)
 
     @contextlib.contextmanager
@@ -192,6 +210,7 @@ class Feed:
     @contextlib.contextmanager
     def _watch_log(self, job_id: str, head: Head) -> Iterator[LogChannel]:
         channel = self._logs.setdefault(job_id, LogChannel(head.log_end, head.status.terminal))
+        channel.ended = channel.ended and head.status.terminal  # as above
         channel.watchers += 1
         try:
             yield channel
@@ -214,12 +233,23 @@ class Feed:
         if not watched:
             return
         heads = await run_in_threadpool(self._store.heads, watched)
+        self._let_go(watched - heads.keys())
         for job_id, head in heads.items():
             channel, of_log = self._channels.get(job_id), self._logs.get(job_id)
             if channel is not None and head[:2] != (channel.head, channel.status):
                 await self._refresh(job_id, channel, head.number, head.status)
             if of_log is not None and of_log.moved(head):
                 await of_log.refresh(self._store, job_id, head)
+
+    def _let_go(self, deleted: Iterable[str]) -> None:
+        """Nothing more will come of these jobs, nor an event that says so."""
+        for job_id in deleted:
+            if (channel := self._channels.get(job_id)) is not None:
+                channel.status = Status.CANCELLED
+                channel.ring()
+            if (of_log := self._logs.get(job_id)) is not None:
+                of_log.ended = True
+                of_log.ring()
 
     async def _refresh(self, job_id: str, channel: _Channel, number: int, status: Status) -> None:
         """Fetch what is new once, for all the watchers of the job."""

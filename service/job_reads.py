@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from api_schemas.errors import LayercutError
 from api_schemas.jobs import Job
 from store.jobs import JobStore
+from store.passing import passing
 from store.rows import not_found
 
 #: Jobs in one question.
@@ -32,14 +35,14 @@ class _Question:
 
     asked: list[tuple[str, asyncio.Future[Found]]]
 
-    def answer(self, found: Found, error: Exception | None) -> None:
-        for _, waiting in self.asked:
+    def answer(self, found: Found, errors: Mapping[str, Exception]) -> None:
+        for job_id, waiting in self.asked:
             if waiting.done():  # its client has gone
                 continue
-            if error is None:
-                waiting.set_result(found)
+            if job_id in errors:
+                waiting.set_exception(errors[job_id])
             else:
-                waiting.set_exception(error)
+                waiting.set_result(found)
 
 
 class JobReads:
@@ -78,19 +81,34 @@ class JobReads:
             asked, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
             question = self._current = _Question(asked)
             overdue = loop.call_later(PATIENCE_SECONDS, self._go_on, question)
-            self._threads.submit(self._ask, loop, question, overdue)
+            try:
+                self._threads.submit(self._ask, loop, question, overdue)
+            except RuntimeError:  # the host has no thread to give, or the service ends
+                error = LayercutError("too_busy", "no thread could be started to read the job; try again later")
+                self._tell(question, overdue, {}, dict.fromkeys((job_id for job_id, _ in asked), error))
 
     def _ask(self, loop: asyncio.AbstractEventLoop, question: _Question, overdue: asyncio.TimerHandle) -> None:
-        found: Found = {}
-        error: Exception | None = None
-        try:
-            found = self._store.get_few({job_id for job_id, _ in question.asked})
-        except Exception as raised:  # noqa: BLE001 - whoever waits for it is to have it
-            error = raised
+        found, errors = self._read({job_id for job_id, _ in question.asked})
         with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(self._tell, question, overdue, found, error)
+            loop.call_soon_threadsafe(self._tell, question, overdue, found, errors)
 
-    def _tell(self, question: _Question, overdue: asyncio.TimerHandle, found: Found, error: Exception | None) -> None:
+    def _read(self, job_ids: Collection[str]) -> tuple[Found, dict[str, Exception]]:
+        """Those that exist, and why others cannot be read: a row that is broken costs no other job its answer."""
+        try:
+            return self._store.get_few(job_ids), {}
+        except Exception as error:  # noqa: BLE001 - whoever waits for it is to have it
+            if len(job_ids) == 1 or passing(error) is not None:
+                return {}, dict.fromkeys(job_ids, error)
+        found: Found = {}
+        errors: dict[str, Exception] = {}
+        for job_id in job_ids:
+            one, why = self._read([job_id])
+            found, errors = found | one, errors | why
+        return found, errors
+
+    def _tell(
+        self, question: _Question, overdue: asyncio.TimerHandle, found: Found, errors: Mapping[str, Exception]
+    ) -> None:
         overdue.cancel()
-        question.answer(found, error)
+        question.answer(found, errors)
         self._go_on(question)

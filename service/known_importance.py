@@ -31,6 +31,7 @@ from sources.settings import SourceSettings
 from sources.strict_json import Limit
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
+from store.passing import passing
 from store.tables import DEFAULT_TENANT
 
 log = structlog.get_logger("layercut.cache")
@@ -127,6 +128,8 @@ class KnownImportance:
             return _Read(form(parse_json(body, file, limit)), found.job_id, len(body))
         except LayercutError as error:
             log.warning("cache_unusable", prefix=found.prefix, why=error.message)
+            if passing(error) is not None:  # the store is away: what it has is not broken
+                return None
             self._forget(fingerprint, found.prefix)
             return None
 

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from service.authentication import Authenticator
 from service.edge.admission_pool import AdmissionLimits, AdmissionPool
+from service.edge.liveness import Liveness
 from service.feed import Feed
 from service.job_reads import JobReads
 from service.known_importance import KnownImportance
@@ -68,6 +69,7 @@ class GatewayState:
     authenticator: Authenticator
     #: Of requests, by tenant.
     rates: Rates
+    liveness: Liveness
     probes: Probes
     webhooks: WebhookStore
     deliveries: DeliveryStore
@@ -119,6 +121,7 @@ def open_state(
         audit=AuditLog(engine),
         authenticator=Authenticator(keys, required=required),
         rates=Rates(),
+        liveness=Liveness(),
         probes=open_probes(settings, engine, workers, artifacts, wakeups),
         webhooks=WebhookStore(engine),
         deliveries=deliveries,

@@ -12,7 +12,7 @@ from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
 
 from api_schemas.errors import LayercutError
 from store import manifests
-from store.disk_space import artifacts_folder, require_folder
+from store.disk_space import artifacts_folder, folder_there, require_folder
 from store.folders import StoreFolder
 from store.manifests import MANIFEST, Manifest
 from store.object_clients import impatient
@@ -28,7 +28,8 @@ PROBE = "readyz/probe"
 class ArtifactStore:
     """Files by prefix and name, in a folder (``file://``) or in S3, GCS or Azure.
 
-    Names with ``..``, empty parts or a leading slash raise ``file_not_found``; a full disk raises ``storage_full``.
+    Names with ``..``, empty parts or a leading slash raise ``file_not_found``; a full disk raises ``storage_full``, and
+    a folder that is away ``storage_unavailable``: nothing is written or deleted then, and nothing counts as missing.
     """
 
     def __init__(self, url: str, seconds: float | None = None) -> None:
@@ -71,7 +72,7 @@ class ArtifactStore:
         resumed: bool = False,
     ) -> Upload:
         """An artifact at ``prefix``, to be filled. ``stopped`` is asked between blocks. ``resumed``: see ``Upload``."""
-        return Upload(self._store, prefix, stopped, top, resumed=resumed)
+        return Upload(self._store, prefix, stopped, top, resumed=resumed, place=self._place)
 
     def manifest(self, prefix: str) -> Manifest:
         """What was published there; raises ``file_not_found`` where nothing whole is."""
@@ -123,7 +124,8 @@ class ArtifactStore:
     def prefixes(self, start: str) -> list[str]:
         """Those under ``start`` that something whole was published at."""
         ending = f"/{MANIFEST}"
-        paths = self._sweeper.paths(store_path(start))
+        with folder_there(self._place):
+            paths = self._sweeper.paths(store_path(start))
         return [path.removesuffix(ending) for path in paths if path.endswith(ending)]
 
     def delete(self, prefix: str) -> None:
@@ -132,9 +134,10 @@ class ArtifactStore:
         Raises ``NotDeletedError`` once all others are gone.
         """
         start = store_path(prefix)
-        # The manifest goes first: what is left half deleted must not look whole.
-        paths = sorted(self._sweeper.paths(start), key=lambda path: not path.endswith(f"/{MANIFEST}"))
-        self._sweeper.delete(paths, start)
+        with folder_there(self._place):
+            # The manifest goes first: what is left half deleted must not look whole.
+            paths = sorted(self._sweeper.paths(start), key=lambda path: not path.endswith(f"/{MANIFEST}"))
+            self._sweeper.delete(paths, start)
 
     def sweep(self, job_id: str, attempt: int, keep_prefix: str | None) -> int:
         """Of a job that ended, delete the files of all attempts up to ``attempt`` but of the one that is kept; how many
@@ -144,9 +147,10 @@ class ArtifactStore:
         """
         attempts = store_path("jobs", job_id, "attempts")
         spared = f"{keep_prefix}/" if keep_prefix else None
-        losers = [path for path in self._sweeper.paths(attempts) if not (spared and path.startswith(spared))]
-        losers = [path for path in losers if _number(path.removeprefix(f"{attempts}/")) <= attempt]
-        return self._sweeper.delete(losers, attempts)
+        with folder_there(self._place):
+            losers = [path for path in self._sweeper.paths(attempts) if not (spared and path.startswith(spared))]
+            losers = [path for path in losers if _number(path.removeprefix(f"{attempts}/")) <= attempt]
+            return self._sweeper.delete(losers, attempts)
 
     def sweep_unfinished(self, older_than_seconds: float) -> int:
         """Delete what uploads that were killed left half written, unless one was written to within that time.
@@ -154,7 +158,8 @@ class ArtifactStore:
         Returns how many files went; raises ``NotDeletedError`` once all others are gone. An upload that only slept
         fails then, and can be made again. Object stores show no such files: a rule of the bucket ends them.
         """
-        return self._sweeper.delete_unfinished(older_than_seconds)
+        with folder_there(self._place):
+            return self._sweeper.delete_unfinished(older_than_seconds)
 
 
 def _number(name: str) -> int:

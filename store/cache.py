@@ -6,6 +6,7 @@ and whatever ends the attempt, its release, its cancelling or its worker's death
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,6 +133,13 @@ class CacheStore:
                 gone = [(row.pool, row.fingerprint) for row in rows]
                 connection.execute(delete(cache).where(tuple_(cache.c.pool, cache.c.fingerprint).in_(gone)))
             return [row.prefix for row in rows]
+
+    def evict_again(self, prefix: str) -> None:
+        """The files at a prefix that ``evict`` returned could not be deleted: it returns it once more."""
+        row = {"pool": DEFAULT_TENANT, "fingerprint": hashlib.sha256(prefix.encode()).hexdigest(), "prefix": prefix}
+        lost = {"kind": "", "state": MAKING, "job_id": "", "lease_token": ""}
+        with self._engine.begin() as connection:
+            connection.execute(insert(cache).values(**row, **lost, created_at=later(), used_at=later()))
 
 
 def _prefix(kind: str, fingerprint: str, token: str) -> str:

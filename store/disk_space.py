@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -70,3 +71,15 @@ def require_folder(folder: Path | None) -> None:
         there = False
     if not there:
         raise LayercutError("storage_unavailable", MESSAGES["storage_unavailable"])
+
+
+@contextmanager
+def folder_there(folder: Path | None) -> Iterator[None]:
+    """What is done in it counts only where the folder was there before and after: as ``require_folder``."""
+    require_folder(folder)
+    try:
+        yield
+    except FileNotFoundError:
+        require_folder(folder)
+        raise
+    require_folder(folder)

@@ -20,7 +20,7 @@ class StoreSettings(BaseSettings):
     broker_url: str = Field(default="", repr=False, description="filesystem://, redis:// or amqp://")
     artifacts_url: str = Field(default="", repr=False, description="file:// or s3://, gs://, az://")
     database_seconds: float = Field(
-        default=2.5, gt=0, description="the database has so long to connect, to answer, and to free a connection"
+        default=2.0, gt=0, description="the database has so long to connect, to answer, and to free a connection"
     )
     min_free_bytes: int = Field(
         default=2**30, ge=0, description="with less room on a disk of ours no job is taken, and none is claimed"

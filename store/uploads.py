@@ -13,6 +13,7 @@ from obstore.store import ObjectStore
 from api_schemas.errors import LayercutError
 from store import manifests
 from store.archives import ArchiveDigest
+from store.disk_space import folder_there
 from store.manifests import MANIFEST, Archive, Manifest, StoredFile, media_type
 from store.paths import full_disk_reported, store_path
 
@@ -42,8 +43,11 @@ class Upload:
         top: str | None = None,
         *,
         resumed: bool = False,
+        place: Path | None = None,
     ) -> None:
+        """``place``: the store's folder, where it has one."""
         self._store, self._prefix, self._stopped, self._top, self._resumed = store, prefix, stopped, top, resumed
+        self._place = place
         self._files: dict[str, StoredFile] = {}
         self._archive = None if top is None else ArchiveDigest(top)
 
@@ -51,7 +55,7 @@ class Upload:
         """Send the file ``name``, ``size`` bytes in ``blocks``.
 
         Raises ``export_failed`` for a name that is taken, or reserved for the manifest, and for another size;
-        ``storage_full``, and ``UploadStopped``. A file that was not sent to its end is not there.
+        ``storage_full``, ``storage_unavailable`` and ``UploadStopped``. A file not sent to its end is not there.
         """
         path = store_path(self._prefix, name)
         # In any letters, and in any folder: some disks know no difference, and a manifest below is one of its own.
@@ -88,12 +92,12 @@ class Upload:
         body = manifest.model_dump_json(indent=1).encode()
         if len(body) > manifests.MAX_MANIFEST_BYTES:
             raise LayercutError("export_failed", f"the list of the {len(self._files)} files has {len(body)} bytes")
-        with full_disk_reported():
+        with folder_there(self._place), full_disk_reported():
             obstore.put(self._store, store_path(self._prefix, MANIFEST), body)
         return manifest
 
     def _send(self, path: str, size: int, blocks: Iterable[bytes]) -> None:
-        with full_disk_reported():
+        with folder_there(self._place), full_disk_reported():
             if self._resumed and self._is_there(path, size):
                 deque(blocks, maxlen=0)  # hashed all the same
             elif size <= PART_BYTES:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from api_schemas.errors import LayercutError
 from service.edge.networks import address_of
@@ -20,6 +21,9 @@ from telemetry.metrics import CONTENT_TYPE_LATEST
 
 #: Of a scrape: how long a key may take to be looked up before what is remembered of it will do.
 KEY_SECONDS = 0.5
+
+#: Scrapes at one time. Not of the threads of all requests: where a database that hangs holds those, one looks here.
+THREADS = CapacityLimiter(4)
 
 EXAMPLE = '# TYPE layercut_jobs gauge\nlayercut_jobs{status="queued"} 3.0\n'
 TEXT = {"text/plain": {"schema": {"type": "string"}, "example": EXAMPLE}}
@@ -44,7 +48,7 @@ async def metrics(request: Request, state: State) -> Response:
     holder = await _holder(request, state)
     if holder.tenant != DEFAULT_TENANT:
         raise LayercutError("forbidden", f"metrics tell of all tenants: they take a key of the tenant {DEFAULT_TENANT}")
-    return Response(await run_in_threadpool(state.metrics.text), media_type=CONTENT_TYPE_LATEST)
+    return Response(await run_sync(state.metrics.text, limiter=THREADS), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _holder(request: Request, state: GatewayState) -> Holder:

@@ -11,7 +11,6 @@ from pydantic import BaseModel, Field
 
 from api_schemas.errors import ERRORS, LayercutError
 from api_schemas.workers import WorkerState
-from service.edge.liveness import threads_answer
 from service.openapi import problems
 from service.problems import RETRY_AFTER_SECONDS
 from service.state import State
@@ -61,9 +60,9 @@ class ProblemKind(BaseModel):
 
 
 @router.get("/healthz", responses=problems("not_ready"))
-async def healthz() -> Health:
+async def healthz(state: State) -> Health:
     """The process is alive and its threads are. No other server is asked: a restart here would not mend it."""
-    if not await threads_answer():
+    if not await state.liveness.threads_answer():
         raise LayercutError("not_ready", "no thread is free to do a request's work; a restart may help")
     return Health()
 

@@ -20,7 +20,7 @@ from service.rates import Rate
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from store.audit import Actor
-from store.keys import KeyStore
+from store.keys import Holder, KeyStore
 from tests.support.access import bearer, key_of
 
 A = "team-a"
@@ -203,3 +203,27 @@ def test_it_listens_for_strangers_only_with_a_key(
         assert "LAYERCUT_AUTH=off" in why
         key_of(state, A, Scope.READ)
         assert refusal(chosen, state.keys) is None
+
+
+def test_those_who_have_one_key_share_the_question_whether_it_is_still_valid(
+    client: TestClient, state: GatewayState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a database that hangs, each would wait behind the one before."""
+    sent, asked = f"Bearer {key_of(state, A, Scope.READ)}", []
+    recheck = KeyStore.recheck
+
+    def counted(keys: KeyStore, holder: Holder) -> Holder | None:
+        asked.append(holder.key_id)
+        return recheck(keys, holder)
+
+    async def ask() -> None:
+        found = Authenticator(state.keys, required=True)
+        await found.holder(sent, "127.0.0.1")
+        monkeypatch.setattr(authentication, "RECHECK_SECONDS", -1.0)
+        monkeypatch.setattr(KeyStore, "recheck", counted)
+        holders = await asyncio.gather(*(found.holder(sent, "127.0.0.1") for _ in range(50)))
+        assert {holder.tenant for holder in holders} == {A}
+        found.close()
+
+    asyncio.run(ask())
+    assert len(asked) == 1

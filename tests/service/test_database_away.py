@@ -19,7 +19,7 @@ from tests.support.tiny_checkpoints import bert_files
 SECONDS = 3.0
 
 #: What needs no database, and so goes on.
-FREE = ("/healthz", "/version", "/problems/{name}", "/v1/strategies", "/v1/architectures", "/v1/tasks", "/metrics")
+FREE = ("/healthz", "/metrics", "/version", "/problems/{name}", "/v1/strategies", "/v1/architectures", "/v1/tasks")
 OPERATIONS = [
     (method.upper(), path)
     for path, methods in create_app(GatewaySettings()).openapi()["paths"].items()
@@ -34,12 +34,12 @@ class Gateway:
     def __init__(self, port: int, folder: Path) -> None:
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=SECONDS)
         self.log = folder / "gateway.log"
-        self.job = {"model": str(folder / "models" / "bert"), "task": "none", "prune": {"strategy": "top", "drop": 1}}
+        job = {"model": str(folder / "models" / "bert"), "task": "none", "prune": {"strategy": "top", "drop": 1}}
+        self.bodies = {("POST", "/v1/jobs"): job, ("POST", "/v1/jobs/cancel"): {"metadata": {"of": "nobody"}}}
 
     def ask(self, method: str, path: str) -> httpx.Response:
         filled = re.sub(r"\{(\w+)(:path)?\}", lambda found: NAMES.get(found[1], "x"), path)
-        bodies = {("POST", "/v1/jobs"): self.job, ("POST", "/v1/jobs/cancel"): {"status": ["queued"]}}
-        return self.client.request(method, filled, json=bodies.get((method, path)))
+        return self.client.request(method, filled, json=self.bodies.get((method, path)))
 
 
 @pytest.fixture(scope="module")

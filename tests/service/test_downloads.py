@@ -146,6 +146,7 @@ def test_a_file_that_should_be_there_and_is_not_is_no_half_answer(
     for address in ("files/model.safetensors", "download"):
         answer = client.get(f"/v1/jobs/{finished}/{address}")
         assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
+        assert client.head(f"/v1/jobs/{finished}/{address}").status_code == 503
 
 
 def test_nor_is_a_link_sent(client: TestClient, state: GatewayState, finished: str, tmp_path: Path) -> None:

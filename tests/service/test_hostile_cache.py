@@ -79,3 +79,15 @@ def test_what_a_hostile_job_has_left_is_as_if_it_were_not_there(
     assert any("POST /v1/jobs" in warning for warning in plan["warnings"])
     assert state.cache.find(fingerprint) is None, "the next job makes it anew"
     assert not list(state.settings.data_dir.rglob(left[1]))
+
+
+def test_what_a_store_that_is_away_has_is_not_forgotten(
+    client: TestClient, state: GatewayState, asked: dict[str, Any], tmp_path: Path
+) -> None:
+    fingerprint = leave(state, asked, tmp_path / "made", WHOLE.encode())
+    folder = state.settings.data_dir / "artifacts"
+    away = folder.rename(tmp_path / "away")
+    assert client.post("/v1/plans", json=asked).json()["dropped"] is None
+    assert state.cache.find(fingerprint) is not None
+    away.rename(folder)
+    assert client.post("/v1/plans", json=asked).json()["dropped"] == [1, 2]

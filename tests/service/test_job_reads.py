@@ -103,6 +103,34 @@ def test_what_the_database_raises_reaches_each_and_the_next_is_asked_again(
     asyncio.run(ask())
 
 
+def test_a_row_that_cannot_be_read_costs_no_other_its_answer(state: GatewayState, ids: list[str]) -> None:
+    with state.engine.begin() as connection:
+        connection.execute(text("UPDATE jobs SET progress = '[]' WHERE id = :id"), {"id": ids[1]})
+
+    async def ask() -> list[Job | BaseException]:
+        reads = JobReads(state.store)
+        try:
+            return await asyncio.gather(*(reads.get(job_id, TENANT) for job_id in ids), return_exceptions=True)
+        finally:
+            reads.close()
+
+    first, broken, third = asyncio.run(ask())
+    assert [job.id for job in (first, third) if isinstance(job, Job)] == [ids[0], ids[2]]
+    assert isinstance(broken, TypeError)
+
+
+def test_where_no_thread_can_be_had_nobody_waits_for_one(state: GatewayState, ids: list[str]) -> None:
+    async def ask() -> None:
+        reads = JobReads(state.store)
+        reads.close()
+        for _ in range(2):
+            with pytest.raises(LayercutError) as refused:
+                await asyncio.wait_for(reads.get(ids[0], TENANT), 20)
+            assert refused.value.code == "too_busy"
+
+    asyncio.run(ask())
+
+
 def test_anothers_job_is_not_there(state: GatewayState, ids: list[str]) -> None:
     async def ask() -> None:
         reads = JobReads(state.store)

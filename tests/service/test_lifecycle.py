@@ -11,12 +11,14 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 
 from api_schemas.events import EventType
+from api_schemas.jobs import Status
 from service.feed import Feed
 from service.retention import expire_files, sweep, sweep_deleted, sweep_job
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from store.artifacts import ArtifactStore
 from store.columns import later
+from store.jobs import Head
 from store.tables import deleted_jobs, jobs
 from tests.support.events import say
 from tests.support.gateway_worker import claim, succeed
@@ -123,6 +125,58 @@ def test_who_watches_while_others_still_read_the_first_end_sees_the_second(
             return slow, seen
 
     assert asyncio.run(watch()) == ([1, 2, 3, 4, 5, 6], [4, 5, 6])
+
+
+def test_who_watches_a_job_that_is_deleted_before_its_end_was_seen_is_let_go(
+    state: GatewayState, client: TestClient, body: dict[str, Any]
+) -> None:
+    job_id = client.post("/v1/jobs", json=body).json()["id"]
+
+    async def watch() -> None:
+        feed = Feed(state.store, 0.02)
+        head = await feed.head(state.store, job_id)
+        told, lines = feed.events(job_id, 0, head), feed.log(job_id, 0, head)
+        assert (await anext(told)).number == 1
+        waiting = [asyncio.ensure_future(anext(stream, None)) for stream in (told, lines)]
+        changed = asyncio.create_task(feed.changed(state.store, job_id, 3600))
+        while not (job_id in feed._logs and feed._channels[job_id].watchers == 2):
+            await asyncio.sleep(0)
+        for step in (state.store.cancel, state.store.delete):
+            await asyncio.to_thread(step, job_id)
+        async with feed.running():
+            assert await asyncio.wait_for(asyncio.gather(*waiting), 20) == [None, None]
+            await asyncio.wait_for(changed, 20)
+        behind = feed.events(job_id, 0, Head(3, Status.RUNNING, 0))
+        assert [event async for event in behind] == [], "nor is one that has still to be told something"
+
+    asyncio.run(watch())
+
+
+def test_who_watches_a_log_while_others_still_read_the_first_end_sees_the_second(
+    state: GatewayState, client: TestClient, body: dict[str, Any]
+) -> None:
+    job_id = client.post("/v1/jobs", json=body).json()["id"]
+
+    def run() -> None:
+        lease = claim(state).lease
+        state.store.write_log(lease, "said\n", at=state.store.log_end(lease), keep=2**20)
+        state.store.finish(lease, say(EventType.FAILED, error=ERROR))
+
+    async def watch() -> list[str]:
+        feed = Feed(state.store, 0.02)
+        await asyncio.to_thread(run)
+        async with feed.running():
+            early = feed.log(job_id, 0, await feed.head(state.store, job_id))
+            assert (await anext(early)).offset == 0
+            await asyncio.to_thread(state.store.retry, job_id)
+            late = feed.log(job_id, 5, await feed.head(state.store, job_id))
+            first = asyncio.ensure_future(anext(late))
+            await asyncio.to_thread(run)
+            seen = [(await first).text, *[piece.text async for piece in late]]
+            await early.aclose()  # type: ignore[attr-defined]
+            return seen
+
+    assert asyncio.run(watch()) == ["said\n"]
 
 
 def test_a_deleted_job_is_gone_with_its_files(

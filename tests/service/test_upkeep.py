@@ -131,6 +131,29 @@ def test_what_the_cache_has_no_room_for_goes_with_its_files(
     assert isinstance(state.cache.take(lease, "baseline", "b" * 64), Have)
 
 
+def test_what_the_cache_has_no_room_for_goes_once_the_store_is_back(
+    settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any], tmp_path: Path
+) -> None:
+    settings.cache_bytes = 0
+    state = request.getfixturevalue("state")
+    request.getfixturevalue("client").post("/v1/jobs", json=body)
+    lease = claim(state).lease
+    made = state.cache.take(lease, "baseline", "a" * 64)
+    (tmp_path / "baseline").mkdir()
+    (tmp_path / "baseline" / "weights").write_bytes(b"abc")
+    state.artifacts.publish(made.prefix, tmp_path / "baseline")
+    assert state.cache.made(lease, "a" * 64, seconds=1, size=3)
+    folder = settings.data_dir / "artifacts"
+    away = folder.rename(tmp_path / "away")
+    for _ in range(2):
+        clear_cache(state)
+    away.rename(folder)
+    assert list(folder.rglob("weights"))
+    clear_cache(state)
+    assert not list(folder.rglob("weights"))
+    assert state.cache.evict(0) == []
+
+
 def test_a_step_that_fails_keeps_no_other_from_being_done(
     settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

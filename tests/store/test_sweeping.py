@@ -159,3 +159,26 @@ def test_a_job_of_which_only_half_a_file_is_there_is_deleted(artifacts: Artifact
     plant(root, "jobs/job_9/attempts/1-aa/model.safetensors#1", 0)
     artifacts.delete("jobs/job_9")
     assert list((root / "jobs").iterdir()) == []
+
+
+def test_in_a_folder_that_is_away_nothing_is_swept_and_nothing_is_written(
+    artifacts: ArtifactStore, root: Path, folder: Path, tmp_path: Path
+) -> None:
+    """Else what could not be seen would count as deleted, and stay for ever."""
+    artifacts.publish(WINNER, folder)
+    begun = artifacts.upload(f"{JOB}/attempts/3-cc")
+    away = root.rename(tmp_path / "away")
+    for call in (
+        lambda: artifacts.sweep("job_1", 2, None),
+        lambda: artifacts.delete(JOB),
+        lambda: artifacts.sweep_unfinished(0),
+        lambda: artifacts.prefixes("cache"),
+        lambda: begun.put("config.json", 1, [b"x"]),
+        begun.finish,
+    ):
+        with pytest.raises(LayercutError) as refused:
+            call()
+        assert refused.value.code == "storage_unavailable"
+    assert not root.exists()
+    away.rename(root)
+    assert artifacts.sweep("job_1", 2, None) == 4

@@ -20,6 +20,7 @@ from sources.cached_files import KINDS, Unusable, check_files
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore, Have, Make, Wait
 from store.jobs import Lease
+from store.passing import passing
 from workers.cache.folder import FolderCache
 from workers.protocol import CacheAnswer, CacheKind, CacheRequest
 from workers.removal import remove_tree
@@ -158,12 +159,15 @@ class CacheServer:
         return self._lend(request.fingerprint, cached.folder, cached.seconds)
 
     def _fetch(self, request: CacheRequest, found: Have) -> CacheAnswer | None:
-        """None where its files are gone or broken, which is then known to all."""
+        """None where its files are gone or broken, which is then known to all; of a store that is away, nothing is."""
         try:
             entry = self._local.get(
                 request.kind, request.fingerprint, partial(self._download, request.kind, found.prefix)
             )
         except LayercutError as error:
+            if passing(error) is not None:
+                log.warning("job %s: %s cannot be fetched: %s", self._lease.job_id, found.prefix, error)
+                return self._empty(request)
             log.warning("job %s: %s is not in the cache any more: %s", self._lease.job_id, found.prefix, error)
             self._session.retrying(lambda: self._cache.forget(request.fingerprint, found.prefix))
             self._uploads.delete(found.prefix)

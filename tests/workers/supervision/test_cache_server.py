@@ -121,6 +121,18 @@ def test_files_that_are_gone_are_made_anew(rig: Rig, other: Rig) -> None:
     assert logs(other, job.id) == ["make:[]", "made:again"]
 
 
+def test_what_a_store_that_is_away_has_is_not_forgotten(rig: Rig, other: Rig, tmp_path: Path) -> None:
+    rig.run("want:a", "fill:weights", "made:a", "succeed")
+    folder = rig.settings.data_dir / "artifacts"
+    away = folder.rename(tmp_path / "away")
+    job_id = start_making(other, tmp_path, "succeed")
+    away.rename(folder)
+    (tmp_path / "go").touch()
+    assert ended(other, job_id) == Status.SUCCEEDED
+    assert logs(other, job_id) == ["make:[]"], "by itself"
+    assert logs(other, other.run("want:a", "succeed").id) == ["have:weights:7.0"]
+
+
 def test_what_was_evicted_for_all_is_given_back_by_a_host_that_has_it(rig: Rig, other: Rig) -> None:
     rig.run("want:a", "fill:weights", "made:a", "succeed")
     (prefix,) = rig.cache.evict(0)
