@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -19,6 +20,7 @@ import time
 from typing import Any
 
 from celery import Celery, signals
+from celery.worker import state
 
 from api_schemas.errors import ERRORS
 from sources.hub_client import guard_client
@@ -173,6 +175,12 @@ def _hand_back(**_: Any) -> None:
         worker_process.presence.drain()
 
 
+def _stop_early(*_: object) -> None:
+    """Told to stop while nobody listens to the broker yet: Celery will see it as soon as it does."""
+    _hand_back()
+    state.should_stop = 0
+
+
 def run_worker() -> int:
     """Work until told to stop; the exit code."""
     global worker_process  # noqa: PLW0603 - Celery gives a handler no other way to what its process owns
@@ -182,6 +190,9 @@ def run_worker() -> int:
     except Unconfined as error:
         log.error("%s", error)
         return 1
+    # From now on there may be a job, and Celery's own handlers come with its worker.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop_early)
     try:
         worker_process.poller.start()
         # Jobs may have waited for a worker for longer than their wake-ups lived.
@@ -197,7 +208,8 @@ def run_worker() -> int:
 
 def _listen(supervisor: Supervisor, settings: WorkerSettings) -> int:
     """Hear wake-ups until told to stop; the exit code. What ends Celery ends no worker: another listens after it."""
-    while True:
+    code = 0
+    while not supervisor.stopping:
         worker = app.Worker(
             hostname=f"layercut-{os.getpid()}@{socket.gethostname()}",
             loglevel=settings.log_level,
@@ -208,6 +220,8 @@ def _listen(supervisor: Supervisor, settings: WorkerSettings) -> int:
         )
         worker.start()
         if supervisor.stopping:
-            return int(worker.exitcode or 0)
+            code = int(worker.exitcode or 0)
+            break
         log.error("nobody listens to the broker any more: begun again in %.0f s", LISTEN_AGAIN_SECONDS)
         time.sleep(LISTEN_AGAIN_SECONDS)
+    return code

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,7 @@ from workers.export import verify as verifying
 from workers.export.files import export_model, export_stream, write_sums
 from workers.export.verify import Streamed, save_probe, verify
 from workers.pruning.surgery import drop_layers
+from workers.runtime.parts import Done, unheard
 
 CASES = [(architecture, head) for architecture in ARCHITECTURES for head in heads_of(architecture)]
 KEPT = [0, 1, 4, 5]
@@ -60,7 +63,7 @@ class Exported:
     def failed(self) -> dict[str, str]:
         return {name: detail for name, (passed, detail) in self.examine().items() if not passed and name != "alone"}
 
-    def verify(self) -> Verification:
+    def verify(self, waited: Done = unheard) -> Verification:
         return verify(
             self.folder,
             self.probe,
@@ -69,6 +72,7 @@ class Exported:
             kind=self.kind,
             shared_layers=self.shared_layers,
             streamed=self.streamed,
+            waited=waited,
         )
 
     def change_tensors(self, **changed: torch.Tensor | None) -> None:
@@ -335,3 +339,32 @@ def test_a_process_that_hangs_is_ended(bert: Exported, tmp_path: Path, monkeypat
     with pytest.raises(LayercutError, match="took longer") as caught:
         bert.verify()
     assert caught.value.code == "verification_failed"
+
+
+def test_of_a_process_that_is_stopped_nothing_is_told(
+    bert: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops = tmp_path / "stops.py"
+    stops.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSTOP); raise SystemExit('woken')")
+    monkeypatch.setattr(verifying, "PROGRAM", stops)
+    monkeypatch.setattr(verifying, "WAIT_SECONDS", 0.02)
+    looks, told, look = list[bool](), list[int](), verifying._stopped
+
+    def wake_at_last(child: int) -> bool:
+        looks.append(look(child))
+        if looks.count(True) == 3:
+            os.kill(child, signal.SIGCONT)
+        return looks[-1]
+
+    monkeypatch.setattr(verifying, "_stopped", wake_at_last)
+    with pytest.raises(LayercutError, match="woken"):
+        bert.verify(waited=lambda seconds, _: told.append(seconds))
+    assert looks.count(True) >= 3
+    assert len(told) == looks.count(False)
+
+
+def test_one_that_takes_its_time_is_told_of_and_waited_for(bert: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "WAIT_SECONDS", 0.05)
+    told: list[int] = []
+    assert bert.verify(waited=lambda seconds, _: told.append(seconds)).passed
+    assert len(told) > 1
