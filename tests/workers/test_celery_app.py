@@ -99,6 +99,21 @@ def test_kill_9_of_the_worker_leaves_no_runner_no_files_and_no_second_result(her
     eventually(lambda: len(list((tmp_path / "scratch").iterdir())) == 1)
 
 
+@pytest.mark.chaos
+def test_a_stopped_runner_of_a_killed_worker_ends_when_the_next_one_starts(here: Site, tmp_path: Path) -> None:
+    worker = here.start_worker()
+    job_id = here.submit(f"child:{tmp_path}/child", f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
+    here.running(job_id, tmp_path / "here")
+    runner = worker.runner
+    assert runner is not None
+    runner.send_signal(signal.SIGSTOP)
+    worker.process.kill()
+    worker.process.wait()
+    here.start_worker()
+    eventually(lambda: gone(runner.pid) and gone(int((tmp_path / "child").read_text())))
+    eventually(lambda: len(list((tmp_path / "scratch").iterdir())) == 1)
+
+
 def test_kill_9_of_the_waiting_runner_costs_no_attempt(here: Site) -> None:
     worker = here.start_worker()
     runner = worker.runner
