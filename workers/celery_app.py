@@ -43,11 +43,15 @@ from workers.supervision.pulse import Pulse
 from workers.supervision.recorded_store import RecordedCache, RecordedJobs
 from workers.supervision.recording import Recorder
 from workers.supervision.supervisor import Supervisor
+from workers.supervision.waker import Waker
 
 log = logging.getLogger("layercut.worker")
 
 #: After what ended Celery's worker, such as a folder of the broker that cannot be read.
 LISTEN_AGAIN_SECONDS = 5.0
+
+#: So long the end of a worker waits for its last wake-up.
+WAKE_SECONDS = 5.0
 
 #: So long the database may take to answer.
 LONGEST_CALL_SECONDS = 30.0
@@ -70,7 +74,7 @@ class WorkerProcess:
         name = f"{socket.gethostname()}-{os.getpid()}"
         #: One job at a time, whoever woke.
         self._busy = threading.Lock()
-        self._unsent = False
+        self._unsent, self._waker = False, Waker(self._send_wake_up)
         self._pulse, about = Pulse(), about_worker(settings.device)
         self.tracing = Tracing("layercut-worker", VERSION)
         folders = {"data": settings.data_dir, "scratch": settings.scratch_root}
@@ -120,7 +124,10 @@ class WorkerProcess:
         return self.work()
 
     def wake_another(self) -> None:
-        """Send a wake-up where a job waits. What cannot be sent now, the reaper sends later."""
+        """Have a wake-up sent where a job waits. What cannot be sent now, the reaper sends later."""
+        self._waker.ask()
+
+    def _send_wake_up(self) -> None:
         try:
             if self.store.has_queued():
                 app.send_task(WAKE)
@@ -132,6 +139,7 @@ class WorkerProcess:
 
     def close(self) -> None:
         self.poller.close()
+        self._waker.close(WAKE_SECONDS)
         self.presence.close()
         self.supervisor.close()
         if self.health is not None:

@@ -218,9 +218,7 @@ def test_sigterm_before_anybody_listens_hands_the_job_back_too(
 
 
 @pytest.mark.chaos
-def test_a_worker_that_slept_for_a_while_hears_first_what_its_runner_told_meanwhile(
-    here: Site, tmp_path: Path
-) -> None:
+def test_a_worker_that_slept_for_a_while_hears_first_what_its_runner_told_meanwhile(here: Site, tmp_path: Path) -> None:
     worker = here.start_worker(no_progress_seconds=2, lease_seconds=60)
     job_id = here.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "stage:recovering", "succeed")
     here.running(job_id, tmp_path / "here")
