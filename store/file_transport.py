@@ -22,7 +22,6 @@ from kombu.utils.json import dumps
 
 from store.wake_messages import MAX_BYTES, NoWakeUp, dropped, read_wake_up
 
-
 #: Of a message that is being written; nobody writes for so long but who was killed.
 HIDDEN, WRITING_SECONDS = ".new", 600.0
 
