@@ -11,15 +11,19 @@ import os
 import shutil
 import stat
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty
-from time import monotonic_ns
+from time import monotonic_ns, time
 from typing import Any
 
 from kombu.transport import filesystem
 from kombu.utils.json import dumps
 
 from store.wake_messages import MAX_BYTES, NoWakeUp, dropped, read_wake_up
+
+#: Of a message that is being written; nobody writes for so long but who was killed.
+HIDDEN, WRITING_SECONDS = ".new", 600.0
 
 
 class Channel(filesystem.Channel):
@@ -44,7 +48,7 @@ class Channel(filesystem.Channel):
 
     def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]
         path = self.data_folder_out / f"{monotonic_ns():020}_{uuid.uuid4()}.{queue}.msg"
-        hidden = path.with_suffix(".new")
+        hidden = path.with_suffix(HIDDEN)
         try:
             hidden.write_text(dumps(payload))  # type: ignore[no-untyped-call]
             hidden.rename(path)
@@ -54,6 +58,8 @@ class Channel(filesystem.Channel):
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
         for path in sorted(self.data_folder_in.iterdir()):
+            if path.suffix == HIDDEN:
+                _sweep(path)
             if path.name.partition(".")[2] == f"{queue}.msg" and (found := _taken(path)) is not None:
                 return found
         raise Empty
@@ -86,6 +92,12 @@ def _content(path: Path) -> bytes:
         return os.read(handle, MAX_BYTES + 1)
     finally:
         os.close(handle)
+
+
+def _sweep(path: Path) -> None:
+    with suppress(OSError):
+        if path.lstat().st_mtime < time() - WRITING_SECONDS:
+            path.unlink()
 
 
 def _removed(path: Path) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -20,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from celery import Celery, signals
+from celery.worker import state
 
 from api_schemas.errors import ERRORS
 from sources.hub_client import guard_client
@@ -42,11 +44,15 @@ from workers.supervision.pulse import Pulse
 from workers.supervision.recorded_store import RecordedCache, RecordedJobs
 from workers.supervision.recording import Recorder
 from workers.supervision.supervisor import Supervisor
+from workers.supervision.waker import Waker
 
 log = logging.getLogger("layercut.worker")
 
 #: After what ended Celery's worker, such as a folder of the broker that cannot be read.
 LISTEN_AGAIN_SECONDS = 5.0
+
+#: So long the end of a worker waits for its last wake-up.
+WAKE_SECONDS = 5.0
 
 #: So long the database may take to answer.
 LONGEST_CALL_SECONDS = 30.0
@@ -69,7 +75,7 @@ class WorkerProcess:
         name = f"{socket.gethostname()}-{os.getpid()}"
         #: One job at a time, whoever woke.
         self._busy = threading.Lock()
-        self._unsent = False
+        self._unsent, self._waker = False, Waker(self._send_wake_up)
         self._pulse, about = Pulse(), about_worker(settings.device)
         self.tracing = Tracing("layercut-worker", VERSION)
         folders = {"data": settings.data_dir, "scratch": settings.scratch_root}
@@ -124,7 +130,10 @@ class WorkerProcess:
         return worked
 
     def wake_another(self) -> None:
-        """Send a wake-up where a job waits. What cannot be sent now, the reaper sends later."""
+        """Have a wake-up sent where a job waits. What cannot be sent now, the reaper sends later."""
+        self._waker.ask()
+
+    def _send_wake_up(self) -> None:
         try:
             if self.store.has_queued():
                 app.send_task(WAKE)
@@ -136,6 +145,7 @@ class WorkerProcess:
 
     def close(self) -> None:
         self.poller.close()
+        self._waker.close(WAKE_SECONDS)
         self.presence.close()
         self.supervisor.close()
         if self.health is not None:
@@ -179,6 +189,12 @@ def _hand_back(**_: Any) -> None:
         worker_process.presence.drain()
 
 
+def _stop_early(*_: object) -> None:
+    """Told to stop while nobody listens to the broker yet: Celery will see it as soon as it does."""
+    _hand_back()
+    state.should_stop = 0
+
+
 def run_worker() -> int:
     """Work until told to stop; the exit code."""
     global worker_process  # noqa: PLW0603 - Celery gives a handler no other way to what its process owns
@@ -188,6 +204,9 @@ def run_worker() -> int:
     except Unconfined as error:
         log.error("%s", error)
         return 1
+    # From now on there may be a job, and Celery's own handlers come with its worker.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop_early)
     try:
         worker_process.poller.start()
         # Jobs may have waited for a worker for longer than their wake-ups lived.
@@ -203,7 +222,8 @@ def run_worker() -> int:
 
 def _listen(supervisor: Supervisor, settings: WorkerSettings) -> int:
     """Hear wake-ups until told to stop; the exit code. What ends Celery ends no worker: another listens after it."""
-    while True:
+    code = 0
+    while not supervisor.stopping:
         worker = app.Worker(
             hostname=f"layercut-{os.getpid()}@{socket.gethostname()}",
             loglevel=settings.log_level,
@@ -214,6 +234,8 @@ def _listen(supervisor: Supervisor, settings: WorkerSettings) -> int:
         )
         worker.start()
         if supervisor.stopping:
-            return int(worker.exitcode or 0)
+            code = int(worker.exitcode or 0)
+            break
         log.error("nobody listens to the broker any more: begun again in %.0f s", LISTEN_AGAIN_SECONDS)
         time.sleep(LISTEN_AGAIN_SECONDS)
+    return code

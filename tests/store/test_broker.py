@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -96,3 +97,17 @@ def test_only_json_is_spoken_and_messages_are_acknowledged_early(tmp_path: Path)
 def test_a_folder_broker_needs_an_absolute_folder(url: str) -> None:
     with pytest.raises(ValueError, match="filesystem:///absolute/folder"):
         ensure_folders(url)
+
+
+def test_what_a_killed_sender_left_half_written_is_swept(tmp_path: Path) -> None:
+    app = Celery("test", set_as_current=False)
+    app.conf.update(celery_settings(f"filesystem://{tmp_path}/broker"))
+    app.send_task(WAKE)
+    messages = tmp_path / "broker" / "messages"
+    old, new = messages / "1_a.layercut.new", messages / "2_b.layercut.new"
+    for path in (old, new):
+        path.write_text('{"half"')
+    os.utime(old, (0, 0))
+    assert take(app) == [WAKE]
+    assert list(messages.iterdir()) == [new]
+    app.close()

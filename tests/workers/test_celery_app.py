@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from api_schemas.events import EventType
 from api_schemas.jobs import Status
 from store.broker import QUEUE
+from tests.support import worker_process
 from tests.support.no_wake_ups import NO_WAKE_UPS
 from tests.support.processes import eventually, gone
 from tests.support.worker_process import Site, site
@@ -94,6 +96,21 @@ def test_kill_9_of_the_worker_leaves_no_runner_no_files_and_no_second_result(her
     assert (job.status, job.attempt) == (Status.SUCCEEDED, 2)
     assert len(here.artifacts(job_id)) == 1
     # What the killed worker left is gone; the one folder is that of the runner which waits now.
+    eventually(lambda: len(list((tmp_path / "scratch").iterdir())) == 1)
+
+
+@pytest.mark.chaos
+def test_a_stopped_runner_of_a_killed_worker_ends_when_the_next_one_starts(here: Site, tmp_path: Path) -> None:
+    worker = here.start_worker()
+    job_id = here.submit(f"child:{tmp_path}/child", f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
+    here.running(job_id, tmp_path / "here")
+    runner = worker.runner
+    assert runner is not None
+    runner.send_signal(signal.SIGSTOP)
+    worker.process.kill()
+    worker.process.wait()
+    here.start_worker()
+    eventually(lambda: gone(runner.pid) and gone(int((tmp_path / "child").read_text())))
     eventually(lambda: len(list((tmp_path / "scratch").iterdir())) == 1)
 
 
@@ -180,3 +197,47 @@ def test_a_worker_that_slept_through_its_lease_is_refused_when_it_wakes(here: Si
     assert (job.status, job.attempt) == (Status.SUCCEEDED, 2)
     assert len(here.artifacts(job_id)) == 1
     assert sleeper.stop() == 0
+
+
+#: A worker whose Celery begins once a file is there.
+LATE = """
+import pathlib, runpy, time
+from workers import celery_app
+listen = celery_app._listen
+def late(*given):
+    while not pathlib.Path({go!r}).exists():
+        time.sleep(0.02)
+    return listen(*given)
+celery_app._listen = late
+runpy.run_path({launcher!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.chaos
+def test_sigterm_before_anybody_listens_hands_the_job_back_too(
+    here: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = tmp_path / "late.py"
+    late.write_text(LATE.format(go=str(tmp_path / "listen"), launcher=str(worker_process.LAUNCHER)))
+    monkeypatch.setattr(worker_process, "LAUNCHER", late)
+    job_id = here.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed", wake=False)
+    worker = here.start_worker(connected=False)
+    here.running(job_id, tmp_path / "here")
+    worker.process.send_signal(signal.SIGTERM)
+    eventually(lambda: here.store.get(job_id).status == Status.QUEUED)
+    assert "handed the job back" in (here.store.get(job_id).status_reason or "")
+    (tmp_path / "listen").touch()
+    assert worker.process.wait(30) == 0
+
+
+@pytest.mark.chaos
+def test_a_worker_that_slept_for_a_while_hears_first_what_its_runner_told_meanwhile(here: Site, tmp_path: Path) -> None:
+    worker = here.start_worker(no_progress_seconds=2, lease_seconds=60)
+    job_id = here.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "stage:recovering", "succeed")
+    here.running(job_id, tmp_path / "here")
+    worker.process.send_signal(signal.SIGSTOP)
+    (tmp_path / "go").touch()
+    time.sleep(4)  # its sleep is what is tried
+    worker.process.send_signal(signal.SIGCONT)
+    job = here.ended(job_id)
+    assert (job.status, job.attempt) == (Status.SUCCEEDED, 1)

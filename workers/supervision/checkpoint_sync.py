@@ -26,6 +26,8 @@ log = logging.getLogger("layercut.checkpoints")
 FILES = (WEIGHTS, FACTS)
 #: How long the store may be away when an attempt begins that goes on from what is in it.
 AWAY_SECONDS = 300.0
+#: How often a checkpoint is asked for, with pauses, of a store that answers.
+FETCHES = 4
 #: Of one job, with a checkpoint each. A job has no more than some for each of its seeds.
 MAX_TRAININGS = 1000
 
@@ -70,14 +72,18 @@ class CheckpointSync:
             self._sent.add(name)
 
     def _bring(self, training: str, name: str, wait: Wait, tell: Tell) -> bool:
-        """Whether that checkpoint is here now. One that the store has and cannot give is damaged."""
-        for _ in range(2):
+        """Whether that checkpoint is here now. One that the store has and cannot give is damaged: also of a truncated
+        file it says what it says when it is away.
+        """
+        pauses = Pauses()
+        for _ in range(FETCHES):
             try:
                 self._fetch(training, name)
             except Exception as error:
                 if code_of(error) == "storage_full":
                     raise
                 log.warning("job %s: cannot fetch its checkpoint %s: %r", self._job_id, name, error)
+                wait(pauses.next())
                 self._listed(wait, tell)
             else:
                 return True

@@ -102,8 +102,11 @@ class LeaseSession:
             self._hurried = False
 
     def retrying(self, call: Callable[[], Answer]) -> Answer:
-        """Ask the store for ``call`` until it answers; raises what it raises, and what passes after the deadline."""
-        return persist(call, self._wait, f"job {self._lease.job_id}: the store is asked again", tell=untold)
+        """Ask the store for ``call`` until it answers; raises what it raises, and what passes after the deadline. Also
+        where its disk is full: what has been done would be lost, and somebody may make room.
+        """
+        what = f"job {self._lease.job_id}: the store is asked again"
+        return persist(call, self._wait, what, tell=untold, not_soon=frozenset())
 
     def _wait(self, seconds: float) -> bool:
         """Wait so long, within the lease; whether that is over."""

@@ -41,9 +41,17 @@ class Pauses:
         return seconds * random.uniform(0.5, 1.0)
 
 
-def persist(call: Callable[[], Answer], wait: Wait, what: str, *, tell: Tell, seconds: float = math.inf) -> Answer:
-    """What ``call`` answers; while it raises what passes soon, it is called again after a pause, for so many seconds
-    from its first failure on.
+def persist(
+    call: Callable[[], Answer],
+    wait: Wait,
+    what: str,
+    *,
+    tell: Tell,
+    seconds: float = math.inf,
+    not_soon: frozenset[str] = NOT_SOON,
+) -> Answer:
+    """What ``call`` answers; while it raises what passes, and is none of the codes ``not_soon``, it is called again
+    after a pause, for so many seconds from its first failure on.
 
     ``tell`` hears of that failure; ``what`` names the work in the log. Raises what ``call`` raises; what passes, as the
     ``LayercutError`` that people should read.
@@ -58,7 +66,7 @@ def persist(call: Callable[[], Answer], wait: Wait, what: str, *, tell: Tell, se
                 raise
             log.warning("%s: %s: %s", what, passes.code, type(error).__name__)
             log.debug("%s", what, exc_info=True)
-            if passes.code not in NOT_SOON:
+            if passes.code not in not_soon:
                 if until is None:
                     until = time.monotonic() + seconds
                     tell(passes)

@@ -138,6 +138,7 @@ class RunnerProcess:
             raise
         finally:
             theirs.close()
+        self.scratch.note_group(self._process.pid)
         self._readers: list[threading.Thread] = []
         self._waiter = threading.Thread(target=self._wait, daemon=True)
         try:

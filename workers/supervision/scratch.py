@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from workers.removal import remove_tree
+
+#: Of a scratch folder: which process group works in it, and since when.
+GROUP = "group"
+#: How long one that was killed may take to be gone.
+END_SECONDS, LOOK_SECONDS = 2.0, 0.02
+#: What a sandbox is tried in; nobody tries for so long.
+TRIALS, TRIAL_SECONDS = "probe-*", 600.0
 
 
 class Scratch:
@@ -50,6 +59,11 @@ class Scratch:
         """What is in it by now belongs to it: a runner cannot work where any of it is gone."""
         self._parts = {path: path.lstat().st_ino for path in self.folder.iterdir()}
 
+    def note_group(self, leader: int) -> None:
+        """Whose folder it is, for whoever sweeps it: a runner that is stopped does not see that its worker is dead."""
+        with suppress(OSError):  # no /proc, or no room: it sees that itself, mostly
+            (self.folder / GROUP).write_text(f"{leader} {_started(leader)}")
+
     @property
     def whole(self) -> bool:
         """Whether all that was noted is there. What was made anew is another folder, and closed to a runner."""
@@ -70,11 +84,15 @@ class Scratch:
 
 
 def sweep(root: Path) -> None:
-    """Remove the folders under ``root`` that a killed worker left behind."""
+    """Remove the folders under ``root`` that a killed worker left behind, and end what still works in them."""
     root.mkdir(parents=True, exist_ok=True)
     with _locked(root):
         for folder in root.glob("runner-*"):
             _remove_if_dead(folder)
+        for folder in root.glob(TRIALS):
+            with suppress(OSError):
+                if folder.stat().st_mtime < time.time() - TRIAL_SECONDS:
+                    remove_tree(folder)
 
 
 def _remove_if_dead(folder: Path) -> None:
@@ -82,8 +100,27 @@ def _remove_if_dead(folder: Path) -> None:
         lock = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:  # its owner lives, or has just removed it
         return
+    with suppress(OSError, ValueError):  # it has ended
+        _end_group(folder)
     remove_tree(folder)
     os.close(lock)
+
+
+def _end_group(folder: Path) -> None:
+    leader, started = (folder / GROUP).read_text().split()
+    deadline = time.monotonic() + END_SECONDS
+    # By its number alone it could be another.
+    while _started(int(leader)) == started and time.monotonic() < deadline:
+        os.killpg(int(leader), signal.SIGKILL)
+        time.sleep(LOOK_SECONDS)
+
+
+def _started(pid: int) -> str:
+    """When a process began, in the kernel's words; raises ``OSError`` where it is gone or the kernel does not say."""
+    state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    if state == "Z":
+        raise ProcessLookupError(pid)
+    return fields[18]
 
 
 def _inode(path: Path) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from queue import Empty
@@ -21,6 +22,8 @@ from workers.supervision.watchdog import Watchdog
 LEAVE_SECONDS = 5.0
 #: How often it is looked whether the runner still has what it works with.
 LOOK_SECONDS = 1.0
+#: Whoever did not look for so much longer was stopped itself, or its machine was: it has heard nothing meanwhile.
+ASLEEP_SECONDS = 2.0
 
 
 class Waiting:
@@ -40,7 +43,7 @@ class Waiting:
         self._ends = self._latest = ends
         #: The worker is to stop, and what is under way has some time to end.
         self._stops = False
-        self.watchdog, self._next_look = Watchdog(settings.no_progress_seconds), 0.0
+        self.watchdog, self._next_look = Watchdog(settings.no_progress_seconds), math.inf
 
     @property
     def late(self) -> bool:
@@ -61,9 +64,9 @@ class Waiting:
         ``watched``: the runner is at work, and what it needs for that is looked after.
         """
         while True:
-            left, why = self._left(watched)
             if watched and (lost := self._look()) is not None:
                 return lost
+            left, why = self._left(watched)
             if left <= 0:
                 return why()
             try:
@@ -101,7 +104,10 @@ class Waiting:
 
     def _look(self) -> Lost | None:
         """Every second: whether the folder that the runner works in is still there."""
-        if time.monotonic() < self._next_look:
+        now, due = time.monotonic(), self._next_look
+        if now < due < math.inf:
             return None
-        self._next_look = time.monotonic() + LOOK_SECONDS
+        self._next_look = now + LOOK_SECONDS
+        if now > due + ASLEEP_SECONDS:
+            self.watchdog.spare(now - due)
         return Lost(SCRATCH_GONE) if self._runner.scratch.gone else None

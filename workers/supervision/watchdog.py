@@ -19,21 +19,25 @@ class Watchdog:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._since, self._seen_at = math.inf, datetime.now(UTC)
+        self._since, self._spared, self._seen_at = math.inf, 0.0, datetime.now(UTC)
         self._stage: str | None = None
         self._place: tuple[object, ...] = ()
 
     def begin(self) -> None:
         """The runner has its job."""
-        self._since, self._seen_at = time.monotonic(), datetime.now(UTC)
+        self._since, self._spared, self._seen_at = time.monotonic(), 0.0, datetime.now(UTC)
 
     def heard(self, event: NewEvent) -> None:
         if self._gets_further(event):
             self.begin()
 
+    def spare(self, seconds: float) -> None:
+        """So long nobody listened: what was told meanwhile is still to be heard."""
+        self._spared += seconds
+
     def deadline(self, answered: float) -> float:
         """When it counts as stalled, by ``time.monotonic``; it waited for an answer of ours until ``answered``."""
-        return max(self._since, answered) + self._seconds
+        return max(self._since, answered) + self._spared + self._seconds
 
     def stalled(self) -> LayercutError:
         """What the job ends with."""

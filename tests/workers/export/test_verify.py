@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -339,10 +341,30 @@ def test_a_process_that_hangs_is_ended(bert: Exported, tmp_path: Path, monkeypat
     assert caught.value.code == "verification_failed"
 
 
-def test_one_that_takes_long_is_waited_for_and_tells_for_how_long(
-    bert: Exported, monkeypatch: pytest.MonkeyPatch
+def test_of_a_process_that_is_stopped_nothing_is_told(
+    bert: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verifying, "WAIT_SECONDS", 0.1)
-    heard: list[tuple[int, int]] = []
-    assert bert.verify(lambda done, total: heard.append((done, total))).passed
-    assert len(heard) > 1
+    stops = tmp_path / "stops.py"
+    stops.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSTOP); raise SystemExit('woken')")
+    monkeypatch.setattr(verifying, "PROGRAM", stops)
+    monkeypatch.setattr(verifying, "WAIT_SECONDS", 0.02)
+    looks, told, look = list[bool](), list[int](), verifying._stopped
+
+    def wake_at_last(child: int) -> bool:
+        looks.append(look(child))
+        if looks.count(True) == 3:
+            os.kill(child, signal.SIGCONT)
+        return looks[-1]
+
+    monkeypatch.setattr(verifying, "_stopped", wake_at_last)
+    with pytest.raises(LayercutError, match="woken"):
+        bert.verify(waited=lambda seconds, _: told.append(seconds))
+    assert looks.count(True) >= 3
+    assert len(told) == looks.count(False)
+
+
+def test_one_that_takes_its_time_is_told_of_and_waited_for(bert: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "WAIT_SECONDS", 0.05)
+    told: list[int] = []
+    assert bert.verify(waited=lambda seconds, _: told.append(seconds)).passed
+    assert len(told) > 1

@@ -87,3 +87,14 @@ def test_the_parts_of_a_stage_without_training_are_told_now_and_then(monkeypatch
         (2, 5),
         (5, 5),
     ]
+
+
+def test_the_parts_of_a_further_pass_come_on_top_of_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model may take as long for its one batch as lies between two reports: all would say the same."""
+    told: list[NewEvent] = []
+    progress, now = ProgressReporter(told.append), time.monotonic()
+    for number, (part, parts) in enumerate([(1, 1), (1, 1), (1, 2), (2, 2), (1, 2)], 1):
+        monkeypatch.setattr("workers.stages.progress.time.monotonic", lambda at=now + 20 * number: at)
+        progress.part(part, parts)
+    places = [(event.data.step, event.data.total_steps) for event in told if isinstance(event.data, Progress)]
+    assert places == [(1, 1), (2, 2), (3, 4), (4, 4), (5, 6)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ class WobblyStore(JobStore):
 
     away = False
     lost_finishes = 0
+    #: Tries to finish that find its disk full.
+    full_finishes = 0
 
     def __getattribute__(self, name: str) -> Any:
         if name in ("heartbeat", "record", "heads") and self.away:
@@ -32,6 +35,9 @@ class WobblyStore(JobStore):
         return super().__getattribute__(name)
 
     def finish(self, *given: Any) -> Any:
+        if self.full_finishes:
+            self.full_finishes -= 1
+            raise OSError(errno.ENOSPC, "no space left on device")
         job = super().finish(*given)
         if self.lost_finishes:
             self.lost_finishes -= 1
@@ -175,3 +181,9 @@ def test_two_supervisors_and_ten_jobs_make_ten_runs(rig: Rig, worker_settings: W
 
     assert [rig.store.get(job_id).status for job_id in jobs] == [Status.SUCCEEDED] * 10
     assert [rig.store.get(job_id).attempt for job_id in jobs] == [1] * 10
+
+
+def test_what_is_done_is_kept_when_the_databases_disk_has_room_again(rig: Rig, wobbly: WobblyStore) -> None:
+    wobbly.full_finishes = 2
+    job = rig.run("succeed")
+    assert (job.status, job.attempt) == (Status.SUCCEEDED, 1)

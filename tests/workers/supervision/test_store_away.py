@@ -121,9 +121,10 @@ def test_checkpoints_are_carried_when_the_store_is_back(rig: Rig, away: Away, tm
 
 def test_an_attempt_that_goes_on_waits_for_the_store(rig: Rig, away: Away, tmp_path: Path) -> None:
     (tmp_path / "first").touch()
-    acts = (f"checkpoint:{CHECKPOINT}", f"exit-once:{tmp_path}/first", f"checkpoints:{tmp_path}/seen", "succeed")
+    acts = (f"checkpoints:{tmp_path}/seen", f"checkpoint:{CHECKPOINT}", f"exit-once:{tmp_path}/first", "succeed")
     job = rig.run(*acts)
     assert job.status == Status.QUEUED
+    (tmp_path / "seen").unlink()
     shutil.rmtree(rig.settings.checkpoint_root)
     away.begin()
     thread = rig.start()
@@ -133,6 +134,25 @@ def test_an_attempt_that_goes_on_waits_for_the_store(rig: Rig, away: Away, tmp_p
     thread.join(20)
 
     assert rig.store.get(job.id).status == Status.SUCCEEDED
+    assert CHECKPOINT in json.loads((tmp_path / "seen").read_text())
+
+
+def test_one_whose_store_goes_away_again_and_again_does_not_begin_anew(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "first").touch()
+    acts = (f"checkpoints:{tmp_path}/seen", f"checkpoint:{CHECKPOINT}", f"exit-once:{tmp_path}/first", "succeed")
+    assert rig.run(*acts).status == Status.QUEUED
+    shutil.rmtree(rig.settings.checkpoint_root)
+    fetch, faults = rig.artifacts.fetch, [ConnectionResetError(errno.ECONNRESET, "reset") for _ in range(3)]
+
+    def unsteady(prefix: str, folder: Path) -> None:
+        if faults:
+            raise faults.pop()
+        fetch(prefix, folder)
+
+    monkeypatch.setattr(rig.artifacts, "fetch", unsteady)
+    assert rig.supervisor.work()
     assert CHECKPOINT in json.loads((tmp_path / "seen").read_text())
 
 

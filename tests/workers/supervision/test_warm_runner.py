@@ -87,3 +87,12 @@ def test_only_folders_of_the_dead_are_swept(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [mine.folder]
     mine.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_workers_tried_their_sandbox_in_is_swept(tmp_path: Path) -> None:
+    old, new = tmp_path / "probe-old", tmp_path / "probe-new"
+    for folder in (old, new):
+        (folder / "own").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == [new]
