@@ -20,6 +20,7 @@ def test_a_job_goes_its_way_through_real_servers(
 ) -> None:
     settings.database_url = postgres_url
     settings.broker_url = valkey_url
+    settings.wake_again_seconds = 3600  # for jobs of other tests on this server
     body["metadata"] = {"test": "gateway-servers"}
     with TestClient(create_app(settings)) as client:
         state = client.app.state.gateway  # type: ignore[attr-defined]

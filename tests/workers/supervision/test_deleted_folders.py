@@ -53,10 +53,11 @@ def test_an_attempt_whose_folder_is_deleted_is_lost_at_once(rig: Rig, tmp_path: 
     assert rig.store.get(job_id).status == Status.SUCCEEDED
 
 
-def test_all_folders_are_made_again(rig: Rig) -> None:
+def test_all_folders_of_its_own_are_made_again(rig: Rig) -> None:
+    """Not the store's: one that is not there may be a disk that is away."""
     rig.run("want:a", "fill:weights", "made:a", "checkpoint:baseline-1-000000010", "learn:x=1", "succeed")
     for path in rig.settings.data_dir.iterdir():
-        if path.is_dir():
+        if path.is_dir() and path.name != "artifacts":
             shutil.rmtree(path)
 
     again = ("want:b", "fill:weights", "made:b", "checkpoint:baseline-1-000000010", "learn:x=1", "succeed")
