@@ -21,6 +21,7 @@ def replaced(server: Served, name: str, old: psutil.Process) -> bool:
     return child is not None and child.pid != old.pid
 
 
+@pytest.mark.slow
 def test_it_answers_replaces_a_killed_child_and_ends_as_a_whole(tmp_path: Path) -> None:
     with served(tmp_path) as server:
         assert server.healthy()
@@ -40,6 +41,7 @@ def test_it_answers_replaces_a_killed_child_and_ends_as_a_whole(tmp_path: Path) 
         eventually(lambda: all(gone(process.pid) for process in everyone))
 
 
+@pytest.mark.slow
 def test_the_children_follow_a_parent_that_was_killed(tmp_path: Path) -> None:
     with served(tmp_path) as server:
         everyone = server.everyone()

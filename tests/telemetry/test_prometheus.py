@@ -31,7 +31,7 @@ needs_promtool = pytest.mark.skipif(
     not (shutil.which("promtool") and shutil.which("prometheus")),
     reason="prometheus and promtool are not installed (apt-get install prometheus)",
 )
-pytestmark = needs_promtool
+pytestmark = [needs_promtool, pytest.mark.slow]
 
 
 def promtool(*arguments: str | Path, text: bytes | None = None, folder: Path | None = None) -> str:

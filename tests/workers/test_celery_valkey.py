@@ -16,6 +16,8 @@ from tests.support.no_wake_ups import NO_WAKE_UPS
 from tests.support.processes import eventually
 from tests.support.worker_process import Site, site
 
+pytestmark = pytest.mark.slow
+
 
 def woken(here: Site, job_id: str) -> Status:
     """The end of a job whose wake-up is sent again and again, as the reaper does."""

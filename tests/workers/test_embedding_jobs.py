@@ -20,6 +20,8 @@ from tests.support.whole_jobs import Delivered, carry_out, own
 from workers.export.verification import load_embedding_model
 from workers.settings import WorkerSettings
 
+pytestmark = pytest.mark.slow
+
 FILES = {"modules.json", "1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json"}
 
 

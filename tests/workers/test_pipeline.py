@@ -62,6 +62,7 @@ def test_distillation_of_own_data_delivers_a_proved_model(
         assert hashlib.sha256((done.folder / name).read_bytes()).hexdigest() == digest
 
 
+@pytest.mark.slow
 def test_finetuning_without_a_baseline_compares_with_nothing(
     tmp_path: Path, settings: WorkerSettings, table: Path
 ) -> None:
@@ -85,6 +86,7 @@ def test_finetuning_without_a_baseline_compares_with_nothing(
     assert done.report.layers.dropped == sorted(free[:3])
 
 
+@pytest.mark.slow
 def test_a_number_to_predict_is_a_regression(tmp_path: Path, settings: WorkerSettings) -> None:
     table = tmp_path / "pairs.jsonl"
     rows = [{"a": SENTENCES[i % 8], "b": SENTENCES[(i * 3) % 8], "near": (i % 8) / 2} for i in range(40)]
@@ -119,6 +121,7 @@ def test_pruning_alone_changes_no_weight(architecture: str, tmp_path: Path, sett
     assert any("saves time and no size" in warning for warning in done.report.warnings) is row.shared_layers
 
 
+@pytest.mark.slow
 def test_every_tensor_of_the_file_is_copied_in_its_own_dtype(tmp_path: Path, settings: WorkerSettings) -> None:
     source = tiny_model("bert", tmp_path / "source", head="masked_lm", dtype=torch.bfloat16)
     tensors = load_file(source / "model.safetensors")
@@ -136,6 +139,7 @@ def test_every_tensor_of_the_file_is_copied_in_its_own_dtype(tmp_path: Path, set
     assert "cls.seq_relationship.weight" in done.details()["loads"]
 
 
+@pytest.mark.slow
 def test_another_dtype_is_not_a_copy(tmp_path: Path, settings: WorkerSettings) -> None:
     source = tiny_model("bert", tmp_path / "source", head="masked_lm")
     done = carry_out({"model": str(source), "task": "none", "export": {"dtype": "float16"}}, settings)
@@ -143,6 +147,7 @@ def test_another_dtype_is_not_a_copy(tmp_path: Path, settings: WorkerSettings) -
     assert "tensors" not in done.details()
 
 
+@pytest.mark.slow
 def test_a_model_larger_than_memory_is_copied_and_verified_but_not_timed(
     tmp_path: Path, settings: WorkerSettings, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +162,7 @@ def test_a_model_larger_than_memory_is_copied_and_verified_but_not_timed(
     assert any("larger than the memory" in warning for warning in report.warnings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["distill", pytest.param("finetune", marks=pytest.mark.slow)])
 def test_the_best_epoch_by_held_out_training_rows_is_delivered(
     method: str, tmp_path: Path, settings: WorkerSettings, table: Path
@@ -173,6 +179,7 @@ def test_the_best_epoch_by_held_out_training_rows_is_delivered(
     assert training["recovering"].examples < training["baseline"].examples, "some rows judge"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture", ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt2", "qwen2"))]
 )
@@ -202,6 +209,7 @@ def test_a_decoder_becomes_a_classifier(
     torch.testing.assert_close(together, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("saved", "drop", "kept"),
     [
@@ -241,6 +249,7 @@ def test_an_encoder_decoder_is_not_trained_on_a_task(tmp_path: Path, settings: W
     assert (caught.value.code, caught.value.param) == ("unsupported_architecture", "/task")
 
 
+@pytest.mark.slow
 def test_a_trained_classifier_is_scored_without_training(tmp_path: Path, settings: WorkerSettings, table: Path) -> None:
     source = tiny_model("electra", tmp_path / "source", head="classification")
     task = own(table, labels=["kind", "unkind"])

@@ -16,6 +16,8 @@ from tests.support.tiny_models import SENTENCES, edit_json, tiny_model
 from tests.support.whole_jobs import Delivered, carry_out
 from workers.settings import WorkerSettings
 
+pytestmark = pytest.mark.slow
+
 MEANT = {"POSITIVE": "pos", "NEGATIVE": "neg"}
 
 

@@ -16,6 +16,8 @@ from tests.support.tiny_models import tiny_model
 from tests.support.whole_jobs import carry_out, own
 from workers.settings import WorkerSettings
 
+pytestmark = pytest.mark.slow
+
 LABELS = ("complaint", "ok", "praise")
 #: The last of the alphabet is rare.
 ROWS = [(f"{('late again', 'kind staff', 'such a joy')[label]} {row}", LABELS[label])

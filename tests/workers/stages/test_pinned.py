@@ -19,6 +19,8 @@ from tests.support.tiny_models import tiny_model
 from workers.pipeline import run_pipeline
 from workers.settings import WorkerSettings
 
+pytestmark = pytest.mark.slow
+
 ID = "acme/tiny-bert"
 QUICK = {"latency": {"batch_sizes": []}}
 

@@ -20,6 +20,8 @@ from tests.support.whole_jobs import Delivered, carry_out, own
 from workers.pipeline import run_pipeline
 from workers.settings import WorkerSettings
 
+pytestmark = pytest.mark.slow
+
 FINETUNE = {"method": "finetune", "epochs": 1, "batch_size": 16}
 STRANGE = ("привет мир", "хороший фильм", "плохой день", "это конец")
 
