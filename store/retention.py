@@ -35,7 +35,7 @@ DELETED_DAYS = 30.0
 WAITED_DAYS = 14.0
 
 #: What cannot be swept waits as long again as it has waited already, within these bounds, in seconds.
-SHORTEST_DELAY, LONGEST_DELAY = 60.0, 3600.0
+SHORTEST_DELAY, LONGEST_DELAY = 5.0, 3600.0
 
 _ERROR_CODE = jobs.c.error["code"].as_string()
 

@@ -206,6 +206,7 @@ def test_7_a_database_that_is_away_is_told_as_503_within_three_seconds(how: str)
         for process in stopped:
             process.suspend()
         try:
+            eventually(lambda: told_unready(client))  # an answer is shared for a second
             found = answers(client, deployment, job_id)
         finally:
             for process in stopped:
