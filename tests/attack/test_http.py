@@ -191,7 +191,7 @@ def test_a_name_leads_to_no_file_but_the_artifacts(site: Target, name: str) -> N
 
 
 METHODS = (
-    ("DELETE", {}), ("PUT", {}), ("PATCH", {}), ("TRACE", {}), ("FOO", {}), ("get", {}), ("CONNECT", {}),
+    ("PUT", {}), ("PATCH", {}), ("TRACE", {}), ("FOO", {}), ("get", {}), ("delete", {}), ("CONNECT", {}),
     ("POST", {"X-HTTP-Method-Override": "DELETE"}), ("POST", {"X-Method-Override": "PUT"}),
 )  # fmt: skip
 
