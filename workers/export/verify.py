@@ -61,6 +61,11 @@ def save_probe(
     return path
 
 
+#: Signals of whoever wants the memory back, or an end: they say nothing of the files.
+FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+MAYBE_MEMORY = ": the kernel does that when memory runs out"
+
+
 def verify(
     folder: Path,
     probe: Path,
@@ -82,7 +87,8 @@ def verify(
     of the full model's weights in the exported dtype. ``dtype`` is that of ``probe``; where it is that of the files
     too, weights are read as they are used, so that a ``mapped`` model, which is larger than memory, can be checked.
     What was ``streamed`` must have the bytes of its source, and load as it does. Raises ``verification_failed`` where
-    the process itself fails; a check that fails is in the answer. ``waited`` hears of how many seconds of those that it
+    the process itself fails, and ``attempts_exhausted``, which passes, where it is killed; a check that fails is in the
+    answer. ``waited`` hears of how many seconds of those that it
     has.
     """
     asked = {
@@ -128,6 +134,9 @@ def _run(asked: dict[str, object], home: str, waited: Done) -> subprocess.Comple
     done = subprocess.CompletedProcess(command, process.returncode, out, err)
     if done.returncode == -signal.SIGALRM:
         raise LayercutError("verification_failed", f"the verification process took longer than {TIMEOUT_SECONDS:.0f} s")
+    if -done.returncode in FROM_OUTSIDE:
+        name = signal.Signals(-done.returncode).name
+        raise LayercutError("attempts_exhausted", f"the verification process was killed by {name}{MAYBE_MEMORY}")
     return done
 
 

@@ -341,6 +341,17 @@ def test_a_process_that_hangs_is_ended(bert: Exported, tmp_path: Path, monkeypat
     assert caught.value.code == "verification_failed"
 
 
+def test_one_that_is_killed_says_nothing_of_the_files_and_may_be_tried_again(
+    bert: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dies = tmp_path / "dies.py"
+    dies.write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    monkeypatch.setattr(verifying, "PROGRAM", dies)
+    with pytest.raises(LayercutError, match="was killed by SIGKILL: the kernel does that") as caught:
+        bert.verify()
+    assert caught.value.kind.retryable
+
+
 def test_of_a_process_that_is_stopped_nothing_is_told(
     bert: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
