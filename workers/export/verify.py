@@ -33,6 +33,9 @@ ENDING = (
     "import os, signal, sys; signal.setitimer(signal.ITIMER_REAL, float(sys.argv[1]));"
     "os.execv(sys.executable, [sys.executable, '-I', sys.argv[2]])"
 )
+#: Signals of whoever wants the memory back, or an end: they say nothing of the files.
+FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+MAYBE_MEMORY = ": the kernel does that when memory runs out"
 # What the fresh process may know of this one: enough to find shared libraries, and no token.
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR")
 
@@ -59,11 +62,6 @@ def save_probe(
     whole, base = outputs_of(copied, taken)
     save_file({**taken, "expected": whole.contiguous(), "expected_base": base.clone()}, path)
     return path
-
-
-#: Signals of whoever wants the memory back, or an end: they say nothing of the files.
-FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-MAYBE_MEMORY = ": the kernel does that when memory runs out"
 
 
 def verify(
