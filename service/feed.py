@@ -7,7 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 from starlette.concurrency import run_in_threadpool
@@ -199,25 +199,15 @@ class Feed:
         channel = self._channels.setdefault(job_id, _Channel(head.number, head.status))
         if channel.status.terminal and head.number > channel.head:
             channel.status = Status.QUEUED  # it was asked for again: the next tick looks
-        channel.watchers += 1
-        try:
+        with _counted(channel, self._channels, job_id):
             yield channel
-        finally:
-            channel.watchers -= 1
-            if not channel.watchers:
-                self._channels.pop(job_id, None)
 
     @contextlib.contextmanager
     def _watch_log(self, job_id: str, head: Head) -> Iterator[LogChannel]:
         channel = self._logs.setdefault(job_id, LogChannel(head.log_end, head.status.terminal))
         channel.ended = channel.ended and head.status.terminal  # as above
-        channel.watchers += 1
-        try:
+        with _counted(channel, self._logs, job_id):
             yield channel
-        finally:
-            channel.watchers -= 1
-            if not channel.watchers:
-                self._logs.pop(job_id, None)
 
     async def _tick_for_ever(self) -> None:
         while not self._stopped:
@@ -260,3 +250,19 @@ class Feed:
         if channel.head >= number:
             channel.status = status
         channel.ring()
+
+
+class _Watched(Protocol):
+    watchers: int
+
+
+@contextlib.contextmanager
+def _counted(channel: _Watched, channels: dict[str, Any], job_id: str) -> Iterator[None]:
+    """The channel goes with the last who watches it."""
+    channel.watchers += 1
+    try:
+        yield
+    finally:
+        channel.watchers -= 1
+        if not channel.watchers:
+            channels.pop(job_id, None)
