@@ -14,6 +14,7 @@ from sqlalchemy import Engine, create_engine, delete, make_url, text, update
 from api_schemas.jobs import Job
 from store.columns import later
 from store.database import migrate, open_engine
+from store.deliveries import DeliveryStore
 from store.jobs import JobStore
 from store.retention import RetentionStore
 from store.tables import (
@@ -29,6 +30,7 @@ from store.tables import (
     webhooks,
     workers,
 )
+from store.webhooks import WebhookStore
 from tests.support.events import queue
 from tests.support.store_samples import Submit
 
@@ -125,3 +127,13 @@ def overdue(engine: Engine) -> Callable[[str, str], None]:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values({column: later(-3600)}))
 
     return move
+
+
+@pytest.fixture
+def hooks(engine: Engine) -> WebhookStore:
+    return WebhookStore(engine)
+
+
+@pytest.fixture
+def outbox(engine: Engine) -> DeliveryStore:
+    return DeliveryStore(engine)

@@ -34,16 +34,6 @@ Overdue = Callable[..., None]
 
 
 @pytest.fixture
-def hooks(engine: Engine) -> WebhookStore:
-    return WebhookStore(engine)
-
-
-@pytest.fixture
-def outbox(engine: Engine) -> DeliveryStore:
-    return DeliveryStore(engine)
-
-
-@pytest.fixture
 def overdue(engine: Engine) -> Overdue:
     """Has all that waits be due, as waiting for it would."""
 

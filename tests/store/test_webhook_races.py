@@ -30,16 +30,6 @@ A_MOMENT = 0.5
 
 
 @pytest.fixture
-def hooks(engine: Engine) -> WebhookStore:
-    return WebhookStore(engine)
-
-
-@pytest.fixture
-def outbox(engine: Engine) -> DeliveryStore:
-    return DeliveryStore(engine)
-
-
-@pytest.fixture
 def hook(hooks: WebhookStore) -> str:
     return hooks.create("https://hooks.example.org/", ["*"], KEY, by=ME)[0].id
 
