@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,10 @@ NO_DROPOUT = {
 DISTILBERT_NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0}
 
 
-def still(architecture: str, layers: int = 3) -> PreTrainedModel:
+def still(architecture: str, layers: int = 3, seed: int = 0) -> PreTrainedModel:
     """Without dropout, as two ways of drawing it cannot be compared."""
     changes: dict[str, Any] = DISTILBERT_NO_DROPOUT if architecture == "distilbert" else NO_DROPOUT
-    model = build(architecture, layers=layers, **changes).train()
+    model = build(architecture, layers=layers, seed=seed, **changes).train()
     model.set_attn_implementation("eager")
     return model
 
@@ -96,18 +97,22 @@ def test_gradients_of_two_batches_add_up() -> None:
 
 @pytest.mark.parametrize("architecture", BLOCKS)
 def test_in_bf16_it_is_as_near_to_float32_as_autocast(architecture: str) -> None:
-    model, inputs = still(architecture), batch(architecture, UNLIKE)
-    logits, gradients = answer(model, inputs)
-    with torch.autocast("cpu", torch.bfloat16):
-        _, usual = answer(model, inputs)
-        with packed_encoder(model, torch.bfloat16):
-            found, packed = answer(model, inputs)
-    assert torch.allclose(found.float(), logits, atol=5e-3)
+    """What rounding does to one model is chance (0.3 to 4 times), unlike on each processor: the median tells."""
+    ratios = []
+    for seed in range(7):
+        model, inputs = still(architecture, seed=seed), batch(architecture, UNLIKE)
+        logits, gradients = answer(model, inputs)
+        with torch.autocast("cpu", torch.bfloat16):
+            _, usual = answer(model, inputs)
+            with packed_encoder(model, torch.bfloat16):
+                found, packed = answer(model, inputs)
+        assert torch.allclose(found.float(), logits, atol=5e-3)
+        ratios.append(error(packed, gradients) / error(usual, gradients))
+    assert statistics.median(ratios) < 1.5
 
-    def error(of: dict[str, Tensor]) -> float:
-        return float(sum((of[name] - gradient).square().sum() for name, gradient in gradients.items()) ** 0.5)
 
-    assert error(packed) < 1.5 * error(usual)
+def error(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
+    return float(sum((found[name] - gradient).square().sum() for name, gradient in wanted.items()) ** 0.5)
 
 
 @pytest.mark.parametrize("architecture", BLOCKS)
