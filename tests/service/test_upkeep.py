@@ -125,8 +125,8 @@ def test_what_the_cache_has_no_room_for_goes_with_its_files(
         state.artifacts.publish(made.prefix, tmp_path / "baseline")
         assert state.cache.made(lease, name * 64, seconds=1, size=size)
     clear_cache(state)
-    kept = [path.parent.name for path in (settings.data_dir / "artifacts" / "cache").glob("*/*/*/weights")]
-    assert kept == [lease.token]
+    kept = [path.parts[-3] for path in (settings.data_dir / "artifacts" / "cache").glob("*/*/*/weights")]
+    assert kept == ["b" * 64]
     assert isinstance(state.cache.take(lease, "baseline", "a" * 64), Make)
     assert isinstance(state.cache.take(lease, "baseline", "b" * 64), Have)
 

@@ -189,14 +189,15 @@ def test_what_one_tenant_made_another_does_not_find(engine: Engine, store: JobSt
     a, b = (queued(tenant) and taken(store).lease for tenant in (A, B))
     own = cache.take(a, "baseline", fingerprint)
     assert isinstance(own, Make)
-    assert isinstance(cache.take(b, "baseline", fingerprint), Make), "it waits for nobody else's either"
+    others = cache.take(b, "baseline", fingerprint)
+    assert isinstance(others, Make), "it waits for nobody else's either"
     assert cache.made(a, fingerprint, seconds=1.0, size=10)
     assert cache.find(fingerprint, tenant=A, pool=A) == Have(own.prefix, 1.0, a.job_id)
     assert cache.find(fingerprint, tenant=B, pool=B) is None
     assert cache.find(fingerprint) is None
-    cache.abandon(b, fingerprint)
+    cache.abandon(b, fingerprint, others.prefix)
     assert cache.find(fingerprint, tenant=A, pool=A) is not None
-    assert cache.evict(0) == [own.prefix]
+    assert cache.evict(0) == [others.prefix, own.prefix]
 
 
 def test_those_that_share_find_it_and_are_told_no_job(

@@ -150,8 +150,6 @@ class CacheServer:
         return True
 
     def _make(self, request: CacheRequest, found: Make) -> CacheAnswer:
-        if found.lost:
-            self._uploads.delete(found.lost)
         if (cached := self._local.find(request.kind, request.fingerprint)) is None:
             return self._empty(request, found.prefix)
         # Evicted for all, but not here.
@@ -170,7 +168,6 @@ class CacheServer:
                 return self._empty(request)
             log.warning("job %s: %s is not in the cache any more: %s", self._lease.job_id, found.prefix, error)
             self._session.retrying(lambda: self._cache.forget(request.fingerprint, found.prefix))
-            self._uploads.delete(found.prefix)
             return None
         return self._lend(request.fingerprint, entry.folder, found.seconds)
 

@@ -40,12 +40,6 @@ class CacheUploads:
         """Nothing will come to ``prefix``: another may make the thing."""
         self._thread.put(partial(self._abandon, fingerprint, prefix))
 
-    def delete(self, prefix: str) -> None:
-        try:
-            self._artifacts.delete(prefix)
-        except Exception:  # files that nobody will ask for
-            log.warning("job %s: cannot delete %s", self._lease.job_id, prefix, exc_info=True)
-
     def finish(self, seconds: float | None) -> None:
         """Wait for what is to be uploaded, no longer than ``seconds``; nothing more is, not even what is half sent."""
         self._ending.set()
@@ -65,7 +59,7 @@ class CacheUploads:
             if not self._session.retrying(
                 lambda: self._cache.made(self._lease, fingerprint, seconds=seconds, size=size)
             ):
-                self.delete(prefix)
+                self._abandon(fingerprint, prefix)
         except Exception:
             log.exception("job %s: cannot put %s in the cache", self._lease.job_id, prefix)
             self._abandon(fingerprint, prefix)
@@ -79,7 +73,6 @@ class CacheUploads:
 
     def _abandon(self, fingerprint: str, prefix: str) -> None:
         try:
-            self._session.retrying(lambda: self._cache.abandon(self._lease, fingerprint))
+            self._session.retrying(lambda: self._cache.abandon(self._lease, fingerprint, prefix))
         except Exception:  # the end of the attempt will say the same
             log.warning("job %s: cannot give up %s", self._lease.job_id, prefix, exc_info=True)
-        self.delete(prefix)
