@@ -23,8 +23,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM ${BASE}
 # One number in both images: they share the artifact volume. A new named volume takes its owner from these folders.
 RUN useradd --uid 10001 --no-create-home --home-dir /var/lib/layercut layercut \
-    && install -d -o layercut -g layercut /var/cache/layercut /var/lib/layercut /var/lib/layercut/artifacts \
-       /var/lib/layercut/scratch
+    && install -d -o layercut -g layercut /var/cache/layercut /var/lib/layercut /var/lib/layercut/artifacts
 COPY --from=build /opt/layercut /opt/layercut
 ENV PATH=/opt/layercut/bin:$PATH PYTHONUNBUFFERED=1 HF_HOME=/var/cache/layercut \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility

@@ -36,9 +36,8 @@ from service.routes import (
     workers,
 )
 from service.settings import GatewaySettings
-from service.state import open_for_upkeep, open_state
+from service.state import new_metrics, open_for_upkeep, open_state
 from service.version import VERSION
-from telemetry.gateway_metrics import GatewayMetrics
 from telemetry.logs import configure_logs
 from telemetry.tracing import Tracing
 
@@ -67,7 +66,7 @@ DRAIN_SECONDS = 10
 def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     """The application. Database, artifacts and broker are opened when it starts, not before."""
     chosen = settings or GatewaySettings()
-    counted, tracing = GatewayMetrics(VERSION), Tracing("layercut-gateway", VERSION)
+    counted, tracing = new_metrics(), Tracing("layercut-gateway", VERSION)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:

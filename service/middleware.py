@@ -100,7 +100,9 @@ class RequestContext:
     def _tell(self, scope: Scope, status: int, seconds: float, span: Span | None) -> None:
         route = getattr(scope.get("route"), "path_format", None)
         if self._metrics is not None:
-            self._metrics.end_request(scope["method"], route, status, seconds)
+            # A wait that was asked for is not slow.
+            busy = seconds - scope["state"].get("waited", 0.0)
+            self._metrics.end_request(scope["method"], route, status, busy)
         if span is not None:
             name = f"{scope['method']} {route}" if route else scope["method"]
             span.end(_attributes(scope, route, status), name=name, error=str(status) if status >= 500 else None)

@@ -76,4 +76,4 @@ class GatewaySettings(StoreSettings, SourceSettings):
     presigned_seconds: int = Field(
         default=0, ge=0, description="files in an object store are sent by it, at addresses valid so long; 0: by us"
     )
-    max_queued_jobs: int = Field(default=10_000, ge=1, description="that wait, all together; then 503 and Retry-After")
+    max_queued_jobs: int = Field(default=10_000, ge=1, description="that wait, all together; then 429 and Retry-After")

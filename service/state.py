@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated
 
 import structlog
@@ -32,7 +32,7 @@ from store.cache import CacheStore
 from store.database import migrate_when_there, open_engine
 from store.deliveries import DeliveryStore
 from store.idempotency import IdempotencyStore
-from store.jobs import JobStore
+from store.jobs import JobStore, Reaped
 from store.keys import KeyStore
 from store.retention import RetentionStore
 from store.tenants import TenantStore
@@ -79,11 +79,16 @@ class GatewayState:
     tracing: Tracing
 
 
+def new_metrics() -> GatewayMetrics:
+    """Of this process."""
+    return GatewayMetrics(VERSION, (field.name for field in fields(Reaped)))
+
+
 def open_state(
     settings: GatewaySettings, metrics: GatewayMetrics | None = None, tracing: Tracing | None = None
 ) -> GatewayState:
     """Open the database (made or brought up to date where needed), the artifacts and the broker's sender."""
-    metrics = metrics or GatewayMetrics(VERSION)
+    metrics = metrics or new_metrics()
     guard_client(settings.hub_hosts)
     engine = open_engine(settings.database_url, settings.database_seconds)
     migrate_when_there(engine, lambda sentence: log.warning("database_away", reason=sentence))

@@ -37,7 +37,8 @@ class Census:
 class GatewayMetrics:
     """Of one gateway process. Thread-safe, but for the requests: those are counted by the event loop."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, reaped: Iterable[str] = ()) -> None:
+        """``reaped``: what a job that the reaper took in hand may become."""
         self.registry = new_registry(version)
         self._requests = Counter(
             "layercut_http_requests_total", "Requests that were answered", ["method", "route", "status"],
@@ -66,6 +67,9 @@ class GatewayMetrics:
             "layercut_webhook_deliveries_total", "Attempts to deliver a webhook message", ["outcome"],
             registry=self.registry,
         )  # fmt: skip
+        # An increase is seen only from a number that was there before.
+        for became in reaped:
+            self._reaped.labels(became)
         for outcome in DELIVERY_OUTCOMES:
             self._deliveries.labels(outcome)
         for outcome in ("sent", "dropped"):

@@ -69,7 +69,7 @@ def configure_logs(level: str = "INFO") -> None:
     # Our own line for each request carries the request id; uvicorn's would say the same again, with the query string.
     logging.getLogger("uvicorn.access").disabled = True
     # A receiver of traces that is away is said once in a while, and without where it was found out.
-    logging.getLogger("opentelemetry").addFilter(_without_traceback)
+    handler.addFilter(_without_traceback)
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
@@ -80,7 +80,9 @@ def _merge_process(logger: WrappedLogger, method: str, line: EventDict) -> Event
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    record.exc_info = record.exc_text = None
+    # On the handler: the filters of a logger are not asked about what its children say.
+    if record.name.partition(".")[0] == "opentelemetry":
+        record.exc_info = record.exc_text = None
     return True
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from telemetry.metrics import FreeSpace, Named, new_registry, text_of
+from telemetry.metrics import OTHER, FreeSpace, Named, new_registry, text_of
 
 #: A stage of a small model takes a blink, a training may take a day.
 STAGE_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
@@ -16,7 +16,13 @@ STAGE_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 class WorkerMetrics:
     """Of one worker process. ``codes`` are the errors that are told apart. Thread-safe."""
 
-    def __init__(self, version: str, codes: Iterable[str], folders: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        version: str,
+        codes: Collection[str],
+        folders: Mapping[str, Path],
+        stuck_loops: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.registry = new_registry(version)
         self._code = Named(codes)
         self.registry.register(FreeSpace(folders))
@@ -47,6 +53,13 @@ class WorkerMetrics:
             ["outcome"], registry=self.registry,
         )  # fmt: skip
         self._busy = Gauge("layercut_worker_busy", "1 while it has a job", registry=self.registry)
+        stuck = Gauge(
+            "layercut_worker_stuck_loops", "Loops that should have turned by now: as /healthz", registry=self.registry
+        )
+        stuck.set_function(stuck_loops)
+        # An increase is seen only from a number that was there before.
+        for code in (*codes, OTHER):
+            self._failures.labels(code)
         for outcome in ("taken", "nothing"):
             self._claims.labels(outcome)
         for outcome in ("succeeded", "failed", "cancelled", "requeued", "lease_lost"):

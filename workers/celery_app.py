@@ -79,7 +79,7 @@ class WorkerProcess:
         self._pulse, about = Pulse(), about_worker(settings.device)
         self.tracing = Tracing("layercut-worker", VERSION)
         folders = {"data": settings.data_dir, "scratch": settings.scratch_root}
-        metrics = WorkerMetrics(VERSION, ERRORS, folders)
+        metrics = WorkerMetrics(VERSION, ERRORS, folders, lambda: len(self._pulse.stuck()))
         recorder = Recorder(name, metrics, self.tracing, self._pulse, about.device)
         self.store = RecordedJobs(
             self.engine, settings.lease_seconds, retry_seconds=settings.retry_seconds,

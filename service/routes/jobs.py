@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from functools import partial
 from typing import Annotated, Any
@@ -159,7 +160,9 @@ async def get_job(
     caller: Caller = request.state.caller
     headers = {}
     if seconds := wait_seconds(prefer):
+        began = time.perf_counter()
         await state.feed.changed(state.store.of(caller.actor), job_id, seconds)
+        request.state.waited = time.perf_counter() - began
         headers["Preference-Applied"] = f"wait={seconds:.0f}"
     job = shown(await state.reads.get(job_id, caller.actor.tenant))
     # Made here: FastAPI would check once more what has been read as a Job, and each dependency costs tens of µs.

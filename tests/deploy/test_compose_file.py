@@ -74,6 +74,12 @@ def test_gateway_and_worker_share_artifacts_and_read_models_and_data_at_the_same
         assert SERVICES["gateway"]["environment"][name] == SERVICES["worker"]["environment"][name]
 
 
+def test_what_a_service_keeps_lies_on_a_volume() -> None:
+    for name in OURS:
+        places = [mount.split(":")[1] for mount in SERVICES[name]["volumes"] if not mount.endswith(":ro")]
+        assert SERVICES[name]["environment"]["LAYERCUT_DATA_DIR"] in places, "checkpoints, the key for webhooks"
+
+
 def test_the_broker_never_drops_a_message_and_survives_a_restart() -> None:
     command = SERVICES["valkey"]["command"]
     options = dict(zip(command[1::2], command[2::2], strict=True))
@@ -113,3 +119,10 @@ def test_every_setting_of_a_service_reaches_it(name: str, settings: type[BaseSet
     wanted = {f"LAYERCUT_{name.upper()}" for name, field in settings.model_fields.items() if not field.exclude}
     given = {variable for variable in SERVICES[name]["environment"] if variable.startswith("LAYERCUT_")}
     assert given == wanted
+
+
+def test_every_variable_of_tracing_that_is_read_or_documented_reaches_our_services() -> None:
+    texts = [(ROOT / name).read_text() for name in ("telemetry/tracing.py", "docs/monitoring.md")]
+    wanted = {found for text in texts for found in re.findall(r"OTEL_[A-Z_]+", text)}
+    for name in OURS:
+        assert wanted <= set(SERVICES[name]["environment"])

@@ -88,6 +88,12 @@ def wait_for(condition: Callable[[], bool], what: str, log: Path) -> None:
         time.sleep(0.2)
 
 
+def written(folder: Path) -> list[Path]:
+    """What our services, started in ``folder``, have written there."""
+    ours = [path for path in folder.iterdir() if path.name not in ("models", "data", "out") and path.suffix != ".log"]
+    return [path for top in ours for path in (top, *top.rglob("*")) if path.is_file()]
+
+
 @pytest.fixture
 def own_database(postgres_url: str) -> str:
     """An empty database: the worker would claim what other tests left in the queue of theirs."""
@@ -99,7 +105,7 @@ def own_database(postgres_url: str) -> str:
 
 @pytest.fixture
 def host(tmp_path: Path, own_database: str, valkey_url: str) -> Host:
-    for folder in ("var/lib/layercut/artifacts", "var/lib/layercut/scratch", "models", "data"):
+    for folder in ("var/lib/layercut/artifacts", "models", "data"):
         (tmp_path / folder).mkdir(parents=True)
     tiny_model("bert", tmp_path / "models" / "tiny")
     return Host(
@@ -157,6 +163,9 @@ def test_a_job_runs_through_the_services_of_the_compose_file(
         query = "bert.encoder.layer.{}.attention.self.query.weight"
         assert (made.get_tensor(query.format(0)) == source.get_tensor(query.format(2))).all()
         assert query.format(4) not in made.keys()  # noqa: SIM118 (safe_open is no mapping)
+
+    outside = [path for path in written(host.folder) if not path.is_relative_to(host.folder / "var/lib/layercut")]
+    assert outside == [], "an image can be read only"
 
     for name in ("worker", "gateway"):
         running[name].send_signal(signal.SIGTERM)

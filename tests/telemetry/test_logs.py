@@ -22,6 +22,10 @@ with bound_process(job_id="job_1", attempt=2):
     structlog.get_logger("ours").warning("of_a_job", number=7)
     thread = threading.Thread(target=lambda: logging.getLogger("theirs").warning("from %s", "a thread"))
     thread.start(); thread.join()
+try:
+    1 / 0
+except ZeroDivisionError:
+    logging.getLogger("opentelemetry.sdk.export").exception("the receiver is away")
 warnings.warn("careful")
 thread = threading.Thread(target=lambda: 1 / 0, name="divider")
 thread.start(); thread.join()
@@ -35,10 +39,14 @@ def test_each_line_is_one_object_whoever_says_it() -> None:
         env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     lines = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [line["logger"] for line in lines] == ["ours", "theirs", "py.warnings", "layercut", "layercut"]
-    ours, theirs, *others = lines
+    assert [line["logger"] for line in lines] == [
+        "ours", "theirs", "opentelemetry.sdk.export", "py.warnings", "layercut", "layercut"
+    ]  # fmt: skip
+    ours, theirs, receiver, *others = lines
     assert (ours["event"], ours["number"], ours["job_id"], ours["attempt"]) == ("of_a_job", 7, "job_1", 2)
     assert (theirs["event"], theirs["job_id"], theirs["level"]) == ("from a thread", "job_1", "warning")
+    assert receiver["event"] == "the receiver is away"
+    assert "exception" not in receiver, "it is said often, and is no fault of ours"
     assert not any("job_id" in line for line in others)
     assert "thread divider ended with ZeroDivisionError" in others[1]["event"]
     assert "nobody\ncaught" in others[2]["exception"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from service.state import new_metrics
 from telemetry.metrics import Cached, FreeSpace, Named
 from telemetry.worker_metrics import WorkerMetrics
 
@@ -54,6 +55,16 @@ def test_the_room_on_a_disk_is_told_for_a_folder_that_is_not_made_yet(tmp_path: 
     free, size = FreeSpace({"data": tmp_path / "not" / "yet"}).collect()
     assert 0 < free.samples[0].value < size.samples[0].value
     assert free.samples[0].labels == {"folder": "data"}
+
+
+def test_what_is_counted_begins_at_nothing_so_that_the_first_is_an_increase() -> None:
+    worker = WorkerMetrics("1", ["stalled"], {}, lambda: 2).text().decode()
+    assert 'layercut_job_failures_total{code="stalled"} 0.0' in worker
+    assert 'layercut_attempts_total{outcome="failed"} 0.0' in worker
+    assert "layercut_worker_stuck_loops 2.0" in worker
+    gateway = new_metrics().text().decode()
+    for became in ("requeued", "exhausted", "cancelled", "timed_out"):
+        assert f'layercut_reaped_jobs_total{{became="{became}"}} 0.0' in gateway
 
 
 def test_a_strangers_word_becomes_no_label() -> None:
