@@ -8,7 +8,7 @@ from contextlib import suppress
 from queue import Empty
 from typing import Any
 
-from api_schemas.errors import LONGEST_MESSAGE, JobError, LayercutError
+from api_schemas.errors import LONGEST_MESSAGE, RULE_BREAKERS, JobError, LayercutError
 from api_schemas.events import (
     ArtifactFiles,
     EventBody,
@@ -250,7 +250,7 @@ class Attempt:
         self._finish_told(ended, self._lease.prefix)
 
     def _not_published(self, error: Exception) -> None:
-        if self._runner.scratch.gone:
+        if self._runner.robbed:
             self._lost(Lost(SCRATCH_GONE))
         elif (away := passing(error)) is not None:
             self._put_off(away)
@@ -273,6 +273,9 @@ class Attempt:
     def _failed(self, ended: NewEvent) -> None:
         """A failure may leave files all the same: an objective that was not met does."""
         assert isinstance(ended.data, FailedData)
+        if self._runner.robbed and ended.data.error.code not in RULE_BREAKERS:
+            self._lost(Lost(SCRATCH_GONE))  # a cleaner may have come to its files before it came to the folder
+            return
         published = False
         if ended.data.artifact is not None:
             try:

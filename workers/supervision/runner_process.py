@@ -174,6 +174,11 @@ class RunnerProcess:
         return self.alive  # its exit may have been among what was cleared
 
     @property
+    def robbed(self) -> bool:
+        """Whether something is gone of what it was given for its job: what it then says is no fault of the job's."""
+        return not (self.scratch.whole and self.job_file.exists())
+
+    @property
     def last_words(self) -> str:
         """The last lines of its stderr."""
         return "\n".join(self._tail)

@@ -10,6 +10,7 @@ import pytest
 from api_schemas.jobs import Status
 from tests.support.processes import eventually
 from tests.support.supervisor_rig import Rig
+from workers.removal import remove_tree
 from workers.supervision.waiting import SCRATCH_GONE
 
 
@@ -51,6 +52,22 @@ def test_an_attempt_whose_folder_is_deleted_is_lost_at_once(rig: Rig, tmp_path: 
     (tmp_path / "go").touch()
     assert rig.supervisor.work()
     assert rig.store.get(job_id).status == Status.SUCCEEDED
+
+
+@pytest.mark.parametrize("part", ["job.json", "inputs"])
+def test_a_failure_for_want_of_what_was_deleted_is_not_the_jobs(rig: Rig, tmp_path: Path, part: str) -> None:
+    """A cleaner deletes what is in a folder first, and the runner may meet that before anybody sees the folder gone."""
+    job_id = rig.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "fail:malformed_request")
+    thread = rig.start()
+    eventually((tmp_path / "here").exists)
+    (folder,) = rig.settings.scratch_root.glob("runner-*")
+    assert remove_tree(folder / part)
+    (tmp_path / "go").touch()
+    thread.join(20)
+
+    job = rig.store.get(job_id)
+    assert job.status == Status.QUEUED
+    assert SCRATCH_GONE in (job.status_reason or "")
 
 
 def test_all_folders_of_its_own_are_made_again(rig: Rig) -> None:
