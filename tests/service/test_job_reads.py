@@ -18,6 +18,7 @@ from api_schemas.jobs import Job, Status
 from service.job_reads import JobReads
 from service.state import GatewayState
 from tests.support.gateway_worker import claim
+from tests.support.processes import eventually
 
 NOBODY = "job_000000000000000000000000"
 TENANT = "default"
@@ -79,6 +80,27 @@ def test_a_question_that_hangs_holds_nobody_up(state: GatewayState, ids: list[st
             reads.close()
 
     asyncio.run(ask())
+
+
+def test_behind_a_database_that_hangs_a_crowd_waits_for_two_questions(state: GatewayState, ids: list[str]) -> None:
+    """Each takes the database's own time limit: a third would be later than is promised."""
+    store = Slow(state)
+    crowd = [f"{ids[0][:-3]}{number:03}" for number in range(500)]
+    store.hanging = set(crowd)
+
+    async def ask() -> None:
+        reads = JobReads(store)  # type: ignore[arg-type]
+        try:
+            asked = [asyncio.create_task(reads.get(job_id, TENANT)) for job_id in crowd for _ in range(2)]
+            await asyncio.to_thread(eventually, lambda: len(store.asked) == 2)
+            store.released.set()
+            await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            store.released.set()
+            reads.close()
+
+    asyncio.run(ask())
+    assert [len(question) for question in store.asked] == [64, 436]
 
 
 def test_what_the_database_raises_reaches_each_and_the_next_is_asked_again(
