@@ -16,20 +16,19 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 
 import httpx
 from _progress import at
+from _servers import free_port, serving
 from rich.console import Console
 from rich.table import Table
 
@@ -93,43 +92,6 @@ class Client:
 
     def close(self) -> None:
         self._process.communicate("")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def running(command: list[str], ready: Callable[[], object], log: Path, **environment: str) -> Iterator[None]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LAYERCUT_")}
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env={**kept, **environment}, stdout=output, stderr=output)
-    try:
-        wait_for(ready, process)
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def wait_for(ready: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
-        try:
-            ready()
-        except OSError:
-            if process.poll() is not None:
-                raise SystemExit(f"{process.args!r} ended with {process.returncode}") from None
-            time.sleep(0.1)
-        else:
-            return
-    raise SystemExit(f"{process.args!r} does not answer")
-
-
-def listening(port: int) -> Callable[[], object]:
-    return lambda: socket.create_connection(("127.0.0.1", port)).close()
 
 
 def finish_a_job(client: httpx.Client, data: Path, export: Path) -> str:
@@ -205,7 +167,7 @@ def measure(stack: ExitStack, folder: Path, quick: bool) -> dict[str, float]:
     at("a gateway and nginx start")
     command = [sys.executable, "-P", "-m", "cli.main", "gateway", "--port", str(port)]
     settings = {"LAYERCUT_DATA_DIR": str(folder / "data"), "LAYERCUT_MODEL_ROOTS": str(SOURCE), "LAYERCUT_AUTH": "off"}
-    stack.enter_context(running(command, listening(port), folder / "gateway.log", **settings))
+    stack.enter_context(serving(command, port, folder / "gateway.log", **settings))
     client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False))
     write_export(folder / "export")
     job = finish_a_job(client, folder / "data", folder / "export")
@@ -215,7 +177,7 @@ def measure(stack: ExitStack, folder: Path, quick: bool) -> dict[str, float]:
     (folder / "www" / "tar").write_bytes(client.get(f"/v1/jobs/{job}/download").raise_for_status().content)
     (folder / "nginx.conf").write_text(CONFIG.format(folder=folder, port=other))
     nginx = [NGINX, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
-    stack.enter_context(running(nginx, listening(other), folder / "nginx.log"))
+    stack.enter_context(serving(nginx, other, folder / "nginx.log"))
 
     addresses = {"file": f"/v1/jobs/{job}/files/model.safetensors", "tar": f"/v1/jobs/{job}/download"}
     table = Table("download", "ours, GB/s", "nginx, GB/s", "ours / nginx", "spread of it")

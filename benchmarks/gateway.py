@@ -18,9 +18,7 @@ import argparse
 import json
 import os
 import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -37,6 +35,7 @@ import httpx
 import psutil
 from _http_load import Answered, Load, Watchers, client, download, pinned, post, put_load
 from _progress import at
+from _servers import PATIENCE, free_port, serving
 from rich.console import Console
 from rich.table import Table
 
@@ -52,7 +51,6 @@ WATCHERS, POSTED, POSTERS, DOWNLOADS = 500, 200, 20, 50
 FILE_BYTES = 16 * 2**20
 #: How long the crowd is there at least.
 CROWD_SECONDS = 5.0
-PATIENCE = 60.0
 GOAL = 0.40
 
 BODY = json.dumps({"model": str(SOURCE), "task": "none", "prune": {"strategy": "top", "drop": 2}}).encode()
@@ -79,43 +77,11 @@ class Server:
         return float(times.user + times.system)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def running(command: list[str], port: int, log: Path, **environment: str) -> Iterator[Server]:
     """A server on the first core, once it listens."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LAYERCUT_")}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            env={**kept, **environment},
-            stdout=output,
-            stderr=output,
-            preexec_fn=lambda: pinned(0),  # noqa: PLW1509 - no thread runs yet that could hold a lock
-        )
-    try:
-        _await_port(port)
+    with serving(command, port, log, before=lambda: pinned(0), **environment) as process:
         yield Server(psutil.Process(process.pid), port)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE)
-
-
-def _await_port(port: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise SystemExit("a server did not start in time") from None
-            time.sleep(0.05)
 
 
 class Gateway:

@@ -77,7 +77,7 @@ def sweep_unfinished(state: GatewayState) -> None:
 
 
 def remove_jobs(state: GatewayState) -> None:
-    """Delete the rows of jobs that ended long ago, and have their files swept."""
+    """Delete the rows of jobs that ended long ago and have no files any more, and have what is left swept."""
     if state.settings.event_days and (removed := state.retention.remove_ended(state.settings.event_days)):
         log.info("removed_for_age", jobs=removed)
 

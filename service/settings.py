@@ -57,7 +57,7 @@ class GatewaySettings(StoreSettings, SourceSettings):
     )
     max_queue_seconds: int = Field(default=30 * 24 * 3600, ge=1, description="how long a job may wait")
     max_layers: int = Field(default=1024, ge=1, description="of a model")
-    event_days: float = Field(default=365.0, ge=0, description="an ended job's row and events; 0: for ever")
+    event_days: float = Field(default=365.0, ge=0, description="row and events of a job without files; 0: for ever")
     log_days: float = Field(default=30.0, ge=0, description="an ended job's log; 0: for ever")
     idempotency_hours: float = Field(default=24.0, gt=0, description="how long an Idempotency-Key is remembered")
     secret_key: str = Field(

@@ -76,6 +76,9 @@ audit = Table(
     Index("ix_audit_at", "at"),
 )
 
+#: Jobs that have ended and have no files, or none that are still kept.
+WITHOUT_FILES = text("finished_at IS NOT NULL AND (artifact IS NULL OR expired_at IS NOT NULL)")
+
 # JSON and not JSONB: it keeps the order of the keys, and takes text that JSONB refuses (an escaped NUL).
 jobs = Table(
     "jobs",
@@ -140,6 +143,8 @@ jobs = Table(
     Index("ix_jobs_lease_expires_at", "lease_expires_at"),
     Index("ix_jobs_sweep_at", "sweep_at"),
     Index("ix_jobs_finished_at", "finished_at"),
+    # Those whose rows may go: whoever looks for them reads none of those whose files are kept, which may be for ever.
+    Index("ix_jobs_without_files", "finished_at", sqlite_where=WITHOUT_FILES, postgresql_where=WITHOUT_FILES),
     Index("ix_jobs_expires_at", "expired_at", "expires_at"),
 )
 

@@ -42,16 +42,16 @@ class WorkerStore:
             connection.execute(delete(workers).where(gone))
             connection.execute(insert(workers).values(**row, started_at=later(), seen_at=later()))
 
-    def seen(self, name: str, doing: Doing | None = None) -> None:
-        """The worker lives, and does that; None: it waits."""
-        values = {"job_id": None, "attempt": None, "progress_at": None} if doing is None else _values(doing)
-        with self._engine.begin() as connection:
-            connection.execute(update(workers).where(workers.c.name == name).values(seen_at=later(), **values))
+    def seen(self, name: str, doing: Doing | None = None, paused_reason: str | None = None) -> bool:
+        """The worker lives, and does that (None: it waits); why it takes no more jobs (None: it does).
 
-    def pause(self, name: str, reason: str | None) -> None:
-        """The worker takes no more jobs, and why; None: it does again."""
+        False where it is not known: it was forgotten, and announces itself anew.
+        """
+        values = {"job_id": None, "attempt": None, "progress_at": None} if doing is None else _values(doing)
+        mine = update(workers).where(workers.c.name == name)
         with self._engine.begin() as connection:
-            connection.execute(update(workers).where(workers.c.name == name).values(paused_reason=reason))
+            told = connection.execute(mine.values(seen_at=later(), paused_reason=paused_reason, **values))
+            return told.rowcount == 1
 
     def leave(self, name: str) -> None:
         """The worker ends."""

@@ -8,6 +8,8 @@ moment later changes nothing.
 from __future__ import annotations
 
 import ipaddress
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx2
@@ -16,6 +18,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.webhook_requests import LONGEST_URL
 from service.settings import GatewaySettings
 from sources.hub_client import addresses_of
+from store.threads import start_beside
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -30,16 +33,23 @@ REFUSED_NETWORKS = tuple(
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
+#: Names that are being resolved; beyond, they cannot be, which is so only where many hang.
+MOST_LOOKUPS = 128
+_lookups = threading.BoundedSemaphore(MOST_LOOKUPS)
+
+
 @dataclass(frozen=True)
 class Policy:
-    """``hosts`` may have any address; ``plain_http`` may be used, by any."""
+    """``hosts`` may have any address; ``plain_http`` may be used, by any. A name has ``seconds`` to be resolved."""
 
     hosts: frozenset[str]
     plain_http: bool
+    seconds: float = 15.0
 
     @classmethod
     def of(cls, settings: GatewaySettings) -> Policy:
-        return cls(frozenset(name.lower() for name in settings.webhook_hosts), settings.webhook_plain_http)
+        hosts = frozenset(name.lower() for name in settings.webhook_hosts)
+        return cls(hosts, settings.webhook_plain_http, settings.webhook_seconds)
 
 
 def parsed(url: str, policy: Policy, param: str | None = None) -> httpx2.URL:
@@ -75,14 +85,35 @@ def check(url: str, policy: Policy, param: str | None = None) -> None:
 
 def allowed_addresses(host: str, policy: Policy, param: str | None = None) -> list[str]:
     """The addresses of ``host``; raises ``webhook_not_allowed`` where it has none, or one inside."""
-    found = addresses_of(host)
+    found = _resolved(host, policy.seconds)
     if not found:
-        raise _refused(f"the name {host[:100]!r} cannot be resolved", param)
+        raise _refused(f"the name {host[:100]!r} cannot be resolved within {policy.seconds:g} s", param)
     if host.lower() not in policy.hosts and not all(map(is_public, found)):
         # Not which: what a name inside resolves to is nobody's business.
         text = f"{host[:100]!r} has an address inside; LAYERCUT_WEBHOOK_HOSTS names those that may be told"
         raise _refused(text, param)
     return found
+
+
+def _resolved(host: str, seconds: float) -> list[str]:
+    """None also where that takes longer. What hangs cannot be ended: it keeps its thread until the system gives up."""
+    if not _lookups.acquire(blocking=False):
+        return []
+
+    def look_up() -> list[str]:
+        try:
+            return addresses_of(host)
+        finally:
+            _lookups.release()
+
+    try:
+        answer = start_beside(look_up, "lookup")
+    except RuntimeError:  # no thread to be had
+        _lookups.release()
+        return []
+    with suppress(TimeoutError):
+        return answer.result(seconds)
+    return []
 
 
 def is_public(address: str) -> bool:

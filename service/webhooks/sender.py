@@ -34,7 +34,7 @@ class Sender:
         self._backend = TimedBackend(backend, lambda host: allowed_addresses(host, self._policy))
 
     def send(self, due: Due) -> Outcome:
-        """What came of it, within ``webhook_seconds`` once the name is resolved."""
+        """What came of it, within ``webhook_seconds``, in which its name is resolved, too."""
         try:
             with bounded(Deadline(self._seconds)):
                 return self._post(due)

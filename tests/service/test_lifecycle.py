@@ -13,7 +13,7 @@ from sqlalchemy import update
 from api_schemas.events import EventType
 from api_schemas.jobs import Status
 from service.feed import Feed
-from service.retention import expire_files, sweep, sweep_deleted, sweep_job
+from service.retention import ROW_STEPS, expire_files, sweep, sweep_deleted, sweep_job
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from store.artifacts import ArtifactStore
@@ -240,6 +240,25 @@ def test_files_that_are_no_longer_kept_are_gone_and_it_is_said_since_when(
     sweep(state)
     assert stored(settings, finished) == set()
     assert client.get(f"/v1/jobs/{finished}").json()["result"] == job["result"]
+
+
+@pytest.mark.parametrize("artifact_days", [0, 730])
+def test_files_that_are_kept_for_longer_than_events_can_still_be_downloaded(
+    client: TestClient, state: GatewayState, finished: str, artifact_days: float
+) -> None:
+    state.settings.artifact_days, state.settings.event_days = artifact_days, 1
+    past(state, finished_at=2 * 86_400, expires_at=-730 * 86_400)
+    if not artifact_days:
+        with state.engine.begin() as connection:
+            connection.execute(update(jobs).values(expires_at=None))
+    for step in ROW_STEPS:
+        step(state)
+    assert client.get(f"/v1/jobs/{finished}/download").status_code == 200
+
+    past(state, expires_at=1)
+    for step in ROW_STEPS:
+        step(state)
+    assert client.get(f"/v1/jobs/{finished}").status_code == 404
 
 
 def test_many_are_cancelled_by_a_filter(client: TestClient, state: GatewayState, body: dict[str, Any]) -> None:

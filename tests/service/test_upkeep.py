@@ -16,6 +16,7 @@ from service.settings import GatewaySettings
 from service.state import GatewayState
 from service.wakeups import WakeUps
 from store.cache import Have, Make
+from store.jobs import Lease
 from tests.support.gateway_worker import WEIGHTS, claim, succeed
 from tests.support.processes import eventually
 
@@ -111,6 +112,16 @@ def test_the_end_of_a_job_is_told_once(client: TestClient, finished: str) -> Non
     assert kinds.count(EventType.SUCCEEDED) == 1
 
 
+def put_into_cache(state: GatewayState, lease: Lease, letter: str, folder: Path, size: int) -> None:
+    """Make the baseline whose fingerprint is 64 times that letter."""
+    made = state.cache.take(lease, "baseline", letter * 64)
+    assert isinstance(made, Make)
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"x" * size)
+    state.artifacts.publish(made.prefix, folder)
+    assert state.cache.made(lease, letter * 64, seconds=1, size=size)
+
+
 def test_what_the_cache_has_no_room_for_goes_with_its_files(
     settings: GatewaySettings, request: pytest.FixtureRequest, body: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -118,12 +129,8 @@ def test_what_the_cache_has_no_room_for_goes_with_its_files(
     state = request.getfixturevalue("state")
     request.getfixturevalue("client").post("/v1/jobs", json=body)
     lease = claim(state).lease
-    (tmp_path / "baseline").mkdir()
     for name, size in (("a", 3), ("b", 4)):
-        made = state.cache.take(lease, "baseline", name * 64)
-        (tmp_path / "baseline" / "weights").write_bytes(b"x" * size)
-        state.artifacts.publish(made.prefix, tmp_path / "baseline")
-        assert state.cache.made(lease, name * 64, seconds=1, size=size)
+        put_into_cache(state, lease, name, tmp_path / name, size)
     clear_cache(state)
     kept = [path.parts[-3] for path in (settings.data_dir / "artifacts" / "cache").glob("*/*/*/weights")]
     assert kept == ["b" * 64]
@@ -137,12 +144,7 @@ def test_what_the_cache_has_no_room_for_goes_once_the_store_is_back(
     settings.cache_bytes = 0
     state = request.getfixturevalue("state")
     request.getfixturevalue("client").post("/v1/jobs", json=body)
-    lease = claim(state).lease
-    made = state.cache.take(lease, "baseline", "a" * 64)
-    (tmp_path / "baseline").mkdir()
-    (tmp_path / "baseline" / "weights").write_bytes(b"abc")
-    state.artifacts.publish(made.prefix, tmp_path / "baseline")
-    assert state.cache.made(lease, "a" * 64, seconds=1, size=3)
+    put_into_cache(state, claim(state).lease, "a", tmp_path / "a", size=3)
     folder = settings.data_dir / "artifacts"
     away = folder.rename(tmp_path / "away")
     for _ in range(2):

@@ -20,11 +20,13 @@ import pytest
 
 from api_schemas.errors import LayercutError
 from service.settings import GatewaySettings
+from service.webhooks import addresses
 from service.webhooks.outcomes import outcome_of
 from service.webhooks.sender import Sender
 from service.webhooks.signing import Signer
 from store.deliveries import Due, Outcome
 from store.webhooks import SecretRef
+from tests.support.processes import eventually
 from tests.support.webhook_receiver import Receiver, status
 
 BODY = '{"type":"job.succeeded","timestamp":"2026-01-01T00:00:00Z","data":{"name":"ü"}}'
@@ -171,6 +173,31 @@ def test_an_address_is_looked_at_again_at_each_attempt(
     assert "has an address inside" in str(sender.send(due).error)
     assert len(connected) == 1
     assert receiver.got == []
+
+
+def test_a_name_server_that_hangs_has_the_time_of_all(
+    settings: GatewaySettings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, real = threading.Event(), socket.getaddrinfo
+
+    def hang(host: str, *args: Any, **more: Any) -> Any:
+        if host == "hangs.example.org":
+            released.wait(20)
+        return real("127.0.0.1", *args, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    monkeypatch.setattr(addresses, "_lookups", threading.BoundedSemaphore(2))
+    settings = settings.model_copy(update={"webhook_seconds": 0.2, "webhook_hosts": ["hangs.example.org", "fine.org"]})
+
+    def send(host: str) -> Outcome:
+        due = Due("msg_1", 1, "whk_1", "default", f"http://{host}:{receiver.port}/", BODY, REF)
+        return Sender(settings, Signer(settings)).send(due)
+
+    for _ in range(2):
+        assert "'hangs.example.org' cannot be resolved within 0.2 s" in str(send("hangs.example.org").error)
+    assert "'fine.org' cannot be resolved" in str(send("fine.org").error), "and keeps so many threads, and no more"
+    released.set()
+    assert eventually(lambda: send("fine.org").delivered)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="nothing else here makes certificates")

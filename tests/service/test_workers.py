@@ -30,7 +30,7 @@ def test_a_job_is_named_to_its_own_tenant_and_to_the_operator(
     state.workers.announce("w-1", SandboxReport(complete=True), ABOUT)
     state.workers.announce("w-2", SandboxReport(complete=False))
     state.workers.seen("w-1", Doing(job_id, 1))
-    state.workers.pause("w-2", "there is no room on its disk")
+    state.workers.seen("w-2", paused_reason="there is no room on its disk")
 
     def asked(tenant: str, scope: Scope) -> list[dict[str, Any]]:
         answer = client.get("/v1/workers", headers=bearer(key_of(state, tenant, scope)))

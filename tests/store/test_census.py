@@ -65,8 +65,8 @@ def test_workers_are_counted_by_what_they_do(engine: Engine) -> None:
     for name in ("idle", "busy", "full", "leaving"):
         store.announce(name, SandboxReport(complete=True))
     store.seen("busy", Doing("job_1", 1))
-    store.pause("full", "its disk is full")
-    store.pause("leaving", DRAINING)
+    store.seen("full", paused_reason="its disk is full")
+    store.seen("leaving", paused_reason=DRAINING)
     assert count_all(engine)["workers"] == {"idle": 1, "busy": 1, "paused": 1, "draining": 1}
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Connection, Engine, event, insert, select, update
 
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import Status
@@ -207,6 +207,32 @@ def test_old_jobs_go_with_all_their_rows_and_have_their_files_swept(
     assert retention.remove_ended(365) == []
     assert {job.id for job in store.list()[0]} == {new.id, waiting.id}
     assert [job.job_id for job in retention.deleted()] == [old.id]
+
+
+def test_old_jobs_whose_files_are_kept_stay_and_cost_no_round_anything(
+    store: JobStore, retention: RetentionStore, submit: Submit, engine: Engine
+) -> None:
+    kept = submit()
+    lease = claimed(store)
+    store.finish(lease, SUCCEEDED, artifact=lease.prefix)
+    age(engine, kept.id, 400, "finished_at")
+    with engine.begin() as connection:
+        row = connection.execute(select(jobs)).mappings().one()
+        connection.execute(insert(jobs), [{**row, "id": f"job_{number:024}"} for number in range(1000)])
+        connection.exec_driver_sql("ANALYZE")
+    plans = []
+
+    def look(connection: Connection, cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if statement.startswith("SELECT"):
+            explain = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN "
+            plans.append(str(connection.exec_driver_sql(explain + statement, parameters).all()))
+
+    event.listen(engine, "before_cursor_execute", look)
+    assert retention.remove_ended(365) == []
+    assert ["ix_jobs_without_files" in plan for plan in plans] == [True]
+    event.remove(engine, "before_cursor_execute", look)
+    age(engine, kept.id, 1, "expired_at")
+    assert retention.remove_ended(365) == [kept.id]
 
 
 def test_a_piece_of_old_jobs_has_a_bounded_number_of_events(

@@ -41,6 +41,7 @@ def test_one_that_starts_again_is_there_once_and_the_long_gone_are_forgotten(eng
     silent_for(engine, "gone", FORGOTTEN_SECONDS + 1)
     store.announce("again", REPORT)
     store.announce("again", SandboxReport(complete=True))
+    assert not store.seen("gone"), "it is told that it is not known"
     (found,) = store.living(FORGOTTEN_SECONDS * 2)
     assert (found.name, found.sandbox.complete) == ("again", True)
 
@@ -65,6 +66,6 @@ def test_a_pause_says_why_and_ends(engine: Engine) -> None:
     store = WorkerStore(engine)
     store.announce("w", REPORT)
     for reason, state in (("its disk is full", "paused"), (DRAINING, "draining"), (None, "idle")):
-        store.pause("w", reason)
+        assert store.seen("w", paused_reason=reason)
         (worker,) = store.list(60, None)
         assert (worker.state, worker.paused_reason) == (state, reason)

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from api_schemas.workers import DRAINING, About, SandboxReport
@@ -28,7 +29,8 @@ def nothing() -> Doing | None:
 
 
 class Presence:
-    """Announces the worker when it is made, until it is closed. A database that is away is told another time.
+    """Announces the worker when it is made, until it is closed. A database that is away is told another time: what it
+    is told is always all that holds then.
 
     ``doing`` answers what the worker does.
     """
@@ -44,26 +46,32 @@ class Presence:
         pulse: Pulse | None = None,
     ) -> None:
         self._store, self._name, self._doing, self._pulse = store, name, doing, pulse or Pulse()
+        self._announce = partial(store.announce, name, sandbox, about)
+        self._full: str | None = None
+        self._draining = self._leaving = False
         # Reentrant, so that a signal handler may put something here.
-        self._news: SimpleQueue[str | None] = SimpleQueue()
-        store.announce(name, sandbox, about)
+        self._news: SimpleQueue[None] = SimpleQueue()
+        self._announce()
         self._thread = threading.Thread(target=self._keep_telling, name=LOOP, daemon=True)
         self._thread.start()
 
     def changed(self) -> None:
         """What the worker does is another thing now: tell it soon."""
-        self._news.put("")
+        self._news.put(None)
 
     def pause(self, reason: str | None) -> None:
         """Say that it takes no jobs, and why; None: that it does again."""
-        self._tell(lambda: self._store.pause(self._name, reason))
+        self._full = reason
+        self.changed()
 
     def drain(self) -> None:
         """The worker was told to stop. Safe in a signal handler."""
-        self._news.put(DRAINING)
+        self._draining = True
+        self.changed()
 
     def close(self) -> None:
-        self._news.put(None)
+        self._leaving = True
+        self.changed()
         self._thread.join(timeout=5)
         self._pulse.rest(LOOP)
         self._tell(lambda: self._store.leave(self._name))
@@ -71,16 +79,23 @@ class Presence:
     def _keep_telling(self) -> None:
         while True:
             self._pulse.beat(LOOP, TURN_SECONDS)
-            news: str | None = ""
             with suppress(Empty):
-                news = self._news.get(timeout=SEEN_SECONDS)
-            if news is None:
+                self._news.get(timeout=SEEN_SECONDS)
+            if self._leaving:
                 return
-            if news:
-                self._tell(lambda: self._store.pause(self._name, DRAINING))
-            self._tell(lambda: self._store.seen(self._name, self._doing()))
+            self._tell(self._say)
 
-    def _tell(self, what: Callable[[], None]) -> None:
+    def _say(self) -> None:
+        # Forgotten by a worker that started while this one was frozen. One that is leaving was not forgotten.
+        if not self._seen() and not self._leaving:
+            self._announce()
+            self._seen()
+
+    def _seen(self) -> bool:
+        paused_reason = DRAINING if self._draining else self._full
+        return self._store.seen(self._name, self._doing(), paused_reason)
+
+    def _tell(self, what: Callable[[], object]) -> None:
         try:
             what()
         except Exception as error:  # noqa: BLE001 - whatever a database that is away raises

@@ -17,6 +17,8 @@ depends_on = None
 QUEUE = ["priority DESC", "queued_at", "id"]
 OLD_QUEUE = ["priority DESC", "created_at", "id"]
 
+WITHOUT_FILES = sa.text("finished_at IS NOT NULL AND (artifact IS NULL OR expired_at IS NOT NULL)")
+
 INDEXES = {
     "ix_jobs_tenant_status": ("jobs", ["tenant", "status", "id"]),
     "ix_jobs_tenant_task": ("jobs", ["tenant", "task", "id"]),
@@ -53,9 +55,13 @@ def upgrade() -> None:
     _make_probes()
     for name, (table, columns) in INDEXES.items():
         op.create_index(name, table, columns)
+    op.create_index(
+        "ix_jobs_without_files", "jobs", ["finished_at"], sqlite_where=WITHOUT_FILES, postgresql_where=WITHOUT_FILES
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_jobs_without_files", "jobs")
     for name, (table, _) in INDEXES.items():
         op.drop_index(name, table)
     for table in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 
 import httpx
@@ -69,6 +70,20 @@ def test_callers_that_say_nothing_hold_up_nobody(client: httpx.Client, monkeypat
     assert client.get("/healthz").status_code == 200
     for connection in silent:
         connection.close()
+
+
+def test_it_answers_again_once_the_host_has_threads_again(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without_threads:
+        without_threads.setattr(threading.Thread, "start", refused)
+        for _ in range(health_server.MOST):
+            with pytest.raises(httpx.TransportError):
+                client.get("/healthz")
+    assert client.get("/healthz").status_code == 200
 
 
 def test_a_worker_works_where_the_port_is_taken(pulse: Pulse) -> None:
