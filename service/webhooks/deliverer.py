@@ -121,6 +121,8 @@ class Deliverer(threading.Thread):
         outcome = self._sender.send(due)
         stretch = 1 + JITTER * random.random()
         settled = self._store.settle(due, outcome, stretch=stretch, again=again)
+        if settled is None:  # another gateway has it by now, and tells
+            return
         self._metrics.on_delivery(settled)
         log.log(
             LEVELS[settled], "webhook", delivery=due.id, webhook_id=due.webhook_id, attempt=due.attempt, became=settled,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,29 @@ def test_a_failure_is_tried_again_with_the_same_id(
     for message in receiver.got:
         message.read(hook["secret"])
     assert client.post(f"{page}/msg_none/redeliver").json()["code"] == "delivery_not_found"
+
+
+def test_what_another_gateway_has_taken_meanwhile_is_not_counted(
+    client: TestClient, state: GatewayState, body: dict[str, Any]
+) -> None:
+    asked, goes_on = threading.Event(), threading.Event()
+
+    def hang(handler: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        goes_on.wait(30)
+        status(200)(handler)
+
+    with Receiver(hang) as receiver:
+        register(client, receiver, "job.queued")
+        client.post("/v1/jobs", json=body)
+        assert asked.wait(30)
+        with state.engine.begin() as connection:  # as the other takes it
+            connection.execute(update(deliveries).values(attempts=2, due_at=later(3600)))
+        goes_on.set()
+        eventually(lambda: not state.deliverer._threads())
+    counts = [line for line in client.get("/metrics").text.splitlines() if "webhook_deliveries_total{" in line]
+    assert counts
+    assert all(line.endswith(" 0.0") for line in counts), counts
 
 
 def test_trying_an_endpoint_says_what_came_of_it(client: TestClient, receiver: Receiver) -> None:
