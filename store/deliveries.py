@@ -32,7 +32,7 @@ from store.database import reading
 from store.ids import new_id
 from store.keys import DAY
 from store.tables import deliveries, webhook_secrets, webhooks
-from store.webhooks import OTHER_KEY, SECRET_COLUMNS, SecretRef, disable, existing, held
+from store.webhooks import DISABLED, OTHER_KEY, SECRET_COLUMNS, SecretRef, disable, existing, given_up, held
 
 #: How long after the attempt before, in seconds; the message has failed when all of these came to nothing.
 RETRY_SECONDS = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -120,7 +120,11 @@ class DeliveryStore:
         query = _due(fingerprint, busy).limit(LOOKED_AT)
         with self._engine.begin() as connection:
             rows = connection.execute(query.with_for_update(skip_locked=True, of=deliveries)).all()
-            taken = _fair(rows, busy, most)
+            # Put in while its endpoint was disabled: neither transaction saw the other's.
+            off = [row.id for row in rows if row.disabled_at is not None]
+            if off:
+                connection.execute(update(deliveries).where(deliveries.c.id.in_(off)).values(**given_up(DISABLED)))
+            taken = _fair([row for row in rows if row.disabled_at is None], busy, most)
             hold = update(deliveries).where(deliveries.c.id.in_([due.id for due in taken]))
             if taken:
                 connection.execute(hold.values(attempts=deliveries.c.attempts + 1, due_at=later(hold_seconds)))
@@ -158,7 +162,9 @@ class DeliveryStore:
 
     def give_back(self, due: Due) -> None:
         """The attempt did not come to its end, through no fault of the endpoint's: it does not count."""
-        step = update(deliveries).where(_taken(due)).values(attempts=deliveries.c.attempts - 1, due_at=later())
+        # Not one that has failed meanwhile, as its endpoint was disabled.
+        waits = and_(_taken(due), deliveries.c.state == DeliveryState.PENDING)
+        step = update(deliveries).where(waits).values(attempts=deliveries.c.attempts - 1, due_at=later())
         with self._engine.begin() as connection:
             connection.execute(step)
 
@@ -213,7 +219,7 @@ class DeliveryStore:
 
 def _due(fingerprint: str, busy: Busy) -> Select[Any]:
     columns = (deliveries.c.id, deliveries.c.attempts, deliveries.c.webhook_id, deliveries.c.tenant, deliveries.c.body)
-    query = select(*columns, webhooks.c.url, *SECRET_COLUMNS)
+    query = select(*columns, webhooks.c.url, webhooks.c.disabled_at, *SECRET_COLUMNS)
     query = query.select_from(deliveries).join(webhooks, webhooks.c.id == deliveries.c.webhook_id).join(webhook_secrets)
     query = query.where(deliveries.c.due_at <= later(), webhook_secrets.c.key_fingerprint == fingerprint)
     lanes, full = busy.full_lanes(), busy.full_tenants()
