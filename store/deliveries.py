@@ -19,6 +19,7 @@ from sqlalchemy import (
     and_,
     case,
     exists,
+    func,
     insert,
     select,
     tuple_,
@@ -38,6 +39,8 @@ from store.webhooks import DISABLED, OTHER_KEY, SECRET_COLUMNS, SecretRef, disab
 RETRY_SECONDS = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 #: An endpoint that took nothing for so long is disabled, with the last attempt at a message.
 DISABLE_AFTER_SECONDS = 5 * DAY
+#: Messages that may wait for one endpoint; of more, the oldest are given up.
+MOST_WAITING = 10_000
 #: Rows that one claim looks at, and how long what nobody can sign is put off.
 LOOKED_AT, PUT_OFF_SECONDS = 200, 300
 
@@ -180,6 +183,29 @@ class DeliveryStore:
             step = update(deliveries).where(deliveries.c.id.in_(some))
             step = step.values(due_at=later(PUT_OFF_SECONDS), last_error=OTHER_KEY)
             return connection.execute(step).rowcount
+
+    def bound_waiting(self, most: int) -> int:
+        """Give up the oldest of what waits for an endpoint beyond ``most`` messages; how many those were."""
+        # What waits is due some time, and nothing else is: for that there is an index.
+        by_endpoint = select(deliveries.c.webhook_id).where(deliveries.c.due_at.is_not(None))
+        crowded = by_endpoint.group_by(deliveries.c.webhook_id).having(func.count() > most)
+        with reading(self._engine) as connection:
+            found = connection.scalars(crowded).all()
+        return sum(self._bound(webhook_id, most) for webhook_id in found)
+
+    def _bound(self, webhook_id: str, most: int) -> int:
+        mine = and_(deliveries.c.webhook_id == webhook_id, deliveries.c.state == DeliveryState.PENDING)
+        age = tuple_(deliveries.c.created_at, deliveries.c.id)
+        newest = select(deliveries.c.created_at, deliveries.c.id).where(mine)
+        newest = newest.order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc())
+        with self._engine.begin() as connection:
+            at = connection.execute(newest.offset(most).limit(1)).first()
+            if at is None:
+                return 0
+            over = select(deliveries.c.id).where(mine, age <= tuple_(at.created_at, at.id))
+            step = update(deliveries).where(deliveries.c.id.in_(over.with_for_update(skip_locked=True)))
+            reason = f"more than {most} messages waited for the webhook: the oldest were given up"
+            return connection.execute(step.values(**given_up(reason))).rowcount
 
     def list(
         self, webhook_id: str, tenant: str, *, state: DeliveryState | None, after: str | None, limit: int

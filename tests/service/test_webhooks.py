@@ -169,6 +169,20 @@ def test_what_another_gateway_has_taken_meanwhile_is_not_counted(
     assert all(line.endswith(" 0.0") for line in counts), counts
 
 
+def test_of_too_much_that_waits_the_oldest_is_given_up_and_says_why(
+    client: TestClient, body: dict[str, Any], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.webhooks.deliverer.MOST_WAITING", 1)
+    monkeypatch.setattr("service.webhooks.deliverer.UPKEEP_SECONDS", 0.0)
+    receiver.answer = status(500)
+    hook = register(client, receiver, "job.queued")["id"]
+    jobs = [client.post("/v1/jobs", json=body).json()["id"] for _ in range(2)]
+    failed = eventually(lambda: client.get(f"{HOOKS}/{hook}/deliveries?state=failed").json()["data"])
+    assert [(one["job_id"], one["last_error"]) for one in failed] == [
+        (jobs[0], "more than 1 messages waited for the webhook: the oldest were given up")
+    ]
+
+
 def test_trying_an_endpoint_says_what_came_of_it(client: TestClient, receiver: Receiver) -> None:
     hook = register(client, receiver)
     address = f"{HOOKS}/{hook['id']}/test"

@@ -367,6 +367,24 @@ def test_a_tenant_has_a_bounded_number(hooks: WebhookStore) -> None:
     assert len(hooks.list("default", KEY)) == MOST_WEBHOOKS
 
 
+def test_of_too_much_that_waits_for_an_endpoint_the_oldest_are_given_up(
+    submit: Submit, hooks: WebhookStore, outbox: DeliveryStore
+) -> None:
+    dead = add(hooks, events=["*"])
+    for _ in range(2):
+        submit()
+    other = add(hooks, events=["*"])
+    for _ in range(3):
+        submit()
+    assert (outbox.bound_waiting(5), outbox.bound_waiting(3), outbox.bound_waiting(3)) == (0, 2, 0)
+    page, _ = outbox.list(dead, "default", state=None, after=None, limit=9)
+    assert [one.state for one in page] == [DeliveryState.PENDING] * 3 + [DeliveryState.FAILED] * 2, "newest first"
+    assert page[-1].last_error == "more than 3 messages waited for the webhook: the oldest were given up"
+    assert page[-1].next_attempt_at is None
+    assert Counter(due.webhook_id for due in take(outbox)) == {dead: 3, other: 3}
+    assert outbox.redeliver(dead, page[-1].id, "default").state == DeliveryState.PENDING
+
+
 def test_pages_of_deliveries(store: JobStore, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore) -> None:
     hook = add(hooks, events=["*"])
     for _ in range(3):
