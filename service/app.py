@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -85,6 +85,8 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
             await run_in_threadpool(reaper.stop)
             await run_in_threadpool(state.deliverer.stop)
             await run_in_threadpool(state.wakeups.stop)
+            with suppress(Exception):  # a database that is away: these keys are free after their time
+                await run_in_threadpool(state.idempotency.release_late)
             state.reads.close()
             state.admissions.close()
             state.authenticator.close()

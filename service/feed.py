@@ -93,7 +93,8 @@ class Feed:
     @property
     def watchers(self) -> int:
         """Who watches, or waits for a change, now."""
-        return sum(channel.watchers for channel in list(self._channels.values()))
+        channels: list[_Watched] = [*self._channels.values(), *self._logs.values()]
+        return sum(channel.watchers for channel in channels)
 
     def stop(self) -> None:
         """The server ends: whoever watches or waits is let go at once, and comes again elsewhere."""

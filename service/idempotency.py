@@ -64,6 +64,10 @@ async def accepted_once(
         # Where the database is away, the answer does not wait for it a second time.
         await run_in_threadpool(state.idempotency.release, begun, now=not _is_away(error))
         raise
+    except BaseException:
+        # Cancelled, as the service ends: here nothing may be waited for. What is written by now stays.
+        state.idempotency.release(begun, now=False)
+        raise
     return _answer(ACCEPTED, _body(job))
 
 

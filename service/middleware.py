@@ -5,6 +5,7 @@ One middleware for all of it: each layer more would cost every request a call an
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import uuid
@@ -12,6 +13,7 @@ from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_schemas.errors import LayercutError
@@ -34,6 +36,8 @@ QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 # Of a path that a stranger chose, in a line of the log.
 LOGGED = 500
+
+STOPPING = "the service stops, and waits for this request no longer: send it again"
 
 log = structlog.get_logger("layercut.http")
 
@@ -83,13 +87,11 @@ class RequestContext:
         except ClientDisconnect:
             # Whoever sent half a body has gone, or was made to: there is nobody to answer.
             log.info("client_gone", **_where(scope))
-        except Exception as error:
-            log_failure(log, "request_failed", error, **_where(scope))
+        except (Exception, asyncio.CancelledError) as error:
+            answer = _failure(error, scope, request_id)
             if status:
                 # Half an answer is out: only a broken connection tells the client that it is not whole.
                 raise
-            found = passing(error)
-            answer = internal_problem(request_id) if found is None else refusal(found, request_id)
             await answer(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - started
@@ -115,6 +117,17 @@ class RequestContext:
             await refusal(error, request_id)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+
+def _failure(error: Exception | asyncio.CancelledError, scope: Scope, request_id: str) -> Response:
+    """The answer to what was raised; it is logged."""
+    if isinstance(error, asyncio.CancelledError):
+        # Nobody but the server cancels a request, once it ends and has waited for long enough. The request's task ends
+        # with this answer: what it raised after that, the server would log as a failure of the application.
+        return refusal(LayercutError("not_ready", STOPPING), request_id)
+    log_failure(log, "request_failed", error, **_where(scope))
+    found = passing(error)
+    return internal_problem(request_id) if found is None else refusal(found, request_id)
 
 
 def _request_id(scope: Scope) -> str:

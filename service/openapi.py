@@ -53,6 +53,7 @@ ANYWHERE = (
     "validation_failed",
     "headers_too_large",
     "internal",
+    "not_ready",
     "too_busy",
     "database_unavailable",
     "storage_unavailable",

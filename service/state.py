@@ -54,7 +54,6 @@ class GatewayState:
     store: JobStore
     retention: RetentionStore
     idempotency: IdempotencyStore
-    #: Keys of requests that were refused while the database was away; the reaper frees them.
     workers: WorkerStore
     cache: CacheStore
     artifacts: ArtifactStore

@@ -19,8 +19,8 @@ from sqlalchemy import (
     and_,
     case,
     exists,
+    func,
     insert,
-    null,
     select,
     tuple_,
     update,
@@ -33,12 +33,14 @@ from store.database import reading
 from store.ids import new_id
 from store.keys import DAY
 from store.tables import deliveries, webhook_secrets, webhooks
-from store.webhooks import OTHER_KEY, SECRET_COLUMNS, SecretRef, disable, existing, held
+from store.webhooks import DISABLED, OTHER_KEY, SECRET_COLUMNS, SecretRef, disable, existing, given_up, held
 
 #: How long after the attempt before, in seconds; the message has failed when all of these came to nothing.
 RETRY_SECONDS = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
-#: An endpoint that took nothing for so long is disabled.
+#: An endpoint that took nothing for so long is disabled, with the last attempt at a message.
 DISABLE_AFTER_SECONDS = 5 * DAY
+#: Messages that may wait for one endpoint; of more, the oldest are given up.
+MOST_WAITING = 10_000
 #: Rows that one claim looks at, and how long what nobody can sign is put off.
 LOOKED_AT, PUT_OFF_SECONDS = 200, 300
 
@@ -94,6 +96,12 @@ class Outcome:
 
 #: What became of a message by an attempt: `retried` comes again, `disabled` ended its endpoint.
 Settled = Literal["delivered", "failed", "retried", "disabled"]
+STATES: dict[Settled, DeliveryState] = {
+    "delivered": DeliveryState.DELIVERED,
+    "failed": DeliveryState.FAILED,
+    "retried": DeliveryState.PENDING,
+    "disabled": DeliveryState.FAILED,
+}
 
 
 class DeliveryStore:
@@ -115,7 +123,11 @@ class DeliveryStore:
         query = _due(fingerprint, busy).limit(LOOKED_AT)
         with self._engine.begin() as connection:
             rows = connection.execute(query.with_for_update(skip_locked=True, of=deliveries)).all()
-            taken = _fair(rows, busy, most)
+            # Put in while its endpoint was disabled: neither transaction saw the other's.
+            off = [row.id for row in rows if row.disabled_at is not None]
+            if off:
+                connection.execute(update(deliveries).where(deliveries.c.id.in_(off)).values(**given_up(DISABLED)))
+            taken = _fair([row for row in rows if row.disabled_at is None], busy, most)
             hold = update(deliveries).where(deliveries.c.id.in_([due.id for due in taken]))
             if taken:
                 connection.execute(hold.values(attempts=deliveries.c.attempts + 1, due_at=later(hold_seconds)))
@@ -137,32 +149,25 @@ class DeliveryStore:
             connection.execute(insert(deliveries).values(**fact, body=body, created_at=now, due_at=later(hold_seconds)))
             return Due(fact["id"], 1, webhook_id, tenant, webhook.url, body, SecretRef.of(webhook))
 
-    def settle(self, due: Due, outcome: Outcome, *, stretch: float = 1.0, again: bool = True) -> Settled:
-        """Write down what came of an attempt; what another has taken since is left to that one.
+    def settle(self, due: Due, outcome: Outcome, *, stretch: float = 1.0, again: bool = True) -> Settled | None:
+        """Write down what came of an attempt; what another has taken since is left to that one, and None is returned.
 
         ``stretch`` lengthens the pause, so that not all come again at once. Without ``again`` this was the only one.
         """
         with self._engine.begin() as connection:
             # Always the endpoint's row before those of its messages, as where it is disabled or deleted.
-            if outcome.delivered:
-                _works(connection, due.webhook_id)
-                _write(
-                    connection, due, state=DeliveryState.DELIVERED, due_at=null(), delivered_at=later(), outcome=outcome
-                )
-                return "delivered"
-            reason = _end_of_endpoint(connection, due, outcome) if again or outcome.gone else None
-            if reason is not None:
-                disable(connection, due.webhook_id, storable(reason))
-            is_off = _is_disabled(connection, due.webhook_id)
-            last = due.attempt >= len(RETRY_SECONDS) or not again or is_off
-            pause = 0 if last else max(RETRY_SECONDS[due.attempt] * stretch, outcome.wait)
-            state = DeliveryState.FAILED if last else DeliveryState.PENDING
-            _write(connection, due, state=state, due_at=null() if last else later(pause), outcome=outcome)
-            return "disabled" if reason is not None else "failed" if last else "retried"
+            settled = _tell_endpoint(connection, due, outcome, again=again)
+            if _write(connection, due, outcome, settled, stretch):
+                return settled
+            # What comes too late says nothing of the endpoint either.
+            connection.rollback()
+            return None
 
     def give_back(self, due: Due) -> None:
         """The attempt did not come to its end, through no fault of the endpoint's: it does not count."""
-        step = update(deliveries).where(_taken(due)).values(attempts=deliveries.c.attempts - 1, due_at=later())
+        # Not one that has failed meanwhile, as its endpoint was disabled.
+        waits = and_(_taken(due), deliveries.c.state == DeliveryState.PENDING)
+        step = update(deliveries).where(waits).values(attempts=deliveries.c.attempts - 1, due_at=later())
         with self._engine.begin() as connection:
             connection.execute(step)
 
@@ -178,6 +183,29 @@ class DeliveryStore:
             step = update(deliveries).where(deliveries.c.id.in_(some))
             step = step.values(due_at=later(PUT_OFF_SECONDS), last_error=OTHER_KEY)
             return connection.execute(step).rowcount
+
+    def bound_waiting(self, most: int) -> int:
+        """Give up the oldest of what waits for an endpoint beyond ``most`` messages; how many those were."""
+        # What waits is due some time, and nothing else is: for that there is an index.
+        by_endpoint = select(deliveries.c.webhook_id).where(deliveries.c.due_at.is_not(None))
+        crowded = by_endpoint.group_by(deliveries.c.webhook_id).having(func.count() > most)
+        with reading(self._engine) as connection:
+            found = connection.scalars(crowded).all()
+        return sum(self._bound(webhook_id, most) for webhook_id in found)
+
+    def _bound(self, webhook_id: str, most: int) -> int:
+        mine = and_(deliveries.c.webhook_id == webhook_id, deliveries.c.state == DeliveryState.PENDING)
+        age = tuple_(deliveries.c.created_at, deliveries.c.id)
+        newest = select(deliveries.c.created_at, deliveries.c.id).where(mine)
+        newest = newest.order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc())
+        with self._engine.begin() as connection:
+            at = connection.execute(newest.offset(most).limit(1)).first()
+            if at is None:
+                return 0
+            over = select(deliveries.c.id).where(mine, age <= tuple_(at.created_at, at.id))
+            step = update(deliveries).where(deliveries.c.id.in_(over.with_for_update(skip_locked=True)))
+            reason = f"more than {most} messages waited for the webhook: the oldest were given up"
+            return connection.execute(step.values(**given_up(reason))).rowcount
 
     def list(
         self, webhook_id: str, tenant: str, *, state: DeliveryState | None, after: str | None, limit: int
@@ -217,7 +245,7 @@ class DeliveryStore:
 
 def _due(fingerprint: str, busy: Busy) -> Select[Any]:
     columns = (deliveries.c.id, deliveries.c.attempts, deliveries.c.webhook_id, deliveries.c.tenant, deliveries.c.body)
-    query = select(*columns, webhooks.c.url, *SECRET_COLUMNS)
+    query = select(*columns, webhooks.c.url, webhooks.c.disabled_at, *SECRET_COLUMNS)
     query = query.select_from(deliveries).join(webhooks, webhooks.c.id == deliveries.c.webhook_id).join(webhook_secrets)
     query = query.where(deliveries.c.due_at <= later(), webhook_secrets.c.key_fingerprint == fingerprint)
     lanes, full = busy.full_lanes(), busy.full_tenants()
@@ -245,10 +273,29 @@ def _taken(due: Due) -> ColumnElement[bool]:
     return and_(deliveries.c.id == due.id, deliveries.c.attempts == due.attempt, open_)
 
 
-def _write(connection: Connection, due: Due, *, outcome: Outcome, **values: Any) -> None:
+def _write(connection: Connection, due: Due, outcome: Outcome, settled: Settled, stretch: float) -> bool:
+    """Whether the message was still taken by this attempt."""
     said = None if outcome.error is None else storable(outcome.error)
-    step = update(deliveries).where(_taken(due)).values(**values, last_status=outcome.status, last_error=said)
-    connection.execute(step)
+    values: dict[str, Any] = {"state": STATES[settled], "due_at": None}
+    values |= {"last_status": outcome.status, "last_error": said}
+    if settled == "delivered":
+        values["delivered_at"] = later()
+    if settled == "retried":
+        values["due_at"] = later(max(RETRY_SECONDS[due.attempt] * stretch, outcome.wait))
+    return connection.execute(update(deliveries).where(_taken(due)).values(**values)).rowcount == 1
+
+
+def _tell_endpoint(connection: Connection, due: Due, outcome: Outcome, *, again: bool) -> Settled:
+    """What becomes of the message; what that means for its endpoint is written down."""
+    if outcome.delivered:
+        _works(connection, due.webhook_id)
+        return "delivered"
+    last = due.attempt >= len(RETRY_SECONDS)
+    reason = _end_of_endpoint(connection, due, outcome, last=last) if again or outcome.gone else None
+    if reason is not None:
+        disable(connection, due.webhook_id, storable(reason))
+        return "disabled"
+    return "failed" if last or not again or _is_disabled(connection, due.webhook_id) else "retried"
 
 
 def _works(connection: Connection, webhook_id: str) -> None:
@@ -257,14 +304,16 @@ def _works(connection: Connection, webhook_id: str) -> None:
         connection.execute(update(webhooks).where(failing).values(failing_since=None))
 
 
-def _end_of_endpoint(connection: Connection, due: Due, outcome: Outcome) -> str | None:
+def _end_of_endpoint(connection: Connection, due: Due, outcome: Outcome, *, last: bool) -> str | None:
     """Why the endpoint gets no more, if so; from when on it fails is written down."""
     if outcome.gone:
         return f"it answered {outcome.status}: it wants no more"
     since = case((webhooks.c.failing_since.is_(None), later()), else_=webhooks.c.failing_since)
     fails = update(webhooks).where(webhooks.c.id == due.webhook_id).values(failing_since=since)
     long = case((webhooks.c.failing_since < later(-DISABLE_AFTER_SECONDS), 1), else_=0)
-    if connection.execute(fails.returning(long)).scalar():
+    fails_long = connection.execute(fails.returning(long)).scalar()
+    # In all that time it may have been sent nothing: one attempt more says little, all of a message's say enough.
+    if last and fails_long:
         return f"every delivery failed for {DISABLE_AFTER_SECONDS // DAY} days; the latest: {outcome.error}"
     return None
 

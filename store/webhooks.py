@@ -160,8 +160,16 @@ def disable(connection: Connection, webhook_id: str, reason: str) -> None:
     off = update(webhooks).where(webhooks.c.id == webhook_id).values(disabled_at=later(), disabled_reason=reason)
     connection.execute(off)
     waiting = and_(deliveries.c.webhook_id == webhook_id, deliveries.c.state == DeliveryState.PENDING)
-    over = {"state": DeliveryState.FAILED, "due_at": None, "last_error": "the webhook was disabled"}
-    connection.execute(update(deliveries).where(waiting).values(**over))
+    connection.execute(update(deliveries).where(waiting).values(**given_up(DISABLED)))
+
+
+#: Of messages that waited then.
+DISABLED = "the webhook was disabled"
+
+
+def given_up(reason: str) -> dict[str, Any]:
+    """What a message is that will not be sent."""
+    return {"state": DeliveryState.FAILED, "due_at": None, "last_error": reason}
 
 
 def _hold_tenant(connection: Connection, tenant: str) -> None:

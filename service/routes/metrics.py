@@ -54,8 +54,10 @@ async def metrics(request: Request, state: State) -> Response:
 async def _holder(request: Request, state: GatewayState) -> Holder:
     """Whose key it is. While the database is away, a key that was right lately will do: it is then that one looks."""
     sent, address = request.headers.get("authorization"), address_of(request.scope.get("client"))
+    # One that is new to this process is waited for: its hash is slow, and there may be others before it.
+    seconds = None if state.authenticator.remembered(sent) is None else KEY_SECONDS
     try:
-        return await asyncio.wait_for(state.authenticator.holder(sent, address), KEY_SECONDS)
+        return await asyncio.wait_for(state.authenticator.holder(sent, address), seconds)
     except Exception as error:  # whatever a database that is away raises, or the time that is up
         if isinstance(error, LayercutError) and error.code != "database_unavailable":
             raise

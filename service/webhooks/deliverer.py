@@ -18,7 +18,7 @@ from service.failures import log_failure
 from service.settings import GatewaySettings
 from service.webhooks.sender import Sender
 from service.webhooks.signing import Signer
-from store.deliveries import Busy, DeliveryStore, Due, Lane, Settled
+from store.deliveries import MOST_WAITING, Busy, DeliveryStore, Due, Lane, Settled
 from store.webhooks import OTHER_KEY
 from telemetry.gateway_metrics import GatewayMetrics
 
@@ -26,8 +26,8 @@ log = structlog.get_logger("layercut.webhooks")
 
 #: Messages under way at a time: in all, to one address of a tenant, and of a tenant.
 MOST, MOST_OF_LANE, MOST_OF_TENANT = 32, 4, 16
-#: How often the store is asked; and how often for what waits for another key.
-POLL_SECONDS, OTHER_KEY_SECONDS = 1.0, 60.0
+#: How often the store is asked; and how often for what waits for another key, or is too much.
+POLL_SECONDS, UPKEEP_SECONDS = 1.0, 60.0
 #: Beyond the time that an endpoint has: resolving its name is not within that.
 HOLD_SECONDS = 60.0
 #: How much longer a pause may be, by chance.
@@ -54,7 +54,7 @@ class Deliverer(threading.Thread):
         self._lock = threading.Lock()
         #: What is under way: of which lane, by the thread that sends it.
         self._sending: dict[threading.Thread, Lane] = {}
-        self._put_off_at = 0.0
+        self._upkeep_at = 0.0
 
     def run(self) -> None:
         while True:
@@ -88,7 +88,7 @@ class Deliverer(threading.Thread):
         """Take what is due; whether there may be more that could be sent now."""
         if not self._store.any_due():
             return False
-        self._put_off()
+        self._upkeep()
         with self._lock:
             busy = Busy(Counter(self._sending.values()), MOST_OF_LANE, MOST_OF_TENANT)
             free = MOST - len(self._sending)
@@ -121,6 +121,8 @@ class Deliverer(threading.Thread):
         outcome = self._sender.send(due)
         stretch = 1 + JITTER * random.random()
         settled = self._store.settle(due, outcome, stretch=stretch, again=again)
+        if settled is None:  # another gateway has it by now, and tells
+            return
         self._metrics.on_delivery(settled)
         log.log(
             LEVELS[settled], "webhook", delivery=due.id, webhook_id=due.webhook_id, attempt=due.attempt, became=settled,
@@ -136,11 +138,16 @@ class Deliverer(threading.Thread):
         with self._lock:
             return list(self._sending)
 
-    def _put_off(self) -> None:
-        """What no gateway with this key can sign must not be looked at each second, and is told."""
-        if time.monotonic() < self._put_off_at:
+    def _upkeep(self) -> None:
+        """What no gateway with this key can sign must not be looked at each second, nor may any number wait for an
+        endpoint that takes none; both are told.
+        """
+        if time.monotonic() < self._upkeep_at:
             return
-        self._put_off_at = time.monotonic() + OTHER_KEY_SECONDS
+        self._upkeep_at = time.monotonic() + UPKEEP_SECONDS
         count = self._store.put_off(self._signer.fingerprint)
         if count:
             log.warning("webhooks_put_off", count=count, reason=OTHER_KEY)
+        given_up = self._store.bound_waiting(MOST_WAITING)
+        if given_up:
+            log.warning("webhooks_given_up", count=given_up, most=MOST_WAITING)

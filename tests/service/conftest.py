@@ -67,10 +67,9 @@ def state(client: TestClient) -> GatewayState:
 
 
 @pytest.fixture
-def live(settings: GatewaySettings) -> Iterator[tuple[str, GatewayState]]:
-    """The address of a gateway under uvicorn, and its state."""
-    app = create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, **{**server_options(settings), "port": 0}))
+def server(settings: GatewaySettings) -> Iterator[uvicorn.Server]:
+    """A gateway under uvicorn, started; `should_exit` is what a SIGTERM sets."""
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), **{**server_options(settings), "port": 0}))
     thread = threading.Thread(target=server.run)
     started = threading.Event()
     startup = server.startup
@@ -83,11 +82,17 @@ def live(settings: GatewaySettings) -> Iterator[tuple[str, GatewayState]]:
     thread.start()
     try:
         assert started.wait(30)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}", app.state.gateway
+        yield server
     finally:
         server.should_exit = True
         thread.join(30)
+
+
+@pytest.fixture
+def live(server: uvicorn.Server) -> tuple[str, GatewayState]:
+    """The address of a gateway under uvicorn, and its state."""
+    port = server.servers[0].sockets[0].getsockname()[1]
+    return f"http://127.0.0.1:{port}", server.config.app.state.gateway  # type: ignore[union-attr]
 
 
 @pytest.fixture

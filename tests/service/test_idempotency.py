@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from sqlalchemy import event, update
 
@@ -225,3 +227,26 @@ def test_a_key_whose_request_the_database_was_away_for_is_free_once_it_is_back(
     forget(state)
     assert client.post("/v1/jobs", json=body, headers=KEY).status_code == 202
     assert count(client) == 1
+
+
+def test_a_request_that_the_gateways_end_cuts_short_is_told_so_and_another_gateway_takes_its_key_at_once(
+    server: uvicorn.Server, live: tuple[str, GatewayState], body: dict[str, Any], stuck: threading.Event
+) -> None:
+    server.config.timeout_graceful_shutdown = 0
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(httpx.post, f"{live[0]}/v1/jobs", json=body, headers=KEY, trust_env=False, timeout=30)
+        eventually(lambda: live[1].admissions._running.total() == 1)
+        server.should_exit = True
+        cut_short = first.result()
+    assert (cut_short.status_code, cut_short.json()["code"]) == (503, "not_ready")
+    assert cut_short.headers["Content-Type"] == "application/problem+json"
+    assert (cut_short.headers["Retry-After"], len(cut_short.headers["X-Request-Id"])) == ("5", 32)
+    stuck.set()
+    with TestClient(create_app(live[1].settings)) as other:
+        again = eventually(lambda: answered(other.post("/v1/jobs", json=body, headers=KEY)))
+        assert (again.status_code, count(other)) == (202, 1)
+
+
+def answered(response: Any) -> Any:
+    """None of one that is to come again as the first is under way."""
+    return None if response.status_code == 409 else response

@@ -105,6 +105,17 @@ def test_it_is_watched_live_and_resumed(live: tuple[str, GatewayState], body: di
         assert client.get(path(taken), headers={**STREAM, "Last-Event-ID": "14"}).status_code == 204
 
 
+def test_who_watches_is_counted(live: tuple[str, GatewayState], body: dict[str, Any]) -> None:
+    with httpx.Client(base_url=live[0], trust_env=False, timeout=30) as client:
+        client.post("/v1/jobs", json=body)
+        taken = claim(live[1])
+        write(live[1], taken, "one\n")
+        with client.stream("GET", path(taken), headers=STREAM) as answer:
+            stream = messages(answer.iter_lines())
+            assert [next(stream).get("event") for _ in range(2)] == [None, "log"]
+            assert "\nlayercut_event_watchers 1.0\n" in client.get("/metrics").text
+
+
 def test_many_watchers_of_a_log_cost_one_question_a_change(state: GatewayState, taken: Claim) -> None:
     store = Counted(state)
     job_id = taken.lease.job_id

@@ -133,6 +133,13 @@ class TestWithKeys:
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
         assert client.get("/metrics", headers=bearer(key_of(state, "default", Scope.READ))).status_code == 200
 
+    def test_a_key_that_is_new_to_the_gateway_is_waited_for(
+        self, client: TestClient, state: GatewayState, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As at a deploy, where all keys are: a slow hash is no database that is away."""
+        monkeypatch.setattr("service.routes.metrics.KEY_SECONDS", 0.0)
+        assert client.get("/metrics", headers=bearer(key_of(state, "default", Scope.READ))).status_code == 200
+
     def test_a_key_that_was_right_will_do_while_the_database_is_away(
         self, client: TestClient, state: GatewayState, monkeypatch: pytest.MonkeyPatch
     ) -> None:

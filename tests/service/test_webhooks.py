@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,43 @@ def test_a_failure_is_tried_again_with_the_same_id(
     for message in receiver.got:
         message.read(hook["secret"])
     assert client.post(f"{page}/msg_none/redeliver").json()["code"] == "delivery_not_found"
+
+
+def test_what_another_gateway_has_taken_meanwhile_is_not_counted(
+    client: TestClient, state: GatewayState, body: dict[str, Any]
+) -> None:
+    asked, goes_on = threading.Event(), threading.Event()
+
+    def hang(handler: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        goes_on.wait(30)
+        status(200)(handler)
+
+    with Receiver(hang) as receiver:
+        register(client, receiver, "job.queued")
+        client.post("/v1/jobs", json=body)
+        assert asked.wait(30)
+        with state.engine.begin() as connection:  # as the other takes it
+            connection.execute(update(deliveries).values(attempts=2, due_at=later(3600)))
+        goes_on.set()
+        eventually(lambda: not state.deliverer._threads())
+    counts = [line for line in client.get("/metrics").text.splitlines() if "webhook_deliveries_total{" in line]
+    assert counts
+    assert all(line.endswith(" 0.0") for line in counts), counts
+
+
+def test_of_too_much_that_waits_the_oldest_is_given_up_and_says_why(
+    client: TestClient, body: dict[str, Any], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.webhooks.deliverer.MOST_WAITING", 1)
+    monkeypatch.setattr("service.webhooks.deliverer.UPKEEP_SECONDS", 0.0)
+    receiver.answer = status(500)
+    hook = register(client, receiver, "job.queued")["id"]
+    jobs = [client.post("/v1/jobs", json=body).json()["id"] for _ in range(2)]
+    failed = eventually(lambda: client.get(f"{HOOKS}/{hook}/deliveries?state=failed").json()["data"])
+    assert [(one["job_id"], one["last_error"]) for one in failed] == [
+        (jobs[0], "more than 1 messages waited for the webhook: the oldest were given up")
+    ]
 
 
 def test_trying_an_endpoint_says_what_came_of_it(client: TestClient, receiver: Receiver) -> None:

@@ -186,6 +186,25 @@ def test_what_a_dead_gateway_had_is_taken_again(
     assert (shown.state, shown.last_status, shown.attempts) == (DeliveryState.DELIVERED, 200, 2)
 
 
+def test_an_attempt_that_comes_too_late_says_nothing_of_the_endpoint(
+    submit: Submit, hooks: WebhookStore, outbox: DeliveryStore, overdue: Overdue
+) -> None:
+    """Its gateway was frozen meanwhile."""
+    hook = add(hooks, events=["*"])
+    submit()
+    (slow,) = take(outbox)
+    overdue()
+    (again,) = take(outbox)
+    gone = Outcome(delivered=False, status=410, error="status 410", gone=True)
+    for said in (BROKEN, gone):
+        assert outbox.settle(slow, said) is None
+    shown = hooks.get(hook, "default", KEY)
+    assert (shown.enabled, shown.failing_since) == (True, None)
+    assert outbox.settle(again, BROKEN) == "retried"
+    assert outbox.settle(slow, DONE) is None
+    assert hooks.get(hook, "default", KEY).failing_since is not None
+
+
 def test_what_was_delivered_on_request_is_not_undone_by_an_older_attempt(
     submit: Submit, hooks: WebhookStore, outbox: DeliveryStore
 ) -> None:
@@ -271,24 +290,27 @@ def test_gone_disables_and_ends_what_waits(
     assert told(take(outbox)) == ["job.queued"]
 
 
-def test_what_fails_for_days_is_disabled_and_a_success_in_between_counts(
+def test_what_fails_for_days_is_disabled_by_a_last_attempt_and_a_success_in_between_counts(
     engine: Engine, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore
 ) -> None:
     hook = add(hooks, events=["*"])
 
-    def attempt(outcome: Outcome, failing_days: float | None = None) -> str:
+    def attempt(outcome: Outcome, failing_days: float | None = None, *, number: int = 1) -> str | None:
         submit()
-        if failing_days is not None:
-            with engine.begin() as connection:
+        with engine.begin() as connection:
+            connection.execute(update(deliveries).values(attempts=number - 1))
+            if failing_days is not None:
                 connection.execute(update(webhooks).values(failing_since=later(-failing_days * 86_400)))
         return outbox.settle(take(outbox)[0], outcome)
 
+    last = len(RETRY_SECONDS)
     assert attempt(BROKEN) == "retried"
     assert hooks.get(hook, "default", KEY).failing_since is not None
     assert attempt(DONE) == "delivered"
     assert hooks.get(hook, "default", KEY).failing_since is None
-    assert attempt(BROKEN, 4.9) == "retried"
-    assert attempt(BROKEN, 5.1) == "disabled"
+    assert attempt(BROKEN, 4.9, number=last) == "failed"
+    assert attempt(BROKEN, 5.1, number=last - 1) == "retried", "it may have been sent nothing for all these days"
+    assert attempt(BROKEN, 5.1, number=last) == "disabled"
     assert hooks.get(hook, "default", KEY).disabled_reason == "every delivery failed for 5 days; the latest: status 500"
 
 
@@ -343,6 +365,24 @@ def test_a_tenant_has_a_bounded_number(hooks: WebhookStore) -> None:
         add(hooks)
     add(hooks, tenant="team-b")
     assert len(hooks.list("default", KEY)) == MOST_WEBHOOKS
+
+
+def test_of_too_much_that_waits_for_an_endpoint_the_oldest_are_given_up(
+    submit: Submit, hooks: WebhookStore, outbox: DeliveryStore
+) -> None:
+    dead = add(hooks, events=["*"])
+    for _ in range(2):
+        submit()
+    other = add(hooks, events=["*"])
+    for _ in range(3):
+        submit()
+    assert (outbox.bound_waiting(5), outbox.bound_waiting(3), outbox.bound_waiting(3)) == (0, 2, 0)
+    page, _ = outbox.list(dead, "default", state=None, after=None, limit=9)
+    assert [one.state for one in page] == [DeliveryState.PENDING] * 3 + [DeliveryState.FAILED] * 2, "newest first"
+    assert page[-1].last_error == "more than 3 messages waited for the webhook: the oldest were given up"
+    assert page[-1].next_attempt_at is None
+    assert Counter(due.webhook_id for due in take(outbox)) == {dead: 3, other: 3}
+    assert outbox.redeliver(dead, page[-1].id, "default").state == DeliveryState.PENDING
 
 
 def test_pages_of_deliveries(store: JobStore, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore) -> None:

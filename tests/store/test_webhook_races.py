@@ -90,6 +90,37 @@ def test_an_endpoint_that_is_deleted_while_its_secret_is_made_anew(
     assert other.list("default", KEY) == []
 
 
+def test_one_that_is_switched_off_while_a_job_ends_is_told_nothing_of_it(
+    engine: Engine, store: JobStore, submit: Submit, hook: str, other: WebhookStore
+) -> None:
+    outbox = DeliveryStore(engine)
+    submit()
+    lease = store.claim("w").lease  # type: ignore[union-attr]
+    outbox.claim(KEY, FREE, 9, 60)
+
+    def switch_off() -> None:
+        other.change(hook, WebhookChange(enabled=False), KEY, by=ME)
+
+    with before(engine, "INSERT INTO deliveries", switch_off):
+        store.finish(lease, SUCCEEDED)
+    assert outbox.claim(KEY, FREE, 9, 60) == []
+    assert outbox.any_due() is False, "it would be looked at each second"
+    page, _ = outbox.list(hook, "default", state=DeliveryState.FAILED, after=None, limit=9)
+    assert {one.last_error for one in page} == {"the webhook was disabled"}
+    assert "job.succeeded" in {one.event_type for one in page}
+
+
+def test_what_could_not_be_sent_is_not_given_back_to_one_that_is_switched_off(
+    submit: Submit, hooks: WebhookStore, outbox: DeliveryStore, hook: str
+) -> None:
+    submit()
+    (due,) = outbox.claim(KEY, FREE, 9, 60)
+    hooks.change(hook, WebhookChange(enabled=False), KEY, by=ME)
+    outbox.give_back(due)
+    shown = outbox.get(hook, due.id)
+    assert (shown.state, shown.next_attempt_at) == (DeliveryState.FAILED, None)
+
+
 def test_one_that_is_switched_off_is_told_nothing_more(
     submit: Submit, hooks: WebhookStore, outbox: DeliveryStore, hook: str
 ) -> None:
