@@ -68,6 +68,7 @@ async def accepted_once(
         # Cancelled, as the service ends: here nothing may be waited for. What is written by now stays.
         state.idempotency.release(begun, now=False)
         raise
+    state.idempotency.over(begun)
     return _answer(ACCEPTED, _body(job))
 
 

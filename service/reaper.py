@@ -44,6 +44,11 @@ def wake_again(state: GatewayState) -> None:
         state.wakeups.wake(missing)
 
 
+def keep_keys(state: GatewayState) -> None:
+    """Of requests that are under way here."""
+    state.idempotency.renew()
+
+
 def keep_audit(state: GatewayState) -> None:
     """Write down who was refused since the last round, in few lines; delete those that are old."""
     state.audit.refused(state.authenticator.refusals())
@@ -65,7 +70,7 @@ def clear_cache(state: GatewayState) -> None:
 
 #: By the thread that does them, in turn.
 STEPS: dict[str, tuple[Step, ...]] = {
-    "reaper": (reap, wake_again, *ROW_STEPS, keep_audit),
+    "reaper": (keep_keys, reap, wake_again, *ROW_STEPS, keep_audit),
     "sweeper": (*FILE_STEPS, clear_cache),
 }
 

@@ -43,8 +43,8 @@ from telemetry.tracing import Tracing
 
 log = structlog.get_logger("layercut.state")
 
-#: An Idempotency-Key is held for as long as its first request may take: its look into the model, and the rest.
-HELD_LONGER_SECONDS = 60.0
+#: An Idempotency-Key of which no gateway says that its request is under way is free after two rounds and so long.
+HELD_LONGER_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def open_state(
         store=store,
         retention=RetentionStore(engine),
         idempotency=IdempotencyStore(
-            engine, hours=settings.idempotency_hours, hold_seconds=settings.admission_seconds + HELD_LONGER_SECONDS
+            engine, hours=settings.idempotency_hours, hold_seconds=2 * settings.reap_seconds + HELD_LONGER_SECONDS
         ),
         workers=workers,
         cache=cache,

@@ -37,18 +37,20 @@ class StoredAnswer:
 
 
 class IdempotencyStore:
-    """``hours``: how long an answer is kept. ``hold_seconds``: how long the first request may take; then another with
-    its key may take its place.
+    """``hours``: how long an answer is kept. ``hold_seconds``: how long nothing may be heard of the first request
+    (``renew``); then another with its key may take its place. Thread-safe.
     """
 
     def __init__(self, engine: Engine, *, hours: float, hold_seconds: float) -> None:
         self._engine = engine
         self._hours, self._hold_seconds = hours, hold_seconds
+        #: Keys whose requests are under way in this process.
+        self._under_way: dict[Reservation, None] = {}
         #: Keys that the database went away for, before their requests were refused or when they were.
         self._unfreed: deque[Reservation] = deque(maxlen=MOST_UNFREED)
 
     def reserve(self, tenant: str, key: str, fingerprint: str) -> Reservation | StoredAnswer:
-        """The key is the caller's to use, or what was answered to it before.
+        """The key is the caller's to use, until ``over`` or ``release``; or what was answered to it before.
 
         Raises ``idempotency_key_reused`` where ``fingerprint`` is another, and ``request_in_progress``.
         """
@@ -61,6 +63,8 @@ class IdempotencyStore:
             if found is asked:  # the commit failed: whether the key is held now is not known
                 self._unfreed.append(asked)
             raise
+        if found is asked:
+            self._under_way[asked] = None
         return found
 
     def _meet(self, connection: Connection, asked: Reservation, fingerprint: str) -> Reservation | StoredAnswer:
@@ -87,11 +91,23 @@ class IdempotencyStore:
         now = connection.execute(select(later(-seconds))).scalar_one()
         return bool(row.created_at < now)
 
+    def renew(self) -> None:
+        """Say that the requests which are under way here still are."""
+        if held := list(self._under_way):
+            theirs = (idempotency.c.token.in_([one.token for one in held]), idempotency.c.status.is_(None))
+            with self._engine.begin() as connection:
+                connection.execute(update(idempotency).where(*theirs).values(created_at=later()))
+
+    def over(self, held: Reservation) -> None:
+        """The request is answered, and its answer kept."""
+        self._under_way.pop(held, None)
+
     def release(self, held: Reservation, *, now: bool = True) -> None:
         """The request was refused: the key is free again. What was answered, or is another's by now, stays.
 
         While the database is away, or not ``now``, it waits for ``release_late``.
         """
+        self.over(held)
         if not now:
             self._unfreed.append(held)
             return
