@@ -240,10 +240,12 @@ class JobStore:
         with self._engine.begin() as connection:
             return leases.heartbeat(connection, lease, self._lease_seconds)
 
-    def record(self, lease: Lease, event: NewEvent) -> Event:
-        """Number and keep one of the runner's events: STAGE, PROGRESS, RESOLVED, METRIC or LOG."""
+    def record(self, lease: Lease, event: NewEvent, after: int | None = None) -> Event:
+        """Number and keep one of the runner's events: STAGE, PROGRESS, RESOLVED, METRIC or LOG. Asked twice with the
+        number ``after``, that of the attempt's event before or 0, it writes once.
+        """
         with self._engine.begin() as connection:
-            return leases.record(connection, lease, event)
+            return leases.record(connection, lease, event, after)
 
     def finish(self, lease: Lease, event: NewEvent, artifact: str | None = None, size: int | None = None) -> Job:
         """End the job with a terminal event, and point it at its files, ``size`` bytes, in the same step."""

@@ -38,10 +38,10 @@ class RecordedJobs(JobStore):
         self._beat()
         return super().heads(job_ids)
 
-    def record(self, lease: Lease, event: NewEvent) -> Event:
+    def record(self, lease: Lease, event: NewEvent, after: int | None = None) -> Event:
         self._beat()
         with self._recorder.noticing():
-            kept = super().record(lease, event)
+            kept = super().record(lease, event, after)
         self._recorder.told(event)
         return kept
 
