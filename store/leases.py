@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Connection, Row, and_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
 
 from api_schemas.errors import ERRORS, JobError, LayercutError
 from api_schemas.events import (
@@ -213,8 +213,10 @@ def passes(error: JobError) -> bool:
 
 def _unforeseen(connection: Connection, row: Row[Any], failed: FailedData, retry_seconds: float) -> NewEvent | None:
     """How the job ends with the error; None where it may pass, and the job is queued again."""
-    error = failed.error
-    lost = select(events).where(events.c.job_id == row.id, events.c.type == EventType.ATTEMPT_LOST)
+    error, mine = failed.error, events.c.job_id == row.id
+    # A job that was asked for again has met nothing yet.
+    asked = select(func.max(events.c.number)).where(mine, events.c.type == EventType.QUEUED).scalar_subquery()
+    lost = select(events).where(mine, events.c.type == EventType.ATTEMPT_LOST, events.c.number > asked)
     earlier = [(event.attempt, AttemptLostData.model_validate(event.data).error) for event in connection.execute(lost)]
     met = [attempt for attempt, found in earlier if found is not None and found.is_like(error)]
     if not met and row.attempt < row.max_attempts:
