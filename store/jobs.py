@@ -322,6 +322,11 @@ class JobStore:
         with reading(self._engine) as connection:
             return retention.with_checkpoints(connection, job_ids, days)
 
+    def sweep_again(self, job_id: str) -> None:
+        """Files of an attempt could not be deleted: the gateway's upkeep looks for them, where the job has ended."""
+        with self._engine.begin() as connection:
+            retention.sweep_again(connection, job_id)
+
     # What the reaper does
 
     def reap(self) -> Reaped:
