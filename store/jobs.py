@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -70,6 +70,8 @@ class JobStore:
         self._actor = actor
         #: Whose jobs what users do is about; None is everybody's.
         self._tenant = None if actor is None else actor.tenant
+        #: Of claims that the database did not confirm.
+        self._unanswered_claims: deque[Lease] = deque()
 
     def of(self, actor: Actor) -> JobStore:
         """The same, for one tenant: the jobs of others are not there, and what is done stands in the audit log."""
@@ -231,19 +233,41 @@ class JobStore:
 
         It is the best (priority, then age) of the tenant with the fewest running jobs; of several, of the one that
         waited for longest. A tenant at its quota of running jobs waits. ``only_default``: of the default tenant alone.
+
+        Where the database does not confirm a claim, the next call first gives back what that may have taken.
         """
-        with self._engine.begin() as connection:
-            return leases.claim(connection, worker, self._lease_seconds, only_default=only_default)
+        self._give_back_unanswered()
+        claim: Claim | None = None
+        try:
+            with self._engine.begin() as connection:
+                claim = leases.claim(connection, worker, self._lease_seconds, only_default=only_default)
+        except Exception:
+            if claim is not None:  # the commit failed: whether it counts is not known
+                self._unanswered_claims.append(claim.lease)
+            raise
+        return claim
+
+    def _give_back_unanswered(self) -> None:
+        while self._unanswered_claims:
+            lease = self._unanswered_claims.popleft()
+            try:
+                with self._engine.begin() as connection:
+                    upkeep.give_back_unanswered(connection, lease, self._retry_seconds)
+            except Exception:
+                self._unanswered_claims.append(lease)
+                raise
 
     def heartbeat(self, lease: Lease) -> Status:
         """Extend the lease; `cancelling` means stop."""
         with self._engine.begin() as connection:
             return leases.heartbeat(connection, lease, self._lease_seconds)
 
-    def record(self, lease: Lease, event: NewEvent) -> Event:
-        """Number and keep one of the runner's events: STAGE, PROGRESS, RESOLVED, METRIC or LOG."""
+    def record(self, lease: Lease, event: NewEvent, after: int | None = None) -> Event:
+        """Number and keep one of the runner's events: STAGE, PROGRESS, RESOLVED, METRIC or LOG. Asked twice with the
+        number ``after``, that of the attempt's event before or 0, it writes once.
+        """
         with self._engine.begin() as connection:
-            return leases.record(connection, lease, event)
+            return leases.record(connection, lease, event, after)
 
     def finish(self, lease: Lease, event: NewEvent, artifact: str | None = None, size: int | None = None) -> Job:
         """End the job with a terminal event, and point it at its files, ``size`` bytes, in the same step."""
@@ -297,6 +321,11 @@ class JobStore:
         """Those of the jobs whose checkpoints are still wanted; of failed and cancelled ones, for ``days``."""
         with reading(self._engine) as connection:
             return retention.with_checkpoints(connection, job_ids, days)
+
+    def sweep_again(self, job_id: str) -> None:
+        """Files of an attempt could not be deleted: the gateway's upkeep looks for them, where the job has ended."""
+        with self._engine.begin() as connection:
+            retention.sweep_again(connection, job_id)
 
     # What the reaper does
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Connection, Row, and_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
 
 from api_schemas.errors import ERRORS, JobError, LayercutError
 from api_schemas.events import (
@@ -27,7 +27,7 @@ from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from store.claims import take_within_quota
 from store.columns import later
-from store.rows import ACTIVE, append, move
+from store.rows import ACTIVE, append, as_event, move
 from store.tables import DEFAULT_TENANT, events, jobs, tenants
 from store.tenants import pool_of
 
@@ -141,18 +141,32 @@ def heartbeat(connection: Connection, lease: Lease, lease_seconds: float) -> Sta
     return Status(status)
 
 
-def record(connection: Connection, lease: Lease, event: NewEvent) -> Event:
+def record(connection: Connection, lease: Lease, event: NewEvent, after: int | None = None) -> Event:
     """Write down one event of the runner and keep the row current with it.
+
+    ``after`` is the number of the last event that the attempt is known to have written, or 0: asked twice, it is
+    written once. A database that went away may have written what it did not confirm.
 
     Raises ``ValueError`` for a type that only the store or ``finish`` may write, and for data that do not fit the type.
     """
     if event.type not in RECORDED:
         raise ValueError(f"a runner does not report {event.type}: lifecycle events are the store's")
     row = _hold(connection, lease)
+    if after is not None and row.last_event > after and (kept := _same_since(connection, lease, event, after)):
+        return as_event(kept)
     values = _row_values(event)
     if values:
         connection.execute(update(jobs).where(jobs.c.id == row.id).values(**values))
     return append(connection, row.id, event)
+
+
+def _same_since(connection: Connection, lease: Lease, event: NewEvent, after: int) -> Row[Any] | None:
+    """The event as the attempt has written it past the number ``after``. It writes one after the other, so any that is
+    like it there is this one; what lies between is the store's, as a request to cancel.
+    """
+    mine = (events.c.job_id == lease.job_id, events.c.number > after, events.c.attempt == lease.attempt)
+    same = (events.c.type == event.type, events.c.message == event.message)
+    return connection.execute(select(events).where(*mine, *same).order_by(events.c.number).limit(1)).first()
 
 
 def finish(
@@ -199,8 +213,10 @@ def passes(error: JobError) -> bool:
 
 def _unforeseen(connection: Connection, row: Row[Any], failed: FailedData, retry_seconds: float) -> NewEvent | None:
     """How the job ends with the error; None where it may pass, and the job is queued again."""
-    error = failed.error
-    lost = select(events).where(events.c.job_id == row.id, events.c.type == EventType.ATTEMPT_LOST)
+    error, mine = failed.error, events.c.job_id == row.id
+    # A job that was asked for again has met nothing yet.
+    asked = select(func.max(events.c.number)).where(mine, events.c.type == EventType.QUEUED).scalar_subquery()
+    lost = select(events).where(mine, events.c.type == EventType.ATTEMPT_LOST, events.c.number > asked)
     earlier = [(event.attempt, AttemptLostData.model_validate(event.data).error) for event in connection.execute(lost)]
     met = [attempt for attempt, found in earlier if found is not None and found.is_like(error)]
     if not met and row.attempt < row.max_attempts:

@@ -28,8 +28,11 @@ EVENTS, LOG_BYTES = 20_000, 64 * 2**20
 
 DAY = 24 * 3600.0
 
+#: Files of a job are looked for once more so long after its end: a worker that was frozen may have written since.
+LAST_LOOK_DAYS = 30.0
+
 #: That a job was deleted is known for so long.
-DELETED_DAYS = 30.0
+DELETED_DAYS = LAST_LOOK_DAYS
 
 #: A message that is tried again, or once more on request, is so for less than that.
 WAITED_DAYS = 14.0
@@ -51,7 +54,7 @@ class Leftover:
     checkpoints: bool
     #: What ``sweep_at`` was: a job that has ended once more in the meantime is due again.
     due: datetime
-    #: When to come again, for the checkpoints.
+    #: When to come again: for the checkpoints, and for what a frozen worker writes.
     again: datetime | None
     waited_seconds: float
 
@@ -94,7 +97,7 @@ class RetentionStore:
         return [_leftover(row, checkpoint_days) for row in rows]
 
     def swept(self, job: Leftover) -> None:
-        """All that was due is gone."""
+        """All that was due is gone; what is due later, or may come, is looked for then."""
         self._come_again(job, sweep_at=job.again, swept_at=later())
 
     def put_off(self, job: Leftover) -> None:
@@ -217,6 +220,12 @@ class RetentionStore:
             return connection.execute(delete(table).where(key.in_(found))).rowcount if found else 0
 
 
+def sweep_again(connection: Connection, job_id: str) -> None:
+    """The files of a job that has ended are due once more; of any other, its end makes them so."""
+    ended = (jobs.c.id == job_id, jobs.c.finished_at.is_not(None))
+    connection.execute(update(jobs).where(*ended).values(sweep_at=later()))
+
+
 def with_checkpoints(connection: Connection, job_ids: Collection[str], days: float) -> set[str]:
     """Those of the jobs whose checkpoints are still wanted: they have not ended, or may be asked for again."""
     columns = (jobs.c.id, jobs.c.status, jobs.c.finished_at, _ERROR_CODE.label("code"), later().label("now"))
@@ -227,14 +236,14 @@ def with_checkpoints(connection: Connection, job_ids: Collection[str], days: flo
 
 def _leftover(row: Row[Any], checkpoint_days: float) -> Leftover:
     end = checkpoints_end(Status(row.status), row.finished_at, row.code, checkpoint_days)
-    over = end is None or end <= row.now
+    moments = [moment for moment in (end, row.finished_at + timedelta(days=LAST_LOOK_DAYS)) if moment is not None]
     return Leftover(
         job_id=row.id,
         attempt=row.attempt,
         keep=None if row.expired_at else row.artifact,
-        checkpoints=over,
+        checkpoints=end is None or end <= row.now,
         due=row.sweep_at,
-        again=None if over else end,
+        again=min((moment for moment in moments if moment > row.now), default=None),
         waited_seconds=(row.now - row.finished_at).total_seconds(),
     )
 

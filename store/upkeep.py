@@ -5,6 +5,7 @@ Every function may run in many processes at once: a row that another has in hand
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +14,15 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, or_, select, upda
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import Status
 from store.columns import later
-from store.leases import fail, lose
+from store.leases import Lease, LeaseLost, fail, hand_back, lose
 from store.rows import ACTIVE, claimable
 from store.tables import jobs
 
 # Rows locked by one call at most: the next call takes the rest.
 BATCH = 100
+
+#: Why a job is given back that nobody began.
+UNANSWERED = "the database did not confirm that a worker had taken it"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,14 @@ def reap(connection: Connection, retry_seconds: float) -> Reaped:
         fail(connection, row, _waited(row))
         reaped.timed_out.append(row.id)
     return reaped
+
+
+def give_back_unanswered(connection: Connection, lease: Lease, retry_seconds: float) -> None:
+    """Queue the job of a claim again that was not confirmed, where it counted all the same. It costs no attempt."""
+    # By its id alone: a look for the token would not wait for a commit that is still under way.
+    connection.execute(select(jobs.c.id).where(jobs.c.id == lease.job_id).with_for_update())
+    with suppress(LeaseLost):
+        hand_back(connection, lease, UNANSWERED, retry_seconds=retry_seconds)
 
 
 def due_wakeups(connection: Connection, older_than_seconds: float) -> int:

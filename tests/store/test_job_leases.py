@@ -234,6 +234,17 @@ def test_another_error_that_nobody_foresaw_may_pass_too(store: JobStore, submit:
     assert "attempts 1 and 3 both" in last.error.message, "though another error, or a lost runner, lay between"
 
 
+def test_a_job_that_is_asked_for_again_may_meet_the_same_error_once_more(store: JobStore, submit: Submit) -> None:
+    job = submit(limits={"max_attempts": 3})
+    for attempt in (1, 2):
+        store.finish(claimed(store).lease, unforeseen(attempt))
+    assert store.retry(job.id).status == Status.QUEUED
+    assert store.finish(claimed(store).lease, unforeseen(3)).status == Status.QUEUED
+    last = store.finish(claimed(store).lease, unforeseen(4))
+    assert last.error is not None
+    assert "attempts 3 and 4 both" in last.error.message
+
+
 def test_with_no_attempt_left_an_error_that_nobody_foresaw_ends_the_job(store: JobStore, submit: Submit) -> None:
     submit(limits={"max_attempts": 1})
     job = store.finish(claimed(store).lease, unforeseen(1))

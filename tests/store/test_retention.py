@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, insert, select, update
 
 from api_schemas.errors import LayercutError
+from api_schemas.events import NewEvent
 from api_schemas.jobs import Status
 from store.columns import later
 from store.jobs import JobStore
@@ -81,6 +82,34 @@ def test_checkpoints_of_a_failed_job_are_swept_later(
     assert store.with_checkpoints([job.id], 7) == set()
     retention.swept(left)
     assert retention.unswept(0, 7) == []
+
+
+@pytest.mark.parametrize("end", [SUCCEEDED, FAILED])
+def test_files_of_losers_are_looked_for_once_more_as_one_that_was_frozen_may_have_written(
+    store: JobStore, retention: RetentionStore, engine: Engine, submit: Submit, end: NewEvent
+) -> None:
+    job = submit()
+    lease = claimed(store)
+    store.finish(lease, end, lease.prefix)
+    looked = []
+    for day in range(40):
+        for left in retention.unswept(0, 7):
+            looked.append((day, left.keep))
+            retention.swept(left)
+        ended_earlier(engine, job.id, timedelta(days=1))
+    days = [0, 30] if end is SUCCEEDED else [0, 7, 30]
+    assert looked == [(day, lease.prefix) for day in days]
+    with engine.connect() as connection:
+        assert connection.scalar(select(jobs.c.sweep_at)) is None, "and then never again"
+
+
+def ended_earlier(engine: Engine, job_id: str, passed: timedelta) -> None:
+    """Move the times of a job that has ended so far into the past, as waiting would."""
+    mine = jobs.c.id == job_id
+    with engine.begin() as connection:
+        row = connection.execute(select(jobs).where(mine)).one()
+        times = {"finished_at": row.finished_at - passed, "sweep_at": row.sweep_at and row.sweep_at - passed}
+        connection.execute(update(jobs).where(mine).values(**times))
 
 
 def test_what_cannot_be_swept_is_put_off_and_holds_nobody_up(

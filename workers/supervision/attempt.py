@@ -134,7 +134,9 @@ class Attempt:
         except LeaseLost:
             log.warning("job %s: the lease of attempt %d is lost: nothing is written", lease.job_id, lease.attempt)
         finally:
-            self._tidy()
+            keep_notes(self._notes, self._runner.scratch.notes, lease.job_id)
+        # Not after any other error: an end that was not answered may be kept yet, and its files are then the job's.
+        sweep_losers(self._store, self._artifacts, lease, self._checkpoint_sync, self._settings)
 
     def _end(self, ending: Ending) -> None:
         """What the runner made goes on to the cache while the lease still holds, beside what is published."""
@@ -375,7 +377,3 @@ class Attempt:
         if words:
             message = f"{what}:\n{words[-LONGEST_MESSAGE:]}"
             self._session.write(new_event(EventType.LOG, message, LogData(source="stderr"), "error"))
-
-    def _tidy(self) -> None:
-        keep_notes(self._notes, self._runner.scratch.notes, self._lease.job_id)
-        sweep_losers(self._store, self._artifacts, self._lease, self._checkpoint_sync, self._settings)

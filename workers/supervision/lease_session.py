@@ -59,6 +59,8 @@ class LeaseSession:
         self._left_out = 0
         self._pace = Pace()
         self._writing: NewEvent | None = None
+        #: Number of the last event that the store has said to have kept.
+        self._kept = 0
         self._change = threading.Condition()
         self._closed = self._lost = self._hurried = self._cancelled = False
         self._next_beat = accepted + settings.heartbeat_seconds
@@ -203,7 +205,7 @@ class LeaseSession:
 
     def _write_down(self, event: NewEvent) -> None:
         try:
-            self._store.record(self._lease, event)
+            self._kept = self._store.record(self._lease, event, self._kept).number
         except LeaseLost:
             raise
         except Exception as error:  # one event that cannot be kept is no reason to lose the job

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from api_schemas.events import EventType, NewEvent, StageData
 from api_schemas.jobs import Job, Status
-from store.jobs import Claim, LeaseLost
+from store.jobs import Claim
 from store.workers import Doing
 from telemetry.logs import bound_process
 from telemetry.tracing import Attributes, Span, Tracing, trace_id_of
@@ -124,14 +124,9 @@ class Recorder:
         if self._end(OUTCOMES[job.status], code):
             self._metrics.count_artifact(size or 0)
 
-    @contextmanager
-    def noticing(self) -> Iterator[None]:
-        """Around what is written under the lease: whether that is lost."""
-        try:
-            yield
-        except LeaseLost:
-            self._end(LEASE_LOST)
-            raise
+    def lost(self) -> None:
+        """The store refused a write about the attempt: its lease is another's."""
+        self._end(LEASE_LOST)
 
     def _end(self, outcome: str, code: str | None = None) -> bool:
         """Once for an attempt: whether it was this time."""

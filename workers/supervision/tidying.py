@@ -30,16 +30,25 @@ def sweep_losers(
     ended. The gateway's upkeep sweeps later where this cannot.
     """
     try:
-        winner = _kept(store, lease.job_id)
+        _delete_losers(store, artifacts, lease)
+        _leave_checkpoints(store, lease.job_id, checkpoints, settings)
+        sweep_ended(settings.checkpoint_root, store, settings.checkpoint_days)
+    except Exception:  # sweeping is no part of the job
+        log.warning("job %s: cannot sweep", lease.job_id, exc_info=True)
+
+
+def _delete_losers(store: JobStore, artifacts: ArtifactStore, lease: Lease) -> None:
+    winner = _kept(store, lease.job_id)
+    try:
         # Asked of the store, not concluded from LeaseLost: a finish may have been kept though its answer was lost.
         if winner == lease.prefix:
             artifacts.sweep(lease.job_id, lease.attempt, keep_prefix=winner)
         else:
             artifacts.delete(lease.prefix)
-        _leave_checkpoints(store, lease.job_id, checkpoints, settings)
-        sweep_ended(settings.checkpoint_root, store, settings.checkpoint_days)
-    except Exception:  # sweeping is no part of the job
-        log.warning("job %s: cannot sweep", lease.job_id, exc_info=True)
+    except Exception:
+        # The gateway may have looked before these files came.
+        store.sweep_again(lease.job_id)
+        raise
 
 
 def _kept(store: JobStore, job_id: str) -> str | None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy import Connection, event, select
+from sqlalchemy.exc import OperationalError
 
 from api_schemas.errors import ERRORS
 from api_schemas.jobs import Job
 from store.audit import Actor
+from store.tables import jobs
 from store.workers import Doing
 from telemetry.tracing import Tracing
 from telemetry.worker_metrics import WorkerMetrics
@@ -116,6 +120,34 @@ def test_a_lease_that_is_lost_is_counted_once(recorded: RecordedRig, tmp_path: P
     thread.join(30)
     assert recorded.counted("lease_losses_total") == 1
     assert recorded.counted("attempts_total", outcome="lease_lost") == 1
+
+
+@pytest.mark.parametrize(
+    ("acts", "limits", "outcome", "code"),
+    [
+        ("succeed", {}, "succeeded", None),
+        ("fail:training_diverged", {}, "failed", "training_diverged"),
+        ("exit:3", {"max_attempts": 2}, "requeued", None),
+    ],
+)
+def test_an_end_whose_answer_was_lost_is_counted_as_what_it_was(
+    recorded: RecordedRig, acts: str, limits: dict[str, int], outcome: str, code: str | None
+) -> None:
+    recorded.settings.heartbeat_seconds = 0.05
+
+    def lose(connection: Connection) -> None:
+        """The answer to the commit of the end; a heartbeat finds the lease gone before it is asked for again."""
+        if connection.scalar(select(jobs.c.id).where(jobs.c.attempt == 1, jobs.c.lease_token.is_(None))):
+            event.remove(recorded.engine, "commit", lose)
+            connection.connection.commit()
+            raise OperationalError("COMMIT", {}, psycopg.OperationalError("the answer is lost"))
+
+    event.listen(recorded.engine, "commit", lose)
+    recorded.run(acts, **limits)
+    assert recorded.counted("attempts_total", outcome=outcome) == 1
+    assert recorded.counted("lease_losses_total") == 0
+    if code is not None:
+        assert recorded.counted("job_failures_total", code=code) == 1
 
 
 def test_a_trace_goes_on_from_the_request_to_the_stages(receiver: Receiver, worker_settings: WorkerSettings) -> None:
