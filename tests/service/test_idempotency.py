@@ -17,6 +17,7 @@ from sqlalchemy import event, update
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType
 from service.app import create_app
+from service.reaper import keep_keys
 from service.retention import forget
 from service.settings import GatewaySettings
 from service.state import GatewayState
@@ -131,9 +132,14 @@ def test_a_key_is_free_again_after_its_time(client: TestClient, state: GatewaySt
 
 
 def test_one_whose_place_was_taken_makes_no_second_job(
-    client: TestClient, state: GatewayState, body: dict[str, Any], stuck: threading.Event
+    client: TestClient,
+    state: GatewayState,
+    body: dict[str, Any],
+    stuck: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As if the first gateway had been stopped for longer than a request may take, and went on then."""
+    """As if the first gateway had been stopped for too long, and went on then."""
+    monkeypatch.setattr(state.idempotency, "renew", lambda: None)
     with ThreadPoolExecutor(2) as pool:
         slow = pool.submit(client.post, "/v1/jobs", json=body, headers=KEY)
 
@@ -185,13 +191,21 @@ def test_fifty_equal_posts_at_once_across_two_gateways_make_one_job(
     assert count(two_gateways[1]) == before + 1
 
 
-def test_a_crash_before_the_job_is_written_keeps_the_key_for_a_bounded_time(state: GatewayState) -> None:
-    assert isinstance(state.idempotency.reserve("default", "k", "f"), Reservation)
-    with pytest.raises(LayercutError, match="under way"):
-        state.idempotency.reserve("default", "k", "f")
+def test_a_key_is_held_while_its_gateway_says_so_and_half_a_minute_longer(state: GatewayState) -> None:
+    """One that crashed says nothing; one that takes long does, and what is answered or refused is said no more."""
+    keys = state.idempotency
+    held = [keys.reserve("default", key, "f") for key in ("under way", "refused", "answered")]
+    assert all(isinstance(one, Reservation) for one in held)
+    keys.release(held[1])
+    keys.over(held[2])
+    silent = 2 * state.settings.reap_seconds + 31
     with state.engine.begin() as connection:
-        connection.execute(update(idempotency).values(created_at=later(-state.settings.admission_seconds - 61)))
-    assert isinstance(state.idempotency.reserve("default", "k", "f"), Reservation)
+        connection.execute(update(idempotency).values(created_at=later(-silent)))
+    keep_keys(state)
+    with pytest.raises(LayercutError, match="under way"):
+        keys.reserve("default", "under way", "f")
+    assert isinstance(keys.reserve("default", "refused", "f"), Reservation)
+    assert isinstance(keys.reserve("default", "answered", "f"), Reservation), "as of one that crashed"
 
 
 def test_a_key_is_free_though_the_connection_broke_when_it_was_reserved(state: GatewayState) -> None:
