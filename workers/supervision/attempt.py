@@ -84,8 +84,6 @@ class Attempt:
         self._staged: Staged | None = None
         self._budget = EventBudget()
         self._notes = notes_of(settings.memory_root, self._lease.pool)
-        #: The runner was given the job.
-        self._given = False
         self._checkpoints = settings.checkpoint_root / self._lease.job_id
         self._checkpoint_sync = CheckpointSync(
             artifacts, self._lease.job_id, self._checkpoints, runner, max_bytes=settings.runner_file_bytes
@@ -109,7 +107,7 @@ class Attempt:
     @property
     def spared(self) -> bool:
         """Whether the runner never got the job, and has done nothing."""
-        return not self._given
+        return not self._runner.given
 
     def run(self) -> None:
         """Returns when the attempt has ended, in the store too. Raises what the store raises when it stays away."""
@@ -183,7 +181,7 @@ class Attempt:
             attempt=lease.attempt,
             checkpoints=self._runner.scratch.checkpoints,
         )
-        self._given = True
+        self._runner.given = True
         try:
             if lease.attempt > 1:
                 self._checkpoint_sync.lend()

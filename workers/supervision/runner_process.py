@@ -101,8 +101,14 @@ class RunnerProcess:
     def __init__(self, command: list[str], scratch_root: Path, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self.scratch = Scratch(scratch_root)
-        self._channel, theirs = socket.socketpair()
+        try:
+            self._channel, theirs = socket.socketpair()
+        except OSError:
+            self.scratch.remove()
+            raise
         self.inbox = Inbox()
+        #: It was handed a job, or part of one.
+        self.given = False
         self._logged = 0
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         #: Gets each line of its stderr; must not wait, nor raise.
