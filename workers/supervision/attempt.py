@@ -264,8 +264,11 @@ class Attempt:
             return
         self._cache_server.close(self._settings.kill_grace_seconds)
         self._checkpoint_sync.drain(self._settings.kill_grace_seconds)
+        self._hand_back(error, Stage.PUBLISHING)
+
+    def _hand_back(self, error: LayercutError, stage: Stage) -> None:
         self._flush()
-        body = JobError.of(error, Stage.PUBLISHING)
+        body = JobError.of(error, stage)
         self._session.retrying(lambda: self._store.hand_back(self._lease, Lost.by(error).reason, body))
 
     def _failed(self, ended: NewEvent) -> None:
@@ -287,7 +290,12 @@ class Attempt:
         self._finish_told(ended, self._lease.prefix if published else None)
 
     def _not_staged(self, failed: StagingFailed) -> None:
-        self._finish(failure(failed.error, Stage.RESOLVING))
+        """What its inputs come from, or the checkpoints that it goes on from, may only be away: that costs nothing."""
+        away = passing(failed.error)
+        if away is not None and away.code not in NOT_SOON:
+            self._hand_back(away, Stage.RESOLVING)
+        else:
+            self._finish(failure(failed.error, Stage.RESOLVING))
 
     def _lost_runner(self, exit_: Exit) -> None:
         self._lost(lost_by(exit_, self._runner.scratch))

@@ -21,7 +21,7 @@ from store.jobs import Claim
 from tests.support.processes import eventually
 from tests.support.supervisor_rig import FAKE_RUNNER, Rig, no_inputs
 from workers.settings import WorkerSettings
-from workers.supervision import attempt
+from workers.supervision import attempt, checkpoint_sync, input_staging
 
 CHECKPOINT = "recovering-1-000000030"
 
@@ -88,6 +88,7 @@ def test_one_that_stays_away_costs_no_attempt_and_the_next_goes_on(
     rig: Rig, away: Away, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     monkeypatch.setattr(attempt, "PUBLISHING_SECONDS", 0.3)
+    monkeypatch.setattr(checkpoint_sync, "AWAY_SECONDS", 0.1)
     rig.settings.kill_grace_seconds = 0.2
     away.begin()
     job = rig.run(f"checkpoints:{tmp_path}/seen", f"checkpoint:{CHECKPOINT}", ending, max_attempts=1)
@@ -99,6 +100,12 @@ def test_one_that_stays_away_costs_no_attempt_and_the_next_goes_on(
     assert lost.data.error.code == "storage_unavailable"
     assert lost.data.attempts_left == 1
     no_paths(rig, job)
+
+    (tmp_path / "seen").unlink()
+    assert rig.supervisor.work(), "while it is still away"
+    job = rig.store.get(job.id)
+    assert (job.status, rig.events(job.id)[-1].data.attempts_left) == (Status.QUEUED, 1)
+    assert not (tmp_path / "seen").exists()
 
     away.end()
     assert rig.supervisor.work()
@@ -213,6 +220,18 @@ def test_a_hub_that_is_away_for_a_moment_costs_no_attempt(staged: Rig, faults: F
     assert (job.status, job.attempt) == (Status.SUCCEEDED, 1)
     assert "hub_unavailable: the hub did not answer. It is tried again" in staged.texts(job.id)
     assert faults.found == [[], []]
+
+
+def test_a_hub_that_stays_away_costs_none_either(staged: Rig, faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(input_staging, "AWAY_SECONDS", 0.0)
+    faults.errors = [LayercutError("hub_unavailable", "the hub did not answer")]
+    job = staged.run("succeed", max_attempts=1)
+    assert job.status == Status.QUEUED
+    lost = staged.events(job.id)[-1].data
+    assert (lost.attempts_left, lost.error.code, lost.error.stage) == (1, "hub_unavailable", "resolving")
+
+    assert staged.supervisor.work()
+    assert staged.store.get(job.id).status == Status.SUCCEEDED
 
 
 @pytest.mark.parametrize(
