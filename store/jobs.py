@@ -300,7 +300,8 @@ class JobStore:
 
     def hand_back(self, lease: Lease, reason: str, error: JobError | None = None) -> Job:
         """The worker has to stop: queue the job again, at no cost to its attempts, in its old place. With an ``error``
-        that passes, it has a new place, and waits as after a loss.
+        that passes, it has a new place, and waits as after a loss; one that has kept it for ``outages.LONGEST`` is the
+        job's.
         """
         with self._engine.begin() as connection:
             leases.hand_back(connection, lease, reason, error, retry_seconds=self._retry_seconds)

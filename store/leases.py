@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,6 +25,7 @@ from api_schemas.events import (
 from api_schemas.jobs import Progress, Status, Usage
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
+from store import outages
 from store.claims import take_within_quota
 from store.columns import later
 from store.rows import ACTIVE, append, as_event, move
@@ -239,11 +240,16 @@ def hand_back(
 ) -> None:
     """Queue the job again through no fault of its own: the attempt is given back, so that a deploy uses none up.
 
-    Without an ``error`` it keeps its place in the queue; with one, that passes, it waits as after a lost attempt.
+    Without an ``error`` it keeps its place in the queue; with one, that passes, it waits as after a lost attempt, and
+    ends with it where that has kept it for too long.
     """
     row = _hold(connection, lease)
     if row.status == Status.CANCELLING:
         return _end_cancelled(connection, row)
+    if error is not None and (kept := outages.kept_by(connection, row.id, error.code)) >= outages.LONGEST:
+        hours = f"{kept / timedelta(hours=1):.1f} hours"
+        said = f"attempt {row.attempt} ended early, and no other is made: for {hours} it was kept by {error.code}"
+        return fail(connection, row, LayercutError(error.code, f"{said}: {error.message}", param=error.param))
     waits = None if error is None else _wait(connection, row, retry_seconds)
     message = (
         f"attempt {row.attempt} ended early: {reason}; queued again{_when(waits)}, and one more attempt is allowed"

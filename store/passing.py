@@ -27,6 +27,12 @@ MESSAGES = {
     "not_ready": "the broker does not answer; the same request may work in some seconds",
 }
 
+#: The same, of a store that answers: it may take until somebody looks after it, who is to know.
+REFUSED = (
+    "the artifact store refuses what the service asks of it: its key has expired or was revoked, or may not do this, or"
+    " its folder is read-only; its operator has to mend that"
+)
+
 #: By SQLSTATE, and by its first two characters: the class. What is in neither does not pass.
 _SQLSTATES = {
     "08": "database_unavailable",  # connection lost
@@ -75,6 +81,9 @@ _LASTING_OBJECTS = (
     objects.NotModifiedError,
     objects.UnknownConfigurationKeyError,
 )
+_OBJECTS_REFUSE = (objects.PermissionDeniedError, objects.UnauthenticatedError)
+_NUMBERS_REFUSE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_OBJECTS_NUMBER = re.compile(r"\(os error (\d+)\)")
 _OBJECTS_FULL = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT})\)|status code: 507|<Code>\w*StorageFull<")
 
 #: Of clients that a process may never load: by their module.
@@ -91,7 +100,7 @@ def passing(error: BaseException) -> LayercutError | None:
             return link if link.kind.retryable and link.code in MESSAGES else None
         code = _code(link)
         if code is not None:
-            return LayercutError(code, MESSAGES[code])
+            return LayercutError(code, REFUSED if _refuses(link) else MESSAGES[code])
     return None
 
 
@@ -133,6 +142,14 @@ def _of_objects(error: objects.BaseError) -> str | None:
     if isinstance(error, _LASTING_OBJECTS):
         return None
     return "storage_full" if _OBJECTS_FULL.search(str(error)) else "storage_unavailable"
+
+
+def _refuses(error: BaseException) -> bool:
+    """Whether it is the store that refuses, not one that is away."""
+    if isinstance(error, objects.BaseError):
+        number = _OBJECTS_NUMBER.search(str(error))
+        return isinstance(error, _OBJECTS_REFUSE) or (number is not None and int(number[1]) in _NUMBERS_REFUSE)
+    return False
 
 
 def _of_system(error: OSError) -> str | None:

@@ -14,7 +14,7 @@ BUCKET = "bucket"
 
 
 class Bucket(ThreadingHTTPServer):
-    """``asked`` are the methods and addresses of all requests."""
+    """``asked`` are the methods and addresses of all requests; ``refuses`` what is answered with 403."""
 
     daemon_threads = True
 
@@ -22,6 +22,7 @@ class Bucket(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.objects: dict[str, bytes] = {}
         self.asked: list[tuple[str, str, str | None]] = []
+        self.refuses: set[str] = set()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -43,7 +44,11 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_PUT(self) -> None:
-        self.server.objects[self._key()] = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.command in self.server.refuses:
+            self._say(403)
+            return
+        self.server.objects[self._key()] = body
         self._say(200)
 
     def do_HEAD(self) -> None:

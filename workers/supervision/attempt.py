@@ -84,8 +84,6 @@ class Attempt:
         self._staged: Staged | None = None
         self._budget = EventBudget()
         self._notes = notes_of(settings.memory_root, self._lease.pool)
-        #: The runner was given the job.
-        self._given = False
         self._checkpoints = settings.checkpoint_root / self._lease.job_id
         self._checkpoint_sync = CheckpointSync(
             artifacts, self._lease.job_id, self._checkpoints, runner, max_bytes=settings.runner_file_bytes
@@ -109,7 +107,7 @@ class Attempt:
     @property
     def spared(self) -> bool:
         """Whether the runner never got the job, and has done nothing."""
-        return not self._given
+        return not self._runner.given
 
     def run(self) -> None:
         """Returns when the attempt has ended, in the store too. Raises what the store raises when it stays away."""
@@ -185,7 +183,7 @@ class Attempt:
             attempt=lease.attempt,
             checkpoints=self._runner.scratch.checkpoints,
         )
-        self._given = True
+        self._runner.given = True
         try:
             if lease.attempt > 1:
                 self._checkpoint_sync.lend()
@@ -268,8 +266,11 @@ class Attempt:
             return
         self._cache_server.close(self._settings.kill_grace_seconds)
         self._checkpoint_sync.drain(self._settings.kill_grace_seconds)
+        self._hand_back(error, Stage.PUBLISHING)
+
+    def _hand_back(self, error: LayercutError, stage: Stage) -> None:
         self._flush()
-        body = JobError.of(error, Stage.PUBLISHING)
+        body = JobError.of(error, stage)
         self._session.retrying(lambda: self._store.hand_back(self._lease, Lost.by(error).reason, body))
 
     def _failed(self, ended: NewEvent) -> None:
@@ -294,7 +295,12 @@ class Attempt:
         self._finish_told(ended, self._lease.prefix if published else None)
 
     def _not_staged(self, failed: StagingFailed) -> None:
-        self._finish(failure(failed.error, Stage.RESOLVING))
+        """What its inputs come from, or the checkpoints that it goes on from, may only be away: that costs nothing."""
+        away = passing(failed.error)
+        if away is not None and away.code not in NOT_SOON:
+            self._hand_back(away, Stage.RESOLVING)
+        else:
+            self._finish(failure(failed.error, Stage.RESOLVING))
 
     def _lost_runner(self, exit_: Exit) -> None:
         self._lost(lost_by(exit_, self._runner.scratch))

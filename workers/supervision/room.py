@@ -1,4 +1,4 @@
-"""Whether the disks that a worker writes to have room for a job: without, it claims none."""
+"""Whether a worker's host has what a job needs: without, it claims none."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ Pause = Callable[[str | None], None]
 
 
 class Room:
-    """Looks at the disks of ``folders``, each of which needs ``least`` bytes. What changes is told once."""
+    """Looks at the disks of ``folders``, each of which needs ``least`` bytes, and has a runner ``ready``, which raises
+    ``OSError`` where the host has none to give. What changes is told once.
+    """
 
-    def __init__(self, folders: Sequence[Path], least: int, tell: Pause) -> None:
-        self._folders, self._least, self._tell = folders, least, tell
+    def __init__(self, folders: Sequence[Path], least: int, ready: Callable[[], None], tell: Pause) -> None:
+        self._folders, self._least, self._ready, self._tell = folders, least, ready, tell
         #: What was told; nothing yet.
         self._told: str | None = None
 
@@ -30,7 +32,7 @@ class Room:
         """Why no job can be taken now; None where one can."""
         reason = self._look()
         if (reason is None) != (self._told is None):
-            log.warning("no job is claimed: %s", reason) if reason else log.warning("there is room again for jobs")
+            log.warning("no job is claimed: %s", reason) if reason else log.warning("jobs are claimed again")
             self._told = reason
             self._tell(reason)
         return reason
@@ -42,6 +44,10 @@ class Room:
             return error.message
         except OSError as error:
             return f"a disk of the worker does not answer: {error.strerror}"
+        try:
+            self._ready()
+        except OSError as error:
+            return f"a runner cannot be started: {error.strerror or type(error).__name__}"
         return None
 
 

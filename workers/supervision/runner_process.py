@@ -30,7 +30,7 @@ from workers.sandbox.limits import allow_mapped, limit_cpu
 from workers.sandbox.sandbox import Sandbox
 from workers.supervision.hidden_paths import PathHider
 from workers.supervision.inbox import Inbox
-from workers.supervision.memory_kills import MemoryKills
+from workers.supervision.memory_kills import Counted, MemoryKills
 from workers.supervision.process_group import reap_group
 from workers.supervision.runner_environment import runner_environment
 from workers.supervision.scratch import Scratch
@@ -51,10 +51,15 @@ READ_ON_SECONDS = 5.0
 
 
 OUT_OF_MEMORY = (
-    "the runner was killed by SIGKILL: the kernel's out-of-memory killer ended it (its control group counts {kills}"
-    " more). A smaller recovery.batch_size or max_length takes less memory; or give the worker more, and see"
-    " LAYERCUT_RUNNER_MEMORY_BYTES"
+    "the runner was killed by SIGKILL: {evidence}. A smaller recovery.batch_size or max_length takes less memory; or"
+    " give the worker more, and see LAYERCUT_RUNNER_MEMORY_BYTES"
 )
+#: By whether the counter is the runner's own.
+EVIDENCE = {
+    True: "the kernel's out-of-memory killer ended it (its control group counts {kills} more)",
+    False: "it may have been the kernel's out-of-memory killer (the worker's control group counts {kills} more, which"
+    " may be others')",
+}
 #: Of SIGKILL, where it was not ours and no control group counts it.
 MAYBE_MEMORY = "; the kernel does that when memory runs out, and nothing else was seen"
 
@@ -66,7 +71,7 @@ class Exit:
     """
 
     code: int
-    memory_kills: int | None = None
+    memory_kills: Counted | None = None
 
     def __str__(self) -> str:
         if self.code >= 0:
@@ -82,8 +87,10 @@ class Exit:
     @property
     def error(self) -> LayercutError | None:
         """What the job ends with, where this was its last attempt; None: that attempts were lost."""
-        if self._by_kernel and self.memory_kills:
-            return LayercutError("out_of_memory", OUT_OF_MEMORY.format(kills=self.memory_kills))
+        counted = self.memory_kills
+        if self._by_kernel and counted is not None and counted.kills:
+            evidence = EVIDENCE[counted.exact].format(kills=counted.kills)
+            return LayercutError("out_of_memory", OUT_OF_MEMORY.format(evidence=evidence))
         return None
 
     @property
@@ -101,8 +108,14 @@ class RunnerProcess:
     def __init__(self, command: list[str], scratch_root: Path, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self.scratch = Scratch(scratch_root)
-        self._channel, theirs = socket.socketpair()
+        try:
+            self._channel, theirs = socket.socketpair()
+        except OSError:
+            self.scratch.remove()
+            raise
         self.inbox = Inbox()
+        #: It was handed a job, or part of one.
+        self.given = False
         self._logged = 0
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         #: Gets each line of its stderr; must not wait, nor raise.

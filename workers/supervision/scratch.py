@@ -31,7 +31,11 @@ class Scratch:
         root.mkdir(parents=True, exist_ok=True)
         with _locked(root):
             self.folder = Path(tempfile.mkdtemp(prefix="runner-", dir=root))
-            self._lock = _lock(self.folder, fcntl.LOCK_EX)
+            try:
+                self._lock = _lock(self.folder, fcntl.LOCK_EX)
+            except OSError:
+                self.folder.rmdir()
+                raise
         self._parts: dict[Path, int] = {}
 
     @property

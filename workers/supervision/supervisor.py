@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from api_schemas.errors import JobError
+from api_schemas.errors import JobError, LayercutError
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.disk_space import local_folders
 from store.jobs import Claim, JobStore
-from store.passing import passing
 from store.tables import DEFAULT_TENANT
 from workers.cache.folder import FolderCache
+from workers.runtime.failures import code_of
 from workers.sandbox.sandbox import Sandbox
 from workers.settings import WorkerSettings
 from workers.supervision.attempt import Attempt
@@ -56,7 +56,8 @@ class Supervisor:
         self._sandbox = sandbox
         self._warm = WarmRunner(command, settings.scratch_root, sandbox)
         disks = local_folders(settings.database_url, settings.artifacts_url)
-        self._room = Room([settings.scratch_root, settings.data_dir, *disks], settings.min_free_bytes, pause)
+        folders = [settings.scratch_root, settings.data_dir, *disks]
+        self._room = Room(folders, settings.min_free_bytes, self._warm.ready, pause)
         self._runner: RunnerProcess | None = None
         self.stopping = False
 
@@ -66,7 +67,7 @@ class Supervisor:
             return
         try:
             self._warm.prepare()
-        except OSError as error:  # the job that needs it will try again, and say so
+        except OSError as error:  # whoever looks for a job tries again, and says so
             log.warning("cannot start a runner: %s", error)
 
     def close(self) -> None:
@@ -81,7 +82,9 @@ class Supervisor:
             runner.inbox.put(Interrupt.STOPPING)
 
     def work(self) -> bool:
-        """Claim the best queued job and see it through; False where there was none to claim, or no room for one."""
+        """Claim the best queued job and see it through; False where there was none to claim, or nothing to do it with:
+        what the host lacks is no job's fault, and is found out before one is claimed.
+        """
         if self.stopping or self._room.missing():
             return False
         sent = time.monotonic()
@@ -109,14 +112,18 @@ class Supervisor:
             runner.inbox.put(Interrupt.STOPPING)
         try:
             self._attempt(claim, runner, sent)
-        except NoThread as error:  # its runner may have had them all, and is gone now
-            self._give_up(claim, "the worker could not see the job through", error)
+        except NoThread as error:
+            # A runner that has the job may have had them all, and is gone now.
+            self._give_up(claim, "the worker could not see the job through", error, lost=runner.given)
             raise
 
-    def _give_up(self, claim: Claim, what: str, error: OSError) -> None:
-        passes = passing(error)
-        full = JobError.of(passes) if passes is not None and passes.code == "storage_full" else None
-        self._store.release(claim.lease, f"{what}: {error.strerror or type(error).__name__}", full)
+    def _give_up(self, claim: Claim, what: str, error: OSError, *, lost: bool = False) -> None:
+        """``lost``: the job may be at fault, and has lost the attempt. What the host alone lacks costs none."""
+        reason = f"{what}: {error.strerror or type(error).__name__}"
+        if lost:
+            self._store.release(claim.lease, reason)
+        else:
+            self._store.hand_back(claim.lease, reason, JobError.of(LayercutError(code_of(error), reason)))
 
     def _attempt(self, claim: Claim, runner: RunnerProcess, sent: float) -> None:
         # Nobody is handed what another tenant's job made on this host.

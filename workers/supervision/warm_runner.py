@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from workers.sandbox.sandbox import Sandbox
 from workers.supervision.runner_process import RunnerProcess
+
+#: What is written to see whether anything can be: a block.
+PROBE_BYTES = 4096
 
 
 class WarmRunner:
@@ -17,10 +21,18 @@ class WarmRunner:
         self._waiting: RunnerProcess | None = None
 
     def prepare(self) -> None:
-        """Have a live runner waiting."""
+        """Have a live runner waiting. Raises ``OSError`` where none can be started."""
         if self._waiting is None or not self._waiting.fit:
             self.clear()
             self._waiting = self._start()
+
+    def ready(self) -> None:
+        """Have one waiting that could do a job now. Raises ``OSError`` also where its job could write nothing: a disk
+        may have bytes, but no inodes, no quota or no rights left.
+        """
+        self.prepare()
+        with TemporaryFile(dir=self._scratch_root, buffering=0) as probe:
+            probe.write(bytes(PROBE_BYTES))
 
     def take(self) -> RunnerProcess:
         """The waiting runner, or a new one where it died; the caller disposes of it. Raises ``OSError``."""

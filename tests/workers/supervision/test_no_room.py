@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from api_schemas.jobs import Status
+from tests.support.small_disk import small_disk
 from tests.support.supervisor_rig import FAKE_RUNNER, Rig, no_inputs
 from workers.settings import WorkerSettings
 
@@ -60,6 +62,31 @@ def test_no_job_is_claimed_until_there_is_room_again(
     assert rig.supervisor.work()
     assert rig.store.get(job_id).status == Status.SUCCEEDED
     assert told == [reason, None]
+
+
+def test_no_job_is_claimed_where_a_disk_has_room_but_takes_no_files(tmp_path: Path, told: list[str | None]) -> None:
+    with small_disk(tmp_path / "scratch", megabytes=4, files=40) as folder:
+        settings = WorkerSettings(data_dir=tmp_path / "data", scratch_dir=folder, min_free_bytes=0)
+        rig = Rig(settings, FAKE_RUNNER, no_inputs, pause=told.append)
+        rig.supervisor.prepare()
+        job_id = rig.submit("succeed", max_attempts=1)
+        fill(folder)
+        assert not rig.supervisor.work()
+        assert told == ["a runner cannot be started: No space left on device"]
+        assert rig.store.get(job_id).attempt == 0
+
+        (folder / "0").unlink()
+        assert rig.supervisor.work()
+        assert rig.store.get(job_id).attempt == 1
+        assert told[-1] is None
+        rig.close()
+
+
+def fill(folder: Path) -> None:
+    """With files, until it takes no more."""
+    with suppress(OSError):
+        for number in range(1000):
+            (folder / str(number)).touch()
 
 
 def test_a_runner_that_dies_on_a_full_disk_is_lost_for_that(rig: Rig, disk: Disk, tmp_path: Path) -> None:

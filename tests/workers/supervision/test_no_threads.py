@@ -1,4 +1,4 @@
-"""A host without threads to give: the attempt is given back with the reason, and nothing of its runner stays."""
+"""A host without threads to give: no job is claimed, or the attempt given back, and nothing of a runner stays."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ def refuse(*_):
 
 when, data = sys.argv[1:]
 signal.signal(signal.SIGUSR1, refuse)
-rig = Rig(WorkerSettings(data_dir=Path(data), kill_grace_seconds=5), FAKE_RUNNER, stage)
-job = rig.submit("want:a", "linger")
+settings = WorkerSettings(data_dir=Path(data), kill_grace_seconds=5)
+rig = Rig(settings, FAKE_RUNNER, stage, pause=lambda reason: print("paused:", reason))
+job = rig.submit("want:a", "linger", max_attempts=1 if when == "before the attempt" else 2)
 if when != "before the runner":
     rig.supervisor.prepare()
 if when != "in the attempt":
@@ -48,6 +49,7 @@ except OSError as error:
 rig.close()
 found = rig.store.get(job)
 print("status:", found.status)
+print("attempt:", found.attempt)
 print("reason:", found.status_reason)
 print("folders:", rig.scratch())
 try:
@@ -57,17 +59,10 @@ except ChildProcessError:
 """
 
 
-@pytest.mark.parametrize(
-    ("when", "what"),
-    [
-        ("before the runner", "could not start a runner"),
-        ("before the attempt", "could not see the job through"),
-        ("in the attempt", "could not see the job through"),
-    ],
-)
-def test_the_job_is_given_back_and_says_why(when: str, what: str, tmp_path: Path) -> None:
+def outcome(when: str, folder: Path) -> dict[str, str]:
+    """What is left of a job, and of a worker whose host had threads until ``when``."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, when, str(tmp_path)],
+        [sys.executable, "-c", PROGRAM, when, str(folder)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
@@ -75,9 +70,25 @@ def test_the_job_is_given_back_and_says_why(when: str, what: str, tmp_path: Path
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    return dict(line.split(": ", 1) for line in done.stdout.splitlines())
+
+
+NOTHING_LEFT = {"status": "queued", "folders": "[]", "children": "none"}
+
+
+def test_without_a_runner_no_job_is_claimed(tmp_path: Path) -> None:
+    said = outcome("before the runner", tmp_path)
+    assert "no more threads" in said.pop("paused")
+    assert said == {**NOTHING_LEFT, "attempt": "0", "reason": "None"}
+
+
+@pytest.mark.parametrize("when", ["before the attempt", "in the attempt"])
+def test_the_job_is_given_back_and_says_why(when: str, tmp_path: Path) -> None:
+    """Of one attempt at most, where its runner did not have the job yet: that is no loss."""
+    said = outcome(when, tmp_path)
     reason = said.pop("reason")
-    assert what in reason
+    assert "could not see the job through" in reason
     assert "no more threads" in reason
     assert "no more threads" in said.pop("raised")
-    assert said == {"status": "queued", "folders": "[]", "children": "none"}
+    said.pop("paused", None)
+    assert said == {**NOTHING_LEFT, "attempt": "1"}

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,11 +18,13 @@ from api_schemas.events import EventType
 from api_schemas.jobs import Job, Status
 from sources.blocks import Stopped
 from sources.staging import Staged
+from store import outages
 from store.jobs import Claim
 from tests.support.processes import eventually
+from tests.support.s3_server import BUCKET, bucket
 from tests.support.supervisor_rig import FAKE_RUNNER, Rig, no_inputs
 from workers.settings import WorkerSettings
-from workers.supervision import attempt
+from workers.supervision import attempt, checkpoint_sync, input_staging
 
 CHECKPOINT = "recovering-1-000000030"
 
@@ -88,6 +91,7 @@ def test_one_that_stays_away_costs_no_attempt_and_the_next_goes_on(
     rig: Rig, away: Away, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     monkeypatch.setattr(attempt, "PUBLISHING_SECONDS", 0.3)
+    monkeypatch.setattr(checkpoint_sync, "AWAY_SECONDS", 0.1)
     rig.settings.kill_grace_seconds = 0.2
     away.begin()
     job = rig.run(f"checkpoints:{tmp_path}/seen", f"checkpoint:{CHECKPOINT}", ending, max_attempts=1)
@@ -100,11 +104,45 @@ def test_one_that_stays_away_costs_no_attempt_and_the_next_goes_on(
     assert lost.data.attempts_left == 1
     no_paths(rig, job)
 
+    (tmp_path / "seen").unlink()
+    assert rig.supervisor.work(), "while it is still away"
+    job = rig.store.get(job.id)
+    assert (job.status, rig.events(job.id)[-1].data.attempts_left) == (Status.QUEUED, 1)
+    assert not (tmp_path / "seen").exists()
+
     away.end()
     assert rig.supervisor.work()
     assert rig.store.get(job.id).status.terminal
     assert rig.store.artifact(job.id) is not None
     assert CHECKPOINT in json.loads((tmp_path / "seen").read_text())
+
+
+def test_a_store_that_refuses_to_be_written_to_ends_the_job_and_says_so(
+    worker_settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "PUBLISHING_SECONDS", 0.3)
+    monkeypatch.setattr(outages, "LONGEST", timedelta(microseconds=1))
+    worker_settings.kill_grace_seconds = 0.2
+    with bucket() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        server.refuses = {"PUT"}
+        rig = Rig(worker_settings.model_copy(update={"artifacts_url": f"s3://{BUCKET}/a"}), FAKE_RUNNER, no_inputs)
+        job = rig.run("succeed", max_attempts=1)
+        assert job.status == Status.QUEUED
+        assert rig.supervisor.work()
+        job = rig.store.get(job.id)
+        assert job.error is not None
+        assert (job.status, job.error.code, job.error.stage) == (Status.FAILED, "storage_unavailable", "publishing")
+        assert job.error.retryable
+        assert "the artifact store refuses" in job.error.message
+        assert "its key has expired or was revoked" in job.error.message
+
+        server.refuses = set()
+        rig.store.retry(job.id)
+        assert rig.supervisor.work()
+        assert rig.store.get(job.id).status == Status.SUCCEEDED
+        rig.close()
 
 
 def test_checkpoints_are_carried_when_the_store_is_back(rig: Rig, away: Away, tmp_path: Path) -> None:
@@ -213,6 +251,18 @@ def test_a_hub_that_is_away_for_a_moment_costs_no_attempt(staged: Rig, faults: F
     assert (job.status, job.attempt) == (Status.SUCCEEDED, 1)
     assert "hub_unavailable: the hub did not answer. It is tried again" in staged.texts(job.id)
     assert faults.found == [[], []]
+
+
+def test_a_hub_that_stays_away_costs_none_either(staged: Rig, faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(input_staging, "AWAY_SECONDS", 0.0)
+    faults.errors = [LayercutError("hub_unavailable", "the hub did not answer")]
+    job = staged.run("succeed", max_attempts=1)
+    assert job.status == Status.QUEUED
+    lost = staged.events(job.id)[-1].data
+    assert (lost.attempts_left, lost.error.code, lost.error.stage) == (1, "hub_unavailable", "resolving")
+
+    assert staged.supervisor.work()
+    assert staged.store.get(job.id).status == Status.SUCCEEDED
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from api_schemas.jobs import Status
+from store.jobs import Claim
 from tests.support.processes import eventually, gone
 from tests.support.supervisor_rig import Rig, no_inputs
 from workers.settings import WorkerSettings
@@ -60,17 +62,45 @@ def test_it_leaves_with_its_supervisor_and_leaves_nothing(rig: Rig) -> None:
     assert list(rig.settings.scratch_root.iterdir()) == []
 
 
-def test_a_runner_that_cannot_be_started_gives_the_job_back(rig: Rig, worker_settings: WorkerSettings) -> None:
-    broken = Rig(worker_settings, ["/does/not/exist"], no_inputs)
-    job_id = rig.submit("succeed")
-    with pytest.raises(FileNotFoundError):
-        broken.supervisor.work()
+def test_a_worker_that_cannot_start_runners_takes_no_job_and_says_why(
+    rig: Rig, worker_settings: WorkerSettings
+) -> None:
+    told: list[str | None] = []
+    broken = Rig(worker_settings, ["/does/not/exist"], no_inputs, pause=told.append)
+    job_id = rig.submit("succeed", max_attempts=1)
+    assert [broken.supervisor.work() for _ in range(3)] == [False] * 3
     broken.close()
+
+    job = rig.store.get(job_id)
+    assert (job.status, job.attempt) == (Status.QUEUED, 0)
+    assert told == ["a runner cannot be started: No such file or directory"]
+    assert rig.scratch() == []
+    assert rig.supervisor.work()
+    assert rig.store.get(job_id).status == Status.SUCCEEDED, "by a worker that is well"
+
+
+def test_a_runner_that_cannot_be_started_after_the_claim_costs_no_attempt(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.supervisor.prepare()
+    claim = rig.store.claim
+
+    def dies_meanwhile(*given: Any, **named: Any) -> Claim | None:
+        claimed = claim(*given, **named)
+        os.kill(waiting_pid(rig), signal.SIGKILL)
+        eventually(lambda: gone(waiting_pid(rig)))
+        rig.supervisor._warm._command = ["/does/not/exist"]
+        return claimed
+
+    monkeypatch.setattr(rig.store, "claim", dies_meanwhile)
+    job_id = rig.submit("succeed", max_attempts=1)
+    with pytest.raises(FileNotFoundError):
+        rig.supervisor.work()
 
     job = rig.store.get(job_id)
     assert job.status == Status.QUEUED
     assert "could not start a runner" in (job.status_reason or "")
-    assert rig.scratch() == []
+    assert rig.events(job_id)[-1].data.attempts_left == 1
 
 
 def test_only_folders_of_the_dead_are_swept(tmp_path: Path) -> None:
