@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import obstore
-from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
+from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store, from_url
 
 from api_schemas.errors import LayercutError
 from store import manifests
@@ -32,12 +33,27 @@ class ArtifactStore:
     a folder that is away ``storage_unavailable``: nothing is written or deleted then, and nothing counts as missing.
     """
 
-    def __init__(self, url: str, seconds: float | None = None) -> None:
-        """``seconds``: an object store that does not answer for so long is away; None is for large uploads."""
-        self._store = _open(url, seconds)
-        self._place = artifacts_folder(url)
-        self._folder = StoreFolder(Path(str(self._store.prefix))) if isinstance(self._store, LocalStore) else None
-        self._sweeper = Sweeper(self._store, self._folder)
+    def __init__(self, url: str, seconds: float | None = None, *, mkdir: bool = True) -> None:
+        """``seconds``: an object store that does not answer for so long is away; None is for large uploads.
+
+        Without ``mkdir``, a folder that is not there is away. A service makes its own by ``make_folder_once``.
+        """
+        self._url, self._place = url, artifacts_folder(url)
+        self._folder = StoreFolder(self._place) if self._place else None
+        if self._place is None:
+            self._store = from_url(url) if seconds is None else from_url(url, **impatient(url, seconds))
+        elif mkdir:
+            self._place.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def _store(self) -> ObjectStore:
+        """Of a folder, opened when it is first used: it may be away until then."""
+        require_folder(self._place)
+        return from_url(self._url)
+
+    @cached_property
+    def _sweeper(self) -> Sweeper:
+        return Sweeper(self._store, self._folder)
 
     @property
     def is_folder(self) -> bool:
@@ -166,9 +182,3 @@ def _number(name: str) -> int:
     """Of the attempt that ``name``, beneath a job's attempts, is of; what is of none is as old as can be."""
     number = name.partition("-")[0]
     return int(number) if number.isdecimal() else 0
-
-
-def _open(url: str, seconds: float | None) -> ObjectStore:
-    if url.startswith("file:"):
-        return from_url(url, mkdir=True)
-    return from_url(url) if seconds is None else from_url(url, **impatient(url, seconds))

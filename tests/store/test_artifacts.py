@@ -34,6 +34,12 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def test_a_folder_on_another_host_is_none_of_ours() -> None:
+    """A slash is missing: else it would be a folder at the top of this host's disk."""
+    with pytest.raises(ValueError, match="three slashes"):
+        ArtifactStore("file://layercut-test/artifacts")
+
+
 def read(artifacts: ArtifactStore, name: str, start: int, end: int) -> bytes:
     return b"".join(artifacts.open_range(PREFIX, name, start, end))
 
