@@ -92,8 +92,7 @@ class ArtifactStore:
 
     def manifest(self, prefix: str) -> Manifest:
         """What was published there; raises ``file_not_found`` where nothing whole is."""
-        require_folder(self._place)
-        with missing_reported(prefix):
+        with missing_reported(prefix, self._place):
             found = obstore.get(self._store, store_path(prefix, MANIFEST))
             if found.meta["size"] > manifests.MAX_MANIFEST_BYTES:
                 raise LayercutError("file_not_found", f"what is called {MANIFEST} has {found.meta['size']} bytes")
@@ -102,7 +101,7 @@ class ArtifactStore:
 
     def open_files(self, prefix: str, names: Sequence[str]) -> OpenFiles:
         """Files of the artifact, to be sent. One that is missing is ``file_not_found``, here or when it is read."""
-        with missing_reported(names[0] if names else prefix):
+        with missing_reported(names[0] if names else prefix, self._place):
             if self._folder:
                 return HeldFiles(self._folder, prefix, names)
             return StoredObjects(self._store, prefix, names)
@@ -110,7 +109,7 @@ class ArtifactStore:
     def open_range(self, prefix: str, name: str, start: int, end: int) -> Iterator[bytes]:
         """The bytes ``start`` up to, not including, ``end``, in chunks. A missing file is reported before the first."""
         path = store_path(prefix, name)
-        with missing_reported(name):
+        with missing_reported(name, self._place):
             if start >= end:
                 obstore.head(self._store, path)
                 return iter(())
