@@ -37,28 +37,35 @@ class Probe(Generic[Answer]):
         self._ask, self._late, self._seconds = ask, late, seconds
         self._started = 0.0
         self._asked: Future[Answer] | None = None
+        self._done = asyncio.Event()
 
     async def answer(self) -> Answer:
         """What ``ask`` returns, or raises; a question that hangs is not asked again beside itself."""
         now = time.monotonic()
         if self._asked is None or (self._asked.done() and now - self._started > FRESH_SECONDS):
-            self._asked, self._started = start_beside(self._ask, "probe"), now
-        if not self._asked.done():
-            await self._wait(self._asked, max(0.0, self._started + self._seconds - now))
-        return self._asked.result()
+            self._asked, self._started, self._done = start_beside(self._ask, "probe"), now, asyncio.Event()
+            self._asked.add_done_callback(_setter(self._done))
+        asked = self._asked
+        if not asked.done():
+            await self._wait(self._started + self._seconds - now)
+        return asked.result()
 
-    async def _wait(self, asked: Future[Answer], seconds: float) -> None:
-        loop, done = asyncio.get_running_loop(), asyncio.Event()
-
-        def tell(_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it all who waited
-                loop.call_soon_threadsafe(done.set)
-
-        asked.add_done_callback(tell)
+    async def _wait(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(done.wait(), seconds)
+            await asyncio.wait_for(self._done.wait(), seconds)
         except TimeoutError:
             raise LayercutError(self._late, MESSAGES[self._late]) from None
+
+
+def _setter(done: asyncio.Event) -> Callable[[object], None]:
+    """Sets it from another thread. Once for all who wait: each of their own would stay with a question that hangs."""
+    loop = asyncio.get_running_loop()
+
+    def tell(_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it all who waited
+            loop.call_soon_threadsafe(done.set)
+
+    return tell
 
 
 @dataclass(frozen=True)

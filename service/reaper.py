@@ -8,13 +8,14 @@ its own: a store that hangs must not keep jobs from being taken back.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
 import structlog
 
 from service.failures import log_failure
-from service.retention import FILE_STEPS, ROW_STEPS, Done, Step
+from service.retention import FILE_STEPS, ROW_STEPS, Step
 from service.state import GatewayState
 
 log = structlog.get_logger("layercut.reaper")
@@ -93,12 +94,11 @@ class Reaper:
             thread.join(timeout=5)
 
     def _run(self, state: GatewayState, steps: Sequence[Step]) -> None:
-        due = list(steps)
+        due = dict.fromkeys(steps, 0.0)
         while not self._ended.is_set():
-            for step in tuple(due):
+            for step in (step for step in steps if due[step] <= time.monotonic()):
                 try:
-                    if step(state) is Done.DONE:
-                        due.remove(step)
+                    due[step] = time.monotonic() + (step(state) or 0.0)
                 except Exception as error:  # noqa: BLE001 - the next round tries again
                     log_failure(log, "reaper_failed", error, step=step.__name__)
             self._ended.wait(state.settings.reap_seconds)

@@ -5,29 +5,25 @@ Each step does a bounded piece of work a round, and goes on where the one before
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from enum import Enum
 
 import structlog
 
 from service.state import GatewayState
 from store.retention import DeletedJob, Leftover
+from store.sweeping import NotDeletedError
 
 log = structlog.get_logger("layercut.retention")
 
-Step = Callable[[GatewayState], object]
+#: Returns for how many seconds it need not be called again by this process; None: it is, in the next round.
+Step = Callable[[GatewayState], float | None]
 
 
-class Done(Enum):
-    """What a step returns that need not be called again by this process."""
-
-    DONE = "done"
-
-
-def set_expiry(state: GatewayState) -> object:
+def set_expiry(state: GatewayState) -> float | None:
     """Files of before there was a time for them. Later ones have theirs from the end of the job on."""
     days = state.settings.artifact_days
-    return None if days and state.retention.set_expiry(days) else Done.DONE
+    return None if days and state.retention.set_expiry(days) else math.inf
 
 
 def adopt(state: GatewayState) -> None:
@@ -70,10 +66,15 @@ def sweep_deleted(state: GatewayState) -> None:
             state.retention.deleted_swept(job, seconds)
 
 
-def sweep_unfinished(state: GatewayState) -> None:
-    """Delete what uploads that were killed left half written."""
-    if files := state.artifacts.sweep_unfinished(state.settings.sweep_after_seconds):
-        log.info("swept_unfinished", files=files)
+def sweep_unfinished(state: GatewayState) -> float:
+    """Delete what uploads that were killed left half written. It walks the whole store, and so it does seldom."""
+    seconds = state.settings.sweep_after_seconds
+    try:
+        if files := state.artifacts.sweep_unfinished(seconds):
+            log.info("swept_unfinished", files=files)
+    except NotDeletedError as error:
+        log.warning("not_swept_unfinished", error=str(error)[:500])
+    return seconds
 
 
 def remove_jobs(state: GatewayState) -> None:

@@ -31,6 +31,8 @@ from store.audit import AuditLog
 from store.cache import CacheStore
 from store.database import migrate_when_there, open_engine
 from store.deliveries import DeliveryStore
+from store.disk_space import artifacts_folder
+from store.first_folder import make_folder_once
 from store.idempotency import IdempotencyStore
 from store.jobs import JobStore, Reaped
 from store.keys import KeyStore
@@ -91,8 +93,14 @@ def open_state(
     guard_client(settings.hub_hosts)
     engine = open_engine(settings.database_url, settings.database_seconds)
     migrate_when_there(engine, lambda sentence: log.warning("database_away", reason=sentence))
+    make_folder_once(
+        engine,
+        artifacts_folder(settings.artifacts_url),
+        lambda sentence: log.warning("artifacts_away", reason=sentence),
+    )
     store, workers = _jobs(engine, settings), WorkerStore(engine)
-    cache, artifacts = CacheStore(engine), ArtifactStore(settings.artifacts_url, settings.database_seconds)
+    cache = CacheStore(engine)
+    artifacts = ArtifactStore(settings.artifacts_url, settings.database_seconds, mkdir=False)
     wakeups = WakeUps(settings.broker_url, metrics.count_wakeups)
     keys, required = KeyStore(engine), needs_key(settings)
     deliveries, signer = DeliveryStore(engine), Signer(settings)
@@ -145,7 +153,7 @@ def open_for_upkeep(state: GatewayState) -> GatewayState:
         store=_jobs(engine, state.settings),
         retention=RetentionStore(engine),
         cache=CacheStore(engine),
-        artifacts=ArtifactStore(state.settings.artifacts_url),
+        artifacts=ArtifactStore(state.settings.artifacts_url, mkdir=False),
         audit=AuditLog(engine),
     )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import obstore
-from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
+from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store, from_url
 
 from api_schemas.errors import LayercutError
 from store import manifests
@@ -32,12 +33,27 @@ class ArtifactStore:
     a folder that is away ``storage_unavailable``: nothing is written or deleted then, and nothing counts as missing.
     """
 
-    def __init__(self, url: str, seconds: float | None = None) -> None:
-        """``seconds``: an object store that does not answer for so long is away; None is for large uploads."""
-        self._store = _open(url, seconds)
-        self._place = artifacts_folder(url)
-        self._folder = StoreFolder(Path(str(self._store.prefix))) if isinstance(self._store, LocalStore) else None
-        self._sweeper = Sweeper(self._store, self._folder)
+    def __init__(self, url: str, seconds: float | None = None, *, mkdir: bool = True) -> None:
+        """``seconds``: an object store that does not answer for so long is away; None is for large uploads.
+
+        Without ``mkdir``, a folder that is not there is away. A service makes its own by ``make_folder_once``.
+        """
+        self._url, self._place = url, artifacts_folder(url)
+        self._folder = StoreFolder(self._place) if self._place else None
+        if self._place is None:
+            self._store = from_url(url) if seconds is None else from_url(url, **impatient(url, seconds))
+        elif mkdir:
+            self._place.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def _store(self) -> ObjectStore:
+        """Of a folder, opened when it is first used: it may be away until then."""
+        require_folder(self._place)
+        return from_url(self._url)
+
+    @cached_property
+    def _sweeper(self) -> Sweeper:
+        return Sweeper(self._store, self._folder)
 
     @property
     def is_folder(self) -> bool:
@@ -76,8 +92,7 @@ class ArtifactStore:
 
     def manifest(self, prefix: str) -> Manifest:
         """What was published there; raises ``file_not_found`` where nothing whole is."""
-        require_folder(self._place)
-        with missing_reported(prefix):
+        with missing_reported(prefix, self._place):
             found = obstore.get(self._store, store_path(prefix, MANIFEST))
             if found.meta["size"] > manifests.MAX_MANIFEST_BYTES:
                 raise LayercutError("file_not_found", f"what is called {MANIFEST} has {found.meta['size']} bytes")
@@ -86,7 +101,7 @@ class ArtifactStore:
 
     def open_files(self, prefix: str, names: Sequence[str]) -> OpenFiles:
         """Files of the artifact, to be sent. One that is missing is ``file_not_found``, here or when it is read."""
-        with missing_reported(names[0] if names else prefix):
+        with missing_reported(names[0] if names else prefix, self._place):
             if self._folder:
                 return HeldFiles(self._folder, prefix, names)
             return StoredObjects(self._store, prefix, names)
@@ -94,7 +109,7 @@ class ArtifactStore:
     def open_range(self, prefix: str, name: str, start: int, end: int) -> Iterator[bytes]:
         """The bytes ``start`` up to, not including, ``end``, in chunks. A missing file is reported before the first."""
         path = store_path(prefix, name)
-        with missing_reported(name):
+        with missing_reported(name, self._place):
             if start >= end:
                 obstore.head(self._store, path)
                 return iter(())
@@ -166,9 +181,3 @@ def _number(name: str) -> int:
     """Of the attempt that ``name``, beneath a job's attempts, is of; what is of none is as old as can be."""
     number = name.partition("-")[0]
     return int(number) if number.isdecimal() else 0
-
-
-def _open(url: str, seconds: float | None) -> ObjectStore:
-    if url.startswith("file:"):
-        return from_url(url, mkdir=True)
-    return from_url(url) if seconds is None else from_url(url, **impatient(url, seconds))

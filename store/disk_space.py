@@ -23,9 +23,13 @@ def database_folder(url: str) -> Path | None:
 
 
 def artifacts_folder(url: str) -> Path | None:
-    """The folder of a ``file://`` URL; None of an object store."""
+    """The folder of a ``file://`` URL; None of an object store. Raises ``ValueError`` for the name of a host in it."""
     parts = urlsplit(url)
-    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+    if parts.scheme != "file":
+        return None
+    if parts.netloc not in ("", "localhost"):
+        raise ValueError(f"{url} names the host {parts.netloc}: a folder is file:///, with three slashes")
+    return Path("/", unquote(parts.path))
 
 
 def local_folders(database_url: str, artifacts_url: str) -> list[Path]:

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -39,23 +39,26 @@ class StoreFolder:
             raise FileNotFoundError(errno.ENOENT, "is no regular file", path)
         return os.fdopen(file, "rb")
 
-    def unfinished(self, start: str, older_than_seconds: float | None = None) -> Iterator[str]:
-        """Files under ``start`` that were never written to their end; where a time is given, nor written to for it."""
-        latest = _before(older_than_seconds)
-        for folder, _, files in os.walk(self._root / start):
-            for name in filter(is_unfinished, files):
-                path = Path(folder, name)
-                if _written(path) <= latest:
-                    yield path.relative_to(self._root).as_posix()
+    def unfinished(self, start: str) -> list[str]:
+        """Files under ``start`` that were never written to their end."""
+        return self.left(start)[0]
 
-    def folders(self, start: str, older_than_seconds: float | None = None) -> list[Path]:
-        """``start`` and all under it, each after what is in it; where a time is given, those not changed for it.
+    def left(self, start: str, older_than_seconds: float | None = None) -> tuple[list[str], list[Path]]:
+        """Files under ``start`` that were never written to their end, and its folders, each after what is in it.
 
-        Without those at the top: somebody may be about to write there at any time.
+        Where a time is given, those not written to for it. Without folders at the top: somebody may be about to write
+        there at any time.
         """
         latest = _before(older_than_seconds)
-        found = [Path(folder) for folder, _, _ in os.walk(self._root / start, topdown=False)]
-        return [folder for folder in found if folder.parent != self._root and _written(folder) <= latest]
+        files: list[str] = []
+        folders: list[Path] = []
+        for folder, _, names in os.walk(self._root / start, topdown=False):
+            here = Path(folder)
+            paths = [path for path in map(here.joinpath, filter(is_unfinished, names)) if _written(path) <= latest]
+            files += [path.relative_to(self._root).as_posix() for path in paths]
+            if here.parent != self._root and _written(here) <= latest:
+                folders.append(here)
+        return files, folders
 
     def remove(self, path: str) -> None:
         """Raises ``OSError``."""
@@ -64,7 +67,7 @@ class StoreFolder:
     def remove_empty(self, start: str) -> None:
         """Remove the empty folders under ``start``, it too, and those that it was the last in, but for the top."""
         above = [parent for parent in (self._root / start).parents if parent.is_relative_to(self._root)]
-        remove_empty([*self.folders(start), *above[:-2]])
+        remove_empty([*self.left(start)[1], *above[:-2]])
 
     def _opened(self, path: str) -> int:
         *folders, name = path.split("/")

@@ -43,7 +43,7 @@ class Sweeper:
     def paths(self, start: str) -> list[str]:
         """Of all files under ``start``, also of those that were never written to their end."""
         found = [item["path"] for page in obstore.list(self._store, f"{start}/", chunk_size=PAGE) for item in page]
-        return found + list(self._folder.unfinished(start) if self._folder else ())
+        return found + (self._folder.unfinished(start) if self._folder else [])
 
     def delete(self, paths: Iterable[str], start: str) -> int:
         """Delete the ``paths``, which lie under ``start``, and the folders that are empty then; how many files went.
@@ -63,13 +63,12 @@ class Sweeper:
         """
         if self._folder is None:
             return 0
-        # What is deleted makes its folder look as if it had just been written to.
-        folders = [path for start in SWEPT for path in self._folder.folders(start, older_than_seconds)]
+        # All first: what is deleted makes its folder look as if it had just been written to.
+        left = [self._folder.left(start, older_than_seconds) for start in SWEPT]
         try:
-            left = (path for start in SWEPT for path in self._folder.unfinished(start, older_than_seconds))
-            return self._delete(left)
+            return self._delete(path for files, _ in left for path in files)
         finally:
-            remove_empty(folders)
+            remove_empty(folder for _, folders in left for folder in folders)
 
     def _delete(self, paths: Iterable[str]) -> int:
         errors: dict[str, Exception] = {}

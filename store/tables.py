@@ -289,7 +289,7 @@ cache = Table(
     Index("ix_cache_used_at", "used_at"),
 )
 
-# Who is there to do jobs. A row is its worker's own, which says again and again that it lives.
+# What was written to see that it can be, and that the folder of artifacts was there.
 probes = Table(
     "probes",
     METADATA,
@@ -297,6 +297,7 @@ probes = Table(
     Column("written_at", UtcTime, nullable=False),
 )
 
+# Who is there to do jobs. A row is its worker's own, which says again and again that it lives.
 workers = Table(
     "workers",
     METADATA,

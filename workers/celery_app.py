@@ -28,6 +28,8 @@ from sources.hub_client import guard_client
 from store.artifacts import ArtifactStore
 from store.broker import WAKE, celery_settings
 from store.database import migrate, open_engine
+from store.disk_space import artifacts_folder
+from store.first_folder import make_folder_once
 from store.workers import WorkerStore
 from telemetry.tracing import Tracing
 from telemetry.worker_metrics import WorkerMetrics
@@ -71,6 +73,7 @@ class WorkerProcess:
         # Within a lease there must be time for more than one try.
         self.engine = open_engine(settings.database_url, min(LONGEST_CALL_SECONDS, settings.lease_seconds / 2))
         migrate(self.engine)
+        make_folder_once(self.engine, artifacts_folder(settings.artifacts_url), log.warning)
         scratch.sweep(settings.scratch_root)
         name = f"{socket.gethostname()}-{os.getpid()}"
         #: One job at a time, whoever woke.
@@ -95,7 +98,7 @@ class WorkerProcess:
         self.supervisor = Supervisor(
             self.store,
             RecordedCache(self.engine, metrics.count_cache),
-            ArtifactStore(settings.artifacts_url),
+            ArtifactStore(settings.artifacts_url, mkdir=False),
             settings,
             command=RUNNER,
             stage=stage_inputs(settings, another_user="own_user" in self.sandbox.measures),

@@ -23,11 +23,16 @@ class Liveness:
         self._since = 0.0
 
     async def threads_answer(self) -> bool:
-        """Whether a thread of the pool did nothing, and came back, or is waited for since not long ago."""
+        """Whether a thread of the pool did nothing, and came back, or is waited for since not long ago.
+
+        False where the system gives us no thread.
+        """
         if self._asked is None or self._asked.done():
             self._asked, self._since = asyncio.create_task(run_sync(_nothing)), time.monotonic()
         await asyncio.wait({self._asked}, timeout=SECONDS)
-        return self._asked.done() or time.monotonic() - self._since < self._stuck_seconds
+        if self._asked.done():
+            return self._asked.exception() is None
+        return time.monotonic() - self._since < self._stuck_seconds
 
 
 def _nothing() -> None:

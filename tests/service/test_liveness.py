@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api_schemas.jobs import Job
+from service.edge import liveness
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from store.jobs import JobStore
@@ -38,6 +39,19 @@ def test_looks_that_hang_are_answered_and_stop_nobody_else(
         stuck.set()
         answer = client.post("/v1/jobs", json=body)
         assert answer.status_code == 202, answer.text
+
+
+def test_that_no_thread_can_be_started_is_told_to_the_probe(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(liveness, "run_sync", refuse)
+        answer = client.get("/healthz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+    assert client.get("/healthz").status_code == 200
 
 
 def test_a_stuck_pool_is_told_to_the_probe(

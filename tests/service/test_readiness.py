@@ -48,6 +48,24 @@ def test_what_hangs_is_given_up_and_not_asked_twice() -> None:
     assert asyncio.run(ask()) == "back"
 
 
+@pytest.mark.parametrize("seconds", [0, 0.05])
+def test_who_asks_leaves_nothing_with_what_hangs(seconds: float) -> None:
+    released = threading.Event()
+
+    async def ask() -> int:
+        probe = Probe(lambda: released.wait(20), "storage_unavailable", seconds)
+        for _ in range(10):
+            asked = await asyncio.gather(*(probe.answer() for _ in range(100)), return_exceptions=True)
+            assert {getattr(error, "code", None) for error in asked} == {"storage_unavailable"}
+        assert probe._asked is not None
+        return len(probe._asked._done_callbacks)
+
+    try:
+        assert asyncio.run(ask()) == 1
+    finally:
+        released.set()
+
+
 def test_what_it_raises_is_raised_for_each() -> None:
     def fail() -> None:
         raise LayercutError("storage_full", "there is no room")

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from service.app import create_app
 from service.settings import GatewaySettings
 from tests.support.gateway_process import gateway_process
 from tests.support.processes import eventually
@@ -51,6 +52,20 @@ def test_a_folder_that_is_away_is_not_made_anew(
     away.rename(folder)
     assert client.get(f"/v1/jobs/{finished}/files").status_code == 200
     eventually(lambda: client.get("/readyz").status_code == 200)
+
+
+def test_a_gateway_that_starts_while_the_folder_is_away_makes_none(
+    settings: GatewaySettings, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mount" / "artifacts"
+    settings.artifacts_url = f"file://{folder}"
+    finished = request.getfixturevalue("finished")
+    away = folder.parent.rename(tmp_path / "away")
+    with TestClient(create_app(settings)) as restarted:
+        check_refused(restarted, finished)
+        assert not folder.parent.exists()
+        away.rename(folder.parent)
+        assert restarted.get(f"/v1/jobs/{finished}/files").status_code == 200
 
 
 def test_a_store_that_hangs_holds_up_no_request(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +14,14 @@ from fastapi.testclient import TestClient
 
 from api_schemas.events import EventType
 from service.reaper import clear_cache, reap, wake_again
-from service.retention import sweep
+from service.retention import FILE_STEPS, sweep, sweep_unfinished
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from service.wakeups import WakeUps
+from store.artifacts import ArtifactStore
 from store.cache import Have, Make
 from store.jobs import Lease
+from store.sweeping import SWEPT, NotDeletedError
 from tests.support.gateway_worker import WEIGHTS, claim, succeed
 from tests.support.processes import eventually
 
@@ -169,3 +174,41 @@ def test_a_step_that_fails_keeps_no_other_from_being_done(
     job = client.post("/v1/jobs", json=body).json()
     claim(state)
     eventually(lambda: client.get(job["urls"]["self"]).json()["status"] == "queued")
+
+
+@pytest.mark.parametrize(("sweep_after_seconds", "often"), [(600.0, False), (0.001, True)])
+def test_the_whole_store_is_walked_once_in_the_time_that_it_waits_for(
+    settings: GatewaySettings, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch,
+    sweep_after_seconds: float, often: bool,
+) -> None:  # fmt: skip
+    settings.reap_seconds, settings.sweep_after_seconds = 0.01, sweep_after_seconds
+    walked: list[str] = []
+    rounds = threading.Semaphore(0)
+    walk = os.walk
+
+    def counted(top: Path, **how: bool) -> Iterator[tuple[str, list[str], list[str]]]:
+        if Path(top).parent == settings.data_dir / "artifacts":
+            walked.append(Path(top).name)
+        return walk(top, **how)
+
+    def end_of_round(_: GatewayState) -> None:
+        rounds.release()
+
+    monkeypatch.setattr("store.folders.os.walk", counted)
+    monkeypatch.setattr("service.reaper.STEPS", {"sweeper": (*FILE_STEPS, end_of_round)})
+    request.getfixturevalue("client")
+    for _ in range(5):
+        assert rounds.acquire(timeout=20)
+    if often:
+        assert len(walked) >= 4 * len(SWEPT)
+    else:
+        assert walked == [*SWEPT], "once for files and folders"
+
+
+def test_what_cannot_be_deleted_has_the_store_walked_no_more_often(state: GatewayState) -> None:
+    class Stuck(ArtifactStore):
+        def sweep_unfinished(self, older_than_seconds: float) -> int:
+            raise NotDeletedError(0, {"jobs/x#1": PermissionError()}, 0)
+
+    stuck = GatewayState(**{**vars(state), "artifacts": Stuck(state.settings.artifacts_url)})
+    assert sweep_unfinished(stuck) == state.settings.sweep_after_seconds

@@ -25,6 +25,7 @@ from store.tables import (
     deleted_jobs,
     idempotency,
     jobs,
+    probes,
     tenants,
     webhook_secrets,
     webhooks,
@@ -77,7 +78,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(delete(jobs))
-        for table in (cache, api_keys, audit, workers, deleted_jobs, idempotency, webhooks, webhook_secrets):
+        for table in (cache, api_keys, audit, probes, workers, deleted_jobs, idempotency, webhooks, webhook_secrets):
             connection.execute(delete(table))
         connection.execute(delete(tenants).where(tenants.c.id != DEFAULT_TENANT))
     engine.dispose()

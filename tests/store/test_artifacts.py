@@ -34,6 +34,12 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def test_a_folder_on_another_host_is_none_of_ours() -> None:
+    """A slash is missing: else it would be a folder at the top of this host's disk."""
+    with pytest.raises(ValueError, match="three slashes"):
+        ArtifactStore("file://layercut-test/artifacts")
+
+
 def read(artifacts: ArtifactStore, name: str, start: int, end: int) -> bytes:
     return b"".join(artifacts.open_range(PREFIX, name, start, end))
 
@@ -89,6 +95,26 @@ def test_a_forged_manifest_leads_no_download_out_of_its_folder(folder: Path, tmp
     with pytest.raises(LayercutError, match="not the name of a file"):
         artifacts.fetch(PREFIX, tmp_path / "new" / "folder")
     assert not (tmp_path / "new" / "escaped").exists()
+
+
+def test_what_is_read_from_a_folder_that_goes_away_is_not_missing(folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "artifacts"
+    artifacts = ArtifactStore(f"file://{root}")
+    first, second, *_ = artifacts.publish(PREFIX, folder).files
+    chunks = artifacts.open_range(PREFIX, first.name, 0, first.bytes)
+    away = root.rename(tmp_path / "away")
+    for call in (
+        lambda: artifacts.open_range(PREFIX, second.name, 0, second.bytes),
+        lambda: artifacts.open_range(PREFIX, second.name, 0, 0),
+        lambda: artifacts.open_files(PREFIX, [first.name, second.name]),
+        lambda: artifacts.manifest(PREFIX),
+        lambda: artifacts.fetch(PREFIX, tmp_path / "new"),
+    ):
+        with pytest.raises(LayercutError) as caught:
+            call()
+        assert caught.value.code == "storage_unavailable"
+    away.rename(root)
+    assert b"".join(chunks) == (folder / first.name).read_bytes()
 
 
 @pytest.mark.parametrize("prefix", ["..", "jobs/../../etc", "/etc", "jobs//x", "", "a\\..\\b", "a\0b"])

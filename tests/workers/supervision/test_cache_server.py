@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,6 +128,27 @@ def test_what_a_store_that_is_away_has_is_not_forgotten(rig: Rig, other: Rig, tm
     away = folder.rename(tmp_path / "away")
     job_id = start_making(other, tmp_path, "succeed")
     away.rename(folder)
+    (tmp_path / "go").touch()
+    assert ended(other, job_id) == Status.SUCCEEDED
+    assert logs(other, job_id) == ["make:[]"], "by itself"
+    assert logs(other, other.run("want:a", "succeed").id) == ["have:weights:7.0"]
+
+
+def test_nor_is_what_a_store_has_that_goes_away_in_the_midst(
+    rig: Rig, other: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.run("want:a", "fill:weights", "made:a", "succeed")
+    folder, opened = rig.settings.data_dir / "artifacts", other.artifacts.open_range
+
+    def open_late(*place: Any) -> Iterator[bytes]:
+        """The list of files has been read by then."""
+        folder.rename(tmp_path / "away")
+        return opened(*place)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(other.artifacts, "open_range", open_late)
+        job_id = start_making(other, tmp_path, "succeed")
+    (tmp_path / "away").rename(folder)
     (tmp_path / "go").touch()
     assert ended(other, job_id) == Status.SUCCEEDED
     assert logs(other, job_id) == ["make:[]"], "by itself"
