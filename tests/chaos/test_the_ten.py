@@ -15,9 +15,12 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import redis
 
-from tests.chaos.harness.acts import MALFORMED, filled
+from tests.chaos.harness.acts import MALFORMED
 from tests.chaos.harness.deployment import Deployment, Embedded, Production, deployed
+from tests.chaos.harness.faults import LIST
+from tests.chaos.harness.file_acts import filled
 from tests.support.processes import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
@@ -194,7 +197,7 @@ def answers(client: httpx.Client, deployment: Deployment, job_id: str) -> dict[s
 
 
 @pytest.mark.parametrize("how", ["restarted", "frozen"])
-def test_7_a_database_that_is_away_is_told_as_503_within_three_seconds(how: str) -> None:
+def test_7_a_database_that_is_away_is_told_as_503_and_nothing_hangs(how: str) -> None:
     with production() as (deployment, client):
         job_id = post(client, body(deployment))
         ended(client, job_id)
@@ -252,6 +255,17 @@ def test_9_malformed_messages_end_no_worker() -> None:
         eventually(lambda: not list(messages.glob("*_bad.layercut.msg")))
         assert before.is_running()
         assert before.status() != psutil.STATUS_ZOMBIE
+
+
+def test_9_malformed_messages_in_valkey_end_no_worker() -> None:
+    with production() as (deployment, client), redis.Redis.from_url(deployment.valkey.url) as broker:
+        worker = deployment.worker_services[0]
+        before = [process.pid for process in deployment.workers]
+        broker.lpush(LIST, *MALFORMED)
+        assert ended(client, post(client, body(deployment)))["status"] == "succeeded"
+        eventually(lambda: not broker.llen(LIST))
+        assert [process.pid for process in deployment.workers] == before
+        assert worker.starts == 1
 
 
 def test_10_the_list_has_the_order_of_creation_whatever_a_gateways_clock_says() -> None:

@@ -125,6 +125,7 @@ def running(host: Host) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
             process.wait()
 
 
+@pytest.mark.slow
 def test_a_job_runs_through_the_services_of_the_compose_file(
     host: Host, running: dict[str, subprocess.Popen[bytes]]
 ) -> None:

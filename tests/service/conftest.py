@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import structlog
 import uvicorn
 from fastapi.testclient import TestClient
 from safetensors.numpy import save_file
+from sqlalchemy import create_engine, make_url, text
 
 import service.routes.jobs
 from service.app import create_app, server_options
@@ -35,18 +37,17 @@ def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> GatewaySettings:
+def _settings_in(folder: Path) -> GatewaySettings:
     for name in ("models", "tables"):
-        (tmp_path / name).mkdir()
+        (folder / name).mkdir()
     return GatewaySettings(
-        data_dir=tmp_path / "data",
+        data_dir=folder / "data",
         database_url="",
         broker_url="",
         artifacts_url="",
         glue_dir=None,
-        model_roots=[tmp_path / "models"],
-        data_roots=[tmp_path / "tables"],
+        model_roots=[folder / "models"],
+        data_roots=[folder / "tables"],
         feed_seconds=0.05,
         reap_seconds=3600,
         retry_seconds=0,
@@ -55,8 +56,32 @@ def settings(tmp_path: Path) -> GatewaySettings:
 
 
 @pytest.fixture
+def settings(tmp_path: Path) -> GatewaySettings:
+    return _settings_in(tmp_path)
+
+
+@pytest.fixture
+def empty_database(postgres_url: str) -> Iterator[str]:
+    """Of PostgreSQL: other tests leave jobs in theirs."""
+    name = f"gateway_{secrets.token_hex(4)}"
+    engine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+        yield make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture
 def client(settings: GatewaySettings) -> Iterator[TestClient]:
     with TestClient(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """One gateway for all tests of a file that send nothing but what is refused."""
+    with TestClient(create_app(_settings_in(tmp_path_factory.mktemp("refusing")))) as client:
         yield client
 
 

@@ -22,8 +22,8 @@ from fastapi.testclient import TestClient
         "/%00",
     ],
 )
-def test_a_nul_in_an_address_is_refused(client: TestClient, address: str) -> None:
-    answer = client.get(address)
+def test_a_nul_in_an_address_is_refused(refusing: TestClient, address: str) -> None:
+    answer = refusing.get(address)
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
 
 
@@ -31,22 +31,22 @@ def test_a_nul_in_an_address_is_refused(client: TestClient, address: str) -> Non
     "address",
     ["/v1/jobs/%ED%A0%80", "/v1/jobs/%FF", "/v1/jobs/%F0%9F%98%80", "/v1/jobs/" + "a" * 1500, "/problems/" + "é" * 300],
 )
-def test_an_odd_address_is_not_found(client: TestClient, address: str) -> None:
-    answer = client.get(address)
+def test_an_odd_address_is_not_found(refusing: TestClient, address: str) -> None:
+    answer = refusing.get(address)
     assert answer.status_code == 404
     assert len(answer.content) < 1500
 
 
 @pytest.mark.parametrize("address", ["/v1/jobs/" + "a" * 3000, "/v1/jobs?task=" + "a" * 9000, "/" + "%41" * 4000])
-def test_an_address_that_is_too_long_is_refused(client: TestClient, address: str) -> None:
-    answer = client.get(address)
+def test_an_address_that_is_too_long_is_refused(refusing: TestClient, address: str) -> None:
+    answer = refusing.get(address)
     assert (answer.status_code, answer.json()["code"]) == (414, "uri_too_long")
     assert len(answer.content) < 1000
 
 
-def test_half_of_a_surrogate_in_a_query_is_a_text_like_another(client: TestClient) -> None:
+def test_half_of_a_surrogate_in_a_query_is_a_text_like_another(refusing: TestClient) -> None:
     for value in ("%ED%A0%80", "%FF", "%C0%80"):
-        assert client.get(f"/v1/jobs?task={value}&metadata[a]={value}").json()["data"] == []
+        assert refusing.get(f"/v1/jobs?task={value}&metadata[a]={value}").json()["data"] == []
 
 
 @pytest.mark.parametrize(
@@ -59,46 +59,47 @@ def test_half_of_a_surrogate_in_a_query_is_a_text_like_another(client: TestClien
         "metadata[" + "k" * 65 + "]=v",
     ],
 )
-def test_filters_that_no_job_could_meet_are_refused(client: TestClient, query: str) -> None:
-    answer = client.get(f"/v1/jobs?{query}")
+def test_filters_that_no_job_could_meet_are_refused(refusing: TestClient, query: str) -> None:
+    answer = refusing.get(f"/v1/jobs?{query}")
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
     assert answer.json()["errors"][0]["pointer"] == "metadata"
 
 
-def test_as_many_filters_as_a_job_has_pairs_are_taken(client: TestClient) -> None:
+def test_as_many_filters_as_a_job_has_pairs_are_taken(refusing: TestClient) -> None:
     query = "&".join(f"metadata[k {number}]=v" for number in range(16))
-    assert client.get(f"/v1/jobs?{query}").status_code == 200
+    assert refusing.get(f"/v1/jobs?{query}").status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [
-        ("bytes=", 200),
-        ("bytes=-", 200),
-        ("bytes=a-b", 200),
-        ("bytes=0-" + "9" * 5000, 206),
-        ("bytes=" + "9" * 5000 + "-", 416),
-        ("bytes=-" + "9" * 5000, 206),
-        ("bytes=" + "0" * 5000 + "-9", 206),
-        ("bytes=" + "9" * 5000 + "-" + "8" * 5000, 416),
-        ("bytes=\xb2-\xb3", 200),
-    ],
-)
-def test_a_range_of_any_length_is_read(client: TestClient, finished: str, sent: str, status: int) -> None:
+RANGES = {
+    "bytes=": 200,
+    "bytes=-": 200,
+    "bytes=a-b": 200,
+    "bytes=0-" + "9" * 5000: 206,
+    "bytes=" + "9" * 5000 + "-": 416,
+    "bytes=-" + "9" * 5000: 206,
+    "bytes=" + "0" * 5000 + "-9": 206,
+    "bytes=" + "9" * 5000 + "-" + "8" * 5000: 416,
+    "bytes=\xb2-\xb3": 200,
+}
+
+
+def test_a_range_of_any_length_is_read(client: TestClient, finished: str) -> None:
     path = f"/v1/jobs/{finished}/files/model.safetensors"
-    answer = client.get(path, headers={"Range": sent.encode("latin-1")})  # type: ignore[dict-item]
-    assert answer.status_code == status
+    for sent, status in RANGES.items():
+        answer = client.get(path, headers={"Range": sent.encode("latin-1")})  # type: ignore[dict-item]
+        assert answer.status_code == status, sent[:30]
 
 
-@pytest.mark.parametrize(
-    "sent", ["*/*;q=nan", "*/*;q=inf", "*/*;q=1e400", "*/*;q=", ",", ";;;", "a/b," * 3000, "*/*" + ";q=1" * 3000]
-)
-def test_an_odd_accept_is_answered_soon(client: TestClient, finished: str, sent: str) -> None:
-    started = time.perf_counter()
-    answer = client.get(f"/v1/jobs/{finished}/report", headers={"Accept": sent})
-    assert answer.status_code in (200, 406)
-    assert len(answer.content) < 20_000
-    assert time.perf_counter() - started < 1
+ACCEPTS = ("*/*;q=nan", "*/*;q=inf", "*/*;q=1e400", "*/*;q=", ",", ";;;", "a/b," * 3000, "*/*" + ";q=1" * 3000)
+
+
+def test_an_odd_accept_is_answered_soon(client: TestClient, finished: str) -> None:
+    for sent in ACCEPTS:
+        started = time.perf_counter()
+        answer = client.get(f"/v1/jobs/{finished}/report", headers={"Accept": sent})
+        assert answer.status_code in (200, 406), sent[:30]
+        assert len(answer.content) < 20_000
+        assert time.perf_counter() - started < 1
 
 
 def test_other_odd_headers_are_taken_for_nothing(client: TestClient, finished: str) -> None:
@@ -114,7 +115,7 @@ def test_other_odd_headers_are_taken_for_nothing(client: TestClient, finished: s
         assert len(answer.headers["X-Request-ID"]) < 200
 
 
-def test_a_body_as_deep_or_as_wide_as_may_be_is_refused_soon(client: TestClient) -> None:
+def test_a_body_as_deep_or_as_wide_as_may_be_is_refused_soon(refusing: TestClient) -> None:
     for body in (
         b'{"a":' * 100_000,
         b'{"model": ' + b"[" * 500 + b"]" * 500 + b"}",
@@ -123,7 +124,7 @@ def test_a_body_as_deep_or_as_wide_as_may_be_is_refused_soon(client: TestClient)
         json.dumps({"model": "a/b", "task": "sst2", "evaluation": {"seeds": list(range(100_000))}}).encode(),
     ):
         started = time.perf_counter()
-        answer = client.post("/v1/jobs", content=body)
+        answer = refusing.post("/v1/jobs", content=body)
         assert answer.status_code in (400, 413, 422)
         assert len(answer.content) < 100_000
         assert time.perf_counter() - started < 5

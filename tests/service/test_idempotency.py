@@ -35,11 +35,6 @@ def count(client: TestClient) -> int:
     return len(client.get("/v1/jobs?limit=100").json()["data"])
 
 
-@pytest.fixture
-def on_postgres(settings: GatewaySettings, request: pytest.FixtureRequest) -> GatewaySettings:
-    return settings.model_copy(update={"database_url": request.getfixturevalue("database_url")})
-
-
 def test_the_same_request_again_is_answered_as_the_first(client: TestClient, body: dict[str, Any]) -> None:
     first = client.post("/v1/jobs", json=body, headers=KEY)
     other_order = dict(reversed(body.items()))
@@ -166,7 +161,7 @@ def reserved_before(state: GatewayState) -> bool:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def two_gateways(settings: GatewaySettings, request: pytest.FixtureRequest) -> Iterator[tuple[TestClient, TestClient]]:
     if request.param == "postgresql":
-        settings.database_url = request.getfixturevalue("postgres_url")
+        settings.database_url = request.getfixturevalue("empty_database")
     with TestClient(create_app(settings)) as first, TestClient(create_app(settings)) as second:
         yield first, second
 
@@ -174,7 +169,6 @@ def two_gateways(settings: GatewaySettings, request: pytest.FixtureRequest) -> I
 def test_fifty_equal_posts_at_once_across_two_gateways_make_one_job(
     two_gateways: tuple[TestClient, TestClient], body: dict[str, Any]
 ) -> None:
-    before = count(two_gateways[0])
     start = threading.Barrier(50)
     key = {"Idempotency-Key": body["model"]}
 
@@ -188,7 +182,7 @@ def test_fifty_equal_posts_at_once_across_two_gateways_make_one_job(
     assert statuses <= {202, 409}
     assert len({answer.json()["id"] for answer in answers if answer.status_code == 202}) == 1
     assert {answer.json()["code"] for answer in answers if answer.status_code == 409} <= {"request_in_progress"}
-    assert count(two_gateways[1]) == before + 1
+    assert count(two_gateways[1]) == 1
 
 
 def test_a_key_is_held_while_its_gateway_says_so_and_half_a_minute_longer(state: GatewayState) -> None:

@@ -131,24 +131,24 @@ VALUES = ('"inf"', '"nan"', '"1e999"', '"1"', "true", f"1{'0' * 400}", f"-1{'0' 
 
 
 @pytest.mark.parametrize(("pointer", "fields"), NUMBERS, ids=[pointer for pointer, _ in NUMBERS])
-def test_what_is_no_number_of_its_field_is_refused(client: TestClient, pointer: str, fields: dict[str, Any]) -> None:
+def test_what_is_no_number_of_its_field_is_refused(refusing: TestClient, pointer: str, fields: dict[str, Any]) -> None:
     for value in VALUES:
         content = json.dumps({"model": "a/b", "task": "sst2", **fields}).replace('"%"', value)
-        answer = client.post("/v1/jobs", content=content)
+        answer = refusing.post("/v1/jobs", content=content)
         assert answer.status_code == 422, (value, answer.text)
         assert {error["pointer"] for error in answer.json()["errors"]} in ({pointer}, {f"{pointer}/0"}), answer.text
-    assert client.get("/v1/jobs").json()["data"] == []
+    assert refusing.get("/v1/jobs").json()["data"] == []
 
 
-def test_what_is_no_number_of_json_is_refused(client: TestClient) -> None:
+def test_what_is_no_number_of_json_is_refused(refusing: TestClient) -> None:
     for value in ("NaN", "Infinity", "-Infinity", "1e999", "-1e999"):
-        answer = client.post("/v1/jobs", content=f'{{"model": "a/b", "prune": {{"threshold": {value}}}}}')
+        answer = refusing.post("/v1/jobs", content=f'{{"model": "a/b", "prune": {{"threshold": {value}}}}}')
         assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
 
 
-def test_the_term_of_a_key_is_a_whole_number(client: TestClient) -> None:
+def test_the_term_of_a_key_is_a_whole_number(refusing: TestClient) -> None:
     for value in (True, "1", 1.5, 10**400):
-        answer = client.post("/v1/keys", json={"name": "x", "expires_in_days": value})
+        answer = refusing.post("/v1/keys", json={"name": "x", "expires_in_days": value})
         assert answer.status_code == 422, answer.text
         assert [error["pointer"] for error in answer.json()["errors"]] == ["/expires_in_days"]
 
@@ -162,17 +162,17 @@ def test_a_whole_number_is_a_float_too(client: TestClient, body: dict[str, Any])
     "address",
     ["/v1/jobs?limit=", "/v1/audit?limit=", "/v1/audit?before=", "/v1/jobs/job_x/events?after="],
 )
-def test_a_parameter_that_is_no_number_of_its_kind_is_refused(client: TestClient, address: str) -> None:
+def test_a_parameter_that_is_no_number_of_its_kind_is_refused(refusing: TestClient, address: str) -> None:
     for value in ("1e999", "inf", "nan", f"1{'0' * 400}", f"-1{'0' * 5000}", str(2**63), "x" * 5000):
-        answer = client.get(address + value)
+        answer = refusing.get(address + value)
         assert answer.status_code == 422, (value, answer.text)
         assert len(answer.text) < 2000
 
 
 @pytest.mark.parametrize("name", ["model", "task"])
-def test_a_filter_that_no_job_can_have_is_refused(client: TestClient, name: str) -> None:
-    assert client.get("/v1/jobs", params={name: "a" * 5000}).status_code == 422
-    assert client.get("/v1/jobs", params={"metadata[a]": "a" * 513}).status_code == 422
+def test_a_filter_that_no_job_can_have_is_refused(refusing: TestClient, name: str) -> None:
+    assert refusing.get("/v1/jobs", params={name: "a" * 5000}).status_code == 422
+    assert refusing.get("/v1/jobs", params={"metadata[a]": "a" * 513}).status_code == 422
 
 
 TEXTS: list[tuple[str, dict[str, Any]]] = [
@@ -199,22 +199,22 @@ TEXTS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("pointer", "fields"), TEXTS, ids=[str(number) for number in range(len(TEXTS))])
 def test_a_text_without_end_is_refused_and_not_sent_back(
-    client: TestClient, pointer: str, fields: dict[str, Any]
+    refusing: TestClient, pointer: str, fields: dict[str, Any]
 ) -> None:
     content = json.dumps({"model": "a/b", "task": "sst2", **fields}).replace("%", "é" * 100_000)
-    answer = client.post("/v1/jobs", content=content.encode())
+    answer = refusing.post("/v1/jobs", content=content.encode())
     assert answer.status_code == 422, answer.text[:500]
     assert any(error["pointer"].startswith(pointer) for error in answer.json()["errors"]), answer.text[:500]
     assert len(answer.text) < 4000
 
 
-def test_a_body_of_too_many_values_is_refused_before_it_is_read(client: TestClient) -> None:
+def test_a_body_of_too_many_values_is_refused_before_it_is_read(refusing: TestClient) -> None:
     for many in (
         f'"seeds": [{"1," * MAX_VALUES}1]',
         f'"x": [{"[]," * MAX_VALUES}[]]',
         '"": ' * 5 * MAX_VALUES + "[," * 3000,
     ):
-        answer = client.post("/v1/jobs", content=f'{{"model": "a/b", {many}}}')
+        answer = refusing.post("/v1/jobs", content=f'{{"model": "a/b", {many}}}')
         assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
         assert str(MAX_VALUES) in answer.json()["detail"]
         assert len(answer.text) < 1000

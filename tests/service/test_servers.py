@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import create_engine, make_url, text
 
 from api_schemas.events import EventType
 from service.app import create_app
@@ -17,18 +13,6 @@ from service.settings import GatewaySettings
 from store.broker import QUEUE
 from tests.support.events import say
 from tests.support.gateway_worker import claim
-
-
-@pytest.fixture
-def empty_database(postgres_url: str) -> Iterator[str]:
-    """Other tests leave jobs in theirs."""
-    name = f"gateway_{secrets.token_hex(4)}"
-    engine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-        yield make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
 
 
 def test_a_job_goes_its_way_through_real_servers(

@@ -70,8 +70,7 @@ def test_wake_ups_do_not_pile_up_while_all_workers_are_busy(
     settings.wake_again_seconds = 0.001
     state = request.getfixturevalue("state")
     request.getfixturevalue("client").post("/v1/jobs", json=body)
-    while not state.wakeups.waiting():
-        pass
+    eventually(state.wakeups.waiting)
     for _ in range(5):
         wake_again(state)
     state.wakeups.stop()

@@ -233,7 +233,7 @@ class Production(Deployment):
         self.postgres = Postgres(folder / "pg")
         self.valkey = Valkey(folder / "valkey")
         self.servers = [self.postgres, self.valkey]
-        self._store = self.disk("store").folder / "artifacts"
+        self._store = self.disk("store").folder / "share" / "artifacts"
         self._hosts = self.disk("hosts").folder
         self.settings |= {
             "database_url": self.postgres.url,

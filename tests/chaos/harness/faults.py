@@ -7,34 +7,38 @@ from dataclasses import dataclass
 
 from tests.chaos.harness.acts import (
     MALFORMED,
-    Act,
     backend_sent,
-    broker_folder_deleted,
-    disk_full,
     frozen,
     frozen_postgres,
     frozen_valkey,
-    half_uploaded,
-    killed_at_publishing,
     killed_in_request,
     locked_sqlite,
     malformed_files,
     postgres_of,
     receiver_says,
     rolling_restart,
-    scratch_deleted,
-    scratch_root_deleted,
     sent,
     serve_of,
     service_killed,
     stopped_for_good,
-    store_away,
     store_away_at_publishing,
-    undeletable_file,
     valkey_of,
     valkey_said,
+    worker_killed_at_publishing,
+    workers_live,
 )
 from tests.chaos.harness.deployment import LEASE_SECONDS, Deployment
+from tests.chaos.harness.file_acts import (
+    broker_folder_deleted,
+    disk_full,
+    half_uploaded,
+    scratch_deleted,
+    scratch_root_deleted,
+    store_away,
+    store_folder_away,
+    undeletable_file,
+)
+from tests.chaos.harness.scene import Act
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,9 @@ KILL, TERM = signal.SIGKILL, signal.SIGTERM
 #: Has PostgreSQL end without waiting for its clients.
 FAST = signal.SIGINT
 LIST = "layercut:layercut"
+MALFORMED_IN_VALKEY = valkey_said("LPUSH", LIST, *MALFORMED)
+#: Within which a worker has read its messages.
+READ = (2.0, 3.0)
 
 # fmt: off
 FAULTS: tuple[Fault, ...] = (
@@ -71,7 +78,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("worker told to stop", sent("worker", TERM), _on("worker")),
     Fault("worker frozen, shortly", frozen("worker"), _on("worker"), SHORT),
     Fault("worker frozen, longer than a lease", frozen("worker"), _on("worker"), LONG),
-    Fault("worker killed at publishing", killed_at_publishing("worker"), _on("worker")),
+    Fault("worker killed at publishing", worker_killed_at_publishing, _on("worker")),
     Fault("runner killed", sent("runner", KILL), _on("runner"), weight=6),
     Fault("runner told to stop", sent("runner", TERM), _on("runner")),
     Fault("runner frozen, shortly", frozen("runner"), _on("runner"), SHORT),
@@ -86,13 +93,13 @@ FAULTS: tuple[Fault, ...] = (
     Fault("undeletable file planted", undeletable_file, _on("undeletable"), (5.0, 15.0), weight=2),
     Fault("all restarted, one after the other", rolling_restart, _on("restart"), weight=2),
     Fault("webhook receiver answers 500", receiver_says(500), _on("receiver"), SHORT, weight=2),
-    Fault("disk full", disk_full(0), _on("disk", "store", "database"), (2.0, 5.0)),
     # Of `layercut serve` alone.
     Fault("serve killed", service_killed(serve_of, KILL), _on("gateway", "worker"), (0.2, 1.0), "embedded", 2),
     Fault("serve told to stop", service_killed(serve_of, TERM), _on("gateway", "worker"), (0.2, 1.0), "embedded", 2),
+    Fault("disk full", disk_full(0), _on("disk", "store", "database"), (2.0, 5.0), "embedded"),
     Fault("SQLite's write lock held", locked_sqlite, _on("database"), (1.0, 5.0), "embedded"),
     Fault("broker folder deleted", broker_folder_deleted, _on("broker"), (0.0, 0.0), "embedded"),
-    Fault("malformed messages in the broker", malformed_files, _on("broker"), (0.0, 0.0), "embedded"),
+    Fault("malformed messages in the broker", workers_live(malformed_files), _on("broker"), READ, "embedded"),
     # Of PostgreSQL and Valkey.
     Fault("PostgreSQL killed", service_killed(postgres_of, KILL), _on("database"), (0.5, 3.0), "production"),
     Fault("PostgreSQL restarted", service_killed(postgres_of, FAST), _on("database"), (0.5, 3.0), "production"),
@@ -103,7 +110,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault("Valkey restarted", service_killed(valkey_of, TERM), _on("broker"), (0.2, 1.0), "production"),
     Fault("Valkey frozen", frozen_valkey, _on("broker"), (1.0, 5.0), "production"),
     Fault("Valkey flushed", valkey_said("FLUSHALL"), _on("broker"), (0.0, 0.0), "production"),
-    Fault("malformed messages in Valkey", valkey_said("LPUSH", LIST, *MALFORMED), _on("broker"), (0, 0), "production"),
+    Fault("malformed messages in Valkey", workers_live(MALFORMED_IN_VALKEY), _on("broker"), READ, "production"),
+    Fault("folder of the store away", store_folder_away, _on("store"), (2.0, 6.0), "production"),
+    Fault("disk of the store full", disk_full(0), _on("disk", "store"), (2.0, 5.0), "production"),
     Fault("disk of the workers full", disk_full(1), _on("disk"), (2.0, 5.0), "production"),
 )
 # fmt: on

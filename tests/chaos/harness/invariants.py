@@ -10,15 +10,15 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import psutil
-from sqlalchemy import create_engine, make_url, text
 
 from tests.chaos.harness.deployment import SWEEP_AFTER_SECONDS, Deployment
+from tests.chaos.harness.leftovers import Named
 from tests.chaos.harness.load import ENDED, MAX_ATTEMPTS, Load, Sent
 from tests.chaos.harness.receiver import Receiver
+from tests.chaos.harness.rows import reader
 from tests.chaos.harness.runner import weights_of
 from tests.chaos.harness.services import living, wait_until
 from tests.chaos.harness.traffic import Traffic
@@ -36,9 +36,11 @@ NAMES = {
     "orphans": "no process and no scratch folder is left",
     "untold": "a webhook is told how its job ended, and no delivery is missing",
     "refused": "a right request is taken, in the end",
+    "worker ended": "malformed messages end no worker",
+    "store anew": "nobody makes a store anew whose folder is away",
     "500": "no answer is a 500",
     "hung": "no request takes longer than 10 s",
-    "503": "a 503 or 507 comes only while a database, a store or a disk is away",
+    "503": "a 503 or 507 comes only while what it names is away",
 }
 #: The reaper looks once a second; the last attempt may have ended just now.
 SWEPT_SECONDS = SWEEP_AFTER_SECONDS + 40
@@ -115,12 +117,12 @@ class Check:
         numbers = [event["number"] for event in told]
         if numbers != list(range(1, len(told) + 1)):
             self.findings.add("ended twice", f"{sent.id}: events are numbered {numbers}")
-        ends = [place for place, event in enumerate(told) if event["type"] in TERMINAL]
+        ends = [event["number"] for event in told if event["type"] in TERMINAL]
         again = any(after == before + 1 for before, after in itertools.pairwise(ends))
-        if not ends or ends[-1] != len(told) - 1 or again or (len(ends) > 1 and not sent.retries):
+        if not ends or ends[-1] != len(told) or again or (len(ends) > 1 and not sent.may_end_again):
             self.findings.add("ended twice", f"{sent.id}: it ends at events {ends} of {len(told)}")
-        if sent.watched is not None and sent.watched != numbers[: len(sent.watched)]:
-            self.findings.add("ended twice", f"{sent.id}: a watcher saw {sent.watched} of {numbers}")
+        if sent.watched is not None and not told_whole(sent.watched, numbers, ends):
+            self.findings.add("untold", f"{sent.id}: a watcher saw {sent.watched} of {numbers}, which ends at {ends}")
 
     def _see_outcome(self, sent: Sent, job: dict[str, Any]) -> None:
         if job["status"] == "succeeded":
@@ -137,27 +139,17 @@ class Check:
             self.findings.add("given up", f"job {sent.number} ({sent.id}): cancelled, and nobody asked for it")
 
     def _see_swept(self) -> None:
-        wait_until(lambda: not self._unswept(), SWEPT_SECONDS, every=1.0)
-        for path, why in self._unswept().items():
+        wait_until(lambda: not self._named().unswept(self._deployment.store), SWEPT_SECONDS, every=1.0)
+        for path, why in self._named().unswept(self._deployment.store).items():
             self.findings.add("unswept", f"{path}: {why}")
         whole = [path.parts[-4] for path in self._deployment.store.glob("jobs/*/attempts/*/manifest.json")]
         for job_id, count in Counter(whole).items():
             if count > 1:
                 self.findings.add("doubled", f"{job_id} is published {count} times")
 
-    def _unswept(self) -> dict[str, str]:
-        """Files under `jobs/` that are not of the attempt that was published."""
-        store = self._deployment.store
-        winners = self._winners()
-        return {
-            str(path.relative_to(store)): f"kept is {winners.get(path.relative_to(store).parts[1])}"
-            for path in store.glob("jobs/**/*")
-            if path.is_file() and not _kept(path.relative_to(store), winners)
-        }
-
-    def _winners(self) -> dict[str, str | None]:
-        """Of each job the prefix of its files."""
-        return {row.id: row.artifact for row in self._rows("SELECT id, artifact FROM jobs")}
+    def _named(self) -> Named:
+        jobs = {row.id: (row.status, row.artifact) for row in self._rows("SELECT id, status, artifact FROM jobs")}
+        return Named(jobs, {row.prefix: row.state for row in self._rows("SELECT prefix, state FROM cache")})
 
     def _see_rows(self) -> None:
         for row in self._rows("SELECT id, attempt, max_attempts, status FROM jobs"):
@@ -168,7 +160,8 @@ class Check:
 
     def _see_told(self) -> None:
         """At least once; a delivery that waits for another try is not lost."""
-        wanted = [sent for sent in self._load.sent if "webhook" in sent.body and sent.job and not sent.deleted]
+        seen = [sent for sent in self._load.sent if "webhook" in sent.body and not sent.deleted]
+        wanted = [sent for sent in seen if sent.job and sent.job["status"] in ENDED]
         if not wanted:
             return
         wait_until(lambda: not self._untold(wanted), 60, every=1.0)
@@ -177,24 +170,26 @@ class Check:
             self.findings.add("untold", f"job {sent.number} ({sent.id}): nobody was told of its end, and nothing waits")
 
     def _untold(self, wanted: list[Sent]) -> list[Sent]:
-        due = {row.job_id for row in self._rows("SELECT job_id FROM deliveries WHERE due_at IS NOT NULL")}
-        told = {job_id for job_id, kind in self._receiver.told if kind in TERMINAL}
-        return [sent for sent in wanted if sent.id not in due | told]
+        due = self._rows("SELECT job_id, event_type FROM deliveries WHERE due_at IS NOT NULL")
+        return untold(wanted, {*self._receiver.told, *((row.job_id, row.event_type) for row in due)})
 
     def _get(self, path: str) -> dict[str, Any] | None:
         answer = self._traffic.until_answered("GET", path, seconds=60)
         return answer.json() if answer is not None and answer.status_code == 200 else None
 
     def _rows(self, query: str) -> list[Any]:
-        url = make_url(self._deployment.database_url)
-        if url.get_backend_name() == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")
-        engine = create_engine(url)
-        try:
-            with engine.connect() as connection:
-                return list(connection.execute(text(query)))
-        finally:
-            engine.dispose()
+        with reader(self._deployment.database_url) as rows:
+            return rows(query)
+
+
+def untold(wanted: list[Sent], told: set[tuple[str, str]]) -> list[Sent]:
+    """Those of whose last end nothing is among the ``told``, by (job, event type): one that was retried ends anew."""
+    return [sent for sent in wanted if sent.job and (sent.id, f"job.{sent.job['status']}") not in told]
+
+
+def told_whole(watched: list[int], numbers: list[int], ends: list[int]) -> bool:
+    """Whether a watcher, who comes back whenever it is cut off, saw all events up to an end of the job."""
+    return watched == numbers[: len(watched)] and bool(watched) and watched[-1] in ends
 
 
 def wrong_with_artifact(traffic: Traffic, job_id: str, kind: str) -> Iterator[str]:
@@ -246,12 +241,6 @@ def wrong_weights(content: bytes, job_id: str, kind: str) -> Iterator[str]:
 def _own_block(job_id: str) -> bytes:
     """What the weights of a quick job begin with."""
     return weights_of(job_id, 1)[-hashlib.sha256().digest_size :]
-
-
-def _kept(path: Path, winners: dict[str, str | None]) -> bool:
-    """Of no job at all, and so to be swept, is what no row knows."""
-    winner = winners.get(path.parts[1])
-    return bool(winner) and str(path).startswith(f"{winner}/") and "#" not in path.name
 
 
 def _described(process: psutil.Process) -> str:

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,16 @@ class Sent:
     deleted: bool = False
     #: A fault asked for it, and nobody heard the answer.
     may_be_deleted: bool = False
+    #: A fault asked for a retry, and nobody heard the answer.
+    may_be_retried: bool = False
     #: The numbers of the events that a watcher saw.
     watched: list[int] | None = None
     #: By what was promised otherwise.
     wrong: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def may_end_again(self) -> bool:
+        return self.retries > 0 or self.may_be_retried
 
     @property
     def outcome(self) -> str:
@@ -163,7 +170,8 @@ class Load:
             time.sleep(sent.seconds)
             self.traffic.until_answered("POST", f"/v1/jobs/{sent.id}/cancel", gateway=gateway)
         if sent.act == "watch":
-            sent.watched = watch(self.traffic.urls, sent.id, gateway, time.monotonic() + SETTLE_SECONDS)
+            sent.watched = []
+            watch(self.traffic.urls, sent.id, gateway, sent.watched, self._patience())
         self._await_end(sent, gateway)
         if sent.act.endswith("retry") and self.offers.retry and sent.outcome in ("failed", "cancelled"):
             self._retry(sent, gateway)
@@ -190,15 +198,12 @@ class Load:
         answer = self.traffic.until_answered(
             "POST", "/v1/jobs", gateway=gateway, json=sent.body, headers=self._key(sent)
         )
-        while answer is not None and answer.status_code == 409:  # the first is said to be under way still
-            time.sleep(0.5)
-            answer = self.traffic.ask("POST", "/v1/jobs", gateway=gateway, json=sent.body, headers=self._key(sent))
         if answer is not None and answer.status_code < 300 and answer.json()["id"] != sent.id:
             sent.wrong.append(("doubled", f"job {sent.number}: {sent.id} and {answer.json()['id']} by one key"))
 
     def _await_end(self, sent: Sent, gateway: int) -> None:
-        began_settling = None
-        while True:
+        patient = self._patience()
+        while patient():
             answer = self.traffic.ask("GET", f"/v1/jobs/{sent.id}", gateway=gateway)
             if answer is not None and answer.status_code == 200:
                 sent.job = answer.json()
@@ -210,19 +215,23 @@ class Load:
                     sent.wrong.append(("lost", f"job {sent.number} ({sent.id}) was accepted, and is not there"))
                 return
             gateway += answer is None
-            if self._ended.is_set():
-                began_settling = began_settling or time.monotonic()
-                if time.monotonic() > began_settling + SETTLE_SECONDS - 10:
-                    return
             time.sleep(0.3)
+
+    def _patience(self) -> Callable[[], bool]:
+        """Whether to wait on: as long as jobs are sent, and then until they must have settled."""
+        settled: list[float] = []
+
+        def patient() -> bool:
+            if self._ended.is_set() and not settled:
+                settled.append(time.monotonic() + SETTLE_SECONDS - 10)
+            return not settled or time.monotonic() < settled[0]
+
+        return patient
 
     def _retry(self, sent: Sent, gateway: int) -> None:
         """With a key of its own: where the answer is lost, the same one comes again."""
         path, headers = f"/v1/jobs/{sent.id}/retry", self._key(sent, "-retry")
         answer = self.traffic.until_answered("POST", path, gateway=gateway, headers=headers)
-        while answer is not None and answer.status_code == 409 and "retry-after" in answer.headers:
-            time.sleep(0.5)
-            answer = self.traffic.until_answered("POST", path, gateway=gateway, headers=headers)
         if answer is None:
             return
         if answer.status_code < 300:

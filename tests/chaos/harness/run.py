@@ -15,19 +15,19 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from tests.chaos.harness.acts import Scene, Skipped
 from tests.chaos.harness.deployment import DEPLOYMENTS, Deployment, deployed
 from tests.chaos.harness.faults import Fault, faults_of
 from tests.chaos.harness.invariants import NAMES, Check, Findings
 from tests.chaos.harness.load import Load, Offers
 from tests.chaos.harness.old_database import make_old
 from tests.chaos.harness.receiver import Receiver
+from tests.chaos.harness.scene import Broken, Scene, Skipped
 from tests.chaos.harness.services import wait_until
 from tests.chaos.harness.traffic import Traffic, Windows
 
@@ -45,11 +45,11 @@ class Storm:
     """Applies faults until told to stop; those that lay hands on the same wait for each other."""
 
     scene: Scene
-    windows: Windows
     rng: random.Random
     counts: Counter[str] = field(default_factory=Counter)
     skipped: dict[str, str] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
     _held: set[str] = field(default_factory=set)
     _change: threading.Condition = field(default_factory=threading.Condition)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -72,14 +72,16 @@ class Storm:
             thread.join(120)
 
     def _apply(self, fault: Fault, hold: float, rng: random.Random) -> None:
-        scene = Scene(self.scene.deployment, self.scene.load, self.scene.receiver, rng)
+        scene = replace(self.scene, rng=rng)
         _say(f"fault: {fault.name}" + (f", for {hold:.1f} s" if hold else ""))
         try:
-            with self.windows.during(fault.touches), fault.act(scene):
+            with scene.windows.during(fault.touches), fault.act(scene):
                 self.counts[fault.name] += 1
                 time.sleep(hold)
         except Skipped as why:
             self.skipped[fault.name] = str(why)
+        except Broken as seen:
+            self.broken.append(seen)
         except Exception as error:  # noqa: BLE001 - a fault that cannot be done is told, and is no fault of the service
             self.failed.append(f"{fault.name}: {type(error).__name__}: {error}")
         finally:
@@ -134,7 +136,7 @@ def run(deployment: Deployment, seconds: float, seed: int) -> dict[str, Any]:
     load = Load(
         traffic, offers, deployment.inputs, seed, clients=CLIENTS[deployment.name], receiver=receiver.url
     )  # fmt: skip
-    storm = Storm(Scene(deployment, load, receiver), windows, random.Random(seed))
+    storm = Storm(Scene(deployment, load, receiver, windows), random.Random(seed))
     _say(f"{deployment.name}, seed {seed}, {seconds:.0f} s; offered: {offers}")
     load.start()
     storm.rage(seconds)
@@ -144,6 +146,8 @@ def run(deployment: Deployment, seconds: float, seed: int) -> dict[str, Any]:
     check = Check(deployment, load, traffic, receiver)
     _say("all is looked at")
     check.seen()
+    for seen in storm.broken:
+        check.findings.add(seen.name, seen.what)
     deployment.stop()
     findings = check.left()
     receiver.close()

@@ -198,6 +198,10 @@ def _command_line(process: psutil.Process) -> list[str]:
         return []
 
 
+def ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
 def _lives(process: psutil.Process) -> bool:
     try:
         if process.status() != psutil.STATUS_ZOMBIE:

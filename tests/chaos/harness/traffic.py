@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
@@ -15,9 +16,30 @@ import httpx
 #: No request may take longer.
 HANG_SECONDS = 10.0
 #: For how long after a fault its effects are excused: a process that is started again has to come up.
-GRACE_SECONDS = 12.0
-#: Which faults excuse a 503 or a 507.
-AWAY = frozenset({"database", "store", "disk"})
+GRACE_SECONDS = {"gateway": 12.0, "worker": 12.0, "restart": 12.0, "database": 8.0}
+SHORT_GRACE_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Excuse:
+    """A 503 or 507 of that ``code`` is right where something that the fault ``touches`` is away, on those ``calls``."""
+
+    code: str
+    touches: frozenset[str]
+    calls: re.Pattern[str]
+
+
+#: A full disk may keep SQLite from being written, and the store from being looked at.
+EXCUSES = (
+    Excuse("database_unavailable", frozenset({"database"}), re.compile("")),
+    Excuse("too_busy", frozenset({"database"}), re.compile("")),
+    Excuse(
+        "storage_unavailable",
+        frozenset({"store"}),
+        re.compile(r"POST |GET /v1/jobs/[^/?]+/(files|download|report)"),
+    ),
+    Excuse("storage_full", frozenset({"disk"}), re.compile("POST |DELETE ")),
+)
 
 
 @dataclass
@@ -45,7 +67,8 @@ class Windows:
         """Whether anything of ``what`` was faulty between, or lately before."""
         with self._lock:
             ended = any(
-                name in what and begun < end and until + GRACE_SECONDS > start for name, begun, until in self.spans
+                name in what and begun < end and until + GRACE_SECONDS.get(name, SHORT_GRACE_SECONDS) > start
+                for name, begun, until in self.spans
             )
             return ended or any(name in what and begun < end for name, begun in self._open)
 
@@ -85,7 +108,7 @@ class Traffic:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             answer = self.ask(method, path, gateway=gateway, **sent)
-            if answer is not None and answer.status_code < 500 and answer.status_code not in (408, 429):
+            if answer is not None and not _says_later(answer):
                 return answer
             gateway += 1
             time.sleep(0.3)
@@ -103,11 +126,11 @@ class Traffic:
         with self._lock:
             self.answers[error or str(answer and answer.status_code)] += 1
             self.slowest = max(self.slowest, ended - began)
-            if (kind := self._wrong(began, ended, answer, error)) is not None:
+            if (kind := self._wrong(what, began, ended, answer, error)) is not None:
                 body = answer.text[:300] if answer is not None else ""
                 self.wrong[kind].append(f"{told} {body}")
 
-    def _wrong(self, began: float, ended: float, answer: httpx.Response | None, error: str) -> str | None:
+    def _wrong(self, what: str, began: float, ended: float, answer: httpx.Response | None, error: str) -> str | None:
         if error == "ReadTimeout" or ended - began > HANG_SECONDS:
             # One that was stopped cannot answer.
             return None if self._windows.touched(frozenset({"gateway"}), began, ended) else "hung"
@@ -115,4 +138,20 @@ class Traffic:
             return None
         if answer.status_code not in (503, 507):
             return "500"
-        return None if self._windows.touched(AWAY, began, ended) else "503"
+        excused = any(self._windows.touched(touches, began, ended) for touches in excuses(what, answer))
+        return None if excused else "503"
+
+
+def _says_later(answer: httpx.Response) -> bool:
+    """Also of one whose first request, of which nobody heard, holds its key for some time."""
+    in_progress = answer.status_code == 409 and "retry-after" in answer.headers
+    return answer.status_code >= 500 or answer.status_code in (408, 429) or in_progress
+
+
+def excuses(call: str, answer: httpx.Response) -> list[frozenset[str]]:
+    """What must be away for that ``answer`` to be right; nothing where it never is."""
+    try:
+        code = answer.json()["code"]
+    except (ValueError, KeyError):
+        return []
+    return [excuse.touches for excuse in EXCUSES if excuse.code == code and excuse.calls.match(call)]

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -20,11 +21,14 @@ from sources.blocks import Stopped
 from sources.staging import Staged
 from store import outages
 from store.jobs import Claim
+from tests.support.events import queue
 from tests.support.processes import eventually
 from tests.support.s3_server import BUCKET, bucket
 from tests.support.supervisor_rig import FAKE_RUNNER, Rig, no_inputs
+from tests.support.tiny_models import tiny_model
 from workers.settings import WorkerSettings
 from workers.supervision import attempt, checkpoint_sync, input_staging
+from workers.supervision.input_staging import stage_inputs
 
 CHECKPOINT = "recovering-1-000000030"
 
@@ -192,6 +196,45 @@ def test_one_whose_store_goes_away_again_and_again_does_not_begin_anew(
     monkeypatch.setattr(rig.artifacts, "fetch", unsteady)
     assert rig.supervisor.work()
     assert CHECKPOINT in json.loads((tmp_path / "seen").read_text())
+
+
+@pytest.fixture
+def real(worker_settings: WorkerSettings, tmp_path: Path) -> Iterator[Rig]:
+    """With runners and inputs as users have them."""
+    settings = worker_settings.model_copy(update={"model_roots": [tmp_path], "data_roots": [tmp_path]})
+    rig = Rig(settings, [sys.executable, "-P", "-m", "workers.runner"], stage_inputs(settings, another_user=False))
+    yield rig
+    rig.close()
+
+
+@pytest.mark.slow
+def test_what_is_trained_is_not_trained_again_because_the_store_was_away(
+    real: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "PUBLISHING_SECONDS", 0.3)
+    rows = [f"{'a joy full of wit' if row % 2 else 'a dull and lifeless story'} {row},{row % 2}" for row in range(60)]
+    (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    table = {"dataset": str(tmp_path / "reviews.csv"), "text_columns": ["text"], "label_column": "label"}
+    sent = {
+        "model": str(tiny_model("bert", tmp_path / "bert", layers=3)), "task": table, "prune": {"drop": 1},
+        "recovery": {"epochs": 2, "batch_size": 8}, "evaluation": {"latency": {"batch_sizes": []}},
+    }  # fmt: skip
+    job_id = queue(real.store, sent).id
+    away = Away(real)
+    away.begin()
+    assert real.supervisor.work()
+    assert real.store.get(job_id).status == Status.QUEUED, real.texts(job_id)
+    away.end()
+    before = len(real.events(job_id))
+    assert real.supervisor.work()
+
+    job = real.store.get(job_id)
+    assert job.status == Status.SUCCEEDED, job.error
+    again = real.events(job_id)[before:]
+    messages = [event.message for event in again]
+    assert "finished in attempt 1" in messages
+    assert any(message.startswith("reused: baseline ") for message in messages)
+    assert [event.message for event in again if event.type == EventType.PROGRESS and event.data.step] == []
 
 
 def test_a_full_disk_at_publishing_is_told_as_that(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
