@@ -19,7 +19,7 @@ from store.object_clients import impatient
 from store.paths import missing_reported, store_path
 from store.reading import HeldFiles, OpenFiles, StoredObjects
 from store.sweeping import Sweeper
-from store.uploads import CHUNK_BYTES, Upload, blocks_of, plain_files
+from store.uploads import CHUNK_BYTES, Upload, UploadStopped, blocks_of, plain_files
 
 #: What readiness writes: always the same, so that one which was left goes with the next.
 PROBE = "readyz/probe"
@@ -107,8 +107,10 @@ class ArtifactStore:
             return None
         return obstore.sign(self._store, "GET", store_path(prefix, name), timedelta(seconds=seconds))
 
-    def fetch(self, prefix: str, folder: Path) -> None:
-        """Download all files into ``folder``; raises ``file_not_found`` where one is missing or is not what it was."""
+    def fetch(self, prefix: str, folder: Path, *, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Download all files into ``folder``; raises ``file_not_found`` where one is missing or is not what it was, and
+        ``UploadStopped`` once ``stopped``, which is asked between blocks, says so.
+        """
         for file in self.manifest(prefix).files:
             chunks = self.open_range(prefix, file.name, 0, file.bytes)  # first: it refuses a name that leads elsewhere
             path = folder.joinpath(*PurePosixPath(file.name).parts)
@@ -116,6 +118,8 @@ class ArtifactStore:
             digest = hashlib.sha256()
             with path.open("wb") as target:
                 for chunk in chunks:
+                    if stopped():
+                        raise UploadStopped
                     target.write(chunk)
                     digest.update(chunk)
             if digest.hexdigest() != file.sha256:
