@@ -132,8 +132,9 @@ class ArtifactStore:
             paths = self._sweeper.paths(store_path(start))
         return [path.removesuffix(ending) for path in paths if path.endswith(ending)]
 
-    def delete(self, prefix: str) -> None:
-        """Delete all files of an artifact; one that does not exist is deleted already.
+    def delete(self, prefix: str, *, wanted: Callable[[], bool] = lambda: False) -> None:
+        """Delete all files of an artifact; one that does not exist is deleted already. Nothing goes where ``wanted``,
+        which is asked once they are listed, says so: what is written from then on is not among them.
 
         Raises ``NotDeletedError`` once all others are gone.
         """
@@ -141,7 +142,8 @@ class ArtifactStore:
         with folder_there(self._place):
             # The manifest goes first: what is left half deleted must not look whole.
             paths = sorted(self._sweeper.paths(start), key=lambda path: not path.endswith(f"/{MANIFEST}"))
-            self._sweeper.delete(paths, start)
+            if not wanted():
+                self._sweeper.delete(paths, start)
 
     def sweep(self, job_id: str, attempt: int, keep_prefix: str | None) -> int:
         """Of a job that ended, delete the files of all attempts up to ``attempt`` but of the one that is kept; how many
