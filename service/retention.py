@@ -106,9 +106,12 @@ FILE_STEPS: tuple[Step, ...] = (sweep, sweep_deleted, sweep_unfinished)
 def sweep_job(state: GatewayState, job: Leftover) -> int:
     """Delete what is due of one job; how many files of attempts that was."""
     files = state.artifacts.sweep(job.job_id, job.attempt, job.keep)
-    # Asked again: since the list was made the job may have been asked for again, and write checkpoints now.
-    if job.checkpoints and not state.store.with_checkpoints([job.job_id], state.settings.checkpoint_days):
-        state.artifacts.delete(f"jobs/{job.job_id}/checkpoint")
+    if job.checkpoints:
+        # Asked again: meanwhile the job may have been asked for again, and goes on from them now.
+        days, ids = state.settings.checkpoint_days, [job.job_id]
+        state.artifacts.delete(
+            f"jobs/{job.job_id}/checkpoint", wanted=lambda: bool(state.store.with_checkpoints(ids, days))
+        )
     return files
 
 

@@ -20,7 +20,7 @@ from store.object_clients import impatient
 from store.paths import missing_reported, store_path
 from store.reading import HeldFiles, OpenFiles, StoredObjects
 from store.sweeping import Sweeper
-from store.uploads import CHUNK_BYTES, Upload, blocks_of, plain_files
+from store.uploads import CHUNK_BYTES, Upload, UploadStopped, blocks_of, plain_files
 
 #: What readiness writes: always the same, so that one which was left goes with the next.
 PROBE = "readyz/probe"
@@ -122,8 +122,10 @@ class ArtifactStore:
             return None
         return obstore.sign(self._store, "GET", store_path(prefix, name), timedelta(seconds=seconds))
 
-    def fetch(self, prefix: str, folder: Path) -> None:
-        """Download all files into ``folder``; raises ``file_not_found`` where one is missing or is not what it was."""
+    def fetch(self, prefix: str, folder: Path, *, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Download all files into ``folder``; raises ``file_not_found`` where one is missing or is not what it was, and
+        ``UploadStopped`` once ``stopped``, which is asked between blocks, says so.
+        """
         for file in self.manifest(prefix).files:
             chunks = self.open_range(prefix, file.name, 0, file.bytes)  # first: it refuses a name that leads elsewhere
             path = folder.joinpath(*PurePosixPath(file.name).parts)
@@ -131,6 +133,8 @@ class ArtifactStore:
             digest = hashlib.sha256()
             with path.open("wb") as target:
                 for chunk in chunks:
+                    if stopped():
+                        raise UploadStopped
                     target.write(chunk)
                     digest.update(chunk)
             if digest.hexdigest() != file.sha256:
@@ -143,8 +147,9 @@ class ArtifactStore:
             paths = self._sweeper.paths(store_path(start))
         return [path.removesuffix(ending) for path in paths if path.endswith(ending)]
 
-    def delete(self, prefix: str) -> None:
-        """Delete all files of an artifact; one that does not exist is deleted already.
+    def delete(self, prefix: str, *, wanted: Callable[[], bool] = lambda: False) -> None:
+        """Delete all files of an artifact; one that does not exist is deleted already. Nothing goes where ``wanted``,
+        which is asked once they are listed, says so: what is written from then on is not among them.
 
         Raises ``NotDeletedError`` once all others are gone.
         """
@@ -152,7 +157,8 @@ class ArtifactStore:
         with folder_there(self._place):
             # The manifest goes first: what is left half deleted must not look whole.
             paths = sorted(self._sweeper.paths(start), key=lambda path: not path.endswith(f"/{MANIFEST}"))
-            self._sweeper.delete(paths, start)
+            if not wanted():
+                self._sweeper.delete(paths, start)
 
     def sweep(self, job_id: str, attempt: int, keep_prefix: str | None) -> int:
         """Of a job that ended, delete the files of all attempts up to ``attempt`` but of the one that is kept; how many

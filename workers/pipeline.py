@@ -26,6 +26,7 @@ from workers.stages.deliver import deliver
 from workers.stages.forecast import expect
 from workers.stages.job_cache import JobCache
 from workers.stages.job_warnings import warnings_of
+from workers.stages.mapped import tell_layers
 from workers.stages.measure import measure, score, score_before
 from workers.stages.progress import ProgressReporter
 from workers.stages.provenance import provenance_of
@@ -68,6 +69,8 @@ def run_pipeline(
         progress.resolved(job.shown())
         seed, *other_seeds = job.request.seeds
         source = job.load(seed)
+        if job.mapped:
+            tell_layers(source.model, job.architecture, progress.part)
         source.warnings.extend(try_out(job, source.model))
     saved = Checkpoints(
         checkpoints or out / "checkpoints", attempt=attempt, every_seconds=settings.checkpoint_seconds,

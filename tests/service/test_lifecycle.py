@@ -19,6 +19,7 @@ from service.state import GatewayState
 from store.artifacts import ArtifactStore
 from store.columns import later
 from store.jobs import Head
+from store.sweeping import Sweeper
 from store.tables import deleted_jobs, jobs
 from tests.support.events import say
 from tests.support.gateway_worker import claim, succeed
@@ -333,16 +334,26 @@ def test_the_list_takes_several_statuses_and_times(
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "created_after")
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["before they are listed", "then"])
 def test_a_retry_while_its_files_are_swept_keeps_its_checkpoints(
-    client: TestClient, settings: GatewaySettings, state: GatewayState, body: dict[str, Any]
+    client: TestClient, state: GatewayState, body: dict[str, Any], late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = client.post("/v1/jobs", json=body).json()["id"]
     fail(state)
     past(state, finished_at=30 * 86_400, sweep_at=1)
+    settings = state.settings
     (due,) = state.retention.unswept(0, settings.checkpoint_days)
-    assert client.post(f"/v1/jobs/{job_id}/retry").status_code == 202
     checkpoint = settings.data_dir / "artifacts" / "jobs" / job_id / "checkpoint" / "baseline-42" / "state"
     checkpoint.parent.mkdir(parents=True)
-    checkpoint.write_bytes(b"of the new attempt")
+    checkpoint.write_bytes(b"that the new attempt goes on from")
+    paths = Sweeper.paths
+
+    def retried(self: Sweeper, start: str) -> list[str]:
+        found = paths(self, start)
+        if late is start.endswith("/checkpoint"):
+            assert client.post(f"/v1/jobs/{job_id}/retry").status_code == 202
+        return found
+
+    monkeypatch.setattr(Sweeper, "paths", retried)
     sweep_job(state, due)
     assert checkpoint.exists()

@@ -6,7 +6,9 @@ stdout), `moan:text` (stderr), `wait:FILE` (until it exists), `touch:FILE`, `suc
 holds stdout open; its pid goes into FILE), `pid:FILE`, `kill-for-memory:FILE` (counts in the file, and dies of it),
 `environment:FILE`, `outside:FOLDER` (names it as its artifact), `linger` (never leaves), `chatter:0.1` (logs so often,
 for ever), `checkpoint:NAME` (writes one and tells it), `checkpoint-at-term:NAME` (at SIGTERM, and leaves),
-`exit-once:FILE` (where it exists, and removes it), `checkpoints:FILE` (what there are goes into FILE).
+`exit-once:FILE` (where it exists, and removes it), `leave-once:FILE=NAME` (a checkpoint, and then as before),
+`anew:NAME=OTHER` (a checkpoint in the place of another, with other weights),
+`checkpoints:FILE` (what there are goes into FILE).
 Of one that is hostile, in its scratch folder: `plant:NAME=FOLDER` (puts a link in the place of NAME),
 `scribble:NAME=text` (writes into the file where it is there, under whatever other names it has), `nest:DEPTH` (folders
 in each other). In what it exports, for `succeed` and `fail-with-files`: `export:KIND=NAME`, `export:text=NAME=text`.
@@ -163,13 +165,27 @@ def fail_with_files(out, _):
     tell("failed", "too low", error=error, artifact=make_artifact(out))
 
 
-def checkpoint(_, name):
+def checkpoint(_, name, text="weights of"):
     hidden = Path(JOB["checkpoints"]) / f".{name}"
     hidden.mkdir(parents=True)
-    (hidden / "state.safetensors").write_text(f"weights of {name}")
+    (hidden / "state.safetensors").write_text(f"{text} {name}")
     shutil.rmtree(hidden.with_name(name), ignore_errors=True)
     hidden.rename(hidden.with_name(name))  # as the real one does: CheckpointSync may look at any moment
     tell("log", f"checkpoint {name}", checkpoint=name)
+
+
+def leave_once(_, what):
+    file, name = what.split("=")
+    if Path(file).exists():
+        checkpoint(None, name)
+        exit_once(None, file)
+
+
+def anew(_, what):
+    name, other = what.split("=")
+    checkpoint(None, name, "anew")
+    if other != name:
+        shutil.rmtree(Path(JOB["checkpoints"]) / other)
 
 
 def checkpoint_at_term(_, name):
@@ -305,6 +321,8 @@ ACTS = {
     "kill-for-memory": kill_for_memory,
     "exit-once": exit_once,
     "checkpoint": checkpoint,
+    "leave-once": leave_once,
+    "anew": anew,
     "checkpoint-at-term": checkpoint_at_term,
     "plant": plant,
     "scribble": scribble,

@@ -21,6 +21,7 @@ from tests.support.tiny_models import SENTENCES, tiny_model
 from tests.support.whole_jobs import KIND, UNKIND, carry_out, own
 from workers.settings import WorkerSettings
 from workers.stages import resolve as resolve_stage
+from workers.supervision.watchdog import Watchdog
 
 
 def test_distillation_of_own_data_delivers_a_proved_model(
@@ -145,6 +146,29 @@ def test_another_dtype_is_not_a_copy(tmp_path: Path, settings: WorkerSettings) -
     done = carry_out({"model": str(source), "task": "none", "export": {"dtype": "float16"}}, settings)
     assert {tensor.dtype for tensor in load_file(done.folder / "model.safetensors").values()} == {torch.float16}
     assert "tensors" not in done.details()
+
+
+@pytest.mark.slow
+def test_the_export_of_a_model_larger_than_memory_tells_how_far_it_is(
+    tmp_path: Path, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What copies, hashes and runs through hundreds of gigabytes takes longer than a runner may tell of nothing."""
+    monkeypatch.setattr(resolve_stage, "host_memory", lambda: 1000)
+    monkeypatch.setattr("workers.stages.progress.PART_SECONDS", 0.0)
+    model = tiny_model("bert", tmp_path / "source", head="masked_lm")
+    done = carry_out({"model": str(model), "task": "none", "prune": {"drop": 2}}, settings)
+
+    watchdog, exporting, totals = Watchdog(10), False, list[int]()
+    for event in done.events:
+        gets_further = watchdog._gets_further(event)
+        if event.type == EventType.STAGE:
+            exporting = event.data.stage == Stage.EXPORTING
+        elif exporting:
+            assert gets_further, "no two reports are alike"
+            totals.append(event.data.total_steps)
+    copied, hashed, run_through = sorted({total for total in totals if total is not None})
+    assert copied == done.report.after.bytes < hashed - copied, "the bytes of the weights, then of all files"
+    assert run_through - hashed == done.report.layers.total, "then the layers, on a pass"
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ Tensors are kept as safetensors and the rest as JSON. A pickle could run code wh
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 import time
@@ -129,8 +128,6 @@ class Slot:
             hidden = prepare(self._all.folder, self._training)
             save_file(tensors, hidden / WEIGHTS)
             (hidden / FACTS).write_text(json.dumps(about, indent=1), encoding="utf-8")
-            for path in (hidden / WEIGHTS, hidden / FACTS, hidden):
-                _sync(path)
             put_in_place(hidden, name)
         except (OSError, SafetensorError) as error:
             self._warn(f"no checkpoint at step {step}: {error}")
@@ -156,12 +153,3 @@ class Slot:
 
     def _warn(self, message: str) -> None:
         self._all.tell(message, "warning", LogData(training=self._training))
-
-
-def _sync(path: Path) -> None:
-    """A rename may reach the disk before the bytes do, unless they are sent there first."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

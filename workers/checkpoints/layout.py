@@ -6,7 +6,9 @@ hidden name, and the rename is what makes it one. A later one of the same traini
 
 from __future__ import annotations
 
+import os
 import re
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,17 +40,22 @@ def newest_in(folder: Path) -> dict[str, str]:
 
 def prepare(folder: Path, training: str) -> Path:
     """A new hidden folder beside the checkpoints, to be handed to ``put_in_place``."""
-    hidden = folder / f".{training}"
-    remove_tree(hidden)  # of one that was killed as it wrote
+    for path in folder.glob(f".{training}.*"):  # of one that was killed as it wrote, or whom nobody waits for any more
+        remove_tree(path)
+    # A name of its own: who was left behind and writes on must not write into this one, nor put it in place.
+    hidden = folder / f".{training}.{secrets.token_hex(4)}"
     hidden.mkdir(parents=True)
     return hidden
 
 
 def put_in_place(hidden: Path, name: str) -> None:
-    """Make ``hidden`` the checkpoint of that name, and remove the older ones of its training."""
+    """Make ``hidden``, and what is in it, the checkpoint of that name, and remove the others of its training."""
     folder = hidden.parent
+    for path in (*hidden.iterdir(), hidden):
+        _sync(path)
     remove_tree(folder / name)
     hidden.rename(folder / name)
+    _sync(folder)
     forget(folder, training_of(name), but=name)
 
 
@@ -56,3 +63,12 @@ def forget(folder: Path, training: str | None, but: str | None = None) -> None:
     for path in folder.glob("*"):
         if path.name != but and training_of(path.name) == training:
             remove_tree(path)
+
+
+def _sync(path: Path) -> None:
+    """A rename may reach the disk before the bytes do, unless they are sent there first."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

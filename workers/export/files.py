@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +16,9 @@ from api_schemas.errors import LayercutError
 from workers.export.sums import SUMS, sums_text
 from workers.pruning.streaming import Cut, stream_layers
 from workers.runtime.loading import forget_padding
+from workers.runtime.parts import Done, unheard
+
+BLOCK = 1 << 20
 
 
 def as_exported(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
@@ -48,14 +51,16 @@ def export_stream(
     source: Path,
     architecture: Architecture,
     kept: Sequence[int],
+    done: Done = unheard,
 ) -> Cut:
     """As ``export_model``, with the files in ``source`` for ``model``: it has their weights, in the layers ``kept``.
 
-    No weight is put into memory, and every tensor of those files has its place, used by ``model`` or not.
+    No weight is put into memory, and every tensor of those files has its place, used by ``model`` or not. ``done``
+    hears of the bytes of the weights.
     """
     padding = model.config.get_text_config().pad_token_id
     fields = {"architectures": [type(model).__name__]} | ({} if padding is None else {"pad_token_id": padding})
-    cut = stream_layers(source, folder, architecture, kept, **fields)
+    cut = stream_layers(source, folder, architecture, kept, copied=done, **fields)
     _finish(folder, tokenizer)
     return cut
 
@@ -68,14 +73,26 @@ def _finish(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
             path.chmod(0o644)
 
 
-def write_sums(folder: Path) -> Path:
-    """Write ``SHA256SUMS``, which ``sha256sum -c`` takes, over every other file under ``folder``."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS)
+def write_sums(folder: Path, done: Done = unheard) -> Path:
+    """Write ``SHA256SUMS``, which ``sha256sum -c`` takes, over every other file under ``folder``. ``done`` hears of the
+    bytes.
+    """
     sums = folder / SUMS
-    sums.write_text(sums_text({path.relative_to(folder).as_posix(): sha256_of(path) for path in files}), "utf-8")
+    files = [path for path in folder.rglob("*") if path.is_file() and path != sums]
+    hashed, total = 0, sum(path.stat().st_size for path in files)
+    digests: dict[str, str] = {}
+    for path in files:
+        digest = hashlib.sha256()
+        for block in _blocks(path):
+            digest.update(block)
+            hashed += len(block)
+            done(hashed, total)
+        digests[path.relative_to(folder).as_posix()] = digest.hexdigest()
+    sums.write_text(sums_text(digests), "utf-8")
     return sums
 
 
-def sha256_of(path: Path) -> str:
+def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(BLOCK):
+            yield block

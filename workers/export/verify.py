@@ -26,6 +26,8 @@ from workers.runtime.parts import Done, unheard
 
 PROGRAM = Path(__file__).with_name("verification.py")
 TIMEOUT_SECONDS = 1800.0
+#: Of the full model, for which there is more time: its files are hashed, compared and run through, some ten times.
+BYTES_A_SECOND = 10e6
 #: Between two reports that it goes on.
 WAIT_SECONDS = 30.0
 #: Sets a clock that ends the program, and becomes it: a runner that is locked in may not be let end its children.
@@ -102,7 +104,7 @@ def verify(
         "embeddings": embeddings and embeddings.asked(),
     }
     with tempfile.TemporaryDirectory(prefix="layercut-verify-") as home:
-        done = _run(asked, home, waited)
+        done = _run(asked, home, TIMEOUT_SECONDS + source_bytes / BYTES_A_SECOND, waited)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise LayercutError("verification_failed", f"the verification process ended with {done.returncode}: {last}")
@@ -111,7 +113,7 @@ def verify(
     return Verification(passed=all(check.passed for check in checks), checks=checks, versions=said["versions"])
 
 
-def _run(asked: dict[str, object], home: str, waited: Done) -> subprocess.CompletedProcess[str]:
+def _run(asked: dict[str, object], home: str, seconds: float, waited: Done) -> subprocess.CompletedProcess[str]:
     threads = str(torch.get_num_threads())
     env = {name: os.environ[name] for name in INHERITED if name in os.environ} | {
         "HOME": home,
@@ -122,25 +124,25 @@ def _run(asked: dict[str, object], home: str, waited: Done) -> subprocess.Comple
         "MKL_NUM_THREADS": threads,
         "TOKENIZERS_PARALLELISM": "false",
     }
-    command = [sys.executable, "-I", "-S", "-c", ENDING, str(TIMEOUT_SECONDS), str(PROGRAM)]
+    command = [sys.executable, "-I", "-S", "-c", ENDING, str(seconds), str(PROGRAM)]
     pipe = subprocess.PIPE
     # The open descriptors are for a source that was handed over so: all others are closed to a child anyhow.
     with subprocess.Popen(
         command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=home, env=env, close_fds=False
     ) as process:
-        out, err = _said(process, json.dumps(asked), waited)
+        out, err = _said(process, json.dumps(asked), seconds, waited)
     done = subprocess.CompletedProcess(command, process.returncode, out, err)
     if done.returncode == -signal.SIGALRM:
-        raise LayercutError("verification_failed", f"the verification process took longer than {TIMEOUT_SECONDS:.0f} s")
+        raise LayercutError("verification_failed", f"the verification process took longer than {seconds:.0f} s")
     if -done.returncode in FROM_OUTSIDE:
         name = signal.Signals(-done.returncode).name
         raise LayercutError("attempts_exhausted", f"the verification process was killed by {name}{MAYBE_MEMORY}")
     return done
 
 
-def _said(process: subprocess.Popen[str], asked: str, waited: Done) -> tuple[str, str]:
-    """Its stdout and stderr; its own clock ends it. Of one that is stopped, or that outlives its clock, nothing more is
-    told: whoever watches this process must see that it gets no further.
+def _said(process: subprocess.Popen[str], asked: str, has: float, waited: Done) -> tuple[str, str]:
+    """Its stdout and stderr; its own clock ends it, after the seconds that it ``has``. Of one that is stopped, or that
+    outlives its clock, nothing more is told: whoever watches this process must see that it gets no further.
     """
     began = time.monotonic()
     given: str | None = asked
@@ -150,8 +152,8 @@ def _said(process: subprocess.Popen[str], asked: str, waited: Done) -> tuple[str
         except subprocess.TimeoutExpired:
             given = None  # it goes on with what it was given, and refuses any again
             seconds = time.monotonic() - began
-            if seconds <= TIMEOUT_SECONDS and not _stopped(process.pid):
-                waited(round(seconds), round(TIMEOUT_SECONDS))
+            if seconds <= has and not _stopped(process.pid):
+                waited(round(seconds), round(has))
 
 
 def _stopped(child: int) -> bool:

@@ -24,13 +24,15 @@ Batch = dict[str, Tensor]
 Loss = Callable[[Tensor], Tensor]
 
 
-def measure_weights(model: PreTrainedModel, architecture: Architecture) -> dict[str, LayerImportance]:
+def measure_weights(
+    model: PreTrainedModel, architecture: Architecture, counted: Callable[[nn.ModuleList], Iterable[nn.Module]] = iter
+) -> dict[str, LayerImportance]:
     """``weight_mean_abs`` and ``weight_variance`` of each layer, over all entries of its weight matrices together.
 
     Biases and norms are left out. The definition is ours: Sajjad et al. name the family and print no formula.
-    Raises ``model_invalid`` where a layer holds a number that is not finite.
+    Raises ``model_invalid`` where a layer holds a number that is not finite. ``counted`` hands out the layers, in turn.
     """
-    stats = [_weight_stats(layer) for layer in layers_of(model, architecture)]
+    stats = [_weight_stats(layer) for layer in counted(layers_of(model, architecture))]
     broken = [index for index, pair in enumerate(stats) if not all(map(math.isfinite, pair))]
     if broken:
         raise LayercutError("model_invalid", f"weights of layer {broken[0]} are not finite", param="/model")

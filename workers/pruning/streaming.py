@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +25,12 @@ BLOCK = 128 << 10
 COPIED = ("generation_config.json",)
 
 Rename = Callable[[str], str | None]
+#: Hears how many bytes of how many are copied.
+Copied = Callable[[int, int], None]
+
+
+def _unheard(copied: int, total: int) -> None:
+    """For work that nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,15 @@ class Cut:
         return {new: (shard.source.name, old) for shard in self.shards for new, old in shard.origins.items()}
 
 
-def stream_layers(source: Path, target: Path, architecture: Architecture, kept: Sequence[int], **fields: Any) -> Cut:
+def stream_layers(
+    source: Path,
+    target: Path,
+    architecture: Architecture,
+    kept: Sequence[int],
+    *,
+    copied: Copied = _unheard,
+    **fields: Any,
+) -> Cut:
     """Write the model in ``source`` with its layers ``kept`` and no others into ``target``; every tensor as it is.
 
     Layers are numbered through the stacks. ``fields`` of ``config.json`` are changed beside those of the layers.
@@ -70,7 +84,7 @@ def stream_layers(source: Path, target: Path, architecture: Architecture, kept: 
     config = json.loads((source / "config.json").read_bytes())
     left = split_layers(kept, architecture.sizes(config))
     cut = plan_cut(source, lambda key: new_key(architecture, key, left))
-    write_cut(cut, source, target, {**portable(config), **new_fields(architecture, config, left), **fields})
+    write_cut(cut, source, target, {**portable(config), **new_fields(architecture, config, left), **fields}, copied)
     return cut
 
 
@@ -104,7 +118,7 @@ def plan_cut(folder: Path, rename: Rename) -> Cut:
     )
 
 
-def write_cut(cut: Cut, source: Path, target: Path, config: dict[str, Any]) -> None:
+def write_cut(cut: Cut, source: Path, target: Path, config: dict[str, Any], copied: Copied = _unheard) -> None:
     """Write the weights of ``cut``, ``config`` and what else belongs to the model in ``source`` into ``target``.
 
     The folder appears whole or not at all; one that is there is replaced.
@@ -112,9 +126,11 @@ def write_cut(cut: Cut, source: Path, target: Path, config: dict[str, Any]) -> N
     hidden = target.with_name(f".{target.name}.part")
     shutil.rmtree(hidden, ignore_errors=True)
     hidden.mkdir(parents=True)
-    block = memoryview(bytearray(BLOCK))
+    block, done = memoryview(bytearray(BLOCK)), 0
     for shard in cut.shards:
-        _write(shard, hidden / shard.name, block)
+        for size in _write(shard, hidden / shard.name, block):
+            done += size
+            copied(done, cut.bytes_after)
     if cut.index is not None:
         _write_json(hidden / INDEX, cut.index)
     _write_json(hidden / "config.json", config)
@@ -189,14 +205,15 @@ def _index(index: dict[str, Any], shards: Sequence[Shard], size: int, gone: int)
     return {**index, "metadata": metadata, "weight_map": dict(sorted(files.items()))}
 
 
-def _write(shard: Shard, path: Path, block: memoryview) -> None:
+def _write(shard: Shard, path: Path, block: memoryview) -> Iterator[int]:
+    """The sizes of what was copied, one after another."""
     with shard.source.open("rb", buffering=0) as source, path.open("wb") as target:
         target.write(shard.header)
         for start, end in shard.spans:
-            _copy(source, target, start, end, block)
+            yield from _copy(source, target, start, end, block)
 
 
-def _copy(source: BinaryIO, target: BinaryIO, start: int, end: int, block: memoryview) -> None:
+def _copy(source: BinaryIO, target: BinaryIO, start: int, end: int, block: memoryview) -> Iterator[int]:
     source.seek(start)
     while start < end:
         got = source.readinto(block[: end - start])  # type: ignore[attr-defined]
@@ -204,6 +221,7 @@ def _copy(source: BinaryIO, target: BinaryIO, start: int, end: int, block: memor
             raise invalid(f"{Path(source.name).name} became shorter while it was read")
         target.write(block[:got])
         start += got
+        yield got
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -65,7 +65,7 @@ def deliver(
     folder = run.out / "artifact"
     with progress.stage(Stage.EXPORTING):
         cut = export(run, plan, model, folder)
-        write_sums(folder)
+        write_sums(folder, progress.part)
         # In float32 there may be no room for the model; and what lost bits when it was loaded has other outputs there.
         dtype = job.dtype if cut and (job.mapped or cut.mixed) else torch.float32
         probe = save_probe(model, probe_inputs(run, model.config), run.out / "probe.safetensors", dtype)
@@ -83,7 +83,7 @@ def deliver(
     report = make_report(run, plan, measured, trainings, verification)
     (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(make_card(report), encoding="utf-8")
-    write_sums(folder)
+    write_sums(folder, progress.part)
     missed = report.search.shortfall if report.search else None
     return Artifact(_result(report), _usage(report, trainings), folder.name, _archive(run, folder), missed)
 
@@ -101,8 +101,9 @@ def export(run: RunContext, plan: Plan, model: PreTrainedModel, folder: Path) ->
     job, cut = run.job, None
     if job.streams:
         cut = export_stream(
-            model, job.tokenizer, folder, source=job.folder, architecture=job.architecture, kept=plan.kept or []
-        )
+            model, job.tokenizer, folder, source=job.folder, architecture=job.architecture, kept=plan.kept or [],
+            done=run.progress.part,
+        )  # fmt: skip
     else:
         export_model(model, job.tokenizer, folder, job.dtype)
     if job.modules is not None:

@@ -70,7 +70,7 @@ def take_importance(taken_from: str, asked: Measuring) -> dict[str, LayerImporta
 
 
 def _weights(asked: Measuring) -> dict[str, LayerImportance]:
-    return measure_weights(asked.model, asked.job.architecture)
+    return measure_weights(asked.model, asked.job.architecture, lambda layers: counted(list(layers), asked.done))
 
 
 def _activations(asked: Measuring) -> dict[str, LayerImportance]:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Self
 
 from sources.beneath import list_names
+from sources.blocks import Cancelled
 from store.artifacts import ArtifactStore
 from store.jobs import JobStore
 from store.passing import passing
+from store.uploads import UploadStopped
 from workers.checkpoints.layout import FACTS, WEIGHTS, newest, newest_in, prepare, put_in_place, training_of
 from workers.removal import remove_tree
 from workers.runtime.failures import code_of
@@ -31,6 +33,9 @@ FETCHES = 4
 #: Of one job, with a checkpoint each. A job has no more than some for each of its seeds.
 MAX_TRAININGS = 1000
 
+#: A folder of a runner's: its name, its number on the disk, and when a file came into it.
+Seen = tuple[str, int, int]
+
 
 def checkpoint_prefix(job_id: str) -> str:
     return f"jobs/{job_id}/checkpoint"
@@ -48,7 +53,13 @@ class CheckpointSync:
         self._max_bytes = max_bytes
         self._change = threading.Condition()
         self._sent: set[str] = set()
-        self._called = self._busy = self._closed = self._over = False
+        self._called = self._busy = self._hurried = self._closed = self._over = False
+        #: By training, what was here when the runner began, and what was kept of it since.
+        self._ours: dict[str, str] = {}
+        #: By training, the runner's folder that was lent or kept last.
+        self._seen: dict[str, Seen] = {}
+        #: What was ours, and began anew since.
+        self._replaced: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
 
     def __enter__(self) -> Self:
@@ -63,13 +74,26 @@ class CheckpointSync:
 
     def fetch(self, wait: Wait, tell: Tell) -> None:
         """Have here what another host has got further with. Raises what passes where the store stays away, or the disk
-        is full: without them a job would train again what it has trained.
+        is full: without them a job would train again what it has trained. Raises ``Cancelled`` once nobody waits.
         """
         stored, here = newest(self._listed(wait, tell)), newest_in(self._folder)
         for training, name in stored.items():
-            if name > here.get(training, "") and not self._bring(training, name, wait, tell):
+            _go_on(wait)
+            if self._lacks(name, here.get(training, "")) and not self._bring(training, name, wait, tell):
                 continue
             self._sent.add(name)
+
+    def _lacks(self, name: str, here: str) -> bool:
+        """Whether the store has more, or the whole of what is damaged here: power may have failed."""
+        return name > here or (name == here and self._damaged(name))
+
+    def _damaged(self, name: str) -> bool:
+        try:
+            stored = {file.name: file.bytes for file in self._artifacts.manifest(self._prefix(name)).files}
+            return stored != {path.name: path.stat().st_size for path in (self._folder / name).iterdir()}
+        except Exception as error:  # noqa: BLE001 - then it cannot be fetched either
+            log.warning("job %s: cannot compare its checkpoint %s: %r", self._job_id, name, error)
+            return False
 
     def _bring(self, training: str, name: str, wait: Wait, tell: Tell) -> bool:
         """Whether that checkpoint is here now. One that the store has and cannot give is damaged: also of a truncated
@@ -78,12 +102,14 @@ class CheckpointSync:
         pauses = Pauses()
         for _ in range(FETCHES):
             try:
-                self._fetch(training, name)
+                self._fetch(training, name, wait)
+            except Cancelled:
+                raise
             except Exception as error:
                 if code_of(error) == "storage_full":
                     raise
                 log.warning("job %s: cannot fetch its checkpoint %s: %r", self._job_id, name, error)
-                wait(pauses.next())
+                _go_on(wait, pauses.next())
                 self._listed(wait, tell)
             else:
                 return True
@@ -96,13 +122,14 @@ class CheckpointSync:
 
     def lend(self) -> None:
         """Have the host's where the runner finds them."""
-        for name in newest_in(self._folder).values():
+        self._ours = newest_in(self._folder)
+        for training, name in self._ours.items():
             try:
-                self._lend(name)
+                self._lend(training, name)
             except OSError as error:
                 log.warning("job %s: cannot give its checkpoint %s to the runner: %r", self._job_id, name, error)
 
-    def _lend(self, name: str) -> None:
+    def _lend(self, training: str, name: str) -> None:
         scratch, hidden = self._runner.scratch, f".{name}"
         with (
             entered(self._folder, name) as source,
@@ -111,28 +138,43 @@ class CheckpointSync:
         ):
             self._runner.give_folder(target)  # to be removed by it
             copy_files(source, target, names=FILES)
+            self._seen[training] = _seen(name, target)
             os.rename(hidden, name, src_dir_fd=theirs, dst_dir_fd=theirs)
 
     def _take_over(self) -> None:
-        """Keep on this host what the runner has written since."""
+        """Keep on this host what the runner has written since: of fewer steps too, where it could not use what is here.
+        What another attempt has got further with meanwhile stays.
+        """
         here, scratch = newest_in(self._folder), self._runner.scratch
         for training, name in newest(list_names(scratch.folder, scratch.checkpoints.name)).items():
-            if name > here.get(training, ""):
-                if len(here | {training: name}) > MAX_TRAININGS:
-                    log.warning("job %s: it has checkpoints of more than %s trainings", self._job_id, MAX_TRAININGS)
-                    return
-                self._keep(training, name)
+            if name < here.get(training, "") != self._ours.get(training, ""):
+                continue
+            if len(here | {training: name}) > MAX_TRAININGS:
+                log.warning("job %s: it has checkpoints of more than %s trainings", self._job_id, MAX_TRAININGS)
+                return
+            if self._keep(training, name):
                 here[training] = name
 
-    def _keep(self, training: str, name: str) -> None:
-        scratch, hidden = self._runner.scratch, prepare(self._folder, training)
-        try:
-            with entered(scratch.folder, scratch.checkpoints.name, name) as source, entered(hidden) as target:
-                copy_files(source, target, names=FILES, limit=self._max_bytes, stopped=lambda: self._closed)
-        except OSError:
-            remove_tree(hidden)
-            raise
+    def _keep(self, training: str, name: str) -> bool:
+        """False where it is not new."""
+        scratch = self._runner.scratch
+        with entered(scratch.folder, scratch.checkpoints.name, name) as source:
+            seen = _seen(name, source)
+            if seen == self._seen.get(training):
+                return False
+            hidden = prepare(self._folder, training)
+            try:
+                with entered(hidden) as target:
+                    copy_files(source, target, names=FILES, limit=self._max_bytes, stopped=lambda: self._closed)
+            except OSError:
+                remove_tree(hidden)
+                raise
         put_in_place(hidden, name)
+        self._replaced |= {self._ours.get(training, name)}
+        self._replaced -= {name}
+        self._sent -= {name}
+        self._ours[training], self._seen[training] = name, seen
+        return True
 
     def discard(self) -> None:
         """Nobody wants its checkpoints: remove them, here now and in the store when an upload is over."""
@@ -148,7 +190,9 @@ class CheckpointSync:
             self._change.notify_all()
 
     def drain(self, seconds: float) -> None:
-        """Return when all there is has been carried, or when the time is up."""
+        """Return when all there is has been carried, or when the time is up. No pause of ours is waited for."""
+        with self._change:
+            self._hurried = True
         self.call()
         with self._change:
             self._change.wait_for(lambda: not (self._called or self._busy), seconds)
@@ -162,7 +206,7 @@ class CheckpointSync:
             except Exception as error:  # noqa: BLE001 - also where a later one took its place in the meantime: it will be called too
                 log.warning("job %s: cannot keep its checkpoint in the store: %r", self._job_id, error)
                 if passing(error) is not None:
-                    self._again(pauses.next())
+                    pauses = Pauses() if self._again(pauses.next()) else pauses
                     continue
             with self._change:
                 self._busy = False
@@ -176,11 +220,14 @@ class CheckpointSync:
         for name in newest_in(self._folder).values():
             self._send(name)
 
-    def _again(self, seconds: float) -> None:
-        """The store is away: call ourselves after so long, and be busy until then."""
+    def _again(self, seconds: float) -> bool:
+        """The store is away: call ourselves after so long, and be busy until then. Whether somebody waits for us by
+        now: a runner that tells of many checkpoints does not.
+        """
         with self._change:
-            self._change.wait_for(lambda: self._closed, seconds)
-            self._called = True
+            hurried = self._change.wait_for(lambda: self._closed or self._hurried, seconds)
+            self._called, self._hurried = True, False
+        return hurried
 
     def _clear(self) -> None:
         try:
@@ -198,22 +245,42 @@ class CheckpointSync:
         if name in self._sent:
             return
         began = time.monotonic()
-        self._artifacts.publish(f"{checkpoint_prefix(self._job_id)}/{name}", self._folder / name)
+        self._artifacts.publish(self._prefix(name), self._folder / name)
         self._sent.add(name)
         for other in self._stored():
-            if other < name and training_of(other) == training_of(name):
-                self._artifacts.delete(f"{checkpoint_prefix(self._job_id)}/{other}")
+            if (other < name or other in self._replaced) and training_of(other) == training_of(name):
+                self._artifacts.delete(self._prefix(other))
         log.info("job %s: %s is in the store after %.1f s", self._job_id, name, time.monotonic() - began)
 
     def _stored(self) -> list[str]:
         return [prefix.rpartition("/")[2] for prefix in self._artifacts.prefixes(checkpoint_prefix(self._job_id))]
 
-    def _fetch(self, training: str, name: str) -> None:
-        prefix = f"{checkpoint_prefix(self._job_id)}/{name}"
+    def _prefix(self, name: str) -> str:
+        return f"{checkpoint_prefix(self._job_id)}/{name}"
+
+    def _fetch(self, training: str, name: str, wait: Wait) -> None:
         hidden = prepare(self._folder, training)
-        self._artifacts.fetch(prefix, hidden)
-        put_in_place(hidden, name)
+        try:
+            self._artifacts.fetch(self._prefix(name), hidden, stopped=lambda: wait(0))
+            _go_on(wait)
+            put_in_place(hidden, name)
+        except BaseException as error:
+            remove_tree(hidden)
+            if isinstance(error, UploadStopped):
+                raise Cancelled from None
+            raise
         log.info("job %s: %s was fetched from the store", self._job_id, name)
+
+
+def _seen(name: str, folder: int) -> Seen:
+    status = os.fstat(folder)
+    return name, status.st_ino, status.st_mtime_ns
+
+
+def _go_on(wait: Wait, seconds: float = 0) -> None:
+    """After so long; raises ``Cancelled`` where nobody waits for us any more."""
+    if wait(seconds):
+        raise Cancelled
 
 
 def sweep_ended(root: Path, store: JobStore, days: float) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from sources.beneath import open_regular
+from workers.supervision.scratch import locked
 
 log = logging.getLogger("layercut.memory")
 
@@ -49,13 +50,18 @@ def lend_notes(known: Path, folder: Path) -> None:
 
 def take_notes(known: Path, folder: Path) -> None:
     """Keep what the runner has added to the notes in its ``folder``; nothing was learnt later than now."""
+    known.parent.mkdir(parents=True, exist_ok=True)
+    with locked(known.parent):  # several workers of one host may share it
+        _take_notes(known, folder)
+
+
+def _take_notes(known: Path, folder: Path) -> None:
     found, notes = _read(folder), _read(known.parent)
     now = time.time()
     learnt = {shape: note.model_copy(update={"at": min(note.at, now)}) for shape, note in found.root.items()}
     if learnt.items() <= notes.root.items():
         return
     newest = sorted({**notes.root, **learnt}.items(), key=lambda item: item[1].at)[-MAX_SHAPES:]
-    known.parent.mkdir(parents=True, exist_ok=True)
     new = known.with_name(f".{NAME}.new")
     new.write_text(Notes(dict(newest)).model_dump_json(), encoding="utf-8")
     new.replace(known)

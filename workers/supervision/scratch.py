@@ -29,7 +29,7 @@ class Scratch:
 
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
-        with _locked(root):
+        with locked(root):
             self.folder = Path(tempfile.mkdtemp(prefix="runner-", dir=root))
             try:
                 self._lock = _lock(self.folder, fcntl.LOCK_EX)
@@ -90,7 +90,7 @@ class Scratch:
 def sweep(root: Path) -> None:
     """Remove the folders under ``root`` that a killed worker left behind, and end what still works in them."""
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(root):
+    with locked(root):
         for folder in root.glob("runner-*"):
             _remove_if_dead(folder)
         for folder in root.glob(TRIALS):
@@ -120,11 +120,15 @@ def _end_group(folder: Path) -> None:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in the kernel's words; raises ``OSError`` where it is gone or the kernel does not say."""
+    """When a process began, and where its number is one, in the kernel's words; raises ``OSError`` where it is gone or
+    the kernel does not say.
+
+    Another worker on the same folder may be in a container of its own: there, the number is another process's.
+    """
     state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     if state == "Z":
         raise ProcessLookupError(pid)
-    return fields[18]
+    return f"{fields[18]}@{os.readlink('/proc/self/ns/pid')}"
 
 
 def _inode(path: Path) -> int | None:
@@ -135,8 +139,8 @@ def _inode(path: Path) -> int | None:
 
 
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    # Without it, a folder could be swept between its making and its locking.
+def locked(root: Path) -> Iterator[None]:
+    """Inside, no other process is: a folder could be swept between its making and its locking."""
     lock = _lock(root, fcntl.LOCK_EX)
     try:
         yield

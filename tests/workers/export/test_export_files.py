@@ -124,3 +124,12 @@ def test_a_link_does_not_get_into_the_tar(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="link"):
         make_archive(folder, tmp_path / "a.tar", "name")
     assert not (tmp_path / "a.tar").exists()
+
+
+def test_how_much_is_hashed_is_told_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.export.files.BLOCK", 4)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("ten bytes.")
+    told: list[tuple[int, int]] = []
+    write_sums(tmp_path, lambda *of: told.append(of))
+    assert told == [(4, 20), (8, 20), (10, 20), (14, 20), (18, 20), (20, 20)]

@@ -341,6 +341,12 @@ def test_a_process_that_hangs_is_ended(bert: Exported, tmp_path: Path, monkeypat
     assert caught.value.code == "verification_failed"
 
 
+def test_one_that_reads_a_large_model_has_more_time(bert: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "TIMEOUT_SECONDS", 0.2)
+    bert.source_bytes = 10**9
+    assert bert.verify().passed
+
+
 def test_one_that_is_killed_says_nothing_of_the_files_and_may_be_tried_again(
     bert: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

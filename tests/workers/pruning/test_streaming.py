@@ -161,6 +161,16 @@ def test_whatever_library_wrote_the_source_the_copy_is_one_of_torch(format: str,
     assert read_layout(tmp_path / "target" / "model.safetensors").metadata == noted | {"format": "pt"}
 
 
+def test_how_much_is_copied_is_told_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "BLOCK", 8)
+    checkpoint(tmp_path / "source", [layer_tensors(3)], layers=3)
+    told: list[tuple[int, int]] = []
+    cut = stream_layers(tmp_path / "source", tmp_path / "target", BERT, [1], copied=lambda *of: told.append(of))
+    assert len(told) >= cut.bytes_after / 8
+    assert told == sorted(told)
+    assert told[-1] == (cut.bytes_after, cut.bytes_after)
+
+
 def test_what_an_earlier_run_left_is_gone(tmp_path: Path) -> None:
     checkpoint(tmp_path / "source", [layer_tensors(3)], layers=3)
     (tmp_path / "target").mkdir()
@@ -189,7 +199,7 @@ from workers.pruning import streaming
 source, target, deadly = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 write = streaming._write
 def write_some(shard, path, block):
-    write(shard, path, block)
+    yield from write(shard, path, block)
     if path.name == deadly: os.kill(os.getpid(), signal.SIGKILL)
 streaming._write = write_some
 streaming.stream_layers(source, target, ARCHITECTURES["bert"], [0, 2])

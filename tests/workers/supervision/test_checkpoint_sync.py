@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from api_schemas.errors import LayercutError
 from api_schemas.jobs import Status
 from store.artifacts import ArtifactStore
 from tests.support.processes import eventually
@@ -217,3 +220,93 @@ def test_each_attempt_has_the_whole_of_its_time(rig: Rig, tmp_path: Path) -> Non
     assert job.attempt == 2
     assert job.error is not None
     assert job.error.code == "timeout"
+
+
+def test_one_that_lost_its_bytes_here_comes_from_the_store(rig: Rig, tmp_path: Path) -> None:
+    name = "baseline-1-000000010"
+    job_id = lose_an_attempt(rig, tmp_path, f"checkpoint:{name}")
+    kept = rig.settings.checkpoint_root / job_id / name / "state.safetensors"
+    kept.write_bytes(b"")  # as a machine leaves it that lost power
+    assert rig.supervisor.work()
+
+    assert json.loads((tmp_path / "seen").read_text()) == {name: f"weights of {name}"}
+
+
+@pytest.mark.parametrize("again", ["baseline-1-000000010", "baseline-1-000000500"])
+def test_what_is_trained_anew_takes_the_place_of_one_that_could_not_be_used(
+    rig: Rig, tmp_path: Path, again: str
+) -> None:
+    useless = "baseline-1-000000500"
+    # The first attempt leaves one; the second begins anew, and writes one of fewer steps, or of as many.
+    (tmp_path / "first").touch()
+    (tmp_path / "2").touch()
+    job_id = rig.submit(
+        f"leave-once:{tmp_path}/first={useless}", f"anew:{again}={useless}", f"exit-once:{tmp_path}/2", "linger"
+    )
+    assert rig.supervisor.work()
+    assert kept_in_store(rig, job_id) == {useless}
+    assert rig.supervisor.work()
+
+    assert kept_here(rig, job_id) == kept_in_store(rig, job_id) == {again}
+    stored = rig.settings.data_dir / "artifacts" / f"jobs/{job_id}/checkpoint/{again}/state.safetensors"
+    assert stored.read_text() == f"anew {again}"
+
+
+def test_a_download_that_is_left_behind_harms_none_of_the_next_attempt(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "baseline-1-000000200"
+    job_id = lose_an_attempt(rig, tmp_path, f"checkpoint:{name}")
+    shutil.rmtree(rig.settings.checkpoint_root)
+    fetch, begun, go = ArtifactStore.fetch, threading.Event(), threading.Event()
+    left_behind, meanwhile = list[threading.Thread](), list[set[str]]()
+
+    def slow(self: ArtifactStore, prefix: str, folder: Path, **more: Any) -> None:
+        if not left_behind:
+            left_behind.append(threading.current_thread())
+            fetch(self, prefix, folder, **more)
+            begun.set()
+            go.wait(20)
+        elif threading.current_thread() not in left_behind:
+            (folder / "state.safetensors").write_text("half")
+            go.set()
+            left_behind[0].join(20)
+            meanwhile.append({path for path in kept_here(rig, job_id) if not path.startswith(".")})
+            fetch(self, prefix, folder, **more)
+
+    monkeypatch.setattr(ArtifactStore, "fetch", slow)
+    thread = rig.start()
+    assert begun.wait(20)
+    rig.supervisor.stop()  # hands the job back, and leaves the download behind
+    thread.join(20)
+    rig.supervisor.stopping = False
+    assert rig.supervisor.work()
+
+    assert meanwhile == [set()], "no other has put in place what is half there"
+    assert json.loads((tmp_path / "seen").read_text()) == {name: f"weights of {name}"}
+    assert rig.store.get(job_id).status == Status.SUCCEEDED
+    eventually(lambda: not list(rig.settings.checkpoint_root.glob("*/.*")))
+
+
+def test_a_worker_that_stops_does_not_wait_out_the_pause_of_a_store_that_is_back(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.supervision.checkpoint_sync.Pauses.next", lambda _: 30.0)
+    publish, refused, back = ArtifactStore.publish, threading.Event(), threading.Event()
+
+    def away(self: ArtifactStore, prefix: str, folder: Path) -> object:
+        if back.is_set():
+            return publish(self, prefix, folder)
+        refused.set()
+        raise LayercutError("storage_unavailable", "the store is away")
+
+    monkeypatch.setattr(ArtifactStore, "publish", away)
+    job_id = rig.submit("checkpoint:baseline-1-000000042", "linger")
+    thread = rig.start()
+    assert refused.wait(20)
+    back.set()
+    rig.supervisor.stop()
+    thread.join(20)
+
+    assert rig.store.get(job_id).status == Status.QUEUED
+    assert kept_in_store(rig, job_id) == {"baseline-1-000000042"}

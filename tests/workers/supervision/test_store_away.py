@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -188,10 +189,10 @@ def test_one_whose_store_goes_away_again_and_again_does_not_begin_anew(
     shutil.rmtree(rig.settings.checkpoint_root)
     fetch, faults = rig.artifacts.fetch, [ConnectionResetError(errno.ECONNRESET, "reset") for _ in range(3)]
 
-    def unsteady(prefix: str, folder: Path) -> None:
+    def unsteady(prefix: str, folder: Path, **more: Any) -> None:
         if faults:
             raise faults.pop()
-        fetch(prefix, folder)
+        fetch(prefix, folder, **more)
 
     monkeypatch.setattr(rig.artifacts, "fetch", unsteady)
     assert rig.supervisor.work()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,8 +17,9 @@ from api_schemas.tenants import Quotas
 from store.tenants import TenantStore
 from tests.support.supervisor_rig import Rig
 from workers.settings import WorkerSettings
+from workers.supervision import memory_notes, scratch
 from workers.supervision.hidden_paths import PathHider
-from workers.supervision.memory_notes import NAME, lend_notes, notes_of, take_notes
+from workers.supervision.memory_notes import NAME, Notes, lend_notes, notes_of, take_notes
 
 
 def test_folders_of_the_host_are_left_out_of_what_is_told(tmp_path: Path) -> None:
@@ -100,3 +104,46 @@ def test_nothing_was_learnt_in_the_future(tmp_path: Path) -> None:
     known = notes_of(tmp_path, "default")
     take_notes(known, noted(tmp_path / "first", {"bert": {"rows": 1, "at": 1e300}}))
     assert json.loads(known.read_text())["bert"]["at"] <= time.time()
+
+
+def test_what_the_runners_of_two_workers_learn_at_once_is_all_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = notes_of(tmp_path, "default")
+    folders = [noted(tmp_path / name, {name: {"rows": 1, "at": 1.0}}) for name in ("first", "second")]
+    read, has_read, go = memory_notes._read, threading.Event(), threading.Event()
+
+    def slow(folder: Path) -> Notes:
+        found = read(folder)
+        if folder == known.parent and not has_read.is_set():
+            has_read.set()
+            go.wait(20)
+        return found
+
+    monkeypatch.setattr(memory_notes, "_read", slow)
+    first, second = (threading.Thread(target=take_notes, args=(known, folder)) for folder in folders)
+    first.start()
+    assert has_read.wait(20)
+    second.start()
+    second.join(0.2)  # it ends here, where nothing keeps them apart
+    go.set()
+    for thread in (first, second):
+        thread.join(20)
+    assert json.loads(known.read_text()).keys() == {"first", "second"}
+
+
+@pytest.mark.parametrize(("space", "ended"), [(None, -signal.SIGKILL), ("pid:[1]", 0)], ids=["here", "elsewhere"])
+def test_what_still_works_in_a_folder_is_ended_but_not_what_has_its_number_in_another_container(
+    tmp_path: Path, space: str | None, ended: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = scratch.Scratch(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, process_group=0) as process:
+        left.note_group(process.pid)
+        os.close(left._lock)  # as of a worker that is dead
+        with monkeypatch.context() as patched:
+            if space is not None:
+                patched.setattr(os, "readlink", lambda _: space)
+            scratch.sweep(tmp_path)
+        assert not left.folder.exists()
+        process.communicate(b"\n", timeout=20)
+    assert process.returncode == ended
