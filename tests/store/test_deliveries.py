@@ -1,34 +1,27 @@
-"""Webhooks in the store: messages written with their events, taken by one at a time, retried, given up."""
+"""Messages of webhooks in the store: taken by one at a time, retried, given up."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, select, update
+from sqlalchemy import Engine, select, update
 
 from api_schemas.errors import LayercutError
-from api_schemas.events import EventType
-from api_schemas.webhook_requests import TERMINAL, WebhookChange
+from api_schemas.webhook_requests import WebhookChange
 from api_schemas.webhooks import DeliveryState
-from store.audit import Actor
 from store.columns import later
-from store.deliveries import RETRY_SECONDS, Busy, DeliveryStore, Due, Outcome
+from store.deliveries import RETRY_SECONDS, Busy, DeliveryStore, Outcome
 from store.jobs import JobStore
 from store.tables import deliveries, webhooks
 from store.tenants import QuotaExceeded
-from store.webhooks import MOST_WEBHOOKS, SecretRef, WebhookStore
-from tests.support.events import say
-from tests.support.store_samples import FAILED, SUCCEEDED, Submit
+from store.webhooks import MOST_WEBHOOKS, WebhookStore
+from tests.support.store_samples import FAILED, Submit
+from tests.support.webhook_messages import KEY, ME, URL, add, take, told
 
-KEY, OTHER = "key", "another key"
-ME = Actor("default")
-URL = "https://hooks.example.org/?token=s3cr3t"
-FREE = Busy(Counter(), 100, 100)
+OTHER = "another key"
 DONE, BROKEN = Outcome(delivered=True, status=200), Outcome(delivered=False, status=500, error="status 500")
 Overdue = Callable[..., None]
 
@@ -43,111 +36,6 @@ def overdue(engine: Engine) -> Overdue:
             connection.execute(waiting.values(due_at=later(-3600)))
 
     return move
-
-
-def take(outbox: DeliveryStore, busy: Busy = FREE, key: str = KEY, most: int = 100) -> list[Due]:
-    return outbox.claim(key, busy, most, 60)
-
-
-def told(due: list[Due]) -> list[str]:
-    return sorted(json.loads(one.body)["type"] for one in due)
-
-
-def add(hooks: WebhookStore, url: str = URL, events: list[str] | None = None, tenant: str = "default") -> str:
-    return hooks.create(url, events or TERMINAL, KEY, by=Actor(tenant))[0].id
-
-
-def test_who_is_told_of_what(store: JobStore, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore) -> None:
-    ends, all_of_it, failures = add(hooks), add(hooks, events=["*"]), add(hooks, events=["job.failed"])
-    job = submit()
-    lease = store.claim("w").lease  # type: ignore[union-attr]
-    store.record(lease, say(EventType.STAGE, stage="pruning"))
-    store.finish(lease, SUCCEEDED)
-    due = take(outbox)
-    by_hook = {hook: told([one for one in due if one.webhook_id == hook]) for hook in (ends, all_of_it, failures)}
-    assert by_hook == {
-        ends: ["job.succeeded"],
-        all_of_it: ["job.queued", "job.stage", "job.started", "job.succeeded"],
-        failures: [],
-    }
-    last = json.loads(next(one.body for one in due if one.webhook_id == ends))
-    assert (last["data"]["id"], last["data"]["status"], last["data"]["event"]) == (job.id, "succeeded", 4)
-    assert (last["data"]["progress"], last["data"]["result"]["layers_dropped"]) == (1.0, 2)
-    assert "request" not in last["data"]
-
-
-def test_a_message_is_there_only_if_its_event_is(
-    engine: Engine, store: JobStore, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore
-) -> None:
-    hook = add(hooks, events=["*"])
-
-    def fail(*_: Any) -> None:
-        raise RuntimeError("the process is killed")
-
-    event.listen(engine, "commit", fail)
-    try:
-        with pytest.raises(RuntimeError):
-            submit()
-    finally:
-        event.remove(engine, "commit", fail)
-    assert take(outbox) == []
-    assert store.list() == ([], False)
-    assert submit().id == take(outbox)[0].body.split('"id":"')[1][:28]
-    assert [one.event_number for one in outbox.list(hook, "default", state=None, after=None, limit=9)[0]] == [1]
-
-
-def test_without_webhooks_an_event_costs_no_statement_more(
-    engine: Engine, store: JobStore, submit: Submit, hooks: WebhookStore
-) -> None:
-    seen: list[str] = []
-    event.listen(engine, "before_cursor_execute", lambda _c, _cursor, text, *_: seen.append(text))
-    submit()
-    without = len(seen)
-    assert not [text for text in seen if "deliveries" in text]
-    add(hooks, tenant="team-b")
-    seen.clear()
-    submit()
-    assert len(seen) == without, "and another tenant's change nothing"
-    add(hooks, events=["*"])
-    seen.clear()
-    submit()
-    assert len([text for text in seen if "INTO deliveries" in text]) == 1
-
-
-def test_messages_are_short_whatever_the_job_says(
-    store: JobStore, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore
-) -> None:
-    add(hooks)
-    submit(metadata={"note": "in confidence"})
-    long = say(EventType.FAILED, "x", error={"code": "internal", "message": 'ü\n"' * 3000, "param": "/" + "p" * 300})
-    for _ in range(3):
-        taken = store.claim("w")
-        if taken is not None:
-            store.finish(taken.lease, long)
-    body = take(outbox)[0].body
-    assert len(body.encode()) < 20_000
-    assert "in confidence" not in body
-
-
-def test_the_webhook_of_a_job_is_told_of_that_one(
-    store: JobStore, submit: Submit, hooks: WebhookStore, outbox: DeliveryStore
-) -> None:
-    submit()
-    job = submit(webhook={"url": URL, "events": ["*"]})
-    assert job.request["webhook"]["url"] == "https://hooks.example.org/?token=REDACTED"
-    assert submit(webhook=URL).request["webhook"] == "https://hooks.example.org/?token=REDACTED"
-    assert take(outbox) == [], "no key was given"
-    assert [hook.job_id for hook in hooks.list("default", KEY, job.id)] == [job.id]
-    assert hooks.list("default", KEY) == []
-    hooks.rotate_of_tenant(KEY, by=ME)
-    store.cancel(job.id)
-    due = take(outbox)
-    assert (told(due), due[0].url) == (["job.cancelled", "job.queued"], URL)
-    assert {one.secret for one in due} == {SecretRef("default", (2,))}, "of its tenant, since its receiver may be too"
-    claimed = [store.claim("w") for _ in range(2)]
-    assert [one and one.request.webhook and one.request.webhook.url for one in claimed] == [
-        None, "https://hooks.example.org/?token=REDACTED",
-    ], "a worker is not told more than it needs"  # fmt: skip
 
 
 def test_of_many_gateways_one_has_a_message(engine: Engine, submit: Submit, hooks: WebhookStore) -> None:

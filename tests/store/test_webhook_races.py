@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,15 +14,13 @@ from api_schemas.errors import LayercutError
 from api_schemas.jobs import Status
 from api_schemas.webhook_requests import WebhookChange
 from api_schemas.webhooks import DeliveryState
-from store.audit import Actor
 from store.database import open_engine
-from store.deliveries import Busy, DeliveryStore, Outcome
+from store.deliveries import DeliveryStore, Outcome
 from store.jobs import JobStore
 from store.webhooks import WebhookStore
 from tests.support.store_samples import SUCCEEDED, Submit
+from tests.support.webhook_messages import FREE, KEY, ME
 
-KEY, ME = "key", Actor("default")
-FREE = Busy(Counter(), 100, 100)
 BROKEN = Outcome(delivered=False, status=500, error="status 500")
 #: As long as a statement is given that goes on, or waits for a lock.
 A_MOMENT = 0.5
