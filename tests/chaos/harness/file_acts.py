@@ -132,8 +132,11 @@ def _planted(scene: Scene, attempt: str, name: str) -> Path:
     running = scene.load.running
     if not running:
         raise Skipped("no job runs")
-    folder = scene.deployment.store / "jobs" / scene.rng.choice(running) / "attempts" / attempt
+    folder = scene.deployment.store
     with skipped_where(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
+        # Never the store itself: it may be away now.
+        for part in ("jobs", scene.rng.choice(running), "attempts", attempt):
+            folder /= part
+            folder.mkdir(exist_ok=True)
         (folder / name).write_bytes(bytes(1000))
     return folder / name
