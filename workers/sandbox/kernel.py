@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
+from contextlib import suppress
 
 from workers.sandbox.call_numbers import number_of
 
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_SECUREBITS, PR_CAPBSET_DROP = 4, 38, 28, 24
-PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER = 22, 36
+PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG = 22, 36, 1
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -35,6 +37,15 @@ def hide_process() -> None:
     """
     if hasattr(_LIBC, "prctl"):  # Linux alone
         prctl(PR_SET_DUMPABLE, 0)
+
+
+def die_with_parent() -> None:
+    """Be killed when the thread that started this process ends, also where this one is stopped then. Kept by ``exec``,
+    and lost where the process becomes another user.
+    """
+    if hasattr(_LIBC, "prctl"):  # Linux alone
+        with suppress(OSError):  # locked in by now: as before
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def adopt_orphans() -> None:

@@ -19,6 +19,7 @@ from typing import Any
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from workers.sandbox import limits, privileges, seccomp
+from workers.sandbox.kernel import die_with_parent
 from workers.sandbox.landlock import Ruleset, lock_files
 
 CANNOT = 70
@@ -68,8 +69,11 @@ class _Steps:
 def main() -> None:
     spec, command = json.loads(sys.argv[1]), sys.argv[2:]
     steps = _Steps(spec)
+    if spec["probe"]:  # nobody else would end it: it has no scratch folder that names it
+        die_with_parent()
     steps.take()
     if spec["probe"]:
+        die_with_parent()
         print(json.dumps(steps.failed), flush=True)
     elif steps.failed:
         for measure, why in steps.failed.items():

@@ -9,7 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.chaos.harness.scene import Act, Broken, Scene, Skipped, skipped_where
-from tests.chaos.harness.services import Tmpfs
+from tests.chaos.harness.services import Tmpfs, wait_until
+
+#: The longest that a store is away.
+UNMOUNT_SECONDS = 30.0
 
 
 @contextmanager
@@ -117,7 +120,13 @@ def undeletable_file(scene: Scene) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", "-l", str(place)], check=False, capture_output=True, timeout=30)
+        # The store may be away, by another name, for some seconds.
+        wait_until(lambda: _unmounted(place), UNMOUNT_SECONDS)
+
+
+def _unmounted(place: Path) -> bool:
+    done = subprocess.run(["umount", "-l", str(place)], check=False, capture_output=True, timeout=30)
+    return done.returncode == 0
 
 
 @contextmanager

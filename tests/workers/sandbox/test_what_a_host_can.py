@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.support.confined import Confined
+from tests.support.processes import eventually, gone
 from workers.sandbox.groups import Groups
-from workers.sandbox.sandbox import Sandbox, Unconfined
+from workers.sandbox.sandbox import LAUNCHER, Sandbox, Unconfined
 from workers.settings import WorkerSettings
 
 NO_LANDLOCK = """
@@ -29,6 +32,31 @@ from workers.settings import WorkerSettings
 found = Sandbox.of(WorkerSettings(data_dir=Path(sys.argv[1]), sandbox=sys.argv[2]))
 print(found.report.model_dump_json())
 """
+
+
+#: Tries what the host can, as a worker does when it starts, and says who does that.
+TRYING = """
+import json, subprocess, sys
+spec = json.dumps({"probe": True, "measures": [], "files": {"open_files": []}})
+child = subprocess.Popen([sys.executable, "-I", "-S", sys.argv[1], spec, "sleep", "600"], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+def test_what_is_tried_ends_with_the_worker_that_tries_it() -> None:
+    """Also where it was stopped just then."""
+    with subprocess.Popen([sys.executable, "-c", TRYING, str(LAUNCHER)], stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        tried = int(worker.stdout.readline())
+        os.kill(tried, signal.SIGSTOP)
+        worker.kill()
+    try:
+        eventually(lambda: gone(tried))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(tried, signal.SIGKILL)
 
 
 def by_name(sandbox: Sandbox) -> dict[str, bool]:
