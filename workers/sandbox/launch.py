@@ -73,7 +73,7 @@ def main() -> None:
         die_with_parent()
     steps.take()
     if spec["probe"]:
-        die_with_parent()
+        die_with_parent()  # who has become another user has lost it
         print(json.dumps(steps.failed), flush=True)
     elif steps.failed:
         for measure, why in steps.failed.items():
