@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from api_schemas.architectures import Architecture
+from api_schemas.metrics import Metric
 from api_schemas.strategies import Kind, Strategy
-from api_schemas.tasks import Metric, Task
+from api_schemas.task_kinds import Effort, LabelForm, TaskKind, kinds_with
+from api_schemas.tasks import Task
 
 
 class StrategyInfo(BaseModel):
@@ -34,11 +36,32 @@ class StrategyList(BaseModel):
 class MetricInfo(BaseModel):
     name: str
     summary: str
-    regression: bool
+    higher_is_better: bool
+    kinds: list[str] = Field(description="of task, that can be scored by it")
 
     @classmethod
     def of(cls, row: Metric) -> MetricInfo:
-        return cls.model_validate(row, from_attributes=True)
+        return cls(
+            name=row.name, summary=row.summary, higher_is_better=row.higher_is_better, kinds=kinds_with(row.name)
+        )
+
+
+class KindInfo(BaseModel):
+    name: str
+    summary: str
+    labels: LabelForm | None = Field(
+        description="what the label column holds: one class, a number, several classes, or a tag a word; null: none"
+    )
+    metrics: list[str] = Field(description="names of metrics; the first is the score unless another is asked for")
+    efforts: dict[Effort, dict[str, Any]] = Field(
+        description="of `recovery.effort`: the fields of `recovery` that each sets, where they are not given"
+    )
+
+    @classmethod
+    def of(cls, row: TaskKind) -> KindInfo:
+        efforts = {effort: {**row.recovery, **values} for effort, values in row.efforts.items()}
+        metrics = list(dict.fromkeys((*row.metrics, *row.always)))
+        return cls(name=row.name, summary=row.summary, labels=row.labels, metrics=metrics, efforts=efforts)
 
 
 class TaskInfo(BaseModel):
@@ -46,8 +69,8 @@ class TaskInfo(BaseModel):
     folder: str = Field(description="name of its folder in the official GLUE archive")
     columns: list[str] = Field(description="text columns of the official files")
     label_column: str
+    kind: str = Field(description="a name of `kinds`")
     labels: list[str] = Field(description="names in id order; empty for a regression")
-    regression: bool
     metrics: list[str] = Field(description="the first is the score")
     splits: list[str] = Field(description="dev splits; the score is taken on the first")
 
@@ -59,7 +82,7 @@ class TaskInfo(BaseModel):
             columns=list(row.columns),
             label_column=row.label_column,
             labels=list(row.label_names),
-            regression=row.regression,
+            kind=row.kind,
             metrics=list(row.metrics),
             splits=[split for split, _ in row.splits],
         )
@@ -69,6 +92,7 @@ class TaskList(BaseModel):
     object: Literal["list"] = "list"
     data: list[TaskInfo]
     metrics: list[MetricInfo] = Field(description="what data of your own can be scored with")
+    kinds: list[KindInfo] = Field(description="what data of your own can be for")
 
 
 class StackInfo(BaseModel):

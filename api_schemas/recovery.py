@@ -8,16 +8,27 @@ from pydantic import BaseModel, Field
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.request_parts import Auto, Request
+from api_schemas.task_kinds import Effort, TaskKind
+from api_schemas.text_spec import TextSpec
 
 Method = Literal["none", "finetune", "distill"]
 Precision = Literal["fp32", "bf16", "fp16"]
 CheckpointChoice = Literal["last", "best"]
+VectorLoss = Literal["cosine", "squared"]
 
 
 class RecoverySpec(Request):
     """Every value may be "auto"; what it became is in ``resolved.recovery``."""
 
     method: Method | Auto = Field(default="auto", description="auto: `distill`, or `none` where the task is `none`")
+    effort: Effort | Auto = Field(
+        default="auto",
+        description="how much it may cost, in one word: what each means for the task's kind is in GET /v1/tasks, and a"
+        " value that is given goes before it; auto: standard",
+    )
+    text: TextSpec | None = Field(
+        default=None, description="of `distill`: more text to learn from, without labels; the baseline answers it"
+    )
     epochs: Annotated[float, Field(gt=0, le=1000)] | Auto = "auto"
     learning_rate: Annotated[float, Field(gt=0, lt=1)] | Auto = "auto"
     batch_size: Annotated[int, Field(ge=1, le=4096)] | Auto = Field(
@@ -37,6 +48,9 @@ class RecoverySpec(Request):
     noise: Annotated[float, Field(ge=0, lt=1)] | Auto = Field(
         default="auto",
         description="of `distill`: share of the tokens that others of the data replace; the baseline answers that",
+    )
+    vector_loss: VectorLoss | Auto = Field(
+        default="auto", description="of an embedding: how far its vector is from the source's"
     )
     checkpoint: CheckpointChoice | Auto = Field(
         default="auto",
@@ -61,6 +75,8 @@ class Recovery(BaseModel):
     """A recovery with nothing left open, but what the data decides (the batch), and the device (the precision)."""
 
     method: Method
+    effort: Effort = "standard"
+    text: TextSpec | None = None
     epochs: float
     learning_rate: float
     batch_size: int | Auto
@@ -72,6 +88,7 @@ class Recovery(BaseModel):
     label_weight: float
     hidden_weight: float
     noise: float
+    vector_loss: VectorLoss = "cosine"
     checkpoint: CheckpointChoice
     dropout: bool
     baseline_epochs: float
@@ -103,8 +120,6 @@ BATCH = 32
 SMALLEST_BATCH, ENOUGH_STEPS = 8, 700
 #: Of `distill`: what the hidden states' error at each gap weighs beside the logits' (docs/lab/recovery.md).
 HIDDEN_WEIGHT = 3.0
-#: Of `distill`: a pruned model has more to make up for than a head has to learn, and noise holds it.
-FASTER = 1.5
 #: Of `distill`: share of the tokens that are replaced.
 NOISE = 0.15
 
@@ -117,19 +132,23 @@ def protocol_rate(hidden_size: int, layers: int) -> float:
     return float(f"{min(3e-4, max(1e-5, 2e-5 * (768 / hidden_size) ** 2 * 12 / layers)):.2g}")
 
 
-def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, trains: bool) -> Recovery:
-    """Fill in every "auto". ``trains``: whether the job has a task to learn from.
+def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, kind: TaskKind | None) -> Recovery:
+    """Fill in every "auto". ``kind``: of the task that the job learns; None where there is none.
 
     Epochs, batch size, length, no warm-up and no weight decay are the paper's protocol. What `distill` does otherwise
-    was chosen on slices of training sets: docs/lab/recovery.md.
+    was chosen on slices of training sets: docs/lab/recovery.md. What the kind's row says goes before these, what its
+    effort says before that, and what is asked for before all.
     """
     asked = {name: value for name, value in spec.model_dump().items() if value != "auto"}
-    method = asked.get("method", "distill" if trains else "none")
+    method = asked.get("method", "distill" if kind else "none")
+    effort: Effort = asked.setdefault("effort", "standard")
+    by_kind = {**kind.recovery, **kind.efforts.get(effort, {})} if kind and method == "distill" else {}
     rate = protocol_rate(model.hidden_size, model.layers)
+    faster = kind.faster if kind else 1.0
     defaults = {
         "method": method,
         "epochs": 3.0,
-        "learning_rate": float(f"{FASTER * rate:.2g}") if method == "distill" else rate,
+        "learning_rate": float(f"{faster * rate:.2g}") if method == "distill" else rate,
         "batch_size": "auto" if method == "distill" else BATCH,
         "max_length": min(128, model.max_positions) if model.max_positions else 128,
         "warmup_ratio": 0.0,
@@ -139,6 +158,7 @@ def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, trains: bool) -> 
         "label_weight": 0.0,
         "hidden_weight": HIDDEN_WEIGHT,
         "noise": NOISE,
+        "vector_loss": "cosine",
         "checkpoint": "last",
         "dropout": method != "distill",
         "baseline_epochs": asked.get("epochs", 3.0),
@@ -146,4 +166,4 @@ def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, trains: bool) -> 
         # A fine-tuned model is compared with its equal; distillations at several rates share their baseline.
         "baseline_learning_rate": rate if method == "distill" else asked.get("learning_rate", rate),
     }
-    return Recovery.model_validate({**defaults, **asked})
+    return Recovery.model_validate({**defaults, **by_kind, **asked})

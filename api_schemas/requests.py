@@ -109,14 +109,27 @@ class JobRequest(Request):
 
     @property
     def trains(self) -> bool:
-        """Whether a model is trained: what is delivered is a classifier then, whatever the source is."""
+        """Whether a model is trained."""
         return trains(self.task, self.recovery)
+
+    @property
+    def keeps_modules(self) -> bool:
+        """Whether a sentence-transformers folder stays one; else what is delivered is what the task makes of it."""
+        return keeps_modules(self.task, self.recovery)
 
     def check_model(self, model: ModelFacts) -> None:
         """Raise ``unsupported_architecture`` for a task that the model's family is not trained on, and
         ``validation_failed`` for texts longer than it reads, and for labels that its head does not have.
         """
         self._check_words(model)
+        kind = self.task.task_kind
+        if kind is not None and kind.library == "sentence-transformers" and model.modules is None:
+            raise LayercutError(
+                "model_invalid",
+                f"{model.id!r} has no modules.json: how its tokens become a vector (the pooling) is not known. Save it"
+                " with sentence-transformers",
+                param="/model",
+            )
         longest, asked = model.max_positions, self.recovery.max_length
         if asked != "auto" and longest is not None and asked > longest:
             raise LayercutError(
@@ -147,6 +160,7 @@ class JobRequest(Request):
     def _parts_that_fit(self) -> JobRequest:
         self._check_search()
         self._check_importance()
+        self._check_recovery()
         if not self.task.trains and self.recovery.method not in ("auto", "none"):
             raise LayercutError(
                 "validation_failed",
@@ -164,6 +178,29 @@ class JobRequest(Request):
                 "validation_failed", "nothing is trained, so further seeds change nothing", param="/evaluation/seeds"
             )
         return self
+
+    def _check_recovery(self) -> None:
+        kind, text = self.task.task_kind, self.recovery.text
+        if kind is not None and kind.labels is None and self.recovery.method == "finetune":
+            raise LayercutError(
+                "validation_failed",
+                f"a {kind.name} has no labels to fine-tune on: distill, or leave the method out",
+                param="/recovery/method",
+            )
+        if text is None:
+            return
+        if kind is None or kind.labels is None or self.recovery.method not in ("auto", "distill"):
+            why = (
+                "the task's own dataset is such text" if kind and kind.labels is None else "only distill learns from it"
+            )
+            raise LayercutError("validation_failed", f"text without labels: {why}", param="/recovery/text")
+        columns = len(self.task.glue.columns if self.task.glue else self.task.text_columns or ("",))
+        if text.columns and len(text.columns) != columns:
+            raise LayercutError(
+                "validation_failed",
+                f"the task reads {columns} texts a row, and {len(text.columns)} columns are given",
+                param="/recovery/text/columns",
+            )
 
     def _check_search(self) -> None:
         """That candidates have a task to compete on, and a baseline to come near to."""
@@ -220,6 +257,15 @@ class PlanRequest(Request):
     @property
     def trains(self) -> bool:
         return trains(self.task, self.recovery)
+
+    @property
+    def keeps_modules(self) -> bool:
+        return keeps_modules(self.task, self.recovery)
+
+
+def keeps_modules(task: TaskSpec, recovery: RecoverySpec) -> bool:
+    """As ``JobRequest.keeps_modules``."""
+    return not trains(task, recovery) or (task.task_kind is not None and task.task_kind.teacher == "source")
 
 
 def trains(task: TaskSpec, recovery: RecoverySpec) -> bool:

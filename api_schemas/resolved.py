@@ -53,7 +53,7 @@ def resolve(request: JobRequest, model: ModelFacts | None) -> ResolvedRequest:
     """
     if model is not None:
         request.check_model(model)
-    recovery = None if model is None else resolve_recovery(request.recovery, model, trains=request.task.trains)
+    recovery = None if model is None else resolve_recovery(request.recovery, model, kind=request.task.task_kind)
     return ResolvedRequest(
         model=request.model.model_copy(update={"revision": model.revision}) if model else request.model,
         task=request.task,

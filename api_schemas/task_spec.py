@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, RootModel, model_validator
 
 from api_schemas.errors import LayercutError
 from api_schemas.labels import LONGEST_LABEL, label_key, label_text
-from api_schemas.read_spec import ReadSpec
+from api_schemas.metrics import METRICS, Metric
+from api_schemas.read_spec import Character, ReadSpec
 from api_schemas.request_parts import Auto, Column, DataPath, Name, OrString, Positive
-from api_schemas.tasks import METRICS, TASKS, Metric, Task
-
-Kind = Literal["classification", "regression"]
+from api_schemas.task_kinds import TASK_KINDS, TaskKind, kinds_with
+from api_schemas.tasks import TASKS, Task
 
 MAX_LABELS = 1000
+
+#: Files of a word and its tags a line, with an empty line after each sentence.
+CONLL_SUFFIXES = (".conll", ".bio", ".iob")
 
 
 def _as_label(value: Any) -> Any:
@@ -34,6 +37,34 @@ class LabelMap(RootModel[Annotated[dict[Word, Label], Field(min_length=2, max_le
     model_config = ConfigDict(strict=True)
 
 
+class PairsSpec(OrString):
+    """Pairs of texts with a number that says how alike people find them. As a plain string, it is a GLUE task."""
+
+    name: Name | None = Field(default=None, description="`stsb`: the dev split of STS-B")
+    dataset: DataPath | None = Field(
+        default=None, description="CSV, TSV, JSON, JSONL or Parquet, under an allowed root"
+    )
+    text_columns: list[Column] = Field(default=[], max_length=2, description="two; by default sentence1 and sentence2")
+    label_column: Column | None = Field(default=None, description="the number; by default score")
+    read: ReadSpec = ReadSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> PairsSpec:
+        if (self.name is None) == (self.dataset is None):
+            raise _refusal("pairs are a GLUE task's or a dataset of your own: give name or dataset", "/pairs")
+        row = TASKS.find(self.name, "/task/pairs") if self.name is not None else None
+        if row is not None and (row.kind != "regression" or len(row.columns) != 2):
+            raise _refusal(f"{row.name!r} has no pairs of texts with a number; stsb has", "/pairs")
+        if len(self.text_columns) == 1:
+            raise _refusal("a pair has two texts: give two columns", "/pairs/text_columns")
+        return self
+
+
 class TaskSpec(OrString):
     """A GLUE task by name, the user's own table, or ``none``. As a plain string, it is the name."""
 
@@ -51,10 +82,22 @@ class TaskSpec(OrString):
         description="two are the tokenizer's pair; of more, all after the first are joined with its separator",
     )
     label_column: Column | None = None
-    kind: Kind | Auto = Field(
+    label_columns: list[Column] = Field(
+        default=[],
+        max_length=MAX_LABELS,
+        description="of `multi-label`, in place of label_column: a column of 0 and 1 for each label",
+    )
+    label_separator: Character | None = Field(
+        default=None,
+        description="of `multi-label`: what stands between labels of a cell that is no JSON list; by default a comma",
+    )
+    kind: Name | Auto = Field(
         default="auto",
-        description="auto: by `metric` where that is given; else classification, and labels that are numbers with"
-        " decimals are refused",
+        description="a name of GET /v1/tasks `kinds`. auto: by `metric` where that is given; else classification, and"
+        " labels that are numbers with decimals are refused",
+    )
+    pairs: PairsSpec | None = Field(
+        default=None, description="of `embedding`: pairs that its vectors' cosines are compared with, after training"
     )
     labels: LabelList | LabelMap | None = Field(
         default=None,
@@ -91,25 +134,72 @@ class TaskSpec(OrString):
     def _check_named(self, name: str) -> None:
         if name != "none":
             TASKS.find(name, "/task")
-        own = ("dev", "text_columns", "label_column", "labels", "positive_label", "metric", "dev_read")
+        own = (
+            "dev", "text_columns", "label_column", "label_columns", "label_separator", "labels", "positive_label",
+            "metric", "dev_read", "pairs",
+        )  # fmt: skip
         wrong = [field for field in own if getattr(self, field)]
         wrong += [field for field, unset in (("kind", "auto"), ("read", ReadSpec())) if getattr(self, field) != unset]
         if wrong:
             raise _refusal(f"task {name!r} has its own {wrong[0]}", f"/{wrong[0]}")
 
     def _check_own(self) -> None:
-        for field in ("text_columns", "label_column"):
-            if not getattr(self, field):
-                raise _refusal(f"a dataset needs {field}", f"/{field}")
         if self.metric is not None:
             METRICS.find(self.metric, "/task/metric")
-        kind = self.decided_kind
-        if self.metric is not None and METRICS[self.metric].regression != (kind == "regression"):
-            raise _refusal(f"the metric {self.metric!r} is not for a {kind}", "/metric")
-        if kind == "regression" and (self.labels or self.positive_label):
+        if self.kind != "auto":
+            TASK_KINDS.find(self.kind, "/task/kind")
+        kind = TASK_KINDS[self.decided_kind]
+        self._check_columns(kind)
+        if self.metric is not None and self.metric not in kind.metrics:
+            raise _refusal(
+                f"the metric {self.metric!r} is not for a {kind.name}, which has: {', '.join(kind.metrics)}", "/metric"
+            )
+        if not kind.names_labels and (self.labels or self.positive_label):
             field = "labels" if self.labels else "positive_label"
-            raise _refusal(f"a regression learns numbers and has no {field}", f"/{field}")
+            learns = "numbers" if kind.labels == "number" else "from text alone"
+            raise _refusal(f"a {kind.name} learns {learns} and has no {field}", f"/{field}")
+        if kind.labels is None and self.metric == "spearman" and self.pairs is None:
+            raise _refusal("spearman is of pairs: give task.pairs", "/metric")
+        if kind.labels is not None and self.pairs is not None:
+            raise _refusal(f"pairs are for an embedding model; this is a {kind.name}", "/pairs")
         self._check_labels()
+
+    def _check_columns(self, kind: TaskKind) -> None:
+        self._check_label_columns(kind)
+        if self.is_conll:
+            self._check_conll(kind)
+        elif kind.labels is not None:
+            labelled = self.label_column or self.label_columns
+            for field, given in (("text_columns", self.text_columns), ("label_column", labelled)):
+                if not given:
+                    raise _refusal(f"a dataset needs {field}", f"/{field}")
+        if len(self.text_columns) > kind.most_columns:
+            raise _refusal(
+                f"a {kind.name} reads {kind.most_columns} text column, and {len(self.text_columns)} are given",
+                "/text_columns",
+            )
+
+    def _check_label_columns(self, kind: TaskKind) -> None:
+        for field in ("label_columns", "label_separator"):
+            if kind.labels != "classes" and getattr(self, field):
+                raise _refusal(f"{field} is for multi-label; this is a {kind.name}", f"/{field}")
+        if self.label_columns and (self.label_column or self.label_separator):
+            other = "label_column" if self.label_column else "label_separator"
+            raise _refusal(f"label_columns and {other} exclude each other", f"/{other}")
+        if kind.labels is None and self.label_column:
+            raise _refusal(
+                f"a {kind.name} learns from text alone and has no label_column (task.pairs has one)", "/label_column"
+            )
+
+    def _check_conll(self, kind: TaskKind) -> None:
+        if kind.labels != "tags":
+            raise _refusal(f"a CoNLL file is for token-classification; this is a {kind.name}", "/dataset")
+        for field in ("text_columns", "label_column"):
+            if getattr(self, field):
+                raise _refusal(
+                    f"a CoNLL file has no names of columns: words are the first, tags the last; leave {field} out",
+                    f"/{field}",
+                )
 
     def _check_labels(self) -> None:
         names = self.label_names
@@ -134,12 +224,24 @@ class TaskSpec(OrString):
         return self.name != "none"
 
     @property
-    def decided_kind(self) -> Kind:
-        """Of a task that trains. A regression is never guessed: numbers may be names of classes."""
+    def is_conll(self) -> bool:
+        """Whether the dataset is a file, and not a table, of words and tags."""
+        return (self.dataset or "").lower().endswith(CONLL_SUFFIXES)
+
+    @property
+    def decided_kind(self) -> str:
+        """Of a task that trains, a name of TASK_KINDS. Never guessed to be a regression: numbers may name classes."""
         if self.kind != "auto":
             return self.kind
-        metric = self.glue.headline if self.glue else self.metric
-        return "regression" if metric is not None and METRICS[metric].regression else "classification"
+        if self.glue:
+            return self.glue.kind
+        kinds = kinds_with(self.metric) if self.metric else []
+        return kinds[0] if kinds else "classification"
+
+    @property
+    def task_kind(self) -> TaskKind | None:
+        """The row of TASK_KINDS; None where there is nothing to learn from."""
+        return TASK_KINDS[self.decided_kind] if self.trains else None
 
     @property
     def label_names(self) -> list[str]:
@@ -151,8 +253,10 @@ class TaskSpec(OrString):
         """The metric that is the score."""
         if self.glue:
             return METRICS[self.glue.headline]
-        default = "pearson" if self.trains and self.decided_kind == "regression" else "accuracy"
-        return METRICS[self.metric or default] if self.trains else None
+        kind = self.task_kind
+        if kind is None or self.metric is not None:
+            return METRICS[self.metric] if self.metric else None
+        return METRICS["spearman"] if self.pairs else kind.score
 
     @property
     def label(self) -> str:

@@ -1,4 +1,4 @@
-"""TASKS: what GLUE is made of, one row a task. METRICS: what a score can be.
+"""TASKS: what GLUE is made of, one row a task.
 
 Label order follows the `nyu-mll/glue` datasets, so an exported head means the same as everyone else's.
 """
@@ -8,25 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from api_schemas.registry import Registry
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One way to score predictions, times 100. ``regression`` says which kind of task it suits."""
-
-    name: str
-    summary: str
-    regression: bool = False
-
-
-# fmt: off
-METRICS: Registry[Metric] = Registry("metric", "validation_failed", (
-    Metric("accuracy", "Share of rows with the right label."),
-    Metric("f1", "F1 of the positive label (`task.positive_label`), else the mean of each label's F1."),
-    Metric("matthews_correlation", "Matthews correlation coefficient."),
-    Metric("pearson", "Pearson correlation with the gold number.", regression=True),
-    Metric("spearman", "Spearman rank correlation with the gold number.", regression=True),
-))
 
 
 @dataclass(frozen=True)
@@ -58,28 +39,67 @@ class Task:
         return self.metrics[0]
 
     @property
-    def regression(self) -> bool:
-        return not self.labels
+    def kind(self) -> str:
+        """A name of TASK_KINDS."""
+        return "classification" if self.labels else "regression"
 
 
 _NLI2 = ("entailment", "not_entailment")
 _01 = ("0", "1")
 _PAIR = ("sentence1", "sentence2")
 
-TASKS: Registry[Task] = Registry("task", "unknown_task", (
-    Task("cola", "CoLA", ("sentence",), "label", ("matthews_correlation", "accuracy"), ("sentence",),
-         _01, ("unacceptable", "acceptable"), header=("source", "label", "original_label", "sentence")),
-    Task("sst2", "SST-2", ("sentence",), "label", ("accuracy",), ("sentence",), _01, ("negative", "positive")),
-    Task("mrpc", "MRPC", ("#1 String", "#2 String"), "Quality", ("accuracy", "f1"), _PAIR,
-         _01, ("not_equivalent", "equivalent")),
-    Task("stsb", "STS-B", _PAIR, "score", ("pearson", "spearman"), _PAIR),
-    Task("qqp", "QQP", ("question1", "question2"), "is_duplicate", ("accuracy", "f1"), ("question1", "question2"),
-         _01, ("not_duplicate", "duplicate")),
-    Task("mnli", "MNLI", _PAIR, "gold_label", ("accuracy",), ("premise", "hypothesis"),
-         ("entailment", "neutral", "contradiction"), ("entailment", "neutral", "contradiction"),
-         splits=(("validation_matched", "dev_matched"), ("validation_mismatched", "dev_mismatched")), unlabelled="-"),
-    Task("qnli", "QNLI", ("question", "sentence"), "label", ("accuracy",), ("question", "sentence"), _NLI2, _NLI2),
-    Task("rte", "RTE", _PAIR, "label", ("accuracy",), _PAIR, _NLI2, _NLI2),
-    Task("wnli", "WNLI", _PAIR, "label", ("accuracy",), _PAIR, _01, ("not_entailment", "entailment")),
-))
+TASKS: Registry[Task] = Registry(
+    "task",
+    "unknown_task",
+    (
+        Task(
+            "cola",
+            "CoLA",
+            ("sentence",),
+            "label",
+            ("matthews_correlation", "accuracy"),
+            ("sentence",),
+            _01,
+            ("unacceptable", "acceptable"),
+            header=("source", "label", "original_label", "sentence"),
+        ),
+        Task("sst2", "SST-2", ("sentence",), "label", ("accuracy",), ("sentence",), _01, ("negative", "positive")),
+        Task(
+            "mrpc",
+            "MRPC",
+            ("#1 String", "#2 String"),
+            "Quality",
+            ("accuracy", "f1"),
+            _PAIR,
+            _01,
+            ("not_equivalent", "equivalent"),
+        ),
+        Task("stsb", "STS-B", _PAIR, "score", ("pearson", "spearman"), _PAIR),
+        Task(
+            "qqp",
+            "QQP",
+            ("question1", "question2"),
+            "is_duplicate",
+            ("accuracy", "f1"),
+            ("question1", "question2"),
+            _01,
+            ("not_duplicate", "duplicate"),
+        ),
+        Task(
+            "mnli",
+            "MNLI",
+            _PAIR,
+            "gold_label",
+            ("accuracy",),
+            ("premise", "hypothesis"),
+            ("entailment", "neutral", "contradiction"),
+            ("entailment", "neutral", "contradiction"),
+            splits=(("validation_matched", "dev_matched"), ("validation_mismatched", "dev_mismatched")),
+            unlabelled="-",
+        ),
+        Task("qnli", "QNLI", ("question", "sentence"), "label", ("accuracy",), ("question", "sentence"), _NLI2, _NLI2),
+        Task("rte", "RTE", _PAIR, "label", ("accuracy",), _PAIR, _NLI2, _NLI2),
+        Task("wnli", "WNLI", _PAIR, "label", ("accuracy",), _PAIR, _01, ("not_entailment", "entailment")),
+    ),
+)
 # fmt: on

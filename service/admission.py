@@ -46,7 +46,7 @@ def admit(request: JobRequest, settings: GatewaySettings) -> ResolvedRequest:
     """
     check_request(request, settings)
     request = with_data(request, settings)
-    facts = inspect(request.model, settings, modules=not request.trains)
+    facts = inspect(request.model, settings, modules=request.keeps_modules)
     check_model(facts, settings)
     return resolve(request, facts)
 
@@ -59,7 +59,7 @@ def plan(request: PlanRequest, settings: GatewaySettings, importance: KnownImpor
     """
     check_request(request, settings)
     request = with_data(request, settings)
-    facts = inspect(request.model, settings, modules=not request.trains)
+    facts = inspect(request.model, settings, modules=request.keeps_modules)
     check_model(facts, settings)
     if facts is None:
         raise LayercutError(

@@ -10,8 +10,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from api_schemas.metrics import METRICS
 from api_schemas.strategies import STRATEGIES
-from api_schemas.tasks import METRICS, TASKS
+from api_schemas.task_kinds import TASK_KINDS
+from api_schemas.tasks import TASKS
 
 Schema = dict[str, Any]
 
@@ -32,11 +34,13 @@ def _one_of(*names: str) -> str:
 NAMES = {
     ("TaskSpec", "name"): _one_of(*TASKS, "none"),
     ("TaskSpec", "metric"): _one_of(*METRICS),
+    ("TaskSpec", "kind"): _one_of(*TASK_KINDS, "auto"),
+    ("PairsSpec", "name"): _one_of(*(row.name for row in TASKS.values() if row.kind == "regression")),
     ("PruneSpec", "strategy"): _one_of(*STRATEGIES),
 }
 
 #: Parts that may be sent as a plain string: the property that it stands for.
-SHORT = {"ModelRef": "id", "TaskSpec": "name", "JobWebhook": "url"}
+SHORT = {"ModelRef": "id", "TaskSpec": "name", "PairsSpec": "name", "JobWebhook": "url"}
 
 
 def bound_strings(document: Schema) -> None:

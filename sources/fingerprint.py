@@ -30,6 +30,9 @@ RECIPE = 7
 NOT_OF_BASELINE = frozenset(
     {
         "method",
+        "effort",
+        "text",
+        "vector_loss",
         "temperature",
         "label_weight",
         "hidden_weight",

@@ -154,7 +154,7 @@ def _read_tsv(task: Task, split: str, path: Path, limit: int | None = None) -> R
 
 
 def _label(task: Task, text: str, lines: Lines) -> float:
-    if not task.regression:
+    if task.labels:
         if text not in task.labels:
             raise lines.error(f"{task.label_column} {text!r} is none of {', '.join(task.labels)}")
         return task.labels.index(text)
@@ -173,7 +173,7 @@ def _read_parquet(task: Task, files: list[Path]) -> Rows:
     for path in files:
         name = f"{task.name}/{path.name}"
         for row, (line_texts, label) in enumerate(_parquet_rows(task, path, name), start=1):
-            right = isinstance(label, (int, float)) and (task.regression or label in range(len(task.labels)))
+            right = isinstance(label, (int, float)) and (not task.labels or label in range(len(task.labels)))
             if not right or not all(isinstance(text, str) for text in line_texts):
                 raise _invalid(name, f"row {row}: a text is missing, or label {label!r} is not one of the task's")
             texts.append(line_texts)

@@ -72,7 +72,7 @@ class Asked:
 
     @classmethod
     def by_plan(cls, request: PlanRequest, facts: ModelFacts) -> Asked:
-        recovery = resolve_recovery(request.recovery, facts, trains=request.task.trains)
+        recovery = resolve_recovery(request.recovery, facts, kind=request.task.task_kind)
         return cls(request.model, request.task, request.prune, recovery, request.seed, baseline_seed=request.seed)
 
 

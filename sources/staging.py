@@ -135,7 +135,7 @@ class Stager:
         root = beneath(path, self.settings.model_roots) if is_local else path.parent.parent
         self._commit = commit_of(path)
         folder = Folder(root, path, id=ref.id)
-        sizes = choose_files(folder, None if request.trains else folder_modules(folder)).sizes
+        sizes = choose_files(folder, folder_modules(folder) if request.keeps_modules else None).sizes
         check_total(sizes, self.settings.max_model_bytes, ref.id)
         for name, size in sizes.items():
             with folder.open(name) as file:
@@ -218,7 +218,7 @@ def fetch_pinned(request: JobRequest, resolved: ResolvedRequest | None, settings
     """The folder of the pinned model; raises ``model_not_found`` where the hub has the pinned commit no more."""
     ref: ModelRef = request.model if resolved is None else resolved.model
     try:
-        return fetch(ref, settings, modules=not request.trains)
+        return fetch(ref, settings, modules=request.keeps_modules)
     except LayercutError as error:
         if resolved is None or error.param != "/model/revision" or ref.revision == request.model.revision:
             raise

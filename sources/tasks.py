@@ -29,22 +29,26 @@ class TaskData:
     """What a job learns from and is scored on.
 
     ``dev`` maps split to rows, the first being the one that the score is taken on; ``label_names`` are in id order,
-    empty for a regression; ``metrics`` are names of ``METRICS``, the first being the score. ``positive`` is the id of
-    the label that f1 is of; None where it is the mean of each label's. ``warnings`` are for the report.
+    empty where labels have none; ``kind`` is a name of ``TASK_KINDS``; ``metrics`` are names of ``METRICS``, the first
+    being the score. ``positive`` is the id of the label that f1 is of; None where it is the mean of each label's.
+    ``warnings`` are for the report. ``pairs`` are texts, of an embedding, with the number that says how alike they are;
+    ``text`` is learnt from beside the labelled rows.
     """
 
     train: Rows
     dev: dict[str, Rows]
     label_names: tuple[str, ...]
-    regression: bool
+    kind: str
     metrics: tuple[str, ...]
     positive: int | None = None
     warnings: tuple[str, ...] = ()
+    pairs: Rows | None = None
+    text: Rows | None = None
 
     @property
     def label_mean(self) -> float:
         """Of the numbers to learn; 0 where labels are names."""
-        return statistics.fmean(self.train.labels) if self.regression else 0.0
+        return statistics.fmean(self.train.labels) if self.kind == "regression" else 0.0
 
 
 def load_task(spec: TaskSpec, settings: SourceSettings, seed: int) -> TaskData:
@@ -97,7 +101,7 @@ def _load_glue(task: Task, settings: SourceSettings) -> TaskData:
         train=read_glue(task, "train", settings),
         dev={split: read_glue(task, split, settings) for split, _ in task.splits},
         label_names=task.label_names,
-        regression=task.regression,
+        kind=task.kind,
         metrics=task.metrics,
         positive=1 if len(task.label_names) == 2 else None,
     )
@@ -110,7 +114,7 @@ def _load_own(spec: TaskSpec, settings: SourceSettings, seed: int) -> TaskData:
         train=data.train,
         dev={"dev": data.dev},
         label_names=data.label_names,
-        regression=not data.label_names,
+        kind=spec.decided_kind,
         metrics=(spec.headline.name,),
         positive=data.positive,
         warnings=(*data.warnings, *table_warnings(spec, data.train, data.dev)),

@@ -8,14 +8,17 @@ from api_schemas.architectures import ARCHITECTURES
 from api_schemas.catalog import (
     ArchitectureInfo,
     ArchitectureList,
+    KindInfo,
     MetricInfo,
     StrategyInfo,
     StrategyList,
     TaskInfo,
     TaskList,
 )
+from api_schemas.metrics import METRICS
 from api_schemas.strategies import STRATEGIES
-from api_schemas.tasks import METRICS, TASKS
+from api_schemas.task_kinds import TASK_KINDS
+from api_schemas.tasks import TASKS
 
 router = APIRouter(prefix="/v1", tags=["catalog"])
 
@@ -31,7 +34,9 @@ async def list_strategies() -> StrategyList:
 async def list_tasks() -> TaskList:
     """Names of `task`, and of `task.metric` for data of your own."""
     return TaskList(
-        data=[TaskInfo.of(row) for row in TASKS.values()], metrics=[MetricInfo.of(row) for row in METRICS.values()]
+        data=[TaskInfo.of(row) for row in TASKS.values()],
+        metrics=[MetricInfo.of(row) for row in METRICS.values()],
+        kinds=[KindInfo.of(row) for row in TASK_KINDS.values()],
     )
 
 

@@ -9,10 +9,15 @@ from pydantic import ValidationError
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
+from api_schemas.metrics import METRICS
 from api_schemas.recovery import Recovery, RecoverySpec, resolve_recovery
 from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.strategies import STRATEGIES
-from api_schemas.tasks import METRICS, TASKS
+from api_schemas.task_kinds import TASK_KINDS
+from api_schemas.tasks import TASKS
+from api_schemas.text_spec import TextSpec
+
+CLASSES = TASK_KINDS["classification"]
 
 OWN = {"dataset": "/data/tweets.csv", "text_columns": ["text"], "label_column": "label"}
 
@@ -100,7 +105,7 @@ def test_every_glue_task_can_be_asked_for(name: str) -> None:
     assert task.trains
     assert task.label == name
     assert task.headline is METRICS[TASKS[name].headline]
-    assert task.headline.regression == TASKS[name].regression
+    assert task.decided_kind == TASKS[name].kind
 
 
 def test_no_task_means_pruning_alone() -> None:
@@ -211,7 +216,7 @@ def facts(**changed: Any) -> ModelFacts:
 
 
 def test_every_auto_is_filled_in() -> None:
-    made = resolve_recovery(RecoverySpec(), facts(), trains=True)
+    made = resolve_recovery(RecoverySpec(), facts(), kind=CLASSES)
     assert made.method == "distill"
     assert (made.epochs, made.batch_size, made.max_length) == (3.0, "auto", 128)
     assert made.baseline_learning_rate == pytest.approx(2e-5)
@@ -219,7 +224,7 @@ def test_every_auto_is_filled_in() -> None:
     assert (made.warmup_ratio, made.weight_decay) == (0.0, 0.0)
     open_fields = {name for name, value in made.model_dump().items() if value == "auto"}
     assert open_fields <= {"precision", "batch_size"}
-    assert resolve_recovery(RecoverySpec(), facts(), trains=False).method == "none"
+    assert resolve_recovery(RecoverySpec(), facts(), kind=None).method == "none"
 
 
 ASKED = {
@@ -235,6 +240,9 @@ ASKED = {
     "label_weight": 0.5,
     "hidden_weight": 3.0,
     "noise": 0.3,
+    "effort": "high",
+    "text": TextSpec(dataset="/data/a.txt"),
+    "vector_loss": "squared",
     "checkpoint": "best",
     "dropout": True,
     "baseline_epochs": 1.0,
@@ -246,16 +254,16 @@ ASKED = {
 @pytest.mark.parametrize("field", Recovery.model_fields)
 def test_what_is_asked_for_is_what_is_used(field: str) -> None:
     spec = RecoverySpec.model_validate({field: ASKED[field]})
-    assert getattr(resolve_recovery(spec, facts(), trains=True), field) == ASKED[field]
+    assert getattr(resolve_recovery(spec, facts(), kind=CLASSES), field) == ASKED[field]
 
 
 def test_a_distillation_has_a_rate_of_its_own_and_a_fine_tuning_one_like_itself() -> None:
     """So distillations at several rates share the baseline, and a fine-tuned model is compared with its equal."""
     asked = {"epochs": 9.0, "learning_rate": 7e-4}
-    distilled = resolve_recovery(RecoverySpec.model_validate({"method": "distill", **asked}), facts(), trains=True)
+    distilled = resolve_recovery(RecoverySpec.model_validate({"method": "distill", **asked}), facts(), kind=CLASSES)
     assert (distilled.of_baseline().epochs, distilled.of_baseline().learning_rate) == (9.0, 2e-5)
     assert (distilled.dropout, distilled.of_baseline().dropout) == (False, True)
-    tuned = resolve_recovery(RecoverySpec.model_validate({"method": "finetune", **asked}), facts(), trains=True)
+    tuned = resolve_recovery(RecoverySpec.model_validate({"method": "finetune", **asked}), facts(), kind=CLASSES)
     assert tuned.of_baseline() == tuned
     assert (tuned.epochs, tuned.dropout) == (9.0, True)
 
@@ -265,30 +273,30 @@ def test_a_distillation_has_a_rate_of_its_own_and_a_fine_tuning_one_like_itself(
     [(67_000, 3, 32), (7_500, 3, 32), (7_400, 3, 16), (3_800, 3, 16), (3_668, 3, 8), (100, 3, 8), (3_668, 9, 32)],
 )
 def test_small_data_is_distilled_in_small_batches(rows: int, epochs: float, batch: int) -> None:
-    made = resolve_recovery(RecoverySpec(epochs=epochs), facts(), trains=True)
+    made = resolve_recovery(RecoverySpec(epochs=epochs), facts(), kind=CLASSES)
     assert made.batch_of(rows) == batch
     assert made.of_baseline().batch_of(rows) == 32
 
 
 def test_a_batch_that_is_asked_for_is_the_baselines_as_well() -> None:
     for method in ("distill", "finetune"):
-        made = resolve_recovery(RecoverySpec(method=method, batch_size=5), facts(), trains=True)
+        made = resolve_recovery(RecoverySpec(method=method, batch_size=5), facts(), kind=CLASSES)
         assert (made.batch_of(10), made.of_baseline().batch_of(10)) == (5, 5)
-    assert resolve_recovery(RecoverySpec(method="finetune"), facts(), trains=True).batch_of(10) == 32
+    assert resolve_recovery(RecoverySpec(method="finetune"), facts(), kind=CLASSES).batch_of(10) == 32
 
 
 def test_narrow_and_shallow_models_learn_faster_within_bounds() -> None:
     shapes = ((32, 2), (384, 3), (384, 6), (384, 12), (768, 6), (768, 12), (1024, 24), (8192, 80))
     rates = [
-        resolve_recovery(RecoverySpec(), facts(hidden_size=width, layers=layers), trains=True).baseline_learning_rate
+        resolve_recovery(RecoverySpec(), facts(hidden_size=width, layers=layers), kind=CLASSES).baseline_learning_rate
         for width, layers in shapes
     ]
     assert rates == [3e-4, 3e-4, 1.6e-4, 8e-5, 4e-5, 2e-5, 1e-5, 1e-5]
 
 
 def test_texts_are_no_longer_than_the_model_takes() -> None:
-    assert resolve_recovery(RecoverySpec(), facts(max_positions=40), trains=True).max_length == 40
-    assert resolve_recovery(RecoverySpec(), facts(max_positions=None), trains=True).max_length == 128
+    assert resolve_recovery(RecoverySpec(), facts(max_positions=40), kind=CLASSES).max_length == 40
+    assert resolve_recovery(RecoverySpec(), facts(max_positions=None), kind=CLASSES).max_length == 128
 
 
 @pytest.mark.parametrize(

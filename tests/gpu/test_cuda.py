@@ -14,6 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.recovery import Precision, Recovery, RecoverySpec, resolve_recovery
+from api_schemas.task_kinds import TASK_KINDS
 from tests.support.tiny_models import build
 from workers.checkpoints.checkpoint import Checkpoints
 from workers.data.features import Features, Padding
@@ -25,6 +26,8 @@ from workers.training.memory_estimate import Size, estimate
 from workers.training.objectives.losses import label_objective
 from workers.training.snapshot import weights_of
 from workers.training.trainer_state import Step, TrainResult
+
+CLASSES = TASK_KINDS["classification"]
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -44,7 +47,7 @@ def features(rows: int, length: int, vocabulary: int) -> Features:
 
 def recovery(**asked: object) -> Recovery:
     spec = RecoverySpec.model_validate({"method": "finetune", "batch_size": 8, "learning_rate": 3e-3, **asked})
-    return resolve_recovery(spec, ModelFacts(id="a/b", architecture="bert", layers=2, hidden_size=32), trains=True)
+    return resolve_recovery(spec, ModelFacts(id="a/b", architecture="bert", layers=2, hidden_size=32), kind=CLASSES)
 
 
 def fit(

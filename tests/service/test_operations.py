@@ -17,8 +17,9 @@ from fastapi.testclient import TestClient
 
 from api_schemas.architectures import ARCHITECTURES
 from api_schemas.errors import ERRORS
+from api_schemas.metrics import METRICS
 from api_schemas.strategies import STRATEGIES
-from api_schemas.tasks import METRICS, TASKS
+from api_schemas.tasks import TASKS
 from api_schemas.workers import Measure, SandboxReport
 from service.app import create_app
 from service.settings import GatewaySettings

@@ -22,6 +22,7 @@ from api_schemas.reports import (
     Training,
     Verification,
 )
+from api_schemas.task_kinds import TASK_KINDS
 
 FACTS = ModelFacts(
     id="google-bert/bert-base-uncased",
@@ -32,6 +33,8 @@ FACTS = ModelFacts(
     hidden_size=768,
     license="apache-2.0",
 )
+
+CLASSES = TASK_KINDS["classification"]
 
 STRATEGY = ReportedStrategy(
     name="explicit", summary="Drops what it is told.", reference="the request", measure=None, importance=None,
@@ -76,7 +79,7 @@ def report(**changed: Any) -> Report:
         model=FACTS,
         task=ReportedTask(name="sst2", metric="accuracy"),
         strategy=STRATEGY,
-        recovery=resolve_recovery(RecoverySpec(), FACTS, trains=True),
+        recovery=resolve_recovery(RecoverySpec(), FACTS, kind=CLASSES),
         gain_interval=Interval(low=-1.5, high=0.25, confidence=0.95, resamples=1000),
         training={"recovering": TRAINING},
         data=ReportedData(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import stats
 from sklearn import metrics as sk
 
-from api_schemas.tasks import METRICS
+from api_schemas.metrics import METRICS
 
 Array = npt.NDArray[Any]
 

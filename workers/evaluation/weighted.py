@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse, stats
 
-from api_schemas.tasks import METRICS
+from api_schemas.metrics import METRICS
 from workers.evaluation.metrics import MetricLabels
 
 Array = npt.NDArray[Any]

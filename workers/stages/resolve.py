@@ -123,7 +123,7 @@ def pin(
     """
     ref = request.model if resolved is None else resolved.model
     folder = fetch_pinned(request, resolved, settings)
-    facts = read_facts(opened_folder(folder, ref.id, settings.inputs), ref, modules=not request.trains)
+    facts = read_facts(opened_folder(folder, ref.id, settings.inputs), ref, modules=request.keeps_modules)
     if settings.inputs is not None:
         facts = facts.model_copy(update={"revision": settings.inputs.commit})
     if resolved is None or resolved.plan is None:
