@@ -66,6 +66,13 @@ def _code(labels: Labels) -> str:
     return "d" if isinstance(next(iter(labels), 0), float) else "q"
 
 
+def one_text_a_row(rows: Rows) -> Rows:
+    """Row i's texts are rows w · i and after, of ``w`` texts a row; each has the label of row i."""
+    width = len(rows.texts[0])
+    labels = array(_code(rows.labels), (label for label in rows.labels for _ in range(width)))
+    return Rows(SingleTexts(rows.texts, width), labels, rows.source, rows.sha256, rows.dropped, rows.skipped)
+
+
 class Texts(Sequence[TextRow], ABC):
     """Rows that are made when they are asked for."""
 
@@ -98,6 +105,19 @@ class PickedTexts(Texts):
 
     def row(self, at: int) -> TextRow:
         return self._texts[self._indexes[at]]
+
+
+class SingleTexts(Texts):
+    """Each text of rows of ``width`` texts, as a row of its own; none is copied."""
+
+    def __init__(self, texts: Sequence[TextRow], width: int) -> None:
+        self._texts, self._width = texts, width
+
+    def __len__(self) -> int:
+        return len(self._texts) * self._width
+
+    def row(self, at: int) -> TextRow:
+        return (self._texts[at // self._width][at % self._width],)
 
 
 def hash_files(paths: Iterable[Path]) -> str:
