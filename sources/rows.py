@@ -127,9 +127,9 @@ def _flat(labels: Labels, chosen: Iterable[Any]) -> array[Any]:
 
 
 def one_text_a_row(rows: Rows) -> Rows:
-    """Row i's texts are rows w · i and after, of ``w`` texts a row; each has the label of row i."""
+    """Row i's texts are rows w · i and after, of ``w`` texts a row; each has the number of row i."""
     width = len(rows.texts[0])
-    labels = array(_code(rows.labels), (label for label in rows.labels for _ in range(width)))
+    labels = array("d", (float(label) for label in rows.labels for _ in range(width)))  # type: ignore[arg-type]
     return Rows(SingleTexts(rows.texts, width), labels, rows.source, rows.sha256, rows.dropped, rows.skipped)
 
 

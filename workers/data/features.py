@@ -208,9 +208,7 @@ class _Chunk:
 _NO_TAGS = np.empty(0, dtype=np.int64)
 
 
-def _chunks(
-    tokenizer: PreTrainedTokenizerBase, rows: Rows, max_length: int, shape: LabelShape
-) -> Iterator[_Chunk]:
+def _chunks(tokenizer: PreTrainedTokenizerBase, rows: Rows, max_length: int, shape: LabelShape) -> Iterator[_Chunk]:
     start = 0
     for chunk in rows.chunks():
         sides = [list(map(list, chunk))] if shape.per_token else _sides(chunk, tokenizer)

@@ -103,7 +103,7 @@ def _exact_match(gold: Array, guess: Array, labels: MetricLabels) -> float:
 
 
 def _entities(score: Callable[[int, int, int], tuple[int, int]], reason: str) -> Function:
-    """Of ``(N,)`` entities that there are, and ``(N, 2)`` that are given, and are right. ``score`` is a ratio's parts."""
+    """Of ``(N,)`` entities that there are, and ``(N, 2)`` that are given, and are right. ``score`` has a ratio's parts."""
 
     def share(gold: Array, guess: Array, labels: MetricLabels) -> float:
         part, whole = score(int(gold.sum()), *map(int, guess.sum(axis=0)))
@@ -140,7 +140,9 @@ FUNCTIONS: dict[str, Function] = {
     "micro_f1": _micro_f1,
     "macro_f1": _macro_f1,
     "exact_match": _exact_match,
-    "entity_f1": _entities(lambda gold, given, right: (2 * right, gold + given), "no row has an entity, or is given one"),
+    "entity_f1": _entities(
+        lambda gold, given, right: (2 * right, gold + given), "no row has an entity or is given one"
+    ),
     "entity_precision": _entities(lambda gold, given, right: (right, given), "the model finds no entity"),
     "entity_recall": _entities(lambda gold, given, right: (right, gold), "no row has an entity"),
     "cosine": _mean,

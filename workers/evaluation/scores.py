@@ -95,7 +95,7 @@ def evaluate(
             gold, guess = kind.judged(name, answers, features, wanted)
             values = metrics.score((name,), gold, guess, labels)
             found[called] = values.values[name]
-            undefined |= {called: reason for reason in values.undefined.values()}
+            undefined.update((called, reason) for reason in values.undefined.values())
             if called == names[0]:
                 headline = gold, guess
     assert headline is not None

@@ -232,9 +232,7 @@ _LOST_MEAN = np.array([[1.0, 1.0], [1.0, 0.0]])
 ROW_METRICS: dict[str, RowMetric] = {
     "micro_f1": RowMetric(_label_sums, _micro, _lost_label),
     "macro_f1": RowMetric(_label_sums, _macro, _lost_label),
-    "exact_match": RowMetric(
-        lambda gold, guess: _valued((gold == guess).all(axis=1)), _mean_of, lambda _: _LOST_MEAN
-    ),
+    "exact_match": RowMetric(lambda gold, guess: _valued((gold == guess).all(axis=1)), _mean_of, lambda _: _LOST_MEAN),
     "entity_f1": RowMetric(
         _entity_sums, lambda sums: _ratio(2 * sums[..., 2], sums[..., 0] + sums[..., 1]), lambda _: _LOST_ENTITY
     ),

@@ -14,11 +14,11 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.recovery import Recovery
 from workers.data.batches import Inputs
 from workers.data.features import Features
-from workers.search.neighbours import shared_neighbours
 from workers.kinds.kind import Answer, Array, Kind, KindInputs
 from workers.runtime.loading import Head, load_base
 from workers.runtime.sentence_modules import SentenceModules
 from workers.search.distances import cosines
+from workers.search.neighbours import shared_neighbours
 
 #: The split of ``task.pairs``: rows 2i and 2i + 1 are the texts of pair i, and both have its number.
 PAIRS = "pairs"
@@ -57,8 +57,8 @@ class Embedding(Kind):
         return Answer(vectors, output.hidden_states if hidden else ())
 
     def label_loss(self, values: Tensor, gold: Tensor) -> Tensor:
-        """There are no labels. What `taylor` goes by is the vector along a random direction, the same for all texts: how
-        far that moves without a layer tells, to first order, how far the vector does.
+        """There are no labels. What `taylor` goes by is the vector along a random direction, the same for all texts:
+        how far that moves without a layer tells, to first order, how far the vector does.
         """
         draw = torch.Generator().manual_seed(0)
         direction = torch.randn(values.shape[1], generator=draw).to(values.device)

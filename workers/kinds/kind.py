@@ -23,6 +23,7 @@ from workers.runtime.loading import Head, load_for_task
 from workers.search.distances import DISTANCES
 
 Array = npt.NDArray[Any]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class KindInputs:
     labels: tuple[str, ...] = ()
     mean: float = 0.0
     folder: Path | None = None
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
 
 class Kind(ABC):

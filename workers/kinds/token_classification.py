@@ -43,7 +43,7 @@ class TokenClassification(Kind):
         return gold >= 0
 
     def judged(self, metric: str, answers: Array, features: Features, reference: Array | None) -> tuple[Array, Array]:
-        """Entities of each row: how many there are ``(N,)``; and of those given ``(N, 2)`` how many, and how many right.
+        """Entities of each row: how many there are ``(N,)``; and how many are given, and are right, ``(N, 2)``.
 
         An entity is right where type, first and last word are.
         """

@@ -163,9 +163,7 @@ def measure_gradients(
     return {"taylor": (sums / rows).tolist()}
 
 
-def _first_order(
-    model: PreTrainedModel, architecture: Architecture, batch: Batch, loss: Loss, read: Read
-) -> Tensor:
+def _first_order(model: PreTrainedModel, architecture: Architecture, batch: Batch, loss: Loss, read: Read) -> Tensor:
     """(L,): the sum over the batch's rows."""
     passed: list[tuple[Tensor, Tensor]] = []
 

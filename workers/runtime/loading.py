@@ -159,8 +159,8 @@ def load_for_task(
     """The model with the ``head``, in float32, in evaluation mode.
 
     The checkpoint's own head is used where it has as many outputs; ``order`` says at which of them each label
-    stands, where that is known: they are put into the order of ``head.labels``. Else the head is new, drawn with ``seed``;
-    where it is to give a number and has a bias, that begins at ``mean``, the labels' own.
+    stands, where that is known: they are put into the order of ``head.labels``. Else the head is new, drawn with
+    ``seed``; where it is to give a number and has a bias, that begins at ``mean``, the labels' own.
     ``pad_token``: its id in the tokenizer, for a decoder, which has to know it to find the end of a text.
     """
     config: Any = _config(folder)

@@ -1,13 +1,14 @@
 """What a sentence-transformers folder does after its Transformer: from tokens' states to a text's vector.
 
-Only for folders whose modules.json was checked (``sources.sentence_transformers``): a class is imported by the name that
-stands there.
+Only for folders whose modules.json was checked (``sources.sentence_transformers``): a class is imported by the name
+that stands there.
 """
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +28,10 @@ class SentenceModules(nn.Module):
             from sentence_transformers.util import import_from_string  # noqa: PLC0415 - it takes seconds
 
             listed = parse((folder / MODULES).read_bytes(), MODULES)[1:]
+            classes: list[Any] = [import_from_string(entry["type"]) for entry in listed]
             loaded = [
-                import_from_string(entry["type"]).load(str(folder), subfolder=entry["path"], local_files_only=True)
-                for entry in listed
+                each.load(str(folder), subfolder=entry["path"], local_files_only=True)
+                for each, entry in zip(classes, listed, strict=True)
             ]
         self.modules_after = nn.ModuleList(loaded).to(device).eval().requires_grad_(False)
 

@@ -15,15 +15,15 @@ BLOCK_ROWS = 1024
 
 
 def shared_neighbours(one: Vectors, other: Vectors) -> npt.NDArray[np.float64]:
-    """Of each of the first ``MOST_TEXTS`` of ``N`` texts: the share of its ten nearest, by cosine and without itself, in
-    ``(N, D)`` vectors that are among its ten nearest in the others, ``(N, E)``. Of fewer than eleven texts, all others
-    are near.
+    """Of each of the first ``MOST_TEXTS`` of ``N`` texts: the share of its ten nearest, by cosine and without itself,
+    in ``(N, D)`` vectors that are among its ten nearest in the others, ``(N, E)``. Of fewer than eleven texts, all
+    others are near.
     """
     nearest = [_nearest(vectors[:MOST_TEXTS]) for vectors in (one, other)]
     count = nearest[0].shape[1]
     if count == 0:
         return np.ones(len(nearest[0]))
-    return np.array([len(np.intersect1d(*rows, assume_unique=True)) / count for rows in zip(*nearest, strict=True)])
+    return np.array([len(set(ours) & set(theirs)) / count for ours, theirs in zip(*nearest, strict=True)])
 
 
 def _nearest(vectors: Vectors) -> npt.NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+
 import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedModel
