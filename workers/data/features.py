@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -259,6 +259,6 @@ def labels_of(rows: Rows, shape: LabelShape) -> npt.NDArray[Any]:
     if shape.form != "classes":
         return np.asarray(rows.labels, dtype=np.float32 if shape.form == "number" else np.int64)
     found = np.zeros((len(rows), shape.count), dtype=np.float32)
-    for row, ids in enumerate(rows.labels):
+    for row, ids in enumerate(cast(Sequence[tuple[int, ...]], rows.labels)):
         found[row, list(ids)] = 1
     return found

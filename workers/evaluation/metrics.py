@@ -103,7 +103,7 @@ def _exact_match(gold: Array, guess: Array, labels: MetricLabels) -> float:
 
 
 def _entities(score: Callable[[int, int, int], tuple[int, int]], reason: str) -> Function:
-    """Of ``(N,)`` entities that there are, and ``(N, 2)`` that are given, and are right. ``score`` has a ratio's parts."""
+    """Of ``(N,)`` entities that there are, and ``(N, 2)`` that are given, and are right. ``score``: a ratio's."""
 
     def share(gold: Array, guess: Array, labels: MetricLabels) -> float:
         part, whole = score(int(gold.sum()), *map(int, guess.sum(axis=0)))

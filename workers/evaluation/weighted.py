@@ -172,7 +172,8 @@ def _pool_rows(metric: str, gold: Array, guesses: Array, labels: MetricLabels) -
     counts = ROW_METRICS[metric]
     groups = min(len(gold), MOST_GROUPS)
     member = np.random.default_rng(len(gold)).permutation(len(gold)) % groups
-    cells = [tuple(_grouped(counts.sums(gold, side), member, groups) for side in pair) for pair in guesses]
+    grouped = [[_grouped(counts.sums(gold, side), member, groups) for side in pair] for pair in guesses]
+    cells = [(before, after) for before, after in grouped]
     lost = counts.lost(gold)
     return Pool(cells, np.ones(groups), counts.score, lost, lost[::-1])
 

@@ -36,10 +36,7 @@ def _width(run: RunContext, baseline: PreTrainedModel) -> int | None:
 
 
 def _as_answers(found: npt.NDArray[np.float32], places: int, width: int | None) -> npt.NDArray[np.float32]:
-    if (
-        found.ndim != 2
-        or found.dtype != np.float32
-        or (len(found), width or found.shape[1]) != (places, found.shape[1])
-    ):
+    fits = found.ndim == 2 and found.dtype == np.float32
+    if not fits or found.shape != (places, width or found.shape[1]):
         raise Unusable("baseline_logits", f"it is {found.dtype} {found.shape}, not of {places} places")
     return found

@@ -37,16 +37,17 @@ def distillation(
     Its word embeddings are the baseline's and stay so, unless the layer that is used to them was dropped.
 
     ``special`` token ids are never noise. Where answers are all that is learnt, those are the baseline's
-    ``answers()`` to all places of ``features``; else it answers every batch, in the recovery's precision, with or without the CPU ``engine``.
+    ``answers()`` to all places of ``features``; else it answers every batch, in the recovery's precision, with or
+    without the CPU ``engine``.
     """
     pairs = hidden_pairs(kept, baseline.config.num_hidden_layers) if recovery.hidden_weight else []
     words = kept[0] > 0
     if not pairs and not recovery.noise:
         targets = known_targets(answers(), features, device)
-        yield distillation_objective(kind, targets, pairs, features, device, recovery, words=words)
+        yield distillation_objective(kind, targets, pairs, features, recovery, device=device, words=words)
         return
     alter = Noise(recovery.noise, features, special, device) if recovery.noise else unaltered
     precision = choose_precision(recovery.precision, device)
     left = features.padding.left
     with live_targets(kind, baseline, pairs, device=device, precision=precision, left=left, engine=engine) as targets:
-        yield distillation_objective(kind, targets, pairs, features, device, recovery, alter=alter, words=words)
+        yield distillation_objective(kind, targets, pairs, features, recovery, device=device, alter=alter, words=words)

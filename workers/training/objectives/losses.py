@@ -104,9 +104,9 @@ def distillation_objective(
     targets: Targets,
     pairs: Sequence[HiddenPair],
     features: Features,
-    device: torch.device,
     recovery: Recovery,
     *,
+    device: torch.device,
     alter: Callable[[Inputs], Inputs] = unaltered,
     words: bool = True,
 ) -> TrainingObjective:

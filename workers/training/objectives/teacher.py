@@ -47,8 +47,8 @@ def hidden_pairs(kept: Sequence[int], total: int) -> list[HiddenPair]:
 
 @dataclass(frozen=True)
 class TeacherOutput:
-    """For a batch of ``B`` rows of ``T`` tokens in all: ``values`` ``(U, …)``, see ``Kind.answer``, and ``(T, W)`` states
-    for each pair.
+    """For a batch of ``B`` rows of ``T`` tokens in all: ``values`` ``(U, …)``, see ``Kind.answer``, and ``(T, W)``
+    states for each pair.
     """
 
     values: Tensor
