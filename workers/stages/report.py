@@ -32,6 +32,9 @@ from workers.stages.resolved_job import ResolvedJob
 from workers.stages.run_context import RunContext
 from workers.stages.train import StageTraining
 
+TOLD_OF_TASK = {
+    "dataset", "dev", "text_columns", "label_column", "label_columns", "max_train_rows", "pairs",
+}  # fmt: skip
 REPORTED_VERSIONS = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "layercut")
 
 
