@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: Of a Pooling, as releases of sentence-transformers have called it.
-POOLED = ("embedding_dimension", "word_embedding_dimension")
+#: The keys that say how wide the vectors are which a module takes, as releases of sentence-transformers have them.
+TAKES = {
+    "Pooling": ("embedding_dimension", "word_embedding_dimension"),
+    "Dense": ("in_features",),
+    "LayerNorm": ("dimension",),
+}
 SENTENCE = "sentence_embedding"
 OLD_MODE = "pooling_mode_"
 
 
 @dataclass(frozen=True)
 class Step:
-    """A module: the ``file`` of its config, what ``kind`` it is, and what the config says."""
+    """A module: what ``kind`` it is, the ``file`` of its config, and what the config says."""
 
     kind: str
     file: str
@@ -23,50 +27,33 @@ class Step:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A module that takes vectors of another width than come to it."""
+    """The ``file`` of a module that takes vectors of another width than what comes before it makes."""
 
     file: str
     takes: int
-    comes: int
-
-    @property
-    def what(self) -> str:
-        return f"takes vectors of {self.takes}, and what comes before it makes {self.comes}"
+    made: int
 
 
-def pooled_width(steps: Sequence[Step]) -> tuple[str, int] | None:
-    """The file of the Pooling that the model's vectors come to, and how wide it takes them to be; None where it does
-    not say, or where they are changed before.
-    """
+def first_mismatch(steps: Sequence[Step], made: int) -> Mismatch | None:
+    """Of the modules after a model that makes vectors of ``made``; one that does not say a width is believed."""
+    comes: int | None = made
     for step in steps:
-        if step.kind == "Pooling":
-            width = next((width for key in POOLED if (width := _size(step.config, key))), None)
-            return (step.file, width) if width else None
-        if step.kind == "Dense" and step.config.get("module_input_name", SENTENCE) != SENTENCE:
-            return None
-    return None
-
-
-def first_mismatch(steps: Sequence[Step]) -> Mismatch | None:
-    """After the Pooling; a module that does not say a width is believed."""
-    comes: int | None = None
-    for step in steps:
-        if step.kind == "Pooling":
-            found = pooled_width([step])
-            comes = found and found[1] * _modes(step.config)
+        if step.kind == "Dense" and not _is_on_sentences(step):
+            comes = None  # of tokens, which the Pooling then takes
             continue
-        takes = _size(step.config, TAKES.get(step.kind, ""))
-        if comes is None or takes is None or step.config.get("module_input_name", SENTENCE) != SENTENCE:
-            continue
-        if takes != comes:
+        takes = next((size for key in TAKES.get(step.kind, ()) if (size := _size(step.config, key))), None)
+        if takes is not None and comes is not None and takes != comes:
             return Mismatch(step.file, takes, comes)
-        if step.kind == "Dense" and (step.config.get("module_output_name") or SENTENCE) == SENTENCE:
+        if step.kind == "Pooling":
+            comes = takes and takes * _modes(step.config)
+        elif step.kind == "Dense":
             comes = _size(step.config, "out_features")
     return None
 
 
-#: The key that says how wide the vectors are which a module takes.
-TAKES = {"Dense": "in_features", "LayerNorm": "dimension"}
+def _is_on_sentences(dense: Step) -> bool:
+    given = dense.config.get("module_input_name", SENTENCE)
+    return bool(given == SENTENCE and (dense.config.get("module_output_name") or SENTENCE) == SENTENCE)
 
 
 def _size(config: dict[str, Any], key: str) -> int | None:

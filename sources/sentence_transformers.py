@@ -13,7 +13,7 @@ from typing import Any
 
 from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
-from sources.module_widths import Step, first_mismatch, pooled_width
+from sources.module_widths import Step, first_mismatch
 from sources.sentence_modules import (
     BY_TYPE,
     CONFIG,
@@ -37,14 +37,14 @@ AS_PLAIN = "; without its modules.json, or for a job that trains, it is a plain 
 @dataclass(frozen=True)
 class Modules:
     """``names`` are the classes, in order; ``files`` what must be beside the model for them, by path in the folder.
-    ``max_seq_length`` is the longest input in tokens, where the folder says one; ``takes`` the file of the Pooling, and
-    how wide it says that the model's vectors are.
+    ``max_seq_length`` is the longest input in tokens, where the folder says one; ``steps`` are the modules after the
+    Transformer.
     """
 
     names: list[str]
     files: list[str]
     max_seq_length: int | None
-    takes: tuple[str, int] | None = None
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,12 @@ def read_modules(model: ModelFiles) -> Modules | None:
     for kind, path in found[1:]:
         files += _files_of(model, kind, path)
         steps.append(_step(model, kind, f"{path}/{CONFIG}"))
-    if wrong := first_mismatch(steps):
-        raise _invalid(model, wrong.file, f"{wrong.what}{AS_PLAIN}")
-    return Modules(names, list(dict.fromkeys(files)), _max_seq_length(model), pooled_width(steps))
+    return Modules(names, list(dict.fromkeys(files)), _max_seq_length(model), tuple(steps))
 
 
 def check_base(architecture: Architecture, modules: Modules, width: int, id: str) -> None:
     """Raise ``model_invalid`` for a model of which sentence-transformers uses another part than is pruned, and for
-    vectors of another ``width`` than its Pooling takes.
+    modules that take vectors of another ``width`` than it makes.
     """
     if architecture.kind == "encoder-decoder":
         raise LayercutError(
@@ -91,9 +89,10 @@ def check_base(architecture: Architecture, modules: Modules, width: int, id: str
             f"{id!r} is a sentence-transformers folder of an encoder-decoder, whose decoder is not used{AS_PLAIN}",
             param="/model",
         )
-    if modules.takes is not None and modules.takes[1] != width:
-        file, takes = modules.takes
-        text = f"{file} of {id!r} takes vectors of {takes}, and the model makes {width}{AS_PLAIN}"
+    wrong = first_mismatch(modules.steps, width)
+    if wrong is not None:
+        before = "the model" if wrong.file == modules.steps[0].file else "what comes before it"
+        text = f"{wrong.file} of {id!r} takes vectors of {wrong.takes}, and {before} makes {wrong.made}{AS_PLAIN}"
         raise LayercutError("model_invalid", text, param="/model")
 
 
