@@ -18,7 +18,7 @@ def source(job: ResolvedJob, seed: int) -> str:
     if job.trains:
         assert job.data is not None
         parts |= {
-            "labels": job.data.label_names, "order": job.head_order, "kind": job.data.kind, "seed": seed,
+            "labels": job.data.label_names, "order": job.head_order, "task": job.data.kind, "seed": seed,
             "mean": job.data.label_mean,
         }  # fmt: skip
     return _of(job, "source", trains=job.trains, **parts)
