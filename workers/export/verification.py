@@ -242,6 +242,7 @@ def check_pipeline(asked: dict[str, Any], loaded: Any) -> Said:
     model = loaded()[0]
     options: dict[str, Any] = {"top_k": None} if asked["pipeline"] == "text-classification" else {}
     found = transformers.pipeline(asked["pipeline"], model=model, tokenizer=tokenizer, **options)(PIPELINE_TEXT)
+    found = found[0] if found and isinstance(found[0], list) else found
     names = set(model.config.id2label.values())
     right = all(row.get("label", row.get("entity")) in names and 0 <= row["score"] <= 1 for row in found)
     return right, f"{asked['pipeline']}: {len(found)} answers to a text, of {len(names)} labels"
