@@ -158,6 +158,7 @@ class JobRequest(Request):
 
     @model_validator(mode="after")
     def _parts_that_fit(self) -> JobRequest:
+        self.prune = prune_for(self.task, self.prune)
         self._check_search()
         self._check_importance()
         self._check_recovery()
@@ -254,6 +255,11 @@ class PlanRequest(Request):
     recovery: RecoverySpec = RecoverySpec()
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
 
+    @model_validator(mode="after")
+    def _strategy_of_kind(self) -> PlanRequest:
+        self.prune = prune_for(self.task, self.prune)
+        return self
+
     @property
     def trains(self) -> bool:
         return trains(self.task, self.recovery)
@@ -261,6 +267,14 @@ class PlanRequest(Request):
     @property
     def keeps_modules(self) -> bool:
         return keeps_modules(self.task, self.recovery)
+
+
+def prune_for(task: TaskSpec, prune: PruneSpec) -> PruneSpec:
+    """``prune`` with the strategy of the task's kind, where none is asked for and its amount does not need another."""
+    kind = task.task_kind
+    if kind is None or "strategy" in prune.model_fields_set or kind.strategy == prune.strategy:
+        return prune
+    return PruneSpec.model_validate({**prune.model_dump(exclude_unset=True), "strategy": kind.strategy})
 
 
 def keeps_modules(task: TaskSpec, recovery: RecoverySpec) -> bool:

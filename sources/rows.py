@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
@@ -127,6 +127,13 @@ def _flat(labels: Labels, chosen: Iterable[Any]) -> array[Any]:
     return array("d" if isinstance(next(iter(labels), 0), float) else "q", chosen)
 
 
+def one_text_a_row(rows: Rows) -> Rows:
+    """Row i's texts are rows w · i and after, of ``w`` texts a row; each has the number of row i."""
+    width = len(rows.texts[0])
+    labels = array("d", (float(label) for label in rows.labels for _ in range(width)))  # type: ignore[arg-type]
+    return Rows(SingleTexts(rows.texts, width), labels, rows.source, rows.sha256, rows.dropped, rows.skipped)
+
+
 @dataclass
 class Tally:
     """Of one pass through a file: how many rows it has, and how many of these are left out, by reason."""
@@ -177,9 +184,35 @@ class PickedTexts(Texts):
         return self._texts[self._indexes[at]]
 
 
+class SingleTexts(Texts):
+    """Each text of rows of ``width`` texts, as a row of its own; none is copied."""
+
+    def __init__(self, texts: Sequence[TextRow], width: int) -> None:
+        self._texts, self._width = texts, width
+
+    def __len__(self) -> int:
+        return len(self._texts) * self._width
+
+    def row(self, at: int) -> TextRow:
+        return (self._texts[at // self._width][at % self._width],)
+
+
 def zeros(count: int) -> array[int]:
     """The labels of rows that have none."""
     return array("q", bytes(8 * count))
+
+
+class ReadTexts(Texts):
+    """``texts`` as ``read`` gives each of them."""
+
+    def __init__(self, texts: Sequence[TextRow], read: Callable[[str], str]) -> None:
+        self._texts, self._read = texts, read
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def row(self, at: int) -> TextRow:
+        return tuple(map(self._read, self._texts[at]))
 
 
 def hash_files(paths: Iterable[Path]) -> str:

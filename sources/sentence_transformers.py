@@ -38,13 +38,19 @@ AS_PLAIN = "; without its modules.json, or for a job that trains, it is a plain 
 class Modules:
     """``names`` are the classes, in order; ``files`` what must be beside the model for them, by path in the folder.
     ``max_seq_length`` is the longest input in tokens, where the folder says one; ``steps`` are the modules after the
-    Transformer.
+    Transformer. ``prompt`` stands before every text unless another is asked for, and texts are ``lowered``.
     """
 
     names: list[str]
     files: list[str]
     max_seq_length: int | None
     steps: tuple[Step, ...] = ()
+    prompt: str = ""
+    lowered: bool = False
+
+    def read(self, text: str) -> str:
+        """What of ``text`` the tokenizer gets."""
+        return self.prompt + (text.lower() if self.lowered else text)
 
 
 @dataclass(frozen=True)
@@ -71,12 +77,15 @@ def read_modules(model: ModelFiles) -> Modules | None:
     if names[0] != "Transformer" or "Transformer" in names[1:] or "Pooling" not in names:
         right = "it must list one Transformer, first, and a Pooling"
         raise _invalid(model, MODULES, f"lists {', '.join(names)}: {right}{AS_PLAIN}")
-    _check_settings(model)
+    prompt, transformer = _default_prompt(model), _transformer(model)
     files, steps = [name for name in TOP_FILES if model.has(name)], list[Step]()
     for kind, path in found[1:]:
         files += _files_of(model, kind, path)
         steps.append(_step(model, kind, f"{path}/{CONFIG}"))
-    return Modules(names, list(dict.fromkeys(files)), _max_seq_length(model), tuple(steps))
+    return Modules(
+        names, list(dict.fromkeys(files)), transformer.get("max_seq_length"), tuple(steps), prompt,
+        lowered=bool(transformer.get("do_lower_case")),
+    )  # fmt: skip
 
 
 def check_base(architecture: Architecture, modules: Modules, width: int, id: str) -> None:
@@ -157,8 +166,8 @@ def _step(model: ModelFiles, kind: Kind, name: str) -> Step:
     return Step(kind.name, name, config)
 
 
-def _check_settings(model: ModelFiles) -> None:
-    """That a plain SentenceTransformer is meant, and what its prompts are."""
+def _default_prompt(model: ModelFiles) -> str:
+    """Empty where there is none. Raises where no plain SentenceTransformer is meant."""
     settings = _read_object(model, SETTINGS) if model.has(SETTINGS) else {}
     asked = settings.get("model_type", "SentenceTransformer")
     if asked != "SentenceTransformer":
@@ -167,15 +176,17 @@ def _check_settings(model: ModelFiles) -> None:
     prompts = settings.get("prompts", {})
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise _invalid(model, SETTINGS, "has prompts that are not a mapping of names to texts")
+    name = settings.get("default_prompt_name")
+    if name is not None and name not in prompts:
+        raise _invalid(model, SETTINGS, f"has the default_prompt_name {str(name)[:100]!r}, and no such prompt")
+    return prompts.get(name) or ""
 
 
-def _max_seq_length(model: ModelFiles) -> int | None:
-    """Of the Transformer's settings, when all of them are harmless: they become arguments of `transformers`."""
+def _transformer(model: ModelFiles) -> dict[str, Any]:
+    """The Transformer's settings, when all of them are harmless: they become arguments of `transformers`."""
     # Every file that is there: sentence-transformers goes on to the next where one is empty.
     read = [_transformer_settings(model, name) for name in TRANSFORMER_SETTINGS if model.has(name)]
-    used = next((settings for settings in read if settings), {})
-    longest: int | None = used.get("max_seq_length")
-    return longest
+    return next((settings for settings in read if settings), {})
 
 
 def _transformer_settings(model: ModelFiles, name: str) -> dict[str, Any]:
