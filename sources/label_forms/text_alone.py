@@ -41,7 +41,7 @@ class TextAlone(Form):
             if (found := hash(text)) not in aside:
                 aside.add(found)
                 once.append(at)
-        others = [at for at, (text,) in enumerate(drawn.train.texts) if hash(text) not in aside]
+        others = array("q", (at for at, (text,) in enumerate(drawn.train.texts) if hash(text) not in aside))
         if len(others) == len(drawn.train) and len(once) == len(drawn.dev):
             return drawn
         if not others:

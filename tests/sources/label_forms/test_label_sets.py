@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -85,12 +86,12 @@ def test_a_column_of_0_and_1_for_each_label(tmp_path: Path) -> None:
     assert {labels for rows in (ordered.train, ordered.dev["dev"]) for labels in rows.labels} == {(2,), (0,), ()}
 
 
-def test_a_thousand_label_columns(tmp_path: Path) -> None:
-    names = [f"l{at}" for at in range(1000)]
-    header, row = ",".join(["text", *names]), ",".join(["0", "1"] * 500)
+def test_hundreds_of_label_columns(tmp_path: Path) -> None:
+    names = [f"l{at}" for at in range(400)]
+    header, row = ",".join(["text", *names]), ",".join(["0", "1"] * 200)
     path = write(tmp_path, "a.csv", f"{header}\na,{row}\nb,{row[::-1]}\nc,{row}\nd,{row}\n")
     data = load(spec(path, label_columns=names), tmp_path)
-    assert {len(labels) for labels in data.train.labels} == {500}
+    assert {len(labels) for labels in data.train.labels} == {200}
 
 
 def test_labels_are_compared_as_those_of_classes(tmp_path: Path) -> None:
@@ -197,11 +198,11 @@ def test_lists_that_are_an_attack(tmp_path: Path, cell: str, text: str) -> None:
         refused(spec(write(tmp_path, name, content)), tmp_path, text)
 
 
-def test_a_parquet_list_of_a_thousand_million_numbers_takes_no_memory(tmp_path: Path) -> None:
+def test_a_parquet_list_of_millions_of_numbers_is_refused(tmp_path: Path) -> None:
     """Run-length encoding writes a list of one number again and again in a few bytes."""
-    values = pa.array([7] * 30_000_000, pa.int64())
+    values = pa.array(np.full(10_000_000, 7))
     table = pa.table(
-        {"text": ["a"], "colours": pa.ListArray.from_arrays(pa.array([0, 30_000_000], pa.int32()), values)}
+        {"text": ["a"], "colours": pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)}
     )
     pq.write_table(table, tmp_path / "a.parquet", compression="zstd")
     assert (tmp_path / "a.parquet").stat().st_size < 100_000
