@@ -237,3 +237,32 @@ def test_a_plan_on_a_hub_that_is_away_is_to_be_asked_for_later(client: TestClien
     answer = client.post("/v1/plans", json={"model": "layercut-test/never-cached"})
     assert (answer.status_code, answer.json()["code"]) == (409, "hub_unavailable")
     assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("a.conll", "a B-PER\nb I-LOC\n", {"kind": "token-classification"}, ":2: 'I-LOC' after 'B-PER': in IOB2"),
+        ("a.txt", "one\n", {"kind": "embedding"}, "one text alone: there is nothing to learn from"),
+        ("a.txt", "one\none\n", {"kind": "embedding"}, "all of them are the same"),
+        ("a.jsonl", '{"t": "a", "l": ["x"]}\n{"t": "b", "l": null}\n',
+         {"kind": "multi-label", "text_columns": ["t"], "label_column": "l"}, ":2: label 'l' is missing, or no list"),
+    ],
+)  # fmt: skip
+def test_data_that_is_no_use_to_its_kind(
+    client: TestClient, body: dict[str, Any], table: Path, case: tuple[str, str, Any, str]
+) -> None:
+    name, content, task, text = case
+    path = table.parent / name
+    path.write_text(content)
+    code, pointer, message = refusal(client, {**body, "task": {"dataset": str(path), **task}})
+    assert (code, pointer) == ("dataset_invalid", "/task/dataset")
+    assert text in message
+
+
+def test_text_without_labels_that_is_one_text(client: TestClient, body: dict[str, Any], table: Path) -> None:
+    path = table.parent / "more.txt"
+    path.write_text("one\n")
+    code, pointer, message = refusal(client, {**body, "task": own(table), "recovery": {"text": {"dataset": str(path)}}})
+    assert (code, pointer) == ("dataset_invalid", "/recovery/text/dataset")
+    assert "one text alone: there is nothing to learn from" in message

@@ -63,7 +63,7 @@ def test_every_kind_of_file(tmp_path: Path, name: str) -> None:
         path = write(tmp_path, name, CONLL)
     dev = write(tmp_path, "dev.conll", "Paris\tB-ORG\r\nin\tO\r\n")
     data = load(spec(path, dev=str(dev), **more), tmp_path)
-    assert (data.kind, data.label_names, data.metrics) == ("token-classification", NAMES, ("entity_f1",))
+    assert (data.kind, data.label_names, data.metrics[0]) == ("token-classification", NAMES, "entity_f1")
     assert (list(data.train.texts), list(data.train.labels)) == (WORDS, IDS)
     assert (list(data.dev["dev"].texts), list(data.dev["dev"].labels)) == ([("Paris", "in")], [(3, 0)])
 
