@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -33,10 +34,11 @@ from sources.inputs import Inputs, descriptor_path
 from sources.model_files import check_total
 from sources.model_folder import commit_of, folder_modules
 from sources.models import fetch, locate
+from sources.pairs import glue_pairs, pairs_file
 from sources.paths import What
 from sources.settings import SourceSettings
 from sources.tables.data_file import DataFile
-from sources.texts import text_file
+from sources.texts import text_file, unlabelled_file
 
 #: Left free on the disk that inputs are copied to.
 SPARE_BYTES = 256 * 2**20
@@ -117,15 +119,26 @@ class Stager:
     def _stage(self, request: JobRequest, resolved: ResolvedRequest | None) -> None:
         asked = resolved or request
         self._model(request, resolved, hashed=is_kept(asked.task, request.prune.strategy))
-        if asked.task.glue:
-            self._glue(asked.task.glue)
-        elif asked.task.trains:
-            for file in table_files(asked.task, self.settings):
-                if file is not None:
-                    self._data(file)
+        self._task(asked.task)
         calibration: CalibrationSpec = asked.prune.calibration
         if calibration.on_text:
             self._data(text_file(calibration, self.settings))
+        # Without a model that could be looked at, the recovery is not resolved yet.
+        recovery = (resolved.recovery if resolved else None) or request.recovery
+        if recovery.text is not None:
+            self._data(unlabelled_file(recovery.text, asked.task, self.settings))
+
+    def _task(self, task: TaskSpec) -> None:
+        if task.glue:
+            self._glue(task.glue, ("train", *dict(task.glue.splits)))
+        elif task.trains:
+            for file in table_files(task, self.settings):
+                if file is not None:
+                    self._data(file)
+        if task.pairs is not None and (glue := glue_pairs(task.pairs)):
+            self._glue(glue[0], glue[1:])
+        elif task.pairs is not None:
+            self._data(pairs_file(task.pairs, self.settings))
 
     def _model(self, request: JobRequest, resolved: ResolvedRequest | None, *, hashed: bool) -> None:
         ref = request.model if resolved is None else resolved.model
@@ -143,8 +156,8 @@ class Stager:
                     raise _changed(f"model/{name}", "model")
                 self._take(file, f"model/{name}", "model", hashed=hashed and name.endswith(".safetensors"))
 
-    def _glue(self, task: Task) -> None:
-        for split in ("train", *dict(task.splits)):
+    def _glue(self, task: Task, splits: Sequence[str]) -> None:
+        for split in splits:
             for path in glue_files(task, split, self.settings):
                 if self.settings.glue_dir is None or not path.is_relative_to(self.settings.glue_dir):
                     self._glue_commit = hub_commit(path)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import random
 import statistics
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import CalibrationSpec
 from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.task_spec import TaskSpec
 from api_schemas.tasks import Task
-from sources.data_warnings import table_warnings
+from api_schemas.text_spec import TextSpec
+from sources.data_warnings import pair_warnings, table_warnings, text_warnings
 from sources.datasets import check_table, read_dataset
 from sources.glue import check_glue, read_glue
+from sources.pairs import check_pairs, read_pairs
 from sources.rows import Rows
 from sources.settings import SourceSettings
-from sources.texts import check_texts
+from sources.texts import check_texts, check_unlabelled, read_unlabelled
 
 # What the gateway looks at before it accepts a job: all of most files, in seconds. The worker checks the rest.
 CHECK_ROWS = 20_000_000
@@ -31,8 +34,9 @@ class TaskData:
     ``dev`` maps split to rows, the first being the one that the score is taken on; ``label_names`` are in id order,
     empty where labels have none; ``kind`` is a name of ``TASK_KINDS``; ``metrics`` are names of ``METRICS``, the first
     being the score. ``positive`` is the id of the label that f1 is of; None where it is the mean of each label's.
-    ``warnings`` are for the report. ``pairs`` are texts, of an embedding, with the number that says how alike they are;
-    ``text`` is learnt from beside the labelled rows.
+    ``warnings`` are for the report. ``pairs`` are two texts a row, of an embedding, with the number that says how alike
+    they are; ``text`` is what ``recovery.text`` names, with labels that are zeros: as many texts a row as the labelled
+    rows have, or the words of a sentence where those are words.
     """
 
     train: Rows
@@ -48,25 +52,36 @@ class TaskData:
     @property
     def label_mean(self) -> float:
         """Of the numbers to learn; 0 where labels are names."""
-        return statistics.fmean(self.train.labels) if self.kind == "regression" else 0.0
+        return statistics.fmean(cast("Sequence[float]", self.train.labels)) if self.kind == "regression" else 0.0
 
 
-def load_task(spec: TaskSpec, settings: SourceSettings, seed: int) -> TaskData:
-    """The data of a task that trains (``spec.trains``); ``seed`` draws the dev split and ``max_train_rows``.
+def load_task(spec: TaskSpec, settings: SourceSettings, seed: int, text: TextSpec | None = None) -> TaskData:
+    """The data of a task that trains (``spec.trains``), and of ``text``, which is ``recovery.text``. ``seed`` draws the
+    dev split, ``max_train_rows`` and ``text.rows``.
 
     Raises ``dataset_not_found``, ``dataset_not_allowed``, ``dataset_invalid``, ``ceiling_passed`` and
     ``hub_unavailable``.
     """
     data = _load_glue(spec.glue, settings) if spec.glue else _load_own(spec, settings, seed)
     train = _sample(data.train, spec.max_train_rows, seed)
-    if len(train) > settings.max_rows:
+    _check_rows(train, settings, "task.max_train_rows", "/task/max_train_rows")
+    pairs = read_pairs(spec.pairs, settings) if spec.pairs else None
+    unlabelled = None
+    if text is not None:
+        unlabelled = _sample(read_unlabelled(text, spec, settings), text.rows, seed)
+        _check_rows(unlabelled, settings, "recovery.text.rows", "/recovery/text/rows")
+    warnings = (*data.warnings, *pair_warnings(train, pairs), *text_warnings(data.dev, unlabelled))
+    return replace(data, train=train, pairs=pairs, text=unlabelled, warnings=warnings)
+
+
+def _check_rows(rows: Rows, settings: SourceSettings, field: str, param: str) -> None:
+    if len(rows) > settings.max_rows:
         raise LayercutError(
             "ceiling_passed",
-            f"the data has {len(train)} rows to train on, more than the {settings.max_rows} that LAYERCUT_MAX_ROWS"
-            " allows; task.max_train_rows takes a sample",
-            param="/task/max_train_rows",
+            f"the data has {len(rows)} rows to train on, more than the {settings.max_rows} that LAYERCUT_MAX_ROWS"
+            f" allows; {field} takes a sample",
+            param=param,
         )
-    return TaskData(**{**vars(data), "train": train})
 
 
 Asked = TypeVar("Asked", JobRequest, PlanRequest)
@@ -76,7 +91,11 @@ def with_data(request: Asked, settings: SourceSettings) -> Asked:
     """``request`` with the way decided in which its files are read; raises what is wrong with them."""
     calibration = check_calibration(request.prune.calibration, settings)
     prune = request.prune.model_copy(update={"calibration": calibration})
-    return request.model_copy(update={"task": check_dataset(request.task, settings), "prune": prune})
+    parts = {"task": check_dataset(request.task, settings), "prune": prune}
+    if request.recovery.text is not None:
+        text = check_unlabelled(request.recovery.text, request.task, settings, CHECK_ROWS)
+        parts["recovery"] = request.recovery.model_copy(update={"text": text})
+    return request.model_copy(update=parts)
 
 
 def check_dataset(spec: TaskSpec, settings: SourceSettings) -> TaskSpec:
@@ -88,7 +107,9 @@ def check_dataset(spec: TaskSpec, settings: SourceSettings) -> TaskSpec:
         check_glue(spec.glue, settings, GLUE_BYTES)
     if spec.glue or not spec.trains:
         return spec
-    return check_table(spec, settings, CHECK_ROWS).model_copy(update={"kind": spec.decided_kind})
+    pairs = check_pairs(spec.pairs, settings, CHECK_ROWS, GLUE_BYTES) if spec.pairs else None
+    found = check_table(spec, settings, CHECK_ROWS)
+    return found.model_copy(update={"kind": spec.decided_kind, "pairs": pairs})
 
 
 def check_calibration(spec: CalibrationSpec, settings: SourceSettings) -> CalibrationSpec:
