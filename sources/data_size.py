@@ -20,8 +20,9 @@ from api_schemas.read_spec import ReadSpec
 from api_schemas.task_spec import TaskSpec
 from api_schemas.tasks import Task
 from api_schemas.text_spec import TextSpec
-from sources.datasets import DEV_SHARE, table_files
+from sources.datasets import table_files
 from sources.glue import local_glue_files
+from sources.label_forms.form import DEV_SHARE
 from sources.settings import SourceSettings
 from sources.tables.data_file import DataFile, allowed_file
 from sources.tables.duck import connect, identifier, interrupted, scratch
