@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 #: Of English, in the usual vocabularies of 30 to 50 thousand pieces; special tokens come on top.
-BYTES_PER_TOKEN = 4.2
+BYTES_PER_TOKEN = 4.5
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ Each stage is counted in operations (``stage_work.py``) and divided by what the 
 
 from __future__ import annotations
 
+import math
+
 from pydantic import BaseModel, Field
 
 from api_schemas.arithmetic import Work
@@ -15,7 +17,7 @@ from api_schemas.stage_work import Asked, stage_work
 from api_schemas.training_memory import FLOAT, Memory, TrainingSize, training_memory
 
 #: Of a runner without a model: interpreter, torch, transformers.
-PROCESS_BYTES = 900 * 10**6
+PROCESS_BYTES = 800 * 10**6
 #: Stages that are not done again where another job with the same baseline has done them.
 SHARED = frozenset({Stage.BASELINE})
 
@@ -95,18 +97,21 @@ def _memory(asked: Asked, data: DataSize | None, speed: Speed) -> int:
     process = 0 if speed.device == "cuda" else PROCESS_BYTES
     if not asked.trains or data is None:
         return process + whole + kept
-    rows = data.train.rows
     recovery, teaches = asked.recovery, asked.recovery.method == "distill"
-    recovering = _training(asked, speed, asked.kept, recovery.batch_of(rows)).total + (whole if teaches else 0)
-    baseline = _training(asked, speed, sizes.layers, recovery.baseline_batch_size).total if asked.baseline else 0
+    tokens = recovery.max_length if speed.device == "cuda" else data.train.tokens_a_row(recovery.max_length)
+    batch = recovery.batch_of(data.train.rows)
+    recovering = _training(asked, speed, asked.kept, batch, tokens).total + (whole if teaches else 0)
     # `finetune` keeps the source beside its baseline.
-    return process + max(recovering, baseline + (0 if teaches else whole))
+    beside = 0 if teaches else whole
+    baseline = _training(asked, speed, sizes.layers, recovery.baseline_batch_size, tokens).total + beside
+    return process + max(recovering, baseline if asked.baseline else 0)
 
 
-def _training(asked: Asked, speed: Speed, layers: int, batch: int) -> Memory:
+def _training(asked: Asked, speed: Speed, layers: int, batch: int, tokens: float) -> Memory:
+    """``tokens`` of a row: a GPU's longest batch is what must fit; on a CPU rows are packed, and are like the mean."""
     sizes = asked.sizes
     size = TrainingSize(
         parameters=sizes.parameters(layers), layers=layers, width=sizes.width, inner=sizes.inner, heads=0,
-        length=asked.recovery.max_length, precision=asked.precision(speed),
+        length=math.ceil(tokens), precision=asked.precision(speed),
     )  # fmt: skip
     return training_memory(size, batch)

@@ -25,7 +25,7 @@ from api_schemas.task_spec import TaskSpec
 RESOLVE_SECONDS, LOAD_BYTES, TOKENIZED_BYTES = 2.0, 4e8, 1.5e6
 OF_FILES: dict[Stage, tuple[float, float]] = {
     Stage.EXPORTING: (0.5, 2e8),
-    Stage.VERIFYING: (8.0, 2e8),
+    Stage.VERIFYING: (10.0, 2e8),
     Stage.PUBLISHING: (0.5, 2e8),
 }
 PRUNE_SECONDS = 0.1

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
+from api_schemas.data_size import BYTES_PER_TOKEN
 from api_schemas.speeds import Rate, Speeds
 from api_schemas.workers import About, SandboxReport
 from service.state import GatewayState
@@ -55,7 +56,7 @@ def test_a_preview_and_a_plan_say_what_the_job_would_take(client: TestClient, bo
 def test_the_rows_of_the_data_are_counted(client: TestClient, body: dict[str, Any], tmp_path: Path) -> None:
     found = [preview(client, trained(body, tmp_path / "tables", rows))["estimate"] for rows in (3000, 30_000)]
     few, many = (one["tokens"] for one in found)
-    a_row = len("a text with a number of words in it: 12345") / 4.2 + 2
+    a_row = len("a text with a number of words in it: 12345") / BYTES_PER_TOKEN + 2
     assert 0.9 < few / (2 * 3 * 2700 * a_row) < 1.1, "a tenth is kept aside"
     assert 9.5 < many / few < 10.5
     assert found[0]["notes"] == ["no worker is there now: this is for a CPU of two cores"]

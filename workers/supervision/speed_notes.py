@@ -37,6 +37,8 @@ MAX_SAMPLES = 1000
 
 PROBE = Path(__file__).with_name("matmul_probe.py")
 PROBE_SECONDS = 30.0
+#: Whichever of these numpy was built with.
+ONE_THREAD = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")}
 
 
 class RateSample(BaseModel):
@@ -124,7 +126,7 @@ class SpeedNotes:
         try:
             told = subprocess.run(
                 [sys.executable, "-P", str(PROBE)], check=True, capture_output=True, timeout=PROBE_SECONDS,
-                env={"PATH": os.environ.get("PATH", "")},
+                env=ONE_THREAD | {"LAYERCUT_PROBED_THREADS": os.environ.get("OMP_NUM_THREADS", "")},
             ).stdout  # fmt: skip
             self._add(matmul=Notes(matmul=json.loads(told)).matmul)
         except (OSError, subprocess.SubprocessError, ValueError) as error:
