@@ -136,6 +136,8 @@ def _delimited(head: str, columns: list[str], read: ReadSpec) -> Iterator[Row]:
         how["quoting"] = csv.QUOTE_NONE
     elif read.quote not in (None, "auto"):
         how["quotechar"] = read.quote
+    if read.escape == "backslash":
+        how |= {"escapechar": "\\", "doublequote": False}
     rows = csv.reader(StringIO(head.removeprefix("\ufeff")), **how)
     header = next(rows, [])
     places = [header.index(column) for column in columns]

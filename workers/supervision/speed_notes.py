@@ -113,7 +113,7 @@ class SpeedNotes:
                 report = Report.model_validate_json(file.read(REPORT_BYTES))
             rates = [RateSample(device=self._device, **rate._asdict()) for rate in rates_of(report)]
             overheads = [OverheadSample(device=self._device, **one._asdict()) for one in overheads_of(report)]
-        except (OSError, ValueError, ArithmeticError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a runner has written there, the job has succeeded
             log.warning("no speeds are learnt of a job: %s", type(error).__name__)
             return False
         self._add(rates, overheads)

@@ -11,6 +11,8 @@ from api_schemas.jobs import Stage
 from api_schemas.reports import Report, Reused
 from api_schemas.speeds import Rate
 from tests.support.reports import TRAINING, report
+from tests.support.supervisor_rig import FAKE_RUNNER, Rig, no_inputs
+from workers.settings import WorkerSettings
 from workers.supervision.speed_notes import MAX_BYTES, SpeedNotes
 
 
@@ -87,6 +89,32 @@ def test_a_report_that_is_none_teaches_nothing(tmp_path: Path, text: str) -> Non
     notes = SpeedNotes(tmp_path / "speeds", "cpu", "fp32")
     assert not notes.learn(tmp_path)
     assert notes.speeds.rates == []
+
+
+def test_a_model_of_a_family_that_nobody_knows_teaches_nothing(tmp_path: Path) -> None:
+    files = job(tmp_path / "job", 100.0)
+    told = json.loads((files / "report.json").read_text())
+    told["model"]["architecture"] = "nobody's"
+    (files / "report.json").write_text(json.dumps(told))
+    assert not SpeedNotes(tmp_path / "speeds", "cpu", "fp32").learn(files)
+
+
+def test_a_published_job_is_learnt_from(worker_settings: WorkerSettings) -> None:
+    learnt: list[set[str]] = []
+    rig = Rig(
+        worker_settings,
+        FAKE_RUNNER,
+        no_inputs,
+        learn=lambda files: learnt.append({path.name for path in files.iterdir()}),
+    )
+    try:
+        rig.run("fail:dataset_invalid")
+        assert learnt == []
+        rig.run("succeed")
+        (names,) = learnt
+        assert "report.json" in names
+    finally:
+        rig.close()
 
 
 def test_what_a_runner_lies_of_stays_within_what_a_device_can_be(tmp_path: Path) -> None:
