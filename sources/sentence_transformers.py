@@ -13,6 +13,7 @@ from typing import Any
 
 from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
+from sources.module_widths import Step, first_mismatch
 from sources.sentence_modules import (
     BY_TYPE,
     CONFIG,
@@ -36,12 +37,14 @@ AS_PLAIN = "; without its modules.json, or for a job that trains, it is a plain 
 @dataclass(frozen=True)
 class Modules:
     """``names`` are the classes, in order; ``files`` what must be beside the model for them, by path in the folder.
-    ``max_seq_length`` is the longest input in tokens, where the folder says one.
+    ``max_seq_length`` is the longest input in tokens, where the folder says one; ``steps`` are the modules after the
+    Transformer.
     """
 
     names: list[str]
     files: list[str]
     max_seq_length: int | None
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,20 +72,28 @@ def read_modules(model: ModelFiles) -> Modules | None:
         right = "it must list one Transformer, first, and a Pooling"
         raise _invalid(model, MODULES, f"lists {', '.join(names)}: {right}{AS_PLAIN}")
     _check_settings(model)
-    files = [name for name in TOP_FILES if model.has(name)]
+    files, steps = [name for name in TOP_FILES if model.has(name)], list[Step]()
     for kind, path in found[1:]:
         files += _files_of(model, kind, path)
-    return Modules(names, list(dict.fromkeys(files)), _max_seq_length(model))
+        steps.append(_step(model, kind, f"{path}/{CONFIG}"))
+    return Modules(names, list(dict.fromkeys(files)), _max_seq_length(model), tuple(steps))
 
 
-def check_base(architecture: Architecture, id: str) -> None:
-    """Raise ``model_invalid`` for a model of which sentence-transformers uses another part than is pruned."""
+def check_base(architecture: Architecture, modules: Modules, width: int, id: str) -> None:
+    """Raise ``model_invalid`` for a model of which sentence-transformers uses another part than is pruned, and for
+    modules that take vectors of another ``width`` than it makes.
+    """
     if architecture.kind == "encoder-decoder":
         raise LayercutError(
             "model_invalid",
             f"{id!r} is a sentence-transformers folder of an encoder-decoder, whose decoder is not used{AS_PLAIN}",
             param="/model",
         )
+    wrong = first_mismatch(modules.steps, width)
+    if wrong is not None:
+        before = "the model" if wrong.file == modules.steps[0].file else "what comes before it"
+        text = f"{wrong.file} of {id!r} takes vectors of {wrong.takes}, and {before} makes {wrong.made}{AS_PLAIN}"
+        raise LayercutError("model_invalid", text, param="/model")
 
 
 def _module(model: ModelFiles, number: int, entry: Any) -> tuple[Kind, str]:
@@ -124,12 +135,13 @@ def _files_of(model: ModelFiles, kind: Kind, path: str) -> list[str]:
         pickled = model.has(f"{path}/{PICKLE}")
         why = f"only {PICKLE}, a pickle, which can run code and is never loaded: save it as {WEIGHTS}"
         raise _invalid(model, MODULES, f"lists {path}, which has {why if pickled else f'no {WEIGHTS}'}")
-    if model.has(config):
-        _check_module_config(model, kind, config)
     return [name for name in (config, weights if kind.weights else config) if model.has(name)]
 
 
-def _check_module_config(model: ModelFiles, kind: Kind, name: str) -> None:
+def _step(model: ModelFiles, kind: Kind, name: str) -> Step:
+    """The module whose config, where there is one, is the file ``name``; raises for a config that is not to be used."""
+    if not model.has(name):
+        return Step(kind.name, name, {})
     config = _read_object(model, name)
     activation = config.get("activation_function")
     if kind.name == "Dense" and activation is not None and not ACTIVATION.fullmatch(str(activation)):
@@ -142,6 +154,7 @@ def _check_module_config(model: ModelFiles, kind: Kind, name: str) -> None:
     modes = mode if isinstance(mode, list) else [mode]
     if kind.name == "Pooling" and (not modes or any(one not in POOLING_MODES for one in modes)):
         raise _invalid(model, name, f"has the pooling_mode {str(mode)[:100]!r}; there are {', '.join(POOLING_MODES)}")
+    return Step(kind.name, name, config)
 
 
 def _check_settings(model: ModelFiles) -> None:

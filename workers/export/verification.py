@@ -2,11 +2,11 @@
 
 A program of its own, run by path: it must not import anything of this repository. It reads one JSON object from
 stdin, ``{folder, probe, layers, source_bytes, kind, shared_layers, dtype, mapped, source, embeddings, pipeline}``,
-and prints one, ``{checks: [{name, passed, detail}], versions}``. ``source`` is null but for a model whose tensors were copied:
-then it has the ``folder`` they came from and their ``origins``, ``{name: [file, name there]}``. ``embeddings`` is null
-but for a sentence-transformers folder: then it has ``texts``, names of ``prompts``, the file of the ``vectors``
-expected of both, and what the source is ``described`` by. ``pipeline``
-is null but for a model trained for one. A check that cannot be carried out has failed.
+and prints one, ``{checks: [{name, passed, detail}], versions}``. ``source`` is null but for a model whose tensors were
+copied: then it has the ``folder`` they came from and their ``origins``, ``{name: [file, name there]}``. ``embeddings``
+is null but for a sentence-transformers folder: then it has ``texts``, names of ``prompts``, the file of the ``vectors``
+expected of both, and what the source is ``described`` by. ``pipeline`` is null but for a model that was trained for
+one. A check that cannot be carried out has failed.
 """
 
 from __future__ import annotations
