@@ -79,9 +79,9 @@ class Speed(BaseModel):
         return best.flops * gains[precision] / gains[best.precision]
 
     def overhead(self, stage: Stage) -> float:
-        """How many times what the stage is taken to take it does."""
-        found = self.speeds.overheads if self.speeds is not None else []
-        return next((one.ratio for one in found if one.stage == stage), 1.0)
+        """How many times what the stage is taken to take it does; publishing, which no report tells, as verifying."""
+        found = {one.stage: one.ratio for one in self.speeds.overheads} if self.speeds is not None else {}
+        return found.get(Stage.VERIFYING if stage == Stage.PUBLISHING else stage, 1.0)
 
     @property
     def layer_seconds(self) -> float:
