@@ -136,20 +136,6 @@ class Job(BaseModel):
     urls: dict[str, str] = {}
 
 
-class JobPreview(BaseModel):
-    """What a job would be: the answer to ``POST /v1/jobs?validate_only=true``. Nothing was stored, so it has no id."""
-
-    id: None = None
-    object: Literal["job"] = "job"
-    status: None = None
-    model: str
-    task: str
-    priority: int
-    request: dict[str, Any] = Field(description="as sent: a `JobRequest`")
-    resolved: ResolvedRequest = Field(description="every default filled in, and the plan where the model could be read")
-    metadata: dict[str, str]
-
-
 class JobList(BaseModel):
     """One page, newest first. The next page is asked for with ``after=<the last id>``."""
 

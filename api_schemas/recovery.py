@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
@@ -112,6 +113,10 @@ class Recovery(BaseModel):
         while halved > SMALLEST_BATCH and rows * self.epochs / halved < ENOUGH_STEPS:
             halved //= 2
         return halved
+
+    def steps_of(self, rows: int) -> int:
+        """Optimizer steps of a training on ``rows`` examples; a broken epoch is rounded up to a whole step."""
+        return max(1, math.ceil(math.ceil(rows / self.batch_of(rows)) * self.epochs))
 
 
 #: The paper's.

@@ -38,6 +38,13 @@ def most_asked(sizes: int) -> int:
     return math.ceil(math.log2(sizes + 1))
 
 
+def most_steps(full: int, sizes: int, *, by_retention: bool) -> int:
+    """Optimizer steps that a search among so many sizes takes at most, about; ``full``: those of one recovery."""
+    if not by_retention:
+        return math.ceil(full * BRACKET_SHARE)
+    return math.ceil(full * (BRACKET_SHARE + RETENTION_SHARE)) * most_asked(sizes)
+
+
 def choose_by_retention(sizes: Sequence[int], wanted: float, run_bracket: Callable[[int], Bracket]) -> int:
     """The largest size whose best keeps ``wanted``; where none does, the smallest, which loses least."""
     return largest_fitting(sizes, lambda drop: (run_bracket(drop).retention or 0.0) >= wanted) or sizes[0]

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from api_schemas.speeds import Speeds
+
 MeasureName = Literal[
     "files", "network", "system_calls", "network_namespace", "other_processes", "privileges", "own_user", "limits"
 ]
@@ -41,6 +43,9 @@ class About(BaseModel):
     device: Literal["cpu", "cuda"]
     gpu_name: str | None = None
     gpu_memory_bytes: int | None = None
+    speeds: Speeds | None = Field(
+        default=None, description="what its device was measured to do; null for a worker of an older layercut"
+    )
 
 
 class WorkerState(BaseModel):

@@ -51,8 +51,9 @@ def admit(request: JobRequest, settings: GatewaySettings) -> ResolvedRequest:
     return resolve(request, facts)
 
 
-def plan(request: PlanRequest, settings: GatewaySettings, importance: KnownImportance) -> Plan:
-    """The plan of ``POST /v1/plans``; raises ``LayercutError``, ``hub_unavailable`` where the model is out of reach.
+def plan(request: PlanRequest, settings: GatewaySettings, importance: KnownImportance) -> tuple[PlanRequest, Plan]:
+    """The request with its data, and its plan; raises ``LayercutError``, ``hub_unavailable`` where the model is out of
+    reach.
 
     A strategy that ranks by importance is answered from what a job has measured; without that, the plan says how to
     get it.
@@ -65,6 +66,10 @@ def plan(request: PlanRequest, settings: GatewaySettings, importance: KnownImpor
         raise LayercutError(
             "hub_unavailable", f"the model hub did not answer for {request.model.id!r}; try again later", param="/model"
         )
+    return request, _planned(request, facts, importance)
+
+
+def _planned(request: PlanRequest, facts: ModelFacts, importance: KnownImportance) -> Plan:
     unmeasured = make_plan(request.prune, facts, seed=request.seed)
     if STRATEGIES[request.prune.strategy].searches:
         return _searched(request, facts, unmeasured, importance)

@@ -48,6 +48,11 @@ def glue_files(task: Task, split: str, settings: SourceSettings) -> list[Path]:
     return _local_files(task, split, _root(settings)) or _hub_files(task, split, settings)
 
 
+def local_glue_files(task: Task, split: str, settings: SourceSettings) -> list[Path]:
+    """As ``glue_files``, where the service has a folder of the task; else none, and the hub is not asked."""
+    return _local_files(task, split, _root(settings))
+
+
 def check_glue(task: Task, settings: SourceSettings, limit: int, splits: Sequence[str] | None = None) -> None:
     """Raise what ``read_glue`` would for the first ``limit`` bytes of each local TSV file; the hub is not asked.
 

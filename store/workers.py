@@ -53,6 +53,13 @@ class WorkerStore:
             told = connection.execute(mine.values(seen_at=later(), paused_reason=paused_reason, **values))
             return told.rowcount == 1
 
+    def describe(self, name: str, about: About) -> None:
+        """The worker has learnt more of what it is. One that is not known is not told of."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(workers).where(workers.c.name == name).values(about=about.model_dump(mode="json"))
+            )
+
     def leave(self, name: str) -> None:
         """The worker ends."""
         with self._engine.begin() as connection:

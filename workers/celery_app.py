@@ -18,12 +18,14 @@ import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
 from celery.worker import state
 
 from api_schemas.errors import ERRORS
+from api_schemas.workers import About
 from sources.hub_client import guard_client
 from store.artifacts import ArtifactStore
 from store.broker import WAKE, celery_settings
@@ -36,7 +38,7 @@ from telemetry.worker_metrics import WorkerMetrics
 from workers.sandbox.sandbox import Sandbox, Unconfined
 from workers.settings import WorkerSettings
 from workers.supervision import scratch
-from workers.supervision.about import VERSION, about_worker
+from workers.supervision.about import VERSION, about_worker, auto_precision
 from workers.supervision.checkpoint_sync import sweep_ended
 from workers.supervision.health_server import open_health_server
 from workers.supervision.input_staging import stage_inputs
@@ -45,6 +47,7 @@ from workers.supervision.presence import Presence
 from workers.supervision.pulse import Pulse
 from workers.supervision.recorded_store import RecordedCache, RecordedJobs
 from workers.supervision.recording import Recorder
+from workers.supervision.speed_notes import SpeedNotes
 from workers.supervision.supervisor import Supervisor
 from workers.supervision.waker import Waker
 
@@ -61,6 +64,9 @@ LONGEST_CALL_SECONDS = 30.0
 
 #: The loop that looks for work, as health has it; beyond some of its turns it may take so long.
 LOOK, LOOK_SECONDS = "look", 60.0
+
+#: In vain, for work, before a worker multiplies matrices to know its speed.
+LOOKS_BEFORE_PROBE = 2
 
 RUNNER = [sys.executable, "-P", "-m", "workers.runner"]
 
@@ -80,6 +86,8 @@ class WorkerProcess:
         self._busy = threading.Lock()
         self._unsent, self._waker = False, Waker(self._send_wake_up)
         self._pulse, about = Pulse(), about_worker(settings.device)
+        self._about, self._looks = about, 0
+        self._speeds = SpeedNotes(settings.data_dir / "speeds", about.gpu_name or "cpu", auto_precision(about))
         self.tracing = Tracing("layercut-worker", VERSION)
         folders = {"data": settings.data_dir, "scratch": settings.scratch_root}
         metrics = WorkerMetrics(VERSION, ERRORS, folders, lambda: len(self._pulse.stuck()))
@@ -92,7 +100,7 @@ class WorkerProcess:
         self._sweep = partial(sweep_ended, settings.checkpoint_root, self.store, settings.checkpoint_days)
         self._sweep()
         self.presence = Presence(
-            WorkerStore(self.engine), name, self.sandbox.report, about, doing=recorder.doing, pulse=self._pulse
+            WorkerStore(self.engine), name, self.sandbox.report, self.about, doing=recorder.doing, pulse=self._pulse
         )
         recorder.changed = self.presence.changed
         self.supervisor = Supervisor(
@@ -106,6 +114,7 @@ class WorkerProcess:
             sandbox=self.sandbox,
             around=recorder.attempt,
             pause=self.presence.pause,
+            learn=self._learn,
         )
         self._look_seconds = 4 * settings.poll_seconds + LOOK_SECONDS
         self.poller = Poller(self.look, settings.poll_seconds)
@@ -130,7 +139,23 @@ class WorkerProcess:
         if not worked:
             # Also where the disk is too full to take a job: it may be these that fill it.
             self._sweep()
+            self._probe()
         return worked
+
+    @property
+    def about(self) -> About:
+        """With what is known of its speed by now."""
+        return self._about.model_copy(update={"speeds": self._speeds.speeds})
+
+    def _learn(self, files: Path) -> None:
+        if self._speeds.learn(files):
+            self.presence.describe(self.about)
+
+    def _probe(self) -> None:
+        """Beside a job it would measure less than there is, and slow the job down."""
+        self._looks += 1
+        if self._looks >= LOOKS_BEFORE_PROBE and self._speeds.probe():
+            self.presence.describe(self.about)
 
     def wake_another(self) -> None:
         """Have a wake-up sent where a job waits. What cannot be sent now, the reaper sends later."""

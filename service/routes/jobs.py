@@ -13,7 +13,8 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.errors import LayercutError
-from api_schemas.jobs import Job, JobList, JobPreview, JobsCancelled, JobsToCancel, Status
+from api_schemas.jobs import Job, JobList, JobsCancelled, JobsToCancel, Status
+from api_schemas.previews import JobPreview
 from api_schemas.request_parts import Moment, Whole
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
@@ -23,6 +24,7 @@ from service.bodies import JsonBody, validated
 from service.callers import Caller, Own, Who
 from service.ceilings import check_queue, under_ceilings
 from service.edge.disconnects import gone
+from service.estimates import expected_of_job
 from service.idempotency import PARAMETER, accepted_once
 from service.idempotency import REFUSALS as REPEATED
 from service.negotiation import wait_seconds
@@ -32,6 +34,7 @@ from service.state import GatewayState, State
 from service.webhooks.addresses import Policy, check
 from store.jobs import JobStore, Within
 from store.listing import JobFilter
+from store.workers import LIVING_SECONDS
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -97,17 +100,18 @@ async def create_job(
     own: Own,
     *,
     incoming: Request,
-    validate_only: Annotated[bool, Query(description="check and resolve, and store nothing")] = False,
+    validate_only: Annotated[bool, Query(description="check, resolve and estimate, and store nothing")] = False,
 ) -> Response:
     """Ask for a compression. What can be seen to fail is refused now; what fails later is the job's `error`."""
     tenant = who.holder.tenant
 
-    async def look() -> Admitted:
-        return await state.admissions.run(tenant, partial(gone, incoming), _admit, body, state, who)
-
+    leaves = partial(gone, incoming)
     if validate_only:
-        request, resolved = await look()
-        return JSONResponse(_preview(request, body, resolved).model_dump(mode="json"))
+        preview = await state.admissions.run(tenant, leaves, _preview, body, state, who)
+        return JSONResponse(preview.model_dump(mode="json"))
+
+    async def look() -> Admitted:
+        return await state.admissions.run(tenant, leaves, _admit, body, state, who)
 
     async def create(within: Within | None) -> Job:
         await state.probes.disk.answer()
@@ -283,7 +287,9 @@ def _retry(state: GatewayState, own: JobStore, job_id: str, within: Within | Non
     return job
 
 
-def _preview(request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest) -> JobPreview:
+def _preview(sent: dict[str, Any], state: GatewayState, who: Caller) -> JobPreview:
+    request, resolved = _admit(sent, state, who)
+    takes, why_not = expected_of_job(resolved, state.workers.list(LIVING_SECONDS, None), state.settings)
     return JobPreview(
         model=request.model.id,
         task=request.task.label,
@@ -291,4 +297,6 @@ def _preview(request: JobRequest, sent: dict[str, Any], resolved: ResolvedReques
         request=without_secrets(sent),
         resolved=resolved,
         metadata=request.metadata,
+        estimate=takes,
+        no_estimate=why_not,
     )

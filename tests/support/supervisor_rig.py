@@ -23,6 +23,7 @@ from tests.support.events import queue
 from workers.sandbox.sandbox import Sandbox
 from workers.settings import WorkerSettings
 from workers.supervision.input_staging import Stage
+from workers.supervision.publication import Learn, unlearnt
 from workers.supervision.room import Pause
 from workers.supervision.supervisor import Supervisor
 
@@ -42,7 +43,12 @@ class Rig:
     """A supervisor, and what tests ask of the things around it."""
 
     def __init__(
-        self, settings: WorkerSettings, command: list[str], stage: Stage, pause: Pause = lambda _: None
+        self,
+        settings: WorkerSettings,
+        command: list[str],
+        stage: Stage,
+        pause: Pause = lambda _: None,
+        learn: Learn = unlearnt,
     ) -> None:
         self.settings = settings
         self.engine = open_engine(settings.database_url)
@@ -52,7 +58,7 @@ class Rig:
         self.cache = CacheStore(self.engine)
         self.supervisor = Supervisor(
             self.store, self.cache, self.artifacts, settings,
-            command=command, worker="rig", stage=stage, sandbox=UNLOCKED, pause=pause,
+            command=command, worker="rig", stage=stage, sandbox=UNLOCKED, pause=pause, learn=learn,
         )  # fmt: skip
         self._threads: list[threading.Thread] = []
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
+from api_schemas.recovery import Precision
 from api_schemas.workers import About
 
 try:
@@ -16,6 +17,11 @@ except PackageNotFoundError:  # run from a checkout that was never installed
 
 SEEN_BY_DRIVER = ["nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits"]
 PATIENCE_SECONDS = 10.0
+
+#: CPUs that have one of these compute in bf16, as torch asks them.
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_tile"})
+#: GPUs that do not, by what is in their names.
+WITHOUT_BF16 = ("V100", "T4", "P100", "P40", "GTX", "RTX 20", "Quadro RTX")
 
 #: UUID, name and memory in MiB.
 Gpu = tuple[str, str, str]
@@ -29,6 +35,21 @@ def about_worker(device: str) -> About:
         return About(**here, device="cpu")
     _, name, memory = gpu
     return About(**here, device="cuda", gpu_name=name, gpu_memory_bytes=_bytes(memory))
+
+
+def auto_precision(about: About) -> Precision:
+    """What ``recovery.precision: auto`` becomes there, as ``workers/runtime/device.py`` decides it with torch."""
+    if about.device == "cuda":
+        return "fp16" if any(name in (about.gpu_name or "") for name in WITHOUT_BF16) else "bf16"
+    return "bf16" if BF16_FLAGS & _cpu_flags() else "fp32"
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return set(next((line for line in lines if line.startswith("flags")), "").split())
+    except OSError:
+        return set()
 
 
 def _gpus() -> list[Gpu]:

@@ -48,7 +48,7 @@ from workers.supervision.input_staging import Stage as StageInputs
 from workers.supervision.lease_session import Interrupt, LeaseSession
 from workers.supervision.log_writer import LogWriter
 from workers.supervision.memory_notes import lend_notes, notes_of
-from workers.supervision.publication import Publication
+from workers.supervision.publication import Learn, Publication, unlearnt
 from workers.supervision.retries import NOT_SOON, Wait, told
 from workers.supervision.runner_process import Exit, RunnerProcess
 from workers.supervision.tidying import keep_notes, sweep_losers
@@ -76,6 +76,7 @@ class Attempt:
         artifacts: ArtifactStore,
         settings: WorkerSettings,
         started: float,
+        learn: Learn = unlearnt,
     ) -> None:
         self._claim, self._lease = claim, claim.lease
         self._runner, self._session, self._cache_server = runner, session, cache_server
@@ -91,7 +92,7 @@ class Attempt:
         # An attempt's own: one that goes on from a checkpoint has the whole of it again.
         self._seconds = min(claim.request.limits.max_runtime_seconds, settings.max_runtime_seconds)
         self._waiting = Waiting(runner, session, cache_server, settings, ends=started + self._seconds)
-        self._publication = Publication(claim, runner, artifacts, settings, tell=self._tell_away)
+        self._publication = Publication(claim, runner, artifacts, settings, tell=self._tell_away, learn=learn)
         self._endings: dict[object, Callable[[Any], None]] = {
             EventType.SUCCEEDED: self._succeeded,
             EventType.FAILED: self._failed,

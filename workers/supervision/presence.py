@@ -46,7 +46,9 @@ class Presence:
         pulse: Pulse | None = None,
     ) -> None:
         self._store, self._name, self._doing, self._pulse = store, name, doing, pulse or Pulse()
+        self._sandbox = sandbox
         self._announce = partial(store.announce, name, sandbox, about)
+        self._untold: About | None = None
         self._full: str | None = None
         self._draining = self._leaving = False
         # Reentrant, so that a signal handler may put something here.
@@ -62,6 +64,12 @@ class Presence:
     def pause(self, reason: str | None) -> None:
         """Say that it takes no jobs, and why; None: that it does again."""
         self._full = reason
+        self.changed()
+
+    def describe(self, about: About) -> None:
+        """The worker has learnt more of what it is."""
+        self._announce = partial(self._store.announce, self._name, self._sandbox, about)
+        self._untold = about
         self.changed()
 
     def drain(self) -> None:
@@ -90,6 +98,10 @@ class Presence:
         if not self._seen() and not self._leaving:
             self._announce()
             self._seen()
+        if (about := self._untold) is not None:
+            self._store.describe(self._name, about)
+            if self._untold is about:
+                self._untold = None
 
     def _seen(self) -> bool:
         paused_reason = DRAINING if self._draining else self._full

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from threading import Event
 
 from api_schemas.errors import LayercutError
@@ -13,19 +14,33 @@ from store.artifacts import ArtifactStore
 from store.jobs import Claim
 from workers.export.archive import archive_name
 from workers.settings import WorkerSettings
-from workers.supervision.publishing import most_bytes, publish_export
+from workers.supervision.publishing import COPIES, most_bytes, publish_export
 from workers.supervision.retries import Tell, persist
 from workers.supervision.runner_process import RunnerProcess
 
+#: Takes the folder of a job's published files.
+Learn = Callable[[Path], object]
+
+
+def unlearnt(_: Path) -> None:
+    """Of a worker that learns nothing."""
+
 
 class Publication:
-    """``tell`` hears, once, that the store is away."""
+    """``tell`` hears, once, that the store is away; ``learn`` gets the folder of the files that were published."""
 
     def __init__(
-        self, claim: Claim, runner: RunnerProcess, artifacts: ArtifactStore, settings: WorkerSettings, *, tell: Tell
+        self,
+        claim: Claim,
+        runner: RunnerProcess,
+        artifacts: ArtifactStore,
+        settings: WorkerSettings,
+        *,
+        tell: Tell,
+        learn: Learn = unlearnt,
     ) -> None:
         self._claim, self._runner, self._artifacts, self._settings = claim, runner, artifacts, settings
-        self._tell = tell
+        self._tell, self._learn = tell, learn
         #: Of the files that were published.
         self.bytes = 0
         #: Why what was finished is not published yet, where the store is away.
@@ -65,3 +80,4 @@ class Publication:
             limit=most_bytes(inputs, self._settings.artifact_bytes), stopped=stopped,
         )  # fmt: skip
         self.bytes = sum(file.bytes for file in manifest.files)
+        self._learn(self._runner.scratch.folder / COPIES)

@@ -22,6 +22,7 @@ from workers.supervision.cache_server import CacheServer
 from workers.supervision.input_staging import Stage
 from workers.supervision.lease_session import Interrupt, LeaseSession
 from workers.supervision.log_writer import LogWriter
+from workers.supervision.publication import Learn, unlearnt
 from workers.supervision.room import Pause, Room
 from workers.supervision.runner_process import RunnerProcess
 from workers.supervision.threads import NoThread
@@ -33,7 +34,7 @@ log = logging.getLogger("layercut.supervisor")
 class Supervisor:
     """One job at a time. ``command`` starts a runner that waits for a ``Handover`` on its stdin; ``stage`` gets its
     inputs; ``around`` is entered for each attempt. ``pause`` is told why no job is taken for now, and None once they
-    are again.
+    are again. ``learn`` gets the folder of each job's published files.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class Supervisor:
         sandbox: Sandbox,
         around: Callable[[Claim], AbstractContextManager[object]] = nullcontext,
         pause: Pause = lambda _: None,
+        learn: Learn = unlearnt,
     ) -> None:
         self._store, self._artifacts, self._settings, self._around = store, artifacts, settings, around
-        self._worker, self._stage = worker, stage
+        self._worker, self._stage, self._learn = worker, stage, learn
         self._cache, self._local = cache, FolderCache(settings.scratch_root / "cache", settings.cache_bytes)
         self._sandbox = sandbox
         self._warm = WarmRunner(command, settings.scratch_root, sandbox)
@@ -141,6 +143,7 @@ class Supervisor:
                 attempt = Attempt(
                     claim, runner, session, cache_server, job_log, stage=self._stage,
                     store=self._store, artifacts=self._artifacts, settings=self._settings, started=sent,
+                    learn=self._learn,
                 )  # fmt: skip
                 attempt.run()
                 spared = attempt.spared

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from api_schemas.workers import DRAINING, SandboxReport
+from api_schemas.speeds import Speeds
+from api_schemas.workers import DRAINING, About, SandboxReport
 from store.workers import WorkerStore
 from tests.support.processes import eventually
 from tests.support.supervisor_rig import Rig
@@ -31,6 +32,16 @@ def here(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Presence]:
     here = Presence(WorkerStore(rig.engine), "host-1", SandboxReport(complete=True))
     yield here
     here.close()
+
+
+def test_what_it_has_learnt_of_itself_is_told_and_told_again_where_it_was_forgotten(rig: Rig, here: Presence) -> None:
+    store = WorkerStore(rig.engine)
+    about = About(host="h", pid=1, version="1", device="cpu", speeds=Speeds(precision="fp32", matmul=1e11))
+    here.describe(about)
+    eventually(lambda: [worker.about for worker in store.list(60, None)] == [about])
+    store.leave("host-1")
+    here.changed()
+    eventually(lambda: [worker.about for worker in store.list(60, None)] == [about])
 
 
 def state(rig: Rig) -> list[tuple[str, str | None]]:
