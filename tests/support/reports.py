@@ -77,7 +77,7 @@ def report(**changed: Any) -> Report:
         ),
         job_id="job_1",
         model=FACTS,
-        task=ReportedTask(name="sst2", metric="accuracy"),
+        task=ReportedTask(name="sst2", kind="classification", metric="accuracy"),
         strategy=STRATEGY,
         recovery=resolve_recovery(RecoverySpec(), FACTS, kind=CLASSES),
         gain_interval=Interval(low=-1.5, high=0.25, confidence=0.95, resamples=1000),

@@ -187,7 +187,9 @@ def test_another_layer_than_was_kept_is_found(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_sentence_transformers_cannot_use_is_the_models_fault(tmp_path: Path) -> None:
-    source = embedding_model(tmp_path / "source", dense(WIDTH + 1, 8))
+    name, config, weights = dense(WIDTH, 8)
+    wider = {**weights, "linear.weight": torch.zeros(8, WIDTH + 1)}  # than its config says, and than what comes in
+    source = embedding_model(tmp_path / "source", (name, config, wider))
     with pytest.raises(LayercutError, match="sentence-transformers cannot encode") as caught:
         delivered(source)
     assert (caught.value.code, caught.value.param) == ("model_invalid", "/model")

@@ -57,6 +57,7 @@ class Exported:
             "mapped": False,
             "source": self.streamed and {"folder": str(self.streamed.folder), "origins": self.streamed.origins},
             "embeddings": None,
+            "pipeline": None,
         }
         return {check["name"]: (check["passed"], check["detail"]) for check in verification.examine(asked)["checks"]}
 
