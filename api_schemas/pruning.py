@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.objectives import Objective
 from api_schemas.per_stack import AMOUNTS, PerStack
 from api_schemas.read_spec import ReadSpec
-from api_schemas.request_parts import Column, DataPath, Name, Parameters, Request, Whole
+from api_schemas.request_parts import Column, DataPath, Name, OrString, Parameters, Request, Whole
 from api_schemas.strategies import STRATEGIES
 
 # More than any model has; it keeps a refusal shorter than the request.
@@ -66,8 +66,10 @@ class CalibrationSpec(Request):
         return self.model_copy(update={"source": "text" if self.on_text else "task"})
 
 
-class PruneSpec(Request):
-    """Which layers go. One amount at most is given; without any, a third of the layers goes.
+class PruneSpec(OrString):
+    """Which layers go; as a plain string, it is the strategy.
+
+    One amount at most is given; without any, a third of the layers goes.
 
     An encoder-decoder has two lists of layers, each numbered from 0: there a value is given for each by name,
     ``{"encoder": …, "decoder": …}``, and one that is not named stays whole.
@@ -94,10 +96,16 @@ class PruneSpec(Request):
     )
     calibration: CalibrationSpec = CalibrationSpec()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"strategy": value} if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _one_amount_that_suits(self) -> PruneSpec:
         strategy = STRATEGIES.find(self.strategy, "/prune/strategy")
         given = [name for name in (*AMOUNTS, "objective") if getattr(self, name) is not None]
+        self._check_nothing(given)
         if len(given) > 1:
             raise LayercutError(
                 "validation_failed", f"give one of {', '.join(given)}, not {len(given)} at once", param="/prune"
@@ -135,6 +143,18 @@ class PruneSpec(Request):
                 param="/prune/calibration",
             )
         return self
+
+    def _check_nothing(self, given: list[str]) -> None:
+        """That nothing is said of what is to go, where nothing goes."""
+        if not STRATEGIES[self.strategy].drops_nothing:
+            return
+        given = [*given, *(["protect_layers"] if self.protect_layers is not None else [])]
+        if given:
+            raise LayercutError(
+                "validation_failed",
+                f"strategy {self.strategy!r} drops nothing: it takes no {given[0]}",
+                param=f"/prune/{given[0]}",
+            )
 
     @property
     def decided(self) -> PruneSpec:

@@ -25,7 +25,7 @@ EXAMPLE = {"model": "google-bert/bert-base-uncased", "prune": {"strategy": "symm
 
 @router.post(
     "",
-    responses=problems(*BODY, *REFUSALS, "hub_unavailable"),
+    responses=problems(*BODY, *REFUSALS),
     openapi_extra=json_body(PlanRequest, half=EXAMPLE),
 )
 async def create_plan(body: JsonBody, request: Request, state: State, who: Who) -> Plan:
@@ -43,4 +43,4 @@ async def create_plan(body: JsonBody, request: Request, state: State, who: Who) 
 
 def _plan(body: dict[str, Any], state: GatewayState, who: Caller, stopped: Stopped) -> Plan:
     known = state.importance.of(who.holder.tenant, who.holder.pool, stopped)
-    return plan(validated(PlanRequest, body), state.settings, known)
+    return plan(validated(PlanRequest, body), state.settings, known, state.earlier_jobs(who.actor))
