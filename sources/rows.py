@@ -8,19 +8,25 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from sources.beneath import open_plain
 
 TextRow = tuple[str, ...]
-Labels = Sequence[int] | Sequence[float]
+#: A row's: a class (its id), a number, a set of classes, or a class for each word.
+Label = int | float | tuple[int, ...]
+Labels = Sequence[int] | Sequence[float] | Sequence[tuple[int, ...]]
 
 CHUNK_ROWS = 4096
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Labelled texts: one to four texts a row, and its label id (or number, for a regression).
+    """Texts and their labels, by the task's label form:
+
+    - class: one to four texts a row, and an id · number: as many, and a float;
+    - classes: as many, and the ids of the row's labels, sorted, or none of them;
+    - tags: the words of a sentence, and an id for each · None: as many texts as the task has columns, and 0.
 
     Neither need be in memory as objects: ``texts`` may lie in a file. ``sha256`` is that of the bytes of the files they
     were read from; ``dropped`` counts the rows left out as unusable, ``skipped`` those of the user's own by reason.
@@ -43,27 +49,88 @@ class Rows:
 
     def digest(self) -> str:
         """sha256 of the texts and labels themselves, in their order: of what is learned, wherever it was read."""
-        labels = array(_code(self.labels), self.labels)
-        found = hashlib.sha256(labels.typecode.encode() + labels.tobytes())
+        found, widths = hashlib.sha256(_labels_bytes(self.labels)), array("I")
         for chunk in self.chunks():
             for row in chunk:
+                widths.append(len(row))
                 for text in row:
                     # GLUE's own files may have brought lone surrogates, which plain UTF-8 refuses.
                     coded = text.encode("utf-8", "surrogatepass")
                     found.update(len(coded).to_bytes(8, "little"))
                     found.update(coded)
+        if any(width != widths[0] for width in widths):  # of sentences
+            found.update(widths.tobytes())
         return found.hexdigest()
 
     def pick(self, indexes: Iterable[int], source: str) -> Rows:
         """The rows at ``indexes``, in that order."""
         chosen = array("q", indexes)
-        labels = array(_code(self.labels), (self.labels[at] for at in chosen))
+        labels = _gathered(self.labels, chosen)
         return Rows(PickedTexts(self.texts, chosen), labels, source, self.sha256, self.dropped, self.skipped)
 
 
-def _code(labels: Labels) -> str:
-    """Of an array of them: numbers, or ids."""
-    return "d" if isinstance(next(iter(labels), 0), float) else "q"
+class RaggedLabels(Sequence[tuple[int, ...]]):
+    """A tuple of ids a row, as two arrays: those of all rows in ``values``, and where each row's end in ``ends``, the
+    first of which is 0.
+    """
+
+    def __init__(self, rows: Iterable[Sequence[int]] = ()) -> None:
+        self.values, self.ends = array("i"), array("q", [0])
+        for row in rows:
+            self.append(row)
+
+    def append(self, row: Sequence[int]) -> None:
+        self.values.extend(row)
+        self.ends.append(len(self.values))
+
+    def renamed(self, ids: Sequence[int], *, ordered: bool) -> RaggedLabels:
+        """With ``ids[id]`` for each id; where ``ordered``, each row is sorted."""
+        rows = (tuple(ids[id] for id in row) for row in self)
+        return RaggedLabels(sorted(row) for row in rows) if ordered else RaggedLabels(rows)
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    @overload
+    def __getitem__(self, at: int) -> tuple[int, ...]: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[tuple[int, ...]]: ...
+
+    def __getitem__(self, at: int | slice) -> tuple[int, ...] | list[tuple[int, ...]]:
+        if isinstance(at, slice):
+            return [self._row(row) for row in range(*at.indices(len(self)))]
+        if not -len(self) <= at < len(self):
+            raise IndexError(at)
+        return self._row(at % len(self))
+
+    def _row(self, at: int) -> tuple[int, ...]:
+        return tuple(self.values[self.ends[at] : self.ends[at + 1]])
+
+
+def _labels_bytes(labels: Labels) -> bytes:
+    if isinstance(labels, RaggedLabels):
+        return b"ragged" + len(labels).to_bytes(8, "little") + labels.ends.tobytes() + labels.values.tobytes()
+    flat = _flat(labels, labels)
+    return flat.typecode.encode() + flat.tobytes()
+
+
+def _gathered(labels: Labels, chosen: Iterable[int]) -> Labels:
+    if isinstance(labels, RaggedLabels):
+        return RaggedLabels(labels[at] for at in chosen)
+    return _flat(labels, (labels[at] for at in chosen))
+
+
+def _flat(labels: Labels, chosen: Iterable[Any]) -> array[Any]:
+    """``chosen`` of ``labels``, which are numbers, or ids."""
+    return array("d" if isinstance(next(iter(labels), 0), float) else "q", chosen)
+
+
+def one_text_a_row(rows: Rows) -> Rows:
+    """Row i's texts are rows w · i and after, of ``w`` texts a row; each has the number of row i."""
+    width = len(rows.texts[0])
+    labels = array("d", (float(label) for label in rows.labels for _ in range(width)))  # type: ignore[arg-type]
+    return Rows(SingleTexts(rows.texts, width), labels, rows.source, rows.sha256, rows.dropped, rows.skipped)
 
 
 class Texts(Sequence[TextRow], ABC):
@@ -98,6 +165,19 @@ class PickedTexts(Texts):
 
     def row(self, at: int) -> TextRow:
         return self._texts[self._indexes[at]]
+
+
+class SingleTexts(Texts):
+    """Each text of rows of ``width`` texts, as a row of its own; none is copied."""
+
+    def __init__(self, texts: Sequence[TextRow], width: int) -> None:
+        self._texts, self._width = texts, width
+
+    def __len__(self) -> int:
+        return len(self._texts) * self._width
+
+    def row(self, at: int) -> TextRow:
+        return (self._texts[at // self._width][at % self._width],)
 
 
 def hash_files(paths: Iterable[Path]) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import CalibrationSpec
 from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.task_spec import TaskSpec
 from api_schemas.tasks import Task
+from api_schemas.text_spec import TextSpec
 from sources.data_warnings import table_warnings
 from sources.datasets import check_table, read_dataset
 from sources.glue import check_glue, read_glue
@@ -31,8 +33,9 @@ class TaskData:
     ``dev`` maps split to rows, the first being the one that the score is taken on; ``label_names`` are in id order,
     empty where labels have none; ``kind`` is a name of ``TASK_KINDS``; ``metrics`` are names of ``METRICS``, the first
     being the score. ``positive`` is the id of the label that f1 is of; None where it is the mean of each label's.
-    ``warnings`` are for the report. ``pairs`` are texts, of an embedding, with the number that says how alike they are;
-    ``text`` is learnt from beside the labelled rows.
+    ``warnings`` are for the report. ``pairs`` are two texts a row, of an embedding, with the number that says how alike
+    they are; ``text`` is what ``recovery.text`` names, with labels that are zeros: as many texts a row as the labelled
+    rows have, or the words of a sentence where those are words.
     """
 
     train: Rows
@@ -48,11 +51,12 @@ class TaskData:
     @property
     def label_mean(self) -> float:
         """Of the numbers to learn; 0 where labels are names."""
-        return statistics.fmean(self.train.labels) if self.kind == "regression" else 0.0
+        return statistics.fmean(cast("Sequence[float]", self.train.labels)) if self.kind == "regression" else 0.0
 
 
-def load_task(spec: TaskSpec, settings: SourceSettings, seed: int) -> TaskData:
-    """The data of a task that trains (``spec.trains``); ``seed`` draws the dev split and ``max_train_rows``.
+def load_task(spec: TaskSpec, settings: SourceSettings, seed: int, text: TextSpec | None = None) -> TaskData:
+    """The data of a task that trains (``spec.trains``), and of ``text``, which is ``recovery.text``. ``seed`` draws the
+    dev split, ``max_train_rows`` and ``text.rows``.
 
     Raises ``dataset_not_found``, ``dataset_not_allowed``, ``dataset_invalid``, ``ceiling_passed`` and
     ``hub_unavailable``.

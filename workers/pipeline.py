@@ -124,7 +124,8 @@ def repeat(run: RunContext, plan: Plan) -> Repeated:
     baseline = make_baseline(run, source)
     made = _made(run, plan, source, baseline)
     with run.progress.stage(Stage.EVALUATING, seed=run.seed):
-        pair = score_before(run, baseline.model) if baseline else None, score(run, made.model)
+        before = baseline.model if baseline else source
+        pair = score_before(run, before) if baseline else None, score(run, made.model, before)
     slot.save(1, *to_tensors(pair), finished=True)
     for stage in (Stage.BASELINE, Stage.RECOVERING):
         run.slot(stage.value).forget()

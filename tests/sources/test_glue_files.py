@@ -74,7 +74,7 @@ def test_every_task_reads_its_official_files(tmp_path: Path, name: str) -> None:
         assert rows.sha256 == hashlib.sha256(TSV[name].encode()).hexdigest()
         assert rows.dropped == (1 if name == "mnli" else 0), "rows on which the annotators did not agree are left out"
     assert list(data.dev) == [split for split, _ in task.splits]
-    assert (data.label_names, data.metrics, data.regression) == (task.label_names, task.metrics, name == "stsb")
+    assert (data.label_names, data.metrics, data.kind) == (task.label_names, task.metrics, task.kind)
 
 
 def test_the_headline_split_of_mnli_is_the_matched_one(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def parquet(name: str) -> bytes:
     """ROWS as the hub has them: numbered labels, columns by the hub's names, and an index."""
     texts, labels = ROWS[name]
     columns = {column: [row[place] for row in texts] for place, column in enumerate(TASKS[name].hub_columns)}
-    kind = pa.float32() if TASKS[name].regression else pa.int64()
+    kind = pa.float32() if TASKS[name].kind == "regression" else pa.int64()
     table = pa.table({**columns, "label": pa.array(labels, kind), "idx": list(range(len(labels)))})
     buffer = io.BytesIO()
     pq.write_table(table, buffer)

@@ -71,7 +71,7 @@ def test_every_kind_of_file(tmp_path: Path, name: str, content: str) -> None:
     assert list(data.train.labels) == [2, 1, 0]
     assert (list(data.dev["dev"].texts), list(data.dev["dev"].labels)) == ([("nice",)], [2])
     assert data.train.sha256 == hashlib.sha256(train.read_bytes()).hexdigest()
-    assert (data.metrics, data.regression) == (("accuracy",), False)
+    assert (data.metrics, data.kind) == (("accuracy",), "classification")
 
 
 def test_two_texts_a_row_in_the_order_that_was_asked(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_labels_have_ids_in_an_order_that_people_expect(tmp_path: Path, labels: 
 def test_numbers_for_a_regression(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "text,label\n" + "".join(f"t{n},{n / 2}\n" for n in range(20)))
     data = load(path, tmp_path, metric="spearman")
-    assert (data.regression, data.label_names, data.metrics) == (True, (), ("spearman",))
+    assert (data.kind, data.label_names, data.metrics) == ("regression", (), ("spearman",))
     assert sorted([*data.train.labels, *data.dev["dev"].labels]) == [n / 2 for n in range(20)]
     assert len(data.dev["dev"]) == 2
 

@@ -15,15 +15,16 @@ from sources.beneath import open_regular
 from sources.cached_files import Unusable
 
 
-def read_array(path: Path, *, dimensions: int = 1, finite: bool = True) -> npt.NDArray[Any]:
+def read_array(path: Path, *, dimensions: int | tuple[int, ...] = 1, finite: bool = True) -> npt.NDArray[Any]:
     """The numbers in a file that ``np.save`` wrote, all of them finite if they must be; raises ``Unusable``."""
+    wanted = (dimensions,) if isinstance(dimensions, int) else dimensions
     try:
         with open_regular(path.parent, path.name) as file:
             if npy.read_magic(file) != (1, 0):
                 raise ValueError("its version is not 1.0")
             shape, _, dtype = npy.read_array_header_1_0(file)
             size = file.tell() + math.prod(shape) * dtype.itemsize
-            if dtype.kind not in "fiub" or len(shape) != dimensions or size != os.fstat(file.fileno()).st_size:
+            if dtype.kind not in "fiub" or len(shape) not in wanted or size != os.fstat(file.fileno()).st_size:
                 raise ValueError(f"it says to be {dtype} {shape}")
             file.seek(0)
             found: npt.NDArray[Any] = np.load(file, allow_pickle=False)

@@ -65,7 +65,7 @@ def collate(features: Features, rows: RowIndexes, device: torch.device, *, pad_t
     columns = np.arange(width)
     mask = columns >= (width - lengths)[:, None] if features.padding.left else columns < lengths[:, None]
     # Where the mask holds, tokens follow one another in row order: one gather for the whole batch.
-    at = np.concatenate([np.arange(features.offsets[row], features.offsets[row + 1]) for row in rows])
+    at = features.tokens_of(rows)
     inputs = {"input_ids": _filled(features.ids[at], mask, features.padding.token)}
     if features.types is not None:
         inputs["token_type_ids"] = _filled(features.types[at], mask, features.padding.token_type)

@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from api_schemas.task_kinds import LabelForm
 from sources.cached_files import Unusable, read_json
 from sources.rows import Rows, TextRow
 from workers.data.arrays import map_array, read_array
 
 IDS, TYPES, OFFSETS, LABELS, PADDING = "ids.bin", "types.bin", "offsets.npy", "labels.npy", "padding.json"
+
+#: Of a token that has no tag to learn or to give: a special one, or a word's second.
+NO_TAG = -100
+#: Of a row, or of a word's first token, whose label nobody gave.
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class LabelShape:
+    """What labels become in ``Features``. ``count``: of the names, where a row has any number of them."""
+
+    form: LabelForm | None
+    count: int = 0
+
+    @property
+    def per_token(self) -> bool:
+        return self.form == "tags"
+
+
+CLASS, NUMBER = LabelShape("class"), LabelShape("number")
 
 
 @dataclass(frozen=True)
@@ -51,7 +72,8 @@ class Features:
     """``N`` rows of ``T`` tokens in all. Row ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
 
     ``ids`` int32 ``(T,)``; ``types`` int8 ``(T,)``, or None where the tokenizer makes none; ``offsets`` int64
-    ``(N + 1,)``; ``labels`` int64 or, for a regression, float32 ``(N,)``.
+    ``(N + 1,)``. ``labels``: int64 ``(N,)`` ids; float32 ``(N,)`` numbers; float32 ``(N, C)``, 1 for each label that a
+    row has; or, ``per_token``, int64 ``(T,)`` tags. Of text without labels ``UNKNOWN``, or NaN.
     """
 
     ids: npt.NDArray[np.int32]
@@ -59,14 +81,16 @@ class Features:
     offsets: npt.NDArray[np.int64]
     labels: npt.NDArray[Any]
     padding: Padding
+    per_token: bool = False
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.offsets) - 1
 
     @property
     def fits_together(self) -> bool:
         """Whether the rows follow one another, and are all there is."""
-        whole = len(self.offsets) == len(self) + 1 and self.offsets[0] == 0 and self.offsets[-1] == len(self.ids)
+        labelled = len(self.labels) == (len(self.ids) if self.per_token else len(self))
+        whole = labelled and self.offsets[0] == 0 and self.offsets[-1] == len(self.ids)
         typed = self.types is None or len(self.types) == len(self.ids)
         return bool(whole and typed and (self.lengths >= 0).all())
 
@@ -75,6 +99,14 @@ class Features:
         """Tokens in each row, ``(N,)``."""
         return np.diff(self.offsets)
 
+    def tokens_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Indexes into ``ids`` of all tokens of these rows, row after row."""
+        return np.concatenate([np.arange(self.offsets[row], self.offsets[row + 1]) for row in rows])
+
+    def places(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Indexes into ``labels`` of what is answered of these rows: the rows, or all of their tokens."""
+        return self.tokens_of(rows) if self.per_token else rows
+
     def take(self, rows: npt.NDArray[np.int64]) -> Features:
         """The rows of these indexes, in this order."""
         spans = [slice(self.offsets[row], self.offsets[row + 1]) for row in rows]
@@ -82,22 +114,41 @@ class Features:
             ids=np.concatenate([self.ids[span] for span in spans]),
             types=None if self.types is None else np.concatenate([self.types[span] for span in spans]),
             offsets=np.concatenate([[0], np.cumsum(self.lengths[rows])]).astype(np.int64),
-            labels=self.labels[rows],
+            labels=self.labels[self.places(rows)],
             padding=self.padding,
+            per_token=self.per_token,
+        )
+
+    @property
+    def unlabelled(self) -> Features:
+        """The same texts, as if nobody had labelled them."""
+        labels = np.where(self.labels == NO_TAG, NO_TAG, UNKNOWN) if self.labels.dtype.kind == "i" else None
+        return replace(self, labels=np.full_like(self.labels, np.nan) if labels is None else labels)
+
+    def joined(self, other: Features) -> Features:
+        """These rows, and those of ``other`` after them; of one tokenizer."""
+        types = None if self.types is None or other.types is None else np.concatenate([self.types, other.types])
+        return replace(
+            self,
+            ids=np.concatenate([self.ids, other.ids]),
+            types=types,
+            offsets=np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]]),
+            labels=np.concatenate([self.labels, other.labels]),
         )
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, rows: Rows, max_length: int, *, regression: bool) -> Features:
+def encode(tokenizer: PreTrainedTokenizerBase, rows: Rows, max_length: int, shape: LabelShape) -> Features:
     """Tokenize every row once, cut to ``max_length`` tokens (of a pair, the longer text first)."""
-    chunks = list(_chunks(tokenizer, rows, max_length))
+    chunks = list(_chunks(tokenizer, rows, max_length, shape))
     lengths = np.concatenate([chunk.lengths for chunk in chunks])
     types = [chunk.types for chunk in chunks if chunk.types is not None]
     return Features(
         ids=np.concatenate([chunk.ids for chunk in chunks]),
         types=np.concatenate(types) if types else None,
         offsets=_offsets(lengths),
-        labels=labels_of(rows, regression),
+        labels=_labels(rows, shape, [chunk.tags for chunk in chunks]),
         padding=Padding.of(tokenizer),
+        per_token=shape.per_token,
     )
 
 
@@ -107,26 +158,28 @@ def encode_into(
     max_length: int,
     folder: Path,
     *,
-    regression: bool,
+    shape: LabelShape,
     done: Callable[[int, int], None] = lambda _rows, _of: None,
 ) -> None:
     """As ``encode``, written to ``folder`` as it is made."""
     lengths: list[npt.NDArray[np.int64]] = []
+    tags: list[npt.NDArray[np.int64]] = []
     with (folder / IDS).open("wb") as ids, (folder / TYPES).open("wb") as types:
-        for chunk in _chunks(tokenizer, rows, max_length):
+        for chunk in _chunks(tokenizer, rows, max_length, shape):
             chunk.ids.tofile(ids)
             if chunk.types is not None:
                 chunk.types.tofile(types)
             lengths.append(chunk.lengths)
+            tags.append(chunk.tags)
             done(sum(map(len, lengths)), len(rows))
     if not (folder / TYPES).stat().st_size:
         (folder / TYPES).unlink()
     np.save(folder / OFFSETS, _offsets(np.concatenate(lengths)), allow_pickle=False)
-    np.save(folder / LABELS, labels_of(rows, regression), allow_pickle=False)
+    np.save(folder / LABELS, _labels(rows, shape, tags), allow_pickle=False)
     (folder / PADDING).write_text(json.dumps(asdict(Padding.of(tokenizer))), encoding="utf-8")
 
 
-def load_features(folder: Path) -> Features:
+def load_features(folder: Path, shape: LabelShape) -> Features:
     """What ``encode_into`` wrote. Tokens stay on the disk: pages come in as batches need them. Raises ``Unusable`` for
     what it cannot have written.
     """
@@ -135,8 +188,9 @@ def load_features(folder: Path) -> Features:
         ids=map_array(folder / IDS, np.int32),
         types=map_array(types, np.int8) if types.exists() else None,
         offsets=read_array(folder / OFFSETS),
-        labels=read_array(folder / LABELS),
+        labels=read_array(folder / LABELS, dimensions=2 if shape.form == "classes" else 1),
         padding=Padding.read(folder / PADDING),
+        per_token=shape.per_token,
     )
     if not found.fits_together:
         raise Unusable(OFFSETS, "tokens, rows and labels do not go together")
@@ -148,19 +202,39 @@ class _Chunk:
     ids: npt.NDArray[np.int32]
     types: npt.NDArray[np.int8] | None
     lengths: npt.NDArray[np.int64]
+    tags: npt.NDArray[np.int64]
 
 
-def _chunks(tokenizer: PreTrainedTokenizerBase, rows: Rows, max_length: int) -> Iterator[_Chunk]:
+_NO_TAGS = np.empty(0, dtype=np.int64)
+
+
+def _chunks(tokenizer: PreTrainedTokenizerBase, rows: Rows, max_length: int, shape: LabelShape) -> Iterator[_Chunk]:
+    start = 0
     for chunk in rows.chunks():
+        sides = [list(map(list, chunk))] if shape.per_token else _sides(chunk, tokenizer)
         encoded = tokenizer(
-            *_sides(chunk, tokenizer), truncation=True, max_length=max_length, padding=False, verbose=False
-        )
+            *sides, truncation=True, max_length=max_length, padding=False, verbose=False,
+            is_split_into_words=shape.per_token,
+        )  # fmt: skip
         ids, types = encoded["input_ids"], encoded.get("token_type_ids")
+        given = rows.labels[start : start + len(chunk)]
+        start += len(chunk)
         yield _Chunk(
             ids=np.fromiter(chain.from_iterable(ids), dtype=np.int32),
             types=None if types is None else np.fromiter(chain.from_iterable(types), dtype=np.int8),
             lengths=np.fromiter(map(len, ids), dtype=np.int64),
+            tags=_tags(encoded, given) if shape.per_token else _NO_TAGS,
         )
+
+
+def _tags(encoded: BatchEncoding, labels: Sequence[Any]) -> npt.NDArray[np.int64]:
+    """Of every token of some rows: a word's tag on its first token, and ``NO_TAG`` elsewhere."""
+    found = []
+    for at, tags in enumerate(labels):
+        words = np.array([-1 if word is None else word for word in encoded.word_ids(at)], dtype=np.int64)
+        first = (words >= 0) & np.diff(words, prepend=-1).astype(bool)
+        found.append(np.where(first, np.asarray(tags, dtype=np.int64)[words], NO_TAG))
+    return np.concatenate(found)
 
 
 def _sides(rows: Sequence[TextRow], tokenizer: PreTrainedTokenizerBase) -> list[list[str]]:
@@ -176,6 +250,15 @@ def _offsets(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def labels_of(rows: Rows, regression: bool) -> npt.NDArray[Any]:
-    """``(N,)``, as in ``Features``."""
-    return np.asarray(rows.labels, dtype=np.float32 if regression else np.int64)
+def _labels(rows: Rows, shape: LabelShape, tags: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[Any]:
+    return np.concatenate(tags) if shape.per_token else labels_of(rows, shape)
+
+
+def labels_of(rows: Rows, shape: LabelShape) -> npt.NDArray[Any]:
+    """``(N,)`` or ``(N, C)``, as in ``Features``; of what is not labelled by the token."""
+    if shape.form != "classes":
+        return np.asarray(rows.labels, dtype=np.float32 if shape.form == "number" else np.int64)
+    found = np.zeros((len(rows), shape.count), dtype=np.float32)
+    for row, ids in enumerate(cast(Sequence[tuple[int, ...]], rows.labels)):
+        found[row, list(ids)] = 1
+    return found

@@ -51,6 +51,9 @@ class Undefined(Exception):
     """Why a metric has no value on these rows."""
 
 
+Function = Callable[[Array, Array, MetricLabels], float]
+
+
 def _accuracy(gold: Array, guess: Array, labels: MetricLabels) -> float:
     return float(np.mean(gold == guess))
 
@@ -70,7 +73,7 @@ def _matthews(gold: Array, guess: Array, labels: MetricLabels) -> float:
     return float(sk.matthews_corrcoef(gold, guess))
 
 
-def _correlation(function: Callable[[Array, Array], Any]) -> Callable[[Array, Array, MetricLabels], float]:
+def _correlation(function: Callable[[Array, Array], Any]) -> Function:
     def score(gold: Array, guess: Array, labels: MetricLabels) -> float:
         if len(gold) < 2:
             raise Undefined("one row has no correlation")
@@ -84,26 +87,73 @@ def _correlation(function: Callable[[Array, Array], Any]) -> Callable[[Array, Ar
     return score
 
 
+def _micro_f1(gold: Array, guess: Array, labels: MetricLabels) -> float:
+    """Of ``(N, C)`` 0 and 1."""
+    if not (gold.any() or guess.any()):
+        raise Undefined("no row has a label, and the model gives none")
+    return float(sk.f1_score(gold, guess, average="micro", zero_division=0.0))
+
+
+def _macro_f1(gold: Array, guess: Array, labels: MetricLabels) -> float:
+    return float(sk.f1_score(gold, guess, average="macro", zero_division=0.0))
+
+
+def _exact_match(gold: Array, guess: Array, labels: MetricLabels) -> float:
+    return float((gold == guess).all(axis=1).mean())
+
+
+def _entities(score: Callable[[int, int, int], tuple[int, int]], reason: str) -> Function:
+    """Of ``(N,)`` entities that there are, and ``(N, 2)`` that are given, and are right. ``score``: a ratio's."""
+
+    def share(gold: Array, guess: Array, labels: MetricLabels) -> float:
+        part, whole = score(int(gold.sum()), *map(int, guess.sum(axis=0)))
+        if not whole:
+            raise Undefined(reason)
+        return part / whole
+
+    return share
+
+
+def _mean(gold: Array, guess: Array, labels: MetricLabels) -> float:
+    return float(_finite(guess).mean())
+
+
+def _fifth_percentile(gold: Array, guess: Array, labels: MetricLabels) -> float:
+    return float(np.percentile(_finite(guess), 5))
+
+
+def _finite(values: Array) -> Array:
+    if not np.isfinite(values).all():
+        raise Undefined("the model answers with what is not a finite number")
+    return values
+
+
 #: A range that is this share of the largest number or less is rounding.
 ALIKE = 1e-12
 
-FUNCTIONS: dict[str, Callable[[Array, Array, MetricLabels], float]] = {
+FUNCTIONS: dict[str, Function] = {
     "accuracy": _accuracy,
     "f1": _f1,
     "matthews_correlation": _matthews,
     "pearson": _correlation(stats.pearsonr),
     "spearman": _correlation(stats.spearmanr),
+    "micro_f1": _micro_f1,
+    "macro_f1": _macro_f1,
+    "exact_match": _exact_match,
+    "entity_f1": _entities(
+        lambda gold, given, right: (2 * right, gold + given), "no row has an entity or is given one"
+    ),
+    "entity_precision": _entities(lambda gold, given, right: (right, given), "the model finds no entity"),
+    "entity_recall": _entities(lambda gold, given, right: (right, gold), "no row has an entity"),
+    "cosine": _mean,
+    "cosine_p5": _fifth_percentile,
+    "neighbours": _mean,
 }
 assert FUNCTIONS.keys() == METRICS.keys(), "every row of METRICS has its function"
 
 
-def predictions(logits: Array, *, regression: bool) -> Array:
-    """``(N, C)`` logits to ``(N,)`` label ids, or to the ``(N,)`` numbers of a regression."""
-    return logits[:, 0] if regression else logits.argmax(axis=1)
-
-
 def score(names: Sequence[str], gold: Array, guess: Array, labels: MetricLabels) -> MetricValues:
-    """Each metric over ``(N,)`` gold labels and predictions."""
+    """Each metric over gold labels and predictions of ``N`` rows, as it takes them."""
     found = MetricValues({})
     for name in names:
         try:

@@ -1,19 +1,20 @@
-"""A model's logits on rows, and its scores on every dev split."""
+"""A model's answers to rows, and its scores on every dev split."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from workers.data.batches import collate, inference_batches
 from workers.data.features import Features
 from workers.evaluation import metrics
 from workers.evaluation.metrics import MetricLabels
+from workers.kinds.kind import Kind
 from workers.runtime.parts import Done, counted, unheard
 
 
@@ -22,7 +23,7 @@ class Scores:
     """``score`` is the headline; ``metrics`` all of them, those of a second split with its name behind; ``undefined``
     has the reason for each that is None.
 
-    ``gold`` and ``guess`` ``(N,)`` are the headline split's, for the paired bootstrap.
+    ``gold`` and ``guess`` ``(N, …)`` are the headline's, as its metric takes them, for the paired bootstrap.
     """
 
     score: float | None
@@ -32,43 +33,54 @@ class Scores:
     undefined: dict[str, str] = field(default_factory=dict)
 
 
-def logits_of(
-    model: nn.Module, features: Features, device: torch.device, done: Done = unheard
+def answers_of(
+    kind: Kind, model: PreTrainedModel, features: Features, device: torch.device, done: Done = unheard
 ) -> npt.NDArray[np.float32]:
-    """``(N, C)`` float32, in row order. Computed as the model stands, without autocast: a user gets the same."""
+    """A model's answers to all places of ``features``, ``(U, …)`` float32. Computed as the model stands, without
+    autocast: a user gets the same.
+    """
     model.eval()
     found: npt.NDArray[np.float32] | None = None
     with torch.inference_mode():
         for rows in counted(inference_batches(features), done):
-            logits = model(**collate(features, rows, device)).logits.float().cpu().numpy()
+            values = kind.answer(model, collate(features, rows, device)).values.cpu().numpy()
             if found is None:
-                found = np.empty((len(features), logits.shape[1]), dtype=np.float32)
-            found[rows] = logits
+                found = np.empty((len(features.labels), *values.shape[1:]), dtype=np.float32)
+            found[features.places(rows)] = values
     assert found is not None
     return found
 
 
-def scored_names(splits: Sequence[str], names: Sequence[str]) -> list[str]:
+def scored_names(kind: Kind, splits: Sequence[str], names: Sequence[str]) -> list[str]:
     """What ``evaluate`` calls all that it scores."""
-    return [f"{name}{_suffix(split, first=split == splits[0])}" for split in splits for name in names]
+    return [called for split in splits for _, called in _named(kind, splits, split, names)]
 
 
-def _suffix(split: str, *, first: bool) -> str:
-    return "" if first else f"_{split}"
+def _named(kind: Kind, splits: Sequence[str], split: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The metrics that are taken on ``split``, and what they are called: with its name, where another has had them."""
+    for name in names:
+        if kind.scores(name, split):
+            first = next(each for each in splits if kind.scores(name, each))
+            yield name, name if split == first else f"{name}_{split}"
+
+
+#: The answers of the teacher to a split, where a kind is judged by them.
+Reference = Callable[[str], npt.NDArray[np.float32]]
 
 
 def evaluate(
-    model: nn.Module,
+    kind: Kind,
+    model: PreTrainedModel,
     splits: dict[str, Features],
     names: tuple[str, ...],
     labels: MetricLabels,
     *,
-    regression: bool,
     device: torch.device,
     order: list[int] | None = None,
+    reference: Reference | None = None,
     done: Done = unheard,
 ) -> Scores:
-    """Score ``model`` on each split; the first split's first metric is the headline.
+    """Score ``model`` on each split. The headline is the first metric, on the first split that it is taken on.
 
     ``order`` says where each label stands among the outputs of a head that has them in another order.
     """
@@ -76,12 +88,15 @@ def evaluate(
     undefined: dict[str, str] = {}
     headline: tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]] | None = None
     for split, features in splits.items():
-        logits = logits_of(model, features, device, done)
-        guess = metrics.predictions(logits if order is None else logits[:, order], regression=regression)
-        scores = metrics.score(names, features.labels, guess, labels)
-        suffix = _suffix(split, first=headline is None)
-        headline = headline or (features.labels, guess)
-        found |= {f"{name}{suffix}": value for name, value in scores.values.items()}
-        undefined |= {f"{name}{suffix}": reason for name, reason in scores.undefined.items()}
+        answers = answers_of(kind, model, features, device, done)
+        answers = answers if order is None else answers[..., order]
+        wanted = reference(split) if reference and kind.needs_reference else None
+        for name, called in _named(kind, list(splits), split, names):
+            gold, guess = kind.judged(name, answers, features, wanted)
+            values = metrics.score((name,), gold, guess, labels)
+            found[called] = values.values[name]
+            undefined.update((called, reason) for reason in values.undefined.values())
+            if called == names[0]:
+                headline = gold, guess
     assert headline is not None
     return Scores(found[names[0]], found, gold=headline[0], guess=headline[1], undefined=undefined)

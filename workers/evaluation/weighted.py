@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse, stats
 
-from api_schemas.metrics import METRICS
+from api_schemas.task_kinds import TASK_KINDS
 from workers.evaluation.metrics import MetricLabels
 
 Array = npt.NDArray[Any]
@@ -52,9 +52,8 @@ class Pool:
 
 
 def pool(metric: str, gold: Array, guesses: Array, labels: MetricLabels) -> Pool:
-    """``gold`` ``(N,)``, ``guesses`` ``(seeds, 2, N)``."""
-    pooled = _pool_numbers if METRICS[metric].regression else _pool_labels
-    return pooled(metric, gold, guesses, labels)
+    """``gold`` ``(N, …)``, ``guesses`` ``(seeds, 2, N, …)``, as the metric takes them."""
+    return POOLS[metric](metric, gold, guesses, labels)
 
 
 def _pool_labels(metric: str, gold: Array, guesses: Array, labels: MetricLabels) -> Pool:
@@ -168,9 +167,95 @@ def _thirds(sums: Array) -> tuple[Array, Array, Array]:
     return gold, right, given
 
 
+def _pool_rows(metric: str, gold: Array, guesses: Array, labels: MetricLabels) -> Pool:
+    """Of rows that hardly ever repeat, each with its own sums."""
+    counts = ROW_METRICS[metric]
+    groups = min(len(gold), MOST_GROUPS)
+    member = np.random.default_rng(len(gold)).permutation(len(gold)) % groups
+    grouped = [[_grouped(counts.sums(gold, side), member, groups) for side in pair] for pair in guesses]
+    cells = [(before, after) for before, after in grouped]
+    lost = counts.lost(gold)
+    return Pool(cells, np.ones(groups), counts.score, lost, lost[::-1])
+
+
+@dataclass(frozen=True)
+class RowMetric:
+    """A metric of sums over rows. ``sums`` are ``(N, F)`` of gold and guess, ``score`` is of ``(..., F)``; ``lost``
+    ``(2, F)`` is a row that the model before has right, and the one after has not.
+    """
+
+    sums: Callable[[Array, Array], Array]
+    score: Callable[[Array], Array]
+    lost: Callable[[Array], Array]
+
+
+def _label_sums(gold: Array, guess: Array) -> Array:
+    """``(N, 3 · C)`` of ``(N, C)``: labels that there are, of these given, given."""
+    return np.concatenate([gold, gold * guess, guess], axis=1).astype(np.float64)
+
+
+def _lost_label(gold: Array) -> Array:
+    """A row of the rarest label there is, which is not given any more."""
+    counts = gold.sum(axis=0)
+    there = np.where(counts > 0, counts, np.iinfo(np.int64).max)
+    row = np.zeros((1, gold.shape[1]), dtype=np.int64)
+    row[0, int(there.argmin())] = 1
+    return np.concatenate([_label_sums(row, row), _label_sums(row, np.zeros_like(row))])
+
+
+def _micro(sums: Array) -> Array:
+    gold, right, given = (part.sum(axis=-1) for part in _thirds(sums))
+    return _ratio(2 * right, gold + given)
+
+
+def _macro(sums: Array) -> Array:
+    gold, right, given = _thirds(sums)
+    return np.asarray(_ratio(2 * right, gold + given).mean(axis=-1))
+
+
+def _mean_of(sums: Array) -> Array:
+    return np.asarray(sums[..., 1] / sums[..., 0])
+
+
+def _valued(values: Array) -> Array:
+    return np.stack([np.ones(len(values)), values], axis=-1)
+
+
+def _entity_sums(gold: Array, guess: Array) -> Array:
+    """``(N, 3)``: entities that there are, given, right."""
+    return np.concatenate([gold[:, None], guess], axis=1).astype(np.float64)
+
+
+_LOST_ENTITY = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+_FALSE_ENTITY = np.array([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+_LOST_MEAN = np.array([[1.0, 1.0], [1.0, 0.0]])
+
+ROW_METRICS: dict[str, RowMetric] = {
+    "micro_f1": RowMetric(_label_sums, _micro, _lost_label),
+    "macro_f1": RowMetric(_label_sums, _macro, _lost_label),
+    "exact_match": RowMetric(lambda gold, guess: _valued((gold == guess).all(axis=1)), _mean_of, lambda _: _LOST_MEAN),
+    "entity_f1": RowMetric(
+        _entity_sums, lambda sums: _ratio(2 * sums[..., 2], sums[..., 0] + sums[..., 1]), lambda _: _LOST_ENTITY
+    ),
+    "entity_precision": RowMetric(
+        _entity_sums, lambda sums: _ratio(sums[..., 2], sums[..., 1]), lambda _: _FALSE_ENTITY
+    ),
+    "entity_recall": RowMetric(_entity_sums, lambda sums: _ratio(sums[..., 2], sums[..., 0]), lambda _: _LOST_ENTITY),
+    **dict.fromkeys(
+        ("cosine", "neighbours"), RowMetric(lambda _, guess: _valued(guess), _mean_of, lambda _: _LOST_MEAN)
+    ),
+}
+
 CLASS_METRICS: dict[str, Callable[..., Array]] = {
     "accuracy": _accuracy,
     "f1": _f1,
     "matthews_correlation": _matthews,
 }
-assert CLASS_METRICS.keys() == {metric.name for metric in METRICS.values() if not metric.regression}
+
+#: What a score's interval is worked out by. A percentile is no score: it is no sum over rows.
+POOLS: dict[str, Callable[[str, Array, Array, MetricLabels], Pool]] = {
+    **dict.fromkeys(CLASS_METRICS, _pool_labels),
+    **dict.fromkeys(("pearson", "spearman"), _pool_numbers),
+    **dict.fromkeys(ROW_METRICS, _pool_rows),
+}
+assert POOLS.keys() == {name for kind in TASK_KINDS.values() for name in kind.metrics} | {"neighbours"}

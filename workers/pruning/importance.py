@@ -20,8 +20,15 @@ from workers.pruning.surgery import layer_count, layers_of
 
 #: ``input_ids`` and ``attention_mask``, each (rows, tokens), and whatever else the model takes.
 Batch = dict[str, Tensor]
-#: From logits, (rows, …) in float32, to the mean over the rows of each row's loss.
+#: From answers, (rows, …) in float32, to the mean over the rows of each row's loss.
 Loss = Callable[[Tensor], Tensor]
+#: From a model, and what it is called with, to its answers.
+Read = Callable[[PreTrainedModel, Batch], Tensor]
+
+
+def logits_of(model: PreTrainedModel, inputs: Batch) -> Tensor:
+    logits: Tensor = model(**inputs).logits
+    return logits
 
 
 def measure_weights(
@@ -129,7 +136,10 @@ def _compare(model: PreTrainedModel, architecture: Architecture, batch: Batch) -
 
 
 def measure_gradients(
-    model: PreTrainedModel, architecture: Architecture, batches: Iterable[tuple[Batch, Loss]]
+    model: PreTrainedModel,
+    architecture: Architecture,
+    batches: Iterable[tuple[Batch, Loss]],
+    read: Read = logits_of,
 ) -> dict[str, LayerImportance]:
     """``taylor``: how much the loss moves, to first order, when a layer is taken out.
 
@@ -145,7 +155,7 @@ def measure_gradients(
     rows = 0
     with evaluating(model):
         for batch, loss in batches:
-            found = _first_order(model, architecture, batch, loss)
+            found = _first_order(model, architecture, batch, loss, read)
             _check_finite(found, architecture)
             sums += found
             rows += len(batch["input_ids"])
@@ -153,7 +163,7 @@ def measure_gradients(
     return {"taylor": (sums / rows).tolist()}
 
 
-def _first_order(model: PreTrainedModel, architecture: Architecture, batch: Batch, loss: Loss) -> Tensor:
+def _first_order(model: PreTrainedModel, architecture: Architecture, batch: Batch, loss: Loss, read: Read) -> Tensor:
     """(L,): the sum over the batch's rows."""
     passed: list[tuple[Tensor, Tensor]] = []
 
@@ -164,8 +174,8 @@ def _first_order(model: PreTrainedModel, architecture: Architecture, batch: Batc
         passed.append((before.detach(), after))
 
     with torch.enable_grad(), _hooked(layers_of(model, architecture), keep):
-        logits = model(**inputs_of(model, architecture, batch)).logits
-        total = loss(logits.float()) * len(batch["input_ids"])
+        answers = read(model, inputs_of(model, architecture, batch))
+        total = loss(answers.float()) * len(batch["input_ids"])
     gradients = torch.autograd.grad(total, [after for _, after in passed])
     over = (0, 2) if architecture.time_first else (1, 2)
     changes = [

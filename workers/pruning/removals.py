@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from transformers import PreTrainedModel
 from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
 from api_schemas.strategies import LayerImportance
-from workers.pruning.importance import Batch, check_rows, evaluating, inputs_of, not_finite, states_of
+from workers.pruning.importance import Batch, Read, check_rows, evaluating, inputs_of, not_finite, states_of
 from workers.pruning.surgery import layer_count, layers_of
 
 
@@ -32,6 +33,7 @@ def measure_removals(
     *,
     free: Collection[int],
     steps: int,
+    answers: Answers | None = None,
 ) -> dict[str, LayerImportance]:
     """The order in which greedy removal takes ``steps`` of the layers ``free``; Peer et al. 2022, arXiv 2105.14839.
 
@@ -39,8 +41,8 @@ def measure_removals(
     first k are the choice for any k up to ``steps``. ``removal_hurt`` (L): how far the answer then is from the whole
     model's; 0 for those that stay. Of equals the higher layer goes.
 
-    How far: per row KL(whole ‖ pruned) of the classes, or the squared difference of one number; per token KL of a
-    language model's words, or 1 - cosine of the last states where there is no head. The mean over the data, to which
+    How far: by the form of the task's ``answers``; without them, per token KL(whole ‖ pruned) of a language model's
+    words, or 1 - cosine of the last states where there is no head. The mean over the data, to which
     ``batches()`` gives the way once a step. No label is read: the model was trained on them, and knows them.
 
     Raises ``activations_not_finite`` and ``dataset_invalid``.
@@ -54,7 +56,7 @@ def measure_removals(
     total = layer_count(model, architecture)
     kept, left = list(range(total)), sorted(free)
     step_of, hurt_of = [float(steps + 1)] * total, [0.0] * total
-    ladder, wholes = _Ladder(model, architecture), dict[int, _Answer]()
+    ladder, wholes = _Ladder(model, architecture, answers), dict[int, _Answer]()
     with evaluating(model), torch.inference_mode():
         for step in range(1, steps + 1):
             hurts = _hurts(ladder, batches(), kept, left, wholes)
@@ -82,7 +84,7 @@ def _hurts(
         mask = ladder.enter(batch)
         answer = ladder.climb(kept)
         whole = wholes.get(number) or (answer if len(kept) == ladder.total else ladder.answer())
-        if whole.kind == "classes":
+        if whole.form in FAR:
             wholes[number] = whole
         found = [_distance(whole, ladder.without(layer, kept), mask) for layer in candidates]
         sums += torch.stack([distance.double().sum() for distance in found]).cpu()
@@ -91,19 +93,27 @@ def _hurts(
     return dict(zip(candidates, (sums / weight).tolist(), strict=True))
 
 
-class _Answer:
-    """What a model says: ``words`` (rows, tokens, vocabulary), ``classes`` (rows, classes) or ``states``."""
+@dataclass(frozen=True)
+class Answers:
+    """How a model answers the task: ``read`` gives (places, …), of the ``form`` of a row of FAR."""
 
-    def __init__(self, kind: str, values: Tensor) -> None:
+    form: str
+    read: Read
+
+
+class _Answer:
+    """What a model says: by one of FAR, or ``words`` (rows, tokens, vocabulary), or ``states``."""
+
+    def __init__(self, form: str, values: Tensor) -> None:
         # A divergence is the small rest of large terms; float64, but where that would be a whole vocabulary wide.
-        self.kind, self.values = kind, values.float() if kind == "words" else values.double()
+        self.form, self.values = form, values.float() if form == "words" else values.double()
 
 
 class _Ladder:
     """A batch's way through the model's layers, to be entered at any depth."""
 
-    def __init__(self, model: PreTrainedModel, architecture: Architecture) -> None:
-        self._model, self._row = model, architecture
+    def __init__(self, model: PreTrainedModel, architecture: Architecture, answers: Answers | None) -> None:
+        self._model, self._row, self._answers = model, architecture, answers
         self._layers = layers_of(model, architecture)
         self._inputs: dict[str, Any] = {}
         self._below: dict[int, Tensor] = {}
@@ -120,12 +130,14 @@ class _Ladder:
 
     def answer(self) -> _Answer:
         """As the model stands."""
+        if self._answers is not None:
+            return _Answer(self._answers.form, self._answers.read(self._model, self._inputs))
         found = self._model(**self._inputs)
         logits = getattr(found, "logits", None)
         if logits is not None and logits.ndim == 3 and self._model.get_output_embeddings() is not None:
             return _Answer("words", logits)
         if logits is not None and type(self._model).__name__.endswith("ForSequenceClassification"):
-            return _Answer("classes", logits)
+            return _Answer("classes" if logits.shape[-1] > 1 else "number", logits)
         base = found if hasattr(found, "last_hidden_state") else self._model.base_model(**self._inputs)
         return _Answer("states", base.last_hidden_state)
 
@@ -220,10 +232,10 @@ class _Stub(nn.Module):
 def _distance(whole: _Answer, pruned: _Answer, mask: Tensor) -> Tensor:
     """One number a row or a real token; see ``measure_removals``."""
     ours, theirs = whole.values, pruned.values
-    if whole.kind == "classes":
-        return (ours - theirs).square().squeeze(-1) if ours.shape[-1] == 1 else _divergence(ours, theirs)
+    if whole.form in FAR:
+        return FAR[whole.form](ours, theirs)
     real = mask.bool()
-    if whole.kind == "words":
+    if whole.form == "words":
         return _divergence(ours[real], theirs[real])
     return 1 - cosine_similarity(ours[real], theirs[real], dim=-1)
 
@@ -231,3 +243,18 @@ def _distance(whole: _Answer, pruned: _Answer, mask: Tensor) -> Tensor:
 def _divergence(whole: Tensor, pruned: Tensor) -> Tensor:
     aim, found = F.log_softmax(whole, dim=-1), F.log_softmax(pruned, dim=-1)
     return F.kl_div(found, aim, log_target=True, reduction="none").sum(-1)
+
+
+def _yes_or_no_divergence(whole: Tensor, pruned: Tensor) -> Tensor:
+    aim = whole.sigmoid()
+    cross = F.binary_cross_entropy_with_logits(pruned, aim, reduction="none")
+    return (cross - F.binary_cross_entropy_with_logits(whole, aim, reduction="none")).sum(-1)
+
+
+#: By the form of answers (places, …): how far those of the pruned model are, one number a place.
+FAR: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "classes": _divergence,
+    "number": lambda whole, pruned: (whole - pruned).square().squeeze(-1),
+    "yes_or_no": _yes_or_no_divergence,
+    "vector": lambda whole, pruned: 1 - cosine_similarity(whole, pruned, dim=-1),
+}

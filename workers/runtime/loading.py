@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import transformers
 from transformers import (
     AutoConfig,
     AutoModel,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -135,36 +135,46 @@ def load_source(
     return model
 
 
+@dataclass(frozen=True)
+class Head:
+    """What is put on a base model: a stock class by name, an output for each of ``labels`` (one, without labels), and
+    what the config says the problem is.
+    """
+
+    auto_class: str
+    labels: tuple[str, ...] = ()
+    problem: str | None = None
+
+
 def load_for_task(
     folder: Path,
+    head: Head,
     *,
-    labels: tuple[str, ...],
-    regression: bool,
     seed: int,
     order: list[int] | None = None,
     mean: float = 0.0,
     pad_token: int | None = None,
     warnings: list[str] | None = None,
 ) -> PreTrainedModel:
-    """The model with a classification (or, for ``regression``, one-number) head, in float32, in evaluation mode.
+    """The model with the ``head``, in float32, in evaluation mode.
 
-    The checkpoint's own head is used where it has as many outputs; ``order`` says at which of them each of ``labels``
-    stands, where that is known: they are put into the order of ``labels``. Else the head is new, drawn with ``seed``;
-    where it is to give a number and has a bias, that begins at ``mean``, the labels' own.
+    The checkpoint's own head is used where it has as many outputs; ``order`` says at which of them each label
+    stands, where that is known: they are put into the order of ``head.labels``. Else the head is new, drawn with
+    ``seed``; where it is to give a number and has a bias, that begins at ``mean``, the labels' own.
     ``pad_token``: its id in the tokenizer, for a decoder, which has to know it to find the end of a text.
     """
     config: Any = _config(folder)
-    config.num_labels = 1 if regression else len(labels)
-    if not regression:
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {name: index for index, name in enumerate(labels)}
-    config.problem_type = "regression" if regression else "single_label_classification"
+    config.num_labels = max(1, len(head.labels))
+    if head.labels:
+        config.id2label = dict(enumerate(head.labels))
+        config.label2id = {name: index for index, name in enumerate(head.labels)}
+    config.problem_type = head.problem
     architecture = ARCHITECTURES[config.model_type]
     if architecture.kind == "decoder":
         config.pad_token_id = pad_token
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model, info = _load(AutoModelForSequenceClassification, folder, config=config, dtype=torch.float32)
+        model, info = _load(getattr(transformers, head.auto_class), folder, config=config, dtype=torch.float32)
     resized = {key for key, *_ in info["mismatched_keys"]}
     new = set(info["missing_keys"]) | resized
     _check_loaded({**info, "missing_keys": new}, architecture, architecture.sizes(config.to_dict()))
@@ -172,8 +182,18 @@ def load_for_task(
         warnings.extend(_what_differs({"missing_keys": new - _head(model), "unexpected_keys": ()}, copied=False))
     if not new & _head(model):
         _reorder_head(model, order or [])
-    elif regression:
+    elif not head.labels:
         _begin_at(model, new & _head(model), mean)
+    return model
+
+
+def load_base(folder: Path, facts: ModelFacts, warnings: list[str] | None = None) -> PreTrainedModel:
+    """The model without any head, in float32, in evaluation mode: what sentence-transformers reads states from."""
+    model, info = _load(AutoModel, folder, config=_config(folder), dtype=torch.float32)
+    architecture = ARCHITECTURES[facts.architecture]
+    _check_loaded(info, architecture, architecture.sizes(model.config.to_dict()))
+    if warnings is not None:
+        warnings.extend(_what_differs(info, copied=False))
     return model
 
 

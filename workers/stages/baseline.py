@@ -18,8 +18,10 @@ from workers.training.trainer_state import TrainResult
 
 @dataclass(frozen=True)
 class Baseline:
+    """``training`` is None where the source is the baseline as it came."""
+
     model: PreTrainedModel
-    training: StageTraining
+    training: StageTraining | None
 
 
 def make_baseline(run: RunContext, source: PreTrainedModel) -> Baseline | None:
@@ -32,12 +34,15 @@ def make_baseline(run: RunContext, source: PreTrainedModel) -> Baseline | None:
     if not job.wants_baseline:
         run.progress.skip(Stage.BASELINE, "evaluation.baseline is false" if job.trains else "nothing is trained")
         return None
+    if job.kind.row.teacher == "source":
+        run.progress.skip(Stage.BASELINE, "the source is what the pruned model learns from, as it is")
+        return Baseline(source, None)
     model = source if job.recovery.method == "distill" else copy.deepcopy(source)
     made: list[StageTraining] = []
 
     def make(folder: Path) -> None:
         assert job.train is not None
-        objective = label_objective(job.train.labels, job.device)
+        objective = label_objective(job.kind, job.train, job.device)
         training = train_on(run, Stage.BASELINE, model, job.train, objective, recovery=job.recovery.of_baseline())
         cache_codecs.save_baseline(model, training.result, folder)
         made.append(training)

@@ -80,7 +80,8 @@ def save_scores(scores: Scores, folder: Path) -> None:
 def load_scores(folder: Path) -> Scores:
     facts = _as(_Facts, read_json(folder / "scores.json"), "scores.json")
     # A model may answer what is no finite number: it has no score then, and says why.
-    gold, guess = read_array(folder / "gold.npy"), read_array(folder / "guess.npy", finite=facts.score is not None)
+    gold = read_array(folder / "gold.npy", dimensions=(1, 2))
+    guess = read_array(folder / "guess.npy", dimensions=(1, 2), finite=facts.score is not None)
     return Scores(**asdict(facts), gold=gold, guess=guess)
 
 

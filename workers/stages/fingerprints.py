@@ -18,7 +18,7 @@ def source(job: ResolvedJob, seed: int) -> str:
     if job.trains:
         assert job.data is not None
         parts |= {
-            "labels": job.data.label_names, "order": job.head_order, "regression": job.data.regression, "seed": seed,
+            "labels": job.data.label_names, "order": job.head_order, "task": job.data.kind, "seed": seed,
             "mean": job.data.label_mean,
         }  # fmt: skip
     return _of(job, "source", trains=job.trains, **parts)
@@ -26,6 +26,8 @@ def source(job: ResolvedJob, seed: int) -> str:
 
 def baseline(job: ResolvedJob, seed: int) -> str:
     """The strategy, and what only the recovery reads, are no part of it: jobs that differ in these share it."""
+    if job.kind.row.teacher == "source":
+        return source(job, seed=0)
     return _of(
         job,
         "baseline",
@@ -38,8 +40,10 @@ def baseline(job: ResolvedJob, seed: int) -> str:
     )
 
 
-def baseline_logits(job: ResolvedJob, seed: int) -> str:
-    return _of(job, "baseline_logits", baseline=baseline(job, seed))
+def baseline_answers(job: ResolvedJob, seed: int, split: str) -> str:
+    """``split``: of dev, or another name for all that is learnt from."""
+    read = job.content.splits.get(f"dev:{split}") or [job.content.splits.get(name) for name in ("train", "text")]
+    return _of(job, "baseline_logits", baseline=baseline(job, seed), rows=read)
 
 
 def baseline_scores(job: ResolvedJob, seed: int) -> str:

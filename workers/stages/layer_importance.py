@@ -20,7 +20,7 @@ from workers.data.batches import RowIndexes, collate, inference_batches
 from workers.data.features import Features
 from workers.pruning.importance import Batch, Loss, measure_activations, measure_gradients, measure_weights
 from workers.pruning.language import masked_token, next_token
-from workers.pruning.removals import measure_removals
+from workers.pruning.removals import Answers, measure_removals
 from workers.runtime.device import choose_precision
 from workers.runtime.parts import Done, counted, unheard
 from workers.stages import fingerprints
@@ -80,8 +80,9 @@ def _activations(asked: Measuring) -> dict[str, LayerImportance]:
 
 
 def _gradients(asked: Measuring) -> dict[str, LayerImportance]:
-    batches = _labelled(asked) if asked.job.texts is None else _unlabelled(asked)
-    return measure_gradients(asked.model, asked.job.architecture, batches)
+    if asked.job.texts is not None and (asked.job.task_kind is None or asked.job.kind.row.labels is not None):
+        return measure_gradients(asked.model, asked.job.architecture, _unlabelled(asked))
+    return measure_gradients(asked.model, asked.job.architecture, _labelled(asked), partial(_read, asked.job))
 
 
 def _removals(asked: Measuring) -> dict[str, LayerImportance]:
@@ -97,6 +98,7 @@ def _removals(asked: Measuring) -> dict[str, LayerImportance]:
             lambda: (collate(rows, batch, device) for batch in asked.batches(rows)),
             free=free,
             steps=removal_steps(spec, facts),
+            answers=_answers(asked.job),
         )
 
 
@@ -108,19 +110,30 @@ TAKERS: dict[str, Callable[[Measuring], dict[str, LayerImportance]]] = {
 }
 
 
+def _answers(job: ResolvedJob) -> Answers | None:
+    """How the job's models answer its task; None where there is none, or they have no head for it."""
+    return Answers(job.kind.form, partial(_read, job)) if job.scored else None
+
+
+def _read(job: ResolvedJob, model: PreTrainedModel, inputs: Batch) -> Tensor:
+    values = job.kind.answer(model, inputs).values
+    return values if job.label_order is None else values[..., job.label_order]
+
+
 def _labelled(asked: Measuring) -> Iterator[tuple[Batch, Loss]]:
-    """The task's loss, on its gold labels."""
+    """The task's loss, on its gold labels; of a kind without labels, what the kind has in its place."""
     job = asked.job
     if not job.scored or job.data is None:
         why = job.why_not_scored if job.data is not None else "there is no task"
         message = f"taylor goes by the model's loss on the task's labels, but {why}"
         raise LayercutError("validation_failed", message, param="/prune/strategy")
     rows = asked.rows()
-    objective = label_objective(rows.labels, job.device)
-    order = job.label_order
+    objective = label_objective(job.kind, rows, job.device)
 
-    def loss_of(inputs: Batch, batch: RowIndexes, logits: Tensor) -> Tensor:
-        return objective.loss(StudentOutput(inputs, logits if order is None else logits[:, order], ()), batch)
+    def loss_of(inputs: Batch, batch: RowIndexes, values: Tensor) -> Tensor:
+        if job.kind.row.labels is None:
+            return job.kind.label_loss(values, values)
+        return objective.loss(StudentOutput(inputs, values, ()), batch)
 
     for batch in asked.batches(rows, tokens=GRADIENT_TOKENS):
         inputs = collate(rows, batch, job.device)

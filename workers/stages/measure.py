@@ -17,6 +17,7 @@ from workers.evaluation.by_seed import SIDES, Pair, ScoresBySeed, sides_of
 from workers.evaluation.score_warnings import score_warnings
 from workers.evaluation.scores import Scores, evaluate, scored_names
 from workers.stages import fingerprints
+from workers.stages.answers import baseline_answers
 from workers.stages.run_context import RunContext
 
 
@@ -67,13 +68,13 @@ def measure(run: RunContext, before: PreTrainedModel, after: PreTrainedModel, ot
     if job.scored:
         with progress.stage(Stage.EVALUATING, seed=run.seed):
             compares = job.wants_baseline or not job.trains
-            first = score_before(run, before) if compares else None, score(run, after)
+            first = score_before(run, before) if compares else None, score(run, after, before)
             scores = sides_of({run.seed: first, **others})
             for side, found in zip(SIDES, scores, strict=True):
                 for name, value in (found.metrics if found else {}).items():
                     reason = found.undefined.get(name) if found else None
                     progress.metric(name, value, side, of=job.metric_labels.metric_of(name), reason=reason)
-            for warning in score_warnings(first, job.metric_labels):
+            for warning in score_warnings(first, job.metric_labels, job.kind.row.labels):
                 progress.warn(warning)
     else:
         why = job.why_not_scored if job.data is not None else "there is no task to score it on"
@@ -90,9 +91,11 @@ def score_before(run: RunContext, before: PreTrainedModel) -> Scores:
     """From the cache, where a job with the same model before has been scored."""
     fingerprint = fingerprints.baseline_scores(run.job, run.seed)
     assert run.job.data is not None
-    names = scored_names(list(run.job.dev), run.job.data.metrics)
-    form = partial(_as_scores, rows=len(next(iter(run.job.dev.values()))), names=names)
-    return run.cache.share("baseline_scores", fingerprint, lambda: score(run, before), form)
+    names = scored_names(run.job.kind, list(run.job.dev), run.job.data.metrics)
+    kind, metric = run.job.kind, run.job.data.metrics[0]
+    rows = next(kind.judged_rows(metric, rows) for split, rows in run.job.dev.items() if kind.scores(metric, split))
+    form = partial(_as_scores, rows=rows, names=names)
+    return run.cache.share("baseline_scores", fingerprint, lambda: score(run, before, before), form)
 
 
 def _as_scores(found: Scores, rows: int, names: list[str]) -> Scores:
@@ -101,17 +104,19 @@ def _as_scores(found: Scores, rows: int, names: list[str]) -> Scores:
     return found
 
 
-def score(run: RunContext, model: PreTrainedModel) -> Scores:
-    data = run.job.data
-    assert data is not None
+def score(run: RunContext, model: PreTrainedModel, before: PreTrainedModel) -> Scores:
+    """``before`` is the model that a kind without labels is judged by."""
+    job = run.job
+    assert job.data is not None
     return evaluate(
+        job.kind,
         model,
-        run.job.dev,
-        data.metrics,
-        run.job.metric_labels,
-        regression=data.regression,
-        device=run.job.device,
-        order=run.job.label_order,
+        job.dev,
+        job.data.metrics,
+        job.metric_labels,
+        device=job.device,
+        order=job.label_order,
+        reference=lambda split: baseline_answers(run, before, split, job.dev[split]),
         done=run.progress.part,
     )
 

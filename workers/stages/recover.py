@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedModel
 
 from api_schemas.jobs import Stage
-from sources.cached_files import Unusable
 from workers.data.batches import RowIndexes
 from workers.data.features import Features
-from workers.evaluation.scores import evaluate, logits_of
-from workers.stages import fingerprints
+from workers.evaluation.scores import answers_of, evaluate
+from workers.stages.answers import LEARNT, baseline_answers
 from workers.stages.run_context import RunContext
 from workers.stages.train import StageTraining, train_on
 from workers.training.best_checkpoint import HeldOut, hold_out
@@ -31,68 +29,65 @@ def recover(run: RunContext, baseline: PreTrainedModel | None, pruned: PreTraine
     if not job.trains:
         run.progress.skip(Stage.RECOVERING, "recovery.method is none")
         return None
-    assert job.train is not None
+    learnt = job.learnt
     with run.progress.stage(Stage.RECOVERING, seed=run.seed):
-        rows, held_out = np.arange(len(job.train)), None
+        rows, held_out = np.arange(len(learnt)), None
         if recovery.checkpoint == "best":
-            rows, judged = hold_out(len(job.train), job.request.seed)
-            held_out = _held_out(run, job.train.take(judged))
-        features = job.train if held_out is None else job.train.take(rows)
+            rows, held_out = _held_out(run, baseline)
+        features = learnt if held_out is None else learnt.take(rows)
         with _objective(run, baseline, features, rows) as objective:
             return train_on(run, Stage.RECOVERING, pruned, features, objective, recovery=recovery, held_out=held_out)
 
 
-def _held_out(run: RunContext, judged: Features) -> HeldOut:
-    """By the task's headline metric: higher is better for all of them."""
-    job, data = run.job, run.job.data
+def _held_out(run: RunContext, baseline: PreTrainedModel | None) -> tuple[RowIndexes, HeldOut]:
+    """The rows that are still learnt from; and what judges the others, which are labelled: the kind's metric, of which
+    higher is better for all of them.
+    """
+    job, data, kind = run.job, run.job.data, run.job.kind
     assert data is not None
+    assert job.train is not None
+    rows, chosen = hold_out(len(job.train), job.request.seed)
+    judged, metric = job.train.take(chosen), kind.slice_metric(data.metrics[0])
+    answers: list[npt.NDArray[np.float32]] = []
+
+    def reference(_: str) -> npt.NDArray[np.float32]:
+        if not answers:
+            assert baseline is not None
+            answers.append(answers_of(kind, baseline, judged, job.device, run.progress.part))
+        return answers[0]
 
     def score(model: PreTrainedModel) -> float | None:
-        slices, labels = {"slice": judged}, job.metric_labels
         scores = evaluate(
-            model, slices, data.metrics, labels, regression=data.regression, device=job.device, done=run.progress.part
-        )
+            kind, model, {"slice": judged}, (metric,), job.metric_labels, device=job.device, reference=reference,
+            done=run.progress.part,
+        )  # fmt: skip
         return scores.score
 
     run.progress.log(f"{len(judged)} training rows are not learnt from: they judge which epoch's weights are kept")
-    return HeldOut(judged, score)
+    more = np.arange(len(job.train), len(job.learnt))
+    return np.concatenate([rows, more]), HeldOut(judged, score)
 
 
 @contextmanager
 def _objective(
     run: RunContext, baseline: PreTrainedModel | None, features: Features, rows: RowIndexes
 ) -> Iterator[TrainingObjective]:
-    """``features`` are those ``rows`` of the training set that are learnt from."""
+    """``features`` are those ``rows`` of what is learnt from."""
     job, recovery = run.job, run.job.recovery
     if recovery.method == "finetune":
-        yield label_objective(features.labels, job.device)
+        yield label_objective(job.kind, features, job.device)
         return
     assert baseline is not None
     assert run.kept is not None
     with distillation(
+        job.kind,
         baseline,
         features,
         recovery,
         kept=run.kept,
         special=job.tokenizer.all_special_ids,
-        logits=lambda: _baseline_logits(run, baseline)[rows],
+        answers=lambda: baseline_answers(run, baseline, LEARNT, job.learnt)[job.learnt.places(rows)],
         device=job.device,
         engine=job.engine,
     ) as objective:
         yield objective
-
-
-def _baseline_logits(run: RunContext, baseline: PreTrainedModel) -> npt.NDArray[np.float32]:
-    """The baseline's answers to the training rows, ``(N, C)``, in row order."""
-    job = run.job
-    assert job.train is not None
-    run.progress.log(f"the baseline answers the {len(job.train)} training rows that the pruned model learns from")
-    answer = partial(logits_of, baseline, job.train, job.device, run.progress.part)
-    form = partial(_as_logits, shape=(len(job.train), baseline.config.num_labels or 1))
-    return run.cache.share("baseline_logits", fingerprints.baseline_logits(job, run.seed), answer, form)
-
-
-def _as_logits(found: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
-    if found.shape != shape or found.dtype != np.float32:
-        raise Unusable("baseline_logits", f"it is {found.dtype} {found.shape}, not {shape}")
-    return found

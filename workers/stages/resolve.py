@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from sources.chosen_files import choose_files
 from sources.fingerprint import FileHashes, fingerprint
 from sources.importance import NOT_IDENTIFIED, Asked, identify
 from sources.model_folder import folder_modules, opened_folder, read_facts
-from sources.rows import Rows
+from sources.rows import Rows, one_text_a_row
 from sources.staging import fetch_pinned, is_kept
 from sources.tasks import TaskData, load_task, with_data
 from sources.texts import read_texts
-from workers.data.features import Features, encode_into, labels_of, load_features
+from workers.data.features import Features, LabelShape, encode_into, labels_of, load_features
+from workers.kinds.kind import Kind, KindInputs
+from workers.kinds.table import kind_of
 from workers.runtime.device import choose_device, choose_precision
 from workers.runtime.host import host_memory
 from workers.runtime.loading import load_tokenizer, read_rows_as_decoder
@@ -32,6 +35,8 @@ from workers.stages.resolved_job import Content, ResolvedJob, reads_rows_as_deco
 from workers.stages.try_out import check_tokenizer
 
 FLOAT32_BYTES = 4
+#: What the names of splits to score on begin with, and that of pairs whose likeness is known.
+DEV, PAIRS = "dev:", "pairs"
 
 
 def resolve_job(
@@ -63,7 +68,7 @@ def resolve_job(
     strategy, calibration = STRATEGIES[pinned.prune.strategy], pinned.prune.calibration
     asks, kept = strategy.needs_importance or strategy.searches, is_kept(pinned.task, strategy.name)
     identities = identify(Asked.by_job(pinned), facts, settings, hashes) if asks else NOT_IDENTIFIED
-    data = load_task(pinned.task, settings, seed=pinned.seed) if pinned.task.trains else None
+    data = load_task(pinned.task, settings, seed=pinned.seed, text=recovery.text) if pinned.task.trains else None
     if data is not None:
         recovery = recovery.model_copy(update={"batch_size": recovery.batch_of(len(data.train))})
     texts = read_texts(calibration, settings, pinned.seed) if strategy.needs_data and calibration.on_text else None
@@ -75,18 +80,17 @@ def resolve_job(
         splits={},
         identities=identities,
     )
+    kind = _kind(pinned, data, folder, device)
     features: dict[str, Features] = {}
     for split, rows in _splits(data).items():
-        assert data is not None
+        assert kind is not None
         content.splits[split] = fingerprint(
             "tokenized_data", texts=content.texts, rows=rows.digest(), max_length=recovery.max_length,
-            regression=data.regression,
+            labels=asdict(kind.shape),
         )  # fmt: skip
-        make = partial(
-            encode_into, tokenizer, rows, recovery.max_length, regression=data.regression, done=progress.part
-        )
+        make = partial(encode_into, tokenizer, rows, recovery.max_length, shape=kind.shape, done=progress.part)
         # Tokens are read from where they were put: those of ten million rows are more than memory holds.
-        read = partial(_read_features, rows=rows, regression=data.regression)
+        read = partial(_read_features, rows=rows, shape=kind.shape)
         features[split] = cache.get("tokenized_data", content.splits[split], make, read)
     return ResolvedJob(
         request=pinned,
@@ -97,7 +101,9 @@ def resolve_job(
         device=device,
         data=data,
         train=features.get("train"),
-        dev={split: features[f"dev:{split}"] for split in data.dev} if data else {},
+        dev={name.removeprefix(DEV): features[name] for name in features if name.startswith(DEV)},
+        task_kind=kind,
+        text=features["text"].unlabelled if "text" in features else None,
         texts=texts,
         content=content,
         engine=settings.cpu_engine == "auto",
@@ -106,9 +112,17 @@ def resolve_job(
     )
 
 
-def _read_features(folder: Path, rows: Rows, *, regression: bool) -> Features:
-    found = load_features(folder)
-    if not np.array_equal(found.labels, labels_of(rows, regression)):
+def _kind(request: ResolvedRequest, data: TaskData | None, folder: Path, device: torch.device) -> Kind | None:
+    row = request.task.task_kind
+    if row is None or data is None:
+        return None
+    return kind_of(KindInputs(row, data.label_names, data.label_mean, folder, device))
+
+
+def _read_features(folder: Path, rows: Rows, *, shape: LabelShape) -> Features:
+    found = load_features(folder, shape)
+    # Tags are on tokens: that they are as many as the tokens was checked.
+    if len(found) != len(rows) or not (shape.per_token or np.array_equal(found.labels, labels_of(rows, shape))):
         raise Unusable("tokenized_data", "its labels are not those of the rows")
     return found
 
@@ -133,7 +147,15 @@ def pin(
 
 
 def _splits(data: TaskData | None) -> dict[str, Rows]:
-    return {} if data is None else {"train": data.train, **{f"dev:{name}": rows for name, rows in data.dev.items()}}
+    """All that is tokenized. Of pairs of an embedding, each text is a row."""
+    if data is None:
+        return {}
+    found = {"train": data.train, **{f"{DEV}{name}": rows for name, rows in data.dev.items()}}
+    if data.pairs is not None:
+        found[f"{DEV}{PAIRS}"] = one_text_a_row(data.pairs)
+    if data.text is not None:
+        found["text"] = data.text
+    return found
 
 
 def fits(facts: ModelFacts, device: torch.device) -> bool:

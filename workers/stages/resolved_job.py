@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +26,10 @@ from sources.importance import Identities
 from sources.rows import Rows
 from sources.sentence_transformers import Modules
 from sources.tasks import TaskData
-from workers.data.features import Features, encode
+from workers.data.features import CLASS, Features, encode
 from workers.evaluation.metrics import MetricLabels
-from workers.runtime.loading import load_for_task, load_source
+from workers.kinds.kind import Kind
+from workers.runtime.loading import load_source
 
 DTYPE_NAMES = {
     "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -61,6 +63,7 @@ class Content:
 class ResolvedJob:
     """A resolved request with its model found, its data read and tokenized, and what those decide decided.
 
+    ``train`` and ``dev`` are labelled, ``text`` is learnt from beside ``train``, and ``texts`` are for calibration.
     ``recovery`` has the batch and the precision that ``request.recovery`` may leave open. ``engine``: whether
     trainings may use the CPU engine. ``mapped``: the model is larger than memory. Its weights stay in their files and
     are read when they are used. ``modules``: those of a sentence-transformers folder that stays one.
@@ -77,6 +80,8 @@ class ResolvedJob:
     dev: dict[str, Features]
     texts: Rows | None
     content: Content
+    task_kind: Kind | None = None
+    text: Features | None = None
     engine: bool = True
     mapped: bool = False
     modules: Modules | None = None
@@ -88,6 +93,18 @@ class ResolvedJob:
     @property
     def trains(self) -> bool:
         return self.recovery.method != "none"
+
+    @property
+    def kind(self) -> Kind:
+        """Of a job with data."""
+        assert self.task_kind is not None
+        return self.task_kind
+
+    @cached_property
+    def learnt(self) -> Features:
+        """What a pruned model learns from: labelled rows, and after them text without labels."""
+        assert self.train is not None
+        return self.train if self.text is None else self.train.joined(self.text)
 
     @property
     def scored(self) -> bool:
@@ -102,14 +119,24 @@ class ResolvedJob:
             return "it is larger than memory"
         if self.trains:
             return None
-        if self.facts.num_labels != max(1, len(self.data.label_names)):
+        if self.kind.row.labels is None:
+            return None
+        if not self._has_head:
             return "nothing was trained, and it has no head for the task"
-        if self.data.regression or self.head_order is not None:
+        if not self.kind.row.names_labels or self.head_order is not None:
             return None
         return (
             f"its head says {_listed(self.facts.labels or ())} and the data {_listed(self.data.label_names)}, and which"
             " is which is not known: say it in task.labels"
         )
+
+    @property
+    def _has_head(self) -> bool:
+        """Whether the source has one, of the task's kind and with as many outputs."""
+        assert self.data is not None
+        ending = self.kind.row.auto_class.removeprefix("AutoModel")
+        alike = any(name.endswith(ending) for name in self.facts.classes[:1])
+        return alike and self.facts.num_labels == max(1, len(self.data.label_names))
 
     @property
     def head_order(self) -> list[int] | None:
@@ -122,7 +149,7 @@ class ResolvedJob:
     @property
     def label_order(self) -> list[int] | None:
         """At which output of the job's models each label stands; None where they are all in place. Of a scored job."""
-        return None if self.trains or self.data is None or self.data.regression else self.head_order
+        return None if self.trains or self.data is None or not self.kind.row.names_labels else self.head_order
 
     @property
     def metric_labels(self) -> MetricLabels:
@@ -168,13 +195,11 @@ class ResolvedJob:
         """
         warnings: list[str] = []
         if self.data is not None and self.trains:
-            model = load_for_task(
+            model = self.kind.load(
                 self.folder,
-                labels=self.data.label_names,
-                regression=self.data.regression,
+                self.facts,
                 seed=seed,
                 order=self.head_order,
-                mean=self.data.label_mean,
                 pad_token=self.tokenizer.pad_token_id,
                 warnings=warnings,
             )
@@ -187,7 +212,7 @@ class ResolvedJob:
     def calibration(self, spec: CalibrationSpec) -> Features:
         """What layers are measured on: plain text, or a seeded slice of the training set; never dev."""
         if self.texts is not None:
-            return encode(self.tokenizer, self.texts, self.recovery.max_length, regression=False)
+            return encode(self.tokenizer, self.texts, self.recovery.max_length, CLASS)
         assert self.train is not None
         rows = np.random.default_rng(self.request.seed).permutation(len(self.train))[: spec.rows]
         return self.train.take(np.sort(rows))
@@ -222,8 +247,11 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def reads_rows_as_decoder(request: ResolvedRequest, facts: ModelFacts) -> bool:
-    """Whether a decoder is, or becomes, a classifier. One that generates keeps the padding that it came with."""
-    classifies = request.task.trains or any(name.endswith("ForSequenceClassification") for name in facts.classes[:1])
+    """Whether a decoder is, or becomes, a classifier. One that generates, or makes vectors, keeps its own padding."""
+    kind = request.task.task_kind
+    if kind is not None and kind.labels is None:
+        return False
+    classifies = kind is not None or any(name.endswith("ForSequenceClassification") for name in facts.classes[:1])
     return classifies and ARCHITECTURES[facts.architecture].kind == "decoder"
 
 

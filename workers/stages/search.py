@@ -28,10 +28,10 @@ from api_schemas.strategies import STRATEGIES, LayerImportance
 from sources.cached_files import as_bracket
 from sources.importance import BRACKET, bracket_fingerprint
 from workers.evaluation import latency, metrics
-from workers.evaluation.scores import logits_of
+from workers.evaluation.scores import answers_of
 from workers.pruning.surgery import drop_layers
 from workers.search.candidates import asked_of, candidates_of
-from workers.search.distances import clearly_less, distances
+from workers.search.distances import clearly_less
 from workers.search.halving import compete
 from workers.stages import fingerprints
 from workers.stages.layer_importance import importance_of
@@ -180,7 +180,7 @@ class SuccessiveHalving:
         #: A longer training has the rows of a shorter one, and more.
         self._order = np.random.default_rng(job.request.seed).permutation(learnt)
         self._full = total_steps(rows, job.recovery)
-        self._answers = logits_of(baseline, self._held, job.device, run.progress.part)
+        self._answers = answers_of(job.kind, baseline, self._held, job.device, run.progress.part)
         self._slot = run.slot("trials")
         found = self._slot.latest()
         self._known: dict[str, Trial] = {}
@@ -248,10 +248,9 @@ class SuccessiveHalving:
                 if error.code != "training_diverged":
                     raise
                 return Trial(steps=steps, distance=None, score=None), None
-        logits = logits_of(model, self._held, job.device, self._run.progress.part)
-        assert job.data is not None
-        far = distances(self._answers, logits, regression=job.data.regression)
-        mean, score = float(far.mean()), self._score(logits)
+        answers = answers_of(job.kind, model, self._held, job.device, self._run.progress.part)
+        far = job.kind.distances(self._answers, answers, self._held)
+        mean, score = float(far.mean()), self._score(answers)
         if not math.isfinite(mean):
             return Trial(steps=steps, distance=None, score=score), None
         return Trial(steps=steps, distance=mean, score=score), far
@@ -267,22 +266,23 @@ class SuccessiveHalving:
         recovery = job.recovery.model_copy(update={"epochs": steps / math.ceil(len(rows) / batch)})
         hooks = TrainingHooks(micro_batches=self._run.micro_batches, on_warning=self._run.progress.warn)
         with distillation(
-            self._baseline, rows, recovery, kept=kept, special=job.tokenizer.all_special_ids,
-            logits=partial(logits_of, self._baseline, rows, job.device, self._run.progress.part), device=job.device,
-            engine=job.engine,
+            job.kind, self._baseline, rows, recovery, kept=kept, special=job.tokenizer.all_special_ids,
+            answers=partial(answers_of, job.kind, self._baseline, rows, job.device, self._run.progress.part),
+            device=job.device, engine=job.engine,
         ) as objective:  # fmt: skip
             trained = train(
-                model, rows, objective, recovery,
+                job.kind, model, rows, objective, recovery,
                 seed=self._run.seed, device=job.device, on_step=self._on_step, hooks=hooks,
                 engine=job.engine,
             )  # fmt: skip
         return trained.steps
 
-    def _score(self, logits: np.ndarray) -> float | None:
-        data = self._run.job.data
-        assert data is not None
-        guess, metric = metrics.predictions(logits, regression=data.regression), data.metrics[0]
-        return metrics.score((metric,), self._held.labels, guess, self._run.job.metric_labels).values[metric]
+    def _score(self, answers: np.ndarray) -> float | None:
+        job = self._run.job
+        assert job.data is not None
+        metric = job.kind.slice_metric(job.data.metrics[0])
+        gold, guess = job.kind.judged(metric, answers, self._held, self._answers)
+        return metrics.score((metric,), gold, guess, job.metric_labels).values[metric]
 
     def _on_step(self, step: Step) -> None:
         now = time.perf_counter()

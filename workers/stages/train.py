@@ -54,6 +54,7 @@ def train_on(
     )
     with run.checkpoints.heeding_sigterm():
         result = train(
+            job.kind,
             model,
             features,
             objective,

@@ -20,6 +20,7 @@ from api_schemas.recovery import Precision, Recovery
 from workers.checkpoints.checkpoint import Checkpoint
 from workers.data.batches import collate, training_batches
 from workers.data.features import Features
+from workers.kinds.kind import Kind
 from workers.runtime.device import DTYPES, choose_precision, describe, free_memory
 from workers.training.best_checkpoint import BestCheckpoint, HeldOut
 from workers.training.compact_embedding import vocabulary
@@ -44,6 +45,7 @@ def total_steps(rows: int, recovery: Recovery) -> int:
 
 
 def train(
+    kind: Kind,
     model: PreTrainedModel,
     features: Features,
     objective: TrainingObjective,
@@ -72,7 +74,7 @@ def train(
         return TrainResult(**saved.facts["trained"])
     precision = choose_precision(recovery.precision, device)
     recovery = recovery.model_copy(update={"precision": precision})
-    training = OneTraining(model, features, objective, recovery, seed, device, on_step, hooks, held_out, engine)
+    training = OneTraining(kind, model, features, objective, recovery, seed, device, on_step, hooks, held_out, engine)
     start = weights_of(model, copy=True)
     if saved is None or saved.facts["state"]["factor"] == 1:
         try:
@@ -99,6 +101,7 @@ def _gave_up(error: Diverged, rate: float) -> LayercutError:
 class OneTraining:
     """What stays the same when a training is started again. The recovery's precision is decided."""
 
+    kind: Kind
     model: PreTrainedModel
     features: Features
     objective: TrainingObjective
@@ -208,9 +211,8 @@ class OneTraining:
         def loss_of(rows: npt.NDArray[np.int64]) -> Tensor:
             inputs = self.objective.alter(collate(self.features, rows, self.device))
             with torch.autocast(self.device.type, DTYPES[precision], enabled=precision != "fp32"):
-                output = self.model(**inputs, output_hidden_states=self.objective.wants_hidden)
-            hidden = output.hidden_states if self.objective.wants_hidden else ()
-            return self.objective.loss(StudentOutput(inputs, output.logits.float(), hidden), rows)
+                answer = self.kind.answer(self.model, inputs, hidden=self.objective.wants_hidden)
+            return self.objective.loss(StudentOutput(inputs, answer.values, answer.hidden), rows)
 
         def halved(rows: int) -> None:
             state.rows = rows

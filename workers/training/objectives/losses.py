@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
-import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from api_schemas.recovery import Recovery
 from workers.data.batches import Inputs, RowIndexes
+from workers.data.features import Features
+from workers.kinds.kind import Kind
 from workers.training.cpu import real_tokens
 from workers.training.objectives.teacher import HiddenPair, Targets, TeacherOutput
 
 
 @dataclass(frozen=True)
 class StudentOutput:
-    """What the model that is trained makes of ``inputs``, ``B`` rows padded to ``L`` tokens: logits ``(B, C)`` float32,
-    and where the objective wants them, the embeddings and every layer's output, for ``real_tokens``.
+    """What the model that is trained makes of ``inputs``, ``B`` rows padded to ``L`` tokens: ``values`` ``(U, …)``
+    float32, one for each place (see ``Kind.answer``), and where the objective wants them, the embeddings and every
+    layer's output, for ``real_tokens``.
     """
 
     inputs: Inputs
-    logits: Tensor
+    values: Tensor
     hidden: Sequence[Tensor]
 
 
@@ -44,49 +45,87 @@ class TrainingObjective:
     words: bool = True
 
 
-def label_objective(labels: npt.NDArray[Any], device: torch.device) -> TrainingObjective:
-    """Cross-entropy with the gold labels, or mean squared error where they are numbers."""
-    gold = torch.from_numpy(labels).to(device)
-    regression = gold.is_floating_point()
+@dataclass(frozen=True)
+class _Gold:
+    """The labels of ``features``, and what of a batch is learnt by them."""
 
-    def loss(student: StudentOutput, rows: RowIndexes) -> Tensor:
-        wanted = gold[torch.from_numpy(rows).to(device)]
-        return F.mse_loss(student.logits.squeeze(-1), wanted) if regression else F.cross_entropy(student.logits, wanted)
+    kind: Kind
+    features: Features
+    device: torch.device
 
-    return TrainingObjective(loss)
+    @cached_property
+    def _labels(self) -> Tensor:
+        return torch.from_numpy(self.features.labels).to(self.device)
+
+    @cached_property
+    def _all_known(self) -> bool:
+        return bool(self.kind.known(self._labels).all())
+
+    @cached_property
+    def _answered_a_row(self) -> float:
+        """Places of a row that are answered, on average."""
+        answered = self.kind.answered(self._labels)
+        return 1.0 if answered is None else int(answered.sum()) / len(self.features)
+
+    def of(self, rows: RowIndexes) -> Tensor:
+        return self._labels[torch.from_numpy(self.features.places(rows)).to(self.device)]
+
+    def answered(self, gold: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+        """``values`` at the places that are answered."""
+        mask = self.kind.answered(gold)
+        return values if mask is None else tuple(value[mask] for value in values)
+
+    def share(self, places: int, rows: RowIndexes) -> float:
+        """What turns a mean over ``places`` into one over ``rows``, in which each place weighs the same in all batches:
+        a batch that is cut has the same sum.
+        """
+        return places / (len(rows) * self._answered_a_row)
+
+    def loss(self, values: Tensor, rows: RowIndexes) -> Tensor:
+        """Of the labels that somebody gave: the mean over the rows."""
+        gold = self.of(rows)
+        if not self._all_known:
+            known = self.kind.known(gold)
+            if not known.any():
+                return values.sum() * 0
+            share = self.share(int(known.sum()), rows)
+            return self.kind.label_loss(values[known], gold[known]) * share
+        return self.kind.label_loss(values, gold)
+
+
+def label_objective(kind: Kind, features: Features, device: torch.device) -> TrainingObjective:
+    """The kind's own loss on the gold labels of ``features``: cross-entropy, or mean squared error of numbers."""
+    gold = _Gold(kind, features, device)
+    return TrainingObjective(lambda student, rows: gold.loss(student.values, rows))
 
 
 def distillation_objective(
+    kind: Kind,
     targets: Targets,
     pairs: Sequence[HiddenPair],
-    labels: npt.NDArray[Any],
-    device: torch.device,
+    features: Features,
     recovery: Recovery,
     *,
+    device: torch.device,
     alter: Callable[[Inputs], Inputs] = unaltered,
     words: bool = True,
 ) -> TrainingObjective:
-    """Learn the baseline's ``targets``: its logits, ``hidden_weight`` times its hidden states at ``pairs``, and
-    ``label_weight`` of the logits' share from the gold labels.
-
-    Classes: KL divergence at ``temperature``, times its square so that the gradient keeps its size (Hinton et al.
-    2015, arXiv 1503.02531, §2.1). A number: mean squared error. Hidden states: see ``hidden_error``.
+    """Learn the baseline's ``targets``: its answers, by the kind's ``teacher_loss``; ``hidden_weight`` times its hidden
+    states at ``pairs``, see ``hidden_error``; and ``label_weight`` of the answers' share from the gold labels.
     """
-    labelled = label_objective(labels, device)
-    regression = labels.dtype.kind == "f"
+    gold = _Gold(kind, features, device)
 
-    def soft(student: StudentOutput, teacher: TeacherOutput) -> Tensor:
-        if regression:
-            return F.mse_loss(student.logits, teacher.logits)
-        pupil = F.log_softmax(student.logits / recovery.temperature, dim=-1)
-        aim = F.log_softmax(teacher.logits / recovery.temperature, dim=-1)
-        return F.kl_div(pupil, aim, log_target=True, reduction="batchmean") * recovery.temperature**2
+    def soft(student: StudentOutput, teacher: TeacherOutput, rows: RowIndexes) -> Tensor:
+        if not features.per_token:
+            return kind.teacher_loss(student.values, teacher.values, recovery)
+        values, aim = gold.answered(gold.of(rows), student.values, teacher.values)
+        return kind.teacher_loss(values, aim, recovery) * gold.share(len(values), rows)
 
     def loss(student: StudentOutput, rows: RowIndexes) -> Tensor:
         teacher = targets(student.inputs, rows)
-        total = soft(student, teacher)
+        total = soft(student, teacher, rows)
         if recovery.label_weight:
-            total = torch.lerp(total, labelled.loss(student, rows), recovery.label_weight)
+            total = torch.lerp(total, gold.loss(student.values, rows), recovery.label_weight)
         if pairs:
             total = total + recovery.hidden_weight * hidden_error(student, teacher.hidden, pairs)
         return total

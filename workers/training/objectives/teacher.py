@@ -1,4 +1,4 @@
-"""What a pruned model learns from: the baseline's logits, and its hidden states where layers are missing."""
+"""What a pruned model learns from: the baseline's answers, and its hidden states where layers are missing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from transformers import PreTrainedModel
 
 from api_schemas.recovery import Precision
 from workers.data.batches import Inputs, RowIndexes
+from workers.data.features import Features
+from workers.kinds.kind import Kind
 from workers.runtime.device import DTYPES
 from workers.training.cpu import fast_path, real_tokens
 
@@ -45,9 +47,11 @@ def hidden_pairs(kept: Sequence[int], total: int) -> list[HiddenPair]:
 
 @dataclass(frozen=True)
 class TeacherOutput:
-    """For a batch of ``B`` rows of ``T`` tokens in all: logits ``(B, C)``, and ``(T, W)`` states for each pair."""
+    """For a batch of ``B`` rows of ``T`` tokens in all: ``values`` ``(U, …)``, see ``Kind.answer``, and ``(T, W)``
+    states for each pair.
+    """
 
-    logits: Tensor
+    values: Tensor
     hidden: Sequence[Tensor]
 
 
@@ -57,14 +61,15 @@ class Targets(Protocol):
     def __call__(self, inputs: Inputs, rows: RowIndexes) -> TeacherOutput: ...
 
 
-def known_targets(logits: npt.NDArray[np.float32], device: torch.device) -> Targets:
-    """Logits ``(N, C)`` that were computed before."""
-    known = torch.from_numpy(logits).to(device)
-    return lambda _, rows: TeacherOutput(known[torch.from_numpy(rows).to(device)], ())
+def known_targets(answers: npt.NDArray[np.float32], features: Features, device: torch.device) -> Targets:
+    """Answers to all places of ``features`` that were computed before."""
+    known = torch.from_numpy(answers).to(device)
+    return lambda _, rows: TeacherOutput(known[torch.from_numpy(features.places(rows)).to(device)], ())
 
 
 @contextmanager
 def live_targets(
+    kind: Kind,
     baseline: PreTrainedModel,
     pairs: Sequence[HiddenPair],
     *,
@@ -77,10 +82,10 @@ def live_targets(
 
     def answer(inputs: Inputs, rows: RowIndexes) -> TeacherOutput:
         with torch.no_grad(), torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
-            output = baseline(**inputs, output_hidden_states=bool(pairs))
+            answer = kind.answer(baseline, inputs, hidden=bool(pairs))
         mask = inputs["attention_mask"]
-        states = [real_tokens(output.hidden_states[pair.baseline], mask).float() for pair in pairs]
-        return TeacherOutput(output.logits.float(), states)
+        states = [real_tokens(answer.hidden[pair.baseline], mask).float() for pair in pairs]
+        return TeacherOutput(answer.values, states)
 
     baseline.eval()
     with fast_path(baseline, device, DTYPES[precision], left=left, on=engine, frozen=True):

@@ -1,0 +1,43 @@
+"""What a sentence-transformers folder does after its Transformer: from tokens' states to a text's vector.
+
+Only for folders whose modules.json was checked (``sources.sentence_transformers``): a class is imported by the name
+that stands there.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sources.sentence_modules import MODULES
+from sources.strict_json import parse
+from workers.runtime.loading import refused
+
+
+class SentenceModules(nn.Module):
+    """The modules after the Transformer, in their order, by the stock library. Their weights stand still."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        super().__init__()
+        with warnings.catch_warnings(), refused("sentence-transformers cannot load the modules"):
+            warnings.simplefilter("ignore")  # about names that older releases wrote into modules.json
+            from sentence_transformers.util import import_from_string  # noqa: PLC0415 - it takes seconds
+
+            listed = parse((folder / MODULES).read_bytes(), MODULES)[1:]
+            classes: list[Any] = [import_from_string(entry["type"]) for entry in listed]
+            loaded = [
+                each.load(str(folder), subfolder=entry["path"], local_files_only=True)
+                for each, entry in zip(classes, listed, strict=True)
+            ]
+        self.modules_after = nn.ModuleList(loaded).to(device).eval().requires_grad_(False)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """``(B, L, H)`` float32 states of tokens, and their ``(B, L)`` mask, to ``(B, D)`` vectors."""
+        features = {"token_embeddings": states, "attention_mask": mask}
+        for module in self.modules_after:
+            features = module(features)
+        return features["sentence_embedding"]
