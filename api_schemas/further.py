@@ -51,10 +51,11 @@ def check_start(model: ModelFacts, start: Start) -> None:
             f" model: job:{start.job} to go on from what it delivered",
             param="/recovery/from",
         )
-    if len(start.kept) != start.model.layers or start.total != model.layers:
+    numbered = start.kept == sorted(set(start.kept) & set(range(start.total)))
+    if not numbered or len(start.kept) != start.model.layers or start.total != model.layers:
         raise LayercutError(
             "validation_failed",
-            f"{start.job} kept {len(start.kept)} of {start.total} layers, and delivered a model of"
+            f"{start.job} says that it kept {start.kept} of {start.total} layers, and delivered a model of"
             f" {start.model.layers}; the model has {model.layers}",
             param="/recovery/from",
         )

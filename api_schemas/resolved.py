@@ -97,7 +97,12 @@ TOLD_OTHERWISE = frozenset({"id", "license"})
 
 def check_pinned(plan: Plan, found: ModelFacts) -> None:
     """Raise ``model_invalid`` where ``found`` is not the model that ``plan`` was made for: one changed in between."""
-    for name, expected in plan.model:
+    check_unchanged(plan.model, found, "/model")
+
+
+def check_unchanged(pinned: ModelFacts, found: ModelFacts, param: str) -> None:
+    """As ``check_pinned``, of a model that ``param`` of the request names."""
+    for name, expected in pinned:
         if name in TOLD_OTHERWISE:
             continue
         now = getattr(found, name)
@@ -107,5 +112,5 @@ def check_pinned(plan: Plan, found: ModelFacts) -> None:
                 "model_invalid",
                 f"the model changed after the job was accepted: {name} was {expected!r}, and is {now!r} now. POST the"
                 " job again",
-                param="/model",
+                param=param,
             )

@@ -57,7 +57,7 @@ def locate(ref: ModelRef, settings: SourceSettings) -> ModelSource:
     if _SCHEME.match(ref.id):
         raise LayercutError(
             "model_not_allowed",
-            f"{ref.id!r} is not supported: give a hub id (owner/name), the absolute path of a folder, or job:<id> of a job",
+            f"{ref.id!r} is not supported: give a hub id (owner/name), the absolute path of a folder, or job:<id>",
             param="/model",
         )
     try:

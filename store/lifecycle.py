@@ -68,8 +68,8 @@ def cancelled(rows: list[Row[Any]]) -> Counter[Status]:
 def retry(connection: Connection, row: Row[Any]) -> bool:
     """Queue a job again that failed or was cancelled, with all its attempts; False where it is queued already.
 
-    Raises ``job_not_terminal``, ``job_not_retryable``, ``quota_exceeded``; ``job_in_use`` where another job works on its
-    files.
+    Raises ``job_not_terminal``, ``job_not_retryable``, ``quota_exceeded``, and ``job_in_use`` where another job works
+    on its files.
     """
     status = Status(row.status)
     if status is Status.QUEUED:

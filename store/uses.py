@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, exists, insert, select
+from sqlalchemy import ColumnElement, Connection, exists, insert, select
 
 from api_schemas.delivered import Delivered
 from api_schemas.errors import LayercutError
@@ -89,7 +89,7 @@ def _not_ended() -> ColumnElement[bool]:
     return exists().where(user.c.id == job_uses.c.job_id, user.c.status.in_(NOT_ENDED)).correlate(job_uses)
 
 
-def _artifact(row: Row[Any]) -> str:
+def _artifact(row: Any) -> str:
     if row.expired_at is not None:
         raise LayercutError("expired", f"the files of {row.id} were kept until {row.expires_at:%Y-%m-%dT%H:%M:%SZ}")
     if row.artifact is None:

@@ -44,10 +44,13 @@ GENERIC = re.compile(
 def make_card(report: Report) -> str:
     """README.md: front matter that the hub reads, then the report in words and tables."""
     pipeline, name = _pipeline(report), _source_name(report)
-    title = f"{name} with {len(report.layers.kept)} of {report.layers.total} layers"
+    delivered = report.verification.passed is not None
+    title = (
+        f"{name} with {len(report.layers.kept)} of {report.layers.total} layers" if delivered else f"{name}, evaluated"
+    )
     return (
         _templates()
-        .get_template("card.md.jinja")
+        .get_template("card.md.jinja" if delivered else "evaluation.md.jinja")
         .render(
             front_matter=_front_matter(report, pipeline, title),
             title=title,

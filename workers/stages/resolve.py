@@ -15,7 +15,7 @@ from api_schemas.resolved import ResolvedRequest, check_pinned, resolve
 from api_schemas.strategies import STRATEGIES
 from sources.cached_files import Unusable
 from sources.chosen_files import choose_files
-from sources.fingerprint import FileHashes, fingerprint
+from sources.fingerprint import FileHashes, digest, fingerprint
 from sources.importance import NOT_IDENTIFIED, Asked, identify
 from sources.model_folder import folder_modules, opened_folder, read_facts
 from sources.rows import Rows, one_text_a_row
@@ -32,6 +32,7 @@ from workers.settings import WorkerSettings
 from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolved_job import Content, ResolvedJob, reads_rows_as_decoder, streams
+from workers.stages.start import find_start
 from workers.stages.try_out import check_tokenizer
 
 FLOAT32_BYTES = 4
@@ -52,11 +53,12 @@ def resolve_job(
     or where the model could not be looked at before, ``request`` is resolved now.
     """
     pinned, folder, facts = pin(request, resolved, settings)
+    start = find_start(request, resolved, settings)
     progress.pinned(pinned)
     recovery = pinned.recovery
     assert recovery is not None
     device = choose_device(settings.device)
-    mapped = streams(pinned, facts) and not fits(facts, device)
+    mapped = streams(pinned, start.facts if start else facts) and not fits(facts, device)
     if mapped:
         device = torch.device("cpu")
     recovery = recovery.model_copy(update={"precision": choose_precision(recovery.precision, device)})
@@ -74,11 +76,16 @@ def resolve_job(
     texts = read_texts(calibration, settings, pinned.seed) if strategy.needs_data and calibration.on_text else None
     opened = opened_folder(folder, facts.id, settings.inputs)
     chosen = choose_files(opened)
+    weights = hashes.of_files(opened, chosen.weights) if kept or start else None
+    source_sha256 = digest("source", files=weights) if weights else None
+    if start is not None:
+        start.pinned.check_source(source_sha256)
     content = Content(
-        weights=fingerprint("weights", files=hashes.of_files(opened, chosen.weights)) if kept else None,
+        weights=fingerprint("weights", files=weights) if weights else None,
         texts=fingerprint("texts", files=hashes.of_files(opened, chosen.texts)),
         splits={},
         identities=identities,
+        source_sha256=source_sha256,
     )
     kind = _kind(pinned, data, folder, device)
     features: dict[str, Features] = {}
@@ -108,6 +115,7 @@ def resolve_job(
         content=content,
         engine=settings.cpu_engine == "auto",
         mapped=mapped,
+        start=start,
         modules=folder_modules(opened) if facts.modules else None,
     )
 
