@@ -10,6 +10,7 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.objectives import Objective
 from api_schemas.read_spec import ReadSpec
 from api_schemas.recovery import Recovery
+from api_schemas.task_spec import PairsSpec
 
 
 class Latency(BaseModel):
@@ -207,7 +208,9 @@ class ReportedTask(BaseModel):
     dev: str | None = None
     text_columns: list[str] = []
     label_column: str | None = None
-    kind: str | None = None
+    label_columns: list[str] = []
+    pairs: PairsSpec | None = None
+    kind: str | None = Field(default=None, description="a name of TASK_KINDS; null where nothing is learnt")
     read: ReadSpec | None = Field(default=None, description="how a file of the user's own was read")
     dev_read: ReadSpec | None = None
     max_train_rows: int | None = None
@@ -262,7 +265,9 @@ class Split(BaseModel):
 
 class ReportedData(BaseModel):
     labels: list[str] = Field(description="in id order; empty for a regression")
-    splits: dict[str, Split] = Field(description="`train`, and the dev splits by name")
+    splits: dict[str, Split] = Field(
+        description="`train`, the dev splits by name, `pairs` of an embedding, and `text` without labels"
+    )
 
 
 class Device(BaseModel):

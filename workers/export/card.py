@@ -10,6 +10,7 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from api_schemas.reports import Report
+from api_schemas.task_kinds import TASK_KINDS
 
 TAGS = ["layercut", "layer-dropping", "pruned", "safetensors"]
 
@@ -24,11 +25,10 @@ PIPELINES = {
     "ForQuestionAnswering": "question-answering",
 }
 AUTO_CLASSES = {
-    "text-classification": "AutoModelForSequenceClassification",
+    **{row.pipeline: row.auto_class for row in TASK_KINDS.values()},
     "fill-mask": "AutoModelForMaskedLM",
     "text-generation": "AutoModelForCausalLM",
     "text2text-generation": "AutoModelForSeq2SeqLM",
-    "token-classification": "AutoModelForTokenClassification",
     "question-answering": "AutoModelForQuestionAnswering",
 }
 
@@ -117,8 +117,9 @@ def _source_name(report: Report) -> str:
 
 
 def _pipeline(report: Report) -> str:
-    if report.training:
-        return "text-classification"
+    kind = TASK_KINDS.get(report.task.kind or "")
+    if report.training and kind is not None:
+        return kind.pipeline
     if report.model.modules:
         return EMBEDS
     endings = (use for name in report.model.classes[:1] for ending, use in PIPELINES.items() if name.endswith(ending))

@@ -1,11 +1,12 @@
 """Checks an exported folder as its user would meet it: with stock `transformers` and none of our code.
 
 A program of its own, run by path: it must not import anything of this repository. It reads one JSON object from
-stdin, ``{folder, probe, layers, source_bytes, kind, shared_layers, dtype, mapped, source, embeddings}``, and prints
+stdin, ``{folder, probe, layers, source_bytes, kind, shared_layers, dtype, mapped, source, embeddings, pipeline}``, and prints
 one, ``{checks: [{name, passed, detail}], versions}``. ``source`` is null but for a model whose tensors were copied:
 then it has the ``folder`` they came from and their ``origins``, ``{name: [file, name there]}``. ``embeddings`` is null
 but for a sentence-transformers folder: then it has ``texts``, names of ``prompts``, the file of the ``vectors``
-expected of both, and what the source is ``described`` by. A check that cannot be carried out has failed.
+expected of both, and what the source is ``described`` by. ``pipeline``
+is null but for a model trained for one. A check that cannot be carried out has failed.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ PICKLE_STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(
 TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 # Tokens; fewer of a model that is larger than memory, and read from its files again for each.
 GENERATED = {False: 20, True: 3}
+
+PIPELINE_TEXT = "Ada Lovelace, of London, wrote the first one"
 
 Said = tuple[bool, str]
 
@@ -231,6 +234,18 @@ def outputs_of(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tenso
         hook.remove()
 
 
+def check_pipeline(asked: dict[str, Any], loaded: Any) -> Said:
+    """Stock `pipeline` answers a text with the labels that config.json names."""
+    if not asked["pipeline"]:
+        return True, "no pipeline is for this task"
+    model, tokenizer = loaded()[0], AutoTokenizer.from_pretrained(asked["folder"], local_files_only=True)
+    options = {"top_k": None} if asked["pipeline"] == "text-classification" else {}
+    found = transformers.pipeline(asked["pipeline"], model=model, tokenizer=tokenizer, **options)(PIPELINE_TEXT)
+    names = set(model.config.id2label.values())
+    right = all(row.get("label", row.get("entity")) in names and 0 <= row["score"] <= 1 for row in found)
+    return right, f"{asked['pipeline']}: {len(found)} answers to a text, of {len(names)} labels"
+
+
 def check_size(asked: dict[str, Any], _: Any) -> Said:
     """The weights take fewer bytes than those of the full model."""
     size, source = sum(map(_tensor_bytes, Path(asked["folder"]).glob("*.safetensors"))), asked["source_bytes"]
@@ -320,6 +335,7 @@ CHECKS: dict[str, Callable[[dict[str, Any], Any], Said]] = {
     "layers": check_layers,
     "outputs": check_outputs,
     "generates": check_generates,
+    "pipeline": check_pipeline,
     "size": check_size,
     "sentence_transformers": check_sentence_transformers,
     "alone": check_alone,

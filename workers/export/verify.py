@@ -78,10 +78,12 @@ def verify(
     mapped: bool = False,
     streamed: Streamed | None = None,
     embeddings: Embeddings | None = None,
+    pipeline: str | None = None,
     waited: Done = unheard,
 ) -> Verification:
     """Check ``folder`` against ``probe``: files, hashes, loading, tokenizer, layer count, outputs, size, generation.
-    A sentence-transformers folder also against ``embeddings``.
+    A sentence-transformers folder also against ``embeddings``, and one that was trained for a ``pipeline`` of stock
+    `transformers` by that.
 
     ``layers`` is what the config must say, by field; ``kind`` is that of the architecture. ``source_bytes`` is the size
     of the full model's weights in the exported dtype. ``dtype`` is that of ``probe``; where it is that of the files
@@ -102,6 +104,7 @@ def verify(
         "dtype": str(dtype).removeprefix("torch."),
         "source": streamed and {"folder": str(streamed.folder.resolve()), "origins": streamed.origins},
         "embeddings": embeddings and embeddings.asked(),
+        "pipeline": pipeline,
     }
     with tempfile.TemporaryDirectory(prefix="layercut-verify-") as home:
         done = _run(asked, home, TIMEOUT_SECONDS + source_bytes / BYTES_A_SECOND, waited)

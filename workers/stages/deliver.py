@@ -79,7 +79,7 @@ def deliver(
             folder, probe, layers=_layer_counts(job.architecture, plan), source_bytes=measured.before.bytes,
             kind=job.architecture.kind, shared_layers=job.architecture.shared_layers, dtype=dtype,
             mapped=job.mapped, streamed=Streamed(job.cut_folder, cut.origins) if cut else None, embeddings=embeddings,
-            waited=progress.part,
+            pipeline=_pipeline(run), waited=progress.part,
         )  # fmt: skip
         _require(verification)
     return _artifact(run, folder, make_report(run, plan, measured, trainings, verification), trainings)
@@ -133,6 +133,12 @@ def expected_embeddings(run: RunContext, model: PreTrainedModel, dtype: torch.dt
         return None
     path, positions = run.out / "embeddings.safetensors", job.facts.max_positions
     return expect_embeddings(job.modules, job.folder, model, path, dtype=dtype, positions=positions)
+
+
+def _pipeline(run: RunContext) -> str | None:
+    """Of stock `transformers`, that the model was trained for; numbers have no labels to name."""
+    job = run.job
+    return job.kind.row.pipeline if job.trains and job.kind.row.names_labels else None
 
 
 def _layer_counts(architecture: Architecture, plan: Plan) -> dict[str, int]:

@@ -86,12 +86,15 @@ def _start(job: ResolvedJob) -> ReportedStart | None:
 
 def _task(job: ResolvedJob) -> ReportedTask:
     task = job.request.task
-    fields = task.model_dump(include={"dataset", "dev", "text_columns", "label_column", "max_train_rows"})
+    fields = task.model_dump(
+        include={"dataset", "dev", "text_columns", "label_column", "label_columns", "max_train_rows", "pairs"}
+    )
     if task.dataset is not None:
-        fields |= {"kind": task.decided_kind, "read": task.read, "dev_read": task.dev_read}
+        fields |= {"read": task.read, "dev_read": task.dev_read}
     of = {name: job.metric_labels.metric_of(name) for name in (job.data.metrics if job.data else ())}
     named = {name: what for name, what in of.items() if what is not None}
-    return ReportedTask(name=task.label, metric=_headline(job), metrics_of=named, **fields)
+    kind = task.decided_kind if task.trains else None
+    return ReportedTask(name=task.label, kind=kind, metric=_headline(job), metrics_of=named, **fields)
 
 
 def _headline(job: ResolvedJob) -> str | None:
@@ -142,7 +145,12 @@ def _comparison(job: ResolvedJob, measured: Measured, intervals: Intervals | Non
 def _data(job: ResolvedJob) -> ReportedData | None:
     if job.data is None:
         return None
-    splits = {"train": job.data.train, **job.data.dev}
+    more = {"pairs": job.data.pairs, "text": job.data.text}
+    splits = {
+        "train": job.data.train,
+        **job.data.dev,
+        **{name: rows for name, rows in more.items() if rows is not None},
+    }
     return ReportedData(
         labels=list(job.data.label_names),
         splits={
