@@ -284,12 +284,13 @@ class Device(BaseModel):
 
 class ReportedStart(BaseModel):
     """Of `recovery.from`: the earlier job, its layers by their numbers in the original model, and what was read of it:
-    the sha256 of the contents of its model's files.
+    the sha256 of the contents of its model's files, and the stock classes that it was saved from.
     """
 
     job: str
     kept: list[int]
     sha256: str
+    classes: list[str] = []
 
 
 class Report(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,12 @@ def glue_files(task: Task, split: str, settings: SourceSettings) -> list[Path]:
     return _local_files(task, split, _root(settings)) or _hub_files(task, split, settings)
 
 
-def check_glue(task: Task, settings: SourceSettings, limit: int) -> None:
-    """Raise what ``read_glue`` would for the first ``limit`` bytes of each local TSV file; the hub is not asked."""
-    for split in ("train", *dict(task.splits)):
+def check_glue(task: Task, settings: SourceSettings, limit: int, splits: Sequence[str] | None = None) -> None:
+    """Raise what ``read_glue`` would for the first ``limit`` bytes of each local TSV file; the hub is not asked.
+
+    ``splits``: of these alone.
+    """
+    for split in splits or ("train", *dict(task.splits)):
         files = _local_files(task, split, _root(settings))
         if files and files[0].suffix == ".tsv":
             _read_tsv(task, split, files[0], limit)

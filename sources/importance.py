@@ -20,14 +20,16 @@ from api_schemas.requests import ModelRef, PlanRequest
 from api_schemas.resolved import ResolvedRequest
 from api_schemas.strategies import MEASURES, STRATEGIES
 from api_schemas.task_spec import TaskSpec
+from api_schemas.text_spec import TextSpec
 from sources import cached_files
 from sources.chosen_files import choose_files
 from sources.datasets import table_files
 from sources.fingerprint import NOT_OF_BASELINE, RECIPE, FileHashes, digest
 from sources.glue import glue_identity
+from sources.label_forms.label_sets import SEPARATOR
 from sources.models import given_folder
 from sources.settings import SourceSettings
-from sources.texts import text_file
+from sources.texts import text_file, unlabelled_file
 
 KIND: Final = "layer_importance"
 FILE = cached_files.IMPORTANCE
@@ -93,12 +95,14 @@ Identity = dict[str, Any]
 class Identities:
     """What a job reads, by its content: JSON. None where it is not read, or cannot be known now.
 
-    Taken where the data is read, and not when a fingerprint is wanted: a file may change in between.
+    ``text`` is what layers are measured on, ``unlabelled`` what is learnt from beside the task's rows. Taken where the
+    data is read, and not when a fingerprint is wanted: a file may change in between.
     """
 
     model: Identity | None
     task: Identity | None
     text: Identity | None
+    unlabelled: Identity | None = None
 
 
 #: Of a job that asks for no importance and no search.
@@ -107,11 +111,12 @@ NOT_IDENTIFIED = Identities(None, None, None)
 
 def identify(asked: Asked, facts: ModelFacts, settings: SourceSettings, hashes: FileHashes) -> Identities:
     """Reads no weights but to hash those of a local folder, and raises as the sources do."""
-    calibration = asked.prune.calibration
+    calibration, unlabelled = asked.prune.calibration, asked.recovery.text
     return Identities(
         model=_model(asked, facts, settings, hashes),
         task=_task(asked, settings, hashes) if asked.task.trains else None,
         text=_texts(calibration, settings, hashes) if calibration.on_text else None,
+        unlabelled=_unlabelled(unlabelled, asked, settings, hashes) if unlabelled else None,
     )
 
 
@@ -148,11 +153,19 @@ def search_fingerprint(asked: Asked, facts: ModelFacts, read: Identities) -> str
     if read.model is None or read.task is None:
         return None
     return digest(
-        "search", model=read.model, task=read.task, recovery=asked.recovery.model_dump(mode="json"), recipe=RECIPE,
+        "search", model=read.model, task=read.task, recovery=_recovery(asked), recipe=RECIPE,
         metric=asked.task.headline and asked.task.headline.name, positive=asked.task.positive_label,
         version=MEASURING, halving=HALVING, rows=asked.prune.calibration.rows, drawn=asked.seed,
         seed=asked.baseline_seed, protected=sorted(all_protected(asked.prune, facts)),
+        **({"unlabelled": read.unlabelled} if read.unlabelled else {}),
     )  # fmt: skip
+
+
+def _recovery(asked: Asked) -> Identity:
+    """All of it that reaches a pruned model's weights: text counts by what is in it, an effort by what it means."""
+    kind = asked.task.task_kind
+    without = {"text", "effort"} if kind is None or kind.labels is None else {"text", "effort", "vector_loss"}
+    return asked.recovery.model_dump(mode="json", exclude=without)
 
 
 def bracket_fingerprint(question: str, drop: int, *, by_retention: bool) -> str:
@@ -182,10 +195,16 @@ def _task(asked: Asked, settings: SourceSettings, hashes: FileHashes) -> Identit
 
 def _own(spec: TaskSpec, settings: SourceSettings, hashes: FileHashes) -> Identity:
     train, dev = table_files(spec, settings)
-    return {
+    found = {
         "file": _file(train.path, train.kind, hashes), "texts": spec.text_columns, "label": spec.label_column,
         "regression": spec.decided_kind == "regression", "split": dev is None,
         "labels": spec.model_dump()["labels"], "read": spec.read.model_dump(),
+    }  # fmt: skip
+    if spec.decided_kind in ("classification", "regression"):
+        return found
+    return {
+        **found, "kind": spec.decided_kind, "columns": spec.label_columns,
+        "separator": spec.label_separator or SEPARATOR,
     }  # fmt: skip
 
 
@@ -193,6 +212,14 @@ def _texts(calibration: CalibrationSpec, settings: SourceSettings, hashes: FileH
     file = text_file(calibration, settings)
     read = calibration.read.model_dump()
     return {"file": _file(file.path, file.kind, hashes), "texts": calibration.text_columns, "read": read}
+
+
+def _unlabelled(spec: TextSpec, asked: Asked, settings: SourceSettings, hashes: FileHashes) -> Identity:
+    file = unlabelled_file(spec, asked.task, settings)
+    return {
+        "file": _file(file.path, file.kind, hashes), "texts": spec.columns, "read": spec.read.model_dump(),
+        "rows": spec.rows, "drawn": asked.seed,
+    }  # fmt: skip
 
 
 def _file(path: Path, kind: str, hashes: FileHashes) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from api_schemas.errors import LayercutError
@@ -27,17 +28,33 @@ class Classes:
     ids: dict[str | None, int] = field(default_factory=dict)
     spelt: dict[str, list[str]] = field(default_factory=dict)
 
-    def taught(self, written: dict[str | None, int]) -> Classes:
+    def taught(self, written: Mapping[str | None, int]) -> Classes:
         """With the ways in which another file writes the same labels."""
         by_key = {label_key(name): id for id, name in enumerate(self.names)}
         ids = {label: by_key[key] for label in written if (key := _key(label)) in by_key}
         return Classes(self.names, {**self.ids, **ids}, self.spelt)
 
 
-def classes_of(spec: TaskSpec, written: dict[str | None, int], file: DataFile) -> Classes:
+def in_order(names: list[str]) -> list[str]:
+    """Numbers by size, where all are; else by alphabet."""
+    numbers = {name: as_number(name) for name in names}
+    if all(number is not None for number in numbers.values()):
+        return sorted(names, key=lambda name: (numbers[name] or 0.0, name))
+    return sorted(names, key=label_key)
+
+
+def classes_of(
+    spec: TaskSpec,
+    written: Mapping[str | None, int],
+    file: DataFile,
+    *,
+    one_each: bool = True,
+    ordered: Callable[[list[str]], list[str]] = in_order,
+) -> Classes:
     """Of the labels as they are ``written``, and how often: those that differ in case or blanks alone are one.
 
-    In the order of ``task.labels``; else whole numbers by size, anything else by alphabet. Raises ``dataset_invalid``.
+    In the order of ``task.labels``; else as ``ordered`` does. ``one_each``: a row has one of them, and no more.
+    Raises ``dataset_invalid``.
     """
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for label, count in written.items():
@@ -50,19 +67,22 @@ def classes_of(spec: TaskSpec, written: dict[str | None, int], file: DataFile) -
     unknown = [names[key] for key in names if asked and key not in asked]
     if unknown:
         raise file.error(f"label {unknown[0]!r} is none of task.labels, which are: {_listed(spec.label_names)}")
-    _check_names(spec, list(names.values()), file)
-    order = spec.label_names or _in_order(list(names.values()))
+    _check_count(spec, len(names), file)
+    if one_each:
+        _check_names(spec, list(names.values()), file)
+    order = spec.label_names or ordered(list(names.values()))
     spelt = {names[key]: sorted(texts) for key, texts in found.items() if len(texts) > 1}
     return Classes(tuple(order), {}, spelt).taught(written)
+
+
+def _check_count(spec: TaskSpec, count: int, file: DataFile) -> None:
+    if count > MAX_LABELS:
+        raise file.error(f"{spec.label_column!r} has {count} different labels, more than {MAX_LABELS}: {WRONG_COLUMN}")
 
 
 def _check_names(spec: TaskSpec, names: list[str], file: DataFile) -> None:
     if len(names) == 1:
         raise file.error(f"every row has the label {names[0]!r}: there is nothing to learn", "2")
-    if len(names) > MAX_LABELS:
-        raise file.error(
-            f"{spec.label_column!r} has {len(names)} different labels, more than {MAX_LABELS}: {WRONG_COLUMN}"
-        )
     decimals = [name for name in names if not name.lstrip("+-").isdecimal() and as_number(name) is not None]
     if decimals and spec.kind == "auto" and not spec.labels and all(as_number(name) is not None for name in names):
         raise file.error(
@@ -71,12 +91,12 @@ def _check_names(spec: TaskSpec, names: list[str], file: DataFile) -> None:
         )
 
 
-def _in_order(names: list[str]) -> list[str]:
-    """Numbers by size, where all are; else by alphabet."""
-    numbers = {name: as_number(name) for name in names}
-    if all(number is not None for number in numbers.values()):
-        return sorted(names, key=lambda name: (numbers[name] or 0.0, name))
-    return sorted(names, key=label_key)
+def spellings(classes: Classes) -> tuple[str, ...]:
+    """Warnings of labels that are written in several ways."""
+    return tuple(
+        f"the label {name!r} is written in {len(ways)} ways, which are taken as one: {', '.join(map(repr, ways[:5]))}"
+        for name, ways in classes.spelt.items()
+    )
 
 
 def positive_of(spec: TaskSpec, names: tuple[str, ...]) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,10 +84,10 @@ class RaggedLabels(Sequence[tuple[int, ...]]):
         self.values.extend(row)
         self.ends.append(len(self.values))
 
-    def renamed(self, ids: Sequence[int], *, ordered: bool) -> RaggedLabels:
-        """With ``ids[id]`` for each id; where ``ordered``, each row is sorted."""
+    def renamed(self, ids: Sequence[int], *, as_sets: bool) -> RaggedLabels:
+        """With ``ids[id]`` for each id; where ``as_sets``, each row is sorted, and has none twice."""
         rows = (tuple(ids[id] for id in row) for row in self)
-        return RaggedLabels(sorted(row) for row in rows) if ordered else RaggedLabels(rows)
+        return RaggedLabels(sorted(set(row)) for row in rows) if as_sets else RaggedLabels(rows)
 
     def __len__(self) -> int:
         return len(self.ends) - 1
@@ -131,6 +132,22 @@ def one_text_a_row(rows: Rows) -> Rows:
     width = len(rows.texts[0])
     labels = array("d", (float(label) for label in rows.labels for _ in range(width)))  # type: ignore[arg-type]
     return Rows(SingleTexts(rows.texts, width), labels, rows.source, rows.sha256, rows.dropped, rows.skipped)
+
+
+@dataclass
+class Tally:
+    """Of one pass through a file: how many rows it has, and how many of these are left out, by reason."""
+
+    rows: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def good(self) -> int:
+        return self.rows - self.skipped.total()
+
+    def left_out(self) -> dict[str, Any]:
+        """As ``Rows`` has it."""
+        return {"dropped": self.skipped.total(), "skipped": dict(self.skipped)}
 
 
 class Texts(Sequence[TextRow], ABC):
@@ -178,6 +195,11 @@ class SingleTexts(Texts):
 
     def row(self, at: int) -> TextRow:
         return (self._texts[at // self._width][at % self._width],)
+
+
+def zeros(count: int) -> array[int]:
+    """The labels of rows that have none."""
+    return array("q", bytes(8 * count))
 
 
 def hash_files(paths: Iterable[Path]) -> str:

@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -36,10 +36,11 @@ from sources.inputs import Inputs, descriptor_path
 from sources.model_files import check_total
 from sources.model_folder import commit_of, folder_modules
 from sources.models import fetch, locate
+from sources.pairs import glue_pairs, pairs_file
 from sources.paths import What
 from sources.settings import SourceSettings
 from sources.tables.data_file import DataFile
-from sources.texts import text_file
+from sources.texts import text_file, unlabelled_file
 
 #: Left free on the disk that inputs are copied to.
 SPARE_BYTES = 256 * 2**20
@@ -138,15 +139,26 @@ class Stager:
             self._model(request, resolved, hashed=hashed)
         if start is not None:
             self._delivered(start, "from", modules=request.keeps_modules)
-        if asked.task.glue:
-            self._glue(asked.task.glue)
-        elif asked.task.trains:
-            for file in table_files(asked.task, self.settings):
-                if file is not None:
-                    self._data(file)
+        self._task(asked.task)
         calibration: CalibrationSpec = asked.prune.calibration
         if calibration.on_text:
             self._data(text_file(calibration, self.settings))
+        # Without a model that could be looked at, the recovery is not resolved yet.
+        recovery = (resolved.recovery if resolved else None) or request.recovery
+        if recovery.text is not None:
+            self._data(unlabelled_file(recovery.text, asked.task, self.settings))
+
+    def _task(self, task: TaskSpec) -> None:
+        if task.glue:
+            self._glue(task.glue, ("train", *dict(task.glue.splits)))
+        elif task.trains:
+            for file in table_files(task, self.settings):
+                if file is not None:
+                    self._data(file)
+        if task.pairs is not None and (glue := glue_pairs(task.pairs)):
+            self._glue(glue[0], glue[1:])
+        elif task.pairs is not None:
+            self._data(pairs_file(task.pairs, self.settings))
 
     def _model(self, request: JobRequest, resolved: ResolvedRequest | None, *, hashed: bool) -> None:
         ref = request.model if resolved is None else resolved.model
@@ -196,8 +208,8 @@ class Stager:
                 self._copied += len(block)
         return digest.hexdigest()
 
-    def _glue(self, task: Task) -> None:
-        for split in ("train", *dict(task.splits)):
+    def _glue(self, task: Task, splits: Sequence[str]) -> None:
+        for split in splits:
             for path in glue_files(task, split, self.settings):
                 if self.settings.glue_dir is None or not path.is_relative_to(self.settings.glue_dir):
                     self._glue_commit = hub_commit(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 from api_schemas.errors import LayercutError
@@ -14,12 +14,13 @@ from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.task_spec import TaskSpec
 from api_schemas.tasks import Task
 from api_schemas.text_spec import TextSpec
-from sources.data_warnings import table_warnings
+from sources.data_warnings import pair_warnings, table_warnings, text_warnings
 from sources.datasets import check_table, read_dataset
 from sources.glue import check_glue, read_glue
+from sources.pairs import check_pairs, read_pairs
 from sources.rows import Rows
 from sources.settings import SourceSettings
-from sources.texts import check_texts
+from sources.texts import check_texts, check_unlabelled, read_unlabelled
 
 # What the gateway looks at before it accepts a job: all of most files, in seconds. The worker checks the rest.
 CHECK_ROWS = 20_000_000
@@ -63,14 +64,24 @@ def load_task(spec: TaskSpec, settings: SourceSettings, seed: int, text: TextSpe
     """
     data = _load_glue(spec.glue, settings) if spec.glue else _load_own(spec, settings, seed)
     train = _sample(data.train, spec.max_train_rows, seed)
-    if len(train) > settings.max_rows:
+    _check_rows(train, settings, "task.max_train_rows", "/task/max_train_rows")
+    pairs = read_pairs(spec.pairs, settings) if spec.pairs else None
+    unlabelled = None
+    if text is not None:
+        unlabelled = _sample(read_unlabelled(text, spec, settings), text.rows, seed)
+        _check_rows(unlabelled, settings, "recovery.text.rows", "/recovery/text/rows")
+    warnings = (*data.warnings, *pair_warnings(train, pairs), *text_warnings(data.dev, unlabelled))
+    return replace(data, train=train, pairs=pairs, text=unlabelled, warnings=warnings)
+
+
+def _check_rows(rows: Rows, settings: SourceSettings, field: str, param: str) -> None:
+    if len(rows) > settings.max_rows:
         raise LayercutError(
             "ceiling_passed",
-            f"the data has {len(train)} rows to train on, more than the {settings.max_rows} that LAYERCUT_MAX_ROWS"
-            " allows; task.max_train_rows takes a sample",
-            param="/task/max_train_rows",
+            f"the data has {len(rows)} rows to train on, more than the {settings.max_rows} that LAYERCUT_MAX_ROWS"
+            f" allows; {field} takes a sample",
+            param=param,
         )
-    return TaskData(**{**vars(data), "train": train})
 
 
 Asked = TypeVar("Asked", JobRequest, PlanRequest)
@@ -80,7 +91,11 @@ def with_data(request: Asked, settings: SourceSettings) -> Asked:
     """``request`` with the way decided in which its files are read; raises what is wrong with them."""
     calibration = check_calibration(request.prune.calibration, settings)
     prune = request.prune.model_copy(update={"calibration": calibration})
-    return request.model_copy(update={"task": check_dataset(request.task, settings), "prune": prune})
+    parts = {"task": check_dataset(request.task, settings), "prune": prune}
+    if request.recovery.text is not None:
+        text = check_unlabelled(request.recovery.text, request.task, settings, CHECK_ROWS)
+        parts["recovery"] = request.recovery.model_copy(update={"text": text})
+    return request.model_copy(update=parts)
 
 
 def check_dataset(spec: TaskSpec, settings: SourceSettings) -> TaskSpec:
@@ -92,7 +107,9 @@ def check_dataset(spec: TaskSpec, settings: SourceSettings) -> TaskSpec:
         check_glue(spec.glue, settings, GLUE_BYTES)
     if spec.glue or not spec.trains:
         return spec
-    return check_table(spec, settings, CHECK_ROWS).model_copy(update={"kind": spec.decided_kind})
+    pairs = check_pairs(spec.pairs, settings, CHECK_ROWS, GLUE_BYTES) if spec.pairs else None
+    found = check_table(spec, settings, CHECK_ROWS)
+    return found.model_copy(update={"kind": spec.decided_kind, "pairs": pairs})
 
 
 def check_calibration(spec: CalibrationSpec, settings: SourceSettings) -> CalibrationSpec:

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -48,7 +48,8 @@ class CsvFile:
     """``path`` is the file itself, or a copy in UTF-8 and the plainest dialect; ``left_out`` did not get into it.
 
     ``counted``: DuckDB leaves out bad rows and tells of each. Before that, the first one is an error: it takes a
-    kilobyte of memory for each that it tells of, and there may be millions.
+    kilobyte of memory for each that it tells of, and there may be millions. ``lists``: columns whose empty cells are
+    empty lists, and nothing that is missing.
     """
 
     file: DataFile
@@ -61,11 +62,16 @@ class CsvFile:
     plain: bool = False
     left_out: tuple[BadRow, ...] = ()
     counted: bool = False
+    lists: Collection[str] = ()
 
     def query(self, name: str) -> str:
-        wanted = ", ".join(f"c{self._header.index(column)} AS v{at}" for at, column in enumerate(self.columns))
+        wanted = ", ".join(f"{self._value(column)} AS v{at}" for at, column in enumerate(self.columns))
         faults = TOLD if self.counted else "ignore_errors = false"
         return f"SELECT {wanted} FROM {self._rows(name, faults)}"
+
+    def _value(self, column: str) -> str:
+        value = f"c{self._header.index(column)}"
+        return f"coalesce({value}, '')" if column in self.lists else value
 
     def _rows(self, name: str, faults: str) -> str:
         quote = literal('"' if self.plain else self.dialect.quote or "")
@@ -301,7 +307,9 @@ def _split(text: str) -> list[str]:
     return lines if lines and not lines[-1].endswith("\n") else [*lines, ""]
 
 
-def open_csv(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Path) -> Opened:
+def open_csv(
+    file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Path, lists: Collection[str] = ()
+) -> Opened:
     """Raises ``dataset_invalid`` where columns are not there, or it is not clear how the file is written."""
     encoding = encoding_of(file, asked.encoding or "auto")
     sample, cut = "", False
@@ -326,7 +334,7 @@ def open_csv(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Pa
         delimiter=dialect.delimiter, quote=dialect.quote or "none", escape=dialect.escape, encoding=encoding,
         bad_rows=asked.bad_rows,
     )  # fmt: skip
-    found = CsvFile(file, columns, read, folder, dialect, encoding, path=as_utf8(file, encoding, folder))
+    found = CsvFile(file, columns, read, folder, dialect, encoding, as_utf8(file, encoding, folder), lists=lists)
     if (wide := wide_row(file.blocks(found.path), dialect, MAX_ROW)) is not None:
         line, fields = wide
         said = f"the row has {fields} fields; at most {MAX_COLUMNS} are read" if fields else TOO_LONG

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from sources.tables.opened import BadRow, Opened
 
 #: Scalars; a list or an object is neither a text nor a label.
 VALUE = "CASE WHEN json_type({0}) NOT IN ('ARRAY', 'OBJECT', 'NULL') THEN {0} ->> '$' END"
+#: Of a column that may hold lists.
+LIST = "CASE WHEN json_type({0}) NOT IN ('OBJECT', 'NULL') THEN {0} ->> '$' END"
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,21 @@ class JsonFile:
     read: ReadSpec
     path: Path
     lines: bool
+    lists: Collection[str] = ()
 
     def query(self, name: str) -> str:
         names = dict.fromkeys(self.columns)
         fields = ", ".join(f"{literal(column)}: 'JSON'" for column in names)
-        wanted = ", ".join(f"{VALUE.format(identifier(column))} AS v{at}" for at, column in enumerate(self.columns))
+        wanted = ", ".join(f"{self._value(column)} AS v{at}" for at, column in enumerate(self.columns))
         skips = "true" if self.read.bad_rows == "skip" and self.lines else "false"
         return (
             f"SELECT {wanted} FROM read_json({name}, format = '{'newline_delimited' if self.lines else 'array'}',"
             f" columns = {{{fields}}}, records = true, ignore_errors = {skips}, compression = 'none',"
             f" maximum_object_size = {MAX_ROW})"
         )
+
+    def _value(self, column: str) -> str:
+        return (LIST if column in self.lists else VALUE).format(identifier(column))
 
     @property
     def expands(self) -> bool:
@@ -107,7 +113,9 @@ class JsonFile:
         return None
 
 
-def open_json(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Path) -> Opened:
+def open_json(
+    file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Path, lists: Collection[str] = ()
+) -> Opened:
     """Raises ``dataset_invalid`` where the first row lacks a column."""
     encoding = encoding_of(file, asked.encoding or "auto")
     path = as_utf8(file, encoding, folder)
@@ -116,7 +124,7 @@ def open_json(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: P
     if not start:
         raise file.error("the file has no rows", "1")
     read = ReadSpec(delimiter=None, quote=None, escape=None, encoding=encoding, bad_rows=asked.bad_rows)
-    found = JsonFile(file, columns, read, path, lines=not start.startswith(b"["))
+    found = JsonFile(file, columns, read, path, lines=not start.startswith(b"["), lists=lists)
     if found.lines:
         _check_first(found)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -56,5 +56,12 @@ class Opened(Protocol):
         """What is wrong with the file, in words of ours."""
 
 
-#: Opens the columns of a file; the folder is for what must be rewritten. Raises ``dataset_invalid``.
-Opener = Callable[[DataFile, Sequence[str], ReadSpec, Path], Opened]
+class Opener(Protocol):
+    """Opens the columns of a file, of which ``lists`` may hold lists; the folder is for what must be rewritten.
+
+    A list is given as JSON text. Raises ``dataset_invalid``.
+    """
+
+    def __call__(
+        self, file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Path, lists: Collection[str] = (), /
+    ) -> Opened: ...

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -17,10 +18,10 @@ from sources.tables.dialects import no_column, too_many
 from sources.tables.duck import connect, identifier, plainly
 from sources.tables.opened import BadRow, Opened
 
-#: Where the columns are told, at the end of the file: a thousand pieces of ten columns take a megabyte.
-
 #: Types that are no single value.
 NESTED = ("STRUCT", "MAP", "UNION", "[")
+#: Of a type that is a list, of any length or of one.
+LIST_END = re.compile(r"\[\d*\]$")
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,19 @@ class ParquetFile:
     file: DataFile
     columns: Sequence[str]
     read: ReadSpec
+    #: Which of the columns do hold lists.
+    lists: Collection[str] = ()
 
     @property
     def path(self) -> Path:
         return self.file.path
 
     def query(self, name: str) -> str:
-        wanted = ", ".join(f"CAST({identifier(column)} AS VARCHAR) AS v{at}" for at, column in enumerate(self.columns))
+        wanted = ", ".join(f"CAST({self._value(column)} AS VARCHAR) AS v{at}" for at, column in enumerate(self.columns))
         return f"SELECT {wanted} FROM read_parquet({name})"
+
+    def _value(self, column: str) -> str:
+        return f"to_json({identifier(column)})" if column in self.lists else identifier(column)
 
     @property
     def expands(self) -> bool:
@@ -57,7 +63,9 @@ class ParquetFile:
         return self.file.error(f"not Parquet: {plainly(error)}")
 
 
-def open_parquet(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Path) -> Opened:
+def open_parquet(
+    file: DataFile, columns: Sequence[str], asked: ReadSpec, folder: Path, lists: Collection[str] = ()
+) -> Opened:
     """Raises ``dataset_invalid`` where columns are not there, or are no texts and no numbers."""
     read = ReadSpec(delimiter=None, quote=None, escape=None, encoding=None, bad_rows=asked.bad_rows)
     found = ParquetFile(file, columns, read)
@@ -75,9 +83,10 @@ def open_parquet(file: DataFile, columns: Sequence[str], asked: ReadSpec, folder
     for column in columns:
         if column not in types:
             raise file.error(no_column(column, list(types)))
-        if any(mark in types[column] for mark in NESTED) or types[column] == "BLOB":
+        single = LIST_END.sub("", types[column]) if column in lists else types[column]
+        if any(mark in single for mark in NESTED) or single == "BLOB":
             raise file.error(f"{column!r} holds neither texts nor numbers but {types[column][:60]}")
-    return found
+    return replace(found, lists=[column for column in columns if column in lists and LIST_END.search(types[column])])
 
 
 def _check_claims(file: DataFile, connection: duckdb.DuckDBPyConnection, name: str) -> None:

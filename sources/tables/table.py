@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -22,7 +22,8 @@ from sources.tables.json_file import open_json
 from sources.tables.opened import Opened, Opener
 from sources.tables.parquet_file import open_parquet
 
-LabelKind = Literal["class", "number"]
+#: A class, a number, a cell that may hold several labels (a list as JSON), or a column of 0 and 1 for each label.
+LabelKind = Literal["class", "number", "cell", "flags"]
 
 #: By the ending of a file's name.
 FORMATS: dict[str, Opener] = {
@@ -41,9 +42,15 @@ BLANK = r"({0} IS NULL OR regexp_full_match({0}, '[\s\p{{Z}}]*') OR contains({0}
 MOST_LABELS = 20_000
 #: A character has four bytes at most.
 LABELS: dict[LabelKind, str] = {
+    "cell": "{0}",
     "class": f"CASE WHEN strlen({{0}}) <= {4 * LONGEST_LABEL} THEN {{0}} END",
     "number": f"CASE WHEN strlen({{0}}) <= {4 * LONGEST_LABEL} THEN TRY_CAST(trim({{0}}) AS DOUBLE) END",
 }
+#: One character a column: what is neither yes nor no is told by its place. An empty cell of a CSV is no.
+FLAG = (
+    "CASE lower(trim({0})) WHEN '1' THEN '1' WHEN '1.0' THEN '1' WHEN 'true' THEN '1'"
+    " WHEN '0' THEN '0' WHEN '0.0' THEN '0' WHEN 'false' THEN '0' WHEN '' THEN '0' ELSE '?' END"
+)
 WRONG_COLUMN = 'is it the right column? For numbers, say task.kind: "regression"'
 
 
@@ -65,25 +72,28 @@ class Profile:
 
 
 class Table:
-    """The columns ``texts`` of ``file``, and ``label`` where there is one. Use as a context manager.
+    """The columns ``texts`` of ``file``, and ``label`` where there is one, or of flags more. Use as a context manager.
 
     Raises ``dataset_invalid`` for what is not a table of this kind, and for the first row that cannot be read unless
     ``read.bad_rows`` is skip: then ``bad`` has how many are left out, by reason. ``limit``: no more rows are looked at.
+    ``lists`` are columns that may hold lists, which are given as JSON text.
     """
 
     def __init__(
         self,
         file: DataFile,
         texts: Sequence[str],
-        label: str | None,
+        label: str | Sequence[str] | None,
         read: ReadSpec,
         *,
         label_kind: LabelKind = "class",
         limit: int | None = None,
+        lists: Collection[str] = (),
     ) -> None:
         self.file, self.texts, self._label_kind, self._limit = file, list(texts), label_kind, limit
         self._given = file
-        self._columns = [*texts] if label is None else [*texts, label]
+        self._columns = [*texts, *([label] if isinstance(label, str) else label or ())]
+        self._lists = frozenset(lists)
         self._asked = read
         self._stack = ExitStack()
         self.bad: Counter[str] = Counter()
@@ -93,7 +103,7 @@ class Table:
             given = self._given if self._limit is None else self._given.within(LOOK_SECONDS)
             self.file = stack.enter_context(given.pinned())
             self._folder = stack.enter_context(scratch())
-            opened = FORMATS[self.file.kind](self.file, self._columns, self._asked, self._folder)
+            opened = FORMATS[self.file.kind](self.file, self._columns, self._asked, self._folder, self._lists)
             self.profile = self._read_through(opened, stack)
             self._take_bad_rows()
             if not self.profile.rows and not self.bad:
@@ -118,9 +128,12 @@ class Table:
 
     @property
     def label(self) -> str:
-        """The label as it is written, or as a number; NULL for what is too long for one."""
+        """The label as it is written, or as a number; NULL for what is too long for one. Of flags, one text of them."""
         if len(self._columns) == len(self.texts):
             return "NULL"
+        if self._label_kind == "flags":
+            flags = (FLAG.format(f"v{at}") for at in range(len(self.texts), len(self._columns)))
+            return f"concat({', '.join(flags)})"
         return LABELS[self._label_kind].format(f"v{len(self.texts)}")
 
     def first(self, condition: str) -> tuple[str, tuple[str | None, ...]] | None:
@@ -129,6 +142,11 @@ class Table:
         with self._explaining():
             found = self._connection.execute(f"SELECT * FROM ({numbered}) WHERE {condition} LIMIT 1").fetchone()
         return None if found is None else (self._opened.place(found[0]), found[1:])
+
+    def place(self, row: int) -> str:
+        """Where the row of that number, from 0, of those that ``batches`` gives stands."""
+        with self._explaining():
+            return self._opened.place(row)
 
     def no_text(self) -> LayercutError:
         """What to say where ``profile`` has a row that lacks a text."""
@@ -192,6 +210,9 @@ class Table:
             assert row is not None
             rows, blank, longest, open_, low, high = row
             return Profile(rows, blank, {}, longest, open_, low, high)
+        if self._label_kind in ("cell", "flags"):
+            rows, blank, longest = self._connection.execute(f"SELECT {counts} FROM ({self._rows})").fetchall()[0]
+            return Profile(rows, blank, {}, longest)
         grouped = f"SELECT {self.label}, {counts} FROM ({self._rows}) GROUP BY 1 LIMIT {MOST_LABELS + 1}"
         found = self._connection.execute(grouped).fetchall()
         if len(found) > MOST_LABELS:
@@ -203,6 +224,8 @@ class Table:
     @property
     def _size(self) -> str:
         """How many bytes the texts and the label of a row have."""
+        if self._label_kind == "flags":  # a thousand of them are too deep for a sum
+            return f"list_sum([{', '.join(f'coalesce(strlen(v{at}), 0)' for at in range(len(self._columns)))}])"
         return " + ".join(f"coalesce(strlen(v{at}), 0)" for at in range(len(self._columns)))
 
     def _check_expanded(self, query: str) -> bool:

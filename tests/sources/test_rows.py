@@ -45,8 +45,8 @@ def test_ragged_labels_are_a_sequence() -> None:
     labels = ragged((0, 2), (), (1,))
     assert (list(labels), labels[-1], labels[1:], len(labels)) == ([(0, 2), (), (1,)], (1,), [(), (1,)], 3)
     assert (list(labels.values), list(labels.ends)) == ([0, 2, 1], [0, 2, 2, 3])
-    assert list(labels.renamed([5, 4, 3], ordered=True)) == [(3, 5), (), (4,)]
-    assert list(labels.renamed([5, 4, 3], ordered=False)) == [(5, 3), (), (4,)]
+    assert list(labels.renamed([5, 4, 3], as_sets=True)) == [(3, 5), (), (4,)]
+    assert list(labels.renamed([5, 4, 3], as_sets=False)) == [(5, 3), (), (4,)]
     with pytest.raises(IndexError):
         labels[3]
 

@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import load, load_file
 from transformers import AutoModelForSequenceClassification
 
+import workers.stages.deliver
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import Job
+from api_schemas.reports import Verification
 from tests.support.earlier_jobs import Service
 from tests.support.tiny_models import tiny_model
 from tests.support.whole_jobs import own
@@ -32,6 +34,13 @@ def bert(tmp_path: Path) -> str:
     return str(tiny_model("bert", tmp_path / "source", head="base", layers=6))
 
 
+@pytest.fixture
+def believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verification is a process of its own, which takes seconds: here it is believed to pass."""
+    passed = Verification(passed=True, checks=[])
+    monkeypatch.setattr(workers.stages.deliver, "verify", lambda *_, **__: passed)
+
+
 def from_(job: Job, **more: Any) -> dict[str, Any]:
     return {**RECOVERY, "from": f"job:{job.id}", **more}
 
@@ -40,6 +49,7 @@ def weights(service: Service, job: Job) -> dict[str, torch.Tensor]:
     return load(service.file(job, "model.safetensors"))
 
 
+@pytest.mark.slow
 def test_a_pruned_model_is_pruned_further_and_recovered_again(service: Service, bert: str, table: Path) -> None:
     asked = {"model": bert, "task": own(table)}
     first = service.done(**asked, prune={"strategy": "explicit", "drop_layers": [3]}, recovery=RECOVERY)
@@ -68,11 +78,7 @@ def test_a_pruned_model_is_pruned_further_and_recovered_again(service: Service, 
     moved = [name for name in before if not torch.equal(before[name], after[name])]
     assert "bert.encoder.layer.2.output.dense.weight" in moved, "it learnt on"
     far = max(float((before[name] - after[name]).abs().max()) for name in before)
-    original = load_file(Path(bert) / "model.safetensors")
-    far_off = float(
-        (after["bert.embeddings.word_embeddings.weight"] - original["embeddings.word_embeddings.weight"]).abs().max()
-    )
-    assert far < 0.5, far_off
+    assert far < 0.1, "and from there"
 
     fourth = service.post({**asked, "prune": {"strategy": "explicit", "drop_layers": [2]}, "recovery": from_(third)})
     assert fourth.resolved is not None
@@ -97,6 +103,7 @@ def test_without_training_the_earlier_jobs_weights_are_copied(service: Service, 
     assert report.before.bytes > service.report(first).after.bytes > report.after.bytes
 
 
+@pytest.mark.usefixtures("believed")
 def test_scored_strategies_measure_what_is_left(service: Service, bert: str, table: Path) -> None:
     asked = {"model": bert, "task": own(table)}
     first = service.done(**asked, prune={"strategy": "explicit", "drop_layers": [2, 4]}, recovery=RECOVERY)
@@ -116,6 +123,7 @@ def test_scored_strategies_measure_what_is_left(service: Service, bert: str, tab
     assert "layer_importance" not in [reused.kind for reused in service.report(whole).reused]
 
 
+@pytest.mark.usefixtures("believed")
 def test_several_seeds_begin_at_the_same_model(service: Service, bert: str, table: Path) -> None:
     asked = {"model": bert, "task": own(table)}
     first = service.done(**asked, prune={"strategy": "top", "drop": 2}, recovery=RECOVERY)
@@ -131,6 +139,7 @@ def test_several_seeds_begin_at_the_same_model(service: Service, bert: str, tabl
 # --- evaluation alone
 
 
+@pytest.mark.usefixtures("believed")
 def test_a_model_is_evaluated_and_not_delivered_again(service: Service, bert: str, table: Path) -> None:
     first = service.done(model=bert, task=own(table), prune={"strategy": "top", "drop": 3}, recovery=RECOVERY)
     job = service.done(model=f"job:{first.id}", task=own(table), prune="none")
@@ -156,6 +165,7 @@ def test_a_model_is_evaluated_and_not_delivered_again(service: Service, bert: st
     assert (caught.value.code, caught.value.param) == ("validation_failed", "/model")
 
 
+@pytest.mark.usefixtures("believed")
 def test_a_model_without_a_head_is_timed_and_not_scored(service: Service, bert: str, table: Path) -> None:
     job = service.done(model=bert, task=own(table), prune="none")
     report = service.report(job)
@@ -168,27 +178,26 @@ def test_a_model_without_a_head_is_timed_and_not_scored(service: Service, bert: 
 # --- a model of its own
 
 
+@pytest.mark.usefixtures("believed")
 def test_what_a_job_delivered_is_a_model_of_its_own(service: Service, bert: str, table: Path) -> None:
     first = service.done(model=bert, task="none", prune={"strategy": "explicit", "drop_layers": [1]})
-    job = service.done(
-        model=f"job:{first.id}", task=own(table), prune={"strategy": "top", "drop": 1}, recovery=RECOVERY
-    )
+    asked = {"model": f"job:{first.id}", "task": own(table), "recovery": RECOVERY}
+    job = service.done(**asked, prune={"drop": 1})
     report = service.report(job)
     assert (report.layers.total, report.layers.kept) == (5, [0, 1, 2, 3])
     assert report.model.id == f"job:{first.id}"
     folder = service.path(job, "")
     assert AutoModelForSequenceClassification.from_pretrained(folder).config.num_hidden_layers == 4
-    more = service.done(
-        model=f"job:{first.id}", task=own(table), prune={"strategy": "top", "drop": 2}, recovery=RECOVERY
-    )
+    more = service.done(**asked, prune={"drop": 2})
     assert "baseline" in [reused.kind for reused in service.report(more).reused]
-    asked = {"model": f"job:{first.id}", "task": own(table), "prune": "none", "recovery": from_(job)}
-    assert service.report(service.done(**asked)).layers.kept == [0, 1, 2, 3]
+    again = service.done(**{**asked, "prune": "none", "recovery": from_(job)})
+    assert service.report(again).layers.kept == [0, 1, 2, 3]
 
 
 # --- what is wrong when it is carried out
 
 
+@pytest.mark.usefixtures("believed")
 def test_a_file_that_was_changed_in_the_store_is_no_input(service: Service, bert: str) -> None:
     first = service.done(model=bert, task="none", prune={"strategy": "top", "drop": 1})
     asked = {"model": bert, "task": "none", "prune": {"drop": 1}, "recovery": {"from": f"job:{first.id}"}}
@@ -209,6 +218,7 @@ def test_a_file_that_was_changed_in_the_store_is_no_input(service: Service, bert
     assert caught.value.code == "expired"
 
 
+@pytest.mark.usefixtures("believed")
 def test_weights_that_are_not_the_original_jobs_are_found_by_the_worker(
     service: Service, bert: str, table: Path
 ) -> None:

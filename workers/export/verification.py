@@ -1,8 +1,8 @@
 """Checks an exported folder as its user would meet it: with stock `transformers` and none of our code.
 
 A program of its own, run by path: it must not import anything of this repository. It reads one JSON object from
-stdin, ``{folder, probe, layers, source_bytes, kind, shared_layers, dtype, mapped, source, embeddings, pipeline}``, and prints
-one, ``{checks: [{name, passed, detail}], versions}``. ``source`` is null but for a model whose tensors were copied:
+stdin, ``{folder, probe, layers, source_bytes, kind, shared_layers, dtype, mapped, source, embeddings, pipeline}``,
+and prints one, ``{checks: [{name, passed, detail}], versions}``. ``source`` is null but for a model whose tensors were copied:
 then it has the ``folder`` they came from and their ``origins``, ``{name: [file, name there]}``. ``embeddings`` is null
 but for a sentence-transformers folder: then it has ``texts``, names of ``prompts``, the file of the ``vectors``
 expected of both, and what the source is ``described`` by. ``pipeline``
@@ -238,8 +238,9 @@ def check_pipeline(asked: dict[str, Any], loaded: Any) -> Said:
     """Stock `pipeline` answers a text with the labels that config.json names."""
     if not asked["pipeline"]:
         return True, "no pipeline is for this task"
-    model, tokenizer = loaded()[0], AutoTokenizer.from_pretrained(asked["folder"], local_files_only=True)
-    options = {"top_k": None} if asked["pipeline"] == "text-classification" else {}
+    tokenizer: Any = AutoTokenizer.from_pretrained(asked["folder"], local_files_only=True, trust_remote_code=False)
+    model = loaded()[0]
+    options: dict[str, Any] = {"top_k": None} if asked["pipeline"] == "text-classification" else {}
     found = transformers.pipeline(asked["pipeline"], model=model, tokenizer=tokenizer, **options)(PIPELINE_TEXT)
     names = set(model.config.id2label.values())
     right = all(row.get("label", row.get("entity")) in names and 0 <= row["score"] <= 1 for row in found)

@@ -33,6 +33,9 @@ from workers.stages.resolved_job import ResolvedJob
 from workers.stages.run_context import RunContext
 from workers.stages.train import StageTraining
 
+TOLD_OF_TASK = {
+    "dataset", "dev", "text_columns", "label_column", "label_columns", "max_train_rows", "pairs",
+}  # fmt: skip
 REPORTED_VERSIONS = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "layercut")
 
 
@@ -81,7 +84,7 @@ def _start(job: ResolvedJob) -> ReportedStart | None:
     if job.start is None:
         return None
     pinned = job.start.pinned
-    return ReportedStart(job=pinned.job, kept=pinned.kept, sha256=pinned.sha256)
+    return ReportedStart(job=pinned.job, kept=pinned.kept, sha256=pinned.sha256, classes=job.cut_facts.classes)
 
 
 def _task(job: ResolvedJob) -> ReportedTask:
