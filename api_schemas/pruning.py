@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from api_schemas.errors import LayercutError
 from api_schemas.objectives import Objective
 from api_schemas.per_stack import AMOUNTS, PerStack
 from api_schemas.read_spec import ReadSpec
-from api_schemas.request_parts import Column, DataPath, Name, OrString, Parameters, Request, Whole
+from api_schemas.request_parts import Column, DataPath, Name, Parameters, Request, Whole
 from api_schemas.strategies import STRATEGIES
 
 # More than any model has; it keeps a refusal shorter than the request.
@@ -66,8 +69,8 @@ class CalibrationSpec(Request):
         return self.model_copy(update={"source": "text" if self.on_text else "task"})
 
 
-class PruneSpec(OrString):
-    """Which layers go; as a plain string, it is the strategy.
+class PruneSpec(Request):
+    """Which layers go; in a request, a plain string is the strategy.
 
     One amount at most is given; without any, a third of the layers goes.
 
@@ -169,3 +172,16 @@ class PruneSpec(OrString):
         """Whether it takes a search to know how many layers go."""
         goal = self.objective
         return goal is not None and (goal.min_retention is not None or goal.max_latency_ms is not None)
+
+
+class _OrStrategy:
+    """In the schema of a request. What is answered is always the object, and so is the schema of that."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        names = "|".join(map(re.escape, STRATEGIES))
+        return {"anyOf": [{"type": "string", "maxLength": 200, "pattern": f"^({names})$"}, handler(core)]}
+
+
+#: As a request has it.
+AskedPrune = Annotated[PruneSpec, _OrStrategy]

@@ -11,7 +11,7 @@ from api_schemas.delivered import JOB_REF, PREFIX, job_of
 from api_schemas.earlier_jobs import check_from, settled
 from api_schemas.errors import LayercutError
 from api_schemas.labels import not_of_head
-from api_schemas.pruning import PruneSpec
+from api_schemas.pruning import AskedPrune, PruneSpec
 from api_schemas.recovery import RecoverySpec
 from api_schemas.request_parts import OrString, Request, Seed
 from api_schemas.strategies import STRATEGIES
@@ -99,7 +99,7 @@ class JobRequest(Request):
 
     model: ModelRef
     task: TaskSpec
-    prune: PruneSpec = PruneSpec()
+    prune: AskedPrune = PruneSpec()
     recovery: RecoverySpec = RecoverySpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     export: ExportSpec = ExportSpec()
@@ -275,7 +275,7 @@ class PlanRequest(Request):
 
     model: ModelRef
     task: TaskSpec = TaskSpec(name="none")
-    prune: PruneSpec = PruneSpec()
+    prune: AskedPrune = PruneSpec()
     recovery: RecoverySpec = RecoverySpec()
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
 

@@ -40,7 +40,7 @@ NAMES = {
 }
 
 #: Parts that may be sent as a plain string: the property that it stands for.
-SHORT = {"ModelRef": "id", "TaskSpec": "name", "PruneSpec": "strategy", "PairsSpec": "name", "JobWebhook": "url"}
+SHORT = {"ModelRef": "id", "TaskSpec": "name", "PairsSpec": "name", "JobWebhook": "url"}
 
 
 def bound_strings(document: Schema) -> None:
