@@ -241,7 +241,7 @@ def check_pipeline(asked: dict[str, Any], loaded: Any) -> Said:
     tokenizer: Any = AutoTokenizer.from_pretrained(asked["folder"], local_files_only=True, trust_remote_code=False)
     model = loaded()[0]
     options: dict[str, Any] = {"top_k": None} if asked["pipeline"] == "text-classification" else {}
-    found = transformers.pipeline(asked["pipeline"], model=model, tokenizer=tokenizer, **options)(PIPELINE_TEXT)
+    found = transformers.pipeline(asked["pipeline"], model=model, tokenizer=tokenizer)(PIPELINE_TEXT, **options)
     names = set(model.config.id2label.values())
     right = all(row.get("label", row.get("entity")) in names and 0 <= row["score"] <= 1 for row in found)
     return right, f"{asked['pipeline']}: {len(found)} answers to a text, of {len(names)} labels"
