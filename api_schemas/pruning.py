@@ -78,7 +78,9 @@ class PruneSpec(Request):
     ``{"encoder": …, "decoder": …}``, and one that is not named stays whole.
     """
 
-    strategy: Name = Field(default="top", description="a name of GET /v1/strategies")
+    strategy: Name = Field(
+        default="top", description="a name of GET /v1/strategies; of an embedding, `symmetric` unless another is given"
+    )
     drop: PerStack[Whole] | None = Field(default=None, description="number of layers to drop")
     drop_ratio: PerStack[Ratio] | None = Field(
         default=None, description="share of the layers to drop, rounded; of an encoder-decoder, of each"

@@ -175,6 +175,7 @@ class JobRequest(Request):
 
     @model_validator(mode="after")
     def _parts_that_fit(self) -> JobRequest:
+        self.prune = prune_for(self.task, self.prune)
         self.recovery = settled(self.prune, self.recovery)
         check_from(self.prune, self.recovery, trains=self.trains)
         self._check_search()
@@ -281,6 +282,7 @@ class PlanRequest(Request):
 
     @model_validator(mode="after")
     def _parts_that_fit(self) -> PlanRequest:
+        self.prune = prune_for(self.task, self.prune)
         self.recovery = settled(self.prune, self.recovery)
         # A plan is also asked for without the task that a job will have.
         check_from(self.prune, self.recovery, trains=self.recovery.method != "none")
@@ -298,6 +300,14 @@ class PlanRequest(Request):
 def evaluates_only(prune: PruneSpec, recovery: RecoverySpec) -> bool:
     """As ``JobRequest.evaluates_only``, of parts that were checked."""
     return STRATEGIES[prune.strategy].drops_nothing and recovery.method == "none"
+
+
+def prune_for(task: TaskSpec, prune: PruneSpec) -> PruneSpec:
+    """``prune`` with the strategy of the task's kind, where none is asked for and its amount does not need another."""
+    kind = task.task_kind
+    if kind is None or "strategy" in prune.model_fields_set or kind.strategy == prune.strategy:
+        return prune
+    return PruneSpec.model_validate({**prune.model_dump(exclude_unset=True), "strategy": kind.strategy})
 
 
 def keeps_modules(task: TaskSpec, recovery: RecoverySpec) -> bool:

@@ -27,9 +27,10 @@ class TaskKind:
     """One kind of task.
 
     ``labels`` is None where nothing but text is learnt from. ``most_columns``: text columns of a row. ``metrics`` are
-    names of METRICS; the first is the score unless another is asked for, ``always`` are measured too. ``pipeline`` and
-    ``library`` are what the hub calls its use. ``faster``: of the paper's learning rate, when it is distilled: a pruned
-    model has more to make up for than a head has to learn, and noise holds it. ``recovery`` are defaults of `distill`
+    names of METRICS; the first is the score unless another is asked for, ``always`` are measured too. ``strategy`` is
+    taken where none is asked for. ``pipeline`` and ``library`` are what the hub calls its use. ``faster``: of the
+    paper's learning rate, when it is distilled: a pruned model has more to make up for than a head has to learn, and
+    noise holds it. ``recovery`` are defaults of `distill`
     that differ from those of a classification, ``efforts`` those of each effort; fields of ``Recovery``.
     """
 
@@ -39,6 +40,7 @@ class TaskKind:
     most_columns: int
     metrics: tuple[str, ...]
     always: tuple[str, ...] = ()
+    strategy: str = "top"
     teacher: Teacher = "trained"
     pipeline: str = "text-classification"
     auto_class: str = "AutoModelForSequenceClassification"
@@ -72,13 +74,14 @@ TASK_KINDS: Registry[TaskKind] = Registry("task kind", "validation_failed", (
     TaskKind("regression", "A number a row.", "number", 4,
              ("pearson", "spearman"), efforts=_EFFORTS),
     TaskKind("multi-label", "Any number of labels a row, none of them included.", "classes", 4,
-             ("micro_f1", "macro_f1", "exact_match"), efforts=_EFFORTS),
+             ("micro_f1", "macro_f1", "exact_match"), ("micro_f1", "macro_f1", "exact_match"), efforts=_EFFORTS),
     TaskKind("token-classification", "A tag for each word, in the IOB2 scheme.", "tags", 1,
-             ("entity_f1", "entity_precision", "entity_recall"), pipeline="token-classification",
+             ("entity_f1", "entity_precision", "entity_recall"), ("entity_f1", "entity_precision", "entity_recall"),
+             strategy="top", pipeline="token-classification",
              auto_class="AutoModelForTokenClassification", efforts=_EFFORTS),
     TaskKind("embedding", "A vector a text: a sentence-transformers folder learns from its own vectors of text without"
              " labels.", None, 1,
-             ("cosine", "spearman"), always=("cosine", "cosine_p5", "neighbours"), teacher="source",
+             ("cosine", "spearman"), ("cosine", "cosine_p5", "neighbours"), strategy="symmetric", teacher="source",
              pipeline="sentence-similarity", auto_class="AutoModel", library="sentence-transformers",
              efforts={"quick": {}, "standard": {}, "high": {}}),
 ))

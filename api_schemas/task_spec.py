@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, RootModel, model_validator
@@ -168,7 +169,7 @@ class TaskSpec(OrString):
         self._check_label_columns(kind)
         if self.is_conll:
             self._check_conll(kind)
-        elif kind.labels is not None:
+        elif kind.labels is not None and not self._may_be_conll(kind):
             labelled = self.label_column or self.label_columns
             for field, given in (("text_columns", self.text_columns), ("label_column", labelled)):
                 if not given:
@@ -178,6 +179,11 @@ class TaskSpec(OrString):
                 f"a {kind.name} reads {kind.most_columns} text column, and {len(self.text_columns)} are given",
                 "/text_columns",
             )
+
+    def _may_be_conll(self, kind: TaskKind) -> bool:
+        """A folder may hold CoNLL files, which have no names of columns; whether it does is seen when it is read."""
+        named = self.text_columns or self.label_column
+        return kind.labels == "tags" and not named and not PurePosixPath(self.dataset or "").suffix
 
     def _check_label_columns(self, kind: TaskKind) -> None:
         for field in ("label_columns", "label_separator"):

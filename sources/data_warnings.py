@@ -17,7 +17,8 @@ def pair_warnings(train: Rows, pairs: Rows | None) -> tuple[str, ...]:
     """Of pairs that an embedding is compared on."""
     if pairs is None:
         return ()
-    seen = _hashes(text for (text,) in _texts(train))
+    wanted = _hashes(text for pair in _texts(pairs) for text in pair)
+    seen = wanted.intersection(hash(text) for (text,) in _texts(train))
     count = sum(any(hash(text) in seen for text in pair) for pair in _texts(pairs))
     return (f"{count} of the {len(pairs)} pairs have texts that are in the training text too",) if count else ()
 
@@ -57,8 +58,7 @@ def _skipped(rows: Rows, field: str = "task.read") -> Iterator[str]:
 
 
 def _seen_before(train: Rows, dev: Rows) -> Iterator[str]:
-    wanted = _hashes(_texts(dev))
-    seen = {found for row in _texts(train) if (found := hash(row)) in wanted}
+    seen = _hashes(_texts(dev)).intersection(hash(row) for row in _texts(train))
     count = sum(hash(row) in seen for row in _texts(dev))
     if count:
         yield f"{count} of the {len(dev)} dev rows have texts that are in the training rows too: the score is too good"

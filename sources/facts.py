@@ -29,6 +29,9 @@ DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 # Buffers of floats: the causal masks that GPT-2's files carry, and the frequencies in old Llama files.
 BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 
+# The classes whose head gives each text, or each word, labels.
+HEAD_CLASSES = ("ForSequenceClassification", "ForTokenClassification")
+
 # The last tensor of a classification head, by family; its first dimension is the number of labels.
 HEADS = (
     "classifier.weight",
@@ -225,7 +228,7 @@ def _per_layer(facts: ModelFacts, architecture: Architecture, weights: dict[str,
 
 
 def _head_labels(facts: ModelFacts, weights: dict[str, Tensor]) -> int | None:
-    if not any(name.endswith("ForSequenceClassification") for name in facts.classes):
+    if not any(name.endswith(HEAD_CLASSES) for name in facts.classes):
         return None
     return next((weights[name].shape[0] for name in HEADS if name in weights and weights[name].shape), None)
 

@@ -94,7 +94,7 @@ def with_modules(facts: ModelFacts, modules: Modules | None) -> ModelFacts:
     """``facts``, with the modules around the model named."""
     if modules is None:
         return facts
-    check_base(ARCHITECTURES[facts.architecture], facts.id)
+    check_base(ARCHITECTURES[facts.architecture], modules, facts.hidden_size, facts.id)
     return facts.model_copy(update={"modules": modules.names})
 
 

@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
@@ -200,6 +200,19 @@ class SingleTexts(Texts):
 def zeros(count: int) -> array[int]:
     """The labels of rows that have none."""
     return array("q", bytes(8 * count))
+
+
+class ReadTexts(Texts):
+    """``texts`` as ``read`` gives each of them."""
+
+    def __init__(self, texts: Sequence[TextRow], read: Callable[[str], str]) -> None:
+        self._texts, self._read = texts, read
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def row(self, at: int) -> TextRow:
+        return tuple(map(self._read, self._texts[at]))
 
 
 def hash_files(paths: Iterable[Path]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
+from sources.module_widths import Step, first_mismatch
 from sources.sentence_modules import (
     BY_TYPE,
     CONFIG,
@@ -36,12 +37,20 @@ AS_PLAIN = "; without its modules.json, or for a job that trains, it is a plain 
 @dataclass(frozen=True)
 class Modules:
     """``names`` are the classes, in order; ``files`` what must be beside the model for them, by path in the folder.
-    ``max_seq_length`` is the longest input in tokens, where the folder says one.
+    ``max_seq_length`` is the longest input in tokens, where the folder says one; ``steps`` are the modules after the
+    Transformer. ``prompt`` stands before every text unless another is asked for, and texts are ``lowered``.
     """
 
     names: list[str]
     files: list[str]
     max_seq_length: int | None
+    steps: tuple[Step, ...] = ()
+    prompt: str = ""
+    lowered: bool = False
+
+    def read(self, text: str) -> str:
+        """What of ``text`` the tokenizer gets."""
+        return self.prompt + (text.lower() if self.lowered else text)
 
 
 @dataclass(frozen=True)
@@ -68,21 +77,32 @@ def read_modules(model: ModelFiles) -> Modules | None:
     if names[0] != "Transformer" or "Transformer" in names[1:] or "Pooling" not in names:
         right = "it must list one Transformer, first, and a Pooling"
         raise _invalid(model, MODULES, f"lists {', '.join(names)}: {right}{AS_PLAIN}")
-    _check_settings(model)
-    files = [name for name in TOP_FILES if model.has(name)]
+    prompt, transformer = _default_prompt(model), _transformer(model)
+    files, steps = [name for name in TOP_FILES if model.has(name)], list[Step]()
     for kind, path in found[1:]:
         files += _files_of(model, kind, path)
-    return Modules(names, list(dict.fromkeys(files)), _max_seq_length(model))
+        steps.append(_step(model, kind, f"{path}/{CONFIG}"))
+    return Modules(
+        names, list(dict.fromkeys(files)), transformer.get("max_seq_length"), tuple(steps), prompt,
+        lowered=bool(transformer.get("do_lower_case")),
+    )  # fmt: skip
 
 
-def check_base(architecture: Architecture, id: str) -> None:
-    """Raise ``model_invalid`` for a model of which sentence-transformers uses another part than is pruned."""
+def check_base(architecture: Architecture, modules: Modules, width: int, id: str) -> None:
+    """Raise ``model_invalid`` for a model of which sentence-transformers uses another part than is pruned, and for
+    modules that take vectors of another ``width`` than it makes.
+    """
     if architecture.kind == "encoder-decoder":
         raise LayercutError(
             "model_invalid",
             f"{id!r} is a sentence-transformers folder of an encoder-decoder, whose decoder is not used{AS_PLAIN}",
             param="/model",
         )
+    wrong = first_mismatch(modules.steps, width)
+    if wrong is not None:
+        before = "the model" if wrong.file == modules.steps[0].file else "what comes before it"
+        text = f"{wrong.file} of {id!r} takes vectors of {wrong.takes}, and {before} makes {wrong.made}{AS_PLAIN}"
+        raise LayercutError("model_invalid", text, param="/model")
 
 
 def _module(model: ModelFiles, number: int, entry: Any) -> tuple[Kind, str]:
@@ -124,12 +144,13 @@ def _files_of(model: ModelFiles, kind: Kind, path: str) -> list[str]:
         pickled = model.has(f"{path}/{PICKLE}")
         why = f"only {PICKLE}, a pickle, which can run code and is never loaded: save it as {WEIGHTS}"
         raise _invalid(model, MODULES, f"lists {path}, which has {why if pickled else f'no {WEIGHTS}'}")
-    if model.has(config):
-        _check_module_config(model, kind, config)
     return [name for name in (config, weights if kind.weights else config) if model.has(name)]
 
 
-def _check_module_config(model: ModelFiles, kind: Kind, name: str) -> None:
+def _step(model: ModelFiles, kind: Kind, name: str) -> Step:
+    """The module whose config, where there is one, is the file ``name``; raises for a config that is not to be used."""
+    if not model.has(name):
+        return Step(kind.name, name, {})
     config = _read_object(model, name)
     activation = config.get("activation_function")
     if kind.name == "Dense" and activation is not None and not ACTIVATION.fullmatch(str(activation)):
@@ -142,10 +163,11 @@ def _check_module_config(model: ModelFiles, kind: Kind, name: str) -> None:
     modes = mode if isinstance(mode, list) else [mode]
     if kind.name == "Pooling" and (not modes or any(one not in POOLING_MODES for one in modes)):
         raise _invalid(model, name, f"has the pooling_mode {str(mode)[:100]!r}; there are {', '.join(POOLING_MODES)}")
+    return Step(kind.name, name, config)
 
 
-def _check_settings(model: ModelFiles) -> None:
-    """That a plain SentenceTransformer is meant, and what its prompts are."""
+def _default_prompt(model: ModelFiles) -> str:
+    """Empty where there is none. Raises where no plain SentenceTransformer is meant."""
     settings = _read_object(model, SETTINGS) if model.has(SETTINGS) else {}
     asked = settings.get("model_type", "SentenceTransformer")
     if asked != "SentenceTransformer":
@@ -154,15 +176,17 @@ def _check_settings(model: ModelFiles) -> None:
     prompts = settings.get("prompts", {})
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise _invalid(model, SETTINGS, "has prompts that are not a mapping of names to texts")
+    name = settings.get("default_prompt_name")
+    if name is not None and name not in prompts:
+        raise _invalid(model, SETTINGS, f"has the default_prompt_name {str(name)[:100]!r}, and no such prompt")
+    return prompts.get(name) or ""
 
 
-def _max_seq_length(model: ModelFiles) -> int | None:
-    """Of the Transformer's settings, when all of them are harmless: they become arguments of `transformers`."""
+def _transformer(model: ModelFiles) -> dict[str, Any]:
+    """The Transformer's settings, when all of them are harmless: they become arguments of `transformers`."""
     # Every file that is there: sentence-transformers goes on to the next where one is empty.
     read = [_transformer_settings(model, name) for name in TRANSFORMER_SETTINGS if model.has(name)]
-    used = next((settings for settings in read if settings), {})
-    longest: int | None = used.get("max_seq_length")
-    return longest
+    return next((settings for settings in read if settings), {})
 
 
 def _transformer_settings(model: ModelFiles, name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import CalibrationSpec
 from api_schemas.requests import JobRequest, PlanRequest
+from api_schemas.task_kinds import TASK_KINDS
 from api_schemas.task_spec import TaskSpec
 from api_schemas.tasks import Task
 from api_schemas.text_spec import TextSpec
@@ -136,7 +137,7 @@ def _load_own(spec: TaskSpec, settings: SourceSettings, seed: int) -> TaskData:
         dev={"dev": data.dev},
         label_names=data.label_names,
         kind=spec.decided_kind,
-        metrics=(spec.headline.name,),
+        metrics=tuple(dict.fromkeys((spec.headline.name, *TASK_KINDS[spec.decided_kind].always))),
         positive=data.positive,
         warnings=(*data.warnings, *table_warnings(spec, data.train, data.dev)),
     )

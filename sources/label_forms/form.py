@@ -80,6 +80,8 @@ class Form(ABC):
 
     def split(self, rows: Rows, seed: int) -> Split:
         """A tenth, drawn with ``seed``."""
+        if len(rows) < FEWEST:
+            raise too_few(rows.source, len(rows))
         return split(rows, {0: array("q", range(len(rows)))}, seed)
 
 

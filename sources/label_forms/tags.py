@@ -32,7 +32,7 @@ from sources.tables.data_file import DataFile
 from sources.tables.list_cells import NoList, is_broken, parse_list, shown
 from sources.tables.table import FORMATS, Table
 
-#: Each may have two tags, beside O.
+#: Each has two tags, beside O.
 MOST_TYPES = (MAX_LABELS - 1) // 2
 
 #: The ids of a sentence's tags; raises ``BadLabel``.
@@ -187,6 +187,8 @@ class _Labels:
         if self._classes is not None:
             return Learnt(self._classes)
         names = tag_names({type_of(tag) for tag in self._ids} - {""})
+        if len(names) > MAX_LABELS:
+            raise self._too_many()
         self.order = [names.index(tag) for tag in self._ids]
         return Learnt(Classes(names))
 
@@ -213,8 +215,11 @@ class _Labels:
             whose = "not in the training file, whose tags are" if self._is_dev else "none of task.labels, which are"
             names = ", ".join(self._classes.names[:MORE])
             raise BadLabel("no tag that is known", f"{shown(tag)} is {whose}: {names}", at)
-        if len(self._ids) >= 2 * MOST_TYPES:
-            raise self._file.error(f"there are more than {MOST_TYPES} types of entities: is the last column the tag?")
+        if len(self._ids) > MAX_LABELS:
+            raise self._too_many()
+
+    def _too_many(self) -> LayercutError:
+        return self._file.error(f"there are more than {MOST_TYPES} types of entities: is the last column the tag?")
 
 
 def _asked(names: tuple[str, ...]) -> Classes | None:

@@ -33,13 +33,15 @@ class TextAlone(Form):
 
     def split(self, rows: Rows, seed: int) -> Split:
         """Every text that is kept aside stands there once, and is in no row to learn from."""
+        if len(rows) < FEWEST:
+            raise too_few(rows.source, len(rows))
         drawn = split(rows, {0: array("q", range(len(rows)))}, seed, MOST_DEV)
         aside, once = set[int](), list[int]()
         for at, (text,) in enumerate(drawn.dev.texts):
             if (found := hash(text)) not in aside:
                 aside.add(found)
                 once.append(at)
-        others = [at for at, (text,) in enumerate(drawn.train.texts) if hash(text) not in aside]
+        others = array("q", (at for at, (text,) in enumerate(drawn.train.texts) if hash(text) not in aside))
         if len(others) == len(drawn.train) and len(once) == len(drawn.dev):
             return drawn
         if not others:

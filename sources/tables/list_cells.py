@@ -10,6 +10,8 @@ from sources.tables.bounds import MIB
 #: Of JSON, in characters: some hundred thousand words. No sentence, and no row's labels, come near to it.
 LONGEST_LIST = MIB
 SHOWN = 40
+#: One for all: a cell takes as long as making a decoder does.
+DECODER = json.JSONDecoder(parse_constant=str)
 
 
 class NoList(ValueError):
@@ -26,7 +28,7 @@ def parse_list(cell: str) -> list[Any]:
     if len(cell) > LONGEST_LIST:
         raise NoList(f"is a list of {len(cell)} characters; at most {LONGEST_LIST} are read")
     try:
-        found = json.loads(cell, parse_constant=str)
+        found = DECODER.decode(cell)
     except (ValueError, RecursionError):
         raise NoList(f"is no list as JSON writes one, with double quotes: {shown(cell)}") from None
     if not isinstance(found, list):

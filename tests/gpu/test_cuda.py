@@ -18,7 +18,8 @@ from api_schemas.task_kinds import TASK_KINDS
 from tests.support.tiny_models import build
 from workers.checkpoints.checkpoint import Checkpoints
 from workers.data.features import Features, Padding
-from workers.evaluation.scores import logits_of
+from workers.evaluation.scores import answers_of
+from workers.kinds.table import plain_kind
 from workers.runtime.device import choose_device, choose_precision, describe
 from workers.training.hooks import TrainingHooks
 from workers.training.loop import train
@@ -28,6 +29,7 @@ from workers.training.snapshot import weights_of
 from workers.training.trainer_state import Step, TrainResult
 
 CLASSES = TASK_KINDS["classification"]
+KIND = plain_kind("classification", ("odd", "even"))
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -54,8 +56,8 @@ def fit(
     model: PreTrainedModel, rows: Features, asked: Recovery, hooks: TrainingHooks | None = None
 ) -> tuple[TrainResult, list[Step]]:
     steps: list[Step] = []
-    objective = label_objective(rows.labels, GPU)
-    return train(model, rows, objective, asked, seed=3, device=GPU, on_step=steps.append, hooks=hooks), steps
+    objective = label_objective(KIND, rows, GPU)
+    return train(KIND, model, rows, objective, asked, seed=3, device=GPU, on_step=steps.append, hooks=hooks), steps
 
 
 def tiny() -> tuple[PreTrainedModel, Features]:
@@ -99,9 +101,9 @@ def test_a_resumed_training_ends_near_the_uninterrupted_one(tmp_path: Path, prec
 
 def test_logits_are_those_of_the_cpu() -> None:
     model, rows = tiny()
-    there = logits_of(model, rows, GPU)
+    there = answers_of(KIND, model, rows, GPU)
 
-    np.testing.assert_allclose(there, logits_of(model.to(CPU), rows, CPU), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(there, answers_of(KIND, model.to(CPU), rows, CPU), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

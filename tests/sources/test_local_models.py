@@ -57,10 +57,13 @@ def test_positions_after_padding_shorten_the_longest_input(write: Write) -> None
     assert facts(write({**bert_files(), "config.json": json.dumps(config).encode()})).max_positions == 64
 
 
-def test_a_trained_classification_head_is_counted(write: Write) -> None:
-    head = {"classifier.weight": np.zeros((5, WIDTH), np.float32)}
-    files = bert_files(architectures=["BertForSequenceClassification"])
-    assert facts(write({**files, "model.safetensors": save({**bert_tensors(), **head})})).num_labels == 5
+@pytest.mark.parametrize("name", ["BertForSequenceClassification", "BertForTokenClassification"])
+def test_a_trained_head_is_counted_and_its_words_are_known(write: Write, name: str) -> None:
+    head = {"classifier.weight": np.zeros((3, WIDTH), np.float32)}
+    words = {"0": "O", "1": "B-X", "2": "I-X"}
+    files = bert_files(architectures=[name], id2label=words, problem_type="multi_label_classification")
+    found = facts(write({**files, "model.safetensors": save({**bert_tensors(), **head})}))
+    assert (found.num_labels, found.labels) == (3, ["O", "B-X", "I-X"])
 
 
 def test_a_head_that_is_not_in_the_weights_does_not_count(write: Write) -> None:

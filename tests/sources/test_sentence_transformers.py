@@ -239,3 +239,54 @@ def test_of_a_hub_model_the_modules_files_come_and_no_others(hub: HubServer, mon
     offline = inspect(REF, SETTINGS)
     assert offline is not None
     assert offline.modules == facts.modules
+
+
+def pooling(width: int, *modes: str) -> bytes:
+    return json.dumps({"embedding_dimension": width, "pooling_mode": modes[0] if len(modes) == 1 else modes}).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("1_Pooling/config.json", pooling(16, "mean"), "takes vectors of 16, and the model makes 8"),
+        ("1_Pooling/config.json", b'{"word_embedding_dimension": 4}', "takes vectors of 4, and the model makes 8"),
+        ("1_Pooling/config.json", pooling(8, "mean", "max"), "2_Dense/config.json .* takes vectors of 8, .* makes 16"),
+        ("1_Pooling/config.json", b'{"word_embedding_dimension": 8, "pooling_mode_cls_token": true,'
+         b' "pooling_mode_max_tokens": true}', "2_Dense/config.json .* takes vectors of 8, .* makes 16"),
+        ("2_Dense/config.json", b'{"in_features": 768, "out_features": 4}', "takes vectors of 768, .* makes 8"),
+    ],
+)  # fmt: skip
+def test_modules_that_do_not_fit_are_refused(tmp_path: Path, name: str, content: bytes, text: str) -> None:
+    folder = write(tmp_path / "models" / "one", files(**{name: content}))
+    error = refusal(folder)
+    assert error.code == "model_invalid"
+    assert re.search(text, error.message)
+
+
+def test_each_module_takes_what_the_one_before_it_makes(tmp_path: Path) -> None:
+    modules = [*MODULES, ("3_LayerNorm", f"{NEW}.layer_norm.LayerNorm"), ("4_Dense", f"{OLD}.Dense")]
+    more = {
+        "modules.json": listed(*modules),
+        "3_LayerNorm/config.json": b'{"dimension": 4}', "3_LayerNorm/model.safetensors": DENSE,
+        "4_Dense/config.json": b'{"in_features": 4, "out_features": 2}', "4_Dense/model.safetensors": DENSE,
+    }  # fmt: skip
+    folder = write(tmp_path / "models" / "one", files(**more))
+    settings = SourceSettings(model_roots=[folder.parent])
+    facts = inspect(ModelRef(id=str(folder)), settings)
+    assert facts is not None
+    assert facts.modules == ["Transformer", "Pooling", "Dense", "LayerNorm", "Dense"]
+    (folder / "3_LayerNorm" / "config.json").write_text('{"dimension": 8}')
+    assert "3_LayerNorm/config.json" in refusal(folder).message
+
+
+def test_a_module_that_reads_the_tokens_is_believed(tmp_path: Path) -> None:
+    """A Pooling after a Dense of tokens takes what that makes; what it does not say, sentence-transformers checks."""
+    modules = [MODULES[0], ("1_Dense", f"{OLD}.Dense"), ("2_Pooling", f"{OLD}.Pooling")]
+    dense = {"in_features": 8, "out_features": 4, "module_input_name": "token_embeddings"}
+    folder = write(tmp_path / "models" / "one", files(**{
+        "modules.json": listed(*modules), "1_Dense/config.json": json.dumps(dense).encode(),
+        "1_Dense/model.safetensors": DENSE, "2_Pooling/config.json": pooling(4, "mean"),
+    }))  # fmt: skip
+    facts = inspect(ModelRef(id=str(folder)), SourceSettings(model_roots=[folder.parent]))
+    assert facts is not None
+    assert facts.modules == ["Transformer", "Dense", "Pooling"]

@@ -13,12 +13,15 @@ import pytest
 
 from api_schemas.errors import LayercutError
 from api_schemas.requests import JobRequest, PlanRequest
+from api_schemas.task_spec import TaskSpec
+from api_schemas.text_spec import TextSpec
 from sources.blocks import Cancelled, never
 from sources.fingerprint import FileHashes
 from sources.importance import Asked, identify
 from sources.models import inspect
 from sources.settings import SourceSettings
 from sources.staging import Staged, Stager
+from sources.tasks import load_task
 from tests.support.sparse_files import stretch, write_huge_weights
 from tests.support.tiny_checkpoints import bert_files
 
@@ -233,4 +236,59 @@ def test_what_was_staged_is_read_as_json_by_the_runner(place: Place) -> None:
 
     assert type(staged.inputs).model_validate_json(staged.inputs.model_dump_json()) == staged.inputs
     assert json.loads((staged.inputs.model / "config.json").read_text())["model_type"] == "bert"
+    staged.close()
+
+
+def test_text_without_labels_and_pairs_are_staged_and_read_where_they_are(place: Place) -> None:
+    text, pairs = place.data / "more.txt", place.data / "pairs.csv"
+    text.write_text("".join(f"text {at}\n" for at in range(9)))
+    pairs.write_text("sentence1,sentence2,score\na,b,1\nc,d,2\n")
+    asked = {"dataset": str(text), "kind": "embedding", "pairs": {"dataset": str(pairs)}}
+    staged = place.stage(task=asked)
+    assert {f"files{text}", f"files{pairs}"} <= place.staged_names()
+    data = load_task(TaskSpec.model_validate(asked), SourceSettings(inputs=staged.inputs), 1)
+    assert data.pairs is not None
+    assert (len(data.train) + len(data.dev["dev"]), len(data.pairs)) == (9, 2)
+    staged.close()
+
+
+def test_text_beside_labelled_rows_is_staged(place: Place) -> None:
+    text = place.data / "more.txt"
+    text.write_text("one\ntwo\n")
+    spec = TextSpec(dataset=str(text))
+    staged = place.stage(task=place.own_task(), recovery={"text": spec.model_dump()})
+    assert {f"files{text}", f"files{place.table}"} <= place.staged_names()
+    task = TaskSpec.model_validate(place.own_task())
+    data = load_task(task, SourceSettings(inputs=staged.inputs), 1, spec)
+    assert data.text is not None
+    assert list(data.text.texts) == [("one",), ("two",)]
+    staged.close()
+
+
+def test_of_pairs_of_glue_the_dev_split_alone_is_staged(place: Place) -> None:
+    folder, text = place.data / "glue" / "STS-B", place.data / "more.txt"
+    folder.mkdir(parents=True)
+    (folder / "dev.tsv").write_text("sentence1\tsentence2\tscore\na\tb\t1\nc\td\t2\n")
+    text.write_text("one\ntwo\nthree\n")
+    settings = place.settings.model_copy(update={"glue_dir": folder.parent})
+    asked = {"dataset": str(text), "kind": "embedding", "pairs": "stsb"}
+    request = JobRequest.model_validate({"model": str(place.model), "task": asked})
+    staged = Stager(settings, place.hashes, place.inputs, 1 << 30).stage(request, None)
+    assert {name for name in place.staged_names() if name.startswith("glue/")} == {"glue/STS-B/dev.tsv"}
+    data = load_task(request.task, SourceSettings(inputs=staged.inputs), 1)
+    assert data.pairs is not None
+    assert list(data.pairs.texts) == [("a", "b"), ("c", "d")]
+    staged.close()
+
+
+def test_a_folder_of_sentences_is_staged(place: Place) -> None:
+    folder = place.data / "ner"
+    folder.mkdir()
+    (folder / "train.conll").write_text("a B-X\n\nb O\n")
+    (folder / "dev.conll").write_text("c O\n")
+    asked = {"dataset": str(folder), "kind": "token-classification"}
+    staged = place.stage(task=asked)
+    assert {f"files{folder}/train.conll", f"files{folder}/dev.conll"} <= place.staged_names()
+    data = load_task(TaskSpec.model_validate(asked), SourceSettings(inputs=staged.inputs), 1)
+    assert (data.label_names, list(data.train.labels)) == (("O", "B-X", "I-X"), [(1,), (0,)])
     staged.close()

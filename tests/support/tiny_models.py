@@ -24,6 +24,7 @@ from transformers import (
     AutoModelForPreTraining,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -40,6 +41,7 @@ HEADS: dict[str, Any] = {
     "causal_lm": AutoModelForCausalLM,
     "seq2seq_lm": AutoModelForSeq2SeqLM,
     "classification": AutoModelForSequenceClassification,
+    "token_classification": AutoModelForTokenClassification,
 }
 # What a kind of model is saved as. `transformers` also has decoders made of BERT, and masked language models of BART.
 HEADS_OF_KIND = {

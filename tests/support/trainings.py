@@ -15,7 +15,8 @@ from sources.rows import Rows
 from tests.support.tiny_models import tiny_tokenizer
 from workers.checkpoints.checkpoint import Checkpoints
 from workers.data.batches import collate, training_batches
-from workers.data.features import Features, encode
+from workers.data.features import CLASS, Features, encode
+from workers.kinds.table import plain_kind
 from workers.training.hooks import TrainingHooks
 from workers.training.loop import train
 from workers.training.micro_batches import MicroBatches
@@ -23,6 +24,8 @@ from workers.training.objectives.losses import label_objective
 from workers.training.trainer_state import Step, TrainResult
 
 CPU = torch.device("cpu")
+#: Of ``rows``.
+KIND = plain_kind("classification", ("unkind", "kind"))
 RECOVERY = Recovery(
     method="finetune", epochs=6, learning_rate=3e-3, batch_size=8, max_length=32, warmup_ratio=0.1,
     weight_decay=0.0, precision="fp32", temperature=2.0, label_weight=0.0, hidden_weight=1.0, noise=0.0,
@@ -37,7 +40,7 @@ def rows(count: int = 64) -> Rows:
 
 
 def features_of(architecture: str) -> Features:
-    return encode(tiny_tokenizer(architecture), rows(), 32, regression=False)
+    return encode(tiny_tokenizer(architecture), rows(), 32, CLASS)
 
 
 class Killed(BaseException):
@@ -75,10 +78,10 @@ class Run:
 
         features = features_of(architecture)
         recovery = RECOVERY.model_copy(update={"weight_decay": 0.01, **changes})
-        objective = label_objective(features.labels, CPU)
+        objective = label_objective(KIND, features, CPU)
         with self.checkpoints.heeding_sigterm():
             return train(
-                model, features, objective, recovery,
+                KIND, model, features, objective, recovery,
                 seed=3, device=CPU, on_step=on_step, hooks=self.hooks, engine=engine,
             )  # fmt: skip
 

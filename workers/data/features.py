@@ -233,7 +233,7 @@ def _tags(encoded: BatchEncoding, labels: Sequence[Any]) -> npt.NDArray[np.int64
     for at, tags in enumerate(labels):
         words = np.array([-1 if word is None else word for word in encoded.word_ids(at)], dtype=np.int64)
         first = (words >= 0) & np.diff(words, prepend=-1).astype(bool)
-        found.append(np.where(first, np.asarray(tags, dtype=np.int64)[words], NO_TAG))
+        found.append(np.where(first, np.append(np.asarray(tags, dtype=np.int64), NO_TAG)[words], NO_TAG))
     return np.concatenate(found)
 
 

@@ -33,9 +33,9 @@ class MetricLabels:
 
     def missing(self, metric: str, gold: Array) -> str | None:
         """A label that no row has, where ``metric`` counts it as much as any other."""
-        if metric != "f1" or self.positive is not None:
+        if metric not in ("f1", "macro_f1") or self.positive is not None:
             return None
-        counts = np.bincount(gold, minlength=len(self.names))
+        counts = gold.sum(axis=0) if gold.ndim > 1 else np.bincount(gold, minlength=len(self.names))
         return None if counts.all() else self.names[int(counts.argmin())]
 
 

@@ -2,11 +2,11 @@
 
 A program of its own, run by path: it must not import anything of this repository. It reads one JSON object from
 stdin, ``{folder, probe, layers, source_bytes, kind, shared_layers, dtype, mapped, source, embeddings, pipeline}``,
-and prints one, ``{checks: [{name, passed, detail}], versions}``. ``source`` is null but for a model whose tensors were copied:
-then it has the ``folder`` they came from and their ``origins``, ``{name: [file, name there]}``. ``embeddings`` is null
-but for a sentence-transformers folder: then it has ``texts``, names of ``prompts``, the file of the ``vectors``
-expected of both, and what the source is ``described`` by. ``pipeline``
-is null but for a model trained for one. A check that cannot be carried out has failed.
+and prints one, ``{checks: [{name, passed, detail}], versions}``. ``source`` is null but for a model whose tensors were
+copied: then it has the ``folder`` they came from and their ``origins``, ``{name: [file, name there]}``. ``embeddings``
+is null but for a sentence-transformers folder: then it has ``texts``, names of ``prompts``, the file of the ``vectors``
+expected of both, and what the source is ``described`` by. ``pipeline`` is null but for a model that was trained for
+one. A check that cannot be carried out has failed.
 """
 
 from __future__ import annotations
@@ -241,7 +241,8 @@ def check_pipeline(asked: dict[str, Any], loaded: Any) -> Said:
     tokenizer: Any = AutoTokenizer.from_pretrained(asked["folder"], local_files_only=True, trust_remote_code=False)
     model = loaded()[0]
     options: dict[str, Any] = {"top_k": None} if asked["pipeline"] == "text-classification" else {}
-    found = transformers.pipeline(asked["pipeline"], model=model, tokenizer=tokenizer)(PIPELINE_TEXT, **options)
+    found = transformers.pipeline(asked["pipeline"], model=model, tokenizer=tokenizer, **options)(PIPELINE_TEXT)
+    found = found[0] if found and isinstance(found[0], list) else found
     names = set(model.config.id2label.values())
     right = all(row.get("label", row.get("entity")) in names and 0 <= row["score"] <= 1 for row in found)
     return right, f"{asked['pipeline']}: {len(found)} answers to a text, of {len(names)} labels"

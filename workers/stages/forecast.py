@@ -22,8 +22,8 @@ def expect(run: RunContext) -> None:
         # A step of distilling has the baseline's answer in it: a third of what its training step takes.
         step = (2 / 3 + (recovery.method == "distill") / 3) * recovery.batch_of(rows) / whole.batch_of(rows)
         work = {
-            Stage.BASELINE: total_steps(rows, whole) * float(job.wants_baseline),
-            Stage.RECOVERING: total_steps(rows, recovery) * step,
+            Stage.BASELINE: total_steps(rows, whole) * float(job.trains_baseline),
+            Stage.RECOVERING: total_steps(len(job.learnt), recovery) * step,
         }
     searches = STRATEGIES[job.request.prune.strategy].searches
     run.progress.expect(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from sources.chosen_files import choose_files
 from sources.fingerprint import FileHashes, digest, fingerprint
 from sources.importance import NOT_IDENTIFIED, Asked, identify
 from sources.model_folder import folder_modules, opened_folder, read_facts
-from sources.rows import Rows, one_text_a_row
+from sources.rows import ReadTexts, Rows, one_text_a_row
+from sources.sentence_transformers import Modules
 from sources.staging import fetch_pinned, is_kept
 from sources.tasks import TaskData, load_task, with_data
 from sources.texts import read_texts
@@ -72,11 +73,16 @@ def resolve_job(
     identities = identify(Asked.by_job(pinned), facts, settings, hashes) if asks else NOT_IDENTIFIED
     data = load_task(pinned.task, settings, seed=pinned.seed, text=recovery.text) if pinned.task.trains else None
     if data is not None:
-        recovery = recovery.model_copy(update={"batch_size": recovery.batch_of(len(data.train))})
+        learnt = len(data.train) + len(data.text or ())
+        recovery = recovery.model_copy(update={"batch_size": recovery.batch_of(learnt)})
     texts = read_texts(calibration, settings, pinned.seed) if strategy.needs_data and calibration.on_text else None
     opened = opened_folder(folder, facts.id, settings.inputs)
-    chosen = choose_files(opened)
-    weights = hashes.of_files(opened, chosen.weights) if kept or start else None
+    chosen, modules = choose_files(opened), folder_modules(opened) if facts.modules else None
+    if modules is not None and modules.max_seq_length is not None:
+        recovery = recovery.model_copy(update={"max_length": min(recovery.max_length, modules.max_seq_length)})
+    # What makes a vector of a model's states counts as its weights do.
+    named = [*chosen.weights, *(modules.files if modules is not None else ())]
+    weights = hashes.of_files(opened, named) if kept or start else None
     source_sha256 = digest("source", files=weights) if weights else None
     if start is not None:
         start.pinned.check_source(source_sha256)
@@ -89,7 +95,7 @@ def resolve_job(
     )
     kind = _kind(pinned, data, folder, device)
     features: dict[str, Features] = {}
-    for split, rows in _splits(data).items():
+    for split, rows in _splits(data, modules).items():
         assert kind is not None
         content.splits[split] = fingerprint(
             "tokenized_data", texts=content.texts, rows=rows.digest(), max_length=recovery.max_length,
@@ -116,7 +122,7 @@ def resolve_job(
         engine=settings.cpu_engine == "auto",
         mapped=mapped,
         start=start,
-        modules=folder_modules(opened) if facts.modules else None,
+        modules=modules,
     )
 
 
@@ -154,8 +160,8 @@ def pin(
     return resolved, folder, facts
 
 
-def _splits(data: TaskData | None) -> dict[str, Rows]:
-    """All that is tokenized. Of pairs of an embedding, each text is a row."""
+def _splits(data: TaskData | None, modules: Modules | None) -> dict[str, Rows]:
+    """All that is tokenized. Of pairs of an embedding, each text is a row; texts are as the ``modules`` read them."""
     if data is None:
         return {}
     found = {"train": data.train, **{f"{DEV}{name}": rows for name, rows in data.dev.items()}}
@@ -163,7 +169,9 @@ def _splits(data: TaskData | None) -> dict[str, Rows]:
         found[f"{DEV}{PAIRS}"] = one_text_a_row(data.pairs)
     if data.text is not None:
         found["text"] = data.text
-    return found
+    if modules is None:
+        return found
+    return {name: replace(rows, texts=ReadTexts(rows.texts, modules.read)) for name, rows in found.items()}
 
 
 def fits(facts: ModelFacts, device: torch.device) -> bool:

@@ -169,6 +169,11 @@ class ResolvedJob:
         return self.trains and (self.recovery.method == "distill" or self.request.evaluation.baseline)
 
     @property
+    def trains_baseline(self) -> bool:
+        """Whether the baseline is not the source as it came."""
+        return self.wants_baseline and self.kind.row.teacher == "trained"
+
+    @property
     def streams(self) -> bool:
         """Whether the kept weights are copied from file to file, as nothing changes them."""
         return streams(self.request, self.cut_facts)

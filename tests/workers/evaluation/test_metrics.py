@@ -9,9 +9,11 @@ import pytest
 from sklearn import metrics as sk
 
 from api_schemas.tasks import TASKS, Task
+from workers.data.features import Features, Padding
 from workers.evaluation import metrics
 from workers.evaluation.metrics import MetricLabels
 from workers.evaluation.retention import retention
+from workers.kinds.table import plain_kind
 
 GOLD = np.array([1, 1, 0, 0, 1, 0, 1, 0])
 GUESS = np.array([1, 0, 0, 0, 1, 1, 1, 0])  # tp 3, fp 1, fn 1, tn 3
@@ -105,8 +107,10 @@ def test_no_value_is_one_that_json_does_not_have() -> None:
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
 def test_every_task_can_be_scored(task: Task) -> None:
-    logits = np.random.default_rng(0).normal(size=(20, max(1, len(task.labels)))).astype(np.float32)
-    guess = metrics.predictions(logits, regression=task.regression)
+    kind, count = plain_kind(task.kind, task.label_names), max(1, len(task.labels))
+    answers = np.random.default_rng(0).normal(size=(20, count)).astype(np.float32)
+    rows = Features(np.zeros(20, dtype=np.int32), None, np.arange(21), np.zeros(20), Padding(0, 0, left=False))
+    _, guess = kind.judged(task.headline, answers, rows, None)
     found = metrics.score(task.metrics, guess, guess, MetricLabels(task.label_names, 1 if task.label_names else None))
     assert found.values[task.headline] == pytest.approx(100)
 

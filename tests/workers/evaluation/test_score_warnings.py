@@ -15,7 +15,7 @@ GOLD = np.array(([0] + [1] * 9) * 30)
 
 def warnings(before: np.ndarray | None, after: np.ndarray, gold: np.ndarray = GOLD) -> list[str]:
     pair: Pair = (None if before is None else scores("f1", gold, before, FRAUD), scores("f1", gold, after, FRAUD))
-    return list(score_warnings(pair, FRAUD))
+    return list(score_warnings(pair, FRAUD, "class"))
 
 
 def test_of_models_that_have_learnt_nothing_is_said() -> None:
@@ -44,4 +44,4 @@ def test_few_rows() -> None:
 def test_a_regression_whose_answers_are_all_alike() -> None:
     gold, labels = np.arange(250.0), MetricLabels()
     pair = (scores("pearson", gold, gold, labels), scores("pearson", gold, np.full(250, 2.5), labels))
-    assert list(score_warnings(pair, labels)) == ["the model after gives all 250 rows the same answer: 2.5"]
+    assert list(score_warnings(pair, labels, "number")) == ["the model after gives all 250 rows the same answer: 2.5"]

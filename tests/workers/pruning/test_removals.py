@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Bernoulli, kl_divergence
 
 from api_schemas.architectures import ARCHITECTURES
 from api_schemas.errors import LayercutError
 from tests.support.tiny_models import CLASSIFIERS, LAYERS, SENTENCES, build, tiny_tokenizer
-from workers.pruning.removals import measure_removals
+from workers.pruning.importance import logits_of
+from workers.pruning.removals import Answers, measure_removals
 from workers.pruning.surgery import drop_layers, layers_of
 
 FREE = set(range(1, LAYERS))
@@ -62,10 +64,12 @@ def brute_force(
     return order
 
 
-def check(model: Any, architecture: str, distance: Any, steps: int = 3) -> None:
+def check(model: Any, architecture: str, distance: Any, steps: int = 3, answers: Answers | None = None) -> None:
     batches = batches_of(architecture)
     expected = brute_force(model, architecture, batches, steps, distance)
-    found = measure_removals(model, ARCHITECTURES[architecture], lambda: iter(batches), free=FREE, steps=steps)
+    found = measure_removals(
+        model, ARCHITECTURES[architecture], lambda: iter(batches), free=FREE, steps=steps, answers=answers
+    )
     wanted = [list(expected).index(layer) + 1 if layer in expected else steps + 1 for layer in range(LAYERS)]
     assert found["removal_step"] == wanted
     np.testing.assert_allclose([found["removal_hurt"][layer] for layer in expected], list(expected.values()), rtol=1e-3)
@@ -81,6 +85,33 @@ def test_removal_is_what_brute_force_finds(architecture: str) -> None:
 )
 def test_whatever_a_model_answers_is_what_is_compared(head: str, labels: int, distance: Any) -> None:
     check(build("bert", head=head, labels=labels), "bert", distance)
+
+
+def yes_or_no(whole: Any, pruned: Any, batch: dict[str, Tensor]) -> Tensor:
+    aim, found = (Bernoulli(logits=each.logits.double()) for each in (whole, pruned))
+    return kl_divergence(aim, found).sum(-1)
+
+
+def vector(whole: Any, pruned: Any, batch: dict[str, Tensor]) -> Tensor:
+    ours, theirs = (each.last_hidden_state[:, 0].double() for each in (whole, pruned))
+    return 1 - torch.nn.functional.cosine_similarity(ours, theirs, dim=-1)
+
+
+def of_real_tokens(model: Any, batch: dict[str, Tensor]) -> Tensor:
+    return logits_of(model, batch)[batch["attention_mask"].bool()]
+
+
+@pytest.mark.parametrize(
+    ("head", "answers", "distance"),
+    [
+        ("classification", Answers("classes", logits_of), classes),
+        ("classification", Answers("yes_or_no", logits_of), yes_or_no),
+        ("token_classification", Answers("classes", of_real_tokens), words),
+        ("base", Answers("vector", lambda model, batch: model(**batch).last_hidden_state[:, 0]), vector),
+    ],
+)
+def test_what_answers_the_task_is_what_is_compared(head: str, answers: Answers, distance: Any) -> None:
+    check(build("bert", head=head, labels=3), "bert", distance, answers=answers)
 
 
 def test_the_first_of_a_longer_order_are_the_shorter_one() -> None:

@@ -17,6 +17,7 @@ from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.labels import head_order
 from tests.support.tiny_models import CLASSIFIERS, LAYERS, SENTENCES, edit_json, heads_of, tiny_model, tiny_tokenizer
+from workers.kinds.table import plain_kind
 from workers.runtime.loading import load_for_task, load_source, load_tokenizer, read_rows_as_decoder
 
 TASKED = [(architecture, head) for architecture in CLASSIFIERS for head in heads_of(architecture)]
@@ -161,7 +162,7 @@ def test_attention_that_this_machine_lacks_is_not_asked_for(field: str, asked: A
     folder = tiny_model("bert", tmp_path)
     edit_json(folder / "config.json", **{field: asked})
     assert load_source(folder, facts_of(folder)).config._attn_implementation == "sdpa"
-    model = load_for_task(folder, labels=("a", "b"), regression=False, seed=0)
+    model = load_for_task(folder, plain_kind("classification", ("a", "b")).head, seed=0)
     assert model.config._attn_implementation == "sdpa"
 
 
@@ -259,10 +260,8 @@ def task_model(
     mean: float = 0.0,
     pad_token: int | None = None,
 ) -> PreTrainedModel:
-    labels = () if regression else labels
-    return load_for_task(
-        folder, labels=labels, order=order, regression=regression, seed=seed, mean=mean, pad_token=pad_token
-    )
+    kind = plain_kind("regression") if regression else plain_kind("classification", labels)
+    return load_for_task(folder, kind.head, order=order, seed=seed, mean=mean, pad_token=pad_token)
 
 
 @pytest.mark.parametrize(("architecture", "head"), TASKED)
@@ -335,12 +334,12 @@ def test_a_head_with_the_same_labels_in_another_order_is_put_in_order(architectu
 
 
 def test_only_what_is_not_the_head_is_warned_of(tmp_path: Path) -> None:
-    folder = tiny_model("bert", tmp_path, head="base")
+    folder, head = tiny_model("bert", tmp_path, head="base"), plain_kind("classification", ("no", "yes")).head
     warnings: list[str] = []
-    load_for_task(folder, labels=("no", "yes"), regression=False, seed=0, warnings=warnings)
+    load_for_task(folder, head, seed=0, warnings=warnings)
     assert warnings == []
     edit(folder, drop="pooler.")
-    load_for_task(folder, labels=("no", "yes"), regression=False, seed=0, warnings=warnings)
+    load_for_task(folder, head, seed=0, warnings=warnings)
     assert len(warnings) == 1
     assert "bert.pooler.dense.weight" in warnings[0]
 

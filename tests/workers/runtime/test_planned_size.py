@@ -13,6 +13,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.requests import ModelRef
 from sources.model_folder import folder_of, read_facts
 from tests.support.tiny_models import tiny_model
+from workers.kinds.table import plain_kind
 from workers.runtime.loading import load_for_task, load_source
 
 
@@ -38,6 +39,6 @@ def test_a_bomb_is_told_by_its_size(architecture: str, change: dict[str, int], t
         load_source(folder, facts)
     assert caught.value.code == "model_invalid"
     with pytest.raises(LayercutError, match="describes a model of"):
-        load_for_task(folder, labels=("a", "b"), regression=False, seed=0)
+        load_for_task(folder, plain_kind("classification", ("a", "b")).head, seed=0)
     assert time.process_time() - started < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024

@@ -13,7 +13,7 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.pruning import PruneSpec
 from api_schemas.reports import Candidate, Trial
 from workers.search.candidates import candidates_of
-from workers.search.distances import clearly_less, distances
+from workers.search.distances import DISTANCES, clearly_less
 from workers.search.halving import FIRST_RUNG, compete, rungs
 
 
@@ -155,8 +155,9 @@ def test_the_usual_choice_does_not_stand_where_its_training_diverged() -> None:
 def test_distances_are_kl_of_classes_and_squares_of_numbers() -> None:
     ours, theirs = np.log([[0.5, 0.5], [0.9, 0.1]]), np.log([[0.25, 0.75], [0.9, 0.1]]) + 3
     expected = [0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75), 0.0]
-    assert distances(ours, theirs, regression=False) == pytest.approx(expected)
-    assert distances(np.array([[1.0], [2.0]]), np.array([[1.0], [4.0]]), regression=True) == pytest.approx([0.0, 4.0])
+    assert DISTANCES["classes"](ours, theirs) == pytest.approx(expected)
+    numbers = DISTANCES["number"](np.array([[1.0], [2.0]]), np.array([[1.0], [4.0]]))
+    assert numbers == pytest.approx([0.0, 4.0])
 
 
 def test_clearly_less_is_two_standard_errors_of_the_rows_differences() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tests.support.tiny_models import build
-from tests.support.trainings import CPU, RECOVERY, Killed, Run, assert_same, features_of, weights
+from tests.support.trainings import CPU, KIND, RECOVERY, Killed, Run, assert_same, features_of, weights
 from workers.training.best_checkpoint import MOST, HeldOut, hold_out
 from workers.training.hooks import TrainingHooks
 from workers.training.loop import train
@@ -44,7 +44,7 @@ def fit(
             raise Killed
 
     return train(
-        model, part, label_objective(part.labels, CPU), recovery, seed=3, device=CPU, on_step=on_step, hooks=hooks,
+        KIND, model, part, label_objective(KIND, part, CPU), recovery, seed=3, device=CPU, on_step=on_step, hooks=hooks,
         held_out=HeldOut(features.take(judged), score),
     )  # fmt: skip
 
@@ -106,6 +106,6 @@ def test_judging_leaves_the_training_as_it_was() -> None:
     part = features.take(hold_out(len(features), seed=1)[0])
     recovery = RECOVERY.model_copy(update={"epochs": 4})
     train(
-        plain, part, label_objective(part.labels, CPU), recovery, seed=3, device=CPU, on_step=lambda _: None
+        KIND, plain, part, label_objective(KIND, part, CPU), recovery, seed=3, device=CPU, on_step=lambda _: None
     )  # fmt: skip
     assert_same(weights(judged), weights(plain))

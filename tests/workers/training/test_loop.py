@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
 from tests.support.tiny_models import CLASSIFIERS, build
-from tests.support.trainings import CPU, RECOVERY, features_of, plain_loop
+from tests.support.trainings import CPU, KIND, RECOVERY, features_of, plain_loop
 from workers.data.features import Features
-from workers.evaluation.scores import logits_of
+from workers.evaluation.scores import answers_of
+from workers.kinds.table import plain_kind
 from workers.training.compact_embedding import compact_vocabulary
 from workers.training.loop import total_steps, train
 from workers.training.objectives.losses import distillation_objective, label_objective
@@ -24,8 +26,8 @@ from workers.training.trainer_state import Step
 def fit(model: PreTrainedModel, features: Features, **changes: object) -> list[Step]:
     steps: list[Step] = []
     recovery = RECOVERY.model_copy(update=changes)
-    objective = label_objective(features.labels, CPU)
-    train(model, features, objective, recovery, seed=3, device=CPU, on_step=steps.append)
+    objective = label_objective(KIND, features, CPU)
+    train(KIND, model, features, objective, recovery, seed=3, device=CPU, on_step=steps.append)
     return steps
 
 
@@ -36,7 +38,7 @@ def test_it_learns_and_counts_its_steps(features: Features) -> None:
     assert [step.number for step in steps] == list(range(1, total_steps(64, RECOVERY) + 1))
     assert steps[-1].epoch == pytest.approx(6)
     assert not model.training
-    assert (logits_of(model, features, CPU).argmax(1) == features.labels).all()
+    assert (answers_of(KIND, model, features, CPU).argmax(1) == features.labels).all()
 
 
 @pytest.mark.parametrize(("count", "epochs", "steps"), [(64, 3, 24), (65, 1, 9), (64, 0.5, 4), (3, 0.1, 1)])
@@ -74,10 +76,10 @@ def test_every_architecture_trains_and_is_itself_again(architecture: str) -> Non
 @pytest.mark.parametrize("architecture", CLASSIFIERS)
 def test_the_compact_vocabulary_changes_no_output(architecture: str) -> None:
     model, features = build(architecture, layers=2), features_of(architecture)
-    wanted = logits_of(model, features, CPU)
+    wanted = answers_of(KIND, model, features, CPU)
     with compact_vocabulary(model, features, trained=True) as compact:
         assert len(compact.weight) < 60
-        found = logits_of(model, features, CPU)
+        found = answers_of(KIND, model, features, CPU)
     assert np.array_equal(found, wanted)
 
 
@@ -97,14 +99,17 @@ def test_training_the_compact_table_is_training_the_whole(features: Features) ->
 @pytest.mark.parametrize("regression", [False, True])
 def test_a_student_comes_to_answer_as_its_teacher(regression: bool, features: Features) -> None:
     model = build("bert", layers=2, labels=1 if regression else 3)
+    kind = plain_kind("regression") if regression else plain_kind("classification", ("a", "b", "c"))
     labels = features.labels.astype(np.float32) if regression else features.labels
+    features = replace(features, labels=labels)
     wanted = (
         np.where(features.labels[:, None] == 1, 2.0, -2.0) * np.array([[1.0, 0.5, -1.0]])[:, : 1 if regression else 3]
     )
-    objective = distillation_objective(known_targets(wanted.astype(np.float32), CPU), [], labels, CPU, RECOVERY)
+    targets = known_targets(wanted.astype(np.float32), features, CPU)
+    objective = distillation_objective(kind, targets, [], features, RECOVERY, device=CPU)
     recovery = RECOVERY.model_copy(update={"epochs": 12})
-    train(model, features, objective, recovery, seed=3, device=CPU, on_step=lambda step: None)
-    found = logits_of(model, features, CPU)
+    train(kind, model, features, objective, recovery, seed=3, device=CPU, on_step=lambda step: None)
+    found = answers_of(kind, model, features, CPU)
     # Classes are learnt as probabilities: a constant added to every logit changes none.
     offset = 0 if regression else (found - wanted).mean(axis=1, keepdims=True)
     assert np.abs(found - wanted - offset).max() < 0.5

@@ -11,7 +11,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from api_schemas.errors import LayercutError
 from api_schemas.recovery import Precision
 from tests.support.tiny_models import build
-from tests.support.trainings import CPU, RECOVERY, features_of
+from tests.support.trainings import CPU, KIND, RECOVERY, features_of
 from workers.runtime.device import DTYPES
 from workers.training import loop
 from workers.training.hooks import TrainingHooks
@@ -98,7 +98,7 @@ def test_a_training_begins_with_the_rows_that_are_estimated_to_fit(monkeypatch: 
     hooks = TrainingHooks()
 
     trained = loop.train(
-        model, features, label_objective(features.labels, CPU), RECOVERY,
+        KIND, model, features, label_objective(KIND, features, CPU), RECOVERY,
         seed=1, device=CPU, on_step=lambda _: None, hooks=hooks,
     )  # fmt: skip
     assert trained.micro_batch == RECOVERY.batch_size // 2

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
 from tests.support.tiny_models import build
-from tests.support.trainings import CPU, RECOVERY, Killed, Run, assert_same, features_of, weights
+from tests.support.trainings import CPU, KIND, RECOVERY, Killed, Run, assert_same, features_of, weights
 from workers.data.batches import RowIndexes, collate
 from workers.training.compact_embedding import compact_vocabulary
 from workers.training.hooks import TrainingHooks
@@ -56,8 +56,8 @@ def still(**config: Any) -> PreTrainedModel:
 def fit(model: PreTrainedModel, hooks: TrainingHooks, **changes: Any) -> tuple[TrainResult, list[Step]]:
     features, steps = features_of("bert"), []
     recovery = RECOVERY.model_copy(update={"weight_decay": 0.01, **changes})
-    objective = label_objective(features.labels, CPU)
-    trained = train(model, features, objective, recovery, seed=3, device=CPU, on_step=steps.append, hooks=hooks)
+    objective = label_objective(KIND, features, CPU)
+    trained = train(KIND, model, features, objective, recovery, seed=3, device=CPU, on_step=steps.append, hooks=hooks)
     return trained, steps
 
 
@@ -86,7 +86,7 @@ def test_gradients_of_unequal_parts_are_those_of_the_batch() -> None:
         model = still()
         with compact_vocabulary(model, features, trained=True) as embedding:
             stepper = Stepper(model, embedding, RECOVERY, total=1, device=CPU, precision="fp32")
-            objective = label_objective(features.labels, CPU)
+            objective = label_objective(KIND, features, CPU)
 
             def loss_of(part: npt.NDArray[np.int64]) -> Tensor:
                 inputs = collate(features, part, CPU)
@@ -161,7 +161,7 @@ class Spoilt:
     alter = staticmethod(unaltered)
 
     def __init__(self, *calls: int, gradient: bool = False) -> None:
-        self._plain = label_objective(features_of("bert").labels, CPU)
+        self._plain = label_objective(KIND, features_of("bert"), CPU)
         self._calls, self._gradient, self._count = calls, gradient, 0
 
     def loss(self, student: StudentOutput, rows: RowIndexes) -> Tensor:
@@ -170,12 +170,13 @@ class Spoilt:
         if self._count not in self._calls:
             return loss
         # The root of nothing is a number; its slope is not.
-        return loss + (student.logits.sum() * 0).sqrt() if self._gradient else loss * float("nan")
+        return loss + (student.values.sum() * 0).sqrt() if self._gradient else loss * float("nan")
 
 
 def spoilt_fit(model: PreTrainedModel, objective: Spoilt, run: Run) -> TrainResult:
     return train(
-        model, features_of("bert"), objective, RECOVERY, seed=3, device=CPU, on_step=run.steps.append, hooks=run.hooks
+        KIND, model, features_of("bert"), objective, RECOVERY,
+        seed=3, device=CPU, on_step=run.steps.append, hooks=run.hooks,
     )  # fmt: skip
 
 
@@ -186,7 +187,7 @@ def test_the_first_divergence_starts_it_again_at_a_quarter_of_the_rate(gradient:
     trained = spoilt_fit(model, Spoilt(10, gradient=gradient), run)
 
     slow = RECOVERY.model_copy(update={"learning_rate": RECOVERY.learning_rate / 4})
-    train(calm, features_of("bert"), Spoilt(), slow, seed=3, device=CPU, on_step=lambda step: None)
+    train(KIND, calm, features_of("bert"), Spoilt(), slow, seed=3, device=CPU, on_step=lambda step: None)
     assert_same(weights(model), weights(calm))
     assert trained.learning_rate == RECOVERY.learning_rate / 4
     (warning,) = run.warnings
@@ -212,7 +213,7 @@ def killed_in_its_second_pass(run: Run) -> None:
 
     with pytest.raises(Killed):
         train(
-            build("bert", layers=2), features_of("bert"), Spoilt(10), RECOVERY,
+            KIND, build("bert", layers=2), features_of("bert"), Spoilt(10), RECOVERY,
             seed=3, device=CPU, on_step=on_step, hooks=run.hooks,
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
 from tests.support.tiny_models import build, inputs_of
-from tests.support.trainings import CPU, RECOVERY, features_of
+from tests.support.trainings import CPU, KIND, RECOVERY, features_of
 from workers.training.cpu import Engine, fast_path
 from workers.training.hooks import TrainingHooks
 from workers.training.loop import train
@@ -155,8 +155,8 @@ def test_hooks_that_were_removed_and_those_of_transformers_are_no_obstacle() -> 
 def fit(model: PreTrainedModel, hooks: TrainingHooks) -> TrainResult:
     features = features_of("bert")
     recovery = RECOVERY.model_copy(update={"epochs": 0.5})
-    objective = label_objective(features.labels, CPU)
-    return train(model, features, objective, recovery, seed=3, device=CPU, on_step=lambda step: None, hooks=hooks)
+    objective = label_objective(KIND, features, CPU)
+    return train(KIND, model, features, objective, recovery, seed=3, device=CPU, on_step=lambda step: None, hooks=hooks)
 
 
 def test_a_hook_on_a_layer_is_called_and_the_report_says_what_it_costs() -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from tests.support.tiny_models import CLASSIFIERS, build
-from tests.support.trainings import CPU, RECOVERY, Killed, Run, assert_same, features_of, plain_loop, weights
+from tests.support.trainings import CPU, KIND, RECOVERY, Killed, Run, assert_same, features_of, plain_loop, weights
 from workers.data.batches import RowIndexes, collate, training_batches
 from workers.data.features import Features
 from workers.training.cpu import Engine, fast_path
@@ -85,8 +85,8 @@ def test_switched_off_it_is_the_loop_that_anyone_would_write(features: Features)
     plain = copy.deepcopy(model)
     changes = {"epochs": 1, "weight_decay": 0.1, "warmup_ratio": 0.0, "learning_rate": 1e-3}
     recovery = RECOVERY.model_copy(update=changes)
-    objective = label_objective(features.labels, CPU)
-    train(model, features, objective, recovery, seed=3, device=CPU, on_step=lambda step: None, engine=False)
+    objective = label_objective(KIND, features, CPU)
+    train(KIND, model, features, objective, recovery, seed=3, device=CPU, on_step=lambda step: None, engine=False)
     torch.manual_seed(3)
     plain_loop(plain, features, learning_rate=1e-3, weight_decay=0.1)
     for name, weight in plain.state_dict().items():
@@ -99,14 +99,14 @@ def test_switched_off_the_models_own_table_is_trained_or_stands_still(words: boo
     model = build("bert", layers=2)
     table = model.get_input_embeddings()
     before, seen = table.weight.clone(), []
-    loss = label_objective(features.labels, CPU).loss
+    loss = label_objective(KIND, features, CPU).loss
 
     def watched(student: StudentOutput, rows: RowIndexes) -> torch.Tensor:
         seen.append(model.get_input_embeddings())
         return loss(student, rows)
 
     objective = TrainingObjective(watched, words=words)
-    train(model, features, objective, RECOVERY, seed=3, device=CPU, on_step=lambda step: None, engine=False)
+    train(KIND, model, features, objective, RECOVERY, seed=3, device=CPU, on_step=lambda step: None, engine=False)
     assert all(one is table for one in seen)
     assert torch.equal(table.weight, before) is not words
     assert table.weight.requires_grad
@@ -129,6 +129,6 @@ def test_a_teacher_answers_the_same_with_and_without(engine: bool) -> None:
     inputs = collate(features, rows, CPU)
     with torch.no_grad():
         wanted = baseline(**inputs).logits
-    with live_targets(baseline, [], device=CPU, precision="fp32", left=False, engine=engine) as targets:
+    with live_targets(KIND, baseline, [], device=CPU, precision="fp32", left=False, engine=engine) as targets:
         assert bool(parts_of(baseline)) is engine
-        assert torch.allclose(targets(inputs, rows).logits, wanted, atol=1e-6)
+        assert torch.allclose(targets(inputs, rows).values, wanted, atol=1e-6)

@@ -15,7 +15,7 @@ from sources.rows import Rows
 from tests.support.tiny_models import build, tiny_tokenizer
 from tests.support.trainings import CPU
 from workers.data.batches import collate
-from workers.data.features import encode
+from workers.data.features import CLASS, encode
 from workers.training.cpu.blocks import BLOCKS
 from workers.training.cpu.packed_encoder import packed_encoder
 from workers.training.cpu.packing import Packing, real_tokens, size_of
@@ -40,7 +40,7 @@ def still(architecture: str, layers: int = 3, seed: int = 0) -> PreTrainedModel:
 
 def batch(architecture: str, texts: tuple[str, ...]) -> dict[str, Tensor]:
     rows = Rows([(text,) for text in texts], [0] * len(texts), "made", "0" * 64)
-    return collate(encode(tiny_tokenizer(architecture), rows, 48, regression=False), np.arange(len(texts)), CPU)
+    return collate(encode(tiny_tokenizer(architecture), rows, 48, CLASS), np.arange(len(texts)), CPU)
 
 
 def answer(model: PreTrainedModel, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -11,9 +11,9 @@ from transformers import PreTrainedModel
 
 from api_schemas.architectures import ARCHITECTURES
 from tests.support.tiny_models import build, tiny_tokenizer
-from tests.support.trainings import CPU, RECOVERY, features_of
+from tests.support.trainings import CPU, KIND, RECOVERY, features_of
 from workers.data.batches import collate
-from workers.evaluation.scores import logits_of
+from workers.evaluation.scores import answers_of
 from workers.pruning.surgery import drop_layers
 from workers.training.loop import train
 from workers.training.objectives.distillation import distillation
@@ -46,12 +46,12 @@ def test_states_are_those_that_the_baseline_gives(architecture: str) -> None:
     with torch.no_grad():
         student = baseline(**inputs, output_hidden_states=True)
     left = features.padding.left
-    with live_targets(baseline, pairs, device=CPU, precision="fp32", left=left) as targets:
+    with live_targets(KIND, baseline, pairs, device=CPU, precision="fp32", left=left) as targets:
         teacher = targets(inputs, rows)
     mask = inputs["attention_mask"].bool()
     for place, states in zip((2, 3), teacher.hidden, strict=True):
         torch.testing.assert_close(states, student.hidden_states[place][mask], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(teacher.logits, student.logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(teacher.values, student.logits, rtol=1e-4, atol=1e-5)
 
 
 def test_the_error_of_hidden_states_is_a_mean_over_rows_whatever_their_padding() -> None:
@@ -124,9 +124,9 @@ def test_a_pruned_model_comes_nearer_to_its_baselines_states(noise: float) -> No
         before = distance(pruned, baseline)
         pairs = hidden_pairs([0, 1], 3) if weight else []
         recovery = RECOVERY.model_copy(update={"hidden_weight": weight, "method": "distill", "dropout": False})
-        with live_targets(baseline, pairs, device=CPU, precision="fp32", left=False) as targets:
-            objective = distillation_objective(targets, pairs, features.labels, CPU, recovery, alter=alter)
-            train(pruned, features, objective, recovery, seed=3, device=CPU, on_step=lambda step: None)
+        with live_targets(KIND, baseline, pairs, device=CPU, precision="fp32", left=False) as targets:
+            objective = distillation_objective(KIND, targets, pairs, features, recovery, device=CPU, alter=alter)
+            train(KIND, pruned, features, objective, recovery, seed=3, device=CPU, on_step=lambda step: None)
         found[weight] = distance(pruned, baseline)
     assert found[10.0] < 0.5 * before
     assert found[10.0] < found[0.0]
@@ -142,10 +142,10 @@ def test_word_embeddings_stand_still_before_the_layer_that_is_used_to_them(
     drop_layers(pruned, ARCHITECTURES["bert"], kept)
     recovery = RECOVERY.model_copy(update={"method": "distill", "weight_decay": 0.1, "noise": 0.2, **learnt})
     with distillation(
-        baseline, features, recovery, kept=kept, special=tiny_tokenizer("bert").all_special_ids,
-        logits=lambda: logits_of(baseline, features, CPU), device=CPU,
+        KIND, baseline, features, recovery, kept=kept, special=tiny_tokenizer("bert").all_special_ids,
+        answers=lambda: answers_of(KIND, baseline, features, CPU), device=CPU,
     ) as objective:  # fmt: skip
-        train(pruned, features, objective, recovery, seed=3, device=CPU, on_step=lambda step: None)
+        train(KIND, pruned, features, objective, recovery, seed=3, device=CPU, on_step=lambda step: None)
     words = [model.get_input_embeddings().weight for model in (pruned, baseline)]
     assert torch.equal(*words) is not moves
     assert not torch.equal(*(model.bert.embeddings.position_embeddings.weight for model in (pruned, baseline)))
@@ -158,10 +158,10 @@ def test_without_dropout_the_model_answers_as_it_will_when_used() -> None:
     seen = []
 
     def loss(student: StudentOutput, rows: np.ndarray) -> torch.Tensor:
-        seen.append((rows, student.logits.detach().clone()))
-        return student.logits.pow(2).mean()
+        seen.append((rows, student.values.detach().clone()))
+        return student.values.pow(2).mean()
 
     start = copy.deepcopy(model)
-    train(model, features, TrainingObjective(loss), recovery, seed=3, device=CPU, on_step=lambda step: None)
+    train(KIND, model, features, TrainingObjective(loss), recovery, seed=3, device=CPU, on_step=lambda step: None)
     rows, logits = seen[0]
-    np.testing.assert_allclose(logits.numpy(), logits_of(start, features.take(rows), CPU), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logits.numpy(), answers_of(KIND, start, features.take(rows), CPU), rtol=1e-4, atol=1e-5)

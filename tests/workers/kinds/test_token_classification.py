@@ -1,0 +1,162 @@
+"""Tags stand on the first token of each word, and entities are those that seqeval counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from seqeval import metrics as seqeval
+
+from sources.rows import RaggedLabels, Rows
+from tests.support.tiny_models import build, tiny_tokenizer
+from tests.support.trainings import CPU, RECOVERY
+from workers.data.batches import collate
+from workers.data.features import NO_TAG, UNKNOWN, Features, Padding, encode
+from workers.evaluation import metrics
+from workers.evaluation.metrics import MetricLabels
+from workers.evaluation.scores import answers_of
+from workers.kinds.table import plain_kind
+from workers.training.objectives.losses import StudentOutput, distillation_objective, label_objective
+from workers.training.objectives.teacher import known_targets
+
+TAGS = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
+NER = plain_kind("token-classification", TAGS)
+SENTENCES = [
+    ("Unbelievably", "lovely", "films"),
+    ("a",),
+    ("the", "plot", "makes", "incomprehensibly", "no", "sense", "at", "all"),
+    ("wit", "and", "warmth"),
+]
+OF_SEQEVAL = {
+    "entity_f1": seqeval.f1_score, "entity_precision": seqeval.precision_score, "entity_recall": seqeval.recall_score,
+}  # fmt: skip
+
+
+def tagged(sentences: list[tuple[str, ...]] = SENTENCES) -> Rows:
+    """The words' tags are 0, 1, 2, … of TAGS, and again."""
+    tags = RaggedLabels([at % len(TAGS) for at in range(len(words))] for words in sentences)
+    return Rows(sentences, tags, "made", "0" * 64)
+
+
+def tokens_of(lengths: np.ndarray, labels: np.ndarray) -> Features:
+    """Rows of as many tokens, with these labels."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    ids = np.zeros(len(labels), dtype=np.int32)
+    return Features(ids, None, offsets, labels, Padding(0, 0, left=False), per_token=True)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("metric", OF_SEQEVAL)
+def test_entities_are_those_of_seqeval(metric: str, seed: int) -> None:
+    """Tags in any order, broken ones too, with tokens between them that have none."""
+    draw = np.random.default_rng(seed)
+    lengths = draw.integers(1, 12, 60)
+    gold = draw.integers(0, len(TAGS), lengths.sum())
+    guess = np.where(draw.random(len(gold)) < 0.6, gold, draw.integers(0, len(TAGS), len(gold)))
+    tagged = draw.random(len(gold)) < 0.8
+    features = tokens_of(lengths, np.where(tagged, gold, NO_TAG))
+
+    rows = [np.arange(start, end) for start, end in zip(features.offsets[:-1], features.offsets[1:], strict=True)]
+    true, given = ([[TAGS[ids[at]] for at in row if tagged[at]] for row in rows] for ids in (gold, guess))
+    judged = NER.judged(metric, np.eye(len(TAGS))[guess], features, None)
+    found = metrics.score((metric,), *judged, MetricLabels(TAGS))
+    assert found.values[metric] == pytest.approx(100 * OF_SEQEVAL[metric](true, given))
+    assert judged[0].tolist() == [len(seqeval.sequence_labeling.get_entities(tags)) for tags in true]
+
+
+def test_without_entities_there_is_no_score_and_a_reason() -> None:
+    features = tokens_of(np.array([2, 1]), np.array([4, NO_TAG, 4]))
+    judged = NER.judged("entity_f1", np.eye(len(TAGS))[[4, 0, 4]], features, None)
+    found = metrics.score(tuple(OF_SEQEVAL), *judged, MetricLabels(TAGS))
+    assert set(found.values.values()) == {None}
+    assert found.undefined["entity_precision"] == "the model finds no entity"
+
+
+@pytest.mark.parametrize("architecture", ["bert", "distilbert", "xlnet", "electra"])
+def test_the_first_token_of_a_word_has_its_tag_and_no_other(architecture: str) -> None:
+    tokenizer, rows = tiny_tokenizer(architecture), tagged()
+    features = encode(tokenizer, rows, 64, NER.shape)
+    assert features.fits_together
+    assert features.per_token
+    assert (features.labels == NO_TAG).sum() > 3 * len(SENTENCES), "words of several tokens"
+    for row, (words, tags) in enumerate(zip(SENTENCES, rows.labels, strict=True)):
+        ids, labels = (
+            each[features.offsets[row] : features.offsets[row + 1]] for each in (features.ids, features.labels)
+        )
+        pieces = [tokenizer([word], is_split_into_words=True, add_special_tokens=False)["input_ids"] for word in words]
+        wanted = [tag for piece, one in zip(pieces, tags, strict=True) for tag in [one, *[NO_TAG] * (len(piece) - 1)]]
+        special = np.isin(ids, tokenizer.all_special_ids)
+        special &= ids != tokenizer.unk_token_id
+        assert ids[~special].tolist() == [id for piece in pieces for id in piece]
+        assert labels[~special].tolist() == wanted
+        assert set(labels[special]) == {NO_TAG}
+
+
+def test_words_that_were_cut_have_no_tag_and_count_for_nothing() -> None:
+    features = encode(tiny_tokenizer("bert"), tagged(), 6, NER.shape)
+    assert features.lengths.max() == 6
+    assert features.fits_together
+    whole = encode(tiny_tokenizer("bert"), tagged(), 64, NER.shape)
+    for row in range(len(SENTENCES)):
+        cut, plain = features.take(np.array([row])), whole.take(np.array([row]))
+        inside = len(cut.ids) - 1  # the last token ends the text
+        assert cut.labels[:inside].tolist() == plain.labels[:inside].tolist()
+        assert cut.labels[inside] == NO_TAG
+    judged, _ = NER.judged("entity_f1", np.eye(len(TAGS))[np.maximum(features.labels, 0)], features, None)
+    every, _ = NER.judged("entity_f1", np.eye(len(TAGS))[np.maximum(whole.labels, 0)], whole, None)
+    assert judged[2] < every[2]
+
+
+def test_text_without_tags_still_says_where_words_begin() -> None:
+    features = encode(tiny_tokenizer("bert"), tagged(), 64, NER.shape)
+    bare = features.unlabelled
+    assert set(bare.labels) == {NO_TAG, UNKNOWN}
+    assert np.array_equal(bare.labels == NO_TAG, features.labels == NO_TAG)
+
+
+def test_answers_are_of_tokens_in_their_order_whatever_the_padding() -> None:
+    model = build("bert", head="token_classification", layers=2, labels=len(TAGS))
+    features = encode(tiny_tokenizer("bert"), tagged(), 64, NER.shape)
+    found = answers_of(NER, model, features, CPU)
+    assert found.shape == (len(features.ids), len(TAGS))
+    for row in range(len(features)):
+        alone = collate(features, np.array([row]), CPU)
+        with torch.inference_mode():
+            wanted = model(**alone).logits[0][: features.lengths[row]]
+        np.testing.assert_allclose(found[features.offsets[row] : features.offsets[row + 1]], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("label_weight", [None, 0.0, 0.5])
+def test_a_batch_that_is_cut_has_the_same_loss(label_weight: float | None) -> None:
+    """Rows have one word to eight: a mean of means would be another number. None: learnt from the labels alone."""
+    features = encode(tiny_tokenizer("bert"), tagged(), 64, NER.shape)
+    draw = torch.Generator().manual_seed(0)
+    values, aim = (torch.randn(len(features.ids), len(TAGS), generator=draw) for _ in range(2))
+    objective = label_objective(NER, features, CPU)
+    if label_weight is not None:
+        recovery = RECOVERY.model_copy(update={"label_weight": label_weight, "method": "distill"})
+        targets = known_targets(aim.numpy(), features, CPU)
+        objective = distillation_objective(NER, targets, [], features, recovery, device=CPU)
+
+    def loss(rows: list[int]) -> float:
+        at = np.array(rows)
+        return objective.loss(StudentOutput({}, values[features.places(at)], ()), at).item() * len(rows)
+
+    assert loss([0, 1, 2, 3]) == pytest.approx(loss([2]) + loss([1, 3]) + loss([0]), rel=1e-5)
+    answered = torch.from_numpy(features.labels != NO_TAG)
+    if label_weight is None:
+        gold = torch.from_numpy(features.labels)
+        assert loss([0, 1, 2, 3]) / 4 == pytest.approx(
+            NER.label_loss(values[answered], gold[answered]).item(), rel=1e-5
+        )
+    if label_weight == 0:
+        wanted = NER.teacher_loss(values[answered], aim[answered], RECOVERY).item()
+        assert loss([0, 1, 2, 3]) / 4 == pytest.approx(wanted, rel=1e-5)
+
+
+def test_distances_are_the_mean_over_a_rows_words() -> None:
+    features = tokens_of(np.array([3, 1, 2]), np.array([NO_TAG, 1, 2, NO_TAG, 3, NO_TAG]))
+    ours, theirs = np.log([[0.5, 0.5]] * 6).astype(np.float32), np.log([[0.25, 0.75]] * 6).astype(np.float32)
+    theirs[2] = ours[2]
+    far = 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)
+    assert NER.distances(ours, theirs, features) == pytest.approx([far / 2, 0, far])
