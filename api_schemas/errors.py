@@ -40,6 +40,7 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind("job_already_terminal", 409, "The job has ended"),
         ErrorKind("job_not_terminal", 409, "The job has not ended"),
         ErrorKind("job_not_retryable", 409, "The job cannot be tried again"),
+        ErrorKind("job_in_use", 409, "Another job works on the files of this one"),
         ErrorKind("request_in_progress", 409, "The first request with this key is under way", retryable=True),
         ErrorKind("result_not_ready", 409, "The job has no result yet"),
         ErrorKind("expired", 410, "It was kept for its time, and is gone"),

@@ -45,8 +45,10 @@ class Plan(BaseModel):
     bytes_before: int | None
     bytes_after: int | None
     expected_speedup: float | None = Field(description="layers before / layers after: what depth alone gives")
-    importance: list[float] | None = Field(
-        default=None, description="one a layer; of `angular`, one a block of as many layers as go, by its first layer"
+    importance: list[float | None] | None = Field(
+        default=None,
+        description="one a layer; of `angular`, one a block of as many layers as go, by its first layer. Null for"
+        " layers that an earlier job had dropped",
     )
     measure: str | None = Field(default=None, description="what the importance is measured by")
     search: Search | None = Field(default=None, description="of `auto`: how it came to its choice")
@@ -127,7 +129,7 @@ def make_plan(spec: PruneSpec, model: ModelFacts, *, seed: int, importance: Laye
         bytes_before=model.bytes,
         bytes_after=_scaled(model.bytes, after, model.parameters),
         expected_speedup=round(model.layers / len(selection.kept), 3) if selection else None,
-        importance=ranked,
+        importance=None if ranked is None else [*ranked],
         measure=strategy.measure,
         warnings=warnings,
     )
@@ -153,6 +155,8 @@ def _select(
     if spec.drop_layers is not None or spec.keep_layers is not None:
         chosen = select_explicit(total, drop=plain(spec.drop_layers), keep=plain(spec.keep_layers))
         return _unprotected(chosen, protected)
+    if STRATEGIES[spec.strategy].drops_nothing:
+        return select_layers(spec.strategy, Question(total, 0))
     known = tuple(importance) if importance is not None else None
     needs_importance = STRATEGIES[spec.strategy].spares_ends
     if spec.threshold is not None:

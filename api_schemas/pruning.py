@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from api_schemas.errors import LayercutError
 from api_schemas.objectives import Objective
@@ -67,7 +70,9 @@ class CalibrationSpec(Request):
 
 
 class PruneSpec(Request):
-    """Which layers go. One amount at most is given; without any, a third of the layers goes.
+    """Which layers go; in a request, a plain string is the strategy.
+
+    One amount at most is given; without any, a third of the layers goes.
 
     An encoder-decoder has two lists of layers, each numbered from 0: there a value is given for each by name,
     ``{"encoder": …, "decoder": …}``, and one that is not named stays whole.
@@ -96,10 +101,16 @@ class PruneSpec(Request):
     )
     calibration: CalibrationSpec = CalibrationSpec()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"strategy": value} if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _one_amount_that_suits(self) -> PruneSpec:
         strategy = STRATEGIES.find(self.strategy, "/prune/strategy")
         given = [name for name in (*AMOUNTS, "objective") if getattr(self, name) is not None]
+        self._check_nothing(given)
         if len(given) > 1:
             raise LayercutError(
                 "validation_failed", f"give one of {', '.join(given)}, not {len(given)} at once", param="/prune"
@@ -138,6 +149,18 @@ class PruneSpec(Request):
             )
         return self
 
+    def _check_nothing(self, given: list[str]) -> None:
+        """That nothing is said of what is to go, where nothing goes."""
+        if not STRATEGIES[self.strategy].drops_nothing:
+            return
+        given = [*given, *(["protect_layers"] if self.protect_layers is not None else [])]
+        if given:
+            raise LayercutError(
+                "validation_failed",
+                f"strategy {self.strategy!r} drops nothing: it takes no {given[0]}",
+                param=f"/prune/{given[0]}",
+            )
+
     @property
     def decided(self) -> PruneSpec:
         """With no "auto" in what is read."""
@@ -151,3 +174,16 @@ class PruneSpec(Request):
         """Whether it takes a search to know how many layers go."""
         goal = self.objective
         return goal is not None and (goal.min_retention is not None or goal.max_latency_ms is not None)
+
+
+class _OrStrategy:
+    """In the schema of a request. What is answered is always the object, and so is the schema of that."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        names = "|".join(map(re.escape, STRATEGIES))
+        return {"anyOf": [{"type": "string", "maxLength": 200, "pattern": f"^({names})$"}, handler(core)]}
+
+
+#: As a request has it.
+AskedPrune = Annotated[PruneSpec, _OrStrategy]

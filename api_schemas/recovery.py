@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api_schemas.architectures import ModelFacts
+from api_schemas.delivered import JobRef
 from api_schemas.request_parts import Auto, Request
 from api_schemas.task_kinds import Effort, TaskKind
 from api_schemas.text_spec import TextSpec
@@ -21,11 +22,20 @@ VectorLoss = Literal["cosine", "squared"]
 class RecoverySpec(Request):
     """Every value may be "auto"; what it became is in ``resolved.recovery``."""
 
+    # `from` is a word of Python's; nobody but Python calls it otherwise.
+    model_config = ConfigDict(serialize_by_alias=True)
+
     method: Method | Auto = Field(default="auto", description="auto: `distill`, or `none` where the task is `none`")
     effort: Effort | Auto = Field(
         default="auto",
         description="how much it may cost, in one word: what each means for the task's kind is in GET /v1/tasks, and a"
         " value that is given goes before it; auto: standard",
+    )
+    from_: JobRef | None = Field(
+        default=None,
+        alias="from",
+        description="`job:<id>`: start from what that job delivered of the same model, and not from the model itself;"
+        " layers are numbered in the original model all the same",
     )
     text: TextSpec | None = Field(
         default=None, description="of `distill`: more text to learn from, without labels; the baseline answers it"
@@ -144,7 +154,7 @@ def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, kind: TaskKind | 
     was chosen on slices of training sets: docs/lab/recovery.md. What the kind's row says goes before these, what its
     effort says before that, and what is asked for before all.
     """
-    asked = {name: value for name, value in spec.model_dump().items() if value != "auto"}
+    asked = {name: value for name, value in spec.model_dump().items() if value != "auto" and name != "from"}
     method = asked.get("method", "distill" if kind else "none")
     effort: Effort = asked.setdefault("effort", "standard")
     by_kind = {**kind.recovery, **kind.efforts.get(effort, {})} if kind and method == "distill" else {}

@@ -74,7 +74,8 @@ class Check(BaseModel):
 class Verification(BaseModel):
     """What a fresh process with stock transformers found in the exported files."""
 
-    passed: bool
+    passed: bool | None = Field(description="null where no model was exported: nothing was verified")
+    skipped: str | None = Field(default=None, description="why nothing was verified")
     checks: list[Check]
     versions: dict[str, str] = {}
 
@@ -232,7 +233,7 @@ class ReportedStrategy(BaseModel):
     summary: str
     reference: str
     measure: str | None
-    importance: list[float] | None = Field(description="as in the plan")
+    importance: list[float | None] | None = Field(description="as in the plan")
     protected: list[int]
     calibration: Calibration | None = Field(description="null where no text was looked at")
 
@@ -281,6 +282,17 @@ class Device(BaseModel):
     )
 
 
+class ReportedStart(BaseModel):
+    """Of `recovery.from`: the earlier job, its layers by their numbers in the original model, and what was read of it:
+    the sha256 of the contents of its model's files, and the stock classes that it was saved from.
+    """
+
+    job: str
+    kept: list[int]
+    sha256: str
+    classes: list[str] = []
+
+
 class Report(BaseModel):
     """The keys that outside tools rely on come first."""
 
@@ -297,6 +309,10 @@ class Report(BaseModel):
     task: ReportedTask
     strategy: ReportedStrategy
     recovery: Recovery
+    start: ReportedStart | None = Field(default=None, description="where recovery began at an earlier job's model")
+    source_sha256: str | None = Field(
+        default=None, description="of the weights of the model before; null where they were not hashed"
+    )
     decision: Decision = Field(description="the verdict, for programs")
     retention_interval: Interval | None = Field(default=None, description="of retention, a ratio")
     gain_interval: Interval | None = Field(default=None, description="of score after - score before, in points")

@@ -7,21 +7,28 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from api_schemas.architectures import ARCHITECTURES, ModelFacts
+from api_schemas.delivered import JOB_REF, PREFIX, job_of
+from api_schemas.earlier_jobs import check_from, settled
 from api_schemas.errors import LayercutError
 from api_schemas.labels import not_of_head
-from api_schemas.pruning import PruneSpec
+from api_schemas.pruning import AskedPrune, PruneSpec
 from api_schemas.recovery import RecoverySpec
 from api_schemas.request_parts import OrString, Request, Seed
 from api_schemas.strategies import STRATEGIES
 from api_schemas.task_spec import LabelMap, TaskSpec
 from api_schemas.webhook_requests import JobWebhook
 
-#: A path, or a hub id: a name, or two with a slash between.
-MODEL_ID = r"^([/~]|\.{1,2}/)[^\x00]*$|^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
+#: A path, what an earlier job delivered, or a hub id: a name, or two with a slash between.
+MODEL_ID = (
+    rf"^([/~]|\.{{1,2}}/)[^\x00]*$|^{JOB_REF}$"
+    r"|^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
+)
 
 
 class ModelRef(OrString):
-    """A hub id, or a folder under one of the allowed roots. As a plain string, it is the id."""
+    """A hub id, a folder under one of the allowed roots, or `job:<id>`: what that job delivered, as a model of its own.
+    As a plain string, it is the id.
+    """
 
     # For the schema alone: what does not fit is refused by its meaning, with a sentence in place of a pattern.
     id: str = Field(min_length=1, max_length=500, json_schema_extra={"pattern": MODEL_ID})
@@ -35,6 +42,11 @@ class ModelRef(OrString):
     @property
     def is_path(self) -> bool:
         return self.id.startswith(("/", "./", "../", "~"))
+
+    @property
+    def job_id(self) -> str | None:
+        """Of the earlier job whose model it is; None for any other model."""
+        return job_of(self.id) if self.id.startswith(PREFIX) else None
 
 
 class LatencySpec(Request):
@@ -87,7 +99,7 @@ class JobRequest(Request):
 
     model: ModelRef
     task: TaskSpec
-    prune: PruneSpec = PruneSpec()
+    prune: AskedPrune = PruneSpec()
     recovery: RecoverySpec = RecoverySpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     export: ExportSpec = ExportSpec()
@@ -111,6 +123,11 @@ class JobRequest(Request):
     def trains(self) -> bool:
         """Whether a model is trained."""
         return trains(self.task, self.recovery)
+
+    @property
+    def evaluates_only(self) -> bool:
+        """Whether the model stays as it is, and is not delivered again."""
+        return evaluates_only(self.prune, self.recovery)
 
     @property
     def keeps_modules(self) -> bool:
@@ -159,6 +176,8 @@ class JobRequest(Request):
     @model_validator(mode="after")
     def _parts_that_fit(self) -> JobRequest:
         self.prune = prune_for(self.task, self.prune)
+        self.recovery = settled(self.prune, self.recovery)
+        check_from(self.prune, self.recovery, trains=self.trains)
         self._check_search()
         self._check_importance()
         self._check_recovery()
@@ -167,6 +186,12 @@ class JobRequest(Request):
                 "validation_failed",
                 f"recovery {self.recovery.method!r} needs a task to learn; task is 'none'",
                 param="/recovery/method",
+            )
+        if self.evaluates_only and self.export.dtype != "auto":
+            raise LayercutError(
+                "validation_failed",
+                "nothing is dropped and nothing is trained, so no model is exported: leave the dtype out",
+                param="/export/dtype",
             )
         if self.recovery.method == "distill" and not self.evaluation.baseline:
             raise LayercutError(
@@ -251,13 +276,16 @@ class PlanRequest(Request):
 
     model: ModelRef
     task: TaskSpec = TaskSpec(name="none")
-    prune: PruneSpec = PruneSpec()
+    prune: AskedPrune = PruneSpec()
     recovery: RecoverySpec = RecoverySpec()
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
 
     @model_validator(mode="after")
-    def _strategy_of_kind(self) -> PlanRequest:
+    def _parts_that_fit(self) -> PlanRequest:
         self.prune = prune_for(self.task, self.prune)
+        self.recovery = settled(self.prune, self.recovery)
+        # A plan is also asked for without the task that a job will have.
+        check_from(self.prune, self.recovery, trains=self.recovery.method != "none")
         return self
 
     @property
@@ -267,6 +295,11 @@ class PlanRequest(Request):
     @property
     def keeps_modules(self) -> bool:
         return keeps_modules(self.task, self.recovery)
+
+
+def evaluates_only(prune: PruneSpec, recovery: RecoverySpec) -> bool:
+    """As ``JobRequest.evaluates_only``, of parts that were checked."""
+    return STRATEGIES[prune.strategy].drops_nothing and recovery.method == "none"
 
 
 def prune_for(task: TaskSpec, prune: PruneSpec) -> PruneSpec:

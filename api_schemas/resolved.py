@@ -5,13 +5,16 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from api_schemas.architectures import ModelFacts
+from api_schemas.delivered import Delivered, Start
 from api_schemas.errors import LayercutError
-from api_schemas.plans import Plan, make_plan
+from api_schemas.further import plan_job
+from api_schemas.plans import Plan
 from api_schemas.pruning import PruneSpec
 from api_schemas.recovery import Recovery, resolve_recovery
 from api_schemas.reports import Reused
 from api_schemas.request_parts import Seed
 from api_schemas.requests import EvaluationSpec, ExportSpec, JobRequest, Limits, ModelRef
+from api_schemas.strategies import STRATEGIES
 from api_schemas.task_spec import TaskSpec
 
 
@@ -36,6 +39,8 @@ class ResolvedRequest(BaseModel):
     suffix: str | None
     metadata: dict[str, str]
     plan: Plan | None = Field(description="null where the model could not be looked at yet: its worker plans then")
+    delivered: Delivered | None = Field(default=None, description="the model, where it is `job:<id>`")
+    start: Start | None = Field(default=None, description="of `recovery.from`: what the recovery starts from")
     device: str | None = Field(default=None, description="where the job runs, once it does")
     reused: list[Reused] = Field(default=[], description="what an earlier job had made")
 
@@ -44,9 +49,23 @@ class ResolvedRequest(BaseModel):
         """Of the trainings, the exported model's first."""
         return self.evaluation.seeds or [self.seed]
 
+    @property
+    def evaluates_only(self) -> bool:
+        """As ``JobRequest.evaluates_only``."""
+        return self.recovery is not None and STRATEGIES[self.prune.strategy].drops_nothing and not self.trains
 
-def resolve(request: JobRequest, model: ModelFacts | None) -> ResolvedRequest:
+    @property
+    def trains(self) -> bool:
+        """Whether a model is trained, as far as that is known."""
+        return self.recovery is not None and self.recovery.method != "none"
+
+
+def resolve(
+    request: JobRequest, model: ModelFacts | None, *, delivered: Delivered | None = None, start: Start | None = None
+) -> ResolvedRequest:
     """Decide all that the request and the model's facts decide; without facts, what the request alone does.
+
+    ``delivered`` and ``start`` are what the jobs made that the request names, ``model`` and ``recovery.from``.
 
     Raises ``LayercutError`` (``invalid_layers``, ``validation_failed``, ``unsupported_architecture``) with the field to
     blame where the request cannot work on the model.
@@ -66,7 +85,9 @@ def resolve(request: JobRequest, model: ModelFacts | None) -> ResolvedRequest:
         seed=request.seed,
         suffix=request.suffix,
         metadata=request.metadata,
-        plan=None if model is None else make_plan(request.prune, model, seed=request.seed),
+        delivered=delivered,
+        start=start,
+        plan=None if model is None else plan_job(request.prune, model, start, seed=request.seed),
     )
 
 
@@ -76,7 +97,12 @@ TOLD_OTHERWISE = frozenset({"id", "license"})
 
 def check_pinned(plan: Plan, found: ModelFacts) -> None:
     """Raise ``model_invalid`` where ``found`` is not the model that ``plan`` was made for: one changed in between."""
-    for name, expected in plan.model:
+    check_unchanged(plan.model, found, "/model")
+
+
+def check_unchanged(pinned: ModelFacts, found: ModelFacts, param: str) -> None:
+    """As ``check_pinned``, of a model that ``param`` of the request names."""
+    for name, expected in pinned:
         if name in TOLD_OTHERWISE:
             continue
         now = getattr(found, name)
@@ -86,5 +112,5 @@ def check_pinned(plan: Plan, found: ModelFacts) -> None:
                 "model_invalid",
                 f"the model changed after the job was accepted: {name} was {expected!r}, and is {now!r} now. POST the"
                 " job again",
-                param="/model",
+                param=param,
             )

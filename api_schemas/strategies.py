@@ -24,7 +24,7 @@ GROMOV = "Gromov et al. 2024, arXiv 2403.17887"
 LayerImportance = list[float] | list[list[float]]
 
 
-Kind = Literal["fixed", "ranked", "measured", "searched", "explicit"]
+Kind = Literal["fixed", "ranked", "measured", "searched", "explicit", "none"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,11 @@ class Strategy:
     def searches(self) -> bool:
         """Whether its layers are known only after a search, in which the other strategies' choices compete."""
         return self.kind == "searched"
+
+    @property
+    def drops_nothing(self) -> bool:
+        """Whether the model stays as it is: it is evaluated, or what an earlier job left of it is recovered."""
+        return self.kind == "none"
 
     @property
     def spares_ends(self) -> bool:
@@ -184,6 +189,10 @@ def _nearest_block(q: Question) -> list[int]:
     return list(range(first, first + q.drop))
 
 
+def _nothing(q: Question) -> list[int]:
+    return []
+
+
 def _as_asked(q: Question) -> list[int]:
     raise LayercutError(
         "validation_failed", "strategy 'explicit' takes drop_layers or keep_layers", param="/prune/drop_layers"
@@ -213,6 +222,10 @@ STRATEGIES: Registry[Strategy] = Registry("strategy", "unknown_strategy", (
              "Like alternate_odd, and the last layer goes too.", SAJJAD, "fixed", _alternate(parity=1)),
     Strategy("explicit", "Drops or keeps the layers that the request lists. Nothing is measured and nothing is added.",
              "When you know better, or repeat an earlier job.", SAJJAD, "explicit", _as_asked),
+    Strategy("none", "Drops nothing. The model is evaluated as it is, or what an earlier job left of it is recovered "
+             "again.",
+             "To evaluate only, or with `recovery.from` to recover an earlier job's result with more effort.",
+             "ours", "none", _nothing),
     Strategy("random", "Drops layers drawn with the job's seed. Every free layer is as likely to go as any other.",
              "A control: a strategy that does not beat it has no case.", SAJJAD, "fixed", _random),
     Strategy("contribution", "Drops the layers whose output is most like their input: the mean cosine of the summary "
@@ -271,6 +284,8 @@ class Selection:
 def select_layers(name: str, question: Question) -> Selection:
     """Which layers ``name`` drops; raises ``invalid_layers`` where it cannot."""
     strategy = STRATEGIES.find(name, "/prune/strategy")
+    if strategy.drops_nothing:
+        return Selection(dropped=[], kept=list(range(question.total)), warnings=[])
     check_count(question.total, question.drop)
     free = question.total - len(question.protected)
     if question.drop > free:

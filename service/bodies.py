@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.errors import LayercutError
+from api_schemas.pruning import PruneSpec
 from api_schemas.request_parts import OrString
 from service.problems import InvalidBody
 from sources.strict_json import is_deep
@@ -170,7 +171,7 @@ def _with_hint(model: type[BaseModel], detail: dict[str, Any]) -> dict[str, Any]
     """
     place = detail["loc"]
     if detail["type"] == "model_type" and (part := _part(model, place)) is not None:
-        form = "a text or an object" if issubclass(part, OrString) else "an object"
+        form = "a text or an object" if issubclass(part, (OrString, PruneSpec)) else "an object"
         detail["msg"] = f"it must be {form}; the fields of the object: {', '.join(part.model_fields)}"
     if detail["type"] == "extra_forbidden":
         known = list(found.model_fields) if (found := _part(model, place[:-1])) else []

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from api_schemas.architectures import ModelFacts
+from api_schemas.delivered import Delivered, Start
 from api_schemas.errors import LayercutError
 from api_schemas.reports import Bracket
 from api_schemas.requests import PlanRequest
@@ -82,19 +83,24 @@ class KnownImportance:
         shared = (self._settings, self._cache, self._artifacts, self._hashes.until(stopped))
         return KnownImportance(*shared, tenant=tenant, pool=pool)
 
-    def find(self, request: PlanRequest, facts: ModelFacts) -> MeasuredByJob | None:
-        """What the strategy of ``request`` ranks by, where a job like it has measured it."""
-        asked, read = self._identified(request, facts)
-        measure, limit = STRATEGIES[request.prune.strategy].measure, importance_limit(facts.layers)
-        form = partial(as_importance, layers=facts.layers, measure=measure)
+    def find(
+        self, request: PlanRequest, facts: ModelFacts, delivered: Delivered | None, start: Start | None
+    ) -> MeasuredByJob | None:
+        """What the strategy of ``request`` ranks by, where a job like it has measured it; from ``start`` on, of the
+        layers that are left there.
+        """
+        asked, read = self._identified(request, facts, delivered, start)
+        layers = start.model.layers if start else facts.layers
+        measure, limit = STRATEGIES[request.prune.strategy].measure, importance_limit(layers)
+        form = partial(as_importance, layers=layers, measure=measure)
         found = self._read(importance_fingerprint(asked, facts, read), FILE, limit, form)
         return None if found is None else MeasuredByJob(found.thing, found.job_id)
 
     def brackets(
-        self, request: PlanRequest, facts: ModelFacts, *, by_retention: bool
+        self, request: PlanRequest, facts: ModelFacts, delivered: Delivered | None = None, *, by_retention: bool
     ) -> dict[int, tuple[Bracket, str | None]]:
         """By how many layers went: the brackets that jobs like ``request`` have run, and the job that did."""
-        asked, read = self._identified(request, facts)
+        asked, read = self._identified(request, facts, delivered, None)
         question = search_fingerprint(asked, facts, read)
         found: dict[int, tuple[Bracket, str | None]] = {}
         room = BRACKETS_BYTES
@@ -110,8 +116,10 @@ class KnownImportance:
             found[drop] = seen.thing, seen.job_id
         return found
 
-    def _identified(self, request: PlanRequest, facts: ModelFacts) -> tuple[Asked, Identities]:
-        asked = Asked.by_plan(request, facts)
+    def _identified(
+        self, request: PlanRequest, facts: ModelFacts, delivered: Delivered | None, start: Start | None
+    ) -> tuple[Asked, Identities]:
+        asked = Asked.by_plan(request, facts, delivered, start)
         return asked, identify(asked, facts, self._settings, self._hashes)
 
     def _read(

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from service.authentication import Authenticator
+from service.earlier_jobs import EarlierJobs
 from service.edge.admission_pool import AdmissionLimits, AdmissionPool
 from service.edge.liveness import Liveness
 from service.feed import Feed
@@ -27,7 +28,7 @@ from service.webhooks.signing import Signer
 from sources.fingerprint import FileHashes
 from sources.hub_client import guard_client
 from store.artifacts import ArtifactStore
-from store.audit import AuditLog
+from store.audit import Actor, AuditLog
 from store.cache import CacheStore
 from store.database import migrate_when_there, open_engine
 from store.deliveries import DeliveryStore
@@ -78,6 +79,10 @@ class GatewayState:
     deliverer: Deliverer
     metrics: GatewayMetrics
     tracing: Tracing
+
+    def earlier_jobs(self, actor: Actor) -> EarlierJobs:
+        """What requests of ``actor`` may name of earlier jobs."""
+        return EarlierJobs(self.store.of(actor), self.artifacts, self.settings)
 
 
 def new_metrics() -> GatewayMetrics:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from api_schemas.architectures import ModelFacts
+from api_schemas.delivered import Delivered, Start
+from api_schemas.further import left_spec
 from api_schemas.plans import all_protected, removal_steps
 from api_schemas.pruning import CalibrationSpec, PruneSpec
 from api_schemas.recovery import Recovery, resolve_recovery
@@ -63,19 +65,27 @@ class Asked:
     recovery: Recovery
     seed: int
     baseline_seed: int
+    delivered: Delivered | None = None
+    start: Start | None = None
 
     @classmethod
     def by_job(cls, request: ResolvedRequest) -> Asked:
         """``request`` must have a recovery."""
         assert request.recovery is not None
         return cls(
-            request.model, request.task, request.prune, request.recovery, request.seed, baseline_seed=request.seeds[0]
-        )
+            request.model, request.task, request.prune, request.recovery, request.seed,
+            baseline_seed=request.seeds[0], delivered=request.delivered, start=request.start,
+        )  # fmt: skip
 
     @classmethod
-    def by_plan(cls, request: PlanRequest, facts: ModelFacts) -> Asked:
+    def by_plan(
+        cls, request: PlanRequest, facts: ModelFacts, delivered: Delivered | None = None, start: Start | None = None
+    ) -> Asked:
         recovery = resolve_recovery(request.recovery, facts, kind=request.task.task_kind)
-        return cls(request.model, request.task, request.prune, recovery, request.seed, baseline_seed=request.seed)
+        return cls(
+            request.model, request.task, request.prune, recovery, request.seed,
+            baseline_seed=request.seed, delivered=delivered, start=start,
+        )  # fmt: skip
 
 
 Identity = dict[str, Any]
@@ -103,7 +113,7 @@ def identify(asked: Asked, facts: ModelFacts, settings: SourceSettings, hashes: 
     """Reads no weights but to hash those of a local folder, and raises as the sources do."""
     calibration, unlabelled = asked.prune.calibration, asked.recovery.text
     return Identities(
-        model=_model(asked.model, facts, settings, hashes),
+        model=_model(asked, facts, settings, hashes),
         task=_task(asked, settings, hashes) if asked.task.trains else None,
         text=_texts(calibration, settings, hashes) if calibration.on_text else None,
         unlabelled=_unlabelled(unlabelled, asked, settings, hashes) if unlabelled else None,
@@ -113,21 +123,23 @@ def identify(asked: Asked, facts: ModelFacts, settings: SourceSettings, hashes: 
 def importance_fingerprint(asked: Asked, facts: ModelFacts, read: Identities) -> str | None:
     """The fingerprint of what the strategy of ``asked`` ranks by; all from one pass share it.
 
-    None where it cannot be known now, or where there is no data for a strategy that needs some.
+    None where it cannot be known now, or where there is no data for a strategy that needs some. Of a job that goes on
+    from what an earlier one delivered, that is measured: ``facts`` are still those of the original.
     """
     measure = MEASURES[STRATEGIES[asked.prune.strategy].measure or ""]
-    recovery, calibration = asked.recovery, asked.prune.calibration
-    parts: dict[str, Any] = {"model": read.model, "from": measure.taken_from}
+    recovery, calibration, start = asked.recovery, asked.prune.calibration, asked.start
+    measured = read.model if start is None else {"delivered": start.sha256}
+    parts: dict[str, Any] = {"model": measured, "from": measure.taken_from}
     parts["trains"] = recovery.method != "none"  # a model that will be trained is read in float32
-    if measures_baseline(recovery, measure.taken_from):
+    if start is None and measures_baseline(recovery, measure.taken_from):
         trained = recovery.of_baseline().model_dump(mode="json", exclude=set(NOT_OF_BASELINE))
         parts |= {"baseline": trained, "recipe": RECIPE, "task": read.task, "seed": asked.baseline_seed}
     if measure.taken_from != "weights":
         data = read.text if calibration.on_text else read.task
         parts |= {"data": data, "rows": calibration.rows, "drawn": asked.seed, "length": recovery.max_length}
     if measure.taken_from == "removals":
-        spec = asked.prune
-        parts |= {"protected": sorted(all_protected(spec, facts)), "steps": removal_steps(spec, facts)}
+        spec, left = left_spec(asked.prune, start), start.model if start else facts
+        parts |= {"protected": sorted(all_protected(spec, left)), "steps": removal_steps(spec, left)}
     if any(parts.get(name, "") is None for name in ("model", "task", "data")):
         return None
     return digest(KIND, version=MEASURING, **parts)
@@ -161,9 +173,13 @@ def bracket_fingerprint(question: str, drop: int, *, by_retention: bool) -> str:
     return digest(BRACKET, question=question, drop=drop, by_retention=by_retention)
 
 
-def _model(ref: ModelRef, facts: ModelFacts, settings: SourceSettings, hashes: FileHashes) -> Identity | None:
-    """A hub model by its commit, which is content too; a folder by what is in it, wherever it lies."""
-    folder = given_folder(ref, settings)
+def _model(asked: Asked, facts: ModelFacts, settings: SourceSettings, hashes: FileHashes) -> Identity | None:
+    """A hub model by its commit, which is content too; a folder by what is in it, wherever it lies; what a job
+    delivered by what is in its files.
+    """
+    if asked.delivered is not None:
+        return {"delivered": asked.delivered.sha256}
+    folder = given_folder(asked.model, settings)
     if folder is None:
         return None if facts.revision is None else {"id": facts.id, "revision": facts.revision}
     chosen = choose_files(folder)

@@ -11,7 +11,8 @@ FIRST_DESCRIPTOR = 500
 
 
 class Inputs(BaseModel):
-    """The staged inputs of one attempt, in ``folder``: ``model/``, ``files/`` (data, by the path asked for), ``glue/``.
+    """The staged inputs of one attempt, in ``folder``: ``model/``, ``from/`` (what an earlier job delivered),
+    ``files/`` (data, by the path asked for), ``glue/``.
 
     ``commit`` is that of a hub's model, ``glue_commit`` of GLUE from the hub. ``sha256`` is of the content of files, by
     their path in ``folder``: of all that were copied, and of weights where the job is kept by them. ``descriptors`` are
@@ -29,6 +30,11 @@ class Inputs(BaseModel):
     @property
     def model(self) -> Path:
         return self.folder / "model"
+
+    @property
+    def start(self) -> Path:
+        """Of `recovery.from`."""
+        return self.folder / "from"
 
     @property
     def glue(self) -> Path:

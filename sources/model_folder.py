@@ -40,8 +40,12 @@ def opened_folder(path: Path, id: str, inputs: Inputs | None) -> Folder:
     """As ``folder_of``; of ``inputs``, with the files that were handed over open."""
     if inputs is None:
         return folder_of(path, id)
+    # The folders of two models have files of the same names.
+    within = f"{path.name}/"
     handed = {
-        name.removeprefix("model/"): Path(descriptor_path(place)) for place, name in enumerate(inputs.descriptors)
+        name.removeprefix(within): Path(descriptor_path(place))
+        for place, name in enumerate(inputs.descriptors)
+        if name.startswith(within)
     }
     return Folder(path, path, id=id, handed=handed)
 

@@ -47,10 +47,17 @@ def locate(ref: ModelRef, settings: SourceSettings) -> ModelSource:
     """
     if ref.is_path:
         return ModelSource(ref.id, folder=_local_folder(ref, settings))
+    if ref.job_id is not None:
+        raise LayercutError(
+            "model_not_allowed",
+            f"{ref.id!r} is what a job of the service delivered: POST the request there, or give the folder of its"
+            " files",
+            param="/model",
+        )
     if _SCHEME.match(ref.id):
         raise LayercutError(
             "model_not_allowed",
-            f"{ref.id!r} is not supported: give a hub id (owner/name) or the absolute path of a folder",
+            f"{ref.id!r} is not supported: give a hub id (owner/name), the absolute path of a folder, or job:<id>",
             param="/model",
         )
     try:
@@ -129,7 +136,8 @@ def local_folder(path: Path, id: str, settings: SourceSettings) -> Folder:
 def given_folder(ref: ModelRef, settings: SourceSettings) -> Folder | None:
     """The folder that ``ref`` gives the path of, or to a runner its copy; None for a model of the hub."""
     if settings.inputs is not None:
-        return opened_folder(settings.inputs.model, ref.id, settings.inputs) if ref.is_path else None
+        has_folder = ref.is_path or ref.job_id is not None
+        return opened_folder(settings.inputs.model, ref.id, settings.inputs) if has_folder else None
     found = locate(ref, settings).folder
     return None if found is None else local_folder(found, ref.id, settings)
 

@@ -12,11 +12,12 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from api_schemas.delivered import Delivered
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import CalibrationSpec
 from api_schemas.requests import JobRequest, ModelRef
@@ -28,6 +29,7 @@ from sources.beneath import Folder, beneath, state_of
 from sources.blocks import Cancelled, Stopped, blocks, never
 from sources.chosen_files import choose_files
 from sources.datasets import table_files
+from sources.delivered import DeliveredFiles, chosen_files
 from sources.fingerprint import FileHashes
 from sources.glue import glue_files, hub_commit
 from sources.inputs import Inputs, descriptor_path
@@ -80,12 +82,22 @@ class Staged:
         return f"inputs staged in {self.seconds:.2f} s: {self.copied / 1e6:.1f} MB copied{handed}"
 
 
+#: Finds the files that an earlier job delivered, as they were pinned; raises ``LayercutError`` where they are others.
+Earlier = Callable[[Delivered], DeliveredFiles]
+
+
+def no_store(pinned: Delivered) -> DeliveredFiles:
+    """Of who has no artifact store at hand."""
+    raise LayercutError("internal", f"there is no artifact store to take the files of {pinned.job} from")
+
+
 @dataclass
 class Stager:
     """Stages what one job reads into ``folder``, an empty one of the attempt's own.
 
     Files above ``copy_bytes`` are handed over open; for ``another_user``, those that everybody may read. ``hashes``
-    remembers those of large files. ``stopped`` is asked before each block; where it says so, ``Cancelled`` is raised.
+    remembers those of large files. ``earlier`` finds what earlier jobs delivered. ``stopped`` is asked before each
+    block; where it says so, ``Cancelled`` is raised.
     """
 
     settings: SourceSettings
@@ -94,6 +106,7 @@ class Stager:
     copy_bytes: int
     stopped: Stopped = never
     another_user: bool = False
+    earlier: Earlier = no_store
     _handles: list[Handle] = field(default_factory=list)
     _sha256: dict[str, str] = field(default_factory=dict)
     _copied: int = 0
@@ -118,7 +131,14 @@ class Stager:
 
     def _stage(self, request: JobRequest, resolved: ResolvedRequest | None) -> None:
         asked = resolved or request
-        self._model(request, resolved, hashed=is_kept(asked.task, request.prune.strategy))
+        delivered, start = (resolved.delivered, resolved.start) if resolved else (None, None)
+        if delivered is not None:
+            self._delivered(delivered, "model", modules=request.keeps_modules)
+        else:
+            hashed = is_kept(asked.task, request.prune.strategy) or start is not None
+            self._model(request, resolved, hashed=hashed)
+        if start is not None:
+            self._delivered(start, "from", modules=request.keeps_modules)
         self._task(asked.task)
         calibration: CalibrationSpec = asked.prune.calibration
         if calibration.on_text:
@@ -155,6 +175,38 @@ class Stager:
                 if state_of(file)[0] != size:
                     raise _changed(f"model/{name}", "model")
                 self._take(file, f"model/{name}", "model", hashed=hashed and name.endswith(".safetensors"))
+
+    def _delivered(self, pinned: Delivered, where: str, *, modules: bool) -> None:
+        """Copy the model that an earlier job delivered. Raises ``model_invalid`` for a file that is another by now."""
+        found = self.earlier(pinned)
+        if found.sha256 != pinned.sha256:
+            raise _not_as_delivered(pinned, where, "the list of its files")
+        names = chosen_files(found, modules=modules)
+        check_total({name: found.files[name].bytes for name in names}, self.settings.max_model_bytes, found.id)
+        for name in names:
+            file = found.files[name]
+            if self.stopped():
+                raise Cancelled
+            self._check_room(file.bytes)
+            target = self.folder / where / name
+            self._make_folder(target.parent)
+            sha256 = self._write(target, found.read(name, 0, file.bytes))
+            if sha256 != file.sha256:
+                raise _not_as_delivered(pinned, where, name)
+            self._sha256[f"{where}/{name}"] = sha256
+
+    def _write(self, target: Path, blocks: Iterable[bytes]) -> str:
+        """The ``blocks`` as a new file; its sha256."""
+        digest = hashlib.sha256()
+        with target.open("xb") as copy:
+            os.fchmod(copy.fileno(), 0o644)
+            for block in blocks:
+                if self.stopped():
+                    raise Cancelled
+                copy.write(block)
+                digest.update(block)
+                self._copied += len(block)
+        return digest.hexdigest()
 
     def _glue(self, task: Task, splits: Sequence[str]) -> None:
         for split in splits:
@@ -237,6 +289,14 @@ def fetch_pinned(request: JobRequest, resolved: ResolvedRequest | None, settings
             raise
         message = f"{error.message}: it was the commit of {request.model.revision or 'the main branch'} when the job"
         raise LayercutError(error.code, f"{message} was accepted, and was pinned then", param=error.param) from error
+
+
+def _not_as_delivered(pinned: Delivered, where: str, name: str) -> LayercutError:
+    text = (
+        f"{name} of {pinned.job} is not what that job delivered: it was changed or broken where it is kept. Run that"
+        " job again, and name the new one"
+    )
+    return LayercutError("model_invalid", text, param="/model" if where == "model" else "/recovery/from")
 
 
 def _changed(name: str, what: What) -> LayercutError:

@@ -92,12 +92,16 @@ class ArtifactStore:
 
     def manifest(self, prefix: str) -> Manifest:
         """What was published there; raises ``file_not_found`` where nothing whole is."""
+        return self.pinned_manifest(prefix)[0]
+
+    def pinned_manifest(self, prefix: str) -> tuple[Manifest, str]:
+        """As ``manifest``, with the sha256 of it."""
         with missing_reported(prefix, self._place):
             found = obstore.get(self._store, store_path(prefix, MANIFEST))
             if found.meta["size"] > manifests.MAX_MANIFEST_BYTES:
                 raise LayercutError("file_not_found", f"what is called {MANIFEST} has {found.meta['size']} bytes")
-            body = found.bytes()
-        return Manifest.model_validate_json(bytes(body))
+            body = bytes(found.bytes())
+        return Manifest.model_validate_json(body), hashlib.sha256(body).hexdigest()
 
     def open_files(self, prefix: str, names: Sequence[str]) -> OpenFiles:
         """Files of the artifact, to be sent. One that is missing is ``file_not_found``, here or when it is read."""

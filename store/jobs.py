@@ -15,7 +15,7 @@ from api_schemas.logs import LogPage
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from api_schemas.webhook_requests import without_secrets
-from store import leases, lifecycle, listing, logs, retention, upkeep
+from store import leases, lifecycle, listing, logs, retention, upkeep, uses
 from store.audit import Actor, note
 from store.columns import later
 from store.database import reading
@@ -98,15 +98,18 @@ class JobStore:
         ``resolved`` is what will be done. ``within`` is called in the same transaction. ``key_fingerprint`` is of the
         key that its webhook's secret is made from.
 
-        Raises ``quota_exceeded`` where the tenant may queue no more, and what ``within`` raises.
+        Raises ``quota_exceeded`` where the tenant may queue no more, what ``within`` raises, and ``expired`` where the
+        files of an earlier job that it works on are gone: they are kept until it has ended.
         """
         tenant = self._tenant or DEFAULT_TENANT
         with self._engine.begin() as connection:
+            uses.check_kept(connection, tenant, uses.sources_of(resolved))
             check_room(connection, tenant)
             moment, newest = connection.execute(select(later(), select(func.max(jobs.c.id)).scalar_subquery())).one()
             job_id = new_job_id(moment, newest)
             row = {**_new_row(request, without_secrets(sent), resolved), **_asked_by(self._actor)}
             connection.execute(insert(jobs).values(id=job_id, tenant=tenant, **row))
+            uses.hold(connection, job_id, uses.sources_of(resolved))
             if request.webhook is not None:
                 add_for_job(connection, job_id, tenant, request.webhook, key_fingerprint)
             pairs = [{"job_id": job_id, "key": key, "value": value} for key, value in request.metadata.items()]
@@ -159,7 +162,7 @@ class JobStore:
     def retry(self, job_id: str, within: Within | None = None) -> Job:
         """Queue a job again that failed or was cancelled; one that is queued stays as it is. ``within``: as ``create``.
 
-        Raises ``job_not_terminal``, ``job_not_retryable`` and ``quota_exceeded``.
+        Raises ``job_not_terminal``, ``job_not_retryable``, ``job_in_use`` and ``quota_exceeded``.
         """
         with self._engine.begin() as connection:
             if lifecycle.retry(connection, locked(connection, job_id, self._tenant)):
@@ -172,7 +175,7 @@ class JobStore:
     def delete(self, job_id: str) -> None:
         """Delete all that is known of a job that has ended, and have its files swept; again, nothing happens.
 
-        Raises ``job_not_terminal``.
+        Raises ``job_not_terminal``, and ``job_in_use`` where another job works on its files.
         """
         with self._engine.begin() as connection:
             try:
@@ -182,6 +185,7 @@ class JobStore:
                     return
                 raise
             lifecycle.check_ended(Status(row.status), "is deleted")
+            uses.check_unused(connection, job_id)
             lifecycle.remove(connection, row)
             self._note(connection, "job.delete", job_id)
 
@@ -221,6 +225,13 @@ class JobStore:
             )
         prefix: str | None = row.artifact
         return prefix
+
+    def delivered(self, job_id: str) -> str:
+        """The prefix of what the job delivered, for another job to work on. Raises ``job_not_found``, ``expired``, and
+        ``result_not_ready`` where there is nothing.
+        """
+        with reading(self._engine) as connection:
+            return uses.artifact_of(connection, job_id, self._tenant)
 
     def _note(self, connection: Connection, action: str, target: str) -> None:
         if self._actor is not None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, delete, exists, insert, select
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, new_event
 from api_schemas.jobs import Status
+from store import uses
 from store.columns import later
 from store.leases import read_request
 from store.listing import JobFilter
@@ -67,7 +68,8 @@ def cancelled(rows: list[Row[Any]]) -> Counter[Status]:
 def retry(connection: Connection, row: Row[Any]) -> bool:
     """Queue a job again that failed or was cancelled, with all its attempts; False where it is queued already.
 
-    Raises ``job_not_terminal``, ``job_not_retryable`` and ``quota_exceeded``.
+    Raises ``job_not_terminal``, ``job_not_retryable``, ``quota_exceeded``, and ``job_in_use`` where another job works
+    on its files.
     """
     status = Status(row.status)
     if status is Status.QUEUED:
@@ -75,8 +77,10 @@ def retry(connection: Connection, row: Row[Any]) -> bool:
     check_ended(status, "is asked for again")
     if status is Status.SUCCEEDED:
         raise LayercutError("job_not_retryable", "the job has succeeded: POST it again for another run")
+    uses.check_unused(connection, row.id)
     try:
-        request, _ = read_request(row)
+        request, resolved = read_request(row)
+        uses.check_kept(connection, row.tenant, uses.sources_of(resolved))
     except LayercutError as error:
         raise LayercutError("job_not_retryable", error.message) from None
     check_room(connection, row.tenant)

@@ -19,6 +19,7 @@ from store.columns import later
 from store.database import reading
 from store.lifecycle import remove
 from store.tables import WITHOUT_FILES, deleted_jobs, deliveries, idempotency, job_logs, jobs
+from store.uses import is_used, used
 
 #: Jobs of one call, rows of other tables, and jobs whose logs go.
 JOBS, ROWS, LOGS = 100, 1000, 10
@@ -111,11 +112,17 @@ class RetentionStore:
             connection.execute(update(jobs).where(*same).values(**values))
 
     def expire(self) -> list[str]:
-        """The jobs whose files were kept for their time: nobody is given them from now on, and they are to be swept."""
-        due = (jobs.c.expired_at.is_(None), jobs.c.expires_at < later(), jobs.c.finished_at.is_not(None))
+        """The jobs whose files were kept for their time: nobody is given them from now on, and they are to be swept.
+
+        Files that another job works on stay until it has ended.
+        """
+        due = (jobs.c.expired_at.is_(None), jobs.c.expires_at < later(), jobs.c.finished_at.is_not(None), ~is_used())
         gone = {"expired_at": later(), "sweep_at": later(), "bytes": None}
         with self._engine.begin() as connection:
-            ids = _some_ids(connection, *due, limit=JOBS)
+            locked = _some_ids(connection, *due, limit=JOBS)
+            # Once more: a job that was taken since the question was asked has let go of its source's row by now.
+            now_used = used(connection, locked)
+            ids = [job_id for job_id in locked if job_id not in now_used]
             connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(**gone))
         return ids
 

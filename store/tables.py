@@ -269,6 +269,15 @@ job_metadata = Table(
     Index("ix_job_metadata_key_value", "key", "value"),
 )
 
+# Whose files a job works on: they stay until it has ended. Without a key to the source, which may be deleted then.
+job_uses = Table(
+    "job_uses",
+    METADATA,
+    Column("job_id", Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("source_id", Id, primary_key=True),
+    Index("ix_job_uses_source_id", "source_id"),
+)
+
 # What is made once and read by many. The maker is an attempt: while its lease holds, the making is in good hands.
 cache = Table(
     "cache",

@@ -40,6 +40,7 @@ from workers.settings import WorkerSettings
 from workers.supervision import scratch
 from workers.supervision.about import VERSION, about_worker, auto_precision
 from workers.supervision.checkpoint_sync import sweep_ended
+from workers.supervision.delivered_files import earlier_files
 from workers.supervision.health_server import open_health_server
 from workers.supervision.input_staging import stage_inputs
 from workers.supervision.poller import Poller
@@ -103,13 +104,14 @@ class WorkerProcess:
             WorkerStore(self.engine), name, self.sandbox.report, self.about, doing=recorder.doing, pulse=self._pulse
         )
         recorder.changed = self.presence.changed
+        artifacts, own_user = ArtifactStore(settings.artifacts_url, mkdir=False), "own_user" in self.sandbox.measures
         self.supervisor = Supervisor(
             self.store,
             RecordedCache(self.engine, metrics.count_cache),
-            ArtifactStore(settings.artifacts_url, mkdir=False),
+            artifacts,
             settings,
             command=RUNNER,
-            stage=stage_inputs(settings, another_user="own_user" in self.sandbox.measures),
+            stage=stage_inputs(settings, another_user=own_user, earlier=earlier_files(artifacts)),
             worker=name,
             sandbox=self.sandbox,
             around=recorder.attempt,

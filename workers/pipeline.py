@@ -22,12 +22,12 @@ from workers.runtime.loading import quiet_libraries
 from workers.settings import WorkerSettings
 from workers.stages.baseline import Baseline, make_baseline
 from workers.stages.choose import choose_layers
-from workers.stages.deliver import deliver
+from workers.stages.deliver import Artifact, deliver, deliver_report
 from workers.stages.forecast import expect
 from workers.stages.job_cache import JobCache
 from workers.stages.job_warnings import warnings_of
 from workers.stages.mapped import tell_layers
-from workers.stages.measure import measure, score, score_before
+from workers.stages.measure import measure, measure_alone, score, score_before
 from workers.stages.progress import ProgressReporter
 from workers.stages.provenance import provenance_of
 from workers.stages.prune import prune
@@ -82,10 +82,14 @@ def run_pipeline(
     expect(run)
     for warning in (*source.warnings, *warnings_of(job)):
         progress.warn(warning)
+    if job.request.evaluates_only:
+        tell(evaluate(run, source.model).ending())
+        return
     baseline = make_baseline(run, source.model)
-    plan = choose_layers(run, source.model, baseline.model if baseline else None)
+    start = start_of(run, source.model)
+    plan = choose_layers(run, start, baseline.model if baseline else None)
     run = run.planned(plan)
-    made = _made(run, plan, source.model, baseline)
+    made = _made(run, plan, start, baseline)
     others = {other: repeat(run.seeded(other), plan) for other in other_seeds}
     scores = {other: found.scores for other, found in others.items()}
     measured = measure(run, baseline.model if baseline else source.model, made.model, scores)
@@ -94,6 +98,25 @@ def run_pipeline(
     if checkpoints is None:
         shutil.rmtree(saved.folder, ignore_errors=True)
     tell(artifact.ending())
+
+
+def evaluate(run: RunContext, model: PreTrainedModel) -> Artifact:
+    """A job that drops nothing and trains nothing: the model is measured, and reported."""
+    make_baseline(run, model)
+    plan = choose_layers(run, model, None)
+    run.progress.skip(Stage.PRUNING, "nothing is dropped")
+    recover(run, None, model)
+    return deliver_report(run, plan, measure_alone(run, model))
+
+
+def start_of(run: RunContext, source: PreTrainedModel) -> PreTrainedModel:
+    """What layers are dropped from: ``source``, or what an earlier job left of it."""
+    if run.job.start is None:
+        return source
+    loaded = run.job.load_start(run.seed)
+    for warning in loaded.warnings:
+        run.progress.warn(warning)
+    return loaded.model
 
 
 @dataclass(frozen=True)
@@ -122,7 +145,7 @@ def repeat(run: RunContext, plan: Plan) -> Repeated:
         return Repeated(from_tensors(found.tensors, found.facts))
     source = run.job.load(run.seed).model
     baseline = make_baseline(run, source)
-    made = _made(run, plan, source, baseline)
+    made = _made(run, plan, start_of(run, source), baseline)
     with run.progress.stage(Stage.EVALUATING, seed=run.seed):
         before = baseline.model if baseline else source
         pair = score_before(run, before) if baseline else None, score(run, made.model, before)
@@ -132,8 +155,8 @@ def repeat(run: RunContext, plan: Plan) -> Repeated:
     return Repeated(pair, made.trainings)
 
 
-def _made(run: RunContext, plan: Plan, source: PreTrainedModel, baseline: Baseline | None) -> Made:
-    model = prune(run, source, plan)
+def _made(run: RunContext, plan: Plan, start: PreTrainedModel, baseline: Baseline | None) -> Made:
+    model = prune(run, start, plan)
     recovery = recover(run, baseline.model if baseline else None, model)
     nn.Module.to(model, run.job.dtype)
     done = (baseline.training if baseline else None, recovery)

@@ -193,7 +193,13 @@ def cancel_job(job_id: str, own: Own, response: Response) -> Job:
     status_code=202,
     response_model=Job,
     responses=problems(
-        "job_not_found", "job_not_terminal", "job_not_retryable", "quota_exceeded", "queue_full", *REPEATED
+        "job_not_found",
+        "job_not_terminal",
+        "job_not_retryable",
+        "job_in_use",
+        "quota_exceeded",
+        "queue_full",
+        *REPEATED,
     ),
     openapi_extra={"parameters": [PARAMETER]},
 )
@@ -210,7 +216,7 @@ async def retry_job(job_id: str, state: State, who: Who, own: Own, *, incoming: 
     "/{job_id}",
     status_code=204,
     response_class=Response,
-    responses=problems("job_not_found", "job_not_terminal"),
+    responses=problems("job_not_found", "job_not_terminal", "job_in_use"),
 )
 def delete_job(job_id: str, own: Own) -> None:
     """Delete a job that has ended: its files, events, logs and row. Asking twice changes nothing."""
@@ -268,7 +274,7 @@ def _admit(body: dict[str, Any], state: GatewayState, who: Caller) -> Admitted:
             "/webhook/url" if isinstance(body["webhook"], dict) else "/webhook",
         )
     with state.tracing.span("admission", who.actor.traceparent):
-        return request, admit(request, state.settings)
+        return request, admit(request, state.settings, state.earlier_jobs(who.actor))
 
 
 def _queue(state: GatewayState, own: JobStore, sent: dict[str, Any], admitted: Admitted, within: Within | None) -> Job:

@@ -27,7 +27,7 @@ EXAMPLE = {"model": "google-bert/bert-base-uncased", "prune": {"strategy": "symm
 
 @router.post(
     "",
-    responses=problems(*BODY, *REFUSALS, "hub_unavailable"),
+    responses=problems(*BODY, *REFUSALS),
     openapi_extra=json_body(PlanRequest, half=EXAMPLE),
 )
 async def create_plan(body: JsonBody, request: Request, state: State, who: Who) -> PlanAnswer:
@@ -45,6 +45,7 @@ async def create_plan(body: JsonBody, request: Request, state: State, who: Who) 
 
 def _plan(body: dict[str, Any], state: GatewayState, who: Caller, stopped: Stopped) -> PlanAnswer:
     known = state.importance.of(who.holder.tenant, who.holder.pool, stopped)
-    request, found = plan(validated(PlanRequest, body), state.settings, known)
+    earlier = state.earlier_jobs(who.actor)
+    request, found = plan(validated(PlanRequest, body), state.settings, known, earlier)
     takes, why_not = expected_of_plan(request, found, state.workers.list(LIVING_SECONDS, None), state.settings)
     return PlanAnswer(**dict(found), estimate=takes, no_estimate=why_not)

@@ -57,7 +57,7 @@ SCORED_GOLDEN = {
 }
 
 SIZES = (2, 3, 5, 6, 7, 12, 24)
-COUNTED = [name for name, strategy in STRATEGIES.items() if strategy.kind != "explicit"]
+COUNTED = [name for name, strategy in STRATEGIES.items() if strategy.kind not in ("explicit", "none")]
 
 
 def question(total: int, drop: int, **given: object) -> Question:

@@ -287,7 +287,7 @@ def test_what_another_version_resolved_does_not_spoil_the_list(
 @pytest.mark.parametrize(
     ("field", "said"),
     [
-        ("prune", "it must be an object; the fields of the object: strategy, "),
+        ("prune", "it must be a text or an object; the fields of the object: strategy, "),
         ("recovery", "it must be an object; the fields of the object: method, "),
         ("limits", "it must be an object; the fields of the object: max_runtime_seconds"),
         ("model", "it must be a text or an object; the fields of the object: id, revision"),

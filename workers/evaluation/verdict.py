@@ -17,7 +17,7 @@ MOST_ROWS = 1_000_000
 @dataclass(frozen=True)
 class Comparison:
     """``margin`` is a share of the score before. ``missing`` is a label that no row has, where ``metric`` is a mean
-    that counts it.
+    that counts it. ``alone``: the model stays as it is, and both sides are one.
     """
 
     before: Measurements
@@ -28,6 +28,7 @@ class Comparison:
     intervals: Intervals | None = None
     missing: str | None = None
     unscored: str = NO_TASK
+    alone: bool = False
 
 
 #: Of an interval of the gain and a margin, both in points; the first that holds is said.
@@ -81,6 +82,10 @@ def decide(compared: Comparison) -> Decision:
 def _not_compared(compared: Comparison) -> str | None:
     if compared.after.scores is None:
         return f"not scored: {compared.unscored}"
+    if compared.alone:
+        score = compared.after.score
+        scored = _undefined(compared, compared.after) if score is None else f"{compared.metric} is {score:.2f}"
+        return f"evaluated: {scored}, and nothing was dropped"
     if compared.before.scores is None:
         score = compared.after.score
         scored = f"the score is {score:.2f}" if score is not None else _undefined(compared, compared.after)

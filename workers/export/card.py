@@ -44,10 +44,12 @@ GENERIC = re.compile(
 def make_card(report: Report) -> str:
     """README.md: front matter that the hub reads, then the report in words and tables."""
     pipeline, name = _pipeline(report), _source_name(report)
-    title = f"{name} with {len(report.layers.kept)} of {report.layers.total} layers"
+    delivered = report.verification.passed is not None
+    what = f"with {len(report.layers.kept)} of {report.layers.total} layers" if delivered else "as it is, evaluated"
+    title = f"{name} {what}"
     return (
         _templates()
-        .get_template("card.md.jinja")
+        .get_template("card.md.jinja" if delivered else "evaluation.md.jinja")
         .render(
             front_matter=_front_matter(report, pipeline, title),
             title=title,
@@ -119,7 +121,8 @@ def _pipeline(report: Report) -> str:
         return kind.pipeline
     if report.model.modules:
         return EMBEDS
-    endings = (use for name in report.model.classes[:1] for ending, use in PIPELINES.items() if name.endswith(ending))
+    classes = report.start.classes if report.start else report.model.classes
+    endings = (use for name in classes[:1] for ending, use in PIPELINES.items() if name.endswith(ending))
     return next(endings, "feature-extraction")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
+from api_schemas.further import plan_job
 from api_schemas.jobs import Stage
-from api_schemas.plans import Plan, make_plan
+from api_schemas.plans import Plan
 from api_schemas.strategies import STRATEGIES
 from workers.stages.layer_importance import importance_of
 from workers.stages.run_context import RunContext
@@ -30,7 +31,8 @@ def choose_layers(run: RunContext, source: PreTrainedModel, baseline: PreTrained
         if importance is None:
             plan = pinned
         else:
-            plan = make_plan(job.request.prune, job.facts, seed=job.request.seed, importance=importance)
+            start = job.request.start
+            plan = plan_job(job.request.prune, job.facts, start, seed=job.request.seed, importance=importance)
             run.progress.resolved(job.shown(plan), "the layers are chosen")
         for warning in plan.warnings:
             run.progress.warn(warning)

@@ -71,19 +71,34 @@ def deliver(
         probe = save_probe(model, probe_inputs(run, model.config), run.out / "probe.safetensors", dtype)
         embeddings = expected_embeddings(run, model, dtype)
     if cut:
-        measured = measured.sized(cut.bytes_before, cut.bytes_after)
+        # What an earlier job left is not the model before.
+        before = measured.before.bytes if job.start else cut.bytes_before
+        measured = measured.sized(before, cut.bytes_after)
     with progress.stage(Stage.VERIFYING):
         verification = verify(
             folder, probe, layers=_layer_counts(job.architecture, plan), source_bytes=measured.before.bytes,
             kind=job.architecture.kind, shared_layers=job.architecture.shared_layers, dtype=dtype,
-            mapped=job.mapped, streamed=Streamed(job.folder, cut.origins) if cut else None, embeddings=embeddings,
+            mapped=job.mapped, streamed=Streamed(job.cut_folder, cut.origins) if cut else None, embeddings=embeddings,
             pipeline=_pipeline(run), waited=progress.part,
         )  # fmt: skip
         _require(verification)
-    report = make_report(run, plan, measured, trainings, verification)
+    return _artifact(run, folder, make_report(run, plan, measured, trainings, verification), trainings)
+
+
+def deliver_report(run: RunContext, plan: Plan, measured: Measured) -> Artifact:
+    """Of a model that stays as it is: the report and its card, and no weights."""
+    folder, why = run.out / "artifact", "the model stays as it is, and is not delivered again"
+    for stage in (Stage.EXPORTING, Stage.VERIFYING):
+        run.progress.skip(stage, why)
+    folder.mkdir(parents=True, exist_ok=True)
+    verification = Verification(passed=None, skipped=f"nothing was exported: {why}", checks=[])
+    return _artifact(run, folder, make_report(run, plan, measured, [], verification), [])
+
+
+def _artifact(run: RunContext, folder: Path, report: Report, trainings: Sequence[StageTraining]) -> Artifact:
     (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(make_card(report), encoding="utf-8")
-    write_sums(folder, progress.part)
+    write_sums(folder, run.progress.part)
     missed = report.search.shortfall if report.search else None
     return Artifact(_result(report), _usage(report, trainings), folder.name, _archive(run, folder), missed)
 
@@ -101,8 +116,8 @@ def export(run: RunContext, plan: Plan, model: PreTrainedModel, folder: Path) ->
     job, cut = run.job, None
     if job.streams:
         cut = export_stream(
-            model, job.tokenizer, folder, source=job.folder, architecture=job.architecture, kept=plan.kept or [],
-            done=run.progress.part,
+            model, job.tokenizer, folder, source=job.cut_folder, architecture=job.architecture,
+            kept=job.cut_layers(plan.kept or []), done=run.progress.part,
         )  # fmt: skip
     else:
         export_model(model, job.tokenizer, folder, job.dtype)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.plans import all_protected, removal_steps
 from api_schemas.pruning import PruneSpec
@@ -34,11 +35,14 @@ GRADIENT_TOKENS = 2048
 
 @dataclass(frozen=True)
 class Measuring:
-    """What is measured: ``model``, which is the job's source or its baseline, as ``spec`` asks."""
+    """What is measured: ``model``, which is the job's source, its baseline or what it starts from. ``spec`` asks of its
+    own layers, and ``facts`` are its own.
+    """
 
     job: ResolvedJob
     spec: PruneSpec
     model: PreTrainedModel
+    facts: ModelFacts
     done: Done = unheard
 
     def rows(self) -> Features:
@@ -53,14 +57,16 @@ def importance_of(
     run: RunContext, spec: PruneSpec, source: PreTrainedModel, baseline: PreTrainedModel | None
 ) -> dict[str, LayerImportance]:
     """By measure: that of the strategy of ``spec``, and all others that come of the same pass; from the cache where
-    they are there.
+    they are there. ``source`` is the model that layers are dropped from where they are not dropped from the baseline.
     """
     job, measure = run.job, MEASURES[STRATEGIES[spec.strategy].measure or ""]
-    model = baseline if measures_baseline(job.recovery, measure.taken_from) else source
+    by_baseline = job.start is None and measures_baseline(job.recovery, measure.taken_from)
+    model = baseline if by_baseline else source
     assert model is not None
-    take = partial(take_importance, measure.taken_from, Measuring(job, spec, model, run.progress.part))
+    asked = Measuring(job, job.cut_spec(spec), model, job.cut_facts, run.progress.part)
+    take = partial(take_importance, measure.taken_from, asked)
     fingerprint = fingerprints.importance(job, spec)
-    form = partial(as_importance, layers=job.facts.layers, measure=measure.name)
+    form = partial(as_importance, layers=job.cut_facts.layers, measure=measure.name)
     return take() if fingerprint is None else run.cache.share(KIND, fingerprint, take, form)
 
 
@@ -86,7 +92,7 @@ def _gradients(asked: Measuring) -> dict[str, LayerImportance]:
 
 
 def _removals(asked: Measuring) -> dict[str, LayerImportance]:
-    rows, spec, facts, device = asked.rows(), asked.spec, asked.job.facts, asked.job.device
+    rows, spec, facts, device = asked.rows(), asked.spec, asked.facts, asked.job.device
     free = set(range(facts.layers)) - all_protected(spec, facts)
     # Dozens of passes, and what is compared is rounded alike: bf16 gives the same order (docs/strategies.md).
     # fp16 could overflow, and would look like a broken model.

@@ -28,6 +28,8 @@ class Measured:
     before: Measurements
     after: Measurements
     pairs: list[tuple[Scores, Scores]]
+    #: Whether both sides are one model, which stays as it is.
+    alone: bool = False
 
     @classmethod
     def of(
@@ -70,21 +72,53 @@ def measure(run: RunContext, before: PreTrainedModel, after: PreTrainedModel, ot
             compares = job.wants_baseline or not job.trains
             first = score_before(run, before) if compares else None, score(run, after, before)
             scores = sides_of({run.seed: first, **others})
-            for side, found in zip(SIDES, scores, strict=True):
-                for name, value in (found.metrics if found else {}).items():
-                    reason = found.undefined.get(name) if found else None
-                    progress.metric(name, value, side, of=job.metric_labels.metric_of(name), reason=reason)
-            for warning in score_warnings(first, job.metric_labels, job.kind.row.labels):
-                progress.warn(warning)
+            _tell_scores(run, first, scores)
     else:
-        why = job.why_not_scored if job.data is not None else "there is no task to score it on"
-        progress.skip(Stage.EVALUATING, f"the model is not scored: {why}")
+        _skip_scores(run)
+    latencies, flops = _speed(run, (before, after))
+    return Measured.of((before, after), scores, latencies, flops, job.dtype)
+
+
+def measure_alone(run: RunContext, model: PreTrainedModel) -> Measured:
+    """Of a model that stays as it is: taken once, and both sides are that."""
+    scores: tuple[ScoresBySeed | None, ScoresBySeed | None] = (None, None)
+    if run.job.scored:
+        with run.progress.stage(Stage.EVALUATING, seed=run.seed):
+            found = score_before(run, model)
+            scores = sides_of({run.seed: (found, found)})
+            _tell_scores(run, (None, found), (None, scores[1]))
+    else:
+        _skip_scores(run)
+    latencies, flops = _speed(run, (model,))
+    whole = Measured.of((model, model), scores, 2 * latencies, 2 * flops, run.job.dtype)
+    return replace(whole, pairs=[], alone=True)
+
+
+def _tell_scores(run: RunContext, first: Pair, scores: tuple[ScoresBySeed | None, ScoresBySeed | None]) -> None:
+    """``first`` is of the first seed alone."""
+    job, progress = run.job, run.progress
+    for side, found in zip(SIDES, scores, strict=True):
+        for name, value in (found.metrics if found else {}).items():
+            reason = found.undefined.get(name) if found else None
+            progress.metric(name, value, side, of=job.metric_labels.metric_of(name), reason=reason)
+    for warning in score_warnings(first, job.metric_labels, job.kind.row.labels):
+        progress.warn(warning)
+
+
+def _skip_scores(run: RunContext) -> None:
+    why = run.job.why_not_scored if run.job.data is not None else "there is no task to score it on"
+    run.progress.skip(Stage.EVALUATING, f"the model is not scored: {why}")
+
+
+def _speed(run: RunContext, models: Sequence[PreTrainedModel]) -> tuple[list[list[Latency]], list[int | None]]:
+    """Of each model: its latencies, and the operations of one example."""
+    job, progress = run.job, run.progress
     with progress.stage(Stage.BENCHMARKING):
         tokens, device = job.recovery.max_length, job.device
-        latencies = latency.measure((before, after), job.latency_cells, device=device, done=progress.part)
+        latencies = latency.measure(models, job.latency_cells, device=device, done=progress.part)
         count = partial(latency.flops, tokens=tokens, device=device)
-        flops = [None if job.mapped else count(model) for model in (before, after)]
-    return Measured.of((before, after), scores, latencies, flops, job.dtype)
+        flops = [None if job.mapped else count(model) for model in models]
+    return list(latencies), flops
 
 
 def score_before(run: RunContext, before: PreTrainedModel) -> Scores:

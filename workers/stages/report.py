@@ -13,6 +13,7 @@ from api_schemas.reports import (
     Measurements,
     Report,
     ReportedData,
+    ReportedStart,
     ReportedStrategy,
     ReportedTask,
     Search,
@@ -45,13 +46,14 @@ def make_report(
     before, after = measured.before, measured.after
     intervals = _intervals(job, measured)
     decision = decide(_comparison(job, measured, intervals))
-    share = retention(before.score, after.score)
+    # Of a model that stays as it is, nothing is compared.
+    share = None if measured.alone else retention(before.score, after.score)
     return Report(
         layers=LayerMap(total=plan.layers_total, kept=plan.kept or [], dropped=plan.dropped or [], stacks=plan.stacks),
         before=before,
         after=after,
         retention=share,
-        speedup=speedup(before.latency, after.latency),
+        speedup=None if measured.alone else speedup(before.latency, after.latency),
         verdict=verdict(decision),
         verification=verification,
         job_id=run.job_id,
@@ -59,6 +61,8 @@ def make_report(
         task=_task(job),
         strategy=_strategy(job, plan),
         recovery=job.recovery,
+        start=_start(job),
+        source_sha256=job.content.source_sha256,
         decision=decision,
         retention_interval=intervals.retention if intervals else None,
         gain_interval=intervals.gain if intervals else None,
@@ -74,6 +78,13 @@ def make_report(
         timings=told.timings,
         peak_memory_bytes=peak_memory(job.device),
     )
+
+
+def _start(job: ResolvedJob) -> ReportedStart | None:
+    if job.start is None:
+        return None
+    pinned = job.start.pinned
+    return ReportedStart(job=pinned.job, kept=pinned.kept, sha256=pinned.sha256, classes=job.cut_facts.classes)
 
 
 def _task(job: ResolvedJob) -> ReportedTask:
@@ -124,6 +135,8 @@ def _intervals(job: ResolvedJob, measured: Measured) -> Intervals | None:
 
 def _comparison(job: ResolvedJob, measured: Measured, intervals: Intervals | None) -> Comparison:
     metric, margin = _headline(job), job.request.evaluation.margin
+    if measured.alone and job.scored:
+        return Comparison(measured.before, measured.after, metric, margin, alone=True)
     if not measured.pairs or metric is None:
         why = job.why_not_scored if job.data is not None else None
         return Comparison(measured.before, measured.after, metric, margin, unscored=why or NO_TASK)

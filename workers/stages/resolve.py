@@ -15,7 +15,7 @@ from api_schemas.resolved import ResolvedRequest, check_pinned, resolve
 from api_schemas.strategies import STRATEGIES
 from sources.cached_files import Unusable
 from sources.chosen_files import choose_files
-from sources.fingerprint import FileHashes, fingerprint
+from sources.fingerprint import FileHashes, digest, fingerprint
 from sources.importance import NOT_IDENTIFIED, Asked, identify
 from sources.model_folder import folder_modules, opened_folder, read_facts
 from sources.rows import ReadTexts, Rows, one_text_a_row
@@ -33,6 +33,7 @@ from workers.settings import WorkerSettings
 from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolved_job import Content, ResolvedJob, reads_rows_as_decoder, streams
+from workers.stages.start import find_start
 from workers.stages.try_out import check_tokenizer
 
 FLOAT32_BYTES = 4
@@ -53,11 +54,12 @@ def resolve_job(
     or where the model could not be looked at before, ``request`` is resolved now.
     """
     pinned, folder, facts = pin(request, resolved, settings)
+    start = find_start(request, resolved, settings)
     progress.pinned(pinned)
     recovery = pinned.recovery
     assert recovery is not None
     device = choose_device(settings.device)
-    mapped = streams(pinned, facts) and not fits(facts, device)
+    mapped = streams(pinned, start.facts if start else facts) and not fits(facts, device)
     if mapped:
         device = torch.device("cpu")
     recovery = recovery.model_copy(update={"precision": choose_precision(recovery.precision, device)})
@@ -79,12 +81,17 @@ def resolve_job(
     if modules is not None and modules.max_seq_length is not None:
         recovery = recovery.model_copy(update={"max_length": min(recovery.max_length, modules.max_seq_length)})
     # What makes a vector of a model's states counts as its weights do.
-    weights = [*chosen.weights, *(modules.files if modules is not None else ())]
+    named = [*chosen.weights, *(modules.files if modules is not None else ())]
+    weights = hashes.of_files(opened, named) if kept or start else None
+    source_sha256 = digest("source", files=weights) if weights else None
+    if start is not None:
+        start.pinned.check_source(source_sha256)
     content = Content(
-        weights=fingerprint("weights", files=hashes.of_files(opened, weights)) if kept else None,
+        weights=fingerprint("weights", files=weights) if weights else None,
         texts=fingerprint("texts", files=hashes.of_files(opened, chosen.texts)),
         splits={},
         identities=identities,
+        source_sha256=source_sha256,
     )
     kind = _kind(pinned, data, folder, device)
     features: dict[str, Features] = {}
@@ -114,6 +121,7 @@ def resolve_job(
         content=content,
         engine=settings.cpu_engine == "auto",
         mapped=mapped,
+        start=start,
         modules=modules,
     )
 

@@ -14,9 +14,10 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
+from api_schemas.further import left_spec
 from api_schemas.labels import head_order
 from api_schemas.plans import Plan
-from api_schemas.pruning import CalibrationSpec
+from api_schemas.pruning import CalibrationSpec, PruneSpec
 from api_schemas.recovery import Recovery
 from api_schemas.reports import Calibration
 from api_schemas.resolved import ResolvedRequest
@@ -30,6 +31,7 @@ from workers.data.features import CLASS, Features, encode
 from workers.evaluation.metrics import MetricLabels
 from workers.kinds.kind import Kind
 from workers.runtime.loading import load_source
+from workers.stages.start import StartModel
 
 DTYPE_NAMES = {
     "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -50,13 +52,14 @@ class Loaded(NamedTuple):
 @dataclass(frozen=True)
 class Content:
     """What the job reads, by fingerprint; ``splits`` are the tokenized rows: ``train``, and ``dev:<name>``. ``weights``
-    are None where nothing that the job makes is kept by them.
+    are None where nothing that the job makes is kept by them. ``source_sha256`` is of the same, whatever code reads it.
     """
 
     weights: str | None
     texts: str
     splits: dict[str, str]
     identities: Identities
+    source_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class ResolvedJob:
     ``train`` and ``dev`` are labelled, ``text`` is learnt from beside ``train``, and ``texts`` are for calibration.
     ``recovery`` has the batch and the precision that ``request.recovery`` may leave open. ``engine``: whether
     trainings may use the CPU engine. ``mapped``: the model is larger than memory. Its weights stay in their files and
-    are read when they are used. ``modules``: those of a sentence-transformers folder that stays one.
+    are read when they are used. ``modules``: those of a sentence-transformers folder that stays one. ``start`` is what
+    an earlier job left of the source: layers are dropped from it, where there is one.
     """
 
     request: ResolvedRequest
@@ -85,6 +89,7 @@ class ResolvedJob:
     engine: bool = True
     mapped: bool = False
     modules: Modules | None = None
+    start: StartModel | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -117,10 +122,10 @@ class ResolvedJob:
         assert self.data is not None
         if self.mapped:
             return "it is larger than memory"
-        if self.trains:
+        if self.trains or (self.start is None and self.kind.row.labels is None):
             return None
-        if self.kind.row.labels is None:
-            return None
+        if self.start is not None:
+            return f"nothing was trained: to score what {self.start.pinned.job} delivered, give it as the model"
         if not self._has_head:
             return "nothing was trained, and it has no head for the task"
         if not self.kind.row.names_labels or self.head_order is not None:
@@ -141,10 +146,13 @@ class ResolvedJob:
     @property
     def head_order(self) -> list[int] | None:
         """At which output of the source's head each of the task's labels stands; None where that is not known."""
+        return self._order_of(self.facts)
+
+    def _order_of(self, facts: ModelFacts) -> list[int] | None:
         assert self.data is not None
         task = self.request.task
         meant = task.labels.root if isinstance(task.labels, LabelMap) else task.labels
-        return head_order(self.facts.labels, self.data.label_names, meant, numbered=task.glue is not None)
+        return head_order(facts.labels, self.data.label_names, meant, numbered=task.glue is not None)
 
     @property
     def label_order(self) -> list[int] | None:
@@ -168,13 +176,30 @@ class ResolvedJob:
     @property
     def streams(self) -> bool:
         """Whether the kept weights are copied from file to file, as nothing changes them."""
-        return streams(self.request, self.facts)
+        return streams(self.request, self.cut_facts)
+
+    @property
+    def cut_folder(self) -> Path:
+        """Of the model that layers are dropped from."""
+        return self.start.folder if self.start else self.folder
+
+    @property
+    def cut_facts(self) -> ModelFacts:
+        return self.start.facts if self.start else self.facts
+
+    def cut_spec(self, spec: PruneSpec) -> PruneSpec:
+        """``spec`` with its layers numbered as they are in the model that layers are dropped from."""
+        return left_spec(spec, self.start.pinned if self.start else None)
+
+    def cut_layers(self, layers: Sequence[int]) -> list[int]:
+        """Where in that model ``layers`` of the original are."""
+        return [self.start.pinned.place(layer) for layer in layers] if self.start else list(layers)
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the exported weights."""
         asked = self.request.export.dtype
-        return DTYPE_NAMES.get((self.facts.dtype or "F32") if asked == "auto" else asked, torch.float32)
+        return DTYPE_NAMES.get((self.cut_facts.dtype or "F32") if asked == "auto" else asked, torch.float32)
 
     @property
     def latency_cells(self) -> list[tuple[int, int]]:
@@ -198,19 +223,26 @@ class ResolvedJob:
 
         ``seed`` is that of a new head.
         """
+        return self._load(self.folder, self.facts, seed)
+
+    def load_start(self, seed: int) -> Loaded:
+        """As ``load``, of the model that the job starts from in the source's place."""
+        return self._load(self.cut_folder, self.cut_facts, seed)
+
+    def _load(self, folder: Path, facts: ModelFacts, seed: int) -> Loaded:
         warnings: list[str] = []
         if self.data is not None and self.trains:
             model = self.kind.load(
-                self.folder,
-                self.facts,
+                folder,
+                facts,
                 seed=seed,
-                order=self.head_order,
+                order=self._order_of(facts),
                 pad_token=self.tokenizer.pad_token_id,
                 warnings=warnings,
             )
         else:
-            model = load_source(self.folder, self.facts, warnings, copied=self.streams)
-            if reads_rows_as_decoder(self.request, self.facts):
+            model = load_source(folder, facts, warnings, copied=self.streams)
+            if reads_rows_as_decoder(self.request, facts):
                 model.config.pad_token_id = self.tokenizer.pad_token_id
         return Loaded(nn.Module.to(model, self.device), warnings)
 

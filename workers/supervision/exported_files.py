@@ -31,6 +31,8 @@ from workers.supervision.runner_folders import check_room, copy_file, entered, e
 
 MAX_FILES = MAX_SHARDS + 200
 REPORT = "report.json"
+#: All that a job has to publish that only evaluates.
+EVALUATED = frozenset({REPORT, "README.md"})
 #: Of a report. A search in a model of a thousand layers has some thousands.
 MAX_REPORT_OBJECTS = 20_000
 #: Faults in it that are looked at one by one.
@@ -96,18 +98,21 @@ def list_files(folder: int) -> list[Listed]:
     return sorted(found, key=lambda file: file.name)
 
 
-def check_exported(path: Path, names: Sequence[str]) -> None:
+def check_exported(path: Path, names: Sequence[str], *, has_model: bool = True) -> None:
     """Raise ``verification_failed`` unless the files ``names`` in our own folder ``path`` are a model that we would
-    take, without code, and what belongs to it.
+    take, without code, and what belongs to it; without ``has_model``, a report and its card alone.
     """
     folder = Folder(path, path, id=ID)
+    if not has_model and (more := sorted({*names} - EVALUATED)):
+        raise refused(f"{short(more[0])} is no file of a job that only evaluates")
     try:
         read_headers(folder, [name for name in names if name.endswith(WEIGHTS)])  # those that no index lists, too
         for name in names:
             if not name.endswith(WEIGHTS):
                 (_check_json if name.endswith(".json") else _check_start)(folder, name)
         # What a stock loader does with them, and what their sizes may be, is looked at where they come in, too.
-        read_facts(folder, ModelRef(id=ID))
+        if has_model:
+            read_facts(folder, ModelRef(id=ID))
     except LayercutError as error:
         raise (error if error.code == REFUSED else refused(error.message)) from None
 

@@ -78,6 +78,7 @@ class Publication:
             self._runner.scratch.folder, (self._runner.out.name, folder), self._artifacts, lease.prefix,
             archive_name(lease.job_id, self._claim.request.suffix),
             limit=most_bytes(inputs, self._settings.artifact_bytes), stopped=stopped,
+            has_model=not self._claim.request.evaluates_only,
         )  # fmt: skip
         self.bytes = sum(file.bytes for file in manifest.files)
         self._learn(self._runner.scratch.folder / COPIES)

@@ -31,9 +31,10 @@ def most_bytes(inputs: int, ceiling: int) -> int:
 
 def publish_export(
     scratch: Path, names: tuple[str, ...], artifacts: ArtifactStore, prefix: str, top: str,
-    *, limit: int, stopped: Callable[[], bool],
+    *, limit: int, stopped: Callable[[], bool], has_model: bool = True,
 ) -> Manifest:  # fmt: skip
     """Publish the files of the folder that ``names`` lead to beneath ``scratch``, with a tar of them called ``top``.
+    Without ``has_model``, the job evaluated a model, and has none to deliver.
 
     Raises ``verification_failed`` for files that are not what a job delivers, or have more than ``limit`` bytes;
     ``OSError`` and ``UploadStopped`` where ``stopped`` says so, and nothing of it is left in the store then. After
@@ -42,7 +43,7 @@ def publish_export(
     copies = scratch / COPIES
     again = copies.is_dir()
     if not again:
-        _take_copies(scratch, names, limit, stopped)
+        _take_copies(scratch, names, limit, stopped, has_model)
     try:
         return _upload(artifacts.upload(prefix, stopped, top, resumed=again), copies)
     except UploadStopped:
@@ -53,12 +54,14 @@ def publish_export(
         raise
 
 
-def _take_copies(scratch: Path, names: tuple[str, ...], limit: int, stopped: Callable[[], bool]) -> None:
+def _take_copies(
+    scratch: Path, names: tuple[str, ...], limit: int, stopped: Callable[[], bool], has_model: bool
+) -> None:
     unchecked = scratch / UNCHECKED
     remove_tree(unchecked)  # of a disk that was full, say
     with entered(scratch) as own, opened_export(scratch, *names) as source, made_folder(own, UNCHECKED) as target:
         taken = take_over(source, target, limit, stopped)
-    check_exported(unchecked, taken)
+    check_exported(unchecked, taken, has_model=has_model)
     os.rename(unchecked, scratch / COPIES)
 
 
