@@ -70,7 +70,7 @@ def test_a_chain_of_jobs_goes_on_from_one_another_and_outlives_a_kill(
     client: TestClient, here: Site, run: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     worker = here.start_worker(real=True, checkpoint_seconds=0.1, connected=False)
-    asked = {"model": str(tiny_model("bert", tmp_path / "bert", layers=4)), "task": own(table(tmp_path, 240))}
+    asked = {"model": str(tiny_model("bert", tmp_path / "bert", layers=4)), "task": own(table(tmp_path, 120))}
     rates = {"learning_rate": 0.001, "baseline_learning_rate": 0.001, "batch_size": 8, "baseline_epochs": 1}
     first = run(**asked, prune={"drop": 1}, recovery={**rates, "epochs": 1})
     assert first["result"]["layers_kept"] == [0, 1, 2]
