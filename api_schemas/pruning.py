@@ -79,7 +79,8 @@ class PruneSpec(Request):
     """
 
     strategy: Name = Field(
-        default="top", description="a name of GET /v1/strategies; of an embedding, `symmetric` unless another is given"
+        default="top",
+        description="a name of GET /v1/strategies; of an embedding, `contribution` unless another is given",
     )
     drop: PerStack[Whole] | None = Field(default=None, description="number of layers to drop")
     drop_ratio: PerStack[Ratio] | None = Field(

@@ -81,7 +81,7 @@ TASK_KINDS: Registry[TaskKind] = Registry("task kind", "validation_failed", (
              auto_class="AutoModelForTokenClassification", efforts=_EFFORTS),
     TaskKind("embedding", "A vector a text: a sentence-transformers folder learns from its own vectors of text without"
              " labels.", None, 1,
-             ("cosine", "spearman"), ("cosine", "cosine_p5", "neighbours"), strategy="symmetric", teacher="source",
+             ("cosine", "spearman"), ("cosine", "cosine_p5", "neighbours"), strategy="contribution", teacher="source",
              pipeline="sentence-similarity", auto_class="AutoModel", library="sentence-transformers",
              efforts={"quick": {"epochs": 1.0}, "standard": {}, "high": {"epochs": 12.0}}, faster=3.0,
              recovery={"hidden_weight": 0.0, "noise": 0.0, "batch_size": 16, "warmup_ratio": 0.05}),

@@ -200,11 +200,13 @@ def main() -> None:
             began = time.perf_counter()
             model, report = ours(file, drop, epochs, asked.strategy, Path(home) / "out")
             found["ours"][size] = judge.of(model, time.perf_counter() - began)
+            at(f"{report['layers']['kept']}: {_told(found['ours'][size])}")
         taken = report["training"]["recovering"]["steps"]
         assert taken == steps, f"{taken} steps, not {steps}"
         at(f"{size}: the official recipe")
         began = time.perf_counter()
         found["official"][size] = judge.of(official(texts, drop, steps), time.perf_counter() - began)
+        at(f"{evenly(drop)}: {_told(found['official'][size])}")
         for side, layers in (("ours", report["layers"]["kept"]), ("official", evenly(drop))):
             figures = found[side][size]
             table.add_row(size, side, str(layers), *(f"{value:.3f}" for value in figures))
