@@ -211,7 +211,7 @@ _NO_TAGS = np.empty(0, dtype=np.int64)
 def _chunks(tokenizer: PreTrainedTokenizerBase, rows: Rows, max_length: int, shape: LabelShape) -> Iterator[_Chunk]:
     start = 0
     for chunk in rows.chunks():
-        sides = [list(map(list, chunk))] if shape.per_token else _sides(chunk, tokenizer)
+        sides = [_words(chunk, tokenizer)] if shape.per_token else _sides(chunk, tokenizer)
         encoded = tokenizer(
             *sides, truncation=True, max_length=max_length, padding=False, verbose=False,
             is_split_into_words=shape.per_token,
@@ -235,6 +235,14 @@ def _tags(encoded: BatchEncoding, labels: Sequence[Any]) -> npt.NDArray[np.int64
         first = (words >= 0) & np.diff(words, prepend=-1).astype(bool)
         found.append(np.where(first, np.append(np.asarray(tags, dtype=np.int64), NO_TAG)[words], NO_TAG))
     return np.concatenate(found)
+
+
+def _words(rows: Sequence[TextRow], tokenizer: PreTrainedTokenizerBase) -> list[list[str]]:
+    """The words of each row as they stand in a text: to tokenizers of bytes, a word without the blank before it is the
+    rest of another.
+    """
+    blank = " " if tokenizer.tokenize(" a") != tokenizer.tokenize("a") else ""
+    return [[word if at == 0 else blank + word for at, word in enumerate(words)] for words in rows]
 
 
 def _sides(rows: Sequence[TextRow], tokenizer: PreTrainedTokenizerBase) -> list[list[str]]:

@@ -34,7 +34,7 @@ from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolved_job import Content, ResolvedJob, reads_rows_as_decoder, streams
 from workers.stages.start import find_start
-from workers.stages.try_out import check_tokenizer
+from workers.stages.try_out import check_tokenizer, check_words
 
 FLOAT32_BYTES = 4
 #: What the names of splits to score on begin with, and that of pairs whose likeness is known.
@@ -94,6 +94,8 @@ def resolve_job(
         source_sha256=source_sha256,
     )
     kind = _kind(pinned, data, folder, device)
+    if kind is not None:
+        check_words(tokenizer, kind.shape)
     features: dict[str, Features] = {}
     for split, rows in _splits(data, modules).items():
         assert kind is not None

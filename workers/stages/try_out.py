@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.errors import LayercutError
 from sources.tokenizer_files import check_tokens
-from workers.data.features import Features
+from workers.data.features import Features, LabelShape
 from workers.data.made_up import made_up_inputs
 from workers.data.unknown import largest_token, rows_of_unknown_words
 from workers.runtime.loading import refused
@@ -28,6 +28,17 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, facts: ModelFacts) -> No
     vocabulary = tokenizer.get_vocab()
     largest = max((number for token, number in vocabulary.items() if token not in unused), default=0)
     check_tokens(largest, len(vocabulary), facts.vocabulary, facts.id)
+
+
+def check_words(tokenizer: PreTrainedTokenizerBase, shape: LabelShape) -> None:
+    """Raise ``model_invalid`` for a tokenizer that does not tell which word a token is of, where words are tagged."""
+    if shape.per_token and not tokenizer.is_fast:
+        raise LayercutError(
+            "model_invalid",
+            f"{type(tokenizer).__name__} does not tell which word a token is of, and words are tagged: save the model"
+            " with a tokenizer.json",
+            param="/model",
+        )
 
 
 def try_out(job: ResolvedJob, model: PreTrainedModel) -> list[str]:

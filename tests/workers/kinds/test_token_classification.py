@@ -11,7 +11,7 @@ from sources.rows import RaggedLabels, Rows
 from tests.support.tiny_models import build, tiny_tokenizer
 from tests.support.trainings import CPU, RECOVERY
 from workers.data.batches import collate
-from workers.data.features import NO_TAG, UNKNOWN, Features, Padding, encode
+from workers.data.features import NO_TAG, UNKNOWN, Features, LabelShape, Padding, encode
 from workers.evaluation import metrics
 from workers.evaluation.metrics import MetricLabels
 from workers.evaluation.scores import answers_of
@@ -160,3 +160,13 @@ def test_distances_are_the_mean_over_a_rows_words() -> None:
     theirs[2] = ours[2]
     far = 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)
     assert NER.distances(ours, theirs, features) == pytest.approx([far / 2, 0, far])
+
+
+def test_words_are_tokenized_as_they_stand_in_a_text() -> None:
+    """Byte-level tokenizers write the blank before a word into its first token."""
+    for architecture in ("bert", "roberta", "gpt2", "xlnet"):
+        tokenizer = tiny_tokenizer(architecture)
+        words = ("the", "film", "was", "lovely")
+        rows = Rows([words], [(0, 0, 0, 0)], "made", "0" * 64)
+        ids = encode(tokenizer, rows, 32, LabelShape("tags")).ids
+        assert ids.tolist() == tokenizer(" ".join(words))["input_ids"], architecture
