@@ -27,7 +27,7 @@ Line = dict[str, Any]
 class Job:
     """A job file, and the runs of it."""
 
-    def __init__(self, folder: Path, **evaluation: Any) -> None:
+    def __init__(self, folder: Path, more: dict[str, Any] | None = None, **evaluation: Any) -> None:
         self.folder = folder
         rows = [f"{'a joy full of wit' if r % 2 else 'a dull and lifeless story'} {r},{r % 2}" for r in range(ROWS)]
         (folder / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
@@ -37,6 +37,7 @@ class Job:
             "prune": {"drop": 1},
             "recovery": {"epochs": EPOCHS, "batch_size": BATCH, "learning_rate": 1e-3, "weight_decay": 0.01},
             "evaluation": {"latency": {"batch_sizes": []}, **evaluation},
+            **(more or {}),
         }
 
     def run(self, name: str, attempt: int, stop: Callable[[Line], bool], how: signal.Signals) -> tuple[int, list[Line]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from api_schemas.task_kinds import TASK_KINDS
 from sources.model_folder import folder_modules, folder_of, read_facts
 from sources.rows import Rows
 from tests.support.embedding_models import NORMALIZE, dense, embedding_model
+from tests.support.kind_data import pairs, sentence, tagged, texts, with_labels
 from tests.support.tiny_models import SENTENCES, tiny_model
 from tests.support.whole_jobs import carry_out
 from workers.cache.folder import FolderCache
@@ -41,54 +41,6 @@ FAST = {
     "baseline_batch_size": 8,
 }
 QUIET = {"latency": {"batch_sizes": []}}
-WORDS = [word.strip(",") for word in " ".join(SENTENCES).split()]
-PLACES, PEOPLE = ("airport", "film", "play"), ("crew", "nobody", "flight")
-
-
-def sentence(draw: random.Random, *more: str) -> list[str]:
-    words = [*draw.sample(WORDS, 5), *more]
-    draw.shuffle(words)
-    return words
-
-
-def tagged(path: Path, rows: int = 120) -> Path:
-    """Words that are always of one type are entities; some of two words."""
-    draw, lines = random.Random(1), []
-    plain = [word for word in WORDS if word not in PLACES + PEOPLE]
-    for _ in range(rows):
-        for word in [*draw.sample(plain, 3), draw.choice(PLACES), *draw.sample(plain, 2), draw.choice(PEOPLE)]:
-            lines.append(f"{word} {'B-PLACE' if word in PLACES else 'B-PERSON' if word in PEOPLE else 'O'}")
-        lines.append("")
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-def with_labels(path: Path, rows: int = 120) -> Path:
-    """Labels by the words that are there; some rows have none."""
-    draw = random.Random(2)
-    plain = [word for word in WORDS if word not in PLACES]
-    lines = []
-    for _ in range(rows):
-        there = draw.sample(PLACES, draw.randint(0, 2))
-        words = [*draw.sample(plain, 4), *there]
-        draw.shuffle(words)
-        lines.append(json.dumps({"text": " ".join(words), "about": sorted(there)}))
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-def texts(path: Path, rows: int = 200) -> Path:
-    draw = random.Random(3)
-    path.write_text("\n".join(" ".join(sentence(draw)) for _ in range(rows)) + "\n")
-    return path
-
-
-def pairs(path: Path, rows: int = 40) -> Path:
-    draw = random.Random(4)
-    lines = ["sentence1,sentence2,score"]
-    lines += [f"{' '.join(sentence(draw))},{' '.join(sentence(draw))},{draw.random() * 5:.2f}" for _ in range(rows)]
-    path.write_text("\n".join(lines) + "\n")
-    return path
 
 
 def test_a_tagger_is_distilled_and_delivered_for_the_stock_pipeline(tmp_path: Path, settings: WorkerSettings) -> None:
