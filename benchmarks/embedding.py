@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -113,27 +113,27 @@ def sentences(count: int, without: Sequence[str]) -> list[str]:
     return random.Random(42).sample(found, min(count, len(found)))
 
 
-def ours(texts: Path, drop: int, epochs: float, strategy: str | None, out: Path) -> tuple[SentenceTransformer, Any]:
-    """The folder that a job delivers, and its report."""
-    body = {
-        "model": str(SOURCE),
-        "task": {"kind": "embedding", "dataset": str(texts), "pairs": "stsb"},
-        "prune": {"drop": drop} | ({"strategy": strategy} if strategy else {}),
-        "recovery": {"epochs": epochs},
-        "evaluation": {"latency": {"batch_sizes": [32], "sequence_lengths": [32]}},
-    }
-    settings = WorkerSettings(data_dir=out, model_roots=[SOURCE], data_roots=[texts.parent])
-    run_pipeline(
-        JobRequest.model_validate(body),
-        job_id=None,
-        out=out,
-        settings=settings,
-        tell=lambda event: None,
-        archived=False,
-    )
-    folder = out / "artifact"
-    report = json.loads((folder / "report.json").read_text())
-    return SentenceTransformer(str(folder), device="cpu"), report
+def ours(
+    texts: Sequence[str], drop: int, epochs: float, strategy: str | None, steps: int
+) -> tuple[SentenceTransformer, list[int]]:
+    """What a job delivers, and its layers."""
+    with tempfile.TemporaryDirectory() as home:
+        file, out = Path(home) / "texts.txt", Path(home) / "out"
+        file.write_text("\n".join(texts) + "\n", encoding="utf-8")
+        body = {
+            "model": str(SOURCE),
+            "task": {"kind": "embedding", "dataset": str(file), "pairs": "stsb"},
+            "prune": {"drop": drop} | ({"strategy": strategy} if strategy else {}),
+            "recovery": {"epochs": epochs},
+            "evaluation": {"latency": {"batch_sizes": [32], "sequence_lengths": [32]}},
+        }
+        settings = WorkerSettings(data_dir=out, model_roots=[SOURCE], data_roots=[Path(home)])
+        request = JobRequest.model_validate(body)
+        run_pipeline(request, job_id=None, out=out, settings=settings, tell=lambda event: None, archived=False)
+        report = json.loads((out / "artifact" / "report.json").read_text())
+        taken = report["training"]["recovering"]["steps"]
+        assert taken == steps, f"{taken} steps, not {steps}"
+        return SentenceTransformer(str(out / "artifact"), device="cpu"), report["layers"]["kept"]
 
 
 def evenly(drop: int) -> list[int]:
@@ -142,7 +142,7 @@ def evenly(drop: int) -> list[int]:
     return [at * LAYERS // kept for at in range(kept)]
 
 
-def official(texts: Sequence[str], drop: int, steps: int) -> SentenceTransformer:
+def official(texts: Sequence[str], drop: int, steps: int) -> tuple[SentenceTransformer, list[int]]:
     teacher = SentenceTransformer(str(SOURCE), device="cpu")
     student = SentenceTransformer(str(SOURCE), device="cpu")
     encoder = student[0].auto_model.encoder
@@ -159,7 +159,7 @@ def official(texts: Sequence[str], drop: int, steps: int) -> SentenceTransformer
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-    return student.eval()
+    return student.eval(), evenly(drop)
 
 
 def _batches(rows: int, steps: int) -> Iterator[list[int]]:
@@ -175,8 +175,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="1000 sentences, one epoch")
     parser.add_argument("--sentences", type=int, default=20_000)
-    parser.add_argument("--epochs", type=float, default=2)
+    parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--strategy", help="of ours; by default the service's own")
+    parser.add_argument("--by", nargs="+", choices=("ours", "official"), default=["ours", "official"])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     asked = parser.parse_args()
     count, epochs = (1000, 1.0) if asked.quick else (asked.sentences, asked.epochs)
@@ -193,23 +194,15 @@ def main() -> None:
     found: dict[str, dict[str, Figures]] = {"ours": {}, "official": {}}
     for size in asked.sizes:
         drop = SIZES[size]
-        with tempfile.TemporaryDirectory() as home:
-            file = Path(home) / "texts.txt"
-            file.write_text("\n".join(texts) + "\n", encoding="utf-8")
-            at(f"{size}: ours")
+        for side in asked.by:
+            at(f"{size}: {side}")
             began = time.perf_counter()
-            model, report = ours(file, drop, epochs, asked.strategy, Path(home) / "out")
-            found["ours"][size] = judge.of(model, time.perf_counter() - began)
-            at(f"{report['layers']['kept']}: {_told(found['ours'][size])}")
-        taken = report["training"]["recovering"]["steps"]
-        assert taken == steps, f"{taken} steps, not {steps}"
-        at(f"{size}: the official recipe")
-        began = time.perf_counter()
-        found["official"][size] = judge.of(official(texts, drop, steps), time.perf_counter() - began)
-        at(f"{evenly(drop)}: {_told(found['official'][size])}")
-        for side, layers in (("ours", report["layers"]["kept"]), ("official", evenly(drop))):
-            figures = found[side][size]
-            table.add_row(size, side, str(layers), *(f"{value:.3f}" for value in figures))
+            model, layers = (
+                ours(texts, drop, epochs, asked.strategy, steps) if side == "ours" else official(texts, drop, steps)
+            )
+            found[side][size] = judge.of(model, time.perf_counter() - began)
+            at(f"{layers}: {_told(found[side][size])}")
+            table.add_row(size, side, str(layers), *(f"{value:.3f}" for value in found[side][size]))
     Console(file=sys.stderr, width=120).print(table)
     line = {size: _told(figures) for size, figures in found["ours"].items()}
     print(json.dumps({**line, "official": {size: _told(figures) for size, figures in found["official"].items()}}))
