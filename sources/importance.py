@@ -27,6 +27,7 @@ from sources.datasets import table_files
 from sources.fingerprint import NOT_OF_BASELINE, RECIPE, FileHashes, digest
 from sources.glue import glue_identity
 from sources.label_forms.label_sets import SEPARATOR
+from sources.model_folder import folder_modules
 from sources.models import given_folder
 from sources.settings import SourceSettings
 from sources.texts import text_file, unlabelled_file
@@ -39,7 +40,7 @@ BRACKET: Final = "search_bracket"
 BRACKET_FILE = cached_files.BRACKET
 
 #: Raise it with any change of what is measured, or of how: what was kept is then measured anew.
-MEASURING = 2
+MEASURING = 3
 #: Raise it with any change of how candidates compete.
 HALVING = 2
 
@@ -137,6 +138,9 @@ def importance_fingerprint(asked: Asked, facts: ModelFacts, read: Identities) ->
     if measure.taken_from != "weights":
         data = read.text if calibration.on_text else read.task
         parts |= {"data": data, "rows": calibration.rows, "drawn": asked.seed, "length": recovery.max_length}
+    if measure.taken_from in ("gradients", "removals"):
+        # How the model answers: with a task by its head for that, without one by its words or its states.
+        parts |= {"kind": asked.task.decided_kind, "task": read.task} if asked.task.trains else {"kind": None}
     if measure.taken_from == "removals":
         spec, left = left_spec(asked.prune, start), start.model if start else facts
         parts |= {"protected": sorted(all_protected(spec, left)), "steps": removal_steps(spec, left)}
@@ -182,8 +186,11 @@ def _model(asked: Asked, facts: ModelFacts, settings: SourceSettings, hashes: Fi
     folder = given_folder(asked.model, settings)
     if folder is None:
         return None if facts.revision is None else {"id": facts.id, "revision": facts.revision}
-    chosen = choose_files(folder)
-    return {"weights": hashes.of_files(folder, chosen.weights), "texts": hashes.of_files(folder, chosen.texts)}
+    chosen, kind = choose_files(folder), asked.task.task_kind
+    found = {"weights": hashes.of_files(folder, chosen.weights), "texts": hashes.of_files(folder, chosen.texts)}
+    modules = folder_modules(folder) if kind is not None and kind.teacher == "source" else None
+    # What makes a vector of the model's states is part of what answers.
+    return found if modules is None else {**found, "modules": hashes.of_files(folder, modules.files)}
 
 
 def _task(asked: Asked, settings: SourceSettings, hashes: FileHashes) -> Identity | None:

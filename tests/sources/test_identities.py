@@ -12,7 +12,10 @@ from sources.fingerprint import FileHashes
 from sources.importance import Asked, identify, importance_fingerprint, search_fingerprint
 from sources.models import inspect
 from sources.settings import SourceSettings
-from tests.support.tiny_checkpoints import bert_files
+from tests.support.embedding_models import add_modules
+from tests.support.tiny_checkpoints import WIDTH, bert_files
+
+POOLED = {"word_embedding_dimension": WIDTH, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
 
 
 class Asking:
@@ -81,3 +84,37 @@ def test_kinds_and_how_labels_are_written_are_told_apart(asking: Asking) -> None
     kinds += [{**columns, "kind": "multi-label", "label_columns": [name]} for name in ("label", "text")]
     assert len({asking.fingerprints(kind) for kind in kinds}) == len(kinds)
     assert asking.fingerprints({**kinds[1], "label_separator": ","}) == asking.fingerprints(kinds[1])
+
+
+def removal(asking: Asking, task: Any, text: str) -> str:
+    """The fingerprint of greedy's importance of the model as it came, measured on ``text``."""
+    request = PlanRequest.model_validate({
+        "model": str(asking.model), "task": task, "recovery": {"method": "none"},
+        "prune": {"strategy": "greedy", "drop": 1, "calibration": {"dataset": text}},
+    })  # fmt: skip
+    facts = inspect(request.model, asking.settings)
+    assert facts is not None
+    asked = Asked.by_plan(request, facts)
+    read = identify(asked, facts, asking.settings, FileHashes(asking.folder / "hashes"))
+    return importance_fingerprint(asked, facts, read) or ""
+
+
+def test_how_a_model_answers_is_part_of_what_its_layers_are_worth(asking: Asking) -> None:
+    """With a task it answers by its head for that, without one by its states."""
+    add_modules(asking.model, POOLED)
+    text = asking.write("text.txt", "a\nb\nc\n")
+    embedding = {"kind": "embedding", "dataset": text}
+    found = [removal(asking, task, text) for task in ("none", embedding, labelled(asking))]
+    assert len({*found}) == 3
+    assert "" not in found
+
+
+def test_another_pooling_over_the_same_weights_is_another_model(asking: Asking) -> None:
+    add_modules(asking.model, POOLED)
+    task = {"kind": "embedding", "dataset": asking.write("texts.txt", "a\nb\nc\n")}
+    before = asking.fingerprints(task)
+    config = asking.model / "1_Pooling" / "config.json"
+    config.write_text(config.read_text().replace("false", "null").replace("true", "false").replace("null", "true"))
+    after = asking.fingerprints(task)
+    assert before[0] != after[0]
+    assert before[1] != after[1]

@@ -52,7 +52,7 @@ def job_of(folder: Path, model: Path, **prune: object) -> ResolvedJob:
 
 def test_the_importance_of_minilm_is_what_an_outsider_finds(tmp_path: Path, minilm: Path) -> None:
     job = job_of(tmp_path, minilm, strategy="angular")
-    ours = take_importance("activations", Measuring(job, job.request.prune, job.load(0).model))
+    ours = take_importance("activations", Measuring(job, job.request.prune, job.load(0).model, job.facts))
 
     model = AutoModel.from_pretrained(minilm, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(minilm)

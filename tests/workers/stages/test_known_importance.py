@@ -62,7 +62,7 @@ def take(
     progress = ProgressReporter(lambda _: None)
     cache = JobCache(FolderCache(folder / "host", 1 << 30), progress)
     job = resolve_job(JobRequest.model_validate(body), None, settings, cache, progress)
-    importance = take_importance(taken_from, Measuring(job, job.request.prune, job.load(42).model))
+    importance = take_importance(taken_from, Measuring(job, job.request.prune, job.load(42).model, job.facts))
     fingerprint = named(job)
     made = state.cache.take(lease, KIND, fingerprint)
     (folder / "importance").mkdir(exist_ok=True)
