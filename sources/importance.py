@@ -140,7 +140,7 @@ def importance_fingerprint(asked: Asked, facts: ModelFacts, read: Identities) ->
         parts |= {"data": data, "rows": calibration.rows, "drawn": asked.seed, "length": recovery.max_length}
     if measure.taken_from in ("gradients", "removals"):
         # How the model answers: with a task by its head for that, without one by its words or its states.
-        parts |= {"kind": asked.task.decided_kind, "task": read.task} if asked.task.trains else {"kind": None}
+        parts |= {"answers": asked.task.decided_kind, "task": read.task} if asked.task.trains else {"answers": None}
     if measure.taken_from == "removals":
         spec, left = left_spec(asked.prune, start), start.model if start else facts
         parts |= {"protected": sorted(all_protected(spec, left)), "steps": removal_steps(spec, left)}
