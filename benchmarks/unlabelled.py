@@ -86,8 +86,7 @@ def job(asked: Asked, task: str, text: Path | None, home: Path) -> Side:
         "model": str(SOURCE),
         "task": {"name": task, "max_train_rows": asked.rows},
         "prune": {"strategy": "top", "drop": DROP},
-        "recovery": {"epochs": asked.epochs, "baseline_epochs": 3.0}
-        | ({"text": {"dataset": str(text)}} if text else {}),
+        "recovery": {"epochs": asked.epochs, "baseline_epochs": 3.0, **more},
         "evaluation": {"seeds": list(asked.seeds), "latency": {"batch_sizes": []}},
     }
     out = home / (f"{task}-text" if text else task)
