@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support.embedding_models import NORMALIZE, embedding_model
+from tests.support.killed_jobs import Job, Line, messages, never
 from tests.support.kind_data import tagged, texts, with_labels
-from tests.workers.test_killed_runs import Job, Line, messages, never
 
 pytestmark = pytest.mark.slow
 
