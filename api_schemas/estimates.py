@@ -95,6 +95,8 @@ def _memory(asked: Asked, data: DataSize | None, speed: Speed) -> int:
     sizes = asked.sizes
     whole, kept = (FLOAT * sizes.parameters(layers) for layers in (sizes.layers, asked.kept))
     process = 0 if speed.device == "cuda" else PROCESS_BYTES
+    if asked.evaluates_only:
+        return process + whole
     if not asked.trains or data is None:
         return process + whole + kept
     recovery, teaches = asked.recovery, asked.recovery.method == "distill"
