@@ -18,6 +18,7 @@ from api_schemas.tenants import Scope
 from service.state import GatewayState
 from sources.models import inspect
 from store.columns import later
+from store.manifests import MANIFEST
 from store.tables import jobs
 from tests.support.access import bearer, key_of
 from tests.support.events import say
@@ -224,12 +225,39 @@ def test_a_job_that_another_works_on_is_not_deleted(client: TestClient, earlier:
     assert (again.status_code, again.json()["code"]) == (409, "job_not_retryable")
 
 
-def test_files_that_should_be_there_are_the_stores_fault(
-    client: TestClient, state: GatewayState, earlier: Earlier
+@pytest.mark.parametrize(
+    ("name", "text", "refused"),
+    [
+        (MANIFEST, None, (410, "expired")),
+        ("config.json", None, (410, "expired")),
+        (MANIFEST, "{}", (422, "model_invalid")),
+        (MANIFEST, "no JSON", (422, "model_invalid")),
+    ],
+)
+def test_files_that_are_gone_or_broken_are_told_without_their_place(
+    client: TestClient,
+    state: GatewayState,
+    earlier: Earlier,
+    source: str,
+    *,
+    name: str,
+    text: str | None,
+    refused: tuple[int, str],
 ) -> None:
     first = earlier()
-    state.artifacts.delete(state.store.delivered(first))
-    assert refusal(post(client, model=f"job:{first}")) == (503, "storage_unavailable", "/model")
+    prefix = state.store.delivered(first)
+    path = state.settings.data_dir / "artifacts" / prefix / name
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+    for pointer, body in (
+        ("/model", {"model": f"job:{first}"}),
+        ("/recovery/from", {"model": source, "recovery": from_(first)}),
+    ):
+        answer = post(client, **body)
+        assert refusal(answer) == (*refused, pointer)
+        assert prefix.rpartition("/")[2] not in answer.text
 
 
 def test_a_report_of_another_version_is_no_ground_to_go_on(
