@@ -55,6 +55,7 @@ def estimate(asked: Asked, data: DataSize | None, speed: Speed, notes: tuple[str
     seconds = sum(one.seconds for one in stages)
     reused = sum(one.seconds for one in stages if one.stage in SHARED)
     kind: Kind = "training" if asked.trains else "inference"
+    precision = asked.precision(speed) if asked.trains else "fp32"
     basis = speed.basis(kind)
     return Estimate(
         minutes=_minutes(seconds),
@@ -64,7 +65,7 @@ def estimate(asked: Asked, data: DataSize | None, speed: Speed, notes: tuple[str
         device=speed.device,
         device_name=speed.name,
         basis=basis,
-        measured_jobs=speed.jobs(kind) if basis == "jobs" else 0,
+        measured_jobs=speed.jobs(kind, precision, asked.sizes.width) if basis == "jobs" else 0,
         stages=stages,
         notes=[*notes, *asked.notes, *(data.unknown if data else ())],
     )

@@ -138,19 +138,23 @@ def _kind(task: TaskSpec) -> str:
 
 
 def _check_same(ref: ModelRef, model: ModelFacts, job: Job, report: Report) -> None:
-    """That ``model`` is the one that the job began with: the same commit, or as far as can be seen without reading all
-    weights, the same content; what weights say, the worker compares.
-    """
     theirs = report.model
-    if model.revision is not None and theirs.revision is not None:
-        same = (model.id, model.revision) == (theirs.id, theirs.revision)
-    else:
-        same = all(getattr(model, name) == getattr(theirs, name) for name in SHAPE)
-        same = same and (ref.id == theirs.id or report.source_sha256 is not None)
-    if not same:
+    if not is_same(ref, model, report):
         at = f" at {theirs.revision}" if theirs.revision else ""
         raise LayercutError(
             "validation_failed",
             f"{job.id} pruned another model, {theirs.id}{at}: give that as model, or model: job:{job.id} to go on from"
             " what it delivered",
         )
+
+
+def is_same(ref: ModelRef, model: ModelFacts, report: Report) -> bool:
+    """Whether ``model``, which ``ref`` names, is the one that the job of ``report`` began with: the same commit, under
+    whatever name the hub has it, or as far as can be seen without reading all weights, the same content; what weights
+    say, the worker compares.
+    """
+    theirs = report.model
+    if model.revision is not None and theirs.revision is not None:
+        return model.revision == theirs.revision
+    alike = all(getattr(model, name) == getattr(theirs, name) for name in SHAPE)
+    return alike and (ref.id == theirs.id or report.source_sha256 is not None)

@@ -15,6 +15,7 @@ from api_schemas.events import EventType
 from api_schemas.reports import LayerMap
 from api_schemas.requests import ModelRef
 from api_schemas.tenants import Scope
+from service.earlier_jobs import is_same
 from service.state import GatewayState
 from sources.models import inspect
 from store.columns import later
@@ -92,6 +93,11 @@ def test_a_job_goes_on_from_an_earlier_one(
     assert resolved["start"]["kept"] == KEPT
     assert resolved["start"]["model"]["layers"] == 4
     assert answer.json()["request"]["recovery"] == from_(first), "as it was sent"
+    place = state.store.delivered(first)
+    preview = client.post("/v1/jobs?validate_only=true", json=answer.json()["request"])
+    for shown in (answer, preview, client.get(answer.json()["urls"]["self"])):
+        assert place.rpartition("/")[2] not in shown.text, "an attempt's token is in it"
+        assert "artifact" not in shown.json()["resolved"]["start"]
     taken = claim(state)
     assert taken.request.recovery.from_ == f"job:{first}"
     assert taken.resolved.start is not None
@@ -176,6 +182,17 @@ def test_a_job_of_another_model_is_refused(
         assert f"{first} pruned another model" in answer.json()["detail"]
     answer = post(client, model=f"job:{earlier()}", recovery=from_(first))
     assert refusal(answer) == (422, "validation_failed", "/recovery/from")
+
+
+def test_the_same_commit_is_the_same_model_under_whatever_name() -> None:
+    commit = "c" * 40
+    theirs = report().model.model_copy(update={"id": "bert-base-uncased", "revision": commit})
+    told = report(model=theirs)
+    alias = ModelRef(id="google-bert/bert-base-uncased")
+    model = theirs.model_copy(update={"id": alias.id})
+    assert is_same(alias, model, told)
+    assert not is_same(alias, model.model_copy(update={"revision": "d" * 40}), told)
+    assert not is_same(ModelRef(id=theirs.id), theirs.model_copy(update={"revision": "d" * 40}), told)
 
 
 def test_a_job_of_another_kind_is_refused(client: TestClient, earlier: Earlier, source: str, settings: Any) -> None:
