@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from operator import not_
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
@@ -23,7 +25,9 @@ class Delivered(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     job: str
-    artifact: str = Field(description="where its files lie in the artifact store")
+    #: Where its files lie in the artifact store: for the service and its workers. Left out of what is shown: an
+    #: attempt's token is in it.
+    artifact: SkipJsonSchema[str] = Field(default="", exclude_if=not_)
     manifest: Sha256 = Field(description="of the list of its files")
     sha256: Sha256 = Field(description="of the contents of the model's files")
     model: ModelFacts

@@ -55,6 +55,7 @@ def estimate(asked: Asked, data: DataSize | None, speed: Speed, notes: tuple[str
     seconds = sum(one.seconds for one in stages)
     reused = sum(one.seconds for one in stages if one.stage in SHARED)
     kind: Kind = "training" if asked.trains else "inference"
+    precision = asked.precision(speed) if asked.trains else "fp32"
     basis = speed.basis(kind)
     return Estimate(
         minutes=_minutes(seconds),
@@ -64,7 +65,7 @@ def estimate(asked: Asked, data: DataSize | None, speed: Speed, notes: tuple[str
         device=speed.device,
         device_name=speed.name,
         basis=basis,
-        measured_jobs=speed.jobs(kind) if basis == "jobs" else 0,
+        measured_jobs=speed.jobs(kind, precision, asked.sizes.width) if basis == "jobs" else 0,
         stages=stages,
         notes=[*notes, *asked.notes, *(data.unknown if data else ())],
     )
@@ -95,6 +96,8 @@ def _memory(asked: Asked, data: DataSize | None, speed: Speed) -> int:
     sizes = asked.sizes
     whole, kept = (FLOAT * sizes.parameters(layers) for layers in (sizes.layers, asked.kept))
     process = 0 if speed.device == "cuda" else PROCESS_BYTES
+    if asked.evaluates_only:
+        return process + whole
     if not asked.trains or data is None:
         return process + whole + kept
     recovery, teaches = asked.recovery, asked.recovery.method == "distill"

@@ -50,6 +50,13 @@ class ResolvedRequest(BaseModel):
         return self.evaluation.seeds or [self.seed]
 
     @property
+    def without_places(self) -> ResolvedRequest:
+        """As it is shown: without where the files of earlier jobs lie."""
+        named = {"delivered": self.delivered, "start": self.start}
+        places = {name: one.model_copy(update={"artifact": ""}) for name, one in named.items() if one is not None}
+        return self.model_copy(update=places)
+
+    @property
     def evaluates_only(self) -> bool:
         """As ``JobRequest.evaluates_only``."""
         return self.recovery is not None and STRATEGIES[self.prune.strategy].drops_nothing and not self.trains

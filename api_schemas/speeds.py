@@ -65,17 +65,18 @@ class Speed(BaseModel):
             return "jobs"
         return "probe" if self.speeds is not None and self.speeds.matmul and self.device == "cpu" else "guess"
 
-    def jobs(self, kind: Kind) -> int:
-        return sum(rate.jobs for rate in self._measured(kind))
+    def jobs(self, kind: Kind, precision: Precision, width: int) -> int:
+        """How many ``rate`` goes by."""
+        best = self._nearest(kind, precision, width)
+        return best.jobs if best is not None else 0
 
     def rate(self, kind: Kind, precision: Precision, width: int) -> float:
         """FLOP/s: of jobs that were most like this one, else a share of what matrices alone are multiplied with."""
         gains = GAINS[self.device]
-        rates = self._measured(kind)
-        if not rates:
+        best = self._nearest(kind, precision, width)
+        if best is None:
             share = (TRAINING if kind == "training" else INFERENCE)[self.device]
             return self._matmul * share * gains[precision]
-        best = min(rates, key=lambda rate: (rate.precision != precision, abs(math.log(rate.width / width))))
         return best.flops * gains[precision] / gains[best.precision]
 
     def overhead(self, stage: Stage) -> float:
@@ -90,6 +91,14 @@ class Speed(BaseModel):
 
     def _measured(self, kind: Kind) -> list[Rate]:
         return [rate for rate in self.speeds.rates if rate.kind == kind] if self.speeds is not None else []
+
+    def _nearest(self, kind: Kind, precision: Precision, width: int) -> Rate | None:
+        """Of jobs that were most like one of this precision and width."""
+        return min(
+            self._measured(kind),
+            key=lambda rate: (rate.precision != precision, abs(math.log(rate.width / width))),
+            default=None,
+        )
 
     @property
     def _matmul(self) -> float:

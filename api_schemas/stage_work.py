@@ -11,6 +11,8 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.arithmetic import Sizes, Work
 from api_schemas.curves import sizes_of
 from api_schemas.data_size import DataSize, SplitSize
+from api_schemas.delivered import Start
+from api_schemas.further import left_spec
 from api_schemas.jobs import Stage
 from api_schemas.plans import Plan, all_protected, drop_count, removal_steps
 from api_schemas.pruning import PruneSpec
@@ -18,6 +20,7 @@ from api_schemas.recovery import Precision, Recovery
 from api_schemas.requests import EvaluationSpec
 from api_schemas.search import most_steps
 from api_schemas.speeds import Speed
+from api_schemas.stacks import parts_of
 from api_schemas.strategies import MEASURES, STRATEGIES
 from api_schemas.task_spec import TaskSpec
 
@@ -40,7 +43,7 @@ HELD_OUT, HELD_SHARE = 1000, 0.1
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of which model. ``plan`` where it names the layers."""
+    """What is asked of which model. ``plan`` where it names the layers; ``start`` of ``recovery.from``."""
 
     facts: ModelFacts
     task: TaskSpec
@@ -48,10 +51,22 @@ class Asked:
     recovery: Recovery
     evaluation: EvaluationSpec
     plan: Plan | None = None
+    start: Start | None = None
 
     @cached_property
     def sizes(self) -> Sizes:
         return Sizes.of(self.facts)
+
+    @property
+    def left(self) -> ModelFacts:
+        """What layers are scored in, and go of: what an earlier job left of the model, or all of it."""
+        return self.facts if self.start is None else self.start.model
+
+    @property
+    def evaluates_only(self) -> bool:
+        """Whether the model stays as it is, and only a report is delivered."""
+        drops_nothing = STRATEGIES[self.prune.strategy].drops_nothing
+        return drops_nothing and self.recovery.method == "none" and self.start is None
 
     @property
     def trains(self) -> bool:
@@ -73,8 +88,9 @@ class Asked:
         """Layers that are left; where only a measurement can tell, about."""
         if self.plan is not None and self.plan.kept is not None:
             return len(self.plan.kept)
-        spec = self._countable
-        return max(1, self.facts.layers - drop_count(spec, self.facts, self.facts.layers))
+        asked = [(part.spec, part.layers) for part in parts_of(self._countable, self.left)]
+        gone = sum(drop_count(spec, self.left, layers) for spec, layers in asked if spec is not None)
+        return max(1, self.left.layers - gone)
 
     @property
     def notes(self) -> list[str]:
@@ -91,8 +107,13 @@ class Asked:
     def _countable(self) -> PruneSpec:
         """With an amount, a third, in place of what only a measurement can tell."""
         if self.prune.threshold is None and not self.prune.open_size:
-            return self.prune
-        return self.prune.model_copy(update={"threshold": None, "objective": None})
+            return self.of_left
+        return self.of_left.model_copy(update={"threshold": None, "objective": None})
+
+    @property
+    def of_left(self) -> PruneSpec:
+        """What is asked, its lists numbered in what is left."""
+        return left_spec(self.prune, self.start)
 
 
 def file_seconds(stage: Stage, size: float) -> float:
@@ -116,8 +137,18 @@ def stage_work(asked: Asked, data: DataSize | None, speed: Speed) -> dict[Stage,
         Stage.PRUNING: Work(seconds=PRUNE_SECONDS * asked.seeds),
         Stage.BENCHMARKING: _benchmarking(asked, speed),
         **{stage: Work(seconds=file_seconds(stage, _bytes(asked, asked.kept))) for stage in OF_FILES},
+        **(_ONLY_A_REPORT if asked.evaluates_only else {}),
     }
     return {stage: works[stage] for stage in Stage if works.get(stage, Work()) != Work()}
+
+
+#: Where the model stays as it is.
+_ONLY_A_REPORT = {
+    Stage.PRUNING: Work(),
+    Stage.EXPORTING: Work(),
+    Stage.VERIFYING: Work(),
+    Stage.PUBLISHING: Work(seconds=file_seconds(Stage.PUBLISHING, 0)),
+}
 
 
 def _trainings(asked: Asked, data: DataSize) -> dict[Stage, Work]:
@@ -187,10 +218,11 @@ def _held(rows: int) -> int:
 
 
 def _evaluating(asked: Asked, data: DataSize) -> Work:
-    """Both models on all dev splits."""
+    """Both models on all dev splits, or the one that there is."""
     compares = asked.baseline or asked.task.task_kind is None or not asked.trains
+    both = not asked.evaluates_only and (compares or asked.recovery.method == "distill")
     length = data.dev.tokens_a_row(asked.recovery.max_length)
-    layers = asked.kept + (asked.sizes.layers if compares or asked.recovery.method == "distill" else 0)
+    layers = asked.kept + (asked.sizes.layers if both else 0)
     return asked.sizes.inference(layers, data.dev.rows * length, length)
 
 
@@ -205,12 +237,12 @@ def _scoring(asked: Asked, data: DataSize) -> Work:
 
 
 def _weights(asked: Asked, _: SplitSize) -> Work:
-    return Work(seconds=_bytes(asked, asked.sizes.layers) / LOAD_BYTES)
+    return Work(seconds=_bytes(asked, asked.left.layers) / LOAD_BYTES)
 
 
 def _activations(asked: Asked, text: SplitSize) -> Work:
     length = text.tokens_a_row(asked.recovery.max_length)
-    return asked.sizes.inference(asked.sizes.layers, text.rows * length, length)
+    return asked.sizes.inference(asked.left.layers, text.rows * length, length)
 
 
 def _gradients(asked: Asked, text: SplitSize) -> Work:
@@ -219,16 +251,16 @@ def _gradients(asked: Asked, text: SplitSize) -> Work:
 
 def _removals(asked: Asked, text: SplitSize) -> Work:
     """Each step tries every layer that is left, and computes what lies above it: half of the layers, on average."""
-    layers = asked.facts.layers
-    free = layers - len(all_protected(asked.prune, asked.facts))
+    layers = asked.left.layers
+    free = layers - len(all_protected(asked.of_left, asked.left))
     tried = sum((free - step) * (layers - step) / 2 for step in range(_removal_steps(asked)))
     return _activations(asked, text) * (tried / layers)
 
 
 def _removal_steps(asked: Asked) -> int:
     if not asked.prune.open_size:
-        return removal_steps(asked.prune, asked.facts)
-    return max(1, asked.facts.layers // 2)
+        return removal_steps(asked.of_left, asked.left)
+    return max(1, asked.left.layers // 2)
 
 
 PASSES: dict[str, Callable[[Asked, SplitSize], Work]] = {
@@ -254,15 +286,18 @@ def _searching(asked: Asked, data: DataSize) -> Work:
 
 
 def _benchmarking(asked: Asked, speed: Speed) -> Work:
-    """Both models in turns, until the time of a cell is over, and neither too few runs nor too many."""
+    """Both models in turns, until the time of a cell is over, and neither too few runs nor too many. One alone takes
+    half as long.
+    """
     spec, sizes = asked.evaluation.latency, asked.sizes
-    both = sizes.layers + asked.kept
+    models = 1 if asked.evaluates_only else 2
+    both = sizes.layers + (asked.kept if models == 2 else 0)
     total = sizes.inference(both * 2, asked.recovery.max_length, asked.recovery.max_length)
     rate = speed.rate("inference", "fp32", sizes.width)
     for batch in spec.batch_sizes:
         for tokens in spec.sequence_lengths:
             length = min(tokens, asked.facts.max_positions or tokens)
             once = sizes.forward(both, batch * length, length) / rate + both * speed.layer_seconds
-            runs = min(MOST_RUNS, max(FEWEST_RUNS, 2 * SECONDS_A_CELL / once)) + WARM_UP_RUNS
+            runs = min(MOST_RUNS, max(FEWEST_RUNS, models * SECONDS_A_CELL / once)) + WARM_UP_RUNS
             total += Work(seconds=runs * once)
     return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.curves import choose, objective_of, search_of, searched_plan, sizes_of
@@ -58,10 +59,18 @@ def admit(request: JobRequest, settings: GatewaySettings, earlier: EarlierJobs |
     return resolve(request, facts, delivered=delivered, start=start)
 
 
+class Planned(NamedTuple):
+    """A request with its data, its plan, and what ``recovery.from`` names."""
+
+    request: PlanRequest
+    plan: Plan
+    start: Start | None
+
+
 def plan(
     request: PlanRequest, settings: GatewaySettings, importance: KnownImportance, earlier: EarlierJobs | None = None
-) -> tuple[PlanRequest, Plan]:
-    """The request with its data, and its plan; raises ``LayercutError``, ``hub_unavailable`` where the model is out of
+) -> Planned:
+    """What the request becomes; raises ``LayercutError``, ``hub_unavailable`` where the model is out of
     reach.
 
     A strategy that ranks by importance is answered from what a job has measured; without that, the plan says how to
@@ -73,7 +82,7 @@ def plan(
     if facts is None:
         raise _unknown(request)
     start = _start(request, facts, earlier)
-    return request, _planned(request, Known(facts, delivered, start), importance)
+    return Planned(request, _planned(request, Known(facts, delivered, start), importance), start)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -21,7 +21,6 @@ from sources.delivered import DeliveredFiles, StoredFile, check_has_model, deliv
 from sources.strict_json import limit_of
 from store.artifacts import ArtifactStore
 from store.jobs import JobStore
-from store.passing import passing
 
 REPORT = "report.json"
 
@@ -31,7 +30,8 @@ SHAPE = ("architecture", "layers", "hidden_size", "vocabulary", "parameters", "b
 
 class EarlierJobs:
     """Those of one tenant. What is raised blames the field of the request that names the job: ``job_not_found``, also
-    for another tenant's, ``result_not_ready``, ``expired``, ``validation_failed`` for a job that cannot serve.
+    for another tenant's, ``result_not_ready``, ``expired``, ``model_invalid`` for files that are broken, and
+    ``validation_failed`` for a job that cannot serve.
     """
 
     def __init__(self, own: JobStore, artifacts: ArtifactStore, settings: GatewaySettings) -> None:
@@ -71,16 +71,33 @@ class EarlierJobs:
         try:
             manifest, sha256 = self._artifacts.pinned_manifest(prefix)
         except LayercutError as error:
-            raise self._missing(error, job_id, prefix) from None
+            raise self._missing(error, job_id) from None
+        except ValueError:
+            raise LayercutError(
+                "model_invalid",
+                f"the list of the files of {job_id} cannot be read: it was changed or broken where it is kept. Run that"
+                " job again, and name the new one",
+            ) from None
         files = {file.name: StoredFile(file.bytes, file.sha256) for file in manifest.contents}
-        found = DeliveredFiles(job_id, files, partial(self._artifacts.open_range, prefix))
+        found = DeliveredFiles(job_id, files, partial(self._read, job_id, prefix))
         return found, {"job": job_id, "artifact": prefix, "manifest": sha256, "sha256": found.sha256}
 
-    def _missing(self, error: LayercutError, job_id: str, prefix: str) -> LayercutError:
-        """What became of the job, where it was deleted meanwhile; else its files should be there."""
-        if passing(error) is not None or self._own.delivered(job_id) != prefix:
+    def _read(self, job_id: str, prefix: str, name: str, start: int, end: int) -> Iterable[bytes]:
+        try:
+            return self._artifacts.open_range(prefix, name, start, end)
+        except LayercutError as error:
+            raise self._missing(error, job_id) from None
+
+    def _missing(self, error: LayercutError, job_id: str) -> LayercutError:
+        """Where files are not there: raises what became of the job, if it was deleted meanwhile. Where they should lie
+        is for nobody to know.
+        """
+        if error.code != "file_not_found":
             return error
-        return LayercutError("storage_unavailable", f"the files of {job_id} cannot be found: {error.message}")
+        self._own.delivered(job_id)
+        return LayercutError(
+            "expired", f"files of {job_id} are not where they were kept: run that job again, and name the new one"
+        )
 
 
 @contextmanager
@@ -121,19 +138,23 @@ def _kind(task: TaskSpec) -> str:
 
 
 def _check_same(ref: ModelRef, model: ModelFacts, job: Job, report: Report) -> None:
-    """That ``model`` is the one that the job began with: the same commit, or as far as can be seen without reading all
-    weights, the same content; what weights say, the worker compares.
-    """
     theirs = report.model
-    if model.revision is not None and theirs.revision is not None:
-        same = (model.id, model.revision) == (theirs.id, theirs.revision)
-    else:
-        same = all(getattr(model, name) == getattr(theirs, name) for name in SHAPE)
-        same = same and (ref.id == theirs.id or report.source_sha256 is not None)
-    if not same:
+    if not is_same(ref, model, report):
         at = f" at {theirs.revision}" if theirs.revision else ""
         raise LayercutError(
             "validation_failed",
             f"{job.id} pruned another model, {theirs.id}{at}: give that as model, or model: job:{job.id} to go on from"
             " what it delivered",
         )
+
+
+def is_same(ref: ModelRef, model: ModelFacts, report: Report) -> bool:
+    """Whether ``model``, which ``ref`` names, is the one that the job of ``report`` began with: the same commit, under
+    whatever name the hub has it, or as far as can be seen without reading all weights, the same content; what weights
+    say, the worker compares.
+    """
+    theirs = report.model
+    if model.revision is not None and theirs.revision is not None:
+        return model.revision == theirs.revision
+    alike = all(getattr(model, name) == getattr(theirs, name) for name in SHAPE)
+    return alike and (ref.id == theirs.id or report.source_sha256 is not None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 
 from api_schemas.architectures import ModelFacts
+from api_schemas.delivered import Start
 from api_schemas.errors import LayercutError
 from api_schemas.estimates import Estimate, estimate
 from api_schemas.plans import Plan
@@ -18,9 +20,12 @@ from api_schemas.workers import About, WorkerInfo
 from service.settings import GatewaySettings
 from sources.data_size import data_size
 
+log = logging.getLogger("layercut.estimates")
+
 NO_WORKER = "no worker is there now: this is for a CPU of two cores"
 OLDER = "the workers that are there have told no speeds"
 UNSEEN_MODEL = "the model could not be looked at yet: the hub did not answer"
+NOT_COUNTED = "what the job would compute could not be worked out; the plan holds without it"
 
 #: And why there is none.
 Expected = tuple[Estimate | None, str | None]
@@ -31,22 +36,32 @@ def expected_of_job(resolved: ResolvedRequest, workers: Sequence[WorkerInfo], se
     if resolved.plan is None or resolved.recovery is None:
         return None, UNSEEN_MODEL
     asked = Asked(
-        resolved.plan.model, resolved.task, resolved.prune, resolved.recovery, resolved.evaluation, resolved.plan
-    )
+        resolved.plan.model, resolved.task, resolved.prune, resolved.recovery, resolved.evaluation, resolved.plan,
+        resolved.start,
+    )  # fmt: skip
     return _expected(asked, workers, settings)
 
 
 def expected_of_plan(
-    request: PlanRequest, plan: Plan, workers: Sequence[WorkerInfo], settings: GatewaySettings
+    request: PlanRequest, plan: Plan, start: Start | None, workers: Sequence[WorkerInfo], settings: GatewaySettings
 ) -> Expected:
-    """Of a job that asks for the same, and for no more."""
+    """Of a job that asks for the same, and for no more. ``start``: what ``recovery.from`` names."""
     facts: ModelFacts = plan.model
     recovery = resolve_recovery(request.recovery, facts, kind=request.task.task_kind)
-    asked = Asked(facts, request.task, request.prune, recovery, EvaluationSpec(), plan)
+    asked = Asked(facts, request.task, request.prune, recovery, EvaluationSpec(), plan, start)
     return _expected(asked, workers, settings)
 
 
 def _expected(asked: Asked, workers: Sequence[WorkerInfo], settings: GatewaySettings) -> Expected:
+    """Never raises: a plan that is right is answered without an estimate too."""
+    try:
+        return _worked_out(asked, workers, settings)
+    except Exception as error:  # whatever it is, the plan is right
+        log.exception("no estimate: %s", type(error).__name__)
+        return None, NOT_COUNTED
+
+
+def _worked_out(asked: Asked, workers: Sequence[WorkerInfo], settings: GatewaySettings) -> Expected:
     speed, notes = device_of([worker.about for worker in workers])
     try:
         data = data_size(asked.task, asked.recovery.text, settings) if asked.task.trains else None

@@ -103,12 +103,13 @@ def _own(spec: TaskSpec, settings: SourceSettings) -> tuple[SplitSize, SplitSize
 
 
 def _part(file: DataFile, columns: list[str], read: ReadSpec, header: tuple[str, ...] | None = None) -> _Part:
+    columns = columns or ["text"]
     try:
         with file.within(LOOK_SECONDS).pinned() as pinned:
             if file.kind == ".parquet":
                 return _Part(_parquet(pinned, columns))
             with pinned.path.open("rb") as opened:
-                return _Part(_head(opened, file.kind, columns or ["text"], read, header))
+                return _Part(_head(opened, file.kind, columns, read, header))
     except (LayercutError, OSError, ValueError, RecursionError, csv.Error, duckdb.Error, LookupError):
         size = file.path.stat().st_size if file.path.exists() else 0
         return _Part(SplitSize(max(1, size // 200), [150]), f"how many rows {file.name} has is guessed by its size")

@@ -362,7 +362,7 @@ def _new_row(request: JobRequest, sent: dict[str, Any], resolved: ResolvedReques
         "queued_at": later(),
         "request": sent,
         "pinned": resolved.model_dump(mode="json"),
-        "resolved": resolved.model_dump(mode="json"),
+        "resolved": resolved.without_places.model_dump(mode="json"),
         "progress": {},
         "attempt": 0,
         "max_attempts": request.limits.max_attempts,

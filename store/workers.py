@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Engine, Row, Select, delete, insert, select, update
 
 from api_schemas.workers import About, SandboxReport, WorkerInfo, WorkerState, activity
@@ -99,8 +100,18 @@ def _as_worker(row: Row[Any], tenant: str | None) -> WorkerInfo:
         sandbox=row.sandbox,
         state=activity(row.job_id, row.paused_reason),
         paused_reason=row.paused_reason,
-        about=row.about,
+        about=_about(row.about),
         job_id=row.job_id if shown else None,
         attempt=row.attempt if shown else None,
         progress_at=row.progress_at,
     )
+
+
+def _about(told: Any) -> About | None:
+    """As far as it can be read: a worker of a newer layercut tells its speeds, or itself, as this one does not know."""
+    for known in (told, {**told, "speeds": None} if isinstance(told, dict) else None):
+        try:
+            return None if known is None else About.model_validate(known)
+        except ValidationError:
+            continue
+    return None

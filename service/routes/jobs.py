@@ -301,7 +301,7 @@ def _preview(sent: dict[str, Any], state: GatewayState, who: Caller) -> JobPrevi
         task=request.task.label,
         priority=request.priority,
         request=without_secrets(sent),
-        resolved=resolved,
+        resolved=resolved.without_places,
         metadata=request.metadata,
         estimate=takes,
         no_estimate=why_not,

@@ -8,6 +8,7 @@ import pytest
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.data_size import BYTES_PER_TOKEN, DataSize, SplitSize
+from api_schemas.delivered import Start
 from api_schemas.estimates import Estimate, estimate
 from api_schemas.jobs import Stage
 from api_schemas.requests import JobRequest
@@ -31,15 +32,20 @@ def sizes(rows: int = 2000, length: int = 120) -> DataSize:
 
 
 def took(
-    data: DataSize | None = None, model: ModelFacts | None = None, speed: Speed = DEVICE, **asked: Any
+    data: DataSize | None = None,
+    model: ModelFacts | None = None,
+    speed: Speed = DEVICE,
+    start: Start | None = None,
+    **asked: Any,
 ) -> Estimate:
     request = JobRequest.model_validate({"model": "a/b", "task": "mrpc", **asked})
-    resolved = resolve(request, model or facts())
+    resolved = resolve(request, model or facts(), start=start)
     assert resolved.plan is not None
     assert resolved.recovery is not None
     what = Asked(
-        resolved.plan.model, resolved.task, resolved.prune, resolved.recovery, resolved.evaluation, resolved.plan
-    )
+        resolved.plan.model, resolved.task, resolved.prune, resolved.recovery, resolved.evaluation, resolved.plan,
+        resolved.start,
+    )  # fmt: skip
     return estimate(what, (data or sizes()) if request.task.trains else None, speed)
 
 
@@ -128,7 +134,7 @@ def test_jobs_of_the_device_go_before_matrices_and_these_before_a_table() -> Non
         took(speed=Speed(device="cpu", speeds=speeds)) for speeds in (measured, DEVICE.speeds, None)
     )
     assert [one.basis for one in (known, probed, unknown)] == ["jobs", "probe", "guess"]
-    assert known.measured_jobs == 13
+    assert known.measured_jobs == 4, "of those that it goes by"
     assert seconds(known, Stage.VERIFYING) == pytest.approx(3 * seconds(probed, Stage.VERIFYING), rel=0.01)
     rate = (known.tokens / 2) * 6 * 12 * 7_087_872 / seconds(known, Stage.BASELINE)
     assert rate == pytest.approx(2e10, rel=0.15), "the rate of models of this width"
@@ -156,3 +162,45 @@ def test_what_only_a_measurement_can_tell_is_said() -> None:
     assert took().notes == []
     (note,) = took(prune={"strategy": "auto", "objective": {"min_retention": 0.9}}).notes
     assert "a third" in note
+
+
+ENCODER_DECODER = facts(12, architecture="t5", stacks={"encoder": 6, "decoder": 6})
+
+
+@pytest.mark.parametrize("drop", [{"encoder": 2}, {"decoder": 2}, {"encoder": 1, "decoder": 1}])
+def test_layers_that_a_measurement_chooses_are_counted_of_each_stack(drop: dict[str, int]) -> None:
+    asked = {"task": "none", "model": ENCODER_DECODER, "evaluation": {"latency": {"batch_sizes": []}}}
+    chosen = took(**asked, prune={"strategy": "parameter_variance", "drop": drop})
+    named = took(**asked, prune={"strategy": "explicit", "drop_layers": {"encoder": [1, 2]}})
+    assert seconds(chosen, Stage.EXPORTING) == seconds(named, Stage.EXPORTING)
+
+
+def started(left: int) -> Start:
+    """Where an earlier job has left that many layers of ``facts()``."""
+    return Start(
+        job="job_000000000000000000000000", artifact="jobs/x", manifest="0" * 64, sha256="0" * 64,
+        model=facts(left), total=12, kept=list(range(0, 12, 12 // left)),
+    )  # fmt: skip
+
+
+def test_what_goes_on_from_an_earlier_job_is_counted_in_what_that_left() -> None:
+    asked: dict[str, Any] = {"recovery": {"from": "job:job_000000000000000000000000"}}
+    open_, known = (
+        took(start=started(6), prune={"strategy": strategy, "drop": 2}, **asked) for strategy in ("contribution", "top")
+    )
+    assert seconds(open_, Stage.RECOVERING) == seconds(known, Stage.RECOVERING), "4 layers, whichever these are"
+    for strategy in ("contribution", "greedy"):
+        late, early = (took(start=started(left), prune={"strategy": strategy, "drop": 2}, **asked) for left in (6, 12))
+        assert seconds(late, Stage.SCORING) < 0.7 * seconds(early, Stage.SCORING)
+    protected = took(start=started(6), prune={"strategy": "greedy", "drop": 2, "protect_layers": [0, 10]}, **asked)
+    assert protected.minutes > 0
+
+
+def test_a_model_that_is_only_evaluated_is_one_model_and_no_export() -> None:
+    evaluated, pruned = took(prune="none"), took(prune="top", recovery={"method": "none"})
+    told = {one.stage for one in evaluated.stages}
+    assert told.isdisjoint({Stage.PRUNING, Stage.EXPORTING, Stage.VERIFYING, Stage.RECOVERING})
+    assert {Stage.EVALUATING, Stage.BENCHMARKING} <= told
+    assert evaluated.memory_bytes < pruned.memory_bytes
+    for stage in (Stage.EVALUATING, Stage.BENCHMARKING, Stage.PUBLISHING):
+        assert seconds(evaluated, stage) < seconds(pruned, stage)

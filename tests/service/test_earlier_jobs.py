@@ -15,9 +15,11 @@ from api_schemas.events import EventType
 from api_schemas.reports import LayerMap
 from api_schemas.requests import ModelRef
 from api_schemas.tenants import Scope
+from service.earlier_jobs import is_same
 from service.state import GatewayState
 from sources.models import inspect
 from store.columns import later
+from store.manifests import MANIFEST
 from store.tables import jobs
 from tests.support.access import bearer, key_of
 from tests.support.events import say
@@ -91,6 +93,11 @@ def test_a_job_goes_on_from_an_earlier_one(
     assert resolved["start"]["kept"] == KEPT
     assert resolved["start"]["model"]["layers"] == 4
     assert answer.json()["request"]["recovery"] == from_(first), "as it was sent"
+    place = state.store.delivered(first)
+    preview = client.post("/v1/jobs?validate_only=true", json=answer.json()["request"])
+    for shown in (answer, preview, client.get(answer.json()["urls"]["self"])):
+        assert place.rpartition("/")[2] not in shown.text, "an attempt's token is in it"
+        assert "artifact" not in shown.json()["resolved"]["start"]
     taken = claim(state)
     assert taken.request.recovery.from_ == f"job:{first}"
     assert taken.resolved.start is not None
@@ -177,6 +184,17 @@ def test_a_job_of_another_model_is_refused(
     assert refusal(answer) == (422, "validation_failed", "/recovery/from")
 
 
+def test_the_same_commit_is_the_same_model_under_whatever_name() -> None:
+    commit = "c" * 40
+    theirs = report().model.model_copy(update={"id": "bert-base-uncased", "revision": commit})
+    told = report(model=theirs)
+    alias = ModelRef(id="google-bert/bert-base-uncased")
+    model = theirs.model_copy(update={"id": alias.id})
+    assert is_same(alias, model, told)
+    assert not is_same(alias, model.model_copy(update={"revision": "d" * 40}), told)
+    assert not is_same(ModelRef(id=theirs.id), theirs.model_copy(update={"revision": "d" * 40}), told)
+
+
 def test_a_job_of_another_kind_is_refused(client: TestClient, earlier: Earlier, source: str, settings: Any) -> None:
     table = settings.data_roots[0] / "rows.csv"
     table.write_text("text,label\n" + "a,x\nb,y\n" * 8, encoding="utf-8")
@@ -224,12 +242,39 @@ def test_a_job_that_another_works_on_is_not_deleted(client: TestClient, earlier:
     assert (again.status_code, again.json()["code"]) == (409, "job_not_retryable")
 
 
-def test_files_that_should_be_there_are_the_stores_fault(
-    client: TestClient, state: GatewayState, earlier: Earlier
+@pytest.mark.parametrize(
+    ("name", "text", "refused"),
+    [
+        (MANIFEST, None, (410, "expired")),
+        ("config.json", None, (410, "expired")),
+        (MANIFEST, "{}", (422, "model_invalid")),
+        (MANIFEST, "no JSON", (422, "model_invalid")),
+    ],
+)
+def test_files_that_are_gone_or_broken_are_told_without_their_place(
+    client: TestClient,
+    state: GatewayState,
+    earlier: Earlier,
+    source: str,
+    *,
+    name: str,
+    text: str | None,
+    refused: tuple[int, str],
 ) -> None:
     first = earlier()
-    state.artifacts.delete(state.store.delivered(first))
-    assert refusal(post(client, model=f"job:{first}")) == (503, "storage_unavailable", "/model")
+    prefix = state.store.delivered(first)
+    path = state.settings.data_dir / "artifacts" / prefix / name
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+    for pointer, body in (
+        ("/model", {"model": f"job:{first}"}),
+        ("/recovery/from", {"model": source, "recovery": from_(first)}),
+    ):
+        answer = post(client, **body)
+        assert refusal(answer) == (*refused, pointer)
+        assert prefix.rpartition("/")[2] not in answer.text
 
 
 def test_a_report_of_another_version_is_no_ground_to_go_on(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 from fastapi.testclient import TestClient
+from safetensors.numpy import save_file
 
 from api_schemas.data_size import BYTES_PER_TOKEN
 from api_schemas.speeds import Rate, Speeds
 from api_schemas.workers import About, SandboxReport
+from service import estimates
 from service.state import GatewayState
 
 CPU = About(host="h", pid=1, version="0.1.0", device="cpu")
@@ -113,3 +118,35 @@ def test_what_a_worker_learns_is_told_while_it_lives(
     (after,) = client.get("/v1/workers").json()["data"]
     assert (before["about"]["speeds"], after["about"]["speeds"]["rates"][0]["flops"]) == (None, 1e9)
     assert after["started_at"] == before["started_at"]
+
+
+def test_a_plan_of_two_stacks_that_is_not_measured_yet_has_an_estimate(
+    client: TestClient, make_model: Callable[..., Path]
+) -> None:
+    model = make_model(
+        "t5", weights=False, model_type="t5", num_layers=6, num_decoder_layers=6, d_model=4, d_ff=8, num_heads=2,
+        d_kv=2, architectures=["T5ForConditionalGeneration"],
+    )  # fmt: skip
+    names = [f"{stack}.block.{layer}.layer.1.wi.weight" for stack in ("encoder", "decoder") for layer in range(6)]
+    tensors = {"shared.weight": np.zeros((10, 4), np.float32), **{name: np.ones((4, 4), np.float32) for name in names}}
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    body = {"model": str(model), "prune": {"strategy": "parameter_variance", "drop": {"encoder": 2}}}
+    answer = client.post("/v1/plans", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["kept"] is None
+    assert answer.json()["estimate"]["minutes"] > 0
+    assert preview(client, {**body, "task": "none"})["estimate"]["minutes"] > 0
+
+
+def test_what_cannot_be_worked_out_is_no_fault_of_the_plan(
+    client: TestClient, body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(estimates, "estimate", fail)
+    plan = client.post("/v1/plans", json={key: body[key] for key in ("model", "prune")})
+    assert plan.status_code == 200, plan.text
+    for found in (plan.json(), preview(client, body)):
+        assert found["estimate"] is None
+        assert "could not be worked out" in found["no_estimate"]

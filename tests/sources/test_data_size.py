@@ -67,6 +67,13 @@ def test_a_dev_file_a_sample_and_text_beside_are_taken_as_asked(tmp_path: Path, 
     assert (found.train.rows, found.dev.rows, found.text and found.text.rows) == (300, 50, 500)
 
 
+def test_of_a_parquet_too_the_column_is_text_where_none_is_named(tmp_path: Path, settings: SourceSettings) -> None:
+    path = write(tmp_path / "texts.parquet", 700)
+    found = data_size(TaskSpec(dataset=str(path), kind="embedding"), None, settings)
+    assert found.train.rows + found.dev.rows == 700
+    assert found.unknown == ()
+
+
 def test_sentences_of_a_conll_file_are_its_rows(tmp_path: Path, settings: SourceSettings) -> None:
     path = tmp_path / "tags.conll"
     path.write_text("Ada B-PER\nwrote O\n\nin O\nLondon B-LOC\ntoo O\n\n" * 100)

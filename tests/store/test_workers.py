@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from sqlalchemy import Engine, update
 
 from api_schemas.workers import DRAINING, About, Measure, SandboxReport
@@ -11,6 +14,8 @@ from store.workers import FORGOTTEN_SECONDS, Doing, WorkerStore
 from tests.support.store_samples import Submit
 
 REPORT = SandboxReport(complete=False, measures=[Measure(name="files", on=False, detail="the kernel is too old")])
+
+ABOUT = About(host="h", pid=1, version="0.1.0", device="cpu")
 
 
 def silent_for(engine: Engine, name: str, seconds: float) -> None:
@@ -69,3 +74,22 @@ def test_a_pause_says_why_and_ends(engine: Engine) -> None:
         assert store.seen("w", paused_reason=reason)
         (worker,) = store.list(60, None)
         assert (worker.state, worker.paused_reason) == (state, reason)
+
+
+@pytest.mark.parametrize(
+    ("told", "known"),
+    [
+        ({"speeds": {"precision": "fp8"}}, ABOUT),
+        ({"speeds": None}, ABOUT),
+        ({"device": "tpu"}, None),
+    ],
+)
+def test_what_a_newer_worker_says_of_itself_is_read_as_far_as_it_is_known(
+    engine: Engine, told: dict[str, Any], known: About | None
+) -> None:
+    store = WorkerStore(engine)
+    store.announce("w", REPORT, ABOUT)
+    with engine.begin() as connection:
+        connection.execute(update(workers).values(about={**ABOUT.model_dump(mode="json"), **told}))
+    (worker,) = store.list(60, None)
+    assert (worker.name, worker.about) == ("w", known)

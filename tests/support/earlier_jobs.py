@@ -58,7 +58,7 @@ class Service:
     def plan(self, body: dict[str, Any]) -> Plan:
         hashes = FileHashes(self.settings.data_dir / "hashes")
         known = KnownImportance(self.settings, CacheStore(self.engine), self.artifacts, hashes)
-        return plan(PlanRequest.model_validate(body), self.settings, known, self.earlier)
+        return plan(PlanRequest.model_validate(body), self.settings, known, self.earlier).plan
 
     def work(self) -> Job:
         """One attempt at the next job. Raises what would be its error."""

@@ -83,7 +83,8 @@ def resolve_job(
     # What makes a vector of a model's states counts as its weights do.
     named = [*chosen.weights, *(modules.files if modules is not None else ())]
     weights = hashes.of_files(opened, named) if kept or start else None
-    source_sha256 = digest("source", files=weights) if weights else None
+    # Not of the modules: another job on the same model may leave them.
+    source_sha256 = digest("source", files={name: weights[name] for name in chosen.weights}) if weights else None
     if start is not None:
         start.pinned.check_source(source_sha256)
     content = Content(

@@ -52,7 +52,7 @@ class Loaded(NamedTuple):
 @dataclass(frozen=True)
 class Content:
     """What the job reads, by fingerprint; ``splits`` are the tokenized rows: ``train``, and ``dev:<name>``. ``weights``
-    are None where nothing that the job makes is kept by them. ``source_sha256`` is of the same, whatever code reads it.
+    are None where nothing that the job makes is kept by them. ``source_sha256`` is of the weights alone.
     """
 
     weights: str | None
@@ -276,7 +276,7 @@ class ResolvedJob:
             "export": self.request.export.model_copy(update={"dtype": str(self.dtype).removeprefix("torch.")}),
             "device": str(self.device),
         }
-        return self.request.model_copy(update=decided | ({} if plan is None else {"plan": plan}))
+        return self.request.without_places.model_copy(update=decided | ({} if plan is None else {"plan": plan}))
 
 
 def _listed(words: Sequence[str]) -> str:

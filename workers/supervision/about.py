@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -20,8 +21,8 @@ PATIENCE_SECONDS = 10.0
 
 #: CPUs that have one of these compute in bf16, as torch asks them.
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_tile"})
-#: GPUs that do not, by what is in their names.
-WITHOUT_BF16 = ("V100", "T4", "P100", "P40", "GTX", "RTX 20", "Quadro RTX")
+#: GPUs that do not, by whole words of their names.
+WITHOUT_BF16 = re.compile(r"\b(V100|P100|P40|T4|T400|T600|T1000|GTX|RTX 20[678]0|Quadro RTX)\b")
 
 #: UUID, name and memory in MiB.
 Gpu = tuple[str, str, str]
@@ -40,7 +41,7 @@ def about_worker(device: str) -> About:
 def auto_precision(about: About) -> Precision:
     """What ``recovery.precision: auto`` becomes there, as ``workers/runtime/device.py`` decides it with torch."""
     if about.device == "cuda":
-        return "fp16" if any(name in (about.gpu_name or "") for name in WITHOUT_BF16) else "bf16"
+        return "fp16" if WITHOUT_BF16.search(about.gpu_name or "") else "bf16"
     return "bf16" if BF16_FLAGS & _cpu_flags() else "fp32"
 
 

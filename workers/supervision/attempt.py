@@ -180,7 +180,7 @@ class Attempt:
         file = JobFile(
             id=lease.job_id,
             request=self._claim.request,
-            resolved=self._claim.resolved,
+            resolved=self._claim.resolved.without_places,
             attempt=lease.attempt,
             checkpoints=self._runner.scratch.checkpoints,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -34,8 +36,17 @@ class MeasuredOverhead(NamedTuple):
     ratio: float
 
 
-def rates_of(report: Report) -> Iterator[MeasuredRate]:
-    """Of each training that this job did itself, and of inference where speed was measured."""
+def rates_of(report: Report) -> list[MeasuredRate]:
+    """Of the trainings that this job did itself, and of inference where speed was measured: one of each kind, precision
+    and width, however often the job trained.
+    """
+    found: dict[tuple[Kind, str, int], list[float]] = defaultdict(list)
+    for rate in _rates(report):
+        found[rate.kind, rate.precision, rate.width].append(rate.flops)
+    return [MeasuredRate(*key, statistics.median(flops)) for key, flops in found.items()]
+
+
+def _rates(report: Report) -> Iterator[MeasuredRate]:
     sizes, taught = Sizes.of(report.model), {reused.kind for reused in report.reused}
     for name, training in report.training.items():
         baseline = name.startswith(Stage.BASELINE)

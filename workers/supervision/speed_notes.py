@@ -30,7 +30,7 @@ log = logging.getLogger("layercut.speeds")
 
 NAME = "speeds.json"
 REPORT, REPORT_BYTES = "report.json", 16 * 2**20
-MAX_BYTES = 256 * 2**10
+MAX_BYTES = 2**20
 #: Of one kind, precision and width on one device: the newest count.
 SAMPLES = 9
 MAX_SAMPLES = 1000

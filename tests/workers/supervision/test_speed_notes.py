@@ -52,6 +52,21 @@ def test_one_job_that_was_slow_does_not_change_what_is_told(tmp_path: Path) -> N
     assert rate(notes, "training").jobs == 4
 
 
+def test_a_report_counts_once_however_many_trainings_it_tells_of(tmp_path: Path) -> None:
+    notes, files = SpeedNotes(tmp_path / "speeds", "cpu", "fp32"), job(tmp_path / "job", 100.0)
+    for _ in range(3):
+        notes.learn(files)
+    honest = rate(notes, "training")
+    told = json.loads((files / "report.json").read_text())
+    lie = {**told["training"]["recovering"], "seconds": 3.0}
+    (files / "report.json").write_text(
+        json.dumps({**told, "training": {f"recovering:{at}": lie for at in range(1000)}})
+    )
+    notes.learn(files)
+    after = rate(notes, "training")
+    assert (after.flops, after.jobs) == (pytest.approx(honest.flops), 4)
+
+
 def test_a_device_that_got_faster_is_believed_after_some_jobs(tmp_path: Path) -> None:
     notes = SpeedNotes(tmp_path / "speeds", "cpu", "fp32")
     for seconds in [100.0] * 20 + [10.0] * 5:
