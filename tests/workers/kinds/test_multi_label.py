@@ -8,7 +8,7 @@ import torch
 from sklearn import metrics as sk
 from torch.distributions import Bernoulli, kl_divergence
 
-from sources.rows import RaggedLabels, Rows
+from sources.rows import RaggedLabels, Rows, zeros
 from tests.support.tiny_models import build, tiny_tokenizer
 from tests.support.trainings import CPU, RECOVERY
 from workers.data.features import encode
@@ -38,7 +38,13 @@ def test_labels_are_ones_where_a_row_has_them() -> None:
     assert features.labels.tolist() == [[1, 0, 0, 1], [0, 0, 0, 0], [0, 1, 0, 0]]
     assert features.labels.dtype == np.float32
     assert TOPICS.known(torch.from_numpy(features.labels)).all(), "a row with none of the labels is labelled"
-    assert not TOPICS.known(torch.from_numpy(features.unlabelled.labels)).any()
+
+
+def test_rows_without_labels_are_of_none_that_is_known() -> None:
+    rows = Rows([("fast and late",), ("never",)], zeros(2), "made", "0" * 64)
+    features = encode(tiny_tokenizer("bert"), rows, 32, TOPICS.shape, labelled=False)
+    assert features.labels.shape == (2, 4)
+    assert not TOPICS.known(torch.from_numpy(features.labels)).any()
 
 
 @pytest.mark.parametrize("metric", OF_SKLEARN)
