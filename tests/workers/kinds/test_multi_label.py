@@ -15,6 +15,7 @@ from workers.data.features import encode
 from workers.evaluation import metrics
 from workers.evaluation.metrics import MetricLabels
 from workers.evaluation.scores import answers_of
+from workers.evaluation.weighted import pool
 from workers.kinds.table import plain_kind
 from workers.training.loop import train
 from workers.training.objectives.losses import label_objective
@@ -59,6 +60,16 @@ def test_scores_are_those_of_scikit_learn(metric: str, seed: int) -> None:
     gold, guess = TOPICS.judged(metric, answers, features, None)
     found = metrics.score((metric,), gold, guess, MetricLabels(NAMES))
     assert found.values[metric] == pytest.approx(100 * OF_SKLEARN[metric](features.labels, answers > 0))
+
+
+def test_one_label_is_scored_by_its_yes_alone() -> None:
+    """To scikit-learn one column is two classes: a no that is right would count as much."""
+    gold, guess = np.array([[1], [1], [0], [0], [0]]), np.array([[1], [0], [1], [0], [0]])
+    found = metrics.score(("micro_f1", "macro_f1", "exact_match"), gold, guess, MetricLabels(("rude",)))
+    assert found.values == {"micro_f1": 50, "macro_f1": 50, "exact_match": 60}
+    for metric, value in found.values.items():
+        pooled = pool(metric, gold, np.array([[guess, guess]]), MetricLabels(("rude",)))
+        assert 100 * pooled.metric(pooled.sums(pooled.shape[None])) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])

@@ -92,9 +92,10 @@ def _table(path: Path, label: Callable[[int], str]) -> str:
     return str(path)
 
 
+COLUMNS = {"text_columns": ["text"], "label_column": "label"}
 WITH_TEXT: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "classification": lambda folder: {"dataset": _table(folder / "t.csv", lambda row: "ab"[row % 2])},
-    "regression": lambda folder: {"dataset": _table(folder / "t.csv", lambda row: f"{row / 7:.3f}")},
+    "classification": lambda folder: {"dataset": _table(folder / "t.csv", lambda row: "ab"[row % 2]), **COLUMNS},
+    "regression": lambda folder: {"dataset": _table(folder / "t.csv", lambda row: f"{row / 7:.3f}"), **COLUMNS},
     "multi-label": lambda folder: {
         "dataset": str(with_labels(folder / "t.jsonl")), "text_columns": ["text"], "label_column": "about",
     },
