@@ -38,7 +38,7 @@ AS_PLAIN = "; without its modules.json, or for a job that trains, it is a plain 
 class Modules:
     """``names`` are the classes, in order; ``files`` what must be beside the model for them, by path in the folder.
     ``max_seq_length`` is the longest input in tokens, where the folder says one; ``steps`` are the modules after the
-    Transformer. ``prompt`` stands before every text unless another is asked for, and texts are ``lowered``.
+    Transformer. ``prompt`` stands before every text unless another is asked for, and both are ``lowered``.
     """
 
     names: list[str]
@@ -50,7 +50,8 @@ class Modules:
 
     def read(self, text: str) -> str:
         """What of ``text`` the tokenizer gets."""
-        return self.prompt + (text.lower() if self.lowered else text)
+        found = self.prompt + text
+        return found.lower() if self.lowered else found
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,11 @@ def _load_own(spec: TaskSpec, settings: SourceSettings, seed: int) -> TaskData:
         dev={"dev": data.dev},
         label_names=data.label_names,
         kind=spec.decided_kind,
-        metrics=tuple(dict.fromkeys((spec.headline.name, *TASK_KINDS[spec.decided_kind].always))),
+        metrics=tuple(
+            dict.fromkeys(
+                (spec.headline.name, *TASK_KINDS[spec.decided_kind].always, *(("spearman",) if spec.pairs else ()))
+            )
+        ),
         positive=data.positive,
         warnings=(*data.warnings, *table_warnings(spec, data.train, data.dev)),
     )

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy import sparse, stats
 
 from api_schemas.task_kinds import TASK_KINDS
+from workers.evaluation.label_sums import label_sums, macro_f1, micro_f1, ratio, thirds
 from workers.evaluation.metrics import MetricLabels
 
 Array = npt.NDArray[Any]
@@ -134,37 +135,27 @@ def correlation(sums: Array) -> Array:
 
 
 def _accuracy(sums: Array, labels: MetricLabels) -> Array:
-    gold, right, _ = _thirds(sums)
+    gold, right, _ = thirds(sums)
     return np.asarray(right.sum(axis=-1) / gold.sum(axis=-1))
 
 
 def _f1(sums: Array, labels: MetricLabels) -> Array:
-    gold, right, given = _thirds(sums)
+    gold, right, given = thirds(sums)
     if labels.positive is not None:
         gold, right, given = (each[..., labels.positive, None] for each in (gold, right, given))
-    return np.asarray(_ratio(2 * right, gold + given).mean(axis=-1))
+    return np.asarray(ratio(2 * right, gold + given).mean(axis=-1))
 
 
 def _matthews(sums: Array, labels: MetricLabels) -> Array:
-    gold, right, given = _thirds(sums)
+    gold, right, given = thirds(sums)
     total = gold.sum(axis=-1)
     spread = _left(total, gold) * _left(total, given)
-    return _ratio(right.sum(axis=-1) * total - (gold * given).sum(axis=-1), np.sqrt(spread))
+    return ratio(right.sum(axis=-1) * total - (gold * given).sum(axis=-1), np.sqrt(spread))
 
 
 def _left(total: Array, parts: Array) -> Array:
     """Square of the total less the squares of its parts; 0, not rounding, where one part is all of it."""
     return np.where(parts.max(axis=-1) >= total * (1 - 1e-12), 0.0, total**2 - (parts**2).sum(axis=-1))
-
-
-def _ratio(part: Array, whole: Array) -> Array:
-    """0 where there is nothing, as scikit-learn has it."""
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-
-
-def _thirds(sums: Array) -> tuple[Array, Array, Array]:
-    gold, right, given = np.split(sums, 3, axis=-1)
-    return gold, right, given
 
 
 def _pool_rows(metric: str, gold: Array, guesses: Array, labels: MetricLabels) -> Pool:
@@ -189,26 +180,11 @@ class RowMetric:
     lost: Callable[[Array], Array]
 
 
-def _label_sums(gold: Array, guess: Array) -> Array:
-    """``(N, 3 · C)`` of ``(N, C)``: labels that there are, of these given, given."""
-    return np.concatenate([gold, gold * guess, guess], axis=1).astype(np.float64)
-
-
 def _lost_label(gold: Array) -> Array:
     """A row of the rarest label, which is not given any more; where no row has it, all of its f1 is open."""
     row = np.zeros((1, gold.shape[1]), dtype=np.int64)
     row[0, int(gold.sum(axis=0).argmin())] = 1
-    return np.concatenate([_label_sums(row, row), _label_sums(row, np.zeros_like(row))])
-
-
-def _micro(sums: Array) -> Array:
-    gold, right, given = (part.sum(axis=-1) for part in _thirds(sums))
-    return _ratio(2 * right, gold + given)
-
-
-def _macro(sums: Array) -> Array:
-    gold, right, given = _thirds(sums)
-    return np.asarray(_ratio(2 * right, gold + given).mean(axis=-1))
+    return np.concatenate([label_sums(row, row), label_sums(row, np.zeros_like(row))])
 
 
 def _mean_of(sums: Array) -> Array:
@@ -229,16 +205,16 @@ _FALSE_ENTITY = np.array([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 _LOST_MEAN = np.array([[1.0, 1.0], [1.0, 0.0]])
 
 ROW_METRICS: dict[str, RowMetric] = {
-    "micro_f1": RowMetric(_label_sums, _micro, _lost_label),
-    "macro_f1": RowMetric(_label_sums, _macro, _lost_label),
+    "micro_f1": RowMetric(label_sums, micro_f1, _lost_label),
+    "macro_f1": RowMetric(label_sums, macro_f1, _lost_label),
     "exact_match": RowMetric(lambda gold, guess: _valued((gold == guess).all(axis=1)), _mean_of, lambda _: _LOST_MEAN),
     "entity_f1": RowMetric(
-        _entity_sums, lambda sums: _ratio(2 * sums[..., 2], sums[..., 0] + sums[..., 1]), lambda _: _LOST_ENTITY
+        _entity_sums, lambda sums: ratio(2 * sums[..., 2], sums[..., 0] + sums[..., 1]), lambda _: _LOST_ENTITY
     ),
     "entity_precision": RowMetric(
-        _entity_sums, lambda sums: _ratio(sums[..., 2], sums[..., 1]), lambda _: _FALSE_ENTITY
+        _entity_sums, lambda sums: ratio(sums[..., 2], sums[..., 1]), lambda _: _FALSE_ENTITY
     ),
-    "entity_recall": RowMetric(_entity_sums, lambda sums: _ratio(sums[..., 2], sums[..., 0]), lambda _: _LOST_ENTITY),
+    "entity_recall": RowMetric(_entity_sums, lambda sums: ratio(sums[..., 2], sums[..., 0]), lambda _: _LOST_ENTITY),
     **dict.fromkeys(
         ("cosine", "neighbours"), RowMetric(lambda _, guess: _valued(guess), _mean_of, lambda _: _LOST_MEAN)
     ),

@@ -17,6 +17,8 @@ from workers.kinds.kind import Answer, Array, Kind
 from workers.runtime.loading import Head
 from workers.search.distances import divergences
 
+OUTSIDE = "O"
+
 
 class TokenClassification(Kind):
     form = "classes"
@@ -45,18 +47,22 @@ class TokenClassification(Kind):
     def judged(self, metric: str, answers: Array, features: Features, reference: Array | None) -> tuple[Array, Array]:
         """Entities of each row: how many there are ``(N,)``; and how many are given, and are right, ``(N, 2)``.
 
-        An entity is right where type, first and last word are.
+        An entity is right where type, first and last word are. Words that no token stands for are in none that is
+        given: what they are of was missed.
         """
-        gold, guess = self._tags(features.labels, features), self._tags(answers.argmax(axis=1), features)
+        gold, guess = self._tags(features.labels, features, lost=True), self._tags(answers.argmax(axis=1), features)
         counts = [(len(true), len(given), len(true & given)) for true, given in zip(gold, guess, strict=True)]
         found = np.array(counts, dtype=np.int64).reshape(-1, 3)
         return found[:, 0], found[:, 1:]
 
-    def _tags(self, ids: Array, features: Features) -> list[set[tuple[str, int, int]]]:
-        """The entities of each row."""
-        names, answered = np.array(self.labels), features.labels != NO_TAG
+    def _tags(self, ids: Array, features: Features, lost: bool = False) -> list[set[tuple[str, int, int]]]:
+        """The entities of each row; ``lost``: with the tags of the words that were lost, which else are of none."""
+        names, answered = np.array([*self.labels, OUTSIDE]), features.labels != NO_TAG
         rows = zip(features.offsets[:-1], features.offsets[1:], strict=True)
-        return [set(get_entities(names[ids[start:end][answered[start:end]]].tolist())) for start, end in rows]
+        tags = [ids[start:end][answered[start:end]] for start, end in rows]
+        if len(features.lost):
+            tags = [_whole(row, features.lost_of(at), lost) for at, row in enumerate(tags)]
+        return [set(get_entities(names[row].tolist())) for row in tags]
 
     def distances(self, reference: Array, answers: Array, features: Features) -> npt.NDArray[np.float64]:
         """The mean over a row's words."""
@@ -65,6 +71,17 @@ class TokenClassification(Kind):
         far = divergences(reference[answered], answers[answered])
         words = np.bincount(row, minlength=len(features))
         return np.bincount(row, weights=far, minlength=len(features)) / np.maximum(words, 1)
+
+
+def _whole(tags: Array, lost: Array, known: bool) -> Array:
+    """The ``tags`` of a row's words, with those of the lost ones, ``(K, 2)``, at their places."""
+    found = np.full(len(tags) + len(lost), -1, dtype=np.int64)
+    read = np.ones(len(found), dtype=bool)
+    read[lost[:, 0]] = False
+    found[read] = tags
+    if known:
+        found[lost[:, 0]] = lost[:, 1]
+    return found
 
 
 KIND = TokenClassification

@@ -48,13 +48,12 @@ def _held_out(run: RunContext, baseline: PreTrainedModel | None) -> tuple[RowInd
     assert job.train is not None
     rows, chosen = hold_out(len(job.train), job.request.seed)
     judged, metric = job.train.take(chosen), kind.slice_metric(data.metrics[0])
-    answers: list[npt.NDArray[np.float32]] = []
+    # Now: while the pruned model learns from it, the baseline is not as it stands.
+    answers = _answers(run, baseline, judged) if kind.needs_reference else None
 
     def reference(_: str) -> npt.NDArray[np.float32]:
-        if not answers:
-            assert baseline is not None
-            answers.append(answers_of(kind, baseline, judged, job.device, run.progress.part))
-        return answers[0]
+        assert answers is not None
+        return answers
 
     def score(model: PreTrainedModel) -> float | None:
         scores = evaluate(
@@ -66,6 +65,11 @@ def _held_out(run: RunContext, baseline: PreTrainedModel | None) -> tuple[RowInd
     run.progress.log(f"{len(judged)} training rows are not learnt from: they judge which epoch's weights are kept")
     more = np.arange(len(job.train), len(job.learnt))
     return np.concatenate([rows, more]), HeldOut(judged, score)
+
+
+def _answers(run: RunContext, baseline: PreTrainedModel | None, judged: Features) -> npt.NDArray[np.float32]:
+    assert baseline is not None
+    return answers_of(run.job.kind, baseline, judged, run.job.device, run.progress.part)
 
 
 @contextmanager

@@ -100,13 +100,16 @@ def resolve_job(
     features: dict[str, Features] = {}
     for split, rows in _splits(data, modules).items():
         assert kind is not None
+        labelled = split != "text"
         content.splits[split] = fingerprint(
             "tokenized_data", texts=content.texts, rows=rows.digest(), max_length=recovery.max_length,
-            labels=asdict(kind.shape),
+            labels=asdict(kind.shape) if labelled else {**asdict(kind.shape), "given": False},
         )  # fmt: skip
-        make = partial(encode_into, tokenizer, rows, recovery.max_length, shape=kind.shape, done=progress.part)
+        make = partial(
+            encode_into, tokenizer, rows, recovery.max_length, shape=kind.shape, labelled=labelled, done=progress.part
+        )
         # Tokens are read from where they were put: those of ten million rows are more than memory holds.
-        read = partial(_read_features, rows=rows, shape=kind.shape)
+        read = partial(_read_features, rows=rows, shape=kind.shape, labelled=labelled)
         features[split] = cache.get("tokenized_data", content.splits[split], make, read)
     return ResolvedJob(
         request=pinned,
@@ -119,7 +122,7 @@ def resolve_job(
         train=features.get("train"),
         dev={name.removeprefix(DEV): features[name] for name in features if name.startswith(DEV)},
         task_kind=kind,
-        text=features["text"].unlabelled if "text" in features else None,
+        text=features.get("text"),
         texts=texts,
         content=content,
         engine=settings.cpu_engine == "auto",
@@ -136,10 +139,11 @@ def _kind(request: ResolvedRequest, data: TaskData | None, folder: Path, device:
     return kind_of(KindInputs(row, data.label_names, data.label_mean, folder, device))
 
 
-def _read_features(folder: Path, rows: Rows, *, shape: LabelShape) -> Features:
-    found = load_features(folder, shape)
+def _read_features(folder: Path, rows: Rows, *, shape: LabelShape, labelled: bool) -> Features:
+    found = load_features(folder, shape, labelled=labelled)
     # Tags are on tokens: that they are as many as the tokens was checked.
-    if len(found) != len(rows) or not (shape.per_token or np.array_equal(found.labels, labels_of(rows, shape))):
+    right = shape.per_token or np.array_equal(found.labels, labels_of(rows, shape, labelled=labelled), equal_nan=True)
+    if len(found) != len(rows) or not right:
         raise Unusable("tokenized_data", "its labels are not those of the rows")
     return found
 

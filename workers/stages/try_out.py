@@ -48,7 +48,8 @@ def try_out(job: ResolvedJob, model: PreTrainedModel) -> list[str]:
     """
     splits = {} if job.train is None else {"train": job.train, **job.dev}
     rows = model.get_input_embeddings().get_parameter("weight").shape[0]
-    for name, features in splits.items():
+    unlabelled = {} if job.text is None else {"unlabelled": job.text}
+    for name, features in (splits | unlabelled).items():
         _check_ids(features, name, rows, job.tokenizer)
     if not job.mapped:
         _run(job, model, max((int(features.lengths.max()) for features in splits.values()), default=TOKENS))

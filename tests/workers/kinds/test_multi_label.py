@@ -8,13 +8,14 @@ import torch
 from sklearn import metrics as sk
 from torch.distributions import Bernoulli, kl_divergence
 
-from sources.rows import RaggedLabels, Rows
+from sources.rows import RaggedLabels, Rows, zeros
 from tests.support.tiny_models import build, tiny_tokenizer
 from tests.support.trainings import CPU, RECOVERY
 from workers.data.features import encode
 from workers.evaluation import metrics
 from workers.evaluation.metrics import MetricLabels
 from workers.evaluation.scores import answers_of
+from workers.evaluation.weighted import pool
 from workers.kinds.table import plain_kind
 from workers.training.loop import train
 from workers.training.objectives.losses import label_objective
@@ -38,7 +39,13 @@ def test_labels_are_ones_where_a_row_has_them() -> None:
     assert features.labels.tolist() == [[1, 0, 0, 1], [0, 0, 0, 0], [0, 1, 0, 0]]
     assert features.labels.dtype == np.float32
     assert TOPICS.known(torch.from_numpy(features.labels)).all(), "a row with none of the labels is labelled"
-    assert not TOPICS.known(torch.from_numpy(features.unlabelled.labels)).any()
+
+
+def test_rows_without_labels_are_of_none_that_is_known() -> None:
+    rows = Rows([("fast and late",), ("never",)], zeros(2), "made", "0" * 64)
+    features = encode(tiny_tokenizer("bert"), rows, 32, TOPICS.shape, labelled=False)
+    assert features.labels.shape == (2, 4)
+    assert not TOPICS.known(torch.from_numpy(features.labels)).any()
 
 
 @pytest.mark.parametrize("metric", OF_SKLEARN)
@@ -53,6 +60,16 @@ def test_scores_are_those_of_scikit_learn(metric: str, seed: int) -> None:
     gold, guess = TOPICS.judged(metric, answers, features, None)
     found = metrics.score((metric,), gold, guess, MetricLabels(NAMES))
     assert found.values[metric] == pytest.approx(100 * OF_SKLEARN[metric](features.labels, answers > 0))
+
+
+def test_one_label_is_scored_by_its_yes_alone() -> None:
+    """To scikit-learn one column is two classes: a no that is right would count as much."""
+    gold, guess = np.array([[1], [1], [0], [0], [0]]), np.array([[1], [0], [1], [0], [0]])
+    found = metrics.score(("micro_f1", "macro_f1", "exact_match"), gold, guess, MetricLabels(("rude",)))
+    assert found.values == {"micro_f1": 50, "macro_f1": 50, "exact_match": 60}
+    for metric, value in found.values.items():
+        pooled = pool(metric, gold, np.array([[guess, guess]]), MetricLabels(("rude",)))
+        assert 100 * pooled.metric(pooled.sums(pooled.shape[None])) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])

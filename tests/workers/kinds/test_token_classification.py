@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from seqeval import metrics as seqeval
 
-from sources.rows import RaggedLabels, Rows
+from sources.cached_files import Unusable
+from sources.rows import RaggedLabels, Rows, zeros
 from tests.support.tiny_models import build, tiny_tokenizer
 from tests.support.trainings import CPU, RECOVERY
 from workers.data.batches import collate
-from workers.data.features import NO_TAG, UNKNOWN, Features, LabelShape, Padding, encode
+from workers.data.features import NO_TAG, UNKNOWN, Features, LabelShape, Padding, encode, encode_into, load_features
 from workers.evaluation import metrics
 from workers.evaluation.metrics import MetricLabels
 from workers.evaluation.scores import answers_of
@@ -27,6 +30,7 @@ SENTENCES = [
     ("the", "plot", "makes", "incomprehensibly", "no", "sense", "at", "all"),
     ("wit", "and", "warmth"),
 ]
+LABELS = MetricLabels(TAGS)
 OF_SEQEVAL = {
     "entity_f1": seqeval.f1_score, "entity_precision": seqeval.precision_score, "entity_recall": seqeval.recall_score,
 }  # fmt: skip
@@ -92,7 +96,7 @@ def test_the_first_token_of_a_word_has_its_tag_and_no_other(architecture: str) -
         assert set(labels[special]) == {NO_TAG}
 
 
-def test_words_that_were_cut_have_no_tag_and_count_for_nothing() -> None:
+def test_words_that_were_cut_have_no_tag_and_count_as_missed() -> None:
     features = encode(tiny_tokenizer("bert"), tagged(), 6, NER.shape)
     assert features.lengths.max() == 6
     assert features.fits_together
@@ -104,12 +108,47 @@ def test_words_that_were_cut_have_no_tag_and_count_for_nothing() -> None:
         assert cut.labels[inside] == NO_TAG
     judged, _ = NER.judged("entity_f1", np.eye(len(TAGS))[np.maximum(features.labels, 0)], features, None)
     every, _ = NER.judged("entity_f1", np.eye(len(TAGS))[np.maximum(whole.labels, 0)], whole, None)
-    assert judged[2] < every[2]
+    assert judged.tolist() == every.tolist(), "as many entities as there are"
+    found = metrics.score(("entity_recall",), *NER.judged("entity_recall", _right(features), features, None), LABELS)
+    assert found.values["entity_recall"] < 100
+
+
+def _right(features: Features) -> np.ndarray:
+    return np.eye(len(TAGS))[np.maximum(features.labels, 0)]
+
+
+@pytest.mark.parametrize("max_length", [6, 9, 64])
+def test_recall_is_of_the_whole_sentence_as_seqeval_counts_it(max_length: int) -> None:
+    """Words beyond the length, and words that are nothing to the tokenizer, are answered with nothing."""
+    draw = np.random.default_rng(max_length)
+    sentences = [tuple(draw.choice(["films", "wit", "\u200b", "a"], draw.integers(1, 12))) for _ in range(40)]
+    rows = tagged(sentences)
+    features = encode(tiny_tokenizer("bert"), rows, max_length, NER.shape)
+    features = features.take(np.arange(20)).joined(features.take(np.arange(20, 40)))
+    assert len(features.lost)
+    assert features.fits_together
+    true, given = [[TAGS[id] for id in tags] for tags in rows.labels], []
+    for row, tags in enumerate(true):
+        gone = set(features.lost_of(row)[:, 0].tolist())
+        given.append(["O" if at in gone else tag for at, tag in enumerate(tags)])
+    for metric, theirs in OF_SEQEVAL.items():
+        found = metrics.score((metric,), *NER.judged(metric, _right(features), features, None), LABELS)
+        assert found.values[metric] == pytest.approx(100 * theirs(true, given))
+
+
+def test_what_was_lost_is_read_again(tmp_path: Path) -> None:
+    encode_into(tiny_tokenizer("bert"), tagged(), 6, tmp_path, shape=NER.shape)
+    whole, found = encode(tiny_tokenizer("bert"), tagged(), 6, NER.shape), load_features(tmp_path, NER.shape)
+    assert np.array_equal(found.lost, whole.lost)
+    for wrong in ([[9, 0, 0]], [[0, 3, 0]], [[0, 0, 0], [0, 0, 0]], [[0, -1, 0]]):
+        np.save(tmp_path / "lost.npy", np.array(wrong))
+        with pytest.raises(Unusable):
+            load_features(tmp_path, NER.shape)
 
 
 def test_text_without_tags_still_says_where_words_begin() -> None:
     features = encode(tiny_tokenizer("bert"), tagged(), 64, NER.shape)
-    bare = features.unlabelled
+    bare = encode(tiny_tokenizer("bert"), Rows(SENTENCES, zeros(4), "made", "0" * 64), 64, NER.shape, labelled=False)
     assert set(bare.labels) == {NO_TAG, UNKNOWN}
     assert np.array_equal(bare.labels == NO_TAG, features.labels == NO_TAG)
 

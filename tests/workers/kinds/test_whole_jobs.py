@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,44 @@ def test_labels_of_which_a_row_has_any_number(tmp_path: Path, settings: WorkerSe
     (answers,) = ask(["the play at the airport was kind"])
     said = {row["label"]: row["score"] for row in answers}
     assert {label for label, score in said.items() if score > 0.5} == {"play", "airport"}
+
+
+def _spoken(path: Path) -> str:
+    draw = random.Random(5)
+    path.write_text("\n".join(json.dumps({"text": sentence(draw, "late", "slow", "kind")}) for _ in range(60)) + "\n")
+    return str(path)
+
+
+def _table(path: Path, label: Callable[[int], str]) -> str:
+    draw = random.Random(6)
+    lines = ["text,label", *(f"{' '.join(sentence(draw))},{label(row)}" for row in range(120))]
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+COLUMNS = {"text_columns": ["text"], "label_column": "label"}
+WITH_TEXT: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "classification": lambda folder: {"dataset": _table(folder / "t.csv", lambda row: "ab"[row % 2]), **COLUMNS},
+    "regression": lambda folder: {"dataset": _table(folder / "t.csv", lambda row: f"{row / 7:.3f}"), **COLUMNS},
+    "multi-label": lambda folder: {
+        "dataset": str(with_labels(folder / "t.jsonl")), "text_columns": ["text"], "label_column": "about",
+    },
+    "token-classification": lambda folder: {"dataset": str(tagged(folder / "t.conll"))},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WITH_TEXT)
+def test_text_without_labels_is_learnt_from_by_every_kind(kind: str, tmp_path: Path, settings: WorkerSettings) -> None:
+    model = tiny_model("bert", tmp_path / "source", head="base", layers=3)
+    words = kind == "token-classification"
+    text = _spoken(tmp_path / "more.jsonl") if words else str(texts(tmp_path / "more.txt", rows=60))
+    task = {"kind": kind, **WITH_TEXT[kind](tmp_path)}
+    recovery = {"epochs": 1, "text": {"dataset": text}, "label_weight": 0.5, "batch_size": 8}
+    body = {"model": str(model), "task": task, "recovery": recovery, "evaluation": QUIET, "prune": {"drop": 1}}
+    report = carry_out(body, settings).report
+    assert report.data.splits["text"].rows == 60
+    assert report.training["recovering"].examples == report.data.splits["train"].rows + 60
+    assert report.verification.passed
 
 
 @pytest.mark.parametrize("strategy", ["symmetric", "block_influence", "taylor", "greedy", "auto"])

@@ -14,7 +14,7 @@ from workers.data.batches import Inputs, RowIndexes
 from workers.data.features import Features
 from workers.kinds.kind import Kind
 from workers.training.cpu import real_tokens
-from workers.training.objectives.teacher import HiddenPair, Targets, TeacherOutput
+from workers.training.objectives.teacher import HiddenPair, Targets
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Gold:
         return torch.from_numpy(self.features.labels).to(self.device)
 
     @cached_property
-    def _all_known(self) -> bool:
+    def all_known(self) -> bool:
         return bool(self.kind.known(self._labels).all())
 
     @cached_property
@@ -84,13 +84,38 @@ class _Gold:
     def loss(self, values: Tensor, rows: RowIndexes) -> Tensor:
         """Of the labels that somebody gave: the mean over the rows."""
         gold = self.of(rows)
-        if not self._all_known:
+        if not self.all_known:
             known = self.kind.known(gold)
             if not known.any():
                 return values.sum() * 0
             share = self.share(int(known.sum()), rows)
             return self.kind.label_loss(values[known], gold[known]) * share
         return self.kind.label_loss(values, gold)
+
+
+@dataclass(frozen=True)
+class _Soft:
+    """What is learnt of the teacher's answers, ``aim``, to the places of a batch."""
+
+    gold: _Gold
+    recovery: Recovery
+
+    def loss(self, values: Tensor, aim: Tensor, rows: RowIndexes) -> Tensor:
+        if not self.gold.features.per_token:
+            return self.gold.kind.teacher_loss(values, aim, self.recovery)
+        return self._part(values, self.gold.answered(self.gold.of(rows), values, aim), rows)
+
+    def unlabelled(self, values: Tensor, aim: Tensor, rows: RowIndexes) -> Tensor:
+        """The part of ``loss`` that is of places whose label nobody gave."""
+        gold = self.gold.of(rows)
+        left = ~self.gold.kind.known(gold)
+        return self._part(values, self.gold.answered(gold[left], values[left], aim[left]), rows)
+
+    def _part(self, values: Tensor, places: Sequence[Tensor], rows: RowIndexes) -> Tensor:
+        answers, aim = places
+        if not len(answers):
+            return values.sum() * 0
+        return self.gold.kind.teacher_loss(answers, aim, self.recovery) * self.gold.share(len(answers), rows)
 
 
 def label_objective(kind: Kind, features: Features, device: torch.device) -> TrainingObjective:
@@ -114,18 +139,16 @@ def distillation_objective(
     states at ``pairs``, see ``hidden_error``; and ``label_weight`` of the answers' share from the gold labels.
     """
     gold = _Gold(kind, features, device)
-
-    def soft(student: StudentOutput, teacher: TeacherOutput, rows: RowIndexes) -> Tensor:
-        if not features.per_token:
-            return kind.teacher_loss(student.values, teacher.values, recovery)
-        values, aim = gold.answered(gold.of(rows), student.values, teacher.values)
-        return kind.teacher_loss(values, aim, recovery) * gold.share(len(values), rows)
+    soft = _Soft(gold, recovery)
 
     def loss(student: StudentOutput, rows: RowIndexes) -> Tensor:
         teacher = targets(student.inputs, rows)
-        total = soft(student, teacher, rows)
+        total = soft.loss(student.values, teacher.values, rows)
         if recovery.label_weight:
-            total = torch.lerp(total, gold.loss(student.values, rows), recovery.label_weight)
+            known = gold.loss(student.values, rows)
+            # Where there is no label, the teacher is all there is to learn from, and counts in full.
+            whole = known if gold.all_known else known + soft.unlabelled(student.values, teacher.values, rows)
+            total = torch.lerp(total, whole, recovery.label_weight)
         if pairs:
             total = total + recovery.hidden_weight * hidden_error(student, teacher.hidden, pairs)
         return total
