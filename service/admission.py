@@ -72,6 +72,7 @@ def plan(
     facts, delivered = _look(request, settings, earlier)
     if facts is None:
         raise _unknown(request)
+    request.check_model(facts)
     start = _start(request, facts, earlier)
     return request, _planned(request, Known(facts, delivered, start), importance)
 
