@@ -181,7 +181,7 @@ def test_an_effort_decides_the_epochs_that_are_not_given(effort: Any, epochs: fl
 @pytest.mark.parametrize(
     ("task", "param", "words"),
     [
-        ({**TEXTS, "pairs": {"name": "stsb", "text_columns": ["a", "b"]}}, "/task/pairs/text_columns", "own text_columns"),
+        ({**TEXTS, "pairs": {"name": "stsb", "text_columns": ["a", "b"]}}, "/task/pairs/text_columns", "their own"),
         ({**TEXTS, "pairs": {"name": "stsb", "label_column": "c"}}, "/task/pairs/label_column", "own label_column"),
         ({**TEXTS, "pairs": {"name": "stsb", "read": {"delimiter": ";"}}}, "/task/pairs/read", "have their own read"),
         ({"dataset": "/d/a.txt", "pairs": "stsb"}, "/task/pairs", "this is a classification; give kind 'embedding'"),

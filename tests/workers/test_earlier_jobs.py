@@ -167,9 +167,7 @@ def test_a_model_is_evaluated_and_not_delivered_again(service: Service, bert: st
 
 @pytest.mark.usefixtures("believed")
 def test_a_model_without_a_head_is_timed_without_a_task(service: Service, bert: str, table: Path) -> None:
-    with pytest.raises(
-        LayercutError, match="has no head for classification; .* task 'none' to measure its speed"
-    ) as no:
+    with pytest.raises(LayercutError, match="has no head for classification") as no:
         service.post({"model": bert, "task": own(table), "prune": "none"})
     assert (no.value.code, no.value.param) == ("validation_failed", "/model")
     alone = service.report(service.done(model=bert, task="none", prune="none"))
