@@ -78,7 +78,8 @@ class Architecture:
     ``summary`` is the place of the token that stands for the whole text. ``shared_layers``: one set of weights is run
     many times, so the count falls and the weights stay. ``time_first``: between layers, states are (tokens, batch,
     width) and not (batch, tokens, width). ``positions_after_padding``: positions are counted from
-    ``pad_token_id + 1``, so the longest input is that much shorter than the table of positions.
+    ``pad_token_id + 1``, so the longest input is that much shorter than the table of positions. ``no_heads``: the auto
+    classes, as in ``TaskKind``, that `transformers` has nothing behind for the family.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Architecture:
     time_first: bool = False
     positions_after_padding: bool = False
     unused_tokens: tuple[str, ...] = ()
+    no_heads: tuple[str, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     note: str = ""
 
@@ -155,6 +157,7 @@ def _window_above(config: Config, total: int) -> list[str]:
 # Values that the rows below share.
 _DECODER: dict[str, Any] = {"kind": "decoder", "summary": "last"}
 _QWEN: dict[str, Any] = {**_DECODER, "implied_types": _window_above, "number_fields": ("max_window_layers",)}
+_NO_TAGGER = ("AutoModelForTokenClassification",)
 _TYPES_KEPT = "Each layer keeps its kind of attention: layer_types is written out and cut with the layers."
 
 # fmt: off
@@ -187,7 +190,7 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "unsupported_ar
     Architecture("gpt2", "h", count_field="n_layer", hidden_field="n_embd", positions_field="n_positions", **_DECODER,
                  refusals=(Refusal("scale_attn_by_inverse_layer_idx", False, "a layer's attention is scaled by its"
                                    " number, so layers would change with their numbers"),)),
-    Architecture("opt", "decoder.layers", embedding_field="word_embed_proj_dim", **_DECODER),
+    Architecture("opt", "decoder.layers", embedding_field="word_embed_proj_dim", no_heads=_NO_TAGGER, **_DECODER),
     Architecture("llama", "layers", **_DECODER),
     Architecture("mistral", "layers", **_DECODER),
     Architecture("qwen2", "layers", **_QWEN, note=_TYPES_KEPT),
@@ -195,7 +198,7 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "unsupported_ar
     Architecture("gemma", "layers", **_DECODER),
     Architecture("gemma2", "layers", implied_types=_every("", 2, first=False), **_DECODER, note=_TYPES_KEPT),
     Architecture("gemma3_text", "layers", implied_types=_every("sliding_window_pattern", 6, first=False), **_DECODER,
-                 unused_tokens=("<image_soft_token>",),
+                 unused_tokens=("<image_soft_token>",), no_heads=_NO_TAGGER,
                  refusals=(Refusal("use_bidirectional_attention", False, "the stock config halves its window again each"
                                    " time that it is loaded, so no saved copy is like the original"),),
                  note=_TYPES_KEPT),
@@ -207,7 +210,7 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "unsupported_ar
                  note="The relative position bias of a stack is in its first layer and serves all: it moves to the"
                       " first kept layer, which computes the same with it."),
     Architecture("bart", "encoder.layers", count_field="encoder_layers", hidden_field="d_model",
-                 unused_tokens=("<mask>",),
+                 unused_tokens=("<mask>",), no_heads=_NO_TAGGER,
                  kind="encoder-decoder", decoder=Stack("decoder", "decoder.layers", "decoder_layers")),
 ))
 # fmt: on

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from api_schemas.architectures import Architecture
 from api_schemas.metrics import Metric
 from api_schemas.strategies import Kind, Strategy
-from api_schemas.task_kinds import Effort, LabelForm, TaskKind, kinds_with
+from api_schemas.task_kinds import TASK_KINDS, Effort, LabelForm, TaskKind, kinds_with
 from api_schemas.tasks import Task
 
 
@@ -38,12 +38,14 @@ class MetricInfo(BaseModel):
     summary: str
     higher_is_better: bool
     kinds: list[str] = Field(description="of task, that can be scored by it")
+    also: list[str] = Field(description="kinds of task that it is measured of too, and that cannot be scored by it")
 
     @classmethod
     def of(cls, row: Metric) -> MetricInfo:
         return cls(
-            name=row.name, summary=row.summary, higher_is_better=row.higher_is_better, kinds=kinds_with(row.name)
-        )
+            name=row.name, summary=row.summary, higher_is_better=row.higher_is_better, kinds=kinds_with(row.name),
+            also=[kind.name for kind in TASK_KINDS.values() if row.name in kind.also],
+        )  # fmt: skip
 
 
 class KindInfo(BaseModel):
@@ -53,6 +55,7 @@ class KindInfo(BaseModel):
         description="what the label column holds: one class, a number, several classes, or a tag a word; null: none"
     )
     metrics: list[str] = Field(description="names of metrics; the first is the score unless another is asked for")
+    also: list[str] = Field(description="names of metrics that are measured too, and cannot be the score")
     efforts: dict[Effort, dict[str, Any]] = Field(
         description="of `recovery.effort`: the fields of `recovery` that each sets, where they are not given"
     )
@@ -60,8 +63,10 @@ class KindInfo(BaseModel):
     @classmethod
     def of(cls, row: TaskKind) -> KindInfo:
         efforts = {effort: {**row.recovery, **values} for effort, values in row.efforts.items()}
-        metrics = list(dict.fromkeys((*row.metrics, *row.always)))
-        return cls(name=row.name, summary=row.summary, labels=row.labels, metrics=metrics, efforts=efforts)
+        return cls(
+            name=row.name, summary=row.summary, labels=row.labels, metrics=list(row.metrics), also=list(row.also),
+            efforts=efforts,
+        )  # fmt: skip
 
 
 class TaskInfo(BaseModel):

@@ -108,7 +108,16 @@ class PruneSpec(Request):
         return {"strategy": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _one_amount_that_suits(self) -> PruneSpec:
+    def _suits_its_strategy(self) -> PruneSpec:
+        # Where none is asked for, the task's kind says which it is.
+        if "strategy" in self.model_fields_set:
+            self.check_strategy()
+        return self
+
+    def check_strategy(self) -> None:
+        """Raise ``unknown_strategy``, and ``validation_failed`` for more than one amount, or one that the strategy does
+        not take.
+        """
         strategy = STRATEGIES.find(self.strategy, "/prune/strategy")
         given = [name for name in (*AMOUNTS, "objective") if getattr(self, name) is not None]
         self._check_nothing(given)
@@ -148,7 +157,6 @@ class PruneSpec(Request):
                 f"strategy {self.strategy!r} looks at no text: it takes no calibration",
                 param="/prune/calibration",
             )
-        return self
 
     def _check_nothing(self, given: list[str]) -> None:
         """That nothing is said of what is to go, where nothing goes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,8 +28,8 @@ class RecoverySpec(Request):
     method: Method | Auto = Field(default="auto", description="auto: `distill`, or `none` where the task is `none`")
     effort: Effort | Auto = Field(
         default="auto",
-        description="how much it may cost, in one word: what each means for the task's kind is in GET /v1/tasks, and a"
-        " value that is given goes before it; auto: standard",
+        description="of `distill`: how much it may cost, in one word: what each means for the task's kind is in"
+        " GET /v1/tasks, and a value that is given goes before it; auto: standard",
     )
     from_: JobRef | None = Field(
         default=None,
@@ -130,7 +130,7 @@ class Recovery(BaseModel):
 
 
 #: The paper's.
-BATCH = 32
+EPOCHS, BATCH = 3.0, 32
 #: Of `distill`: its gradients have little noise, so that small data is better used in more and smaller steps.
 SMALLEST_BATCH, ENOUGH_STEPS = 8, 700
 #: Of `distill`: what the hidden states' error at each gap weighs beside the logits' (docs/lab/recovery.md).
@@ -156,13 +156,11 @@ def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, kind: TaskKind | 
     """
     asked = {name: value for name, value in spec.model_dump().items() if value != "auto" and name != "from"}
     method = asked.get("method", "distill" if kind else "none")
-    effort: Effort = asked.setdefault("effort", "standard")
-    by_kind = {**kind.recovery, **kind.efforts.get(effort, {})} if kind and method == "distill" else {}
+    by_kind = _by_kind(spec, kind)
     rate = protocol_rate(model.hidden_size, model.layers)
     faster = kind.faster if kind else 1.0
     defaults = {
         "method": method,
-        "epochs": 3.0,
         "learning_rate": float(f"{faster * rate:.2g}") if method == "distill" else rate,
         "batch_size": "auto" if method == "distill" else BATCH,
         "max_length": min(128, model.max_positions) if model.max_positions else 128,
@@ -176,9 +174,28 @@ def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, kind: TaskKind | 
         "vector_loss": "cosine",
         "checkpoint": "last",
         "dropout": method != "distill",
-        "baseline_epochs": asked.get("epochs", 3.0),
         "baseline_batch_size": asked.get("batch_size", BATCH),
         # A fine-tuned model is compared with its equal; distillations at several rates share their baseline.
         "baseline_learning_rate": rate if method == "distill" else asked.get("learning_rate", rate),
     }
-    return Recovery.model_validate({**defaults, **by_kind, **asked})
+    return Recovery.model_validate({**defaults, **by_kind, **epochs_of(spec, kind), **asked})
+
+
+def epochs_of(spec: RecoverySpec, kind: TaskKind | None) -> dict[str, float]:
+    """``epochs`` and ``baseline_epochs`` of what ``resolve_recovery`` makes, which no model decides. Epochs that are
+    given are the baseline's too, whatever the effort.
+    """
+    by_kind = _by_kind(spec, kind)
+    epochs = by_kind.get("epochs", EPOCHS) if spec.epochs == "auto" else spec.epochs
+    of_baseline = by_kind.get("baseline_epochs", EPOCHS) if spec.epochs == "auto" else spec.epochs
+    return {
+        "epochs": epochs,
+        "baseline_epochs": of_baseline if spec.baseline_epochs == "auto" else spec.baseline_epochs,
+    }
+
+
+def _by_kind(spec: RecoverySpec, kind: TaskKind | None) -> dict[str, Any]:
+    """What the kind's row says, and its effort before that."""
+    if kind is None or spec.method not in ("auto", "distill"):
+        return {}
+    return {**kind.recovery, **kind.efforts.get("standard" if spec.effort == "auto" else spec.effort, {})}

@@ -6,16 +6,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from api_schemas.architectures import ARCHITECTURES, ModelFacts
+from api_schemas.architectures import ModelFacts
 from api_schemas.delivered import JOB_REF, PREFIX, job_of
 from api_schemas.earlier_jobs import check_from, settled
 from api_schemas.errors import LayercutError
-from api_schemas.labels import not_of_head
 from api_schemas.pruning import AskedPrune, PruneSpec
 from api_schemas.recovery import RecoverySpec
+from api_schemas.request_checks import (
+    check_importance,
+    check_model,
+    check_recovery,
+    check_search,
+    evaluates_only,
+    keeps_modules,
+    prune_for,
+    trains,
+)
 from api_schemas.request_parts import OrString, Request, Seed
 from api_schemas.strategies import STRATEGIES
-from api_schemas.task_spec import LabelMap, TaskSpec
+from api_schemas.task_spec import TaskSpec
 from api_schemas.webhook_requests import JobWebhook
 
 #: A path, what an earlier job delivered, or a hub id: a name, or two with a slash between.
@@ -135,52 +144,18 @@ class JobRequest(Request):
         return keeps_modules(self.task, self.recovery)
 
     def check_model(self, model: ModelFacts) -> None:
-        """Raise ``unsupported_architecture`` for a task that the model's family is not trained on, and
-        ``validation_failed`` for texts longer than it reads, and for labels that its head does not have.
-        """
-        self._check_words(model)
-        kind = self.task.task_kind
-        if kind is not None and kind.library == "sentence-transformers" and model.modules is None:
-            raise LayercutError(
-                "model_invalid",
-                f"{model.id!r} has no modules.json: how its tokens become a vector (the pooling) is not known. Save it"
-                " with sentence-transformers",
-                param="/model",
-            )
-        longest, asked = model.max_positions, self.recovery.max_length
-        if asked != "auto" and longest is not None and asked > longest:
-            raise LayercutError(
-                "validation_failed",
-                f"max_length is {asked} tokens, and the model reads {longest} at most: give {longest} or less, or"
-                " leave it out",
-                param="/recovery/max_length",
-            )
-        if self.task.trains and ARCHITECTURES[model.architecture].kind == "encoder-decoder":
-            raise LayercutError(
-                "unsupported_architecture",
-                f"{model.architecture} is an encoder-decoder: it can be pruned with task 'none', and not trained on a"
-                " task",
-                param="/task",
-            )
-
-    def _check_words(self, model: ModelFacts) -> None:
-        meant = self.task.labels.root if isinstance(self.task.labels, LabelMap) else None
-        unknown = not_of_head(model.labels, meant) if meant and model.labels else None
-        if unknown is not None:
-            raise LayercutError(
-                "validation_failed",
-                f"the head has no label {unknown!r}; its labels are: {', '.join(model.labels or ())}",
-                param="/task/labels",
-            )
+        """Raise ``LayercutError`` where the request cannot work on the model."""
+        check_model(self.task, self.prune, self.recovery, model)
 
     @model_validator(mode="after")
     def _parts_that_fit(self) -> JobRequest:
         self.prune = prune_for(self.task, self.prune)
         self.recovery = settled(self.prune, self.recovery)
         check_from(self.prune, self.recovery, trains=self.trains)
-        self._check_search()
-        self._check_importance()
-        self._check_recovery()
+        check_search(self.task, self.prune, self.recovery)
+        check_importance(self.task, self.prune)
+        self._check_learnt_head()
+        check_recovery(self.task, self.recovery)
         if not self.task.trains and self.recovery.method not in ("auto", "none"):
             raise LayercutError(
                 "validation_failed",
@@ -205,64 +180,8 @@ class JobRequest(Request):
             )
         return self
 
-    def _check_recovery(self) -> None:
-        kind, text = self.task.task_kind, self.recovery.text
-        if kind is not None and kind.labels is None and self.recovery.method == "finetune":
-            raise LayercutError(
-                "validation_failed",
-                f"a {kind.name} has no labels to fine-tune on: distill, or leave the method out",
-                param="/recovery/method",
-            )
-        if text is None:
-            return
-        if kind is None or kind.labels is None or self.recovery.method not in ("auto", "distill"):
-            why = (
-                "the task's own dataset is such text" if kind and kind.labels is None else "only distill learns from it"
-            )
-            raise LayercutError("validation_failed", f"text without labels: {why}", param="/recovery/text")
-        columns = len(self.task.glue.columns if self.task.glue else self.task.text_columns or ("",))
-        if text.columns and len(text.columns) != columns:
-            raise LayercutError(
-                "validation_failed",
-                f"the task reads {columns} texts a row, and {len(text.columns)} columns are given",
-                param="/recovery/text/columns",
-            )
-
-    def _check_search(self) -> None:
-        """That candidates have a task to compete on, and a baseline to come near to."""
-        if not STRATEGIES[self.prune.strategy].searches:
-            return
-        if not self.task.trains:
-            raise LayercutError(
-                "validation_failed",
-                f"strategy {self.prune.strategy!r} lets candidates learn from the baseline on a task's training rows;"
-                " task is 'none'",
-                param="/prune/strategy",
-            )
-        if self.recovery.method not in ("auto", "distill"):
-            raise LayercutError(
-                "validation_failed",
-                f"strategy {self.prune.strategy!r} compares candidates by what they learn from the baseline: recovery"
-                f" must be 'distill', not {self.recovery.method!r}",
-                param="/recovery/method",
-            )
-
-    def _check_importance(self) -> None:
-        """That there is text to score on, and where the strategy needs one, a loss."""
-        strategy, calibration = STRATEGIES[self.prune.strategy], self.prune.calibration
-        if strategy.needs_data and not self.task.trains and not calibration.on_text:
-            raise LayercutError(
-                "validation_failed",
-                f"strategy {strategy.name!r} measures layers on a task's training text; task is 'none':"
-                " give prune.calibration.dataset",
-                param="/prune/strategy" if calibration.source == "auto" else "/prune/calibration/source",
-            )
-        if strategy.needs_labels and self.task.trains and calibration.on_text:
-            raise LayercutError(
-                "validation_failed",
-                f"strategy {strategy.name!r} measures layers by the loss on the task's labels, and text has none",
-                param="/prune/calibration",
-            )
+    def _check_learnt_head(self) -> None:
+        strategy = STRATEGIES[self.prune.strategy]
         if strategy.needs_head and self.recovery.method == "finetune" and not self.evaluation.baseline:
             raise LayercutError(
                 "validation_failed",
@@ -286,7 +205,15 @@ class PlanRequest(Request):
         self.recovery = settled(self.prune, self.recovery)
         # A plan is also asked for without the task that a job will have.
         check_from(self.prune, self.recovery, trains=self.recovery.method != "none")
+        if self.task.trains:
+            check_search(self.task, self.prune, self.recovery)
+            check_importance(self.task, self.prune)
+            check_recovery(self.task, self.recovery)
         return self
+
+    def check_model(self, model: ModelFacts) -> None:
+        """As ``JobRequest.check_model``."""
+        check_model(self.task, self.prune, self.recovery, model)
 
     @property
     def trains(self) -> bool:
@@ -295,26 +222,3 @@ class PlanRequest(Request):
     @property
     def keeps_modules(self) -> bool:
         return keeps_modules(self.task, self.recovery)
-
-
-def evaluates_only(prune: PruneSpec, recovery: RecoverySpec) -> bool:
-    """As ``JobRequest.evaluates_only``, of parts that were checked."""
-    return STRATEGIES[prune.strategy].drops_nothing and recovery.method == "none"
-
-
-def prune_for(task: TaskSpec, prune: PruneSpec) -> PruneSpec:
-    """``prune`` with the strategy of the task's kind, where none is asked for and its amount does not need another."""
-    kind = task.task_kind
-    if kind is None or "strategy" in prune.model_fields_set or kind.strategy == prune.strategy:
-        return prune
-    return PruneSpec.model_validate({**prune.model_dump(exclude_unset=True), "strategy": kind.strategy})
-
-
-def keeps_modules(task: TaskSpec, recovery: RecoverySpec) -> bool:
-    """As ``JobRequest.keeps_modules``."""
-    return not trains(task, recovery) or (task.task_kind is not None and task.task_kind.teacher == "source")
-
-
-def trains(task: TaskSpec, recovery: RecoverySpec) -> bool:
-    """Whether a job of these trains a model."""
-    return task.trains and recovery.method != "none"

@@ -55,6 +55,11 @@ class TaskKind:
         return METRICS[self.metrics[0]]
 
     @property
+    def also(self) -> tuple[str, ...]:
+        """Metrics that are measured too, and cannot be the score."""
+        return tuple(name for name in self.always if name not in self.metrics)
+
+    @property
     def names_labels(self) -> bool:
         """Whether labels are names, in an order that a head has."""
         return self.labels in ("class", "classes", "tags")

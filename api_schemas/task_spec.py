@@ -11,7 +11,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.labels import LONGEST_LABEL, label_key, label_text
 from api_schemas.metrics import METRICS, Metric
 from api_schemas.read_spec import Character, ReadSpec
-from api_schemas.request_parts import Auto, Column, DataPath, Name, OrString, Positive
+from api_schemas.request_parts import Auto, Column, DataPath, Name, OrString, Positive, Request
 from api_schemas.task_kinds import TASK_KINDS, TaskKind, kinds_with
 from api_schemas.tasks import TASKS, Task
 
@@ -61,6 +61,10 @@ class PairsSpec(OrString):
         row = TASKS.find(self.name, "/task/pairs") if self.name is not None else None
         if row is not None and (row.kind != "regression" or len(row.columns) != 2):
             raise _refusal(f"{row.name!r} has no pairs of texts with a number; stsb has", "/pairs")
+        if row is not None:
+            _check_own_fields(
+                f"pairs of {row.name!r} have their", self, ("text_columns", "label_column", "read"), "/pairs"
+            )
         if len(self.text_columns) == 1:
             raise _refusal("a pair has two texts: give two columns", "/pairs/text_columns")
         return self
@@ -137,12 +141,9 @@ class TaskSpec(OrString):
             TASKS.find(name, "/task")
         own = (
             "dev", "text_columns", "label_column", "label_columns", "label_separator", "labels", "positive_label",
-            "metric", "dev_read", "pairs",
+            "metric", "dev_read", "pairs", "kind", "read",
         )  # fmt: skip
-        wrong = [field for field in own if getattr(self, field)]
-        wrong += [field for field, unset in (("kind", "auto"), ("read", ReadSpec())) if getattr(self, field) != unset]
-        if wrong:
-            raise _refusal(f"task {name!r} has its own {wrong[0]}", f"/{wrong[0]}")
+        _check_own_fields(f"task {name!r} has its", self, own, "")
 
     def _check_own(self) -> None:
         if self.metric is not None:
@@ -150,6 +151,9 @@ class TaskSpec(OrString):
         if self.kind != "auto":
             TASK_KINDS.find(self.kind, "/task/kind")
         kind = TASK_KINDS[self.decided_kind]
+        if kind.labels is not None and self.pairs is not None:
+            hint = "; give kind 'embedding'" if self.kind == "auto" else ""
+            raise _refusal(f"pairs are for an embedding model; this is a {kind.name}{hint}", "/pairs")
         self._check_columns(kind)
         if self.metric is not None and self.metric not in kind.metrics:
             raise _refusal(
@@ -161,8 +165,6 @@ class TaskSpec(OrString):
             raise _refusal(f"a {kind.name} learns {learns} and has no {field}", f"/{field}")
         if kind.labels is None and self.metric == "spearman" and self.pairs is None:
             raise _refusal("spearman is of pairs: give task.pairs", "/metric")
-        if kind.labels is not None and self.pairs is not None:
-            raise _refusal(f"pairs are for an embedding model; this is a {kind.name}", "/pairs")
         self._check_labels()
 
     def _check_columns(self, kind: TaskKind) -> None:
@@ -272,3 +274,10 @@ class TaskSpec(OrString):
 
 def _refusal(message: str, field: str) -> LayercutError:
     return LayercutError("validation_failed", message, param=f"/task{field}")
+
+
+def _check_own_fields(whose: str, spec: Request, fields: tuple[str, ...], at: str) -> None:
+    """That nothing is said of what is known of data that has a name."""
+    wrong = [name for name in fields if getattr(spec, name) != type(spec).model_fields[name].default]
+    if wrong:
+        raise _refusal(f"{whose} own {wrong[0]}", f"{at}/{wrong[0]}")

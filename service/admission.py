@@ -81,6 +81,7 @@ def plan(
     facts, delivered = _look(request, settings, earlier)
     if facts is None:
         raise _unknown(request)
+    request.check_model(facts)
     start = _start(request, facts, earlier)
     return Planned(request, _planned(request, Known(facts, delivered, start), importance), start)
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn, TypeVar, get_args
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.errors import LayercutError
@@ -172,9 +173,9 @@ def _with_hint(model: type[BaseModel], detail: dict[str, Any]) -> dict[str, Any]
     place = detail["loc"]
     if detail["type"] == "model_type" and (part := _part(model, place)) is not None:
         form = "a text or an object" if issubclass(part, (OrString, PruneSpec)) else "an object"
-        detail["msg"] = f"it must be {form}; the fields of the object: {', '.join(part.model_fields)}"
+        detail["msg"] = f"it must be {form}; the fields of the object: {', '.join(_fields(part))}"
     if detail["type"] == "extra_forbidden":
-        known = list(found.model_fields) if (found := _part(model, place[:-1])) else []
+        known = list(_fields(found)) if (found := _part(model, place[:-1])) else []
         near = get_close_matches(str(place[-1])[:MAX_NAME], known, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
         detail["msg"] = f"unknown field {str(place[-1])[:MAX_NAME]!r}; {hint}"
@@ -184,7 +185,7 @@ def _with_hint(model: type[BaseModel], detail: dict[str, Any]) -> dict[str, Any]
 def _part(model: type[BaseModel], place: tuple[str | int, ...]) -> type[BaseModel] | None:
     """The model that stands at ``place`` inside ``model``."""
     for part in place:
-        annotation = model.model_fields[str(part)].annotation
+        annotation = _fields(model)[str(part)].annotation
         # A field that may be null is a union.
         members = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
         found = next((one for one in members if issubclass(one, BaseModel)), None)
@@ -192,3 +193,8 @@ def _part(model: type[BaseModel], place: tuple[str | int, ...]) -> type[BaseMode
             return None
         model = found
     return model
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """By the names that a body has for them."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}

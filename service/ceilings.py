@@ -12,6 +12,7 @@ from typing import TypeVar
 from api_schemas.architectures import ModelFacts
 from api_schemas.ceilings import CeilingInfo
 from api_schemas.errors import LayercutError
+from api_schemas.recovery import epochs_of
 from api_schemas.requests import JobRequest, PlanRequest
 from service.settings import GatewaySettings
 from service.state import GatewayState
@@ -24,12 +25,18 @@ Values = Iterator[tuple[str, float | None]]
 
 def _rows(request: JobRequest | PlanRequest) -> Values:
     yield "/task/max_train_rows", request.task.max_train_rows
+    text = request.recovery.text
+    yield "/recovery/text/rows", text.rows if text else None
 
 
 def _epochs(request: JobRequest | PlanRequest) -> Values:
-    for field in ("epochs", "baseline_epochs"):
-        value = getattr(request.recovery, field)
-        yield f"/recovery/{field}", None if value == "auto" else value
+    """Those that are given, and those that are trained because none are."""
+    spec, kind = request.recovery, request.task.task_kind
+    trained = {"epochs": request.trains, "baseline_epochs": request.trains and kind and kind.teacher == "trained"}
+    for field, epochs in epochs_of(spec, kind).items():
+        by_word = field == "epochs" and spec.epochs == "auto" and spec.effort != "auto"
+        if trained[field] or getattr(spec, field) != "auto":
+            yield "/recovery/effort" if by_word else f"/recovery/{field}", epochs
 
 
 def _seeds(request: JobRequest | PlanRequest) -> Values:
@@ -73,10 +80,11 @@ class Ceiling:
 
 # fmt: off
 CEILINGS: tuple[Ceiling, ...] = (
-    Ceiling("max_rows", "rows", "rows to train on, asked for or found in the data", ("/task/max_train_rows",), _rows),
+    Ceiling("max_rows", "rows", "rows to train on, asked for or found in the data",
+            ("/task/max_train_rows", "/recovery/text/rows"), _rows),
     Ceiling("table_bytes", "bytes", "a table or text of the user's own", code="dataset_invalid"),
     Ceiling("max_epochs", "epochs", "epochs of one training",
-            ("/recovery/epochs", "/recovery/baseline_epochs"), _epochs),
+            ("/recovery/epochs", "/recovery/baseline_epochs", "/recovery/effort"), _epochs),
     Ceiling("max_seeds", "seeds", "seeds to train and score with", ("/evaluation/seeds",), _seeds),
     Ceiling("max_latency_tokens", "tokens", "batch size times sequence length of one measurement of speed",
             ("/evaluation/latency", "/prune/objective"), _latency),

@@ -12,7 +12,7 @@ from typing import Any
 
 from api_schemas.metrics import METRICS
 from api_schemas.strategies import STRATEGIES
-from api_schemas.task_kinds import TASK_KINDS
+from api_schemas.task_kinds import TASK_KINDS, kinds_with
 from api_schemas.tasks import TASKS
 
 Schema = dict[str, Any]
@@ -33,7 +33,7 @@ def _one_of(*names: str) -> str:
 #: The names of tables, by schema and property.
 NAMES = {
     ("TaskSpec", "name"): _one_of(*TASKS, "none"),
-    ("TaskSpec", "metric"): _one_of(*METRICS),
+    ("TaskSpec", "metric"): _one_of(*(name for name in METRICS if kinds_with(name))),
     ("TaskSpec", "kind"): _one_of(*TASK_KINDS, "auto"),
     ("PairsSpec", "name"): _one_of(*(row.name for row in TASKS.values() if row.kind == "regression")),
     ("PruneSpec", "strategy"): _one_of(*STRATEGIES),

@@ -178,9 +178,12 @@ def _default_prompt(model: ModelFiles) -> str:
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise _invalid(model, SETTINGS, "has prompts that are not a mapping of names to texts")
     name = settings.get("default_prompt_name")
-    if name is not None and name not in prompts:
+    if name is None:
+        return ""
+    # A list could not even be looked up.
+    if not isinstance(name, str) or name not in prompts:
         raise _invalid(model, SETTINGS, f"has the default_prompt_name {str(name)[:100]!r}, and no such prompt")
-    return prompts.get(name) or ""
+    return prompts[name] or ""
 
 
 def _transformer(model: ModelFiles) -> dict[str, Any]:

@@ -65,21 +65,21 @@ def load_task(spec: TaskSpec, settings: SourceSettings, seed: int, text: TextSpe
     """
     data = _load_glue(spec.glue, settings) if spec.glue else _load_own(spec, settings, seed)
     train = _sample(data.train, spec.max_train_rows, seed)
-    _check_rows(train, settings, "task.max_train_rows", "/task/max_train_rows")
+    _check_rows(len(train), settings, "task.max_train_rows", "/task/max_train_rows")
     pairs = read_pairs(spec.pairs, settings) if spec.pairs else None
     unlabelled = None
     if text is not None:
         unlabelled = _sample(read_unlabelled(text, spec, settings), text.rows, seed)
-        _check_rows(unlabelled, settings, "recovery.text.rows", "/recovery/text/rows")
+        _check_rows(len(train) + len(unlabelled), settings, "recovery.text.rows", "/recovery/text/rows")
     warnings = (*data.warnings, *pair_warnings(train, pairs), *text_warnings(data.dev, unlabelled))
     return replace(data, train=train, pairs=pairs, text=unlabelled, warnings=warnings)
 
 
-def _check_rows(rows: Rows, settings: SourceSettings, field: str, param: str) -> None:
-    if len(rows) > settings.max_rows:
+def _check_rows(rows: int, settings: SourceSettings, field: str, param: str) -> None:
+    if rows > settings.max_rows:
         raise LayercutError(
             "ceiling_passed",
-            f"the data has {len(rows)} rows to train on, more than the {settings.max_rows} that LAYERCUT_MAX_ROWS"
+            f"the data has {rows} rows to train on, more than the {settings.max_rows} that LAYERCUT_MAX_ROWS"
             f" allows; {field} takes a sample",
             param=param,
         )

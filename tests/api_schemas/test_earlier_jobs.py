@@ -93,7 +93,7 @@ def test_what_drops_nothing_takes_no_word_on_what_is_to_go(
 def test_without_an_earlier_job_nothing_dropped_means_to_evaluate(task: str, method: str) -> None:
     made = request(task=task, prune="none", recovery={"method": method})
     assert (made.recovery.method, made.trains, made.evaluates_only) == ("none", False, True)
-    decided = resolve(made, facts(12))
+    decided = resolve(made, facts(12, classes=["BertForSequenceClassification"]))
     assert decided.recovery is not None
     assert decided.plan is not None
     assert (decided.recovery.method, decided.evaluates_only) == ("none", True)

@@ -12,7 +12,9 @@ from api_schemas.architectures import ARCHITECTURES, ModelFacts, architecture_of
 from api_schemas.errors import LayercutError
 from api_schemas.plans import Plan, make_plan
 from api_schemas.pruning import PruneSpec
+from api_schemas.request_checks import prune_for
 from api_schemas.strategies import STRATEGIES
+from api_schemas.task_spec import TaskSpec
 
 LAYER = 1_000
 
@@ -31,7 +33,8 @@ def model(layers: int = 12, **changed: Any) -> ModelFacts:
 
 
 def plan(spec: dict[str, Any], facts: ModelFacts | None = None, **given: Any) -> Plan:
-    return make_plan(PruneSpec.model_validate(spec), facts or model(), **{"seed": 42} | given)
+    asked = prune_for(TaskSpec(name="none"), PruneSpec.model_validate(spec))
+    return make_plan(asked, facts or model(), **{"seed": 42} | given)
 
 
 def refusal(spec: dict[str, Any], facts: ModelFacts | None = None, **given: Any) -> LayercutError:

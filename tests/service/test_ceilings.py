@@ -47,6 +47,8 @@ def test_the_limits_are_shown_as_they_are_set(client: TestClient) -> None:
         ("/task/max_train_rows", {"task": {"name": "sst2", "max_train_rows": 101}}, "MAX_ROWS"),
         ("/recovery/epochs", {"recovery": {"epochs": 5.5}}, "MAX_EPOCHS"),
         ("/recovery/baseline_epochs", {"recovery": {"baseline_epochs": 6}}, "MAX_EPOCHS"),
+        ("/recovery/effort", {"recovery": {"effort": "high"}}, "MAX_EPOCHS"),
+        ("/recovery/text/rows", {"recovery": {"text": {"dataset": "x.txt", "rows": 101}}}, "MAX_ROWS"),
         ("/evaluation/seeds", {"evaluation": {"seeds": [1, 2, 3]}}, "MAX_SEEDS"),
         ("/evaluation/latency", {"evaluation": {"latency": {"batch_sizes": [1, 9]}}}, "MAX_LATENCY_TOKENS"),
         (
@@ -69,6 +71,31 @@ def test_more_than_there_is_is_refused(client: TestClient, field: str, asked: di
 def test_a_plan_is_under_the_same_ceilings(client: TestClient) -> None:
     answer = client.post("/v1/plans", json={"model": "a/b", "task": "sst2", "recovery": {"epochs": 6}})
     assert answer.json()["code"] == "ceiling_passed"
+
+
+@pytest.mark.parametrize(
+    ("recovery", "pointer"),
+    [
+        ({}, "/recovery/epochs"),
+        ({"method": "finetune"}, "/recovery/epochs"),
+        ({"effort": "quick"}, "/recovery/baseline_epochs"),
+        ({"effort": "high"}, "/recovery/effort"),
+        ({"effort": "high", "epochs": 2}, None),
+        ({"effort": "quick", "baseline_epochs": 2}, None),
+        ({"method": "none"}, None),
+    ],
+)
+def test_epochs_that_nobody_asked_for_are_bounded_too(
+    client: TestClient, state: GatewayState, recovery: dict[str, Any], pointer: str | None
+) -> None:
+    state.settings.max_epochs = 2
+    body = {"model": "a/b", "task": "sst2", "recovery": recovery}
+    job = client.post("/v1/jobs", json={**body, "evaluation": {"latency": {"batch_sizes": []}}})
+    for answer in (job, client.post("/v1/plans", json=body)):
+        if pointer is None:
+            assert answer.json().get("code") in (None, "hub_unavailable")
+        else:
+            assert (answer.json()["code"], answer.json()["errors"][0]["pointer"]) == ("ceiling_passed", pointer)
 
 
 def test_a_deep_model_is_refused(client: TestClient, make_model: Callable[..., Path]) -> None:

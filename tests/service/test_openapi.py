@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from api_schemas.metrics import METRICS
+from api_schemas.task_kinds import kinds_with
 from service.app import create_app
 from service.settings import GatewaySettings
 
@@ -36,6 +38,13 @@ def test_a_model_and_a_task_may_be_plain_strings(document: dict[str, Any]) -> No
     for name in ("ModelRef", "TaskSpec"):
         kinds = [choice.get("type") for choice in document["components"]["schemas"][name]["anyOf"]]
         assert kinds == ["string", "object"]
+
+
+def test_a_metric_is_one_that_admission_takes(document: dict[str, Any]) -> None:
+    (task,) = (one for one in document["components"]["schemas"]["TaskSpec"]["anyOf"] if one["type"] == "object")
+    (pattern,) = (one["pattern"] for one in task["properties"]["metric"]["anyOf"] if "pattern" in one)
+    assert {name for name in METRICS if re.search(pattern, name)} == {name for name in METRICS if kinds_with(name)}
+    assert not re.search(pattern, "cosine_p5")
 
 
 def test_every_reference_has_a_target(document: dict[str, Any]) -> None:

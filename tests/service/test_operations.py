@@ -115,7 +115,16 @@ def test_the_catalog_is_the_tables(client: TestClient) -> None:
     assert names("/v1/tasks", "metrics") == list(METRICS)
     rows = {row["name"]: row for row in client.get("/v1/tasks").json()["data"]}
     assert rows["mnli"]["splits"] == ["validation_matched", "validation_mismatched"]
-    assert rows["stsb"]["regression"]
+    assert rows["stsb"]["kind"] == "regression"
+
+
+def test_what_can_be_the_score_is_told_from_what_is_measured_beside_it(client: TestClient) -> None:
+    answer = client.get("/v1/tasks").json()
+    embedding = next(row for row in answer["kinds"] if row["name"] == "embedding")
+    assert (embedding["metrics"], embedding["also"]) == (["cosine", "spearman"], ["cosine_p5", "neighbours"])
+    metrics = {row["name"]: (row["kinds"], row["also"]) for row in answer["metrics"]}
+    assert metrics["cosine_p5"] == metrics["neighbours"] == ([], ["embedding"])
+    assert metrics["spearman"] == (["regression", "embedding"], [])
 
 
 def test_the_gateway_never_imports_torch(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from safetensors.numpy import save_file
 
 
 def refusal(client: TestClient, body: dict[str, Any]) -> tuple[str, str, str]:
@@ -51,6 +54,13 @@ def test_an_unknown_field_is_named_with_the_near_one(client: TestClient, body: d
     code, pointer, text = refusal(client, {**body, "prioriti": 3})
     assert (code, pointer) == ("validation_failed", "/prioriti")
     assert "did you mean priority?" in text
+
+
+@pytest.mark.parametrize("field", ["fron", "frm", "from_"])
+def test_a_field_is_called_as_a_body_calls_it(client: TestClient, body: dict[str, Any], field: str) -> None:
+    code, pointer, text = refusal(client, {**body, "recovery": {field: "job:x"}})
+    assert (code, pointer) == ("validation_failed", f"/recovery/{field}")
+    assert text.endswith("did you mean from?")
 
 
 def test_an_unknown_field_of_a_part_is_named(client: TestClient, body: dict[str, Any]) -> None:
@@ -243,6 +253,7 @@ def test_a_plan_on_a_hub_that_is_away_is_to_be_asked_for_later(client: TestClien
     "case",
     [
         ("a.conll", "a B-PER\nb I-LOC\n", {"kind": "token-classification"}, ":2: 'I-LOC' after 'B-PER': in IOB2"),
+        ("a.txt", "", {"kind": "embedding"}, "the file has no texts: there is nothing to learn from"),
         ("a.txt", "one\n", {"kind": "embedding"}, "one text alone: there is nothing to learn from"),
         ("a.txt", "one\none\n", {"kind": "embedding"}, "all of them are the same"),
         ("a.jsonl", '{"t": "a", "l": ["x"]}\n{"t": "b", "l": null}\n',
@@ -266,3 +277,93 @@ def test_text_without_labels_that_is_one_text(client: TestClient, body: dict[str
     code, pointer, message = refusal(client, {**body, "task": own(table), "recovery": {"text": {"dataset": str(path)}}})
     assert (code, pointer) == ("dataset_invalid", "/recovery/text/dataset")
     assert "one text alone: there is nothing to learn from" in message
+
+
+@pytest.fixture
+def vectors(body: dict[str, Any], table: Path) -> dict[str, Any]:
+    """A job of a sentence-transformers folder, that is accepted."""
+    folder = Path(body["model"])
+    rows = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense")]
+    listed = [
+        {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{name}"}
+        for at, (path, name) in enumerate(rows)
+    ]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    for path, config in (
+        ("1_Pooling", {"word_embedding_dimension": 4, "pooling_mode_mean_tokens": True}),
+        ("2_Dense", {"in_features": 4, "out_features": 4, "activation_function": "torch.nn.Tanh"}),
+    ):
+        (folder / path).mkdir()
+        (folder / path / "config.json").write_text(json.dumps(config))
+    weights = {"linear.weight": np.zeros((4, 4), np.float32), "linear.bias": np.zeros(4, np.float32)}
+    save_file(weights, folder / "2_Dense" / "model.safetensors")
+    path = table.with_name("texts.csv")
+    path.write_text("text,more\n" + "".join(f"text {row},other {row}\n" for row in range(40)))
+    return {"model": str(folder), "task": {"kind": "embedding", "dataset": str(path), "text_columns": ["text"]}}
+
+
+def test_an_embedding_model_is_accepted_and_planned(client: TestClient, vectors: dict[str, Any]) -> None:
+    assert client.post("/v1/jobs", json=vectors).json()["resolved"]["prune"]["strategy"] == "contribution"
+    assert client.post("/v1/plans", json=vectors).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("removed", "config", "said"),
+    [
+        ("modules.json", None, "how its tokens become a vector (the pooling) is not known"),
+        ("1_Pooling/config.json", '{"pooling_mode": "middle"}', "'middle'; there are cls"),
+        ("1_Pooling/config.json", '{"word_embedding_dimension": 8, "pooling_mode_mean_tokens": true}',
+         "takes vectors of 8, and the model makes 4"),
+        ("2_Dense/config.json", '{"in_features": 8, "out_features": 4}', "takes vectors of 8, and what comes before"),
+    ],
+)  # fmt: skip
+def test_a_teacher_whose_vectors_are_not_known(
+    client: TestClient, vectors: dict[str, Any], removed: str, config: str | None, said: str
+) -> None:
+    path = Path(vectors["model"]) / removed
+    path.write_text(config) if config else path.unlink()
+    code, pointer, text = refusal(client, vectors)
+    assert (code, pointer) == ("model_invalid", "/model")
+    assert said in text
+    plan = client.post("/v1/plans", json=vectors)
+    assert (plan.status_code, plan.json()["code"]) == (422, "model_invalid")
+
+
+@pytest.mark.parametrize(
+    ("task", "pointer", "said"),
+    [
+        ({"text_columns": ["text", "more"]}, "/task/text_columns", "reads 1 text column, and 2 are given"),
+        ({"label_column": "more"}, "/task/label_column", "has no label_column (task.pairs has one)"),
+        ({"pairs": {"name": "stsb", "label_column": "score"}}, "/task/pairs/label_column", "their own label_column"),
+    ],
+)
+def test_pairs_where_single_texts_are_wanted(
+    client: TestClient, vectors: dict[str, Any], task: dict[str, Any], pointer: str, said: str
+) -> None:
+    code, where, text = refusal(client, {**vectors, "task": {**vectors["task"], **task}})
+    assert (code, where) == ("validation_failed", pointer)
+    assert said in text
+
+
+@pytest.mark.parametrize(
+    ("more", "pointer", "said"),
+    [
+        ({"prune": {"strategy": "none", "objective": {"drop": 1}}}, "/prune/objective", "drops nothing"),
+        ({"prune": "none"}, "/model", "has no head for classification"),
+        ({"prune": "none", "recovery": {"effort": "quick"}}, "/recovery/effort", "nothing is distilled"),
+    ],
+)
+def test_an_evaluation_that_cannot_be(
+    client: TestClient, body: dict[str, Any], more: dict[str, Any], pointer: str, said: str
+) -> None:
+    code, where, text = refusal(client, {**body, "task": "sst2", **more})
+    assert (code, where) == ("validation_failed", pointer)
+    assert said in text
+
+
+def test_a_row_without_any_label_is_one_of_its_kind(client: TestClient, body: dict[str, Any], table: Path) -> None:
+    path = table.with_name("a.jsonl")
+    rows = ({"t": f"text {row}", "l": [[], ["x"], ["y"]][row % 3]} for row in range(30))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {"kind": "multi-label", "dataset": str(path), "text_columns": ["t"], "label_column": "l"}
+    assert client.post("/v1/jobs", json={**body, "task": task}).status_code == 202

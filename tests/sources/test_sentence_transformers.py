@@ -138,6 +138,15 @@ def test_modules_that_cannot_be_carried_are_refused_with_what_would_be_right(
         ("2_Dense/model.safetensors", b"version https://git-lfs", "model_invalid", "model.safetensors"),
         ("config_sentence_transformers.json", b'{"model_type": "SparseEncoder"}', "model_invalid", "SparseEncoder"),
         ("config_sentence_transformers.json", b'{"prompts": {"query": 1}}', "model_invalid", "prompts"),
+        *(
+            (
+                "config_sentence_transformers.json",
+                b'{"prompts": {"1": "x"}, "default_prompt_name": ' + name + b"}",
+                "model_invalid",
+                "and no such prompt",
+            )
+            for name in (b"[]", b"{}", b"1", b'"query"')
+        ),
         ("sentence_bert_config.json", b'{"max_seq_length": "16"}', "model_not_allowed", "max_seq_length"),
         ("sentence_bert_config.json", b'{"tokenizer_name_or_path": "/etc"}', "model_not_allowed", "tokenizer_name"),
         ("sentence_bert_config.json", b'{"model_args": {"revision": "x"}}', "model_not_allowed", "model_args"),

@@ -166,13 +166,13 @@ def test_a_model_is_evaluated_and_not_delivered_again(service: Service, bert: st
 
 
 @pytest.mark.usefixtures("believed")
-def test_a_model_without_a_head_is_timed_and_not_scored(service: Service, bert: str, table: Path) -> None:
-    job = service.done(model=bert, task=own(table), prune="none")
-    report = service.report(job)
-    assert report.verdict.startswith("not scored: nothing was trained, and it has no head")
-    assert (report.after.score, len(report.after.latency)) == (None, 1)
+def test_a_model_without_a_head_is_timed_without_a_task(service: Service, bert: str, table: Path) -> None:
+    with pytest.raises(LayercutError, match="has no head for classification") as no:
+        service.post({"model": bert, "task": own(table), "prune": "none"})
+    assert (no.value.code, no.value.param) == ("validation_failed", "/model")
     alone = service.report(service.done(model=bert, task="none", prune="none"))
     assert alone.verdict == "not scored: there is no task to score it on"
+    assert (alone.after.score, len(alone.after.latency)) == (None, 1)
 
 
 # --- a model of its own

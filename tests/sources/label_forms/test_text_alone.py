@@ -202,6 +202,16 @@ def test_a_sample_of_it_by_the_seed(tmp_path: Path) -> None:
     assert (caught.value.code, caught.value.param) == ("ceiling_passed", "/recovery/text/rows")
 
 
+def test_labelled_and_unlabelled_rows_are_counted_together(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", "".join(f"text {at}\n" for at in range(100)))
+    with_text(labelled(tmp_path), {"dataset": str(path), "rows": 10}, tmp_path, max_rows=14)
+    with pytest.raises(
+        LayercutError, match="has 14 rows to train on, more than the 13 that LAYERCUT_MAX_ROWS"
+    ) as caught:
+        with_text(labelled(tmp_path), {"dataset": str(path), "rows": 10}, tmp_path, max_rows=13)
+    assert (caught.value.code, caught.value.param) == ("ceiling_passed", "/recovery/text/rows")
+
+
 @pytest.mark.parametrize("names", [("#1 String", "#2 String"), ("sentence1", "sentence2")])
 def test_text_for_a_task_of_glue_by_either_of_its_names(tmp_path: Path, names: tuple[str, str]) -> None:
     rows = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t1\t2\ta\tb\n0\t3\t4\tc\td\n"
