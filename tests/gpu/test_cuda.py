@@ -15,6 +15,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 from api_schemas.architectures import ModelFacts
 from api_schemas.recovery import Precision, Recovery, RecoverySpec, resolve_recovery
 from api_schemas.task_kinds import TASK_KINDS
+from api_schemas.training_memory import training_memory
 from tests.support.tiny_models import build
 from workers.checkpoints.checkpoint import Checkpoints
 from workers.data.features import Features, Padding
@@ -23,7 +24,7 @@ from workers.kinds.table import plain_kind
 from workers.runtime.device import choose_device, choose_precision, describe
 from workers.training.hooks import TrainingHooks
 from workers.training.loop import train
-from workers.training.memory_estimate import Size, estimate
+from workers.training.memory_estimate import size_of
 from workers.training.objectives.losses import label_objective
 from workers.training.snapshot import weights_of
 from workers.training.trainer_state import Step, TrainResult
@@ -116,7 +117,7 @@ def test_the_estimate_is_no_less_and_not_twice_what_a_training_takes(precision: 
     fit(model, rows, recovery(precision=precision, epochs=1, batch_size=32))
 
     peak = torch.cuda.max_memory_allocated()
-    guess = estimate(Size.of(model, int(rows.lengths.max()), precision), 32).total
+    guess = training_memory(size_of(model, int(rows.lengths.max()), precision), 32).total
     assert peak <= guess <= 2 * peak
 
 

@@ -104,7 +104,7 @@ def test_a_plan_and_a_problem(generated: Callable[[str], ModuleType], client: An
         return create.sync(client=client, body=models.PlanRequest(model=body["model"], prune=prune))
 
     plan, problem = ask(2), ask(6)
-    assert isinstance(plan, models.Plan)
+    assert isinstance(plan, models.PlanAnswer)
     assert (plan.dropped, plan.model.layers) == ([4, 5], 6)
     assert isinstance(problem, models.Problem)
     assert (problem.code, problem.errors[0].pointer) == ("invalid_layers", "/prune/drop")

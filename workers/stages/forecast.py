@@ -7,7 +7,6 @@ from api_schemas.strategies import STRATEGIES
 from workers.evaluation import latency
 from workers.stages.run_context import RunContext
 from workers.stages.search import expected_steps
-from workers.training.loop import total_steps
 
 
 def expect(run: RunContext) -> None:
@@ -22,8 +21,8 @@ def expect(run: RunContext) -> None:
         # A step of distilling has the baseline's answer in it: a third of what its training step takes.
         step = (2 / 3 + (recovery.method == "distill") / 3) * recovery.batch_of(rows) / whole.batch_of(rows)
         work = {
-            Stage.BASELINE: total_steps(rows, whole) * float(job.trains_baseline),
-            Stage.RECOVERING: total_steps(len(job.learnt), recovery) * step,
+            Stage.BASELINE: whole.steps_of(rows) * float(job.trains_baseline),
+            Stage.RECOVERING: recovery.steps_of(len(job.learnt)) * step,
         }
     searches = STRATEGIES[job.request.prune.strategy].searches
     run.progress.expect(

@@ -23,7 +23,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.jobs import Stage
 from api_schemas.plans import Plan
 from api_schemas.reports import Bracket, Candidate, Latency, Trial
-from api_schemas.search import BRACKET_SHARE, RETENTION_SHARE, most_asked
+from api_schemas.search import BRACKET_SHARE, RETENTION_SHARE, most_steps
 from api_schemas.strategies import STRATEGIES, LayerImportance
 from sources.cached_files import as_bracket
 from sources.importance import BRACKET, bracket_fingerprint
@@ -40,7 +40,7 @@ from workers.stages.resolved_job import ResolvedJob
 from workers.stages.run_context import RunContext
 from workers.training.best_checkpoint import hold_out
 from workers.training.hooks import TrainingHooks
-from workers.training.loop import total_steps, train
+from workers.training.loop import train
 from workers.training.objectives.distillation import distillation
 from workers.training.trainer_state import Step
 
@@ -87,10 +87,8 @@ def search_layers(run: RunContext, baseline: PreTrainedModel) -> Plan:
 def expected_steps(job: ResolvedJob) -> int:
     """Optimizer steps that the search takes at most, about."""
     assert job.train is not None
-    full, sizes = total_steps(len(job.train), job.recovery), sizes_of(job.request.prune, job.facts)
-    if not by_retention(job):
-        return math.ceil(full * BRACKET_SHARE)
-    return math.ceil(full * (BRACKET_SHARE + RETENTION_SHARE)) * most_asked(len(sizes))
+    full, sizes = job.recovery.steps_of(len(job.train)), sizes_of(job.request.prune, job.facts)
+    return most_steps(full, len(sizes), by_retention=by_retention(job))
 
 
 def by_retention(job: ResolvedJob) -> bool:
@@ -179,7 +177,7 @@ class SuccessiveHalving:
         self._held = job.train.take(held)
         #: A longer training has the rows of a shorter one, and more.
         self._order = np.random.default_rng(job.request.seed).permutation(learnt)
-        self._full = total_steps(rows, job.recovery)
+        self._full = job.recovery.steps_of(rows)
         self._answers = answers_of(job.kind, baseline, self._held, job.device, run.progress.part)
         self._slot = run.slot("trials")
         found = self._slot.latest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from workers.training.compact_embedding import vocabulary
 from workers.training.cpu import Engine, fast_path
 from workers.training.divergence import Diverged, Guard
 from workers.training.hooks import TrainingHooks
-from workers.training.memory_estimate import Size, rows_that_fit
+from workers.training.memory_estimate import rows_that_fit, size_of
 from workers.training.micro_batches import Accumulator
 from workers.training.objectives.losses import StudentOutput, TrainingObjective
 from workers.training.optimizer import Stepper
@@ -37,11 +36,6 @@ from workers.training.trainer_state import Step, TrainerState, TrainResult
 #: Of the learning rate, after a divergence. Twice too high is what diverges mostly, and half of that would train at the
 #: edge. A tenth would be safe and learn too little in a short schedule: a quarter was measured to cost 0 to 6 points.
 BACK_OFF = 0.25
-
-
-def total_steps(rows: int, recovery: Recovery) -> int:
-    """Optimizer steps of a training on ``rows`` examples; a broken epoch is rounded up to a whole step."""
-    return max(1, math.ceil(math.ceil(rows / recovery.batch_of(rows)) * recovery.epochs))
 
 
 def train(
@@ -115,7 +109,7 @@ class OneTraining:
 
     @property
     def total(self) -> int:
-        return total_steps(len(self.features), self.recovery)
+        return self.recovery.steps_of(len(self.features))
 
     @property
     def batch(self) -> int:
@@ -172,7 +166,7 @@ class OneTraining:
         free = free_memory(self.device)
         if free is None:
             return rows
-        size = Size.of(self.model, int(self.features.lengths.max()), self.precision)
+        size = size_of(self.model, int(self.features.lengths.max()), self.precision)
         fitting = rows_that_fit(size, rows, free)
         if fitting < rows:
             self.hooks.warn(f"by estimate {rows} rows do not fit into memory at once: {fitting} are computed at a time")

@@ -19,7 +19,7 @@ from workers.supervision.about import auto_precision
         ("Quadro RTX 6000", "fp16"),
         ("Tesla V100-SXM2-16GB", "fp16"),
         ("Tesla T4", "fp16"),
-        ("NVIDIA T4000 Blackwell", "bf16"),
+        ("NVIDIA T400 4GB", "fp16"),
     ],
 )
 def test_a_gpu_is_known_by_whole_words_of_its_name(name: str, precision: str) -> None:

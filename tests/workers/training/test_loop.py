@@ -17,7 +17,7 @@ from workers.data.features import Features
 from workers.evaluation.scores import answers_of
 from workers.kinds.table import plain_kind
 from workers.training.compact_embedding import compact_vocabulary
-from workers.training.loop import total_steps, train
+from workers.training.loop import train
 from workers.training.objectives.losses import distillation_objective, label_objective
 from workers.training.objectives.teacher import known_targets
 from workers.training.trainer_state import Step
@@ -35,7 +35,7 @@ def test_it_learns_and_counts_its_steps(features: Features) -> None:
     model = build("bert", layers=2)
     steps = fit(model, features)
     assert steps[-1].loss < 0.6 * steps[0].loss
-    assert [step.number for step in steps] == list(range(1, total_steps(64, RECOVERY) + 1))
+    assert [step.number for step in steps] == list(range(1, RECOVERY.steps_of(64) + 1))
     assert steps[-1].epoch == pytest.approx(6)
     assert not model.training
     assert (answers_of(KIND, model, features, CPU).argmax(1) == features.labels).all()
@@ -43,7 +43,7 @@ def test_it_learns_and_counts_its_steps(features: Features) -> None:
 
 @pytest.mark.parametrize(("count", "epochs", "steps"), [(64, 3, 24), (65, 1, 9), (64, 0.5, 4), (3, 0.1, 1)])
 def test_steps_of_a_training(count: int, epochs: float, steps: int) -> None:
-    assert total_steps(count, RECOVERY.model_copy(update={"epochs": epochs})) == steps
+    assert RECOVERY.model_copy(update={"epochs": epochs}).steps_of(count) == steps
 
 
 def test_the_same_seed_repeats_bit_for_bit(features: Features) -> None:

@@ -10,15 +10,18 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from api_schemas.errors import LayercutError
 from api_schemas.recovery import Precision
+from api_schemas.training_memory import TrainingSize, training_memory
 from tests.support.tiny_models import build
 from tests.support.trainings import CPU, KIND, RECOVERY, features_of
 from workers.runtime.device import DTYPES
 from workers.training import loop
 from workers.training.hooks import TrainingHooks
-from workers.training.memory_estimate import Size, estimate, rows_that_fit
+from workers.training.memory_estimate import rows_that_fit, size_of
 from workers.training.objectives.losses import label_objective
 
-BERT_BASE = Size(parameters=109_000_000, layers=12, width=768, inner=3072, heads=0, length=128, precision="bf16")
+BERT_BASE = TrainingSize(
+    parameters=109_000_000, layers=12, width=768, inner=3072, heads=0, length=128, precision="bf16"
+)
 
 
 SIZES = [(64, 256, 4, 32), (64, 512, 2, 128), (128, 128, 6, 64)]
@@ -57,25 +60,25 @@ def test_it_is_no_less_and_not_twice_what_autograd_keeps(
     model = BertForSequenceClassification(config).train()
     kept = kept_by_autograd(model, 8, length, precision)
 
-    guess = estimate(Size.of(model, length, precision), 8).activations
+    guess = training_memory(size_of(model, length, precision), 8).activations
     assert kept <= guess <= 2 * kept
 
 
 def test_weights_gradients_and_both_moments_are_counted_in_float32() -> None:
-    memory = estimate(BERT_BASE, 32)
+    memory = training_memory(BERT_BASE, 32)
 
     assert (memory.weights, memory.gradients, memory.moments) == (436_000_000, 436_000_000, 872_000_000)
     assert memory.total == memory.weights + memory.to_come
 
 
 def test_attention_weights_count_only_where_they_are_written_down() -> None:
-    fused, eager = (estimate(replace(BERT_BASE, heads=heads, length=512), 1) for heads in (0, 12))
+    fused, eager = (training_memory(replace(BERT_BASE, heads=heads, length=512), 1) for heads in (0, 12))
 
     assert eager.activations > 1.5 * fused.activations
 
 
 def test_all_rows_where_there_is_room_and_half_as_many_where_there_is_room_for_those() -> None:
-    half = estimate(BERT_BASE, 16).to_come
+    half = training_memory(BERT_BASE, 16).to_come
 
     assert rows_that_fit(BERT_BASE, 32, 10 * half) == 32
     assert rows_that_fit(BERT_BASE, 32, half) == 16
@@ -93,8 +96,8 @@ def test_what_cannot_fit_is_refused_with_the_numbers() -> None:
 
 def test_a_training_begins_with_the_rows_that_are_estimated_to_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     model, features = build("bert", layers=2), features_of("bert")
-    size = Size.of(model, int(features.lengths.max()), "fp32")
-    monkeypatch.setattr(loop, "free_memory", lambda _: estimate(size, RECOVERY.batch_size - 1).to_come)
+    size = size_of(model, int(features.lengths.max()), "fp32")
+    monkeypatch.setattr(loop, "free_memory", lambda _: training_memory(size, RECOVERY.batch_size - 1).to_come)
     hooks = TrainingHooks()
 
     trained = loop.train(
