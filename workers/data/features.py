@@ -296,10 +296,7 @@ def _words(rows: Sequence[TextRow], tokenizer: PreTrainedTokenizerBase) -> list[
 
 
 def _split(tokenizer: PreTrainedTokenizerBase, blank: str) -> list[str]:
-    words = ["a", blank + "a"]
-    return tokenizer.convert_ids_to_tokens(
-        tokenizer(words, is_split_into_words=True, add_special_tokens=False)["input_ids"]
-    )
+    return tokenizer(["a", blank + "a"], is_split_into_words=True, add_special_tokens=False).tokens()
 
 
 def _sides(rows: Sequence[TextRow], tokenizer: PreTrainedTokenizerBase) -> list[list[str]]:

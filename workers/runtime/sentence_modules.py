@@ -56,4 +56,5 @@ class SentenceModules(nn.Module):
         features: dict[str, Any] = {"token_embeddings": states, "attention_mask": mask, "prompt_length": self._prompt}
         for module in self.modules_after:
             features = module(features)
-        return features["sentence_embedding"]
+        vectors: Tensor = features["sentence_embedding"]
+        return vectors
