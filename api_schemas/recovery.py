@@ -130,7 +130,9 @@ class Recovery(BaseModel):
 
 
 #: The paper's.
-EPOCHS, BATCH = 3.0, 32
+EPOCHS, BATCH, LENGTH = 3.0, 32, 128
+#: Of vectors: what the source reads of a text is what has to be learnt. A worker takes its max_seq_length, if less.
+VECTOR_LENGTH = 512
 #: Of `distill`: its gradients have little noise, so that small data is better used in more and smaller steps.
 SMALLEST_BATCH, ENOUGH_STEPS = 8, 700
 #: Of `distill`: what the hidden states' error at each gap weighs beside the logits' (docs/lab/recovery.md).
@@ -159,11 +161,12 @@ def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, kind: TaskKind | 
     by_kind = _by_kind(spec, kind)
     rate = protocol_rate(model.hidden_size, model.layers)
     faster = kind.faster if kind else 1.0
+    longest = VECTOR_LENGTH if kind and kind.teacher == "source" else LENGTH
     defaults = {
         "method": method,
         "learning_rate": float(f"{faster * rate:.2g}") if method == "distill" else rate,
         "batch_size": "auto" if method == "distill" else BATCH,
-        "max_length": min(128, model.max_positions) if model.max_positions else 128,
+        "max_length": min(longest, model.max_positions or longest),
         "warmup_ratio": 0.0,
         "weight_decay": 0.0,
         "precision": "auto",

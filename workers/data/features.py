@@ -290,8 +290,14 @@ def _words(rows: Sequence[TextRow], tokenizer: PreTrainedTokenizerBase) -> list[
     """The words of each row as they stand in a text: to tokenizers of bytes, a word without the blank before it is the
     rest of another.
     """
-    blank = " " if tokenizer.tokenize(" a") != tokenizer.tokenize("a") else ""
+    text, (joined, blanked) = tokenizer.tokenize("a a"), (_split(tokenizer, blank) for blank in ("", " "))
+    blank = " " if joined != text and blanked == text else ""
     return [[word if at == 0 else blank + word for at, word in enumerate(words)] for words in rows]
+
+
+def _split(tokenizer: PreTrainedTokenizerBase, blank: str) -> list[str]:
+    found: list[str] = tokenizer(["a", blank + "a"], is_split_into_words=True, add_special_tokens=False).tokens()
+    return found
 
 
 def _sides(rows: Sequence[TextRow], tokenizer: PreTrainedTokenizerBase) -> list[list[str]]:

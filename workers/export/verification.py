@@ -6,7 +6,8 @@ and prints one, ``{checks: [{name, passed, detail}], versions}``. ``source`` is 
 copied: then it has the ``folder`` they came from and their ``origins``, ``{name: [file, name there]}``. ``embeddings``
 is null but for a sentence-transformers folder: then it has ``texts``, names of ``prompts``, the file of the ``vectors``
 expected of both, and what the source is ``described`` by. ``pipeline`` is null but for a model that was trained for
-one. A check that cannot be carried out has failed.
+one: then it has the ``task``, the ``labels`` in id order and the ``problem`` that config.json must name. A check that
+cannot be carried out has failed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import struct
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,9 @@ PICKLE_STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(
 TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 # Tokens; fewer of a model that is larger than memory, and read from its files again for each.
 GENERATED = {False: 20, True: 3}
-
 PIPELINE_TEXT = "Ada Lovelace, of London, wrote the first one"
 
+LOCAL: Any = {"local_files_only": True, "trust_remote_code": False}
 Said = tuple[bool, str]
 
 
@@ -122,7 +123,7 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def check_tokenizer(asked: dict[str, Any], _: Any) -> Said:
     """The tokenizer loads, and pads or cuts only where it is asked to."""
-    tokenizer = AutoTokenizer.from_pretrained(asked["folder"], local_files_only=True, trust_remote_code=False)
+    tokenizer = _tokenizer(asked["folder"])
     backend = getattr(tokenizer, "backend_tokenizer", None)
     baked = backend is not None and bool(backend.padding or backend.truncation)
     found = len(tokenizer("one two three")["input_ids"])
@@ -134,7 +135,7 @@ def check_padding(asked: dict[str, Any], loaded: Any) -> Said:
     if asked["kind"] != "decoder" or not _class_name(asked["folder"]).endswith("ForSequenceClassification"):
         return True, "what it says does not depend on which token pads"
     model, _ = loaded()
-    tokenizer = AutoTokenizer.from_pretrained(asked["folder"], local_files_only=True, trust_remote_code=False)
+    tokenizer = _tokenizer(asked["folder"])
     pads = model.config.get_text_config().pad_token_id, tokenizer.pad_token_id
     if pads[0] is None or pads[0] != pads[1]:
         return False, f"config.json pads with token {pads[0]}, and the tokenizer with {pads[1]}"
@@ -152,13 +153,8 @@ def check_layers(asked: dict[str, Any], loaded: Any) -> Said:
     names = ("encoder_hidden_states", "decoder_hidden_states") if len(counts) > 1 else ("hidden_states",)
     ran = [len(getattr(out, name)) - 1 for name in names]
     kept = list(asked["layers"].values())
-    return list(counts.values()) == ran == kept, (
-        f"config says {_counts(counts.values())}, {_counts(ran)} ran, {_counts(kept)} were kept"
-    )
-
-
-def _counts(numbers: Iterable[int]) -> str:
-    return " and ".join(map(str, numbers))
+    said = (" and ".join(map(str, numbers)) for numbers in (counts.values(), ran, kept))
+    return list(counts.values()) == ran == kept, "config says {}, {} ran, {} were kept".format(*said)
 
 
 def check_outputs(asked: dict[str, Any], loaded: Any) -> Said:
@@ -235,36 +231,47 @@ def outputs_of(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tenso
 
 
 def check_pipeline(asked: dict[str, Any], loaded: Any) -> Said:
-    """Stock `pipeline` answers a text with the labels that config.json names."""
-    if not asked["pipeline"]:
+    """config.json names the task's labels, in their order, and stock `pipeline` answers with what the model says."""
+    wanted, (model, _) = asked["pipeline"], loaded()
+    if not wanted:
         return True, "no pipeline is for this task"
-    tokenizer: Any = AutoTokenizer.from_pretrained(asked["folder"], local_files_only=True, trust_remote_code=False)
-    model = loaded()[0]
-    options: dict[str, Any] = {"top_k": None} if asked["pipeline"] == "text-classification" else {}
-    found = transformers.pipeline(asked["pipeline"], model=model, tokenizer=tokenizer, **options)(PIPELINE_TEXT)
+    said = {"labels": [model.config.id2label[at] for at in range(model.config.num_labels)]}
+    said["problem"] = model.config.problem_type
+    wrong = [f"config.json says {name} {said[name]}, not {wanted[name]}" for name in said if said[name] != wanted[name]]
+    if wrong:
+        return False, "; ".join(wrong)[:1000]
+    tokenizer = _tokenizer(asked["folder"])
+    options: Any = {"top_k": None} if wanted["task"] == "text-classification" else {"ignore_labels": []}
+    found = transformers.pipeline(wanted["task"], model=model, tokenizer=tokenizer, **options)(PIPELINE_TEXT)
     found = found[0] if found and isinstance(found[0], list) else found
-    names = set(model.config.id2label.values())
-    right = all(row.get("label", row.get("entity")) in names and 0 <= row["score"] <= 1 for row in found)
-    return right, f"{asked['pipeline']}: {len(found)} answers to a text, of {len(names)} labels"
+    encoded = tokenizer(PIPELINE_TEXT, return_tensors="pt", return_special_tokens_mask=True)
+    inside = encoded.pop("special_tokens_mask")[0] == 0
+    right = _answers(found, model(**encoded).logits[0], inside, said)
+    return right, f"{wanted['task']}: {len(found)} answers to a text, of {len(said['labels'])} labels"
+
+
+def _answers(found: list[dict[str, Any]], logits: Any, inside: Any, said: dict[str, Any]) -> bool:
+    """Whether they are a label for each token ``inside`` the text; or all labels, as likely as the model says."""
+    names = said["labels"]
+    if logits.ndim > 1:
+        return [row["entity"] for row in found] == [names[at] for at in logits[inside].argmax(dim=-1).tolist()]
+    likely = logits.sigmoid() if said["problem"] == "multi_label_classification" else logits.softmax(dim=-1)
+    scores = {row["label"]: row["score"] for row in found}
+    return scores.keys() == set(names) and _near(torch.tensor([scores[name] for name in names]), likely)
 
 
 def check_size(asked: dict[str, Any], _: Any) -> Said:
     """The weights take fewer bytes than those of the full model."""
     size, source = sum(map(_tensor_bytes, Path(asked["folder"]).glob("*.safetensors"))), asked["source_bytes"]
     if asked["shared_layers"]:
-        return (
-            True,
-            f"{size} bytes: the layers share their weights, so dropping some does not make the file smaller",
-        )
+        return True, f"{size} bytes: layers share their weights, so dropping some does not make the file smaller"
     return 0 < size < source, f"{size} bytes of weights, {source} before"
 
 
 def _tensor_bytes(path: Path) -> int:
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    offsets = (row["data_offsets"] for name, row in header.items() if name != "__metadata__")
-    return sum(end - start for start, end in offsets)
+    return path.stat().st_size - 8 - int(length)
 
 
 def check_sentence_transformers(asked: dict[str, Any], _: Any) -> Said:
@@ -296,13 +303,8 @@ def load_embedding_model(folder: str, dtype: torch.dtype) -> Any:
         warnings.simplefilter("ignore")  # about names that older releases wrote into modules.json
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415
 
-        return SentenceTransformer(
-            folder,
-            device="cpu",
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"dtype": dtype, "use_safetensors": True},
-        )
+        options = {"dtype": dtype, "use_safetensors": True}
+        return SentenceTransformer(folder, device="cpu", model_kwargs=options, **LOCAL)
 
 
 def described(model: Any) -> dict[str, Any]:
@@ -327,23 +329,11 @@ def check_alone(asked: dict[str, Any], _: Any) -> Said:
 
 
 # The last one is asked last: by then everything that will be imported is.
-CHECKS: dict[str, Callable[[dict[str, Any], Any], Said]] = {
-    "files": check_files,
-    "hashes": check_hashes,
-    "loads": check_loads,
-    "tensors": check_tensors,
-    "tokenizer": check_tokenizer,
-    "padding": check_padding,
-    "layers": check_layers,
-    "outputs": check_outputs,
-    "generates": check_generates,
-    "pipeline": check_pipeline,
-    "size": check_size,
-    "sentence_transformers": check_sentence_transformers,
-    "alone": check_alone,
-}
-
-
+_CHECKS: tuple[Callable[[dict[str, Any], Any], Said], ...] = (
+    check_files, check_hashes, check_loads, check_tensors, check_tokenizer, check_padding, check_layers, check_outputs,
+    check_generates, check_pipeline, check_size, check_sentence_transformers, check_alone,
+)  # fmt: skip
+CHECKS = {check.__name__.removeprefix("check_"): check for check in _CHECKS}
 OF_COPIES = {"tensors"}
 
 
@@ -368,15 +358,13 @@ def _loader(folder: str, dtype: torch.dtype) -> Callable[[], tuple[Any, dict[str
 def _load(folder: str, dtype: torch.dtype, stock_class: Any = None, **options: Any) -> tuple[Any, dict[str, Any]]:
     stock_class = stock_class or getattr(transformers, _class_name(folder))
     model, info = stock_class.from_pretrained(
-        folder,
-        dtype=dtype,
-        output_loading_info=True,
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-        **options,
+        folder, dtype=dtype, output_loading_info=True, use_safetensors=True, **LOCAL, **options
     )
     return model.eval(), info
+
+
+def _tokenizer(folder: str) -> Any:
+    return AutoTokenizer.from_pretrained(folder, **LOCAL)
 
 
 def _class_name(folder: str) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -50,6 +50,15 @@ class Streamed:
     origins: dict[str, tuple[str, str]]
 
 
+@dataclass(frozen=True)
+class StockPipeline:
+    """What a model was trained for: a ``task`` of stock `pipeline`, and what its config must say of its head."""
+
+    task: str
+    labels: tuple[str, ...]
+    problem: str | None
+
+
 @torch.inference_mode()
 def save_probe(
     model: PreTrainedModel, inputs: dict[str, Tensor], path: Path, dtype: torch.dtype = torch.float32
@@ -78,7 +87,7 @@ def verify(
     mapped: bool = False,
     streamed: Streamed | None = None,
     embeddings: Embeddings | None = None,
-    pipeline: str | None = None,
+    pipeline: StockPipeline | None = None,
     waited: Done = unheard,
 ) -> Verification:
     """Check ``folder`` against ``probe``: files, hashes, loading, tokenizer, layer count, outputs, size, generation.
@@ -104,7 +113,7 @@ def verify(
         "dtype": str(dtype).removeprefix("torch."),
         "source": streamed and {"folder": str(streamed.folder.resolve()), "origins": streamed.origins},
         "embeddings": embeddings and embeddings.asked(),
-        "pipeline": pipeline,
+        "pipeline": pipeline and asdict(pipeline),
     }
     with tempfile.TemporaryDirectory(prefix="layercut-verify-") as home:
         done = _run(asked, home, TIMEOUT_SECONDS + source_bytes / BYTES_A_SECOND, waited)

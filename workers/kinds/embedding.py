@@ -30,7 +30,7 @@ class Embedding(Kind):
     def __init__(self, given: KindInputs) -> None:
         super().__init__(given)
         assert given.folder is not None
-        self._pooling = SentenceModules(given.folder, given.device)
+        self._pooling = SentenceModules(given.folder, given.device, given.prompt)
 
     @property
     def head(self) -> Head:

@@ -40,7 +40,8 @@ class Answer:
 class KindInputs:
     """What a kind is made of, on one job. ``folder`` is the model's; ``device`` where answers are computed.
 
-    ``labels`` are names in id order. ``mean`` is that of the numbers to learn.
+    ``labels`` are names in id order. ``mean`` is that of the numbers to learn. ``prompt``: see
+    ``prompt_tokens``.
     """
 
     row: TaskKind
@@ -48,6 +49,7 @@ class KindInputs:
     mean: float = 0.0
     folder: Path | None = None
     device: torch.device = CPU
+    prompt: int = 0
 
 
 class Kind(ABC):

@@ -12,16 +12,31 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from sources.sentence_modules import MODULES
+from sources.sentence_transformers import Modules
 from sources.strict_json import parse
 from workers.runtime.loading import refused
 
 
-class SentenceModules(nn.Module):
-    """The modules after the Transformer, in their order, by the stock library. Their weights stand still."""
+def prompt_tokens(tokenizer: PreTrainedTokenizerBase, modules: Modules, max_length: int) -> int:
+    """Tokens of the prompt that every text begins with, counted as the stock library does: with the special one before
+    it, and without that after it. A pooling whose ``include_prompt`` is false leaves so many out.
+    """
+    if not modules.prompt:
+        return 0
+    ids = tokenizer(modules.read(""), truncation=True, max_length=max_length)["input_ids"]
+    return len(ids) - (ids[-1] in tokenizer.all_special_ids) if ids else 0
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
+
+class SentenceModules(nn.Module):
+    """The modules after the Transformer, in their order, by the stock library. Their weights stand still.
+
+    ``prompt``: see ``prompt_tokens``.
+    """
+
+    def __init__(self, folder: Path, device: torch.device, prompt: int = 0) -> None:
         super().__init__()
         with warnings.catch_warnings(), refused("sentence-transformers cannot load the modules"):
             warnings.simplefilter("ignore")  # about names that older releases wrote into modules.json
@@ -33,11 +48,13 @@ class SentenceModules(nn.Module):
                 each.load(str(folder), subfolder=entry["path"], local_files_only=True)
                 for each, entry in zip(classes, listed, strict=True)
             ]
+        self._prompt = prompt
         self.modules_after = nn.ModuleList(loaded).to(device).eval().requires_grad_(False)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """``(B, L, H)`` float32 states of tokens, and their ``(B, L)`` mask, to ``(B, D)`` vectors."""
-        features = {"token_embeddings": states, "attention_mask": mask}
+        features: dict[str, Any] = {"token_embeddings": states, "attention_mask": mask, "prompt_length": self._prompt}
         for module in self.modules_after:
             features = module(features)
-        return features["sentence_embedding"]
+        vectors: Tensor = features["sentence_embedding"]
+        return vectors

@@ -22,7 +22,7 @@ from workers.export.archive import archive_name, make_archive
 from workers.export.card import make_card
 from workers.export.embeddings import Embeddings, copy_modules, expect_embeddings
 from workers.export.files import export_model, export_stream, write_sums
-from workers.export.verify import Streamed, save_probe, verify
+from workers.export.verify import StockPipeline, Streamed, save_probe, verify
 from workers.pruning.streaming import Cut
 from workers.stages.measure import Measured
 from workers.stages.report import make_report
@@ -135,10 +135,12 @@ def expected_embeddings(run: RunContext, model: PreTrainedModel, dtype: torch.dt
     return expect_embeddings(job.modules, job.folder, model, path, dtype=dtype, positions=positions)
 
 
-def _pipeline(run: RunContext) -> str | None:
+def _pipeline(run: RunContext) -> StockPipeline | None:
     """Of stock `transformers`, that the model was trained for; numbers have no labels to name."""
     job = run.job
-    return job.kind.row.pipeline if job.trains and job.kind.row.names_labels else None
+    if job.data is None or not job.trains or not job.kind.row.names_labels or job.kind.row.pipeline is None:
+        return None
+    return StockPipeline(job.kind.row.pipeline, job.data.label_names, job.kind.head.problem)
 
 
 def _layer_counts(architecture: Architecture, plan: Plan) -> dict[str, int]:

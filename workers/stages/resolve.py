@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from sources.chosen_files import choose_files
 from sources.fingerprint import FileHashes, digest, fingerprint
 from sources.importance import NOT_IDENTIFIED, Asked, identify
 from sources.model_folder import folder_modules, opened_folder, read_facts
-from sources.rows import ReadTexts, Rows, one_text_a_row
+from sources.rows import Rows, one_text_a_row
 from sources.sentence_transformers import Modules
 from sources.staging import fetch_pinned, is_kept
 from sources.tasks import TaskData, load_task, with_data
@@ -29,10 +29,11 @@ from workers.kinds.table import kind_of
 from workers.runtime.device import choose_device, choose_precision
 from workers.runtime.host import host_memory
 from workers.runtime.loading import load_tokenizer, read_rows_as_decoder
+from workers.runtime.sentence_modules import prompt_tokens
 from workers.settings import WorkerSettings
 from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
-from workers.stages.resolved_job import Content, ResolvedJob, reads_rows_as_decoder, streams
+from workers.stages.resolved_job import Content, ResolvedJob, read_by, reads_rows_as_decoder, streams
 from workers.stages.start import find_start
 from workers.stages.try_out import check_tokenizer, check_words
 
@@ -94,7 +95,8 @@ def resolve_job(
         identities=identities,
         source_sha256=source_sha256,
     )
-    kind = _kind(pinned, data, folder, device)
+    prompt = prompt_tokens(tokenizer, modules, recovery.max_length) if modules is not None else 0
+    kind = _kind(pinned, data, folder, device, prompt)
     if kind is not None:
         check_words(tokenizer, kind.shape)
     features: dict[str, Features] = {}
@@ -132,11 +134,13 @@ def resolve_job(
     )
 
 
-def _kind(request: ResolvedRequest, data: TaskData | None, folder: Path, device: torch.device) -> Kind | None:
+def _kind(
+    request: ResolvedRequest, data: TaskData | None, folder: Path, device: torch.device, prompt: int
+) -> Kind | None:
     row = request.task.task_kind
     if row is None or data is None:
         return None
-    return kind_of(KindInputs(row, data.label_names, data.label_mean, folder, device))
+    return kind_of(KindInputs(row, data.label_names, data.label_mean, folder, device, prompt))
 
 
 def _read_features(folder: Path, rows: Rows, *, shape: LabelShape, labelled: bool) -> Features:
@@ -178,7 +182,7 @@ def _splits(data: TaskData | None, modules: Modules | None) -> dict[str, Rows]:
         found["text"] = data.text
     if modules is None:
         return found
-    return {name: replace(rows, texts=ReadTexts(rows.texts, modules.read)) for name, rows in found.items()}
+    return {name: read_by(modules, rows) for name, rows in found.items()}
 
 
 def fits(facts: ModelFacts, device: torch.device) -> bool:

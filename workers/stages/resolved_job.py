@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -24,8 +24,9 @@ from api_schemas.resolved import ResolvedRequest
 from api_schemas.strategies import STRATEGIES
 from api_schemas.task_spec import LabelMap
 from sources.importance import Identities
-from sources.rows import Rows
+from sources.rows import ReadTexts, Rows
 from sources.sentence_transformers import Modules
+from sources.strict_json import parse
 from sources.tasks import TaskData
 from workers.data.features import CLASS, Features, encode
 from workers.evaluation.metrics import MetricLabels
@@ -39,6 +40,7 @@ DTYPE_NAMES = {
 }  # fmt: skip
 
 
+CONFIG = "config.json"
 SHOWN = 10
 
 
@@ -141,7 +143,15 @@ class ResolvedJob:
         assert self.data is not None
         ending = self.kind.row.auto_class.removeprefix("AutoModel")
         alike = any(name.endswith(ending) for name in self.facts.classes[:1])
-        return alike and self.facts.num_labels == max(1, len(self.data.label_names))
+        return alike and self.facts.num_labels == max(1, len(self.data.label_names)) and self._same_problem
+
+    @property
+    def _same_problem(self) -> bool:
+        """Whether the source's head answers the kind's question; to stock `transformers` one that does not say what its
+        question is has one answer a row.
+        """
+        said, wanted = parse((self.folder / CONFIG).read_bytes(), CONFIG).get("problem_type"), self.kind.head.problem
+        return wanted is None or said == wanted or (said is None and wanted != "multi_label_classification")
 
     @property
     def head_order(self) -> list[int] | None:
@@ -249,7 +259,8 @@ class ResolvedJob:
     def calibration(self, spec: CalibrationSpec) -> Features:
         """What layers are measured on: plain text, or a seeded slice of the training set; never dev."""
         if self.texts is not None:
-            return encode(self.tokenizer, self.texts, self.recovery.max_length, CLASS)
+            texts = self.texts if self.modules is None else read_by(self.modules, self.texts)
+            return encode(self.tokenizer, texts, self.recovery.max_length, CLASS)
         assert self.train is not None
         rows = np.random.default_rng(self.request.seed).permutation(len(self.train))[: spec.rows]
         return self.train.take(np.sort(rows))
@@ -277,6 +288,11 @@ class ResolvedJob:
             "device": str(self.device),
         }
         return self.request.without_places.model_copy(update=decided | ({} if plan is None else {"plan": plan}))
+
+
+def read_by(modules: Modules, rows: Rows) -> Rows:
+    """``rows`` with their texts as the ``modules`` read them."""
+    return replace(rows, texts=ReadTexts(rows.texts, modules.read))
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from seqeval import metrics as seqeval
+from tokenizers import Tokenizer, models, normalizers
+from transformers import PreTrainedTokenizerFast
 
 from sources.cached_files import Unusable
 from sources.rows import RaggedLabels, Rows, zeros
@@ -209,3 +211,15 @@ def test_words_are_tokenized_as_they_stand_in_a_text() -> None:
         rows = Rows([words], [(0, 0, 0, 0)], "made", "0" * 64)
         ids = encode(tokenizer, rows, 32, LabelShape("tags")).ids
         assert ids.tolist() == tokenizer(" ".join(words))["input_ids"], architecture
+
+
+def test_a_word_that_its_tokenizer_puts_a_blank_before_gets_no_second() -> None:
+    """As Llama's and Mistral's older files do, by their normalizer."""
+    words = ("the", "film", "was", "lovely")
+    known = ["<unk>", "\u2581", *(f"\u2581{word}" for word in words), *"aeflmohitsvwy"]
+    raw = Tokenizer(models.Unigram([(piece, -1.0 if len(piece) > 1 else -9.0) for piece in known], unk_id=0))
+    raw.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>")
+    rows = Rows([words], [(0, 0, 0, 0)], "made", "0" * 64)
+    ids = encode(tokenizer, rows, 32, LabelShape("tags")).ids
+    assert tokenizer.convert_ids_to_tokens(ids) == [f"\u2581{word}" for word in words]

@@ -31,6 +31,7 @@ from workers.kinds.kind import CPU, KindInputs
 from workers.kinds.table import kind_of
 from workers.pipeline import run_pipeline
 from workers.runtime.loading import load_tokenizer
+from workers.runtime.sentence_modules import prompt_tokens
 from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.slow
@@ -154,10 +155,25 @@ def test_vectors_are_those_of_stock_sentence_transformers(tmp_path: Path) -> Non
     assert np.allclose(job(held), stock.encode(held), atol=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "gpt2"])
+@pytest.mark.parametrize("lowered", [False, True])
+def test_a_prompt_is_lowered_and_left_out_as_stock_does(architecture: str, lowered: bool, tmp_path: Path) -> None:
+    """A tokenizer that tells capitals apart; the prompt's tokens are read, and are no part of the mean."""
+    said = {"prompts": {"query": "A Play: "}, "default_prompt_name": "query"}
+    pooling = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True, "include_prompt": False}
+    source = embedding_model(
+        tmp_path / "source", architecture=architecture, settings=said, pooling=pooling, do_lower_case=lowered
+    )
+    held = ["A Joy from its first SCENE", *SENTENCES]
+    stock = load_embedding_model(str(source), torch.float32)
+    assert np.allclose(_embedding_job(source)(held), stock.encode(held), atol=1e-5)
+
+
 def _embedding_job(source: Path) -> Any:
     opened = folder_of(source, str(source))
     modules = folder_modules(opened)
-    kind = kind_of(KindInputs(TASK_KINDS["embedding"], folder=source))
+    prompt = prompt_tokens(load_tokenizer(source), modules, modules.max_seq_length)
+    kind = kind_of(KindInputs(TASK_KINDS["embedding"], folder=source, prompt=prompt))
     model = kind.load(source, read_facts(opened, ModelRef(id=str(source))), seed=0)
 
     def vectors(held: list[str]) -> Any:

@@ -33,6 +33,13 @@ def test_it_is_what_sorting_all_pairs_finds(block: int, monkeypatch: pytest.Monk
     assert shared_neighbours(one, other) == pytest.approx(by_sorting(one, other))
 
 
+def test_a_vector_that_is_not_finite_has_no_neighbours_to_share() -> None:
+    one, other = vectors(30), vectors(30)
+    other[3, 2], one[7, 0] = np.nan, np.inf
+    found = shared_neighbours(one, other)
+    assert np.flatnonzero(np.isnan(found)).tolist() == [3, 7]
+
+
 def test_neither_lengths_nor_turns_change_a_neighbour() -> None:
     one = vectors(50)
     turn = np.linalg.qr(vectors(8, seed=3))[0]
