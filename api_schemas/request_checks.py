@@ -137,7 +137,7 @@ def _distils(kind: TaskKind | None, recovery: RecoverySpec) -> bool:
 def _check_of_kind(kind: TaskKind, recovery: RecoverySpec) -> None:
     if kind.labels is None and recovery.method == "finetune":
         raise _refusal(
-            f"a {kind.name} has no labels to fine-tune on: distill, or leave the method out", "/recovery/method"
+            f"{kind.spoken} has no labels to fine-tune on: distill, or leave the method out", "/recovery/method"
         )
     for field, of_labels in FOR_LABELS.items():
         if getattr(recovery, field) not in ("auto", 0) and of_labels != (kind.labels is not None):

@@ -60,6 +60,11 @@ class TaskKind:
         return tuple(name for name in self.always if name not in self.metrics)
 
     @property
+    def spoken(self) -> str:
+        """The name with its article."""
+        return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
+
+    @property
     def names_labels(self) -> bool:
         """Whether labels are names, in an order that a head has."""
         return self.labels in ("class", "classes", "tags")

@@ -153,16 +153,16 @@ class TaskSpec(OrString):
         kind = TASK_KINDS[self.decided_kind]
         if kind.labels is not None and self.pairs is not None:
             hint = "; give kind 'embedding'" if self.kind == "auto" else ""
-            raise _refusal(f"pairs are for an embedding model; this is a {kind.name}{hint}", "/pairs")
+            raise _refusal(f"pairs are for an embedding model; this is {kind.spoken}{hint}", "/pairs")
         self._check_columns(kind)
         if self.metric is not None and self.metric not in kind.metrics:
             raise _refusal(
-                f"the metric {self.metric!r} is not for a {kind.name}, which has: {', '.join(kind.metrics)}", "/metric"
+                f"the metric {self.metric!r} is not for {kind.spoken}, which has: {', '.join(kind.metrics)}", "/metric"
             )
         if not kind.names_labels and (self.labels or self.positive_label):
             field = "labels" if self.labels else "positive_label"
             learns = "numbers" if kind.labels == "number" else "from text alone"
-            raise _refusal(f"a {kind.name} learns {learns} and has no {field}", f"/{field}")
+            raise _refusal(f"{kind.spoken} learns {learns} and has no {field}", f"/{field}")
         if kind.labels is None and self.metric == "spearman" and self.pairs is None:
             raise _refusal("spearman is of pairs: give task.pairs", "/metric")
         self._check_labels()
@@ -178,7 +178,7 @@ class TaskSpec(OrString):
                     raise _refusal(f"a dataset needs {field}", f"/{field}")
         if len(self.text_columns) > kind.most_columns:
             raise _refusal(
-                f"a {kind.name} reads {kind.most_columns} text column, and {len(self.text_columns)} are given",
+                f"{kind.spoken} reads {kind.most_columns} text column, and {len(self.text_columns)} are given",
                 "/text_columns",
             )
 
@@ -190,18 +190,18 @@ class TaskSpec(OrString):
     def _check_label_columns(self, kind: TaskKind) -> None:
         for field in ("label_columns", "label_separator"):
             if kind.labels != "classes" and getattr(self, field):
-                raise _refusal(f"{field} is for multi-label; this is a {kind.name}", f"/{field}")
+                raise _refusal(f"{field} is for multi-label; this is {kind.spoken}", f"/{field}")
         if self.label_columns and (self.label_column or self.label_separator):
             other = "label_column" if self.label_column else "label_separator"
             raise _refusal(f"label_columns and {other} exclude each other", f"/{other}")
         if kind.labels is None and self.label_column:
             raise _refusal(
-                f"a {kind.name} learns from text alone and has no label_column (task.pairs has one)", "/label_column"
+                f"{kind.spoken} learns from text alone and has no label_column (task.pairs has one)", "/label_column"
             )
 
     def _check_conll(self, kind: TaskKind) -> None:
         if kind.labels != "tags":
-            raise _refusal(f"a CoNLL file is for token-classification; this is a {kind.name}", "/dataset")
+            raise _refusal(f"a CoNLL file is for token-classification; this is {kind.spoken}", "/dataset")
         for field in ("text_columns", "label_column"):
             if getattr(self, field):
                 raise _refusal(
