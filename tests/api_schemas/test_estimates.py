@@ -197,7 +197,9 @@ def test_what_goes_on_from_an_earlier_job_is_counted_in_what_that_left() -> None
 
 
 def test_a_model_that_is_only_evaluated_is_one_model_and_no_export() -> None:
-    evaluated, pruned = took(prune="none"), took(prune="top", recovery={"method": "none"})
+    with_head = facts().model_copy(update={"classes": ["BertForSequenceClassification"], "num_labels": 2})
+    evaluated = took(model=with_head, prune="none")
+    pruned = took(model=with_head, prune="top", recovery={"method": "none"})
     told = {one.stage for one in evaluated.stages}
     assert told.isdisjoint({Stage.PRUNING, Stage.EXPORTING, Stage.VERIFYING, Stage.RECOVERING})
     assert {Stage.EVALUATING, Stage.BENCHMARKING} <= told

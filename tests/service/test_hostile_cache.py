@@ -24,7 +24,7 @@ def leave(state: GatewayState, body: dict[str, Any], folder: Path, content: byte
     request = PlanRequest.model_validate(body)
     facts = inspect(request.model, state.settings, modules=False)
     assert facts is not None
-    asked, read = state.importance._identified(request, facts)
+    asked, read = state.importance._identified(request, facts, None, None)
     fingerprint = importance_fingerprint(asked, facts, read)
     assert fingerprint is not None
     lease = claim(state).lease

@@ -297,7 +297,7 @@ def test_a_tokenizer_that_pads_by_itself_is_found(bert: Exported) -> None:
 def test_a_folder_without_weights_fails_every_check_that_needs_them(bert: Exported) -> None:
     (bert.folder / "model.safetensors").unlink()
     write_sums(bert.folder)
-    assert bert.failed().keys() == {"loads", "layers", "outputs", "size"}
+    assert bert.failed().keys() == {"loads", "layers", "outputs", "pipeline", "size"}
 
 
 def test_a_classifier_that_pads_with_another_token_than_its_tokenizer_is_found(tmp_path: Path) -> None:
