@@ -52,7 +52,7 @@ class Asked:
     minutes: float = 60.0
 
 
-QUICK = Asked(tasks=("stsb",), seeds=(1,), rows=200, text=200, epochs=1.0)
+QUICK = Asked(tasks=("stsb",), seeds=(1,), rows=100, text=100, epochs=1.0)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def gain(own: Side, text: Side) -> tuple[float, float | None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="STS-B alone, 200 rows and texts, one seed and epoch")
+    parser.add_argument("--quick", action="store_true", help="STS-B alone, 100 rows and texts, one seed and epoch")
     parser.add_argument("--tasks", nargs="+", default=Asked.tasks)
     parser.add_argument("--seeds", nargs="+", type=int, default=Asked.seeds)
     parser.add_argument("--rows", type=int, default=Asked.rows)
