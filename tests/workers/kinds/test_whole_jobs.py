@@ -199,5 +199,5 @@ def test_two_jobs_share_what_the_teacher_answers(tmp_path: Path, settings: Worke
         run_pipeline(request, job_id=None, out=out, settings=settings, tell=events.append, shared=shared)
         report = Report.model_validate_json((out / "artifact" / "report.json").read_text())
         told.append([row.kind for row in report.reused])
-    assert set(told[1]) == {"tokenized_data", "baseline_logits", "baseline_scores"}
+    assert set(told[1]) == {"tokenized_data", "layer_importance", "baseline_logits", "baseline_scores"}
     assert told[1].count("baseline_logits") == 2  # to what is learnt, and to dev
