@@ -90,7 +90,7 @@ def evaluate(
     for split, features in splits.items():
         answers = answers_of(kind, model, features, device, done)
         answers = answers if order is None else answers[..., order]
-        wanted = reference(split) if reference and kind.needs_reference else None
+        wanted = reference(split) if reference and kind.needs_reference(split) else None
         for name, called in _named(kind, list(splits), split, names):
             gold, guess = kind.judged(name, answers, features, wanted)
             values = metrics.score((name,), gold, guess, labels)

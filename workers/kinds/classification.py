@@ -25,7 +25,7 @@ class Classification(Kind):
 
     @property
     def head(self) -> Head:
-        return Head("AutoModelForSequenceClassification", self.labels, "single_label_classification")
+        return Head(self.row.auto_class, self.labels, "single_label_classification")
 
     def label_loss(self, values: Tensor, gold: Tensor) -> Tensor:
         return F.cross_entropy(values, gold)

@@ -14,14 +14,11 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.recovery import Recovery
 from workers.data.batches import Inputs
 from workers.data.features import Features
-from workers.kinds.kind import Answer, Array, Kind, KindInputs
+from workers.kinds.kind import PAIRS, Answer, Array, Kind, KindInputs
 from workers.runtime.loading import Head, load_base
 from workers.runtime.sentence_modules import SentenceModules
 from workers.search.distances import cosines
 from workers.search.neighbours import shared_neighbours
-
-#: The split of ``task.pairs``: rows 2i and 2i + 1 are the texts of pair i, and both have its number.
-PAIRS = "pairs"
 
 
 class Embedding(Kind):
@@ -34,7 +31,7 @@ class Embedding(Kind):
 
     @property
     def head(self) -> Head:
-        return Head("AutoModel")
+        return Head(self.row.auto_class)
 
     def load(
         self,

@@ -24,6 +24,8 @@ from workers.search.distances import DISTANCES
 
 Array = npt.NDArray[Any]
 CPU = torch.device("cpu")
+#: The split of ``task.pairs``: rows 2i and 2i + 1 are the texts of pair i, and both have its number.
+PAIRS = "pairs"
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,9 @@ class Kind(ABC):
         """What training rows that are held out are judged by, where ``score`` is the task's headline."""
         return score
 
-    @property
-    def needs_reference(self) -> bool:
-        """Whether a model is judged by the answers of the one before it."""
-        return self.row.teacher == "source"
+    def needs_reference(self, split: str) -> bool:
+        """Whether a model is judged on ``split`` by the answers of the one before it."""
+        return self.row.teacher == "source" and split != PAIRS
 
     def distances(self, reference: Array, answers: Array, features: Features) -> npt.NDArray[np.float64]:
         """How far the answers of a candidate are from the teacher's, one number a row ``(N,)``."""

@@ -17,7 +17,7 @@ class MultiLabel(Kind):
 
     @property
     def head(self) -> Head:
-        return Head("AutoModelForSequenceClassification", self.labels, "multi_label_classification")
+        return Head(self.row.auto_class, self.labels, "multi_label_classification")
 
     def label_loss(self, values: Tensor, gold: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(values, gold)

@@ -16,7 +16,7 @@ class Regression(Kind):
 
     @property
     def head(self) -> Head:
-        return Head("AutoModelForSequenceClassification", (), "regression")
+        return Head(self.row.auto_class, (), "regression")
 
     def label_loss(self, values: Tensor, gold: Tensor) -> Tensor:
         return F.mse_loss(values.squeeze(-1), gold)

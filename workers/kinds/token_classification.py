@@ -25,7 +25,7 @@ class TokenClassification(Kind):
 
     @property
     def head(self) -> Head:
-        return Head("AutoModelForTokenClassification", self.labels, None)
+        return Head(self.row.auto_class, self.labels, None)
 
     def answer(self, model: PreTrainedModel, inputs: Inputs, *, hidden: bool = False) -> Answer:
         output = model(**inputs, output_hidden_states=hidden)

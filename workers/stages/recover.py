@@ -49,7 +49,7 @@ def _held_out(run: RunContext, baseline: PreTrainedModel | None) -> tuple[RowInd
     rows, chosen = hold_out(len(job.train), job.request.seed)
     judged, metric = job.train.take(chosen), kind.slice_metric(data.metrics[0])
     # Now: while the pruned model learns from it, the baseline is not as it stands.
-    answers = _answers(run, baseline, judged) if kind.needs_reference else None
+    answers = _answers(run, baseline, judged) if kind.needs_reference("slice") else None
 
     def reference(_: str) -> npt.NDArray[np.float32]:
         assert answers is not None

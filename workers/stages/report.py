@@ -89,9 +89,7 @@ def _start(job: ResolvedJob) -> ReportedStart | None:
 
 def _task(job: ResolvedJob) -> ReportedTask:
     task = job.request.task
-    fields = task.model_dump(
-        include={"dataset", "dev", "text_columns", "label_column", "label_columns", "max_train_rows", "pairs"}
-    )
+    fields = task.model_dump(include=TOLD_OF_TASK)
     if task.dataset is not None:
         fields |= {"read": task.read, "dev_read": task.dev_read}
     of = {name: job.metric_labels.metric_of(name) for name in (job.data.metrics if job.data else ())}

@@ -24,7 +24,7 @@ from sources.staging import fetch_pinned, is_kept
 from sources.tasks import TaskData, load_task, with_data
 from sources.texts import read_texts
 from workers.data.features import Features, LabelShape, encode_into, labels_of, load_features
-from workers.kinds.kind import Kind, KindInputs
+from workers.kinds.kind import PAIRS, Kind, KindInputs
 from workers.kinds.table import kind_of
 from workers.runtime.device import choose_device, choose_precision
 from workers.runtime.host import host_memory
@@ -38,8 +38,8 @@ from workers.stages.start import find_start
 from workers.stages.try_out import check_tokenizer, check_words
 
 FLOAT32_BYTES = 4
-#: What the names of splits to score on begin with, and that of pairs whose likeness is known.
-DEV, PAIRS = "dev:", "pairs"
+#: What the names of splits to score on begin with.
+DEV = "dev:"
 
 
 def resolve_job(
