@@ -1,4 +1,5 @@
-"""An encoder that computes what its answer depends on, and no more: no padding, and of the last layer one token a row.
+"""An encoder that computes what its answer depends on, and no more: no padding, and of the last layer one token a row
+where a head reads no other.
 
 On a CPU most of a step is matrix products, whose speed is the machine's: what is left to save is not to ask for them.
 """
@@ -10,7 +11,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -91,16 +92,16 @@ class PackedEncoder:
     """Takes the place of an encoder's ``forward`` while it is trained.
 
     Between layers, states are float32 ``(P, H)``, see ``Packing``; matrix products are in ``dtype``. Gives
-    ``(B, 1, H)``, the first token of each row, which is all that a classification head reads. Where the hidden states
-    of all layers are asked for, they are ``(P, H)`` as well: ``real_tokens`` reads them. A ``frozen`` model's weights
-    are cast once.
+    ``(B, 1, H)``, the first token of each row, to a head that reads no other, and else ``(B, L, H)`` with zeros for
+    padding. Where the hidden states of all layers are asked for, they are ``(P, H)``: ``real_tokens`` reads them. A
+    ``frozen`` model's weights are cast once.
     """
 
     def __init__(self, model: PreTrainedModel, encoder: nn.Module, dtype: torch.dtype, *, frozen: bool) -> None:
         layers = encoder.layer
         assert isinstance(layers, nn.ModuleList)
         self._read, self._layers, self._dtype = BLOCKS[model.config.model_type][1], layers, dtype
-        self._frozen = frozen
+        self._frozen, self._first = frozen, tokens_read(model) == "first"
         self._casts: dict[bool, _Ready] = {}
         self._standing: list[_Weights] = []
         self._scratch = Workspace()
@@ -134,15 +135,19 @@ class PackedEncoder:
             if len(ready.looks) > 1:
                 return self._last(block, ready, every[-1], packing, bias).unsqueeze(1)
             every.append(self._layer(block, ready, every[-1], packing, bias))
-        self.hidden_states = tuple(every)
-        return every[-1].index_select(0, packing.first).unsqueeze(1)
+        if self._all:
+            self.hidden_states = tuple(every)
+        if self._first:
+            return every[-1].index_select(0, packing.first).unsqueeze(1)
+        return packing.unpack(every[-1], padded.shape[1])
 
     def _weights(self, blocks: list[Block]) -> list[_Weights]:
         if self._standing:
             return self._standing
-        if self._all not in self._casts:
-            self._casts[self._all] = _Ready(blocks, self._dtype, every_query=self._all)
-        weights = self._casts[self._all]()
+        every_query = self._all or not self._first
+        if every_query not in self._casts:
+            self._casts[every_query] = _Ready(blocks, self._dtype, every_query=every_query)
+        weights = self._casts[every_query]()
         if self._frozen:
             self._standing = weights
         return weights
@@ -192,8 +197,18 @@ def packed_encoder(model: PreTrainedModel, dtype: torch.dtype, *, frozen: bool =
 
 
 def fits(model: PreTrainedModel) -> bool:
-    """Layers of a known build, in float32, and a head that reads the first token alone."""
+    """Layers of a known build, in float32, and nothing after them but what ``tokens_read`` knows."""
     config = model.config
     plain = not (getattr(config, "is_decoder", False) or getattr(config, "output_hidden_states", False))
     known = config.model_type in BLOCKS and model.dtype == torch.float32
-    return plain and known and type(model).__name__.endswith("ForSequenceClassification")
+    return plain and known and tokens_read(model) is not None
+
+
+def tokens_read(model: PreTrainedModel) -> Literal["first", "all"] | None:
+    """Of the encoder's answer, by a head or, where there is none, by whoever pools; None of a head that is not known.
+
+    Who reads all of them goes by the mask: there are zeros for padding.
+    """
+    if model.base_model is model or type(model).__name__.endswith("ForTokenClassification"):
+        return "all"
+    return "first" if type(model).__name__.endswith("ForSequenceClassification") else None

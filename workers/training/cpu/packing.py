@@ -102,6 +102,12 @@ class Packing:
         packed: Tensor = _Take.apply(cut, self._padded, self._packed.flatten())  # type: ignore[no-untyped-call]
         return packed
 
+    def unpack(self, states: Tensor, length: int) -> Tensor:
+        """``(P, H)`` to ``(B, length, H)``, with zeros for padding, whose gradient goes nowhere."""
+        grid = states.new_zeros(self.mask.numel(), states.shape[1])
+        grid = grid.index_copy(0, self._padded[: self._real], states[: self._real])
+        return F.pad(grid.view(*self.mask.shape, -1), (0, 0, 0, length - self.mask.shape[1]))
+
     @cached_property
     def first(self) -> Tensor:
         """Index of each row's first token among the packed, ``(B,)``."""

@@ -57,6 +57,12 @@ def test_every_architecture_has_its_engine_and_none_is_refused(architecture: str
         assert enter(model, device, on=False) == Engine("plain", stock=True)
 
 
+@pytest.mark.parametrize("head", ["token_classification", "base"])
+@pytest.mark.parametrize("architecture", BLOCKS)
+def test_taggers_and_what_is_pooled_are_packed_too(architecture: str, head: str) -> None:
+    assert enter(build(architecture, head=head, layers=2)) == Engine("packed")
+
+
 def test_quick_is_dropout_and_attention_in_the_models_own_layers() -> None:
     model = build("mpnet", layers=2)
     with fast_path(model, CPU, torch.float32, left=False) as engine:

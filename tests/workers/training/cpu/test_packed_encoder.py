@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -16,7 +17,7 @@ from tests.support.tiny_models import build, tiny_tokenizer
 from tests.support.trainings import CPU
 from workers.data.batches import collate
 from workers.data.features import CLASS, encode
-from workers.training.cpu.blocks import BLOCKS
+from workers.training.cpu.blocks import BLOCKS, encoder_of
 from workers.training.cpu.packed_encoder import packed_encoder
 from workers.training.cpu.packing import Packing, real_tokens, size_of
 
@@ -30,10 +31,14 @@ NO_DROPOUT = {
 DISTILBERT_NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0}
 
 
-def still(architecture: str, layers: int = 3, seed: int = 0) -> PreTrainedModel:
+#: What reads the first token of a row, and what reads all of them.
+HEADS = ("classification", "token_classification", "base")
+
+
+def still(architecture: str, layers: int = 3, seed: int = 0, head: str = "classification") -> PreTrainedModel:
     """Without dropout, as two ways of drawing it cannot be compared."""
     changes: dict[str, Any] = DISTILBERT_NO_DROPOUT if architecture == "distilbert" else NO_DROPOUT
-    model = build(architecture, layers=layers, seed=seed, **changes).train()
+    model = build(architecture, head=head, layers=layers, seed=seed, **changes).train()
     model.set_attn_implementation("eager")
     return model
 
@@ -43,11 +48,21 @@ def batch(architecture: str, texts: tuple[str, ...]) -> dict[str, Tensor]:
     return collate(encode(tiny_tokenizer(architecture), rows, 48, CLASS), np.arange(len(texts)), CPU)
 
 
+def loss(values: Tensor) -> Tensor:
+    """Not the squares alone: those of a norm's output have the same sum whatever the layers do."""
+    weights = torch.linspace(-1, 2, values.shape[-1]) / values.shape[-1]
+    return (values @ weights).square().mean()
+
+
 def answer(model: PreTrainedModel, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits, and the gradient of every weight."""
-    logits = model(**inputs).logits
+    """What is read of the answer, ``(…, C)``, padding left out, and the gradient of every weight."""
+    output = model(**inputs)
+    logits = output.logits if "logits" in output else output.last_hidden_state
+    if logits.ndim == 3:
+        assert logits.shape[:2] == inputs["attention_mask"].shape
+        logits = logits[inputs["attention_mask"].bool()]
     model.zero_grad()
-    logits.square().sum().backward()
+    loss(logits).backward()
     return logits.detach(), {
         name: torch.zeros_like(weight) if weight.grad is None else weight.grad.clone()
         for name, weight in model.named_parameters()
@@ -56,9 +71,12 @@ def answer(model: PreTrainedModel, inputs: dict[str, Tensor]) -> tuple[Tensor, d
 
 @pytest.mark.parametrize("texts", [UNLIKE, ALIKE, ALIKE_LONG], ids=["unlike", "alike", "long"])
 @pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("architecture", BLOCKS)
-def test_in_float32_it_is_the_plain_encoder(architecture: str, layers: int, texts: tuple[str, ...]) -> None:
-    model, inputs = still(architecture, layers), batch(architecture, texts)
+def test_in_float32_it_is_the_plain_encoder(
+    architecture: str, head: str, layers: int, texts: tuple[str, ...]
+) -> None:  # fmt: skip
+    model, inputs = still(architecture, layers, head=head), batch(architecture, texts)
     logits, gradients = answer(model, inputs)
     with packed_encoder(model, torch.float32):
         found, packed = answer(model, inputs)
@@ -89,7 +107,7 @@ def test_gradients_of_two_batches_add_up() -> None:
     with packed_encoder(model, torch.float32):
         model.zero_grad()
         for inputs in (one, other):
-            model(**inputs).logits.square().sum().backward()
+            loss(model(**inputs).logits).backward()
     for name, weight in model.named_parameters():
         assert weight.grad is not None, name
         assert torch.allclose(weight.grad, alone[0][name] + alone[1][name], rtol=1e-4, atol=1e-6), name
@@ -115,9 +133,10 @@ def error(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
     return float(sum((found[name] - gradient).square().sum() for name, gradient in wanted.items()) ** 0.5)
 
 
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("architecture", BLOCKS)
-def test_hidden_states_that_are_asked_for_are_those_of_every_layer(architecture: str) -> None:
-    model, inputs = still(architecture), batch(architecture, UNLIKE)
+def test_hidden_states_that_are_asked_for_are_those_of_every_layer(architecture: str, head: str) -> None:
+    model, inputs = still(architecture, head=head), batch(architecture, UNLIKE)
     mask = inputs["attention_mask"]
 
     def learnt() -> tuple[list[Tensor], Tensor]:
@@ -135,6 +154,24 @@ def test_hidden_states_that_are_asked_for_are_those_of_every_layer(architecture:
     for one, other in zip(found, wanted, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
     assert torch.allclose(packed_slope, slope, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", ["token_classification", "base"])
+def test_padding_is_answered_with_zeros_however_wide_the_batch_is(head: str) -> None:
+    """Poolings go by the mask; what their states would have been at padding is nobody's business."""
+    model, inputs = still("bert", head=head), batch("bert", UNLIKE)
+    wider = {name: F.pad(value, (0, 5)) for name, value in inputs.items()}
+    encoder = encoder_of(model)
+    seen: list[Tensor] = []
+    wanted = answer(model, inputs)
+    with packed_encoder(model, torch.float32):
+        encoder.register_forward_hook(lambda _, __, output: seen.append(output.last_hidden_state))
+        found = answer(model, wider)
+    assert torch.allclose(found[0], wanted[0], atol=1e-6)
+    for name, gradient in wanted[1].items():
+        assert torch.allclose(found[1][name], gradient, rtol=1e-4, atol=1e-6), name
+    assert seen[0].shape[:2] == wider["attention_mask"].shape
+    assert not seen[0][~wider["attention_mask"].bool()].any()
 
 
 @pytest.mark.parametrize("asks", [False, True])

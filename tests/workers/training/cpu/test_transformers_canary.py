@@ -118,9 +118,10 @@ def test_dropouts_and_heads_are_where_they_were(family: str) -> None:
     assert scale == pytest.approx(size**-0.5), moved(family, f"scores are scaled by {scale}")
 
 
+@pytest.mark.parametrize("head", ["classification", "token_classification"])
 @pytest.mark.parametrize("family", BLOCKS)
-def test_the_base_model_gets_its_mask_by_name_and_gives_the_encoder_the_states_first(family: str) -> None:
-    model, inputs, seen = build(family, layers=2), inputs_of(family), {}
+def test_the_base_model_gets_its_mask_by_name_and_gives_the_encoder_the_states_first(family: str, head: str) -> None:
+    model, inputs, seen = build(family, head=head, layers=2), inputs_of(family), {}
     base, encoder = model.base_model, encoder_of(model)
     base.register_forward_pre_hook(lambda _, args, kwargs: seen.update(base=(args, kwargs)), with_kwargs=True)
     encoder.register_forward_pre_hook(lambda _, args, kwargs: seen.update(encoder=(args, kwargs)), with_kwargs=True)
