@@ -163,6 +163,10 @@ def two_gateways(settings: GatewaySettings, request: pytest.FixtureRequest) -> I
     if request.param == "postgresql":
         settings.database_url = request.getfixturevalue("empty_database")
     with TestClient(create_app(settings)) as first, TestClient(create_app(settings)) as second:
+        # FastAPI makes its routes at an app's first request, with warnings silenced for all threads of the process: two
+        # apps in one process would take turns in ending each other's silence, and a warning is an error here.
+        for gateway in (first, second):
+            assert count(gateway) == 0
         yield first, second
 
 
@@ -178,8 +182,8 @@ def test_fifty_equal_posts_at_once_across_two_gateways_make_one_job(
 
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(post, range(50)))
-    statuses = {answer.status_code for answer in answers}
-    assert statuses <= {202, 409}
+    others = [answer.text for answer in answers if answer.status_code not in (202, 409)]
+    assert not others
     assert len({answer.json()["id"] for answer in answers if answer.status_code == 202}) == 1
     assert {answer.json()["code"] for answer in answers if answer.status_code == 409} <= {"request_in_progress"}
     assert count(two_gateways[1]) == 1
