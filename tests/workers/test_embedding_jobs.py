@@ -70,7 +70,7 @@ def test_a_classifier_trained_from_one_leaves_them_out_and_says_so(
     recovery = {"method": "finetune", "epochs": 1}
     more = {"recovery": recovery, "evaluation": {"baseline": False}, "prune": {"strategy": "top", "drop": 4}}
     done = carry_out({"model": str(source), "task": own(table), **more}, settings)
-    assert any("what is delivered is a model with a head, trained from it" in warning for warning in done.report.warnings)
+    assert any("what is delivered is a model with a head" in warning for warning in done.report.warnings)
     assert done.details()["sentence_transformers"] == "not a sentence-transformers folder"
     assert not FILES & {path.relative_to(done.folder).as_posix() for path in done.folder.rglob("*")}
     assert "library_name: transformers" in (done.folder / "README.md").read_text()
