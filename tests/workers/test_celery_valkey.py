@@ -16,6 +16,7 @@ from api_schemas.jobs import Status
 from store.broker import QUEUE
 from tests.support.no_wake_ups import NO_WAKE_UPS
 from tests.support.processes import eventually
+from tests.support.valkey import valkey_server
 from tests.support.worker_process import Site, site
 
 pytestmark = pytest.mark.slow
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.slow
 def freezable() -> Iterator[tuple[ValkeyServer, psutil.Process]]:
     """A server, and the process to stop for it to hang: the system still takes connections, and nobody answers."""
     before = psutil.Process().children()
-    with ValkeyServer() as server:
+    with valkey_server() as server:
         (process,) = (child for child in psutil.Process().children() if child not in before)
         try:
             yield server, process
@@ -58,7 +59,7 @@ def test_jobs_run_and_are_handed_back_over_valkey(tmp_path: Path, valkey_url: st
 
 
 def test_a_broker_that_is_away_hurts_no_job_and_the_next_needs_no_new_worker(tmp_path: Path) -> None:
-    server = ValkeyServer()
+    server = valkey_server()
     server.start()
     port = server.port
     with site(tmp_path, server.connection_url) as here:
@@ -80,7 +81,7 @@ def test_a_broker_that_is_away_hurts_no_job_and_the_next_needs_no_new_worker(tmp
 
 
 def test_a_worker_that_starts_without_its_broker_works_and_hears_of_it_later(tmp_path: Path) -> None:
-    with ValkeyServer() as server:
+    with valkey_server() as server:
         port, url = server.port, server.connection_url
     with site(tmp_path, url, poll_seconds=0.2) as here:
         worker = here.start_worker(connected=False)
@@ -117,7 +118,7 @@ def test_a_broker_that_hangs_holds_up_no_end_of_a_worker(tmp_path: Path) -> None
 
 
 def test_what_is_no_wake_up_in_the_list_ends_no_worker(tmp_path: Path) -> None:
-    with ValkeyServer() as server, site(tmp_path, server.connection_url, poll_seconds=3600) as here:
+    with valkey_server() as server, site(tmp_path, server.connection_url, poll_seconds=3600) as here:
         worker = here.start_worker()
         with Valkey.from_url(server.connection_url) as client:
             for content in NO_WAKE_UPS:
