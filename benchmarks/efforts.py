@@ -25,10 +25,9 @@ from typing import Any
 import numpy as np
 from _kind_data import label_sets, names, texts, tweets
 from _progress import at, machine
-from _whole_jobs import by_seed, report_of
+from _whole_jobs import by_seed, half_interval, report_of
 from rich.console import Console
 from rich.table import Table
-from scipy import stats
 
 from workers.runtime.loading import quiet_libraries
 
@@ -91,9 +90,10 @@ def outcome(task: dict[str, Any], effort: str, seeds: Sequence[int], home: Path)
     report = report_of(body, home)
     before, after = (np.asarray(by_seed(report, side)) for side in ("before", "after"))
     shares = 100 * after / before
-    half = float(stats.t.ppf(0.975, len(shares) - 1) * stats.sem(shares)) if len(shares) > 1 else None
     seconds = report["training"]["recovering"]["seconds"]
-    return Outcome(report["task"]["metric"], float(before.mean()), float(shares.mean()), half, seconds)
+    return Outcome(
+        report["task"]["metric"], float(before.mean()), float(shares.mean()), half_interval(shares), seconds
+    )  # fmt: skip
 
 
 def main() -> None:

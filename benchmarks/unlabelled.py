@@ -24,10 +24,9 @@ from typing import Any
 
 import numpy as np
 from _progress import at, machine
-from _whole_jobs import by_seed, report_of
+from _whole_jobs import by_seed, half_interval, report_of
 from rich.console import Console
 from rich.table import Table
-from scipy import stats
 
 from api_schemas.tasks import TASKS
 from sources.glue import read_glue
@@ -91,11 +90,7 @@ def job(asked: Asked, task: str, text: Path | None, home: Path) -> Side:
 def gain(own: Side, text: Side) -> tuple[float, float | None]:
     """In points, and how far the ends of its interval are; None for one seed."""
     differences = np.subtract(text.after, own.after)
-    count = len(differences)
-    if count < 2:
-        return float(differences.mean()), None
-    error = differences.std(ddof=1) / np.sqrt(count)
-    return float(differences.mean()), float(stats.t.ppf(0.975, count - 1) * error)
+    return float(differences.mean()), half_interval(differences)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ def score_warnings(pair: Pair, labels: MetricLabels, form: LabelForm | None) -> 
     gold = pair[1].gold
     if len(gold) < FEW_ROWS:
         yield f"the score is taken on {len(gold)} rows: under {FEW_ROWS}, small losses cannot be told from chance"
-    if pair[0] is not None and form is not None and form in _UNLEARNT:
+    if pair[0] is not None and form in _UNLEARNT:
         for what in _UNLEARNT[form](gold, pair[0].guess, labels):
             yield f"the model before has not learnt the task: {what}"
     if form in ("class", "number"):
@@ -52,19 +52,19 @@ def _as_good_as_the_same_labels(gold: Array, guess: Array, labels: MetricLabels)
     given = len(gold) * np.arange(1, len(counts) + 1)
     found = 2 * np.cumsum(counts[frequent]) / (counts.sum() + given)
     own, best = float(micro_f1(label_sums(gold, guess).sum(axis=0))), int(np.argmax(found))
-    if own <= found[best] and counts.any():
+    if own <= found[best]:
         named = ", ".join(repr(labels.names[at]) for at in frequent[: best + 1])
         yield f"its micro_f1 is {own:.1%}, and giving all rows the labels {named} would have {found[best]:.1%}"
 
 
 def _mostly_wrong(gold: Array, guess: Array, labels: MetricLabels) -> Iterator[str]:
     there, (given, right) = int(gold.sum()), map(int, guess.sum(axis=0))
-    if there and (not right or 2 * right < min(there, given)):
+    if not right or 2 * right < min(there, given):
         yield f"of {there} entities it finds {right}, and gives {given} in all: most of both is wrong"
 
 
 #: By the form of the labels: what shows that no more is in the answers than the labels alone would tell.
-_UNLEARNT: Mapping[LabelForm, Callable[[Array, Array, MetricLabels], Iterator[str]]] = {
+_UNLEARNT: Mapping[LabelForm | None, Callable[[Array, Array, MetricLabels], Iterator[str]]] = {
     "class": _as_good_as_the_majority,
     "classes": _as_good_as_the_same_labels,
     "tags": _mostly_wrong,

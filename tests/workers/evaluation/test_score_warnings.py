@@ -65,8 +65,8 @@ def test_label_sets_no_better_than_the_same_labels_for_all_rows() -> None:
     ]
 
 
-def of_tags(right: int, given: int) -> list[str]:
-    gold = np.array([10, *[0] * 299])
+def of_tags(right: int, given: int, there: int = 10) -> list[str]:
+    gold = np.array([there, *[0] * 299])
     before = np.array([[given, right], *[[0, 0]] * 299])
     after = np.array([[10, 10], *[[0, 0]] * 299])
     pair = (scores("entity_f1", gold, before), scores("entity_f1", gold, after))
@@ -81,3 +81,4 @@ def test_a_tagger_that_is_mostly_wrong() -> None:
         " wrong"
     ]
     assert [warning[:40] for warning in of_tags(right=0, given=0)] == ["the model before has not learnt the task"]
+    assert of_tags(right=0, given=5, there=0), "where nothing is to be found, and it finds something"

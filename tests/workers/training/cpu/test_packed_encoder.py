@@ -48,21 +48,22 @@ def batch(architecture: str, texts: tuple[str, ...]) -> dict[str, Tensor]:
     return collate(encode(tiny_tokenizer(architecture), rows, 48, CLASS), np.arange(len(texts)), CPU)
 
 
-def loss(values: Tensor) -> Tensor:
-    """Not the squares alone: those of a norm's output have the same sum whatever the layers do."""
-    weights = torch.linspace(-1, 2, values.shape[-1]) / values.shape[-1]
-    return (values @ weights).square().mean()
+def loss_of_tokens(values: Tensor) -> Tensor:
+    """Along one direction: the squares of a norm's output have the same sum whatever the layers do."""
+    direction = F.normalize(torch.linspace(-1, 2, values.shape[-1]), dim=0)
+    return (values @ direction).square().mean()
 
 
 def answer(model: PreTrainedModel, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """What is read of the answer, ``(…, C)``, padding left out, and the gradient of every weight."""
     output = model(**inputs)
     logits = output.logits if "logits" in output else output.last_hidden_state
-    if logits.ndim == 3:
+    of_tokens = logits.ndim == 3
+    if of_tokens:
         assert logits.shape[:2] == inputs["attention_mask"].shape
         logits = logits[inputs["attention_mask"].bool()]
     model.zero_grad()
-    loss(logits).backward()
+    (loss_of_tokens(logits) if of_tokens else logits.square().sum()).backward()
     return logits.detach(), {
         name: torch.zeros_like(weight) if weight.grad is None else weight.grad.clone()
         for name, weight in model.named_parameters()
@@ -107,7 +108,7 @@ def test_gradients_of_two_batches_add_up() -> None:
     with packed_encoder(model, torch.float32):
         model.zero_grad()
         for inputs in (one, other):
-            loss(model(**inputs).logits).backward()
+            model(**inputs).logits.square().sum().backward()
     for name, weight in model.named_parameters():
         assert weight.grad is not None, name
         assert torch.allclose(weight.grad, alone[0][name] + alone[1][name], rtol=1e-4, atol=1e-6), name
