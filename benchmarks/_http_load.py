@@ -71,12 +71,11 @@ def put_load(load: Load) -> Answered:
         began = now = time.perf_counter()
         while now - began < load.seconds:
             for key, _ in ready.select(1.0):
-                connection = key.fileobj
-                assert isinstance(connection, socket.socket)
-                _read_answer(connection)
+                assert isinstance(key.fileobj, socket.socket)
+                _read_answer(key.fileobj)
                 now = time.perf_counter()
                 waits.append(now - sent[key.fd])
-                connection.sendall(request)
+                key.fileobj.sendall(request)
                 sent[key.fd] = now
         for connection in open_:
             connection.close()

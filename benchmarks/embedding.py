@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -144,9 +144,9 @@ def evenly(drop: int) -> list[int]:
 def official(texts: Sequence[str], drop: int, steps: int) -> tuple[SentenceTransformer, list[int]]:
     teacher = SentenceTransformer(str(SOURCE), device="cpu")
     student = SentenceTransformer(str(SOURCE), device="cpu")
-    encoder = student[0].auto_model.encoder
-    encoder.layer = nn.ModuleList([encoder.layer[layer] for layer in evenly(drop)])
-    student[0].auto_model.config.num_hidden_layers = LAYERS - drop
+    inner: Any = student[0].auto_model
+    inner.encoder.layer = nn.ModuleList([inner.encoder.layer[layer] for layer in evenly(drop)])
+    inner.config.num_hidden_layers = LAYERS - drop
     student.train()
     vectors = teacher.encode(list(texts), convert_to_tensor=True, batch_size=64)
     loss_of, optimizer = MSELoss(student), torch.optim.AdamW(student.parameters(), lr=RATE)

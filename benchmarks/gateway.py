@@ -213,7 +213,7 @@ def measure_crowd(gateway: Gateway) -> dict[str, float]:
             began = time.perf_counter()
             fetched = [threads.submit(download, ours.port, file) for _ in range(DOWNLOADS)]
             posted = [threads.submit(post_some, ours.port, POSTED // POSTERS) for _ in range(POSTERS)]
-            while not all(work.done() for work in (*posted, *fetched, asked)):
+            while not (asked.done() and all(work.done() for work in posted) and all(work.done() for work in fetched)):
                 peaks.append(ours.megabytes)
                 time.sleep(0.05)
             took = time.perf_counter() - began

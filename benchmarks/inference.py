@@ -41,7 +41,7 @@ def prune(drop: int, out: Path) -> Path:
             }
         )
     )
-    command = [Path(sys.executable).with_name("layercut"), "run", job, "--out", out]
+    command: list[str | Path] = [Path(sys.executable).with_name("layercut"), "run", job, "--out", out]
     environment = {**os.environ, "LAYERCUT_MODEL_ROOTS": str(SOURCE)}
     subprocess.run(command, env=environment, check=True, capture_output=True)
     return out / "artifact"

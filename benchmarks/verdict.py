@@ -144,7 +144,7 @@ def _labels(case: Case, regime: str, seeds: int, rng: np.random.Generator) -> tu
     count = len(case.shares)
     gold = rng.choice(count, POPULATION, p=case.shares)
     rarest = int(np.argmin(case.shares))
-    models = []
+    models: list[Model] = []
     for _ in range(seeds):
         wrong = (gold + rng.integers(1, count, POPULATION)) % count
         before = np.where(rng.random(POPULATION) < RIGHT, gold, wrong)
@@ -159,7 +159,7 @@ def _labels(case: Case, regime: str, seeds: int, rng: np.random.Generator) -> tu
 def _numbers(case: Case, regime: str, seeds: int, rng: np.random.Generator) -> tuple[Array, list[Model]]:
     """As of sentence similarity: gold numbers from 0 to 5 in steps of 0.2, and a correlation of 0.87."""
     gold = np.round(rng.random(POPULATION) * 25) / 5
-    models = []
+    models: list[Model] = []
     for _ in range(seeds):
         before = gold + rng.normal(scale=0.82, size=POPULATION)
         # A lost answer is one to another row.
