@@ -60,7 +60,7 @@ from workers.training.objectives.losses import label_objective
 
 SEED, BATCH, MAX_LENGTH, LEARNING_RATE = 42, 32, 128, 1e-4
 ROWS = {"sst2": 6000, "mrpc": 3668}
-QUICK_ROWS = 320
+QUICK_ROWS = 128
 SHAPE, SHAPE_ROWS = "bert-base", 20_000
 
 #: Dense TFLOP/s in 16 bits by the makers' data sheets. The first name that the device's name has in it.

@@ -23,6 +23,7 @@ from service.app import create_app, server_options
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from tests.support.gateway_worker import claim, succeed
+from tests.support.migrated_database import migrated_sqlite
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 def _settings_in(folder: Path) -> GatewaySettings:
     for name in ("models", "tables"):
         (folder / name).mkdir()
-    return GatewaySettings(
+    settings = GatewaySettings(
         data_dir=folder / "data",
         database_url="",
         broker_url="",
@@ -53,6 +54,8 @@ def _settings_in(folder: Path) -> GatewaySettings:
         retry_seconds=0,
         allowed_hosts=["testserver"],
     )
+    migrated_sqlite(settings.database_url)
+    return settings
 
 
 @pytest.fixture

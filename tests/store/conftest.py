@@ -33,6 +33,7 @@ from store.tables import (
 )
 from store.webhooks import WebhookStore
 from tests.support.events import queue
+from tests.support.migrated_database import migrated_sqlite
 from tests.support.store_samples import Submit
 
 
@@ -72,10 +73,10 @@ def migrated_postgres_url(postgres_url: str) -> Iterator[str]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database with tables, and no rows in them."""
-    postgres = request.param == "postgresql"
-    url: str = request.getfixturevalue("migrated_postgres_url") if postgres else f"sqlite:///{tmp_path}/layercut.db"
+    if request.param == "sqlite":
+        return migrated_sqlite(f"sqlite:///{tmp_path}/layercut.db")
+    url: str = request.getfixturevalue("migrated_postgres_url")
     engine = open_engine(url)
-    migrate(engine)
     with engine.begin() as connection:
         connection.execute(delete(jobs))
         for table in (cache, api_keys, audit, probes, workers, deleted_jobs, idempotency, webhooks, webhook_secrets):

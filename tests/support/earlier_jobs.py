@@ -22,8 +22,9 @@ from service.settings import GatewaySettings
 from sources.fingerprint import FileHashes
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
-from store.database import migrate, open_engine
+from store.database import open_engine
 from store.jobs import Claim, JobStore
+from tests.support.migrated_database import migrated_sqlite
 from workers.cache.folder import FolderCache
 from workers.pipeline import run_pipeline
 from workers.settings import WorkerSettings
@@ -41,8 +42,7 @@ class Service:
         roots = {"model_roots": [folder], "data_roots": [folder]}
         self.settings = GatewaySettings(data_dir=folder / "data", database_url="", artifacts_url="", **roots)
         self.worker = WorkerSettings(data_dir=folder / "data", device="cpu", **roots)
-        self.engine = open_engine(self.settings.database_url)
-        migrate(self.engine)
+        self.engine = open_engine(migrated_sqlite(self.settings.database_url))
         self.store, self.artifacts = JobStore(self.engine), ArtifactStore(self.settings.artifacts_url)
         self.cache = FolderCache(folder / "cache", 2**30)
         self.earlier = EarlierJobs(self.store, self.artifacts, self.settings)

@@ -16,10 +16,11 @@ from sources.staging import Staged
 from store.artifacts import ArtifactStore
 from store.audit import Actor
 from store.cache import CacheStore
-from store.database import migrate, open_engine
+from store.database import open_engine
 from store.jobs import Claim, JobStore
 from store.tables import DEFAULT_TENANT
 from tests.support.events import queue
+from tests.support.migrated_database import migrated_sqlite
 from workers.sandbox.sandbox import Sandbox
 from workers.settings import WorkerSettings
 from workers.supervision.input_staging import Stage
@@ -51,8 +52,7 @@ class Rig:
         learn: Learn = unlearnt,
     ) -> None:
         self.settings = settings
-        self.engine = open_engine(settings.database_url)
-        migrate(self.engine)
+        self.engine = open_engine(migrated_sqlite(settings.database_url))
         self.store = JobStore(self.engine, settings.lease_seconds)
         self.artifacts = ArtifactStore(settings.artifacts_url)
         self.cache = CacheStore(self.engine)

@@ -15,9 +15,10 @@ from celery import Celery
 
 from api_schemas.jobs import Job, Status
 from store.broker import QUEUE, WAKE, celery_settings, ensure_folders
-from store.database import migrate, open_engine
+from store.database import open_engine
 from store.jobs import JobStore
 from tests.support.events import queue
+from tests.support.migrated_database import migrated_sqlite
 from tests.support.processes import eventually
 from tests.support.supervisor_rig import FAKE_RUNNER
 
@@ -72,8 +73,7 @@ class Site:
         often = {"kill_grace_seconds": 2, "retry_seconds": 0}
         values = {"data_dir": folder, "broker_url": self.broker_url, **often, **settings}
         self.environment = _environment(values)
-        self.engine = open_engine(f"sqlite:///{folder}/layercut.db")
-        migrate(self.engine)
+        self.engine = open_engine(migrated_sqlite(f"sqlite:///{folder}/layercut.db"))
         self.store = JobStore(self.engine, float(str(settings.get("lease_seconds", 60))))
         self.sender = Celery("gateway", set_as_current=False)
         self.sender.conf.update(celery_settings(self.broker_url))
