@@ -172,14 +172,14 @@ def _batches(rows: int, steps: int) -> Iterator[list[int]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="600 sentences, one epoch, half of the layers")
+    parser.add_argument("--quick", action="store_true", help="320 sentences, one epoch, half of the layers")
     parser.add_argument("--sentences", type=int, default=20_000)
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--strategy", help="of ours; by default the service's own")
     parser.add_argument("--by", nargs="+", choices=("ours", "official"), default=["ours", "official"])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     asked = parser.parse_args()
-    count, epochs = (600, 1.0) if asked.quick else (asked.sentences, asked.epochs)
+    count, epochs = (320, 1.0) if asked.quick else (asked.sentences, asked.epochs)
     sizes = ["half"] if asked.quick else asked.sizes
     quiet_libraries()
     machine()

@@ -256,12 +256,12 @@ def train_side(side: str, task: str, rows: int) -> Turn:
     return Turn(seconds, course.score(model), mfu(course, model, seconds))
 
 
-def measure(sides: Sides, task: str, rows: int) -> dict[str, list[Turn]]:
+def measure(sides: Sides, task: str, rows: int, turns: dict[str, int]) -> dict[str, list[Turn]]:
     found: dict[str, list[Turn]] = {side: [] for side in sides}
-    for number in range(max(TURNS.values())):
+    for number in range(max(turns.values())):
         for side, process in sides.items():
-            if number < TURNS[side]:
-                at(f"{task}: {side}, turn {number + 1} of {TURNS[side]}")
+            if number < turns[side]:
+                at(f"{task}: {side}, turn {number + 1} of {turns[side]}")
                 found[side].append(process.submit(train_side, side, task, rows).result())
     return found
 
@@ -290,7 +290,7 @@ def show(task: str, rows: int, found: dict[str, list[Turn]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROWS} rows a task")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROWS} rows a task, one turn each")
     parser.add_argument("--shape", choices=[SHAPE], help="random weights of this shape, in place of the tasks")
     asked = parser.parse_args()
     quiet_libraries()
@@ -304,7 +304,7 @@ def main() -> None:
             except LayercutError as error:
                 Console().print(f"{task} left out: {error.message}")
                 continue
-            found = measure(sides, task, rows)
+            found = measure(sides, task, rows, dict.fromkeys(TURNS, 1) if asked.quick else TURNS)
             show(task, rows, found)
             result[task] = {side: ratio for side, ratio in ratios(found).items() if side != "layercut"}
     print(json.dumps(result))
