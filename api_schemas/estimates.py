@@ -106,7 +106,8 @@ def _memory(asked: Asked, data: DataSize | None, speed: Speed) -> int:
     recovering = _training(asked, speed, asked.kept, batch, tokens).total + (whole if teaches else 0)
     # `finetune` keeps the source beside its baseline.
     beside = 0 if teaches else whole
-    baseline = _training(asked, speed, sizes.layers, recovery.baseline_batch_size, tokens).total + beside
+    batch = recovery.of_baseline().batch_of(data.train.rows)
+    baseline = _training(asked, speed, sizes.layers, batch, tokens).total + beside
     return process + max(recovering, baseline if asked.baseline else 0)
 
 

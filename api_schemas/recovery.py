@@ -43,7 +43,9 @@ class RecoverySpec(Request):
     epochs: Annotated[float, Field(gt=0, le=1000)] | Auto = "auto"
     learning_rate: Annotated[float, Field(gt=0, lt=1)] | Auto = "auto"
     batch_size: Annotated[int, Field(ge=1, le=4096)] | Auto = Field(
-        default="auto", description="auto: 32; `distill` halves it, down to 8, where the data makes less than 700 steps"
+        default="auto",
+        description="auto: 32; halved, down to 8, where the data makes less than 700 steps, in `distill` and for label "
+        "sets and tags",
     )
     max_length: Annotated[int, Field(ge=4, le=32768)] | Auto = Field(default="auto", description="tokens")
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] | Auto = "auto"
@@ -75,7 +77,8 @@ class RecoverySpec(Request):
         default="auto", description="of the full model that all is measured by; auto: as many as `epochs`"
     )
     baseline_batch_size: Annotated[int, Field(ge=1, le=4096)] | Auto = Field(
-        default="auto", description="auto: `batch_size` where that is given, else 32"
+        default="auto",
+        description="auto: `batch_size` where that is given, else 32; halved as that is for label sets and tags",
     )
     baseline_learning_rate: Annotated[float, Field(gt=0, lt=1)] | Auto = Field(
         default="auto", description="auto: by the model's width in `distill`; that of the recovery in `finetune`"
@@ -103,7 +106,7 @@ class Recovery(BaseModel):
     checkpoint: CheckpointChoice
     dropout: bool
     baseline_epochs: float
-    baseline_batch_size: int
+    baseline_batch_size: int | Auto
     baseline_learning_rate: float
 
     def of_baseline(self) -> Recovery:
@@ -161,11 +164,12 @@ def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, kind: TaskKind | 
     by_kind = _by_kind(spec, kind)
     rate = protocol_rate(model.hidden_size, model.layers)
     faster = kind.faster if kind else 1.0
+    of_labels = "auto" if kind and kind.small_batches else BATCH
     longest = VECTOR_LENGTH if kind and kind.teacher == "source" else LENGTH
     defaults = {
         "method": method,
         "learning_rate": float(f"{faster * rate:.2g}") if method == "distill" else rate,
-        "batch_size": "auto" if method == "distill" else BATCH,
+        "batch_size": "auto" if method == "distill" else of_labels,
         "max_length": min(longest, model.max_positions or longest),
         "warmup_ratio": 0.0,
         "weight_decay": 0.0,
@@ -177,7 +181,7 @@ def resolve_recovery(spec: RecoverySpec, model: ModelFacts, *, kind: TaskKind | 
         "vector_loss": "cosine",
         "checkpoint": "last",
         "dropout": method != "distill",
-        "baseline_batch_size": asked.get("batch_size", BATCH),
+        "baseline_batch_size": asked.get("batch_size", of_labels),
         # A fine-tuned model is compared with its equal; distillations at several rates share their baseline.
         "baseline_learning_rate": rate if method == "distill" else asked.get("learning_rate", rate),
     }

@@ -30,8 +30,10 @@ class TaskKind:
     names of METRICS; the first is the score unless another is asked for, ``always`` are measured too. ``strategy`` is
     taken where none is asked for. ``pipeline`` and ``library`` are what the hub calls its use. ``faster``: of the
     paper's learning rate, when it is distilled: a pruned model has more to make up for than a head has to learn, and
-    noise holds it. ``recovery`` are defaults of `distill`
-    that differ from those of a classification, ``efforts`` those of each effort; fields of ``Recovery``.
+    noise holds it. ``small_batches``: whether labels too are learnt in batches that are halved where rows are few: a
+    head of many answers learns nothing in the steps that these are in batches of 32 (docs/lab/recovery.md).
+    ``recovery`` are defaults of `distill` that differ from those of a classification, ``efforts`` those of each effort;
+    fields of ``Recovery``.
     """
 
     name: str
@@ -46,6 +48,7 @@ class TaskKind:
     auto_class: str = "AutoModelForSequenceClassification"
     library: Literal["transformers", "sentence-transformers"] = "transformers"
     faster: float = 1.5
+    small_batches: bool = False
     recovery: Mapping[str, Any] = field(default_factory=dict)
     efforts: Mapping[Effort, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -84,11 +87,12 @@ TASK_KINDS: Registry[TaskKind] = Registry("task kind", "validation_failed", (
     TaskKind("regression", "A number a row.", "number", 4,
              ("pearson", "spearman"), efforts=_EFFORTS),
     TaskKind("multi-label", "Any number of labels a row, none of them included.", "classes", 4,
-             ("micro_f1", "macro_f1", "exact_match"), ("micro_f1", "macro_f1", "exact_match"), efforts=_EFFORTS),
+             ("micro_f1", "macro_f1", "exact_match"), ("micro_f1", "macro_f1", "exact_match"), efforts=_EFFORTS,
+             small_batches=True),
     TaskKind("token-classification", "A tag for each word, in the IOB2 scheme.", "tags", 1,
              ("entity_f1", "entity_precision", "entity_recall"), ("entity_f1", "entity_precision", "entity_recall"),
              strategy="top", pipeline="token-classification",
-             auto_class="AutoModelForTokenClassification", efforts=_EFFORTS),
+             auto_class="AutoModelForTokenClassification", efforts=_EFFORTS, small_batches=True),
     TaskKind("embedding", "A vector a text: a sentence-transformers folder learns from its own vectors of text without"
              " labels.", None, 1,
              ("cosine", "spearman"), ("cosine", "cosine_p5", "neighbours"), strategy="contribution", teacher="source",

@@ -44,6 +44,7 @@ class Asked:
     efforts: Sequence[str] = EFFORTS
     seeds: Sequence[int] = (1, 2, 3)
     rows: int = 2000
+    baseline_batch: int | None = None
     minutes: float = 120.0
 
 
@@ -80,11 +81,11 @@ def tasks(folder: Path, rows: int) -> dict[str, dict[str, Any]]:
     }  # fmt: skip
 
 
-def outcome(task: dict[str, Any], effort: str, seeds: Sequence[int], home: Path) -> Outcome:
+def outcome(task: dict[str, Any], effort: str, seeds: Sequence[int], batch: int | None, home: Path) -> Outcome:
     body = {
         "task": task,
         "prune": {"drop": DROP},
-        "recovery": {"effort": effort},
+        "recovery": {"effort": effort, "baseline_batch_size": batch or "auto"},
         "evaluation": {"seeds": list(seeds), "latency": {"batch_sizes": []}},
     }
     report = report_of(body, home)
@@ -103,6 +104,7 @@ def main() -> None:
     parser.add_argument("--efforts", nargs="+", choices=EFFORTS, default=Asked.efforts)
     parser.add_argument("--seeds", nargs="+", type=int, default=Asked.seeds)
     parser.add_argument("--rows", type=int, default=Asked.rows)
+    parser.add_argument("--baseline-batch", type=int, help="of the baselines, in place of the default")
     parser.add_argument("--minutes", type=float, default=Asked.minutes)
     given = parser.parse_args()
     asked = QUICK if given.quick else Asked(**{name: value for name, value in vars(given).items() if name != "quick"})
@@ -121,7 +123,7 @@ def main() -> None:
                     at(f"{kind}, {effort}: left out: the time is over")
                     continue
                 seeds = asked.seeds if kind != "embedding" else asked.seeds[:1]
-                found = outcome(known[kind], effort, seeds, Path(home))
+                found = outcome(known[kind], effort, seeds, asked.baseline_batch, Path(home))
                 at(f"{kind}, {effort}: {found}")
                 told.setdefault(kind, {"baseline": round(found.before, 2)})[effort] = round(found.kept, 2)
                 half = "" if found.half is None else f"{found.half:.2f}"

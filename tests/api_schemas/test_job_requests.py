@@ -278,6 +278,17 @@ def test_small_data_is_distilled_in_small_batches(rows: int, epochs: float, batc
     assert made.of_baseline().batch_of(rows) == 32
 
 
+@pytest.mark.parametrize("kind", ["multi-label", "token-classification"])
+@pytest.mark.parametrize(("rows", "batch"), [(500, 8), (5_000, 16), (67_000, 32)])
+def test_few_label_sets_or_tags_are_learnt_in_more_steps(kind: str, rows: int, batch: int) -> None:
+    made = resolve_recovery(RecoverySpec(), facts(), kind=TASK_KINDS[kind])
+    assert made.of_baseline().batch_of(rows) == batch
+    tuned = resolve_recovery(RecoverySpec(method="finetune"), facts(), kind=TASK_KINDS[kind])
+    assert (tuned.batch_of(rows), tuned.of_baseline()) == (batch, tuned)
+    asked = resolve_recovery(RecoverySpec(batch_size=5), facts(), kind=TASK_KINDS[kind])
+    assert asked.of_baseline().batch_of(rows) == 5
+
+
 def test_a_batch_that_is_asked_for_is_the_baselines_as_well() -> None:
     for method in ("distill", "finetune"):
         made = resolve_recovery(RecoverySpec(method=method, batch_size=5), facts(), kind=CLASSES)

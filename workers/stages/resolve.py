@@ -75,7 +75,11 @@ def resolve_job(
     data = load_task(pinned.task, settings, seed=pinned.seed, text=recovery.text) if pinned.task.trains else None
     if data is not None:
         learnt = len(data.train) + len(data.text or ())
-        recovery = recovery.model_copy(update={"batch_size": recovery.batch_of(learnt)})
+        batches = {
+            "batch_size": recovery.batch_of(learnt),
+            "baseline_batch_size": recovery.of_baseline().batch_of(len(data.train)),
+        }
+        recovery = recovery.model_copy(update=batches)
     texts = read_texts(calibration, settings, pinned.seed) if strategy.needs_data and calibration.on_text else None
     opened = opened_folder(folder, facts.id, settings.inputs)
     chosen, modules = choose_files(opened), folder_modules(opened) if facts.modules else None

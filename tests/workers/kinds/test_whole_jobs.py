@@ -36,25 +36,22 @@ from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.slow
 
-FAST = {
-    "epochs": 12,
-    "learning_rate": 0.001,
-    "baseline_learning_rate": 0.001,
-    "batch_size": 8,
-    "baseline_batch_size": 8,
-}
+PACE = {"epochs": 12, "learning_rate": 0.001, "baseline_learning_rate": 0.001}
+FAST = {**PACE, "batch_size": 8, "baseline_batch_size": 8}
 QUIET = {"latency": {"batch_sizes": []}}
 
 
 def test_a_tagger_is_distilled_and_delivered_for_the_stock_pipeline(tmp_path: Path, settings: WorkerSettings) -> None:
     model = tiny_model("bert", tmp_path / "source", head="base", layers=4)
     task = {"kind": "token-classification", "dataset": str(tagged(tmp_path / "train.conll"))}
-    more = {"recovery": FAST, "evaluation": QUIET, "prune": {"strategy": "greedy", "drop": 2}}
+    more = {"recovery": PACE, "evaluation": QUIET, "prune": {"strategy": "greedy", "drop": 2}}
     report = (done := carry_out({"model": str(model), "task": task, **more}, settings)).report
 
     assert (report.task.kind, report.task.metric) == ("token-classification", "entity_f1")
     assert report.before.score == 100
     assert report.after.score > 95
+    # Few rows: batches are halved until there are steps enough, and the report has the numbers.
+    assert (report.recovery.batch_size, report.recovery.baseline_batch_size) == (8, 8)
     assert report.data.labels == ["O", "B-PERSON", "I-PERSON", "B-PLACE", "I-PLACE"]
     assert done.details()["pipeline"].startswith("token-classification: ")
     assert "pipeline_tag: token-classification" in (done.folder / "README.md").read_text()
