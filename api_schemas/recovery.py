@@ -136,7 +136,8 @@ class Recovery(BaseModel):
 EPOCHS, BATCH, LENGTH = 3.0, 32, 128
 #: Of vectors: what the source reads of a text is what has to be learnt. A worker takes its max_seq_length, if less.
 VECTOR_LENGTH = 512
-#: Of `distill`: its gradients have little noise, so that small data is better used in more and smaller steps.
+#: Of `distill`: its gradients have little noise, so that small data is better used in more and smaller steps. Of kinds
+#: with ``small_batches`` too, whatever is learnt.
 SMALLEST_BATCH, ENOUGH_STEPS = 8, 700
 #: Of `distill`: what the hidden states' error at each gap weighs beside the logits' (docs/lab/recovery.md).
 HIDDEN_WEIGHT = 3.0

@@ -24,7 +24,6 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import httpx
 from _minilm import SOURCE
@@ -166,12 +165,11 @@ def measure(stack: ExitStack, folder: Path, quick: bool) -> dict[str, float]:
     port, other = free_port(), free_port()
     at("a gateway and nginx start")
     command = [sys.executable, "-P", "-m", "cli.main", "gateway", "--port", str(port)]
-    settings: dict[str, Any] = {
-        "LAYERCUT_DATA_DIR": str(folder / "data"),
-        "LAYERCUT_MODEL_ROOTS": str(SOURCE),
-        "LAYERCUT_AUTH": "off",
-    }
-    stack.enter_context(serving(command, port, folder / "gateway.log", **settings))
+    gateway = serving(
+        command, port, folder / "gateway.log",
+        LAYERCUT_DATA_DIR=str(folder / "data"), LAYERCUT_MODEL_ROOTS=str(SOURCE), LAYERCUT_AUTH="off",
+    )  # fmt: skip
+    stack.enter_context(gateway)
     client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False))
     write_export(folder / "export")
     job = finish_a_job(client, folder / "data", folder / "export")

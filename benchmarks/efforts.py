@@ -85,7 +85,7 @@ def outcome(task: dict[str, Any], effort: str, seeds: Sequence[int], batch: int 
     body = {
         "task": task,
         "prune": {"drop": DROP},
-        "recovery": {"effort": effort, "baseline_batch_size": batch or "auto"},
+        "recovery": {"effort": effort, "baseline_batch_size": "auto" if batch is None else batch},
         "evaluation": {"seeds": list(seeds), "latency": {"batch_sizes": []}},
     }
     report = report_of(body, home)

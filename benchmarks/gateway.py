@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,7 +213,8 @@ def measure_crowd(gateway: Gateway) -> dict[str, float]:
             began = time.perf_counter()
             fetched = [threads.submit(download, ours.port, file) for _ in range(DOWNLOADS)]
             posted = [threads.submit(post_some, ours.port, POSTED // POSTERS) for _ in range(POSTERS)]
-            while not (asked.done() and all(work.done() for work in posted) and all(work.done() for work in fetched)):
+            under_way: list[Future[Any]] = [*posted, *fetched, asked]
+            while not all(work.done() for work in under_way):
                 peaks.append(ours.megabytes)
                 time.sleep(0.05)
             took = time.perf_counter() - began
