@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -86,6 +87,17 @@ class Site:
         self.workers.append(worker)
         eventually(lambda: worker.ready if connected else worker.runner is not None)
         return worker
+
+    def stop_between_writes(self, worker: RealWorker) -> None:
+        """SIGSTOP. Who sleeps in the middle of a write keeps SQLite's lock: that one is woken and stopped again."""
+        while True:
+            worker.process.send_signal(signal.SIGSTOP)
+            with closing(sqlite3.connect(self.folder / "layercut.db", timeout=1, isolation_level=None)) as connection:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError:
+                    worker.process.send_signal(signal.SIGCONT)
 
     def submit(self, *acts: str, wake: bool = True) -> str:
         sent = {"model": "a/b", "task": "none", "metadata": {"acts": " ".join(acts)}}

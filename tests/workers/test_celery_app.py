@@ -185,7 +185,7 @@ def test_a_worker_that_slept_through_its_lease_is_refused_when_it_wakes(here: Si
     here.running(job_id, tmp_path / "here")
     runner = sleeper.runner
     assert runner is not None
-    sleeper.process.send_signal(signal.SIGSTOP)
+    here.stop_between_writes(sleeper)
     eventually(lambda: here.store.reap().requeued == [job_id])
     here.start_worker()
     eventually(lambda: here.store.get(job_id).attempt == 2)
