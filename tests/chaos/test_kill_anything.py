@@ -75,8 +75,10 @@ def test_a_job_ends_once_whatever_dies(victim: str, tmp_path: Path) -> None:
 
         ended = job(server, job_id)
         assert (ended["status"], ended["attempt"]) == ("succeeded", ATTEMPTS[victim]), ended["error"]
-        manifests = list((server.data / "artifacts" / "jobs").rglob("manifest.json"))
-        assert len(manifests) == 1
+        stored = server.data / "artifacts" / "jobs"
+        assert len(list(stored.glob("*/attempts/*/manifest.json"))) == 1
+        # Its checkpoints go after the end was told.
+        eventually(lambda: len(list(stored.rglob("manifest.json"))) == 1)
         assert ended["resolved"]["plan"] == accepted["resolved"]["plan"], "as it was shown"
         told = events(server, job_id)
         assert [event["type"] for event in told].count("job.succeeded") == 1
