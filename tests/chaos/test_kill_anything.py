@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
+from store.artifacts import ArtifactStore
 from tests.support.processes import eventually
 from tests.support.serve_process import Served, served
 from tests.support.tiny_models import tiny_model
@@ -75,10 +76,10 @@ def test_a_job_ends_once_whatever_dies(victim: str, tmp_path: Path) -> None:
 
         ended = job(server, job_id)
         assert (ended["status"], ended["attempt"]) == ("succeeded", ATTEMPTS[victim]), ended["error"]
-        stored = server.data / "artifacts" / "jobs"
-        assert len(list(stored.glob("*/attempts/*/manifest.json"))) == 1
+        assert len(list((server.data / "artifacts").glob("jobs/*/attempts/*/manifest.json"))) == 1
+        artifacts = ArtifactStore(f"file://{server.data}/artifacts")
         # Its checkpoints go after the end was told.
-        eventually(lambda: len(list(stored.rglob("manifest.json"))) == 1)
+        eventually(lambda: len(artifacts.prefixes("jobs")) == 1)
         assert ended["resolved"]["plan"] == accepted["resolved"]["plan"], "as it was shown"
         told = events(server, job_id)
         assert [event["type"] for event in told].count("job.succeeded") == 1

@@ -92,7 +92,7 @@ class Site:
         """SIGSTOP. Who sleeps in the middle of a write keeps SQLite's lock: that one is woken and stopped again."""
         while True:
             worker.process.send_signal(signal.SIGSTOP)
-            with closing(sqlite3.connect(self.folder / "layercut.db", timeout=1, isolation_level=None)) as connection:
+            with closing(sqlite3.connect(str(self.engine.url.database), timeout=1, isolation_level=None)) as connection:
                 try:
                     connection.execute("BEGIN IMMEDIATE")
                     return
