@@ -9,12 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
 from store.database import migrate, open_engine
 from store.passing import passing
 from tests.support.postgres_server import PostgresServer
+from tests.support.processes import eventually
 
 SECONDS = 1.0
+#: What a call may take on a busy machine where it waits for one time of SECONDS. Without an end it hangs for ever.
+IN_TIME = 10 * SECONDS
 
 
 @pytest.fixture
@@ -34,13 +38,27 @@ def ask(engine: Engine) -> object:
 
 
 def refused(call: Callable[[], object]) -> str | None:
-    """The code of what it raises; it must come within twice the time, however many are in the way."""
+    """The code of what it raises; it must come in time, however many are in the way."""
     began = time.monotonic()
     with pytest.raises(Exception) as raised:  # noqa: PT011 - which of them is what is looked at
         call()
-    assert time.monotonic() - began < 2 * SECONDS
+    assert time.monotonic() - began < IN_TIME
     found = passing(raised.value)
     return found.code if found else None
+
+
+def served_again(engine: Engine) -> bool:
+    """Whether it is, soon: while one thread asks a server that was silent, those who come meanwhile are refused."""
+
+    def served() -> bool:
+        try:
+            return ask(engine) == 1
+        except OperationalError as error:
+            found = passing(error)
+            assert found and found.code == "database_unavailable"
+            return False
+
+    return bool(eventually(served))
 
 
 def test_a_frozen_server_is_given_up_and_used_again(fragile_postgres: PostgresServer, engine: Engine) -> None:
@@ -48,7 +66,7 @@ def test_a_frozen_server_is_given_up_and_used_again(fragile_postgres: PostgresSe
     assert refused(lambda: ask(engine)) == "database_unavailable"
     assert refused(lambda: ask(engine)) == "database_unavailable"
     fragile_postgres.thaw()
-    assert ask(engine) == 1
+    assert served_again(engine)
 
 
 def test_a_server_that_freezes_in_the_middle_of_a_transaction(fragile_postgres: PostgresServer, engine: Engine) -> None:
@@ -60,7 +78,7 @@ def test_a_server_that_freezes_in_the_middle_of_a_transaction(fragile_postgres: 
 
     assert refused(freeze_between) == "database_unavailable"
     fragile_postgres.thaw()
-    assert ask(engine) == 1
+    assert served_again(engine)
 
 
 def test_a_frozen_server_holds_up_no_crowd(fragile_postgres: PostgresServer, engine: Engine) -> None:
@@ -68,11 +86,12 @@ def test_a_frozen_server_holds_up_no_crowd(fragile_postgres: PostgresServer, eng
     fragile_postgres.freeze()
     with ThreadPoolExecutor(40) as many:
         began = time.monotonic()
-        codes = list(many.map(lambda _: refused(lambda: ask(engine)), range(300)))
-        assert time.monotonic() - began < 3 * SECONDS
+        # In turns of 40, each of which waits for itself, they took 25 times SECONDS.
+        codes = list(many.map(lambda _: refused(lambda: ask(engine)), range(1000)))
+        assert time.monotonic() - began < IN_TIME
     assert set(codes) == {"database_unavailable"}
     fragile_postgres.thaw()
-    assert ask(engine) == 1
+    assert served_again(engine)
 
 
 def test_a_crowd_larger_than_the_pool_is_served(engine: Engine) -> None:
