@@ -55,6 +55,7 @@ def runners(fleet: psutil.Process, count: int) -> list[psutil.Process]:
     return eventually(found, seconds=120)
 
 
+@pytest.mark.slow
 def test_auto_is_a_worker_for_every_gpu_and_its_runner_sees_no_other(tools: Path) -> None:
     nvidia_smi(tools, f'[ "$*" = "--query-gpu=uuid --format=csv,noheader" ] && printf "{GPUS[0]}\\n{GPUS[1]}\\n"')
     process = start(tools, "auto")

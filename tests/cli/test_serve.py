@@ -100,6 +100,7 @@ def test_a_database_of_a_newer_layercut_is_told_in_one_sentence(tmp_path: Path, 
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_children_of_one_that_runs_as_root_do_not_warn_again(tmp_path: Path) -> None:
     with served(tmp_path) as server:
         eventually(lambda: server.runner)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.support.gateway_process import gateway_process
 from tests.support.postgres_server import PostgresServer
 from tests.support.processes import eventually
 
 
+@pytest.mark.slow
 def test_a_gateway_waits_for_a_database_that_starts_later(tmp_path: Path, fragile_postgres: PostgresServer) -> None:
     log = tmp_path / "gateway.log"
     fragile_postgres.stop()

@@ -99,6 +99,7 @@ def test_what_the_reaper_does_is_counted(
     assert taken.lease.attempt == 1
 
 
+@pytest.mark.slow
 def test_a_database_that_hangs_is_said_and_not_waited_for(
     client: TestClient, sample: Samples, monkeypatch: pytest.MonkeyPatch, state: GatewayState
 ) -> None:

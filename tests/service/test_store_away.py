@@ -68,6 +68,7 @@ def test_a_gateway_that_starts_while_the_folder_is_away_makes_none(
         assert restarted.get(f"/v1/jobs/{finished}/files").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_store_that_hangs_holds_up_no_request(
     tmp_path: Path, finished: str, silent_store: str, body: dict[str, Any]
 ) -> None:

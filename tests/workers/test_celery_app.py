@@ -64,6 +64,7 @@ def test_the_folder_of_the_broker_may_be_deleted_at_any_time(here: Site, tmp_pat
     assert worker.process.poll() is None
 
 
+@pytest.mark.slow
 def test_sigterm_hands_the_job_back_and_the_next_worker_needs_no_new_wake_up(here: Site, tmp_path: Path) -> None:
     first = here.start_worker()
     job_id = here.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")
@@ -141,6 +142,7 @@ def test_what_is_no_wake_up_is_dropped_and_ends_no_worker(here: Site) -> None:
     assert worker.process.poll() is None
 
 
+@pytest.mark.slow
 def test_checkpoints_of_a_deleted_job_leave_a_worker_without_work_and_without_room(here: Site) -> None:
     first = here.start_worker()
     job_id = here.submit("checkpoint:baseline-1-000000010", "fail:training_diverged")

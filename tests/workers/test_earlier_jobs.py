@@ -89,6 +89,7 @@ def test_a_pruned_model_is_pruned_further_and_recovered_again(service: Service, 
     assert (caught.value.code, caught.value.param) == ("invalid_layers", "/prune/drop_layers")
 
 
+@pytest.mark.slow
 def test_without_training_the_earlier_jobs_weights_are_copied(service: Service, bert: str) -> None:
     first = service.done(model=bert, task="none", prune={"strategy": "explicit", "drop_layers": [1, 2]})
     asked = {"model": bert, "task": "none", "recovery": {"from": f"job:{first.id}"}}
@@ -104,6 +105,7 @@ def test_without_training_the_earlier_jobs_weights_are_copied(service: Service, 
 
 
 @pytest.mark.usefixtures("believed")
+@pytest.mark.slow
 def test_scored_strategies_measure_what_is_left(service: Service, bert: str, table: Path) -> None:
     asked = {"model": bert, "task": own(table)}
     first = service.done(**asked, prune={"strategy": "explicit", "drop_layers": [2, 4]}, recovery=RECOVERY)

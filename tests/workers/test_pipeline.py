@@ -103,7 +103,7 @@ def test_a_number_to_predict_is_a_regression(tmp_path: Path, settings: WorkerSet
     assert steps == {"baseline": 2, "recovering": 5}
 
 
-@pytest.mark.parametrize("architecture", ["xlnet", "albert"])
+@pytest.mark.parametrize("architecture", ["xlnet", pytest.param("albert", marks=pytest.mark.slow)])
 def test_pruning_alone_changes_no_weight(architecture: str, tmp_path: Path, settings: WorkerSettings) -> None:
     source = tiny_model(architecture, tmp_path / "source", head="classification")
     body = {"model": str(source), "task": "none", "prune": {"strategy": "explicit", "drop_layers": [4, 1]}}

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from sources.inputs import Inputs
 from workers.protocol import READY, Handover, read_event
 
@@ -57,6 +59,7 @@ def test_a_faulty_job_file_fails_with_one_event_and_without_loading_torch(tmp_pa
     assert "did you mean" in event.message
 
 
+@pytest.mark.slow
 def test_a_waiting_runner_leaves_when_its_supervisor_is_gone() -> None:
     with waiting() as process:
         assert process.stdin is not None

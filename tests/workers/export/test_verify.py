@@ -157,6 +157,7 @@ def test_a_flipped_byte_is_found(bert: Exported) -> None:
     assert bert.failed()["hashes"] == "wrong hash: model.safetensors"
 
 
+@pytest.mark.slow
 def test_a_failed_check_comes_back_from_the_process(bert: Exported) -> None:
     (bert.folder / "config.json").write_text((bert.folder / "config.json").read_text() + " ")
     found = bert.verify()
@@ -248,6 +249,7 @@ def copied(tmp_path: Path) -> Exported:
     return Exported(folder, probe, model, cut.bytes_before, streamed=Streamed(tmp_path / "source", cut.origins))
 
 
+@pytest.mark.slow
 def test_a_copy_may_lack_and_have_too_much_what_its_original_does(copied: Exported) -> None:
     found = copied.verify()
     assert {check.name for check in found.checks} == set(verification.CHECKS)
@@ -342,6 +344,7 @@ def test_a_process_that_hangs_is_ended(bert: Exported, tmp_path: Path, monkeypat
     assert caught.value.code == "verification_failed"
 
 
+@pytest.mark.slow
 def test_one_that_reads_a_large_model_has_more_time(bert: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verifying, "TIMEOUT_SECONDS", 0.2)
     bert.source_bytes = 10**9
@@ -381,6 +384,7 @@ def test_of_a_process_that_is_stopped_nothing_is_told(
     assert len(told) == looks.count(False)
 
 
+@pytest.mark.slow
 def test_one_that_takes_its_time_is_told_of_and_waited_for(bert: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verifying, "WAIT_SECONDS", 0.05)
     told: list[int] = []

@@ -51,7 +51,7 @@ tried("environment", lambda: {"HF_TOKEN", "HTTPS_PROXY"} & set(os.environ))
 """
 
 
-@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("older", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_torch_safetensors_tokenizers_children_and_temporary_files_work(
     older: bool, confined: Confined, monkeypatch: pytest.MonkeyPatch
 ) -> None:

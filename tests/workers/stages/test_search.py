@@ -204,6 +204,7 @@ def test_dev_is_not_read_while_the_search_is_on(auto: Auto, monkeypatch: pytest.
     assert looked
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_after_its_last_rung(auto: Auto, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = searched(auto.plan("whole", {"drop": 2}, cache=FolderCache(auto.folder / "other", 1 << 30)))
 

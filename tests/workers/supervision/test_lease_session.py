@@ -137,6 +137,7 @@ def test_a_database_that_comes_back_in_time_costs_nothing(rig: Rig, wobbly: Wobb
     assert told == ["stage", "one", "two", "stage", "publishing"]
 
 
+@pytest.mark.slow
 def test_a_database_that_stays_away_ends_the_attempt_with_the_lease(
     tmp_path: Path, wobbly: WobblyStore, rig: Rig
 ) -> None:

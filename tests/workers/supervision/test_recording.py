@@ -112,6 +112,7 @@ def test_a_worker_shows_what_it_does_while_it_does_it(recorded: RecordedRig, tmp
     assert LEASE_LOOP not in recorded.pulse._due
 
 
+@pytest.mark.slow
 def test_a_lease_that_is_lost_is_counted_once(recorded: RecordedRig, tmp_path: Path) -> None:
     job_id = recorded.submit(f"touch:{tmp_path}/here", "stage:resolving", "linger")
     thread = recorded.start()

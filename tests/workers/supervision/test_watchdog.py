@@ -24,7 +24,7 @@ STOPPED = f"die:{signal.SIGSTOP.value}"
 STEP = say(EventType.PROGRESS, "50%", fraction=0.5, step=3, total_steps=6)
 
 
-@pytest.mark.parametrize("act", [STOPPED, "linger"])
+@pytest.mark.parametrize("act", [STOPPED, pytest.param("linger", marks=pytest.mark.slow)])
 def test_a_runner_that_stands_still_is_killed_and_the_job_is_tried_again(rig: Rig, tmp_path: Path, act: str) -> None:
     # So long that a runner on a busy machine has begun its stage by then.
     rig.settings.no_progress_seconds = 3

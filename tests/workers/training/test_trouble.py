@@ -143,6 +143,7 @@ def test_an_error_that_is_not_of_memory_is_not_tried_again() -> None:
     assert len(calls) == 1
 
 
+@pytest.mark.slow
 def test_a_resumed_training_goes_on_with_the_rows_that_fitted(tmp_path: Path) -> None:
     whole = small_memory(build("bert", layers=2), 3)
     Run(tmp_path / "whole").go(whole)
