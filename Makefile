@@ -76,8 +76,10 @@ serve: $(STAMP) models/all-MiniLM-L6-v2 data/tweets.csv ## Serve on 127.0.0.1:80
 models/all-MiniLM-L6-v2 data/tweets.csv: | $(STAMP)
 	$(PY) demo/samples.py $@
 
-bench: $(STAMP) ## Run every benchmark (ARGS=--quick for a minute or two each)
-	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(PY) $$script $(ARGS); done
+BENCHMARKS ?= $(sort $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
+
+bench: $(STAMP) ## Run every benchmark, or those of BENCHMARKS='lists tables' (ARGS=--quick for a minute or two each)
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(PY) benchmarks/$$name.py $(ARGS); done
 
 # Tools that nothing of layercut imports: a venv of their own, so that their needs never meet ours.
 TOOLS := build/tools

@@ -57,7 +57,9 @@ def events(server: Served, job_id: str) -> list[dict[str, Any]]:
     return list(server.client.get(f"/v1/jobs/{job_id}/events", params={"limit": 1000}).json()["data"])
 
 
-@pytest.mark.parametrize("victim", VICTIMS)
+@pytest.mark.parametrize(
+    "victim", ["runner", "worker", *(pytest.param(name, marks=pytest.mark.long) for name in ("gateway", "broker folder"))]
+)
 def test_a_job_ends_once_whatever_dies(victim: str, tmp_path: Path) -> None:
     roots = {"model_roots": tmp_path, "data_roots": tmp_path}
     often = {

@@ -13,7 +13,7 @@ from tests.chaos.harness.deployment import Production, deployed
 from tests.chaos.harness.services import wait_until
 from tests.support.processes import eventually
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.chaos, pytest.mark.long, pytest.mark.timeout(500)]
 
 JOBS, TRAINED = 30, 3
 ENDED = ("succeeded", "failed", "cancelled")

@@ -65,6 +65,7 @@ def table(tmp_path: Path, rows: int) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_chain_of_jobs_goes_on_from_one_another_and_outlives_a_kill(
     client: TestClient, here: Site, run: Callable[..., dict[str, Any]], tmp_path: Path

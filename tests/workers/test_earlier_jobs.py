@@ -50,6 +50,7 @@ def weights(service: Service, job: Job) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_pruned_model_is_pruned_further_and_recovered_again(service: Service, bert: str, table: Path) -> None:
     asked = {"model": bert, "task": own(table)}
     first = service.done(**asked, prune={"strategy": "explicit", "drop_layers": [3]}, recovery=RECOVERY)

@@ -45,6 +45,7 @@ def kill_and_compare(folder: Path, kills: int, **evaluation: Any) -> list[Line]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_killed_twice_it_delivers_the_same_bytes(tmp_path: Path) -> None:
     told = messages(kill_and_compare(tmp_path, 2))
     assert "resumed at step" in told
@@ -52,6 +53,7 @@ def test_killed_twice_it_delivers_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.chaos
+@pytest.mark.long
 def test_killed_five_times_it_delivers_the_same_bytes(tmp_path: Path) -> None:
     assert messages(kill_and_compare(tmp_path, 5)).count("resumed at step") >= 3
 

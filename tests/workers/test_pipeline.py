@@ -205,7 +205,7 @@ def test_the_best_epoch_by_held_out_training_rows_is_delivered(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "architecture", ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt2", "qwen2"))]
+    "architecture", ["llama", *(pytest.param(name, marks=pytest.mark.long) for name in ("gpt2", "qwen2"))]
 )
 def test_a_decoder_becomes_a_classifier(
     architecture: str, tmp_path: Path, settings: WorkerSettings, table: Path

@@ -54,10 +54,11 @@ def most_memory() -> int:
 
 
 def test_memory_that_is_taken_and_given_back_is_measured_each_time() -> None:
+    """By far: what earlier tests have freed goes back to the system at any time, from threads of the libraries."""
     for _ in range(2):
-        with pytest.raises(AssertionError, match="most_memory"), within(megabytes=50):
-            bytes(b"a" * 100 * MIB)
-    with within(megabytes=50):
+        with pytest.raises(AssertionError, match="most_memory"), within(megabytes=200):
+            bytes(b"a" * 500 * MIB)
+    with within(megabytes=200):
         pass
 
 

@@ -50,7 +50,9 @@ def watched(line: Line) -> bool:
     return in_recovery(line)
 
 
-@pytest.mark.parametrize("more", [tags, label_sets, vectors, text_beside_labels])
+@pytest.mark.parametrize(
+    "more", [vectors, *(pytest.param(kind, marks=pytest.mark.long) for kind in (tags, label_sets, text_beside_labels))]
+)
 def test_it_goes_on_where_it_was(more: Any, tmp_path: Path) -> None:
     job = Job(tmp_path, {"recovery": RECOVERY, "prune": {"drop": 1}, **more(tmp_path)})
     code, _ = job.run("whole", 1, never, signal.SIGKILL)

@@ -182,6 +182,7 @@ def _embedding_job(source: Path) -> Any:
     return vectors
 
 
+@pytest.mark.long
 def test_two_jobs_share_what_the_teacher_answers(tmp_path: Path, settings: WorkerSettings) -> None:
     source = embedding_model(tmp_path / "source", NORMALIZE)
     task = {"kind": "embedding", "dataset": str(texts(tmp_path / "texts.txt"))}

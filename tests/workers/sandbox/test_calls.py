@@ -27,10 +27,12 @@ def got(said: dict[str, str]) -> set[str]:
 def other() -> Iterator[int]:
     """A process of the same user, in a session of its own; alive and going on when the test is over."""
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
-        yield process.pid
-        assert process.poll() is None
-        assert Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
-        process.kill()
+        try:
+            yield process.pid
+            assert process.poll() is None
+            assert Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T"
+        finally:
+            process.kill()
 
 
 EMPTYING = """

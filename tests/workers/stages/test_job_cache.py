@@ -136,6 +136,7 @@ def test_logits_are_asked_once_where_nothing_else_is_learnt_from(jobs: Jobs) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_comparison_of_a_finetuning_is_the_same_baseline(jobs: Jobs) -> None:
     jobs.run()
     finetuned = jobs.run(recovery={"method": "finetune"}, prune={"strategy": "contribution", "drop": 2})

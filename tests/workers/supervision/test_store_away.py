@@ -209,6 +209,7 @@ def real(worker_settings: WorkerSettings, tmp_path: Path) -> Iterator[Rig]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_what_is_trained_is_not_trained_again_because_the_store_was_away(
     real: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
