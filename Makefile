@@ -42,7 +42,7 @@ SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist worksteal
 test: $(STAMP) ## Run the tests, without the slow ones (ARGS='-k name' to choose)
 	$(PY) -m pytest $(SIDE_BY_SIDE) --durations 20 $(ARGS)
 
-test-slow: $(STAMP) ## Run the tests that take more than some seconds each
+test-slow: $(STAMP) ## Run the tests that take more than five seconds each
 	$(PY) -m pytest -m slow $(SIDE_BY_SIDE) --durations 20 $(ARGS)
 
 test-gpu: $(STAMP) ## Run the tests that need a CUDA device

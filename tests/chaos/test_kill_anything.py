@@ -58,7 +58,7 @@ def events(server: Served, job_id: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "victim", [pytest.param(name, marks=pytest.mark.long if ATTEMPTS[name] == 1 else ()) for name in VICTIMS]
+    "victim", [pytest.param(name, marks=() if name == "worker" else pytest.mark.long) for name in VICTIMS]
 )
 def test_a_job_ends_once_whatever_dies(victim: str, tmp_path: Path) -> None:
     roots = {"model_roots": tmp_path, "data_roots": tmp_path}

@@ -78,6 +78,7 @@ def test_two_jobs_that_start_together_train_their_baseline_once(here: Site) -> N
 
 
 @pytest.mark.chaos
+@pytest.mark.long
 def test_when_the_maker_is_killed_half_way_the_other_finishes_the_baseline(here: Site) -> None:
     first = submit(here, "top", 60)
     eventually(lambda: (here.store.get(first).progress.step or 0) > 20, seconds=60)
