@@ -172,7 +172,13 @@ class RunnerProcess:
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        """Not by ``poll``: beside a thread that waits it says that a dead one lives, until that thread has run."""
+        if self._process.returncode is not None:
+            return False
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:  # waited for this moment
+            return False
 
     @property
     def fit(self) -> bool:
