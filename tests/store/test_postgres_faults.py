@@ -17,8 +17,6 @@ from tests.support.postgres_server import PostgresServer
 from tests.support.processes import eventually
 
 SECONDS = 1.0
-#: What a call may take on a busy machine where it waits for one time of SECONDS. Without an end it hangs for ever.
-IN_TIME = 10 * SECONDS
 
 
 @pytest.fixture
@@ -38,11 +36,11 @@ def ask(engine: Engine) -> object:
 
 
 def refused(call: Callable[[], object]) -> str | None:
-    """The code of what it raises; it must come in time, however many are in the way."""
+    """The code of what it raises; it must come within twice the time, however many are in the way."""
     began = time.monotonic()
     with pytest.raises(Exception) as raised:  # noqa: PT011 - which of them is what is looked at
         call()
-    assert time.monotonic() - began < IN_TIME
+    assert time.monotonic() - began < 2 * SECONDS
     found = passing(raised.value)
     return found.code if found else None
 
@@ -88,7 +86,7 @@ def test_a_frozen_server_holds_up_no_crowd(fragile_postgres: PostgresServer, eng
         began = time.monotonic()
         # In turns of 40, each of which waits for itself, they took 25 times SECONDS.
         codes = list(many.map(lambda _: refused(lambda: ask(engine)), range(1000)))
-        assert time.monotonic() - began < IN_TIME
+        assert time.monotonic() - began < 10 * SECONDS
     assert set(codes) == {"database_unavailable"}
     fragile_postgres.thaw()
     assert served_again(engine)

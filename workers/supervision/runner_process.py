@@ -175,6 +175,8 @@ class RunnerProcess:
         """Not by ``poll``: beside a thread that waits it says that a dead one lives, until that thread has run."""
         if self._process.returncode is not None:
             return False
+        if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+            return self._process.poll() is None
         try:
             return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
         except ChildProcessError:  # waited for this moment

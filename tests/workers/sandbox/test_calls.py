@@ -30,7 +30,7 @@ def other() -> Iterator[int]:
         try:
             yield process.pid
             assert process.poll() is None
-            assert Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T"
+            assert Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
         finally:
             process.kill()
 

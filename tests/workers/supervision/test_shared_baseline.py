@@ -60,7 +60,6 @@ def succeeded(here: Site, job_id: str) -> Job:
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_two_jobs_that_start_together_train_their_baseline_once(here: Site) -> None:
     jobs = [succeeded(here, job_id) for job_id in [submit(here, name, 10) for name in ("top", "bottom")]]
 
