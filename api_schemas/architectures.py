@@ -79,7 +79,8 @@ class Architecture:
     many times, so the count falls and the weights stay. ``time_first``: between layers, states are (tokens, batch,
     width) and not (batch, tokens, width). ``positions_after_padding``: positions are counted from
     ``pad_token_id + 1``, so the longest input is that much shorter than the table of positions. ``no_heads``: the auto
-    classes, as in ``TaskKind``, that `transformers` has nothing behind for the family.
+    classes, as in ``TaskKind``, that `transformers` has nothing behind for the family. ``hub_ids`` matches the ids of
+    its models by those who made it: of families that cannot do all kinds of task, which may be said before the hub is.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Architecture:
     positions_after_padding: bool = False
     unused_tokens: tuple[str, ...] = ()
     no_heads: tuple[str, ...] = ()
+    hub_ids: str = ""
     refusals: tuple[Refusal, ...] = ()
     note: str = ""
 
@@ -190,7 +192,8 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "unsupported_ar
     Architecture("gpt2", "h", count_field="n_layer", hidden_field="n_embd", positions_field="n_positions", **_DECODER,
                  refusals=(Refusal("scale_attn_by_inverse_layer_idx", False, "a layer's attention is scaled by its"
                                    " number, so layers would change with their numbers"),)),
-    Architecture("opt", "decoder.layers", embedding_field="word_embed_proj_dim", no_heads=_NO_TAGGER, **_DECODER),
+    Architecture("opt", "decoder.layers", embedding_field="word_embed_proj_dim", no_heads=_NO_TAGGER,
+                 hub_ids=r"facebook/opt-.+", **_DECODER),
     Architecture("llama", "layers", **_DECODER),
     Architecture("mistral", "layers", **_DECODER),
     Architecture("qwen2", "layers", **_QWEN, note=_TYPES_KEPT),
@@ -199,21 +202,30 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "unsupported_ar
     Architecture("gemma2", "layers", implied_types=_every("", 2, first=False), **_DECODER, note=_TYPES_KEPT),
     Architecture("gemma3_text", "layers", implied_types=_every("sliding_window_pattern", 6, first=False), **_DECODER,
                  unused_tokens=("<image_soft_token>",), no_heads=_NO_TAGGER,
+                 hub_ids=r"google/gemma-3-(270m|1b)(-.+)?",
                  refusals=(Refusal("use_bidirectional_attention", False, "the stock config halves its window again each"
                                    " time that it is loaded, so no saved copy is like the original"),),
                  note=_TYPES_KEPT),
     Architecture("phi3", "layers", **_DECODER),
     Architecture("t5", "encoder.block", count_field="num_layers", hidden_field="d_model", positions_field="",
                  kind="encoder-decoder",
+                 hub_ids=r"(google-t5/)?t5-(small|base|large|3b|11b)|google/((flan-t5|t5-v1_1|t5-efficient|byt5)-.+|"
+                         r"(flan-)?ul2)",
                  decoder=Stack("decoder", "decoder.block", "num_decoder_layers", "num_layers", "decoder_layers"),
                  carried=("layer.0.SelfAttention.relative_attention_bias",),
                  note="The relative position bias of a stack is in its first layer and serves all: it moves to the"
                       " first kept layer, which computes the same with it."),
     Architecture("bart", "encoder.layers", count_field="encoder_layers", hidden_field="d_model",
                  unused_tokens=("<mask>",), no_heads=_NO_TAGGER,
+                 hub_ids=r"facebook/bart-.+|sshleifer/distilbart-.+",
                  kind="encoder-decoder", decoder=Stack("decoder", "decoder.layers", "decoder_layers")),
 ))
 # fmt: on
+
+
+def family_named(id: str) -> Architecture | None:
+    """The family of a hub model whose id tells it; None for any other."""
+    return next((row for row in ARCHITECTURES.values() if row.hub_ids and re.fullmatch(row.hub_ids, id)), None)
 
 
 class ModelFacts(BaseModel):

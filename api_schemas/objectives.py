@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from api_schemas.errors import LayercutError
 from api_schemas.request_parts import Parameters, Request, Whole
+from api_schemas.shares import Share
 
 GOALS = ("drop", "min_retention", "max_params", "max_latency_ms")
 
@@ -16,7 +17,7 @@ class Objective(Request):
     """What `auto` is to reach. Exactly one goal; ``batch_size`` and ``sequence_length`` say where latency is meant."""
 
     drop: Whole | None = Field(default=None, description="the best choice of this many layers")
-    min_retention: Annotated[float, Field(gt=0, le=1)] | None = Field(
+    min_retention: Annotated[float, Share(one=True)] | None = Field(
         default=None, description="as few layers as keep this share of the baseline's score (0.98 is 98 %)"
     )
     max_params: Parameters | None = Field(default=None, description="as many layers as stay within this size")

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from api_schemas.errors import LayercutError
+from api_schemas.names import NameOf
 from api_schemas.objectives import Objective
 from api_schemas.per_stack import AMOUNTS, PerStack
 from api_schemas.read_spec import ReadSpec
-from api_schemas.request_parts import Column, DataPath, Name, Parameters, Request, Whole
+from api_schemas.request_parts import Column, DataPath, Name, OneOrMore, OrText, Parameters, Request, Whole
+from api_schemas.shares import Share
 from api_schemas.strategies import STRATEGIES
 
+
+def _not_a_count(value: Any) -> Any:
+    if isinstance(value, int | str):
+        raise PydanticCustomError(
+            "layers", "it is a list of layers by number, from 0, as in [8, 9]; `drop` is how many go"
+        )
+    return value
+
+
 # More than any model has; it keeps a refusal shorter than the request.
-Layers = Annotated[list[Whole], Field(max_length=1024)]
-Ratio = Annotated[float, Field(gt=0, lt=1)]
+Layers = Annotated[list[Whole], Field(max_length=1024), BeforeValidator(_not_a_count)]
+Ratio = Annotated[float, Share()]
+STRATEGY_NAME = NameOf("StrategyName", tuple(STRATEGIES))
+StrategyName = Annotated[Name, STRATEGY_NAME]
 
 
 class CalibrationSpec(Request):
@@ -32,8 +43,8 @@ class CalibrationSpec(Request):
         min_length=1,
         description="of `text`: a TXT (a text a line), CSV, TSV, JSON, JSONL or Parquet file under an allowed root",
     )
-    text_columns: list[Column] = Field(
-        default=[], max_length=4, description="of `dataset`; by default [text]. TXT has none"
+    text_columns: Annotated[list[Column], Field(max_length=4), OneOrMore()] = Field(
+        default=[], description="of `dataset`; by default [text]. TXT has none"
     )
     read: ReadSpec = ReadSpec()
     rows: int = Field(default=512, ge=-(2**31), le=100_000, description="measured on a seeded sample of this many rows")
@@ -78,7 +89,7 @@ class PruneSpec(Request):
     ``{"encoder": …, "decoder": …}``, and one that is not named stays whole.
     """
 
-    strategy: Name = Field(
+    strategy: StrategyName = Field(
         default="top",
         description="a name of GET /v1/strategies; of an embedding, `contribution` unless another is given",
     )
@@ -185,14 +196,5 @@ class PruneSpec(Request):
         return goal is not None and (goal.min_retention is not None or goal.max_latency_ms is not None)
 
 
-class _OrStrategy:
-    """In the schema of a request. What is answered is always the object, and so is the schema of that."""
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        names = "|".join(map(re.escape, STRATEGIES))
-        return {"anyOf": [{"type": "string", "maxLength": 200, "pattern": f"^({names})$"}, handler(core)]}
-
-
 #: As a request has it.
-AskedPrune = Annotated[PruneSpec, _OrStrategy]
+AskedPrune = Annotated[PruneSpec, OrText(STRATEGY_NAME)]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.delivered import JobRef
-from api_schemas.request_parts import Auto, Request
+from api_schemas.names import NameOf
+from api_schemas.request_parts import Auto, OrText, Request
+from api_schemas.shares import Share
 from api_schemas.task_kinds import Effort, TaskKind
 from api_schemas.text_spec import TextSpec
 
@@ -20,7 +22,9 @@ VectorLoss = Literal["cosine", "squared"]
 
 
 class RecoverySpec(Request):
-    """Every value may be "auto"; what it became is in ``resolved.recovery``."""
+    """Every value may be "auto"; what it became is in ``resolved.recovery``. In a request, a plain string is the
+    method.
+    """
 
     # `from` is a word of Python's; nobody but Python calls it otherwise.
     model_config = ConfigDict(serialize_by_alias=True)
@@ -48,17 +52,17 @@ class RecoverySpec(Request):
         "sets and tags",
     )
     max_length: Annotated[int, Field(ge=4, le=32768)] | Auto = Field(default="auto", description="tokens")
-    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] | Auto = "auto"
+    warmup_ratio: Annotated[float, Share(zero=True)] | Auto = "auto"
     weight_decay: Annotated[float, Field(ge=0, lt=1)] | Auto = "auto"
     precision: Precision | Auto = Field(default="auto", description="auto: bf16 where the device has it, else fp32")
     temperature: Annotated[float, Field(gt=0, le=1000)] | Auto = Field(default="auto", description="of `distill`")
-    label_weight: Annotated[float, Field(ge=0, le=1)] | Auto = Field(
+    label_weight: Annotated[float, Share(zero=True, one=True, bare=False)] | Auto = Field(
         default="auto", description="of `distill`: share of the logits' loss that comes from the gold labels"
     )
     hidden_weight: Annotated[float, Field(ge=0, le=1e6)] | Auto = Field(
         default="auto", description="of `distill`: weight of the hidden states' loss at each gap, beside the logits' 1"
     )
-    noise: Annotated[float, Field(ge=0, lt=1)] | Auto = Field(
+    noise: Annotated[float, Share(zero=True)] | Auto = Field(
         default="auto",
         description="of `distill`: share of the tokens that others of the data replace; the baseline answers that",
     )
@@ -83,6 +87,15 @@ class RecoverySpec(Request):
     baseline_learning_rate: Annotated[float, Field(gt=0, lt=1)] | Auto = Field(
         default="auto", description="auto: by the model's width in `distill`; that of the recovery in `finetune`"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"method": value} if isinstance(value, str) else value
+
+
+#: As a request has it.
+AskedRecovery = Annotated[RecoverySpec, OrText(NameOf("RecoveryMethodName", (*get_args(Method), "auto")))]
 
 
 class Recovery(BaseModel):

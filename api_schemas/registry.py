@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Protocol, TypeVar
 
 from api_schemas.errors import LayercutError
+from api_schemas.names import hint, loose, spelled
 
 
 class Named(Protocol):
@@ -31,18 +31,16 @@ class Registry(Mapping[str, Row]):
             self.add(row)
 
     def add(self, row: Row) -> None:
-        if row.name in self._rows:
+        if loose(row.name) in map(loose, self._rows):
             raise ValueError(f"{self.what} {row.name!r} stands in the table twice")
         self._rows[row.name] = row
 
     def find(self, name: str, param: str | None = None) -> Row:
-        """The row of that name; raises ``LayercutError`` that names the near ones."""
-        row = self._rows.get(name)
+        """The row of that name, however it is spelled; raises ``LayercutError`` that names the near ones."""
+        row = self._rows.get(spelled(name, self._rows))
         if row is not None:
             return row
-        near = get_close_matches(name, self._rows, n=3, cutoff=0.6)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(self._rows)}"
-        raise LayercutError(self.code, f"unknown {self.what} {name!r}; {hint}", param=param)
+        raise LayercutError(self.code, f"unknown {self.what} {name!r}; {hint(name, self._rows)}", param=param)
 
     def __getitem__(self, name: str) -> Row:
         return self._rows[name]

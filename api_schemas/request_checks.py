@@ -5,7 +5,7 @@ Each raises ``LayercutError`` with the field to blame.
 
 from __future__ import annotations
 
-from api_schemas.architectures import ARCHITECTURES, ModelFacts
+from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts, family_named
 from api_schemas.errors import LayercutError
 from api_schemas.labels import not_of_head
 from api_schemas.pruning import PruneSpec
@@ -70,7 +70,7 @@ def check_model(task: TaskSpec, prune: PruneSpec, recovery: RecoverySpec, model:
             "/recovery/max_length",
         )
     if kind is not None:
-        _check_family(kind, model)
+        _check_family(kind, ARCHITECTURES[model.architecture], model.architecture)
         if evaluates_only(prune, recovery):
             _check_head(kind, model)
 
@@ -84,19 +84,27 @@ def _check_words(task: TaskSpec, model: ModelFacts) -> None:
         )
 
 
-def _check_family(kind: TaskKind, model: ModelFacts) -> None:
-    family = ARCHITECTURES[model.architecture]
+def check_id(task: TaskSpec, id: str) -> None:
+    """Of a model that cannot be looked at: raise where its id alone tells that its family is not trained on the task
+    (``unsupported_architecture``).
+    """
+    kind, family = task.task_kind, family_named(id)
+    if kind is not None and family is not None:
+        _check_family(kind, family, f"{id} ({family.name})")
+
+
+def _check_family(kind: TaskKind, family: Architecture, spoken: str) -> None:
     if family.kind == "encoder-decoder":
         raise LayercutError(
             "unsupported_architecture",
-            f"{family.name} is an encoder-decoder: it can be pruned with task 'none', and not trained on a task",
+            f"{spoken} is an encoder-decoder: it can be pruned with task 'none', and not trained on a task",
             param="/task",
         )
     if kind.auto_class in family.no_heads:
         able = ", ".join(row.name for row in TASK_KINDS.values() if row.auto_class not in family.no_heads)
         raise LayercutError(
             "unsupported_architecture",
-            f"transformers has no class of {family.name} for {kind.name}; it can be for: {able}",
+            f"transformers has no class of {spoken} for {kind.name}; it can be for: {able}",
             param="/task/kind",
         )
 

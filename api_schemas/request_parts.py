@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -11,11 +12,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, core_schema
+
+from api_schemas.names import NameOf
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -25,7 +29,8 @@ Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
 #: Of a model; none has a quadrillion.
 Parameters = Annotated[int, Field(ge=1, le=10**15)]
 
-Name = Annotated[str, Field(max_length=200)]
+LONGEST_NAME = 200
+Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 #: A column of a table.
 Column = Annotated[str, Field(max_length=1000)]
 #: As Linux has it: PATH_MAX.
@@ -61,6 +66,35 @@ class Request(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class OneOrMore:
+    """Of a list in a request: one of what it holds may be sent by itself."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_as_list, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        several = handler(core)
+        return {"anyOf": [several, several["items"]]}
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, (str, int)) and not isinstance(value, bool) else value
+
+
+class OrText:
+    """Of a part whose model reads a text too, a name: the schema of a request says so. What is answered is always the
+    object, and so is the schema of that.
+    """
+
+    def __init__(self, name: NameOf) -> None:
+        self.name = name
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        # Any text too, as of every name. And a client's generator refuses a default beside an enum and an object alone.
+        return {"anyOf": [self.name.schema, {"type": "string", "maxLength": LONGEST_NAME}, handler(core)]}
 
 
 class OrString(Request):

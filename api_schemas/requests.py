@@ -11,7 +11,7 @@ from api_schemas.delivered import JOB_REF, PREFIX, job_of
 from api_schemas.earlier_jobs import check_from, settled
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import AskedPrune, PruneSpec
-from api_schemas.recovery import RecoverySpec
+from api_schemas.recovery import AskedRecovery, RecoverySpec
 from api_schemas.request_checks import (
     check_importance,
     check_model,
@@ -22,7 +22,8 @@ from api_schemas.request_checks import (
     prune_for,
     trains,
 )
-from api_schemas.request_parts import OrString, Request, Seed
+from api_schemas.request_parts import OneOrMore, OrString, Request, Seed
+from api_schemas.shares import Share
 from api_schemas.strategies import STRATEGIES
 from api_schemas.task_spec import TaskSpec
 from api_schemas.webhook_requests import JobWebhook
@@ -42,6 +43,11 @@ class ModelRef(OrString):
     # For the schema alone: what does not fit is refused by its meaning, with a sentence in place of a pattern.
     id: str = Field(min_length=1, max_length=500, json_schema_extra={"pattern": MODEL_ID})
     revision: str | None = Field(default=None, max_length=200, description="branch, tag or commit, for hub models")
+    must_resolve: bool = Field(
+        default=False,
+        description="refuse the request (`hub_unavailable`) where the hub does not say now what the model is; else its"
+        " worker asks the hub, later",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -61,24 +67,26 @@ class ModelRef(OrString):
 class LatencySpec(Request):
     """What speed is measured on: every batch size (examples) with every length (tokens). Empty: not measured."""
 
-    batch_sizes: list[Annotated[int, Field(ge=1, le=1024)]] = Field(default=[1, 32], max_length=8)
-    sequence_lengths: list[Annotated[int, Field(ge=4, le=8192)]] = Field(default=[128], max_length=8)
+    batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=1024)]], Field(max_length=8), OneOrMore()] = Field(
+        default=[1, 32]
+    )
+    sequence_lengths: Annotated[list[Annotated[int, Field(ge=4, le=8192)]], Field(max_length=8), OneOrMore()] = Field(
+        default=[128]
+    )
+
+
+Seeds = Annotated[list[Seed], Field(min_length=1, max_length=10, json_schema_extra={"uniqueItems": True}), OneOrMore()]
 
 
 class EvaluationSpec(Request):
     baseline: bool = Field(default=True, description="train and score the full model too; `distill` always does")
-    seeds: list[Seed] | None = Field(
+    seeds: Seeds | None = Field(
         default=None,
-        min_length=1,
-        max_length=10,
-        json_schema_extra={"uniqueItems": True},
         description="train and score once with each, and report the mean; by default [`seed`]. The first one's model is"
         " the one that is exported",
     )
-    margin: float = Field(
+    margin: Annotated[float, Share()] = Field(
         default=0.01,
-        gt=0,
-        lt=1,
         description="share of the baseline's score that may be lost and the score still be kept",
     )
     latency: LatencySpec = LatencySpec()
@@ -109,7 +117,7 @@ class JobRequest(Request):
     model: ModelRef
     task: TaskSpec
     prune: AskedPrune = PruneSpec()
-    recovery: RecoverySpec = RecoverySpec()
+    recovery: AskedRecovery = RecoverySpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     export: ExportSpec = ExportSpec()
     limits: Limits = Limits()
@@ -196,7 +204,7 @@ class PlanRequest(Request):
     model: ModelRef
     task: TaskSpec = TaskSpec(name="none")
     prune: AskedPrune = PruneSpec()
-    recovery: RecoverySpec = RecoverySpec()
+    recovery: AskedRecovery = RecoverySpec()
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
 
     @model_validator(mode="after")

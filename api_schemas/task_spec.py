@@ -10,8 +10,9 @@ from pydantic import BeforeValidator, ConfigDict, Field, RootModel, model_valida
 from api_schemas.errors import LayercutError
 from api_schemas.labels import LONGEST_LABEL, label_key, label_text
 from api_schemas.metrics import METRICS, Metric
+from api_schemas.names import NameOf
 from api_schemas.read_spec import Character, ReadSpec
-from api_schemas.request_parts import Auto, Column, DataPath, Name, OrString, Positive, Request
+from api_schemas.request_parts import Column, DataPath, Name, OneOrMore, OrString, Positive, Request
 from api_schemas.task_kinds import TASK_KINDS, TaskKind, kinds_with
 from api_schemas.tasks import TASKS, Task
 
@@ -19,6 +20,9 @@ MAX_LABELS = 1000
 
 #: Files of a word and its tags a line, with an empty line after each sentence.
 CONLL_SUFFIXES = (".conll", ".bio", ".iob")
+
+#: What a path begins with.
+PATHS = ("/", "./", "../", "~")
 
 
 def _as_label(value: Any) -> Any:
@@ -31,6 +35,12 @@ Label = Annotated[str, Field(min_length=1, max_length=LONGEST_LABEL), BeforeVali
 Word = Annotated[str, Field(max_length=LONGEST_LABEL)]
 LabelList = Annotated[list[Label], Field(min_length=2, max_length=MAX_LABELS)]
 
+TaskName = Annotated[Name, NameOf("TaskName", (*TASKS, "none"))]
+PairsName = Annotated[Name, NameOf("PairsName", tuple(row.name for row in TASKS.values() if row.kind == "regression"))]
+KindName = Annotated[Name, NameOf("TaskKindName", (*TASK_KINDS, "auto"))]
+#: Those that can be the score.
+MetricName = Annotated[Name, NameOf("MetricName", tuple(name for name in METRICS if kinds_with(name)))]
+
 
 class LabelMap(RootModel[Annotated[dict[Word, Label], Field(min_length=2, max_length=MAX_LABELS)]]):
     """From each word of a head to the label of the data that it means."""
@@ -41,11 +51,13 @@ class LabelMap(RootModel[Annotated[dict[Word, Label], Field(min_length=2, max_le
 class PairsSpec(OrString):
     """Pairs of texts with a number that says how alike people find them. As a plain string, it is a GLUE task."""
 
-    name: Name | None = Field(default=None, description="`stsb`: the dev split of STS-B")
+    name: PairsName | None = Field(default=None, description="`stsb`: the dev split of STS-B")
     dataset: DataPath | None = Field(
         default=None, description="CSV, TSV, JSON, JSONL or Parquet, under an allowed root"
     )
-    text_columns: list[Column] = Field(default=[], max_length=2, description="two; by default sentence1 and sentence2")
+    text_columns: Annotated[list[Column], Field(max_length=2)] = Field(
+        default=[], description="two; by default sentence1 and sentence2"
+    )
     label_column: Column | None = Field(default=None, description="the number; by default score")
     read: ReadSpec = ReadSpec()
 
@@ -73,7 +85,7 @@ class PairsSpec(OrString):
 class TaskSpec(OrString):
     """A GLUE task by name, the user's own table, or ``none``. As a plain string, it is the name."""
 
-    name: Name | None = Field(default=None, description="a name of GET /v1/tasks, or `none`")
+    name: TaskName | None = Field(default=None, description="a name of GET /v1/tasks, or `none`")
     dataset: DataPath | None = Field(
         default=None,
         description="CSV, TSV, JSON, JSONL or Parquet file under an allowed root, or a folder of train and dev",
@@ -81,22 +93,20 @@ class TaskSpec(OrString):
     dev: DataPath | None = Field(
         default=None, description="file to score on; without it a seeded tenth of the rows is kept aside"
     )
-    text_columns: list[Column] = Field(
+    text_columns: Annotated[list[Column], Field(max_length=4), OneOrMore()] = Field(
         default=[],
-        max_length=4,
         description="two are the tokenizer's pair; of more, all after the first are joined with its separator",
     )
     label_column: Column | None = None
-    label_columns: list[Column] = Field(
+    label_columns: Annotated[list[Column], Field(max_length=MAX_LABELS), OneOrMore()] = Field(
         default=[],
-        max_length=MAX_LABELS,
         description="of `multi-label`, in place of label_column: a column of 0 and 1 for each label",
     )
     label_separator: Character | None = Field(
         default=None,
         description="of `multi-label`: what stands between labels of a cell that is no JSON list; by default a comma",
     )
-    kind: Name | Auto = Field(
+    kind: KindName = Field(
         default="auto",
         description="a name of GET /v1/tasks `kinds`. auto: by `metric` where that is given; else classification, and"
         " labels that are numbers with decimals are refused",
@@ -113,7 +123,7 @@ class TaskSpec(OrString):
         default=None, description="of two labels, the one that f1 is of; without it f1 is of 1, true, yes or positive,"
         " and where no label is one of these the mean of each label's f1",
     )  # fmt: skip
-    metric: Name | None = Field(
+    metric: MetricName | None = Field(
         default=None,
         description="a name of GET /v1/tasks `metrics`; by default accuracy, or pearson for a regression",
     )
@@ -137,6 +147,10 @@ class TaskSpec(OrString):
         return self
 
     def _check_named(self, name: str) -> None:
+        if name.startswith(PATHS) or PurePosixPath(name).suffix:
+            raise _refusal(
+                'data of your own is an object: {"dataset": "…", "text_columns": "…", "label_column": "…"}', ""
+            )
         if name != "none":
             TASKS.find(name, "/task")
         own = (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from api_schemas.read_spec import ReadSpec
-from api_schemas.request_parts import Column, DataPath, Positive, Request
+from api_schemas.request_parts import Column, DataPath, OneOrMore, Positive, Request
 
 
 class TextSpec(Request):
@@ -14,9 +16,8 @@ class TextSpec(Request):
     dataset: DataPath = Field(
         min_length=1, description="TXT (a text a line), CSV, TSV, JSON, JSONL or Parquet, under an allowed root"
     )
-    columns: list[Column] = Field(
+    columns: Annotated[list[Column], Field(max_length=4), OneOrMore()] = Field(
         default=[],
-        max_length=4,
         description="as many as the task has text columns; by default those of the task. TXT has none",
     )
     rows: Positive | None = Field(default=None, description="a seeded sample of this many; by default all")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -10,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from api_schemas.event_types import EventType
+from api_schemas.names import hint
 from api_schemas.request_parts import OrString, Request
 
 #: Of an address, in characters.
@@ -25,11 +25,9 @@ _NAMES = [*map(str, EventType), EVERY]
 def _known(name: str) -> str:
     if name in _NAMES:
         return name
-    near = get_close_matches(name[:80], _NAMES, n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(_NAMES)}"
     # A message is a template to pydantic: what a stranger sent goes in as a value.
     raise PydanticCustomError(
-        "unknown_event", "there is no event {name}; {hint}", {"name": repr(name[:80]), "hint": hint}
+        "unknown_event", "there is no event {name}; {hint}", {"name": repr(name[:80]), "hint": hint(name, _NAMES)}
     )
 
 

@@ -12,6 +12,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.further import plan_job
 from api_schemas.plans import Plan
 from api_schemas.reports import Bracket
+from api_schemas.request_checks import check_id
 from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.resolved import ResolvedRequest, resolve
 from api_schemas.search import Unknown
@@ -118,8 +119,17 @@ def _look(
     if ref.job_id is not None and earlier is not None:
         delivered = earlier.model(ref, modules=request.keeps_modules)
     facts = delivered.model if delivered else inspect(ref, settings, modules=request.keeps_modules)
+    if facts is None:
+        _check_unseen(request)
     check_model(facts, settings)
     return facts, delivered
+
+
+def _check_unseen(request: JobRequest | PlanRequest) -> None:
+    """Of a model that the hub does not show now: what its id tells, and whether its worker may ask the hub later."""
+    check_id(request.task, request.model.id)
+    if request.model.must_resolve:
+        raise _unknown(request)
 
 
 def _start(request: JobRequest | PlanRequest, facts: ModelFacts | None, earlier: EarlierJobs | None) -> Start | None:

@@ -6,18 +6,15 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from email.message import Message
-from typing import Annotated, Any, NoReturn, TypeVar, get_args
+from typing import Annotated, Any, NoReturn, TypeVar
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.errors import LayercutError
-from api_schemas.pruning import PruneSpec
-from api_schemas.request_parts import OrString
+from service.hints import with_hint
 from service.problems import InvalidBody
 from sources.strict_json import is_deep
 
@@ -36,8 +33,6 @@ MAX_DEPTH = 32
 
 #: That are told; each unknown field costs a search for the near ones.
 MAX_ERRORS = 50
-#: Of a field's name, in characters: where it is longer, it is near to none of ours.
-MAX_NAME = 80
 
 #: Of half a surrogate pair, or NUL.
 _ODD_ESCAPES = re.compile(rb"\\u(0000|[dD][89a-fA-F])")
@@ -86,8 +81,8 @@ def validated(model: type[Body], value: dict[str, Any]) -> Body:
         return model.model_validate(value)
     except ValidationError as error:
         # That a field might have been null as well helps nobody.
-        found = [one for one in error.errors(include_url=False, include_input=False) if one["type"] != "none_required"]
-        details = [_with_hint(model, dict(detail)) for detail in found[:MAX_ERRORS]]
+        found = [one for one in error.errors(include_url=False) if one["type"] != "none_required"]
+        details = [with_hint(model, dict(detail)) for detail in found[:MAX_ERRORS]]
         more = len(found) - len(details)
     # Outside, so that the error, which holds all of them again, goes before they are rendered.
     raise InvalidBody(details, body=value, more=more)
@@ -164,37 +159,3 @@ def _check_text(text: str) -> None:
         raise LayercutError("malformed_request", "the body has half of a surrogate pair in a string") from error
     if "\0" in text:
         raise LayercutError("malformed_request", "the body has a NUL character in a string")
-
-
-def _with_hint(model: type[BaseModel], detail: dict[str, Any]) -> dict[str, Any]:
-    """``detail`` placed in the body; an unknown field is answered with the near ones, and what should be an object with
-    the fields that it has.
-    """
-    place = detail["loc"]
-    if detail["type"] == "model_type" and (part := _part(model, place)) is not None:
-        form = "a text or an object" if issubclass(part, (OrString, PruneSpec)) else "an object"
-        detail["msg"] = f"it must be {form}; the fields of the object: {', '.join(_fields(part))}"
-    if detail["type"] == "extra_forbidden":
-        known = list(_fields(found)) if (found := _part(model, place[:-1])) else []
-        near = get_close_matches(str(place[-1])[:MAX_NAME], known, n=3, cutoff=0.6)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-        detail["msg"] = f"unknown field {str(place[-1])[:MAX_NAME]!r}; {hint}"
-    return {**detail, "loc": ("body", *place)}
-
-
-def _part(model: type[BaseModel], place: tuple[str | int, ...]) -> type[BaseModel] | None:
-    """The model that stands at ``place`` inside ``model``."""
-    for part in place:
-        annotation = _fields(model)[str(part)].annotation
-        # A field that may be null is a union.
-        members = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
-        found = next((one for one in members if issubclass(one, BaseModel)), None)
-        if found is None:
-            return None
-        model = found
-    return model
-
-
-def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """By the names that a body has for them."""
-    return {field.alias or name: field for name, field in model.model_fields.items()}

@@ -91,15 +91,20 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 def _field_errors(error: RequestValidationError) -> list[FieldError]:
     """One entry a field: a union says what each of its members would have taken."""
     merged: dict[str, FieldError] = {}
+    hints: dict[str, str] = {}
     for detail in error.errors():
         # How pydantic begins what a check of ours raised.
         said = detail["msg"].removeprefix("Value error, ")
         where = _pointer(detail["loc"], error.body, missing=detail["type"] == "missing")
         if where in merged:
-            merged[where].message += f", or: {said}"
+            merged[where].message += f", or {said.removeprefix('Input should be ')}"
         else:
             code = FIELD_CODES.get(detail["type"], "invalid_value")
             merged[where] = FieldError(pointer=where, message=said, code=code)
+        if "hint" in detail:
+            hints.setdefault(where, detail["hint"])
+    for where, hint in hints.items():
+        merged[where].message += f"; {hint}"
     return list(merged.values())
 
 

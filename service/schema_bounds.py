@@ -1,19 +1,9 @@
-"""What the OpenAPI document says of strings beyond what the models say: what a request may hold anywhere, and names.
-
-Names of the tables are patterns here and no enums: a client that is generated would make a type of each enum, and
-would not take the name that the next version adds.
-"""
+"""What the OpenAPI document says of strings beyond what the models say: what a request may hold anywhere, and names."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
-
-from api_schemas.metrics import METRICS
-from api_schemas.strategies import STRATEGIES
-from api_schemas.task_kinds import TASK_KINDS, kinds_with
-from api_schemas.tasks import TASKS
 
 Schema = dict[str, Any]
 
@@ -26,19 +16,6 @@ LONGEST_IN_PATH = 900
 BODIES = ("JobRequest", "PlanRequest", "ApiKeyRequest", "WebhookRequest", "WebhookChange")
 
 
-def _one_of(*names: str) -> str:
-    return f"^({'|'.join(map(re.escape, names))})$"
-
-
-#: The names of tables, by schema and property.
-NAMES = {
-    ("TaskSpec", "name"): _one_of(*TASKS, "none"),
-    ("TaskSpec", "metric"): _one_of(*(name for name in METRICS if kinds_with(name))),
-    ("TaskSpec", "kind"): _one_of(*TASK_KINDS, "auto"),
-    ("PairsSpec", "name"): _one_of(*(row.name for row in TASKS.values() if row.kind == "regression")),
-    ("PruneSpec", "strategy"): _one_of(*STRATEGIES),
-}
-
 #: Parts that may be sent as a plain string: the property that it stands for.
 SHORT = {"ModelRef": "id", "TaskSpec": "name", "PairsSpec": "name", "JobWebhook": "url"}
 
@@ -46,14 +23,14 @@ SHORT = {"ModelRef": "id", "TaskSpec": "name", "PairsSpec": "name", "JobWebhook"
 def bound_strings(document: Schema) -> None:
     """Add to ``document`` what every string of a request's body keeps to, and how parameters are written."""
     schemas = document["components"]["schemas"]
-    for (owner, field), pattern in NAMES.items():
-        _string_of(_object_of(schemas[owner])["properties"][field])["pattern"] = pattern
     for owner, field in SHORT.items():
-        named = _string_of(_object_of(schemas[owner])["properties"][field])
-        _string_of(schemas[owner]).update({key: named[key] for key in ("pattern", "maxLength")})
+        choices = schemas[owner]["anyOf"]
+        schemas[owner]["anyOf"] = [*_strings_of(_object_of(schemas[owner])["properties"][field]), choices[-1]]
+    _name_enums(schemas)
     for name in _reached(schemas, BODIES):
         for schema in _within(schemas[name]):
             _bound(schema)
+            _drop_default_part(schema)
     operations = (operation for path in document["paths"].values() for operation in path.values())
     for parameter in (parameter for operation in operations for parameter in operation.get("parameters", ())):
         parameter["schema"] = _without_null(parameter["schema"])
@@ -62,11 +39,32 @@ def bound_strings(document: Schema) -> None:
             parameter["schema"].setdefault("maxLength", LONGEST_IN_PATH)
 
 
+def _name_enums(schemas: Schema) -> None:
+    """Each enum of a table's names stands once, under its own title: so is the type in a client that is generated."""
+    named: dict[str, Schema] = {}
+    for schema in _within(schemas):
+        for choice in schema.get("anyOf", ()):
+            if "enum" in choice and "title" in choice:
+                named[choice["title"]] = dict(choice)
+                title = choice["title"]
+                choice.clear()
+                choice["$ref"] = f"#/components/schemas/{title}"
+    schemas.update(named)
+
+
 def _bound(schema: Schema) -> None:
     if schema.get("type") == "string" and not {"pattern", "enum", "const"} & set(schema):
         schema["pattern"] = NO_NUL
     if schema.get("type") == "object" and isinstance(schema.get("additionalProperties"), dict):
         schema.setdefault("propertyNames", {}).setdefault("pattern", NO_NUL)
+
+
+def _drop_default_part(schema: Schema) -> None:
+    """What is left out is its part's defaults, which stand there. Of a part that may be a text too, a client that is
+    generated would send the object that stands here as a text.
+    """
+    if isinstance(schema.get("default"), dict):
+        del schema["default"]
 
 
 def _without_null(schema: Schema) -> Schema:
@@ -108,5 +106,7 @@ def _object_of(schema: Schema) -> Schema:
     return next((choice for choice in schema.get("anyOf", ()) if choice.get("type") == "object"), schema)
 
 
-def _string_of(schema: Schema) -> Schema:
-    return next((choice for choice in schema.get("anyOf", ()) if choice.get("type") == "string"), schema)
+def _strings_of(schema: Schema) -> list[Schema]:
+    """What a property may be as a string, each in a schema of its own."""
+    strings = [dict(choice) for choice in schema.get("anyOf", [schema]) if choice.get("type") == "string"]
+    return [{key: value for key, value in one.items() if key != "description"} for one in strings]

@@ -21,7 +21,7 @@ from api_schemas.delivered import Delivered
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import CalibrationSpec
 from api_schemas.requests import JobRequest, ModelRef
-from api_schemas.resolved import ResolvedRequest
+from api_schemas.resolved import ResolvedRequest, resolve
 from api_schemas.strategies import STRATEGIES
 from api_schemas.task_spec import TaskSpec
 from api_schemas.tasks import Task
@@ -35,7 +35,7 @@ from sources.glue import glue_files, hub_commit
 from sources.inputs import Inputs, descriptor_path
 from sources.model_files import check_total
 from sources.model_folder import commit_of, folder_modules
-from sources.models import fetch, locate
+from sources.models import fetch, inspect, locate
 from sources.pairs import glue_pairs, pairs_file
 from sources.paths import What
 from sources.settings import SourceSettings
@@ -282,6 +282,8 @@ def is_kept(task: TaskSpec, strategy: str) -> bool:
 def fetch_pinned(request: JobRequest, resolved: ResolvedRequest | None, settings: SourceSettings) -> Path:
     """The folder of the pinned model; raises ``model_not_found`` where the hub has the pinned commit no more."""
     ref: ModelRef = request.model if resolved is None else resolved.model
+    if settings.inputs is None and (resolved is None or resolved.plan is None):
+        _check_before_fetching(request, settings)
     try:
         return fetch(ref, settings, modules=request.keeps_modules)
     except LayercutError as error:
@@ -289,6 +291,14 @@ def fetch_pinned(request: JobRequest, resolved: ResolvedRequest | None, settings
             raise
         message = f"{error.message}: it was the commit of {request.model.revision or 'the main branch'} when the job"
         raise LayercutError(error.code, f"{message} was accepted, and was pinned then", param=error.param) from error
+
+
+def _check_before_fetching(request: JobRequest, settings: SourceSettings) -> None:
+    """Of a hub's model, raise what admission would have, had the hub answered then: before its files are downloaded."""
+    on_hub = locate(request.model, settings).folder is None
+    facts = inspect(request.model, settings, modules=request.keeps_modules) if on_hub else None
+    if facts is not None:
+        resolve(request, facts)
 
 
 def _not_as_delivered(pinned: Delivered, where: str, name: str) -> LayercutError:

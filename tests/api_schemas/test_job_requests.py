@@ -124,7 +124,7 @@ def test_own_data_is_scored_by_accuracy_unless_asked_otherwise() -> None:
 @pytest.mark.parametrize(
     ("task", "code", "param", "words"),
     [
-        ("sst-2", "unknown_task", "/task", "did you mean sst2"),
+        ("sst-3", "unknown_task", "/task", "did you mean sst2"),
         ("imdb", "unknown_task", "/task", "imdb"),
         ({}, "validation_failed", "/task", "give name or dataset"),
         ({"name": "rte", **OWN}, "validation_failed", "/task", "give name or dataset"),

@@ -61,7 +61,7 @@ def test_an_objective_is_one_goal(objective: dict[str, Any], words: str) -> None
 @pytest.mark.parametrize(
     "objective",
     [
-        {"min_retention": 0}, {"min_retention": 1.01}, {"min_retention": 98}, {"min_retention": -0.5},
+        {"min_retention": 0}, {"min_retention": 1.01}, {"min_retention": 101}, {"min_retention": -0.5},
         {"min_retention": float("nan")}, {"max_params": 0}, {"max_params": -5}, {"max_latency_ms": 0},
         {"max_latency_ms": float("inf")}, {"max_latency_ms": 5, "batch_size": 0}, {"min_score": 90},
     ],

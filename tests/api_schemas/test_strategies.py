@@ -248,7 +248,7 @@ def test_a_threshold_that_only_a_protected_layer_passes_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "near"),
-    [("topp", "top"), ("symetric", "symmetric"), ("alternate", "alternate_odd"), ("Contribution", "contribution")],
+    [("topp", "top"), ("symetric", "symmetric"), ("alternate", "alternate_odd"), ("Contributions", "contribution")],
 )
 def test_an_unknown_name_is_answered_with_near_ones(wrong: str, near: str) -> None:
     with pytest.raises(LayercutError, match="did you mean") as caught:

@@ -96,6 +96,33 @@ def test_a_job_from_its_request_to_its_files(
     assert unpack(archive.payload.read()).keys() == FILES.keys()
 
 
+def test_what_is_left_out_is_left_to_the_service(
+    generated: Callable[[str], ModuleType], client: Any, body: dict[str, Any]
+) -> None:
+    models, create = generated("models"), generated("api.jobs.create_job")
+    job = create.sync(client=client, body=models.JobRequest(model=body["model"], task="none"))
+    assert isinstance(job, models.Job)
+    assert job.resolved.plan.dropped == [4, 5]
+    named = models.JobRequest(
+        model=body["model"], task=models.TaskName.SST2, recovery=models.RecoveryMethodName.FINETUNE,
+        prune=models.PruneSpec(strategy=models.StrategyName.ALTERNATE_ODD, drop_ratio="33%"),
+    )  # fmt: skip
+    job = create.sync(client=client, body=named)
+    assert isinstance(job, models.Job)
+    assert (job.resolved.task.name, job.resolved.prune.drop_ratio) == (models.TaskName.SST2, 0.33)
+    assert (job.resolved.plan.dropped, job.resolved.recovery.method) == ([2, 4], "finetune")
+    assert job.request.prune.drop_ratio == "33%"
+
+
+def test_a_job_of_a_hurry_is_read(
+    generated: Callable[[str], ModuleType], client: Any, live: tuple[str, GatewayState], body: dict[str, Any]
+) -> None:
+    hurried = {**body, "task": "SST-2", "prune": "Alternate-Odd"}
+    assert httpx.post(f"{live[0]}/v1/jobs", json=hurried, trust_env=False).status_code == 202
+    (job,) = generated("api.jobs.list_jobs").sync(client=client).data
+    assert (job.request.task, job.resolved.task.name) == ("SST-2", "sst2")
+
+
 def test_a_plan_and_a_problem(generated: Callable[[str], ModuleType], client: Any, body: dict[str, Any]) -> None:
     models, create = generated("models"), generated("api.plans.create_plan")
 

@@ -288,7 +288,7 @@ def test_what_another_version_resolved_does_not_spoil_the_list(
     ("field", "said"),
     [
         ("prune", "it must be a text or an object; the fields of the object: strategy, "),
-        ("recovery", "it must be an object; the fields of the object: method, "),
+        ("recovery", "it must be a text or an object; the fields of the object: method, "),
         ("limits", "it must be an object; the fields of the object: max_runtime_seconds"),
         ("model", "it must be a text or an object; the fields of the object: id, revision"),
         ("webhook", "it must be a text or an object; the fields of the object: url, events"),

@@ -15,10 +15,13 @@ from huggingface_hub import constants, hf_hub_download
 from safetensors.numpy import save
 
 from api_schemas.errors import LayercutError
-from api_schemas.requests import ModelRef
+from api_schemas.pruning import PruneSpec
+from api_schemas.requests import JobRequest, ModelRef
+from api_schemas.resolved import resolve
 from sources.model_folder import folder_of, read_facts
 from sources.models import fetch, inspect
 from sources.settings import SourceSettings
+from sources.staging import fetch_pinned
 from tests.support.hub_server import HubServer
 from tests.support.tiny_checkpoints import PER_LAYER, WIDTH, bert_config, bert_files, bert_tensors
 
@@ -221,3 +224,15 @@ def test_the_environment_chooses_the_hub_and_nothing_heavy_is_imported(hub: HubS
     env: dict[str, Any] = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"3 {tmp_path / 'home'}/hub/models--acme--tiny-bert/snapshots/")
+
+
+def test_what_cannot_work_is_refused_before_its_weights_are_fetched(hub: HubServer) -> None:
+    """The hub did not answer when the job was asked for: nothing was resolved then."""
+    hub.add(ID, bert_files(3))
+    asked = JobRequest.model_validate({"model": ID, "task": "none", "prune": {"drop": 5}})
+    with pytest.raises(LayercutError, match="has 3 layers") as caught:
+        fetch_pinned(asked, resolve(asked, None), SETTINGS)
+    assert (caught.value.code, caught.value.param) == ("invalid_layers", "/prune/drop")
+    assert not Path(constants.HF_HUB_CACHE).exists(), "nothing was downloaded"
+    works = asked.model_copy(update={"prune": PruneSpec(drop=1)})
+    assert (fetch_pinned(works, resolve(works, None), SETTINGS) / "model.safetensors").is_file()

@@ -289,6 +289,6 @@ def test_a_plan_is_answered_from_the_brackets_that_jobs_ran(auto: Auto, tmp_path
         refused = client.post("/v1/jobs", json=wrong)
         assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/prune/objective")
         assert "drop and max_params at once" in refused.json()["detail"]
-        wrong["prune"]["objective"] = {"min_retention": 98}
+        wrong["prune"]["objective"] = {"min_retention": 1.5}
         refused = client.post("/v1/jobs", json=wrong)
         assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/prune/objective/min_retention")
