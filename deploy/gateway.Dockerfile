@@ -1,4 +1,4 @@
-# The gateway: everything but the worker extra, so no torch and no transformers. From the repository's root:
+# The gateway: the gateway extra alone, so no torch and no transformers. From the repository's root:
 #   docker build -f deploy/gateway.Dockerfile -t layercut-gateway .
 ARG BASE=python:3.11-slim-bookworm
 
@@ -11,7 +11,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip="/opt/layercut/bin/pip --disable-pip-version-check" \
     && $pip install --no-deps --require-hashes -r deploy/requirements-gateway.txt \
     && $pip install --no-deps --no-build-isolation . \
-    && $pip check
+    && $pip check \
+    && $pip uninstall --yes --quiet setuptools pip # nothing is installed into the image any more
 
 FROM ${BASE}
 # One number in both images: they share the artifact volume. A new named volume takes its owner from these folders.

@@ -51,4 +51,10 @@ def test_torch_is_the_one_version_and_no_local_build() -> None:
 
 
 def test_the_gateway_needs_neither_torch_nor_transformers() -> None:
-    assert not closure(()) & {"torch", "transformers", "tokenizers", "scikit-learn"}
+    assert not closure(("gateway",)) & {"torch", "transformers", "tokenizers", "scikit-learn", "numpy", "pyarrow"}
+
+
+def test_a_client_needs_no_part_of_a_service() -> None:
+    needed = closure(())
+    assert {"httpx", "pydantic", "typer", "rich"} <= needed
+    assert not needed & {"fastapi", "sqlalchemy", "celery", "duckdb", "numpy", "huggingface-hub", "uvicorn"}

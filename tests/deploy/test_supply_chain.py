@@ -16,9 +16,11 @@ PINS = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_te
 PINNED = {canonicalize_name(name): version for name, version in PINS.items()}
 #: A CPU build of torch may come from elsewhere, without the libraries that builds for NVIDIA ask for.
 EXEMPT = re.compile(r"torch|triton|(nvidia|cuda)-.*")
+EXTRAS = PROJECT["optional-dependencies"]
+GATEWAY = [*PROJECT["dependencies"], *EXTRAS["gateway"]]
 IMAGES = {
-    "gateway": PROJECT["dependencies"],
-    "worker": [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["worker"]],
+    "gateway": GATEWAY,
+    "worker": [*GATEWAY, *(line for line in EXTRAS["worker"] if not line.startswith("layercut["))],
 }
 
 images = pytest.mark.parametrize("image", IMAGES)
@@ -64,6 +66,16 @@ def test_torch_and_the_libraries_of_its_builds_are_left_out(image: str) -> None:
 def test_no_list_names_an_index(image: str) -> None:
     text = (ROOT / "deploy" / f"requirements-{image}.txt").read_text()
     assert not re.search(r"https?://|file://|--(extra-)?index|--find-links", text)
+
+
+def test_every_package_of_ours_is_sent_to_the_builder() -> None:
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
+    let_in = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {name.rstrip("*") for name in packages} <= {line.removeprefix("!") for line in let_in}
+
+
+def test_the_worker_has_all_that_the_gateway_has() -> None:
+    assert "layercut[gateway]" in EXTRAS["worker"]
 
 
 def test_the_gateway_installs_nothing_that_the_worker_lacks() -> None:
