@@ -23,7 +23,7 @@ NO_NUL = "^[^\\u0000]*$"
 #: Nothing has a longer name, so that what is longer is not found; two of them fit into the path that is read.
 LONGEST_IN_PATH = 900
 
-BODIES = ("JobRequest", "PlanRequest", "ApiKeyRequest", "WebhookRequest", "WebhookChange")
+BODIES = ("JobRequest", "JobsToCancel", "PlanRequest", "ApiKeyRequest", "WebhookRequest", "WebhookChange")
 
 
 def _one_of(*names: str) -> str:
@@ -54,6 +54,7 @@ def bound_strings(document: Schema) -> None:
     for name in _reached(schemas, BODIES):
         for schema in _within(schemas[name]):
             _bound(schema)
+            _leave_out_null(schema)
     operations = (operation for path in document["paths"].values() for operation in path.values())
     for parameter in (parameter for operation in operations for parameter in operation.get("parameters", ())):
         parameter["schema"] = _without_null(parameter["schema"])
@@ -67,6 +68,13 @@ def _bound(schema: Schema) -> None:
         schema["pattern"] = NO_NUL
     if schema.get("type") == "object" and isinstance(schema.get("additionalProperties"), dict):
         schema.setdefault("propertyNames", {}).setdefault("pattern", NO_NUL)
+
+
+def _leave_out_null(schema: Schema) -> None:
+    """What may be left out and never be null has null as its default in the model alone."""
+    for inner in schema.get("properties", {}).values():
+        if "default" in inner and inner["default"] is None and "anyOf" not in inner and inner.get("type") != "null":
+            del inner["default"]
 
 
 def _without_null(schema: Schema) -> Schema:
