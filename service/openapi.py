@@ -116,7 +116,7 @@ def _document(app: FastAPI, key_needed: bool) -> dict[str, Any]:
     document["webhooks"] = {name: {"post": _message(name, *told)} for name, told in MESSAGES.items()}
     for name in ("Job", "JobPreview"):
         # It is shown as it was sent, and so is a dict to us.
-        schemas[name]["properties"]["request"] = _ref(JobRequest)
+        schemas[name]["properties"]["request"] = {**_ref(JobRequest), "description": "as it was sent"}
     bound_strings(document)
     add_answers(document)
     document["components"]["examples"] = {code: {"value": _problem(code)} for code in _answered_codes(document)}

@@ -25,10 +25,8 @@ pytestmark = [
     pytest.mark.skipif(not (BIN / "spectral").exists(), reason="the tools are not there: make node-tools"),
 ]
 
-COMPILE = (
-    "--strict --skipLibCheck --target es2022 --lib es2022,dom,dom.iterable --module commonjs --moduleResolution node"
-    " --types node --outDir out story.ts"
-).split()
+COMPILE = """--strict --skipLibCheck --target es2022 --lib es2022,dom,dom.iterable --module commonjs
+    --moduleResolution node --types node --outDir out story.ts"""
 
 
 def run(name: str, *arguments: str, folder: Path) -> str:
@@ -54,7 +52,7 @@ def test_a_client_for_typescript_from_a_request_to_its_files(
         "--no-log-file", folder=folder)  # fmt: skip
     shutil.copy(STORY, folder)
     (folder / "node_modules").symlink_to(BIN.parent)
-    run("tsc", *COMPILE, folder=folder)
+    run("tsc", *COMPILE.split(), folder=folder)
 
     with subprocess.Popen(
         ["node", "out/story.js", address, body["model"]], cwd=folder, stdout=subprocess.PIPE, text=True
