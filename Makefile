@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
     $$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench requirements sbom
+.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench openapi node-tools requirements sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ serve: $(STAMP) models/all-MiniLM-L6-v2 data/tweets.csv ## Serve on 127.0.0.1:80
 models/all-MiniLM-L6-v2 data/tweets.csv: | $(STAMP)
 	$(PY) demo/samples.py $@
 
+openapi: $(STAMP) ## Renew docs/openapi.json; answers that have no example yet are asked of a server (ARGS=--all for all)
+	$(PY) demo/answers.py $(ARGS)
+
 BENCHMARKS ?= $(sort $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
 
 bench: $(STAMP) ## Run every benchmark, or those of BENCHMARKS='lists tables' (ARGS=--quick for a minute or two each)
@@ -88,6 +91,17 @@ $(TOOLS)/.installed: Makefile | $(STAMP)
 	$(PY) -m venv --clear $(TOOLS)
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9 cyclonedx-bom==7.5.0
 	@touch $@
+
+# Tools of others that tests hold our OpenAPI document against; they are of npm, and bring nothing that we ship.
+NODE_TOOLS := build/peers/node
+
+$(NODE_TOOLS)/.installed: Makefile
+	@command -v npm >/dev/null || { echo "Node.js with npm is needed, as in apt-get install nodejs npm" >&2; exit 1; }
+	npm install --silent --no-audit --no-fund --prefix $(NODE_TOOLS) \
+	  @stoplight/spectral-cli@6.16.3 @hey-api/openapi-ts@0.99.0 typescript@5.9.3 @types/node@20.19.43
+	@touch $@
+
+node-tools: $(NODE_TOOLS)/.installed ## Install what lints the OpenAPI document and makes a TypeScript client of it
 
 requirements: $(TOOLS)/.installed ## Renew the hashes of what the two images install, at the versions of constraints.txt
 	sh deploy/requirements.sh $(TOOLS)/bin/uv

@@ -26,14 +26,19 @@ class Explained(Exception):
 
 
 @contextmanager
-def serve(folder: Path, model_roots: Path, data_roots: Path) -> Iterator[httpx.Client]:
-    """A client of a server on a free port of 127.0.0.1 that keeps everything under ``folder``; stopped at the end."""
+def serve(
+    folder: Path, model_roots: Path, data_roots: Path, settings: dict[str, str] | None = None
+) -> Iterator[httpx.Client]:
+    """A client of a server on a free port of 127.0.0.1 that keeps everything under ``folder``; stopped at the end.
+
+    ``settings``: further variables of its environment.
+    """
     port = _free_port()
     log = folder / "server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
             [Path(sys.executable).with_name("layercut"), "serve", "--port", str(port), "--data-dir", folder / "home"],
-            env=_environment(model_roots, data_roots),
+            env=_environment(model_roots, data_roots) | (settings or {}),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

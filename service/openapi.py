@@ -16,6 +16,7 @@ from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.tenants import ApiKeyRequest
 from api_schemas.webhook_requests import WebhookChange, WebhookRequest
 from api_schemas.webhooks import TEST, JobMessage, TestMessage
+from service.answer_examples import add_answers
 from service.problems import MEDIA_TYPE
 from service.schema_bounds import bound_strings
 
@@ -24,6 +25,18 @@ CALLERS_ONLY = ("/v1/", "/metrics")
 BEARER = {"type": "http", "scheme": "bearer", "description": "a key of `layercut keys create`: lc_…_…"}
 
 REF = "#/components/schemas/{model}"
+
+#: What the calls are about, in the order in which one comes to need them.
+TAGS = {
+    "jobs": "Ask for a compression, follow it, cancel it, ask again.",
+    "events": "What happened to a job: live, or page by page.",
+    "artifacts": "What a job made: its report, its files, one tar of them all.",
+    "plans": "What a job would do, without doing it.",
+    "catalog": "What can be asked for.",
+    "keys": "Who may call, and who did what.",
+    "webhooks": "Be told of events.",
+    "operations": "For those who run the service.",
+}
 
 # Named in the document by reference only, because no route declares them.
 UNDECLARED: tuple[type[BaseModel], ...] = (
@@ -92,7 +105,9 @@ def _document(app: FastAPI, key_needed: bool) -> dict[str, Any]:
         version=app.version,
         description=app.description,
         routes=app.routes,
-        tags=app.openapi_tags,
+        tags=[{"name": name, "description": said} for name, said in TAGS.items()],
+        servers=[{"url": app.root_path or "/"}],
+        contact={"name": "whoever runs this service"},
     )
     _, own = models_json_schema([(model, "validation") for model in UNDECLARED], ref_template=REF)
     schemas = document["components"]["schemas"]
@@ -101,8 +116,10 @@ def _document(app: FastAPI, key_needed: bool) -> dict[str, Any]:
     document["webhooks"] = {name: {"post": _message(name, *told)} for name, told in MESSAGES.items()}
     for name in ("Job", "JobPreview"):
         # It is shown as it was sent, and so is a dict to us.
-        schemas[name]["properties"]["request"] = _ref(JobRequest)
+        schemas[name]["properties"]["request"] = {**_ref(JobRequest), "description": "as it was sent"}
     bound_strings(document)
+    add_answers(document)
+    document["components"]["examples"] = {code: {"value": _problem(code)} for code in _answered_codes(document)}
     document["components"]["securitySchemes"] = {"bearer": BEARER}
     for path, methods in document["paths"].items():
         for operation in methods.values() if path.startswith(CALLERS_ONLY) else ():
@@ -135,9 +152,24 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": REF.format(model=model.__name__)}
 
 
+def _answered_codes(document: dict[str, Any]) -> list[str]:
+    """What some call may answer; the others are a job's error alone."""
+    operations = (operation for methods in document["paths"].values() for operation in methods.values())
+    contents = (
+        response.get("content", {}).get(MEDIA_TYPE, {})
+        for operation in operations
+        for response in operation["responses"].values()
+    )
+    used = {code for content in contents for code in content.get("examples", ())}
+    return [code for code in ERRORS if code in used]
+
+
+def _problem(code: str) -> dict[str, Any]:
+    return problem(LayercutError(code, ERRORS[code].title)).model_dump(mode="json")
+
+
 def _problem_response(codes: list[str]) -> dict[str, Any]:
-    examples = {
-        code: {"value": problem(LayercutError(code, ERRORS[code].title)).model_dump(mode="json")} for code in codes
-    }
+    # By reference: the same problem can be the answer of thirty calls.
+    examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
     titles = "; ".join(ERRORS[code].title for code in codes)
     return {"description": titles, "content": {MEDIA_TYPE: {"schema": _ref(Problem), "examples": examples}}}

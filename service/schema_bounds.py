@@ -13,7 +13,7 @@ NO_NUL = "^[^\\u0000]*$"
 #: Nothing has a longer name, so that what is longer is not found; two of them fit into the path that is read.
 LONGEST_IN_PATH = 900
 
-BODIES = ("JobRequest", "PlanRequest", "ApiKeyRequest", "WebhookRequest", "WebhookChange")
+BODIES = ("JobRequest", "JobsToCancel", "PlanRequest", "ApiKeyRequest", "WebhookRequest", "WebhookChange")
 
 
 #: Parts that may be sent as a plain string: the property that it stands for.
@@ -31,6 +31,7 @@ def bound_strings(document: Schema) -> None:
         for schema in _within(schemas[name]):
             _bound(schema)
             _drop_default_part(schema)
+            _leave_out_null(schema)
     operations = (operation for path in document["paths"].values() for operation in path.values())
     for parameter in (parameter for operation in operations for parameter in operation.get("parameters", ())):
         parameter["schema"] = _without_null(parameter["schema"])
@@ -65,6 +66,13 @@ def _drop_default_part(schema: Schema) -> None:
     """
     if isinstance(schema.get("default"), dict):
         del schema["default"]
+
+
+def _leave_out_null(schema: Schema) -> None:
+    """What may be left out and never be null has null as its default in the model alone."""
+    for inner in schema.get("properties", {}).values():
+        if "default" in inner and inner["default"] is None and "anyOf" not in inner and inner.get("type") != "null":
+            del inner["default"]
 
 
 def _without_null(schema: Schema) -> Schema:

@@ -22,6 +22,13 @@ NEEDED = frozenset({"database", "artifacts"})
 
 Check = Literal["ok", "unreachable", "full"]
 
+NOT_READY = "the database or the artifact store takes no write"
+AWAY = {
+    "status": "unavailable",
+    "checks": {"database": "unreachable", "artifacts": "ok", "broker": "ok", "disk": "ok"},
+    "workers": [],
+}
+
 router = APIRouter(tags=["operations"])
 
 log = structlog.get_logger("layercut.ready")
@@ -69,7 +76,7 @@ async def healthz(state: State) -> Health:
 
 @router.get(
     "/readyz",
-    responses={503: {"model": Readiness, "description": "the database or the artifact store takes no write"}},
+    responses={503: {"model": Readiness, "description": NOT_READY, "content": {"application/json": {"example": AWAY}}}},
 )
 async def readyz(state: State, response: Response) -> Readiness:
     """Whether requests can be served: a write in the database and in the artifact store, the broker, room on disks."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,11 @@ from api_schemas.metrics import METRICS
 from api_schemas.strategies import STRATEGIES
 from api_schemas.task_kinds import TASK_KINDS, kinds_with
 from api_schemas.tasks import TASKS
+from service.answer_examples import WITHOUT, answered, answers
 from service.app import create_app
 from service.settings import GatewaySettings
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +136,21 @@ def test_it_says_where_a_key_is_needed(auth: str, security: list[dict[str, list[
             closed = path.startswith(("/v1/", "/metrics"))
             assert operation.get("security", []) == (security if closed else []), path
             assert ({"401", "403", "429"} <= set(operation["responses"])) == closed, path
+
+
+def test_it_is_the_document_in_the_repository(document: dict[str, Any]) -> None:
+    kept = json.loads((ROOT / "docs/openapi.json").read_text(encoding="utf-8"))
+    assert kept == document, "make openapi renews it"
+
+
+def test_every_request_every_answer_and_every_error_has_an_example(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        contents = list(operation.get("requestBody", {}).get("content", {}).items())
+        for response in operation["responses"].values():
+            contents += response.get("content", {}).items()
+        for kind, content in contents:
+            assert kind in WITHOUT or "example" in content or content.get("examples"), (name, kind)
+
+
+def test_no_example_is_of_a_call_that_is_gone(document: dict[str, Any]) -> None:
+    assert set(answers()) <= {key for key, _ in answered(document)}
