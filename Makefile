@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
     $$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench openapi node-tools requirements sbom
+.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench openapi node-tools peers requirements sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,3 +109,16 @@ requirements: $(TOOLS)/.installed ## Renew the hashes of what the two images ins
 sbom: $(TOOLS)/.installed ## Write build/sbom.cdx.json: what is installed in .venv, as CycloneDX
 	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-format JSON \
 	  --output-file build/sbom.cdx.json $(PY)
+
+# What users have, beside what we are built with: folders to put first on PYTHONPATH. The rest comes from .venv.
+# Slow tests and `.ci/run` prove artifacts in them; without them, those tests say that they are skipped.
+PEERS := build/peers
+INTO := $(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target
+OLDEST := transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2 sentence-transformers==5.1.2 pillow==12.0.0
+
+peers: $(PEERS)/transformers-4.57/.installed ## Install the oldest transformers that artifacts are for, beside ours
+
+$(PEERS)/transformers-4.57/.installed: Makefile | $(STAMP)
+	rm -rf $(@D)
+	$(INTO) $(@D) $(OLDEST)
+	@touch $@

@@ -71,6 +71,20 @@ class Check(BaseModel):
     detail: str
 
 
+class OtherVersions(BaseModel):
+    """What stock libraries of other versions found in the same files: those that `LAYERCUT_VERIFY_WITH` names."""
+
+    versions: dict[str, str]
+    passed: bool | None = Field(description="null where they cannot read the files at all")
+    cannot: str | None = Field(default=None, description="why they cannot")
+    checks: list[Check]
+
+    @property
+    def named(self) -> str:
+        """As in `transformers 4.57.6`."""
+        return f"transformers {self.versions.get('transformers', 'of another version')}"
+
+
 class Verification(BaseModel):
     """What a fresh process with stock transformers found in the exported files."""
 
@@ -78,6 +92,7 @@ class Verification(BaseModel):
     skipped: str | None = Field(default=None, description="why nothing was verified")
     checks: list[Check]
     versions: dict[str, str] = {}
+    others: list[OtherVersions] = []
 
 
 class Interval(BaseModel):

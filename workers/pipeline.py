@@ -77,7 +77,8 @@ def run_pipeline(
         provenance=lambda: provenance_of(job), tell=progress.log,
     )  # fmt: skip
     run = RunContext(
-        job, progress, cache, out, job_id, seed, saved, MicroBatches(settings.micro_batches), archived
+        job, progress, cache, out, job_id, seed, saved, MicroBatches(settings.micro_batches), archived,
+        settings.verify_with,
     )  # fmt: skip
     expect(run)
     for warning in (*source.warnings, *warnings_of(job)):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from sources.settings import SourceSettings
+from sources.settings import Roots, SourceSettings
 from store.settings import StoreSettings
 
 
@@ -50,7 +50,20 @@ class WorkerSettings(StoreSettings, SourceSettings):
         ge=0,
         description="how long an attempt waits, in all, for things of the cache that other tenants' jobs are making",
     )
+    verify_with: Roots = Field(
+        default=[],
+        description="`:`-separated folders with transformers of other versions, as `pip install --target` makes them:"
+        " what is delivered is proved with these, too",
+    )
     scratch_dir: Path | None = Field(default=None, description="for files of running jobs; by default in data_dir")
+
+    @field_validator("verify_with")
+    @classmethod
+    def _have_transformers(cls, folders: list[Path]) -> list[Path]:
+        for folder in folders:
+            if not (folder / "transformers" / "__init__.py").is_file():
+                raise ValueError(f"LAYERCUT_VERIFY_WITH names {folder}, and there is no transformers in it")
+        return folders
 
     @model_validator(mode="after")
     def _renew_in_time(self) -> WorkerSettings:

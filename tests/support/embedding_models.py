@@ -13,7 +13,7 @@ from torch import nn
 
 from api_schemas.architectures import ARCHITECTURES
 from tests.support.tiny_models import SENTENCES, tiny_model
-from workers.export.verification import load_embedding_model
+from workers.export.verification.embedding_checks import load_embedding_model
 
 WIDTH = 32
 #: Longer than 16 tokens, and in capitals.

@@ -17,7 +17,7 @@ from tests.support.processes import eventually
 from tests.support.serve_process import served
 from tests.support.tiny_models import tiny_model
 from tests.support.whole_jobs import Delivered, carry_out, own
-from workers.export.verification import load_embedding_model
+from workers.export.verification.embedding_checks import load_embedding_model
 from workers.settings import WorkerSettings
 
 pytestmark = pytest.mark.slow

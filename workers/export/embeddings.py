@@ -18,7 +18,7 @@ from api_schemas.errors import LayercutError
 from sources.model_files import PATTERNS
 from sources.sentence_transformers import Modules
 from workers.export.files import as_exported
-from workers.export.verification import described, embeddings_of, load_embedding_model
+from workers.export.verification.embedding_checks import described, embeddings_of, load_embedding_model
 
 TEXTS = (
     "the plot makes no sense",
@@ -34,7 +34,7 @@ PROMPTS_TRIED = 4
 
 @dataclass(frozen=True)
 class Embeddings:
-    """What the exported folder is asked to make of texts: ``verification.py`` says what is what."""
+    """What the exported folder is asked to make of texts: ``verification/`` says what is what."""
 
     vectors: str
     texts: list[str]

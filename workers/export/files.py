@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.architectures import Architecture
 from api_schemas.errors import LayercutError
+from workers.export.older_transformers import write_older_fields
 from workers.export.sums import SUMS, sums_text
 from workers.pruning.streaming import Cut, stream_layers
 from workers.runtime.loading import forget_padding
@@ -67,6 +68,7 @@ def export_stream(
 
 def _finish(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     forget_padding(tokenizer).save_pretrained(folder)
+    write_older_fields(folder, tokenizer)
     for path in folder.iterdir():
         # safetensors leaves its file readable to its owner alone, and others are to use it.
         if path.is_file():

@@ -1,4 +1,6 @@
-"""Has the exported files checked by a fresh process that knows nothing of us (``verification.py``)."""
+"""Has the exported files checked by a fresh process that knows nothing of us (``verification/``): with the libraries
+of this worker, and with those of other versions where it was given some.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +11,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.errors import LayercutError
-from api_schemas.reports import Check, Verification
+from api_schemas.reports import Check, OtherVersions, Verification
 from workers.export.embeddings import Embeddings
 from workers.export.files import as_exported
-from workers.export.verification import outputs_of
+from workers.export.verification.model_checks import outputs_of
 from workers.runtime.parts import Done, unheard
 
-PROGRAM = Path(__file__).with_name("verification.py")
+PROGRAM = Path(__file__).with_name("verification")
 TIMEOUT_SECONDS = 1800.0
 #: Of the full model, for which there is more time: its files are hashed, compared and run through, some ten times.
 BYTES_A_SECOND = 10e6
@@ -33,7 +37,13 @@ WAIT_SECONDS = 30.0
 #: Sets a clock that ends the program, and becomes it: a runner that is locked in may not be let end its children.
 ENDING = (
     "import os, signal, sys; signal.setitimer(signal.ITIMER_REAL, float(sys.argv[1]));"
-    "os.execv(sys.executable, [sys.executable, '-I', sys.argv[2]])"
+    "os.execv(sys.executable, [sys.executable, '-I', '-c', *sys.argv[2:]])"
+)
+#: The program, by the path of its folder, with libraries out of further folders before those that are installed.
+STARTING = (
+    "import os, runpy, sys; place, name = os.path.split(sys.argv[1]);"
+    "sys.path[:0] = sys.argv[2:]; sys.path.append(place);"
+    "runpy.run_module(name, run_name='__main__')"
 )
 #: Signals of whoever wants the memory back, or an end: they say nothing of the files.
 FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -48,6 +58,10 @@ class Streamed:
 
     folder: Path
     origins: dict[str, tuple[str, str]]
+
+
+#: What the exported tokenizer must make the same tokens of.
+TEXTS = ("A text, and 2 others: \u4e2d \U0001f600", "  two  spaces\nand a line", "")
 
 
 @dataclass(frozen=True)
@@ -88,19 +102,21 @@ def verify(
     streamed: Streamed | None = None,
     embeddings: Embeddings | None = None,
     pipeline: StockPipeline | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    others: Sequence[Path] = (),
     waited: Done = unheard,
 ) -> Verification:
     """Check ``folder`` against ``probe``: files, hashes, loading, tokenizer, layer count, outputs, size, generation.
     A sentence-transformers folder also against ``embeddings``, and one that was trained for a ``pipeline`` of stock
-    `transformers` by that.
+    `transformers` by that. ``tokenizer`` is the one that was exported.
 
     ``layers`` is what the config must say, by field; ``kind`` is that of the architecture. ``source_bytes`` is the size
     of the full model's weights in the exported dtype. ``dtype`` is that of ``probe``; where it is that of the files
     too, weights are read as they are used, so that a ``mapped`` model, which is larger than memory, can be checked.
-    What was ``streamed`` must have the bytes of its source, and load as it does. Raises ``verification_failed`` where
-    the process itself fails, and ``attempts_exhausted``, which passes, where it is killed; a check that fails is in the
-    answer. ``waited`` hears of how many seconds of those that it
-    has.
+    What was ``streamed`` must have the bytes of its source, and load as it does. ``others`` are folders with libraries
+    of other versions: each is asked what depends on them. Raises ``verification_failed`` where a process itself fails,
+    and ``attempts_exhausted``, which passes, where it is killed; a check that fails is in the answer. ``waited`` hears
+    of how many seconds of those that it has.
     """
     asked = {
         "folder": str(folder.resolve()),
@@ -114,18 +130,47 @@ def verify(
         "source": streamed and {"folder": str(streamed.folder.resolve()), "origins": streamed.origins},
         "embeddings": embeddings and embeddings.asked(),
         "pipeline": pipeline and asdict(pipeline),
+        "tokens": [{"text": text, "made": dict(tokenizer(text))} for text in TEXTS] if tokenizer else [],
     }
+    has = TIMEOUT_SECONDS + source_bytes / BYTES_A_SECOND
+    said = _said_of(asked, None, has, waited)
+    checks = _checks(said)
+    return Verification(
+        passed=all(check.passed for check in checks),
+        checks=checks,
+        versions=said["versions"],
+        others=[_other(_said_of(asked, other, has, waited)) for other in others],
+    )
+
+
+def _other(said: dict[str, Any]) -> OtherVersions:
+    checks, cannot = _checks(said), said["cannot"]
+    passed = None if cannot else all(check.passed for check in checks)
+    return OtherVersions(versions=said["versions"], passed=passed, cannot=cannot, checks=checks)
+
+
+def _checks(said: dict[str, Any]) -> list[Check]:
+    return [Check.model_validate(check) for check in said["checks"]]
+
+
+def _said_of(asked: dict[str, object], other: Path | None, has: float, waited: Done) -> dict[str, Any]:
+    """What the program prints, with the libraries of ``other`` before those of this process."""
+    first = [] if other is None else [str(other)]
     with tempfile.TemporaryDirectory(prefix="layercut-verify-") as home:
-        done = _run(asked, home, TIMEOUT_SECONDS + source_bytes / BYTES_A_SECOND, waited)
+        done = _run(asked | {"elsewhere": other is not None}, first, home, has, waited)
     if done.returncode != 0:
+        where = f" with the libraries in {other}" if other else ""
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise LayercutError("verification_failed", f"the verification process ended with {done.returncode}: {last}")
-    said = json.loads(done.stdout)
-    checks = [Check.model_validate(check) for check in said["checks"]]
-    return Verification(passed=all(check.passed for check in checks), checks=checks, versions=said["versions"])
+        raise LayercutError(
+            "verification_failed", f"the verification process{where} ended with {done.returncode}: {last}"
+        )
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
 
 
-def _run(asked: dict[str, object], home: str, seconds: float, waited: Done) -> subprocess.CompletedProcess[str]:
+def _run(
+    asked: dict[str, object], first: list[str], home: str, seconds: float, waited: Done
+) -> subprocess.CompletedProcess[str]:
     threads = str(torch.get_num_threads())
     env = {name: os.environ[name] for name in INHERITED if name in os.environ} | {
         "HOME": home,
@@ -136,7 +181,7 @@ def _run(asked: dict[str, object], home: str, seconds: float, waited: Done) -> s
         "MKL_NUM_THREADS": threads,
         "TOKENIZERS_PARALLELISM": "false",
     }
-    command = [sys.executable, "-I", "-S", "-c", ENDING, str(seconds), str(PROGRAM)]
+    command = [sys.executable, "-I", "-S", "-c", ENDING, str(seconds), STARTING, str(PROGRAM), *first]
     pipe = subprocess.PIPE
     # The open descriptors are for a source that was handed over so: all others are closed to a child anyhow.
     with subprocess.Popen(

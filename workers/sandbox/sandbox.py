@@ -174,7 +174,8 @@ class _Trial:
     def __init__(self, settings: WorkerSettings, read: Sequence[Path], write: Sequence[Path]) -> None:
         self._settings = settings
         needed = folders.needed_by_any([settings.data_dir, settings.scratch_root])
-        self._files = needed.model_copy(update={"read": (*needed.read, *read), "write": tuple(write)})
+        also = (*settings.verify_with, *read)
+        self._files = needed.model_copy(update={"read": (*needed.read, *also), "write": tuple(write)})
         self._wanted = [name for name in get_args(Applied) if os.geteuid() == 0 or name not in ROOTS_ALONE]
         self._why: dict[str, str] = {}
         if os.geteuid() != 0:

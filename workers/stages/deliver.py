@@ -79,9 +79,12 @@ def deliver(
             folder, probe, layers=_layer_counts(job.architecture, plan), source_bytes=measured.before.bytes,
             kind=job.architecture.kind, shared_layers=job.architecture.shared_layers, dtype=dtype,
             mapped=job.mapped, streamed=Streamed(job.cut_folder, cut.origins) if cut else None, embeddings=embeddings,
-            pipeline=_pipeline(run), waited=progress.part,
+            pipeline=_pipeline(run), tokenizer=job.tokenizer, others=run.verify_with, waited=progress.part,
         )  # fmt: skip
         _require(verification)
+    for other in verification.others:
+        if other.cannot:
+            progress.warn(f"the model cannot be loaded with {other.named}: {other.cannot}")
     return _artifact(run, folder, make_report(run, plan, measured, trainings, verification), trainings)
 
 
@@ -151,6 +154,10 @@ def _layer_counts(architecture: Architecture, plan: Plan) -> dict[str, int]:
 
 def _require(verification: Verification) -> None:
     failed = [f"{check.name}: {check.detail}" for check in verification.checks if not check.passed]
+    for other in verification.others:
+        if other.passed is False:
+            wrong = (f"{check.name}: {check.detail}" for check in other.checks if not check.passed)
+            failed.append(f"with {other.named}: {'; '.join(wrong)}")
     if failed or not verification.passed:
         raise LayercutError("verification_failed", "; ".join(failed) or "the verification process said no")
 

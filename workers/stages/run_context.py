@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from workers.training.micro_batches import MicroBatches
 class RunContext:
     """``out`` is a folder of the run's own. ``seed`` is that of the trainings, ``kept`` the layers of the plan once
     there is one. ``archived``: whether a tar of the files is made, too.
+    ``verify_with`` are folders with libraries of other versions.
     """
 
     job: ResolvedJob
@@ -29,6 +31,7 @@ class RunContext:
     checkpoints: Checkpoints
     micro_batches: MicroBatches
     archived: bool = True
+    verify_with: Sequence[Path] = ()
     kept: list[int] | None = None
 
     def planned(self, plan: Plan) -> RunContext:

@@ -21,6 +21,7 @@ NAMES = frozenset(
         "LAYERCUT_CPU_ENGINE",
         "LAYERCUT_DEVICE",
         "LAYERCUT_LOG_LEVEL",
+        "LAYERCUT_VERIFY_WITH",
         # it holds to what the job was accepted by
         "LAYERCUT_MAX_MODEL_BYTES",
         "LAYERCUT_MAX_ROWS",

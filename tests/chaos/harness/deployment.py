@@ -115,7 +115,7 @@ class Deployment(ABC):
 
     @property
     def verifiers(self) -> list[psutil.Process]:
-        return matching_part(descendants(), "verification.py")
+        return matching_part(descendants(), "export/verification")
 
     @property
     def scratch_roots(self) -> list[Path]:

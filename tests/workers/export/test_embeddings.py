@@ -28,7 +28,7 @@ from tests.support.embedding_models import (
 from tests.support.tiny_models import SENTENCES
 from workers.export.embeddings import Embeddings, copy_modules, expect_embeddings
 from workers.export.files import export_model, export_stream
-from workers.export.verification import check_sentence_transformers, load_embedding_model
+from workers.export.verification.embedding_checks import check_sentence_transformers, load_embedding_model
 from workers.pruning.surgery import drop_layers
 from workers.runtime.loading import load_source, load_tokenizer
 

@@ -11,7 +11,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from tests.support.tiny_models import tiny_model
-from workers.export import verification
+from workers.export.verification import text_checks
+from workers.export.verification.loaded import load
 
 LABELS = ["fast", "late", "never"]
 KINDS: dict[str, dict[str, Any]] = {
@@ -37,7 +38,7 @@ def _exported(folder: Path, kind: str) -> Path:
 def _check(folder: Path, kind: str) -> tuple[bool, str]:
     asked = {"folder": str(folder), "pipeline": KINDS[kind]}
     with torch.inference_mode():
-        return verification.check_pipeline(asked, lambda: verification._load(str(folder), torch.float32))
+        return text_checks.check_pipeline(asked, lambda: load(str(folder), torch.float32))
 
 
 def _write(folder: Path, **changes: Any) -> None:
@@ -77,10 +78,10 @@ def test_answers_that_are_not_the_models_are_told() -> None:
     said, text = {"labels": LABELS, "problem": "multi_label_classification"}, torch.tensor([0.0, 2.0, -3.0])
     right = [{"label": name, "score": score} for name, score in zip(LABELS, text.sigmoid().tolist(), strict=True)]
     softmax = [{"label": name, "score": score} for name, score in zip(LABELS, text.softmax(0).tolist(), strict=True)]
-    assert verification._answers(right, text, None, said)
-    assert not verification._answers(softmax, text, None, said)
-    assert not verification._answers(right[:2], text, None, said)
+    assert text_checks._answers(right, text, None, said)
+    assert not text_checks._answers(softmax, text, None, said)
+    assert not text_checks._answers(right[:2], text, None, said)
     tokens, inside = torch.eye(3)[[0, 1, 2, 0]], torch.tensor([False, True, True, False])
-    assert verification._answers(_labels("late", "never"), tokens, inside, said)
-    assert not verification._answers(_labels("late"), tokens, inside, said)
-    assert not verification._answers(_labels("never", "late"), tokens, inside, said)
+    assert text_checks._answers(_labels("late", "never"), tokens, inside, said)
+    assert not text_checks._answers(_labels("late"), tokens, inside, said)
+    assert not text_checks._answers(_labels("never", "late"), tokens, inside, said)

@@ -7,106 +7,23 @@ import os
 import pickle
 import signal
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel
 
 from api_schemas.architectures import ARCHITECTURES
 from api_schemas.errors import LayercutError
-from api_schemas.renumbering import split_layers
-from api_schemas.reports import Verification
-from tests.support.tiny_models import LAYERS, SENTENCES, build, heads_of, inputs_of, tiny_tokenizer
-from workers.export import verification
+from tests.support.exported_models import KEPT, Exported, exported
+from tests.support.tiny_models import SENTENCES, build, heads_of, tiny_tokenizer
 from workers.export import verify as verifying
-from workers.export.files import export_model, export_stream, write_sums
-from workers.export.verify import Streamed, save_probe, verify
+from workers.export.files import export_stream, write_sums
+from workers.export.verification import examine as verification
+from workers.export.verify import Streamed, save_probe
 from workers.pruning.surgery import drop_layers
-from workers.runtime.parts import Done, unheard
 
 CASES = [(architecture, head) for architecture in ARCHITECTURES for head in heads_of(architecture)]
-KEPT = [0, 1, 4, 5]
-
-
-@dataclass
-class Exported:
-    """A pruned model in its folder, and what is asked of the verification."""
-
-    folder: Path
-    probe: Path
-    model: PreTrainedModel
-    source_bytes: int
-    shared_layers: bool = False
-    layers: dict[str, int] = field(default_factory=lambda: {"num_hidden_layers": len(KEPT)})
-    kind: str = "encoder"
-    streamed: Streamed | None = None
-
-    def examine(self) -> dict[str, tuple[bool, str]]:
-        """The checks, carried out here: what they say does not depend on the process, but for the last."""
-        asked = {
-            "folder": str(self.folder),
-            "probe": str(self.probe),
-            "layers": self.layers,
-            "source_bytes": self.source_bytes,
-            "kind": self.kind,
-            "shared_layers": self.shared_layers,
-            "dtype": "float32",
-            "mapped": False,
-            "source": self.streamed and {"folder": str(self.streamed.folder), "origins": self.streamed.origins},
-            "embeddings": None,
-            "pipeline": None,
-        }
-        return {check["name"]: (check["passed"], check["detail"]) for check in verification.examine(asked)["checks"]}
-
-    def failed(self) -> dict[str, str]:
-        return {name: detail for name, (passed, detail) in self.examine().items() if not passed and name != "alone"}
-
-    def verify(self, waited: Done = unheard) -> Verification:
-        return verify(
-            self.folder,
-            self.probe,
-            layers=self.layers,
-            source_bytes=self.source_bytes,
-            kind=self.kind,
-            shared_layers=self.shared_layers,
-            streamed=self.streamed,
-            waited=waited,
-        )
-
-    def change_tensors(self, **changed: torch.Tensor | None) -> None:
-        """Rewrite tensors (None: leave out), and the sums with them: only the model is wrong then, not its hash."""
-        tensors = load_file(self.folder / "model.safetensors") | changed
-        left = {name: value for name, value in tensors.items() if value is not None}
-        save_file(left, self.folder / "model.safetensors", metadata={"format": "pt"})
-        write_sums(self.folder)
-
-
-def exported(
-    architecture: str,
-    folder: Path,
-    *,
-    head: str = "classification",
-    dtype: torch.dtype = torch.float32,
-    kept: list[int] | None = None,
-) -> Exported:
-    """``kept`` goes through the stacks; by default KEPT of each."""
-    # Not two labels: a stock BART forgets that number, where the labels have no names.
-    model = build(architecture, head=head, labels=3).to(dtype)
-    size = sum(weight.numel() for weight in model.parameters()) * dtype.itemsize
-    row = ARCHITECTURES[architecture]
-    kept = kept or [layer + LAYERS * stack for stack in range(len(row.stacks)) for layer in KEPT]
-    drop_layers(model, row, kept)
-    tokenizer = tiny_tokenizer(architecture)
-    export_model(model, tokenizer, folder / "artifact", dtype)
-    write_sums(folder / "artifact")
-    inputs = inputs_of(architecture)
-    probe = save_probe(model, inputs | {"labels": torch.zeros(len(SENTENCES))}, folder / "probe.safetensors")
-    left = split_layers(kept, [LAYERS] * len(row.stacks))
-    layers = {stack.count_field: len(own) for stack, own in zip(row.stacks, left, strict=True)}
-    return Exported(folder / "artifact", probe, model, size, row.shared_layers, layers, row.kind)
 
 
 @pytest.fixture
@@ -143,7 +60,8 @@ def test_a_fresh_process_knows_none_of_our_code(bert: Exported, monkeypatch: pyt
 
 
 def test_the_program_imports_nothing_of_ours() -> None:
-    lines = Path(verification.__file__).read_text(encoding="utf-8").splitlines()
+    files = sorted(Path(verification.__file__).parent.glob("*.py"))
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     imported = {line.split()[1].partition(".")[0] for line in lines if line.startswith(("import ", "from "))}
     assert not imported & verification.ROOMS
     assert {"workers", "api_schemas"} <= {name.partition(".")[0] for name in sys.modules} & verification.ROOMS

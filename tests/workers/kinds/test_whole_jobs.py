@@ -27,7 +27,7 @@ from tests.support.whole_jobs import carry_out
 from workers.cache.folder import FolderCache
 from workers.data.batches import collate
 from workers.data.features import LabelShape, encode
-from workers.export.verification import load_embedding_model
+from workers.export.verification.embedding_checks import load_embedding_model
 from workers.kinds.kind import CPU, KindInputs
 from workers.kinds.table import kind_of
 from workers.pipeline import run_pipeline
