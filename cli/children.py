@@ -21,12 +21,14 @@ LEAVE_SECONDS = 30.0
 
 
 class Child:
-    """One command of `layercut`, started again whenever it ends, until it is stopped. ``settings`` are added to its
-    environment.
+    """One command of `layercut`, started again whenever it ends, until it is stopped; one that ``may_leave`` is not
+    where it ended well. ``settings`` are added to its environment.
     """
 
-    def __init__(self, name: str, *arguments: str, say: Callable[[str], None], **settings: str) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, *arguments: str, say: Callable[[str], None], may_leave: bool = False, **settings: str
+    ) -> None:
+        self.name, self._may_leave = name, may_leave
         self._settings = settings
         # -P: the working folder is the user's, and may well hold a package that is named like one of ours.
         self._command = [sys.executable, "-P", "-m", "cli.main", name, *arguments]
@@ -38,6 +40,10 @@ class Child:
 
     def start(self) -> None:
         self._thread.start()
+
+    def join(self) -> None:
+        """Returns when it is kept running no more."""
+        self._thread.join()
 
     def stop(self) -> None:
         """Ask it to leave; returns at once."""
@@ -60,7 +66,7 @@ class Child:
         while (process := self._spawn()) is not None:
             began = time.monotonic()
             code = process.wait()
-            if self._stopping.is_set():
+            if self._stopping.is_set() or (self._may_leave and code == 0):
                 return
             delay = FIRST_DELAY if time.monotonic() - began > STEADY_SECONDS else delay
             self._say(f"the {self.name} ended with {_named(code)}; it is started again in {delay:g} s")
@@ -81,14 +87,16 @@ class Child:
 
 
 def keep_running(children: list[Child], started: Callable[[], None], stopping: Callable[[], None]) -> None:
-    """Run them until SIGINT or SIGTERM, and then until they have left. A second signal does not wait for them."""
+    """Run them until SIGINT or SIGTERM, and then until they have left; or until all have left that may. A second signal
+    does not wait for them.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for child in children:
             child.start()
         started()
-        while True:
-            signal.pause()
+        for child in children:
+            child.join()
     except KeyboardInterrupt:
         stopping()
         _stop(children)

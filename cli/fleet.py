@@ -14,7 +14,8 @@ SEEN_BY_DRIVER = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
 
 
 def work_on(devices: str) -> int:
-    """Keep a worker running on each device until SIGINT or SIGTERM; the exit code.
+    """Keep a worker running on each device until SIGINT or SIGTERM, or until all have found nothing to do for
+    ``LAYERCUT_IDLE_EXIT_SECONDS``; the exit code.
 
     ``devices`` is a list of UUIDs with commas, or ``auto`` for all that `nvidia-smi` lists. By UUID, since the number
     of a GPU depends on who counts.
@@ -28,8 +29,9 @@ def work_on(devices: str) -> int:
         _say("there is no GPU to work on; layercut worker without --devices takes the CPU")
         return 1
     ports = _ports(len(uuids))
+    may_leave = WorkerSettings().idle_exit_seconds > 0
     workers = [
-        Child("worker", say=_say, LAYERCUT_DEVICE=uuid, LAYERCUT_WORKER_PORT=str(port))
+        Child("worker", say=_say, may_leave=may_leave, LAYERCUT_DEVICE=uuid, LAYERCUT_WORKER_PORT=str(port))
         for uuid, port in zip(uuids, ports, strict=True)
     ]
     keep_running(

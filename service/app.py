@@ -15,6 +15,7 @@ from service.edge.callers import Callers
 from service.edge.connections import STOP, ConnectionLimits, guarded, raise_descriptor_limit
 from service.edge.methods import Methods
 from service.edge.origins import allow_origins
+from service.edge.root_path import RootPath
 from service.listening import needs_key
 from service.middleware import RequestContext
 from service.openapi import ANYWHERE, install_openapi, problems
@@ -59,6 +60,9 @@ ROUTERS = (
 #: For anybody; ``metrics`` looks at its callers itself.
 OPEN_ROUTERS = (operations.router, pages.router, metrics.router)
 
+#: FastAPI's own, and in none of them.
+DOCUMENT = "openapi.json"
+
 # How long open connections may take when the gateway is told to stop. Streams close at once.
 DRAIN_SECONDS = 10
 
@@ -99,6 +103,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         version=VERSION,
         description=DESCRIPTION,
         lifespan=lifespan,
+        openapi_url=f"/{DOCUMENT}",
         docs_url=None,  # FastAPI's pages load their scripts from elsewhere; ours is service/routes/pages.py
         redoc_url=None,
         responses=problems(*ANYWHERE),
@@ -108,11 +113,14 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         app.include_router(router, dependencies=[ADMITTED], responses=problems(*REFUSALS))
     for router in OPEN_ROUTERS:
         app.include_router(router)
-    install_problems(app, Methods((*ROUTERS, *OPEN_ROUTERS)))
+    methods = Methods((*ROUTERS, *OPEN_ROUTERS))
+    install_problems(app, methods)
     install_openapi(app, key_needed=needs_key(chosen))
     allow_origins(app, chosen.allowed_origins)
     measured = counted if chosen.metrics else None
     app.add_middleware(RequestContext, callers=Callers(chosen), metrics=measured, tracing=tracing)
+    if chosen.root_path:
+        app.add_middleware(RootPath, root=chosen.root_path, ours=methods.first_parts | {DOCUMENT})
     return app
 
 

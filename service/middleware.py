@@ -20,6 +20,7 @@ from api_schemas.errors import LayercutError
 from service.edge.addresses import check_address
 from service.edge.callers import Callers
 from service.edge.headers import add_security_headers
+from service.edge.root_path import own_path
 from service.failures import log_failure
 from service.problems import internal_problem, refusal
 from store.passing import passing
@@ -56,7 +57,7 @@ class RequestContext:
             return
         bound = {"request_id": _request_id(scope)}
         traceparent, span = _traceparent(scope), None
-        if self._tracing.on and scope["path"] not in QUIET:
+        if self._tracing.on and own_path(scope) not in QUIET:
             span = self._tracing.start(scope["method"], traceparent, server=True)
             traceparent = span.traceparent
         if traceparent is not None:
@@ -95,7 +96,7 @@ class RequestContext:
             await answer(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - started
-            if scope["path"] not in QUIET:
+            if own_path(scope) not in QUIET:
                 log.info("request", **_where(scope), status=status, seconds=round(seconds, 4))
             self._tell(scope, status, seconds, span)
 

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from api_schemas.errors import ERRORS, FieldError, LayercutError, Problem, problem
 from service.edge.methods import Methods
+from service.edge.root_path import address, own_path
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -84,7 +85,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     text = f"{request.method} {request.url.path[:SHOWN]}: {error.detail}"
     headers = dict(error.headers or {})
     if error.status_code == 405:
-        headers["Allow"] = request.app.state.methods.allowed(request.url.path)
+        headers["Allow"] = request.app.state.methods.allowed(own_path(request.scope))
     return _answer(problem(LayercutError(code, text), request_id=request_id_of(request)), headers)
 
 
@@ -143,4 +144,5 @@ def _answer(body: Problem, headers: Mapping[str, str] | None = None) -> Response
         extra["WWW-Authenticate"] = 'Bearer realm="layercut"'
     if ERRORS[body.code].retryable and body.code != "internal":
         extra.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
-    return Response(body.model_dump_json(), body.status, extra, media_type=MEDIA_TYPE)
+    told = body.model_copy(update={"type": address(body.type)})
+    return Response(told.model_dump_json(), body.status, extra, media_type=MEDIA_TYPE)

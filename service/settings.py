@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from sources.settings import Names, SourceSettings
 from store.settings import StoreSettings
+
+
+def _root_path(text: str) -> str:
+    """Without the slash at its end. What could be taken for another host, or needs escapes, is none."""
+    path = text.rstrip("/")
+    if path and not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", path):
+        raise ValueError(f"a root path is as in /layercut or /ml/layercut, not {text[:80]!r}")
+    return path
 
 
 class GatewaySettings(StoreSettings, SourceSettings):
@@ -37,6 +46,9 @@ class GatewaySettings(StoreSettings, SourceSettings):
     allowed_origins: Names = Field(default=[], description="origins whose pages may call, as https://app.example.org")
     trusted_proxies: Names = Field(
         default=[], description="addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are believed"
+    )
+    root_path: Annotated[str, AfterValidator(_root_path)] = Field(
+        default="", description="the prefix that a proxy serves the gateway below, as /layercut; it may strip it or not"
     )
     max_connections: int = Field(default=2048, ge=16, description="open connections in all")
     max_connections_per_address: int = Field(default=512, ge=0, description="of one address, loopback aside; 0: any")

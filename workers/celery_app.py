@@ -118,6 +118,7 @@ class WorkerProcess:
             pause=self.presence.pause,
             learn=self._learn,
         )
+        self._idle_exit_seconds, self._worked_at = settings.idle_exit_seconds, time.monotonic()
         self._look_seconds = 4 * settings.poll_seconds + LOOK_SECONDS
         self.poller = Poller(self.look, settings.poll_seconds)
         self.health = open_health_server(settings.worker_host, settings.worker_port, self._pulse, metrics.text)
@@ -128,6 +129,7 @@ class WorkerProcess:
         with self._busy:
             self._pulse.rest(LOOK)  # whoever looks may do the job, for hours
             worked = self.supervisor.work()
+            self._worked_at = time.monotonic() if worked else self._worked_at
         if worked and not self.supervisor.stopping:
             self.wake_another()
         return worked
@@ -142,7 +144,18 @@ class WorkerProcess:
             # Also where the disk is too full to take a job: it may be these that fill it.
             self._sweep()
             self._probe()
+            self._leave_if_idle()
         return worked
+
+    def _leave_if_idle(self) -> None:
+        """Whoever started this worker for the jobs that there were starts another for the next."""
+        with self._busy:  # no job is begun meanwhile, and none after this
+            idle = time.monotonic() - self._worked_at
+            if not 0 < self._idle_exit_seconds <= idle or self.supervisor.stopping:
+                return
+            self.supervisor.stop()
+        log.info("no job for %.0f s: this worker leaves", idle)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     @property
     def about(self) -> About:

@@ -31,6 +31,9 @@ class WorkerSettings(StoreSettings, SourceSettings):
     poll_seconds: float = Field(
         default=15.0, gt=0, description="how often a worker without a job looks for one that the broker did not tell of"
     )
+    idle_exit_seconds: float = Field(
+        default=0.0, ge=0, description="a worker that found no job for so long ends, with exit code 0; 0: never"
+    )
     worker_host: str = Field(default="127.0.0.1", description="where the worker's health and metrics are answered")
     worker_port: int = Field(default=0, ge=0, le=65535, description="0: nowhere")
     sandbox: Literal["auto", "required", "off"] = Field(

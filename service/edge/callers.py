@@ -18,6 +18,7 @@ from functools import lru_cache
 from starlette.types import Scope
 
 from api_schemas.errors import LayercutError
+from service.edge.root_path import own_path
 from service.settings import GatewaySettings
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?")
@@ -89,7 +90,7 @@ def _same_origin(origin: bytes, scheme: str, host: bytes, site: bytes | None) ->
 def _follows_a_link(scope: Scope, sent: dict[bytes, bytes]) -> bool:
     """Whether a person came to one of our pages from another site: nothing there can be read by that site."""
     is_visit = sent.get(b"sec-fetch-mode") == b"navigate" and sent.get(b"sec-fetch-dest") == b"document"
-    return is_visit and scope["method"] in ("GET", "HEAD") and scope["path"] in PAGES
+    return is_visit and scope["method"] in ("GET", "HEAD") and own_path(scope) in PAGES
 
 
 def _is_address(name: str) -> bool:

@@ -62,6 +62,8 @@ class ConnectionLimits:
     stall: float
     idle: float
     heads: HeadLimits
+    #: What stands before every address of ours.
+    root_path: str = ""
 
     @classmethod
     def of(cls, settings: GatewaySettings) -> ConnectionLimits:
@@ -73,6 +75,7 @@ class ConnectionLimits:
             stall=settings.stall_seconds,
             idle=settings.idle_seconds,
             heads=HeadLimits(settings.max_headers, settings.max_header_bytes),
+            root_path=settings.root_path,
         )
 
 
@@ -188,7 +191,7 @@ class GuardedProtocol(H11Protocol):
         self._start(h11.IDLE, self.limits.head)
         if not self.others.enter(self):
             text = "there are too many connections; try again"
-            transport.write(raw_problem("too_busy", text, retry_after=RETRY_AFTER_SECONDS))
+            transport.write(raw_problem("too_busy", text, self.limits.root_path, retry_after=RETRY_AFTER_SECONDS))
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -260,7 +263,7 @@ class GuardedProtocol(H11Protocol):
     def _end_with(self, code: str, text: str) -> None:
         self.others.incomplete.pop(self, None)
         if not self._answered:
-            self.transport.write(raw_problem(code, text))
+            self.transport.write(raw_problem(code, text, self.limits.root_path))
         if self.cycle is not None:
             # The application's answer, where it is at work on one, has nowhere to go any more.
             self.cycle.disconnected = True

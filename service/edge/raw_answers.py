@@ -9,9 +9,10 @@ from service.edge.headers import SECURITY
 from service.problems import MEDIA_TYPE
 
 
-def raw_problem(code: str, text: str, *, retry_after: int | None = None) -> bytes:
+def raw_problem(code: str, text: str, root_path: str = "", *, retry_after: int | None = None) -> bytes:
     """A whole HTTP/1.1 answer that ends the connection."""
     body = problem(LayercutError(code, text))
+    body.type = root_path + body.type
     status = HTTPStatus(body.status)
     content = body.model_dump_json().encode()
     headers = [

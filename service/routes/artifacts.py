@@ -14,6 +14,7 @@ from api_schemas.jobs import FileInfo, FileList
 from api_schemas.reports import Report
 from service.callers import Own
 from service.downloads import Representation, send
+from service.edge.root_path import address
 from service.negotiation import Accept, preferred
 from service.openapi import problems
 from service.sending import names_of
@@ -67,8 +68,8 @@ def get_report(job_id: str, request: Request, state: State, own: Own, accept: Ac
 def list_files(job_id: str, state: State, own: Own) -> FileList:
     """The files of the exported model, each with its size and sha256."""
     contents = _Published(state, own, job_id).manifest.contents
-    address = f"/v1/jobs/{job_id}/files/"
-    return FileList(data=[FileInfo(**file.model_dump(), url=address + quote(file.name)) for file in contents])
+    folder = address(f"/v1/jobs/{job_id}/files/")
+    return FileList(data=[FileInfo(**file.model_dump(), url=folder + quote(file.name)) for file in contents])
 
 
 @router.head("/files/{name:path}", include_in_schema=False)
@@ -124,8 +125,8 @@ class _Published:
         settings, artifacts = self._state.settings, self._state.artifacts
         if settings.accel_redirect and artifacts.is_folder:
             self._open([FilePart(file.name, 0, 0)]).close()  # nginx would not say what is wrong
-            address = f"{settings.accel_redirect.rstrip('/')}/{quote(f'{self._prefix}/{file.name}')}"
-            return Response(headers={**headers, "X-Accel-Redirect": address}, media_type=file.media_type)
+            internal = f"{settings.accel_redirect.rstrip('/')}/{quote(f'{self._prefix}/{file.name}')}"
+            return Response(headers={**headers, "X-Accel-Redirect": internal}, media_type=file.media_type)
         if settings.presigned_seconds and method == "GET":
             signed = artifacts.presigned(self._prefix, file.name, settings.presigned_seconds)
             # Whoever has the address has the file: no cache may keep it.

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from api_schemas.errors import ERRORS, LayercutError
 from api_schemas.workers import WorkerState
+from service.edge.root_path import address
 from service.openapi import problems
 from service.problems import RETRY_AFTER_SECONDS
 from service.state import State
@@ -105,7 +106,7 @@ async def get_problem(name: str) -> ProblemKind:
     if kind is None:
         raise LayercutError("not_found", f"there is no problem type {name[:80]!r}")
     return ProblemKind(
-        type=f"/problems/{kind.code.replace('_', '-')}",
+        type=address(f"/problems/{kind.code.replace('_', '-')}"),
         code=kind.code,
         title=kind.title,
         status=kind.status,

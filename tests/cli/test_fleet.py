@@ -29,8 +29,8 @@ def nvidia_smi(tools: Path, script: str) -> None:
     program.chmod(0o755)
 
 
-def start(tools: Path, devices: str) -> subprocess.Popen[str]:
-    settings = environment(data_dir=tools.parent / "data")
+def start(tools: Path, devices: str, **more: object) -> subprocess.Popen[str]:
+    settings = environment(data_dir=tools.parent / "data", **more)
     return subprocess.Popen(
         [*LAYERCUT, "worker", "--devices", devices],
         env={**settings, "PATH": f"{tools}{os.pathsep}{settings['PATH']}"},
@@ -78,6 +78,14 @@ def test_auto_is_a_worker_for_every_gpu_and_its_runner_sees_no_other(tools: Path
             if not gone(one.pid):
                 one.kill()
         process.communicate()
+
+
+@pytest.mark.slow
+def test_a_fleet_ends_when_all_its_workers_have_left(tools: Path) -> None:
+    process = start(tools, ",".join(GPUS), poll_seconds=0.1, idle_exit_seconds=0.2)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "started again" not in out
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,23 +14,10 @@ import pytest
 
 from service.settings import GatewaySettings
 from service.state import GatewayState
-from tests.support.gateway_process import free_port
 from tests.support.gateway_worker import FILES, WEIGHTS, claim, succeed, unpack
-from tests.support.processes import eventually
+from tests.support.nginx import nginx_server
 
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
-
-CONFIG = """
-daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 64; }}
-http {{
-  access_log off; sendfile on;
-  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
-  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
-  server {{ listen 127.0.0.1:{port}; {locations} }}
-}}
-"""
 
 
 @pytest.fixture
@@ -43,28 +28,11 @@ def settings(settings: GatewaySettings) -> GatewaySettings:
 @pytest.fixture
 def nginx(live: tuple[str, GatewayState], tmp_path: Path) -> Iterator[str]:
     """The address of an nginx before the gateway."""
-    if NGINX is None:
-        pytest.skip("needs nginx: apt-get install nginx")
     (documented,) = re.findall(r"```nginx\n(.*?)```", OPERATIONS.read_text(), re.DOTALL)
     locations = documented.replace("http://127.0.0.1:8000", live[0])
     locations = locations.replace("/var/lib/layercut", str(live[1].settings.data_dir))
-    port, folder = free_port(), tmp_path / "nginx"
-    folder.mkdir()
-    config = folder / "nginx.conf"
-    config.write_text(CONFIG.format(folder=folder, port=port, locations=locations))
-    with subprocess.Popen([NGINX, "-c", config, "-e", folder / "error.log"]) as process:
-        try:
-            eventually(lambda: (folder / "nginx.pid").exists() and _answers(port))
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-
-
-def _answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
+    with nginx_server(tmp_path, locations) as url:
+        yield url
 
 
 @pytest.fixture

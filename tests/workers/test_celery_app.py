@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from api_schemas.events import EventType
 from api_schemas.jobs import Status
 from store.broker import QUEUE
+from store.workers import WorkerStore
 from tests.support import worker_process
 from tests.support.no_wake_ups import NO_WAKE_UPS
 from tests.support.processes import eventually, gone
@@ -243,3 +245,19 @@ def test_a_worker_that_slept_for_a_while_hears_first_what_its_runner_told_meanwh
     worker.process.send_signal(signal.SIGCONT)
     job = here.ended(job_id)
     assert (job.status, job.attempt) == (Status.SUCCEEDED, 1)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_to_leave_when_idle_does_all_jobs_first(here: Site, tmp_path: Path) -> None:
+    jobs = [here.submit(f"wait:{tmp_path}/go", "succeed", wake=False) for _ in range(2)]
+    worker = here.start_worker(poll_seconds=0.1, idle_exit_seconds=0.5)
+    eventually(lambda: here.store.get(jobs[0]).status == Status.RUNNING)
+    # So long as it has one it is not idle, however long that takes.
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.process.wait(1.5)
+    (tmp_path / "go").touch()
+
+    assert worker.process.wait(30) == 0
+    assert [here.store.get(job_id).status for job_id in jobs] == [Status.SUCCEEDED] * 2
+    assert "this worker leaves" in worker.log.read_text()
+    assert WorkerStore(here.engine).living(60) == []
