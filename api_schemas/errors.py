@@ -30,6 +30,7 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind("forbidden", 403, "The key may not do this"),
         ErrorKind("job_not_found", 404, "There is no such job"),
         ErrorKind("file_not_found", 404, "The job has no such file"),
+        ErrorKind("revision_not_found", 404, "What the job delivered has no such revision"),
         ErrorKind("key_not_found", 404, "There is no such key"),
         ErrorKind("webhook_not_found", 404, "There is no such webhook"),
         ErrorKind("delivery_not_found", 404, "There is no such delivery"),

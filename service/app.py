@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from service.callers import ADMITTED, REFUSALS
+from service.callers import ADMITTED, READER, REFUSALS
 from service.edge.callers import Callers
 from service.edge.connections import STOP, ConnectionLimits, guarded, raise_descriptor_limit
 from service.edge.methods import Methods
@@ -25,6 +25,7 @@ from service.routes import (
     artifacts,
     catalog,
     events,
+    hub,
     jobs,
     keys,
     limits,
@@ -113,7 +114,8 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         app.include_router(router, dependencies=[ADMITTED], responses=problems(*REFUSALS))
     for router in OPEN_ROUTERS:
         app.include_router(router)
-    methods = Methods((*ROUTERS, *OPEN_ROUTERS))
+    app.include_router(hub.router, dependencies=[READER])  # the last: some of its addresses begin with any word
+    methods = Methods((*ROUTERS, *OPEN_ROUTERS, hub.router))
     install_problems(app, methods)
     install_openapi(app, key_needed=needs_key(chosen))
     allow_origins(app, chosen.allowed_origins)

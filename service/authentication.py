@@ -19,7 +19,7 @@ from api_schemas.errors import LayercutError
 from service.edge.networks import network_of
 from service.rates import Rate, Rates
 from store.audit import Refused
-from store.keys import ANYONE, Holder, KeyStore, Rejected
+from store.keys import ANYONE, PREFIX, Holder, KeyStore, Rejected
 
 log = structlog.get_logger("layercut.keys")
 
@@ -64,7 +64,8 @@ class Authenticator:
     """``required``: whether a request without a key is refused. Of one event loop; close it at the end."""
 
     def __init__(self, keys: KeyStore, *, required: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self._keys, self._required, self._clock = keys, required, clock
+        self._keys, self._clock = keys, clock
+        self.required = required
         # Keys are remembered by a hash that nobody else can make, so that no memory image holds a key.
         self._secret = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
@@ -83,7 +84,7 @@ class Authenticator:
     async def holder(self, authorization: str | None, address: str) -> Holder:
         """Who sent this header. Raises ``unauthorized``, and ``too_many_attempts`` where too many were refused."""
         key = _bearer(authorization)
-        if key is None and not self._required:
+        if key is None and not self.required:
             return await self._without_key()
         mark = hmac.digest(self._secret, (key or "").encode(), "sha256")
         known = self._known.get(mark)
@@ -94,7 +95,7 @@ class Authenticator:
     def remembered(self, authorization: str | None) -> Holder | None:
         """Who sent this header before, without asking the database; None for a key that was not seen lately."""
         key = _bearer(authorization)
-        if key is None and not self._required:
+        if key is None and not self.required:
             return self._anyone.holder
         known = self._known.get(hmac.digest(self._secret, (key or "").encode(), "sha256"))
         return None if known is None else known.holder
@@ -189,3 +190,8 @@ def _bearer(authorization: str | None) -> str | None:
     """The key in the header; None where there is none of ours."""
     scheme, _, key = (authorization or "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else None
+
+
+def is_of_ours(authorization: str | None) -> bool:
+    """Whether the header has what looks like a key of this service."""
+    return (_bearer(authorization) or "").startswith(PREFIX)

@@ -42,7 +42,7 @@ TOO_DEEP = f"it is nested too deeply: lists and objects stand in each other {MAX
 
 async def _read_json(request: Request) -> dict[str, Any]:
     _check_media_type(request.headers.get("content-type", ""))
-    raw = await _read(request, request.app.state.gateway.settings.max_body_bytes)
+    raw = await read_body(request, request.app.state.gateway.settings.max_body_bytes)
     # A large one takes tens of milliseconds, in which the event loop would serve nobody.
     return parse_json(raw) if len(raw) < LARGE else await run_in_threadpool(parse_json, raw)
 
@@ -104,7 +104,8 @@ def _marks(raw: bytes) -> int:
     return sum(map(raw.count, (b",", b"[", b"{")))
 
 
-async def _read(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int) -> bytes:
+    """All of it; raises ``payload_too_large`` once it has more than ``limit`` bytes."""
     # A length that is announced is refused before a byte is read; one that is not is counted.
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > limit:

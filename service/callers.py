@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from api_schemas.errors import LayercutError
 from api_schemas.tenants import HIGHEST_PRIORITY, Quotas, Scope, TenantUsage
+from service.authentication import is_of_ours
 from service.edge.networks import address_of
 from service.problems import request_id_of
 from service.rates import Rate
@@ -62,21 +63,36 @@ def _count_request(request: Request, state: GatewayState, holder: Holder) -> Non
         )
 
 
-# One dependency that needs no other, and two that read what it found: each costs every request some tens of µs.
-async def _admitted(request: Request) -> None:
+async def _let_in(request: Request, authorization: str | None) -> Caller:
     state: GatewayState = request.app.state.gateway
     address = address_of(request.scope.get("client"))
-    holder = await state.authenticator.holder(request.headers.get("authorization"), address)
+    holder = await state.authenticator.holder(authorization, address)
     _count_request(request, state, holder)
     asked = (request_id_of(request), address, request.state.traceparent)
-    caller = Caller(holder, Actor(holder.tenant, holder.key_id, *asked))
+    caller = request.state.caller = Caller(holder, Actor(holder.tenant, holder.key_id, *asked))
+    return caller
+
+
+# One dependency that needs no other, and two that read what it found: each costs every request some tens of µs.
+async def _admitted(request: Request) -> None:
+    caller = await _let_in(request, request.headers.get("authorization"))
     if request.method not in READING:
         caller.needs(Scope.SUBMIT, f"{request.method} {request.url.path}")
-    request.state.caller = caller
 
 
 #: For every router that is not open to all: the scope follows from the method.
 ADMITTED = Depends(_admitted)
+
+
+async def _reader(request: Request) -> None:
+    state: GatewayState = request.app.state.gateway
+    sent = request.headers.get("authorization")
+    await _let_in(request, sent if state.authenticator.required or is_of_ours(sent) else None)
+
+
+#: For routers that are read alone, whatever the method. Their clients send a token for another service to any: where no
+#: key is needed, one that is none of ours is not looked at.
+READER = Depends(_reader)
 
 
 async def _who(request: Request) -> Caller:

@@ -19,10 +19,13 @@ from store.secret_hash import NOBODY, hashed, matches
 from store.tables import DEFAULT_TENANT, api_keys, tenants
 from store.tenants import QuotaExceeded, as_tenant, existing, pool_of
 
+#: What every key begins with.
+PREFIX = "lc_"
+
 _ALPHABET = string.digits + string.ascii_letters
 # 43 digits of base 62 are 256 bits.
 _SHOWN, _SECRET = 8, 43
-_KEY = re.compile(rf"(lc_[0-9A-Za-z]{{{_SHOWN}}})_([0-9A-Za-z]{{{_SECRET}}})")
+_KEY = re.compile(rf"({PREFIX}[0-9A-Za-z]{{{_SHOWN}}})_([0-9A-Za-z]{{{_SECRET}}})")
 
 DAY = 24 * 3600
 #: Keys of one tenant that are valid at once.
@@ -151,7 +154,7 @@ def _put_down(connection: Connection, tenant: str, name: str, scope: Scope, days
     count = select(func.count()).select_from(api_keys).where(api_keys.c.tenant == tenant, _valid())
     if (connection.scalar(count) or 0) >= MOST_KEYS:
         raise QuotaExceeded(f"{tenant} has {MOST_KEYS} valid keys: revoke those that nobody uses", DAY)
-    key_id, secret = f"lc_{_random(_SHOWN)}", _random(_SECRET)
+    key_id, secret = f"{PREFIX}{_random(_SHOWN)}", _random(_SECRET)
     row = {"id": key_id, "tenant": tenant, "name": name, "hash": hashed(secret), "scope": scope}
     expires: Any = None if days is None else later(days * DAY)
     made = insert(api_keys).values(**row, created_at=later(), expires_at=expires).returning(*api_keys.c)
