@@ -44,7 +44,7 @@ def _wrong(name: str) -> str | None:
         return 'give each file its name, as in filename="train.csv"'
     if len(name.encode("utf-8", "replace")) > LONGEST_NAME:
         return f"it has more than {LONGEST_NAME} bytes"
-    if name.rsplit("/", 1)[-1].casefold() == RESERVED or name.split("/")[0] == PARTS:
+    if name.rsplit("/", 1)[-1].casefold() == RESERVED or name.split("/", maxsplit=1)[0] == PARTS:
         return "that name is taken"
     return "it ends with # and a number" if _UNFINISHED.fullmatch(name) else leads_elsewhere(name)
 
