@@ -17,7 +17,7 @@ from store.disk_space import artifacts_folder, folder_there, require_folder
 from store.folders import StoreFolder
 from store.manifests import MANIFEST, Manifest
 from store.object_clients import impatient
-from store.paths import missing_reported, store_path
+from store.paths import full_disk_reported, missing_reported, store_path
 from store.reading import HeldFiles, OpenFiles, StoredObjects
 from store.sweeping import Sweeper
 from store.uploads import CHUNK_BYTES, Upload, UploadStopped, blocks_of, plain_files
@@ -89,6 +89,17 @@ class ArtifactStore:
     ) -> Upload:
         """An artifact at ``prefix``, to be filled. ``stopped`` is asked between blocks. ``resumed``: see ``Upload``."""
         return Upload(self._store, prefix, stopped, top, resumed=resumed, place=self._place)
+
+    def write(self, prefix: str, name: str, data: bytes) -> None:
+        """One file by itself, which no manifest lists; one that is there is written over."""
+        path = store_path(prefix, name)
+        with folder_there(self._place), full_disk_reported():
+            obstore.put(self._store, path, data)
+
+    def place(self, prefix: str, name: str) -> Path | None:
+        """Where the file lies on a disk of this machine; None where it lies in an object store."""
+        path = store_path(prefix, name)
+        return None if self._place is None else self._place / path
 
     def manifest(self, prefix: str) -> Manifest:
         """What was published there; raises ``file_not_found`` where nothing whole is."""
