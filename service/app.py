@@ -34,6 +34,8 @@ from service.routes import (
     operations,
     pages,
     plans,
+    upload_files,
+    uploads,
     webhooks,
     workers,
 )
@@ -52,6 +54,8 @@ ROUTERS = (
     logs.router,
     artifacts.router,
     plans.router,
+    *uploads.routers,
+    *upload_files.routers,
     catalog.router,
     limits.router,
     keys.router,
@@ -94,6 +98,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
                 await run_in_threadpool(state.idempotency.release_late)
             state.reads.close()
             state.admissions.close()
+            state.upload_slots.close()
             state.authenticator.close()
             upkeep.engine.dispose()
             state.engine.dispose()

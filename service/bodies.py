@@ -40,14 +40,15 @@ _ODD_ESCAPES = re.compile(rb"\\u(0000|[dD][89a-fA-F])")
 TOO_DEEP = f"it is nested too deeply: lists and objects stand in each other {MAX_DEPTH} deep at most"
 
 
-async def _read_json(request: Request) -> dict[str, Any]:
+async def read_json(request: Request) -> dict[str, Any]:
+    """The object that the body is. Raises ``unsupported_media_type``, ``payload_too_large``, ``malformed_request``."""
     _check_media_type(request.headers.get("content-type", ""))
     raw = await read_body(request, request.app.state.gateway.settings.max_body_bytes)
     # A large one takes tens of milliseconds, in which the event loop would serve nobody.
     return parse_json(raw) if len(raw) < LARGE else await run_in_threadpool(parse_json, raw)
 
 
-JsonBody = Annotated[dict[str, Any], Depends(_read_json)]
+JsonBody = Annotated[dict[str, Any], Depends(read_json)]
 
 
 def parse_json(raw: bytes) -> dict[str, Any]:

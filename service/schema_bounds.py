@@ -13,7 +13,9 @@ NO_NUL = "^[^\\u0000]*$"
 #: Nothing has a longer name, so that what is longer is not found; two of them fit into the path that is read.
 LONGEST_IN_PATH = 900
 
-BODIES = ("JobRequest", "JobsToCancel", "PlanRequest", "ApiKeyRequest", "WebhookRequest", "WebhookChange")
+BODIES = (
+    "JobRequest", "JobsToCancel", "PlanRequest", "ApiKeyRequest", "WebhookRequest", "WebhookChange", "UploadRequest",
+)  # fmt: skip
 
 
 #: Parts that may be sent as a plain string: the property that it stands for.

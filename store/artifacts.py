@@ -17,7 +17,7 @@ from store.disk_space import artifacts_folder
 from store.folders import StoreFolder
 from store.manifests import MANIFEST, Manifest
 from store.object_clients import open_store
-from store.paths import missing_reported, store_path
+from store.paths import full_disk_reported, missing_reported, store_path
 from store.places import PROBE, PROBE_FOLDER, BucketPlace, FolderPlace, Place
 from store.presigning import Presigner
 from store.read_ahead import read_ahead
@@ -101,6 +101,18 @@ class ArtifactStore:
     ) -> Upload:
         """An artifact at ``prefix``, to be filled. ``stopped`` is asked between blocks. ``resumed``: see ``Upload``."""
         return Upload(self._store, prefix, stopped, top, resumed=resumed, place=self._place, is_folder=self.is_folder)
+
+    def write(self, prefix: str, name: str, data: bytes) -> None:
+        """One file by itself, which no manifest lists; one that is there is written over."""
+        path = store_path(prefix, name)
+        with self._place.there(), full_disk_reported():
+            obstore.put(self._store, path, data)
+
+    def local_path(self, prefix: str, name: str) -> Path | None:
+        """Where the file lies on a disk of this machine; None where it lies in an object store."""
+        path = store_path(prefix, name)
+        root = artifacts_folder(self._url)
+        return None if root is None else root / path
 
     def manifest(self, prefix: str) -> Manifest:
         """What was published there; raises ``file_not_found`` where nothing whole is."""
