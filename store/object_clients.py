@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlsplit
 
+from obstore.store import ObjectStore, from_url
+
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
@@ -56,6 +58,16 @@ def impatient(url: str, seconds: float, environment: Mapping[str, str] = os.envi
             "backoff": {"init_backoff": pause / 2, "max_backoff": pause, "base": 2},
         },
     }
+
+
+def opened_bucket(url: str, seconds: float, whole_seconds: float | None = None) -> ObjectStore:
+    """The bucket at ``url``, as ``impatient`` has it. ``whole_seconds``: an answer, with all its bytes, takes no
+    longer.
+    """
+    patience = impatient(url, seconds)
+    if whole_seconds is not None:
+        patience["client_options"]["timeout"] = timedelta(seconds=whole_seconds)
+    return from_url(url, **patience)
 
 
 def _given(url: str, environment: Mapping[str, str]) -> Any:

@@ -28,9 +28,9 @@ from tests.support.migrated_database import migrated_sqlite
 from workers.cache.folder import FolderCache
 from workers.pipeline import run_pipeline
 from workers.settings import WorkerSettings
-from workers.supervision.delivered_files import earlier_files
 from workers.supervision.exported_files import check_exported
 from workers.supervision.input_staging import stage_inputs
+from workers.supervision.stored_inputs import StoreInputs
 
 QUICK = {"latency": {"batch_sizes": [1], "sequence_lengths": [16]}}
 
@@ -57,7 +57,7 @@ class Service:
 
     def plan(self, body: dict[str, Any]) -> Plan:
         hashes = FileHashes(self.settings.data_dir / "hashes")
-        known = KnownImportance(self.settings, CacheStore(self.engine), self.artifacts, hashes)
+        known = KnownImportance(CacheStore(self.engine), self.artifacts, hashes)
         return plan(PlanRequest.model_validate(body), self.settings, known, self.earlier).plan
 
     def work(self) -> Job:
@@ -69,7 +69,7 @@ class Service:
         for folder in (inputs, out):
             folder.mkdir(parents=True)
         self.events = []
-        stage = stage_inputs(self.worker, another_user=False, earlier=earlier_files(self.artifacts))
+        stage = stage_inputs(self.worker, another_user=False, stored=StoreInputs(self.artifacts, self.worker))
         try:
             staged = stage(claim, inputs, lambda: False)
             # What is handed over open has its number in a runner alone.
