@@ -1,7 +1,7 @@
 """Files of uploads and object stores that were fetched to be looked at: in a folder of bounded size, each once.
 
 Processes may share the folder. What tells them of each other are locks of the system, which end with their process: a
-file is fetched under its note's lock, and whoever reads it holds a share of that lock, so that it does not go meanwhile.
+file is fetched under its note's lock, and whoever reads it holds a share of that lock: it does not go meanwhile.
 """
 
 from __future__ import annotations

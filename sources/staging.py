@@ -106,6 +106,9 @@ class NoStore:
         raise LayercutError("internal", f"there is no store to take {pinned.source} from")
 
 
+NO_STORE = NoStore()
+
+
 @dataclass
 class Stager:
     """Stages what one job reads into ``folder``, an empty one of the attempt's own.
@@ -121,7 +124,7 @@ class Stager:
     copy_bytes: int
     stopped: Stopped = never
     another_user: bool = False
-    stored: StoredInputs = NoStore()
+    stored: StoredInputs = NO_STORE
     _handles: list[Handle] = field(default_factory=list)
     _sha256: dict[str, str] = field(default_factory=dict)
     _copied: int = 0

@@ -13,7 +13,7 @@ from typing import Protocol
 from api_schemas.errors import LayercutError
 from sources.blocks import Cancelled, Stopped
 from sources.fingerprint import FileHashes
-from sources.staging import NoStore, Staged, Stager, StoredInputs
+from sources.staging import NO_STORE, Staged, Stager, StoredInputs
 from store.jobs import Claim
 from workers.settings import WorkerSettings
 from workers.supervision.inbox import Inbox
@@ -26,8 +26,6 @@ log = logging.getLogger("layercut.staging")
 
 #: How long a hub or a store may be away while inputs are staged; then another attempt tries, later.
 AWAY_SECONDS = 300.0
-
-NO_STORE = NoStore()
 
 
 @dataclass(frozen=True)
