@@ -23,9 +23,10 @@ from api_schemas.request_checks import (
     trains,
 )
 from api_schemas.request_parts import OrString, Request, Seed
-from api_schemas.source_names import OBJECT_REF, UPLOAD_REF, is_stored
+from api_schemas.source_names import OBJECT_REF, is_stored
 from api_schemas.strategies import STRATEGIES
 from api_schemas.task_spec import TaskSpec
+from api_schemas.uploads import UPLOAD_REF
 from api_schemas.webhook_requests import JobWebhook
 
 #: A path, what a job delivered or was uploaded, an address, or a hub id: a name, or two with a slash between.

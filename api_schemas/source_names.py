@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-#: What was uploaded, whole or one file of it.
-UPLOAD = "upload:"
-UPLOAD_ID = r"upl_[0-9a-hjkmnp-tv-z]{24}"
-UPLOAD_REF = rf"upload:{UPLOAD_ID}"
+from api_schemas.uploads import PREFIX as UPLOAD
+from api_schemas.uploads import UPLOAD_ID
+
 #: An object, or all below a prefix, of an object store: `s3://bucket/key`.
 SCHEMES = ("s3", "gs", "az")
 OBJECT_REF = rf"({'|'.join(SCHEMES)})://"

@@ -35,6 +35,8 @@ DATA_REFUSALS = ("unknown_task", "dataset_not_found", "dataset_not_allowed", "da
 NAMED_REFUSALS = (
     "job_not_found",
     "result_not_ready",
+    "upload_not_found",
+    "upload_not_ready",
     "expired",
     "storage_unavailable",
     "source_unavailable",

@@ -22,6 +22,7 @@ from service.named_sources import NamedSources
 from service.rates import Rates
 from service.readiness import Probes, open_probes
 from service.settings import GatewaySettings
+from service.uploaded_files import UploadedFiles
 from service.version import VERSION
 from service.wakeups import WakeUps
 from service.webhooks.deliverer import Deliverer
@@ -44,6 +45,7 @@ from store.jobs import JobStore, Reaped
 from store.keys import KeyStore
 from store.object_clients import opened_bucket
 from store.retention import RetentionStore
+from store.stored_uploads import UploadStore
 from store.tenants import TenantStore
 from store.webhooks import WebhookStore
 from store.workers import WorkerStore
@@ -67,6 +69,7 @@ class GatewayState:
     cache: CacheStore
     artifacts: ArtifactStore
     #: Of models and data that requests name.
+    uploads: UploadStore
     buckets: Buckets
     fetched: FetchedFiles
     importance: KnownImportance
@@ -92,7 +95,9 @@ class GatewayState:
     def named_sources(self, actor: Actor) -> NamedSources:
         """What a request of ``actor`` may name of earlier jobs, uploads and object stores."""
         earlier = EarlierJobs(self.store.of(actor), self.artifacts, self.settings)
-        return NamedSources(self.settings, earlier, None, self.buckets, self.fetched)
+        return NamedSources(
+            self.settings, earlier, UploadedFiles(self.uploads.of(actor), self.artifacts), self.buckets, self.fetched
+        )
 
 
 def new_metrics() -> GatewayMetrics:
@@ -130,6 +135,7 @@ def open_state(
         workers=workers,
         cache=cache,
         artifacts=artifacts,
+        uploads=UploadStore(engine),
         buckets=Buckets(
             partial(opened_bucket, seconds=settings.source_seconds, whole_seconds=LOOK_SECONDS),
         ),

@@ -114,9 +114,8 @@ def _part(file: DataFile, columns: list[str], read: ReadSpec, header: tuple[str,
                 return _Part(_head(opened, file.kind, columns, read, header))
     except (LayercutError, OSError, ValueError, RecursionError, csv.Error, duckdb.Error, LookupError):
         size = file.path.stat().st_size if file.path.exists() else 0
-        return _Part(
-            SplitSize(max(1, size // 200), [GUESSED_BYTES]), f"how many rows {file.name} has is guessed by its size"
-        )
+        guess = SplitSize(max(1, size // 200), [GUESSED_BYTES])
+        return _Part(guess, f"how many rows {file.name} has is guessed by its size")
 
 
 def _head(opened: BinaryIO, kind: str, columns: list[str], read: ReadSpec, header: tuple[str, ...] | None) -> SplitSize:

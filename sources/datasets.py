@@ -116,7 +116,7 @@ def table_files(spec: TaskSpec, settings: SourceSettings) -> tuple[DataFile, Dat
     for file in (train, dev):
         if file is not None and not (file.path.is_file() and file.kind in suffixes):
             raise unknown_kind(file.name, suffixes, file.param)
-    if dev is not None and dev.path == train.path:
+    if dev is not None and (dev.name == train.name or (dev.root is not None and dev.path == train.path)):
         raise LayercutError("dataset_invalid", "the dev file is the training file itself", param="/task/dev")
     return train, dev
 

@@ -137,7 +137,7 @@ def _value(request: BaseModel, param: str) -> str | None:
     found: Any = request
     for name in _path(param):
         found = getattr(found, name, None)
-    return found
+    return None if found is None else str(found)
 
 
 def _with(part: Part, path: list[str], value: str) -> Part:

@@ -31,8 +31,8 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class StoredFiles:
-    """Files by name. ``id`` is how a request names them together; ``open_range`` gives the bytes of one from a first up to,
-    not including, a last. ``alone``: there is one, and it is what ``id`` means. As ``AnyFolder``, it is a model's.
+    """Files by name. ``id`` is how a request names them together; ``open_range`` gives the bytes of one from a first up
+    to, not including, a last. ``alone``: there is one, and it is what ``id`` means. As ``AnyFolder``, it is a model's.
     """
 
     id: str
@@ -81,9 +81,7 @@ class StoredFiles:
             raise invalid(f"{name} of {self.id!r} has {size} bytes; at most {limit} are read")
         found = self.start(name, size)
         if len(found) != size or (known is not None and sha256_of(found).hexdigest() != known):
-            raise invalid(
-                f"{name} of {self.id!r} is not the file that it was: it was changed or broken where it is kept"
-            )
+            raise invalid(f"{name} of {self.id!r} is not what it was: it was changed or broken where it is kept")
         return found
 
     def layout(self, name: str) -> Layout:

@@ -8,7 +8,8 @@ from functools import partial
 from api_schemas.delivered import Delivered
 from api_schemas.errors import LayercutError
 from api_schemas.pinned import PinnedSource
-from api_schemas.source_names import UPLOAD, is_object, upload_of
+from api_schemas.source_names import is_object, upload_of
+from api_schemas.uploads import PREFIX
 from sources.objects.addresses import allowed, parse
 from sources.objects.buckets import Buckets
 from sources.paths import What
@@ -16,6 +17,7 @@ from sources.settings import SourceSettings
 from sources.stored_files import StoredFile, StoredFiles
 from store.artifacts import ArtifactStore
 from store.object_clients import opened_bucket
+from store.upload_rows import prefix_of
 
 #: How long an object store may take to answer, or pause, until what it was asked for is asked for again.
 PATIENCE_SECONDS = 30.0
@@ -52,7 +54,7 @@ class StoreInputs:
             return self._objects(pinned, files)
         upload = upload_of(pinned.source)
         assert upload is not None
-        start = "" if pinned.is_model else f"{UPLOAD}{upload[0]}/"
+        start = "" if pinned.is_model else f"{PREFIX}{upload[0]}/"
         return StoredFiles(pinned.source, files, partial(self._read_upload, upload[0], start))
 
     def _objects(self, pinned: PinnedSource, files: dict[str, StoredFile]) -> StoredFiles:
@@ -71,7 +73,7 @@ class StoreInputs:
         return StoredFiles(pinned.source, files, read)
 
     def _read_upload(self, upload_id: str, start: str, name: str, first: int, end: int) -> Iterable[bytes]:
-        return self._read(uploads_prefix(upload_id), f"upload {upload_id}", name.removeprefix(start), first, end)
+        return self._read(prefix_of(upload_id), f"upload {upload_id}", name.removeprefix(start), first, end)
 
     def _read(self, prefix: str, whose: str, name: str, start: int, end: int) -> Iterable[bytes]:
         try:
