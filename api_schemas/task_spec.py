@@ -181,6 +181,11 @@ class TaskSpec(OrString):
             raise _refusal("spearman is of pairs: give task.pairs", "/metric")
         self._check_labels()
 
+    def check_files(self) -> None:
+        """Raise ``validation_failed`` where the names of the files, once they are known, say more than the request."""
+        if self.dataset is not None:
+            self._check_columns(TASK_KINDS[self.decided_kind])
+
     def _check_columns(self, kind: TaskKind) -> None:
         self._check_label_columns(kind)
         if self.is_conll:

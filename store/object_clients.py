@@ -117,6 +117,16 @@ def impatient(url: str, seconds: float, environment: Mapping[str, str] = os.envi
     }
 
 
+def opened_bucket(url: str, seconds: float, whole_seconds: float | None = None) -> ObjectStore:
+    """The bucket at ``url``, as ``impatient`` has it. ``whole_seconds``: an answer, with all its bytes, takes no
+    longer.
+    """
+    patience = impatient(url, seconds)
+    if whole_seconds is not None:
+        patience["client_options"]["timeout"] = timedelta(seconds=whole_seconds)
+    return from_url(url, **patience)
+
+
 def _given(url: str, environment: Mapping[str, str]) -> Any:
     prefix = _PREFIXES.get(urlsplit(url).scheme, "AWS_")
     names = {name: f"{prefix}{name.upper()}" for name in _OPTIONS}

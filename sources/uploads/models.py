@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
-from sources.delivered import DeliveredFiles, delivered_facts
 from sources.facts import choose_weights
 from sources.file_starts import CHECKED, STARTS
 from sources.headers import invalid
 from sources.model_files import is_allowed
+from sources.stored_files import StoredFiles
+from sources.stored_model import stored_facts
 
 #: Of names that are not read, so many are told.
 TOLD = 10
-
-
-@dataclass(frozen=True)
-class UploadedFiles(DeliveredFiles):
-    """The files of an upload, of which ``job`` is the id."""
-
-    @property
-    def id(self) -> str:
-        return f"upload:{self.job}"
 
 
 def is_read(name: str) -> bool:
@@ -40,7 +31,7 @@ def left_out(names: Collection[str]) -> list[str]:
     return [f"left out, as no job reads them (safetensors and configuration only): {shown}"]
 
 
-def inspect_model(files: UploadedFiles, others: Collection[str], *, most: int) -> tuple[ModelFacts, list[str]]:
+def inspect_model(files: StoredFiles, others: Collection[str], *, most: int) -> tuple[ModelFacts, list[str]]:
     """The facts of the model, whose weights may have ``most`` bytes, and notes. ``others`` are names of files that came
     and are not kept.
 
@@ -57,17 +48,17 @@ def inspect_model(files: UploadedFiles, others: Collection[str], *, most: int) -
         raise LayercutError(error.code, error.message) from None
 
 
-def _facts(files: UploadedFiles, most: int) -> tuple[ModelFacts, list[str]]:
+def _facts(files: StoredFiles, most: int) -> tuple[ModelFacts, list[str]]:
     try:
-        return delivered_facts(files, modules=True, most=most), []
+        return stored_facts(files, modules=True, most=most), []
     except LayercutError as error:
         if "modules.json" not in files.files:
             raise
         # It may serve without what sentence-transformers adds: whoever asks for that is told then.
-        return delivered_facts(files, modules=False, most=most), [f"as a transformer alone: {error.message}"]
+        return stored_facts(files, modules=False, most=most), [f"as a transformer alone: {error.message}"]
 
 
-def _check_starts(files: UploadedFiles) -> None:
+def _check_starts(files: StoredFiles) -> None:
     """Raise ``model_invalid`` for a file that stands in for another."""
     for name in sorted(files.files):
         if PurePosixPath(name).suffix in CHECKED:
