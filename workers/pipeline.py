@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import nn
 from transformers import PreTrainedModel
 
 from api_schemas.events import NewEvent
@@ -18,6 +17,7 @@ from api_schemas.resolved import ResolvedRequest
 from workers.cache.folder import Cache, FolderCache
 from workers.checkpoints.checkpoint import Checkpoints
 from workers.evaluation.by_seed import Pair, from_tensors, to_tensors
+from workers.runtime.casting import cast_weights
 from workers.runtime.loading import quiet_libraries
 from workers.settings import WorkerSettings
 from workers.stages.baseline import Baseline, make_baseline
@@ -159,6 +159,6 @@ def repeat(run: RunContext, plan: Plan) -> Repeated:
 def _made(run: RunContext, plan: Plan, start: PreTrainedModel, baseline: Baseline | None) -> Made:
     model = prune(run, start, plan)
     recovery = recover(run, baseline.model if baseline else None, model)
-    nn.Module.to(model, run.job.dtype)
+    cast_weights(model, run.job.dtype)
     done = (baseline.training if baseline else None, recovery)
     return Made(model, [training for training in done if training is not None])

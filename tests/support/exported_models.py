@@ -19,6 +19,7 @@ from workers.export.files import export_model, write_sums
 from workers.export.verification import examine as verification
 from workers.export.verify import TEXTS, Streamed, save_probe, verify
 from workers.pruning.surgery import drop_layers
+from workers.runtime.casting import cast_weights
 from workers.runtime.parts import Done, unheard
 
 KEPT = [0, 1, 4, 5]
@@ -97,7 +98,7 @@ def exported(
 ) -> Exported:
     """``kept`` goes through the stacks; by default KEPT of each. ``config`` overrides fields of the tiny one."""
     # Not two labels: a stock BART forgets that number, where the labels have no names.
-    model = build(architecture, head=head, labels=3, **config).to(dtype)
+    model = cast_weights(build(architecture, head=head, labels=3, **config), dtype)
     size = sum(weight.numel() for weight in model.parameters()) * dtype.itemsize
     row = ARCHITECTURES[architecture]
     kept = kept or [layer + LAYERS * stack for stack in range(len(row.stacks)) for layer in KEPT]

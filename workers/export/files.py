@@ -16,6 +16,7 @@ from api_schemas.errors import LayercutError
 from workers.export.older_transformers import write_older_fields
 from workers.export.sums import SUMS, sums_text
 from workers.pruning.streaming import Cut, stream_layers
+from workers.runtime.casting import cast_weights
 from workers.runtime.loading import forget_padding
 from workers.runtime.parts import Done, unheard
 
@@ -26,8 +27,8 @@ def as_exported(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     """``model`` on the CPU in ``dtype``: itself where it is that already, else a copy."""
     if all(weight.dtype == dtype and weight.device.type == "cpu" for weight in model.parameters()):
         return model
-    moved: PreTrainedModel = nn.Module.to(copy.deepcopy(model), "cpu", dtype)
-    return moved
+    moved: PreTrainedModel = nn.Module.to(copy.deepcopy(model), "cpu")
+    return cast_weights(moved, dtype)
 
 
 def export_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:

@@ -14,7 +14,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from api_schemas.architectures import ModelFacts
@@ -30,6 +29,7 @@ from sources.importance import BRACKET, bracket_fingerprint
 from workers.evaluation import latency, metrics
 from workers.evaluation.scores import answers_of
 from workers.pruning.surgery import drop_layers
+from workers.runtime.casting import cast_weights
 from workers.search.candidates import asked_of, candidates_of
 from workers.search.distances import clearly_less
 from workers.search.halving import compete
@@ -129,7 +129,7 @@ def _latencies(run: RunContext, baseline: PreTrainedModel, sizes: Sequence[int])
         return {}
     layers, (rows, tokens) = run.job.facts.layers, run.job.readable(goal.cell)
     # In the type that will be exported, and timed again.
-    typed = nn.Module.to(copy.deepcopy(baseline), run.job.dtype)
+    typed = cast_weights(copy.deepcopy(baseline), run.job.dtype)
     models = [_cut(run, typed, range(layers - drop)) for drop in sizes]
     measured = latency.measure(models, [(rows, tokens)], device=run.job.device, done=run.progress.part)
     return {drop: found[0] for drop, found in zip(sizes, measured, strict=True)}
