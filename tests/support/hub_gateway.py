@@ -1,4 +1,4 @@
-"""A gateway process with keys, and with jobs that delivered real weights; and stock clients of the hub, as processes."""
+"""A gateway process with keys and with jobs that delivered real weights; stock clients of the hub as processes."""
 
 from __future__ import annotations
 
