@@ -85,9 +85,9 @@ def test_a_hub_that_is_away_keeps_no_job_from_the_queue(
     ],
 )
 def test_what_names_no_repository_or_branch_is_refused(
-    client: TestClient, body: dict[str, Any], push_to: dict[str, Any], pointer: str
+    refusing: TestClient, push_to: dict[str, Any], pointer: str
 ) -> None:
-    answer = post(client, body, **push_to)
+    answer = post(refusing, {"model": "a/b", "task": "none"}, **push_to)
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
