@@ -72,6 +72,7 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind("dataset_not_found", 422, "There is no such dataset"),
         ErrorKind("dataset_not_allowed", 422, "The dataset may not be read"),
         ErrorKind("dataset_invalid", 422, "The dataset cannot be used"),
+        ErrorKind("push_not_allowed", 422, "The result may not be pushed there"),
         # Not a 5xx: the service is well, and a balancer that counts those would take it out for another's fault.
         ErrorKind("hub_unavailable", 409, "The model hub did not answer", retryable=True),
         ErrorKind("source_unavailable", 409, "The object store of a model or dataset did not answer", retryable=True),
@@ -90,6 +91,7 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind("objective_not_met", 500, "The objective was not met"),
         ErrorKind("verification_failed", 500, "The exported model failed verification"),
         ErrorKind("export_failed", 500, "The model could not be exported"),
+        ErrorKind("push_failed", 500, "The result could not be pushed to the hub"),
         ErrorKind("protocol_violation", 500, "The job's process did what no sound one does"),
         ErrorKind("storage_full", 507, "The storage is full", retryable=True),
         ErrorKind("timeout", 500, "The job ran longer than limits.max_runtime_seconds"),

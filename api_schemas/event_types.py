@@ -14,6 +14,8 @@ class EventType(StrEnum):
     METRIC = "job.metric"
     LOG = "job.log"
     ATTEMPT_LOST = "job.attempt_lost"
+    PUSHED = "job.pushed"
+    PUSH_FAILED = "job.push_failed"
     CANCELLING = "job.cancelling"
     SUCCEEDED = "job.succeeded"
     FAILED = "job.failed"

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Discriminator, Field, TypeAdapter
 from api_schemas.errors import JobError, LayercutError
 from api_schemas.event_types import EventType as EventType  # noqa: PLC0414 - events are imported with their types
 from api_schemas.jobs import Progress, Result, Stage, Usage
+from api_schemas.push import Pushed
 from api_schemas.resolved import ResolvedRequest
 
 Level = Literal["info", "warning", "error"]
@@ -109,6 +110,8 @@ NewEvent = Annotated[
     | EventBody[Literal[EventType.METRIC], MetricData]
     | EventBody[Literal[EventType.LOG], LogData]
     | EventBody[Literal[EventType.ATTEMPT_LOST], AttemptLostData]
+    | EventBody[Literal[EventType.PUSHED], Pushed]
+    | EventBody[Literal[EventType.PUSH_FAILED], Pushed]
     | EventBody[Literal[EventType.CANCELLING], NoData]
     | EventBody[Literal[EventType.SUCCEEDED], SucceededData]
     | EventBody[Literal[EventType.FAILED], FailedData]
@@ -149,6 +152,14 @@ class AttemptLostEvent(NumberedEvent[Literal[EventType.ATTEMPT_LOST], AttemptLos
     """The attempt came to nothing; the job is queued again."""
 
 
+class PushedEvent(NumberedEvent[Literal[EventType.PUSHED], Pushed]):
+    """The files are on the hub, at that commit."""
+
+
+class PushFailedEvent(NumberedEvent[Literal[EventType.PUSH_FAILED], Pushed]):
+    """The files are not on the hub; the job succeeds all the same."""
+
+
 class CancellingEvent(NumberedEvent[Literal[EventType.CANCELLING], NoData]):
     """The worker was told to stop."""
 
@@ -174,6 +185,8 @@ Event = Annotated[
     | MetricEvent
     | LogEvent
     | AttemptLostEvent
+    | PushedEvent
+    | PushFailedEvent
     | CancellingEvent
     | SucceededEvent
     | FailedEvent
@@ -193,6 +206,13 @@ def new_event(type: EventType, message: str, data: BaseModel | None = None, leve
 def failure(error: LayercutError, stage: str | None = None) -> NewEvent:
     """The event of a job that ends with ``error``."""
     return new_event(EventType.FAILED, error.message, FailedData(error=JobError.of(error, stage)), "error")
+
+
+def push_told(pushed: Pushed) -> NewEvent:
+    """The event of a push that is over."""
+    if pushed.error is None:
+        return new_event(EventType.PUSHED, pushed.message, pushed)
+    return new_event(EventType.PUSH_FAILED, pushed.message, pushed, "warning")
 
 
 class EventList(BaseModel):

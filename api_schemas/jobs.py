@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from api_schemas.errors import JobError
+from api_schemas.push import Pushed
 from api_schemas.reports import Outcome
 from api_schemas.request_parts import Moment, Request
 from api_schemas.resolved import ResolvedRequest
@@ -93,6 +94,7 @@ class Result(BaseModel):
     speedup: float | None
     verdict: str
     outcome: Outcome | None = Field(default=None, description="null where nothing was compared, and in older jobs")
+    pushed: Pushed | None = Field(default=None, description="null: `export.push_to` was not asked for")
 
 
 class Usage(BaseModel):

@@ -11,6 +11,7 @@ from api_schemas.delivered import JOB_REF, PREFIX, job_of
 from api_schemas.earlier_jobs import check_from, settled
 from api_schemas.errors import LayercutError
 from api_schemas.pruning import AskedPrune, PruneSpec
+from api_schemas.push import PushSpec
 from api_schemas.recovery import AskedRecovery, RecoverySpec
 from api_schemas.request_checks import (
     check_importance,
@@ -110,6 +111,7 @@ class EvaluationSpec(Request):
 
 class ExportSpec(Request):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(default="auto", description="auto: as the source")
+    push_to: PushSpec | None = Field(default=None, description="where on the model hub the files go too")
 
 
 class Limits(Request):
@@ -177,12 +179,8 @@ class JobRequest(Request):
                 f"recovery {self.recovery.method!r} needs a task to learn; task is 'none'",
                 param="/recovery/method",
             )
-        if self.evaluates_only and self.export.dtype != "auto":
-            raise LayercutError(
-                "validation_failed",
-                "nothing is dropped and nothing is trained, so no model is exported: leave the dtype out",
-                param="/export/dtype",
-            )
+        if self.evaluates_only:
+            self._check_no_export()
         if self.recovery.method == "distill" and not self.evaluation.baseline:
             raise LayercutError(
                 "validation_failed",
@@ -194,6 +192,15 @@ class JobRequest(Request):
                 "validation_failed", "nothing is trained, so further seeds change nothing", param="/evaluation/seeds"
             )
         return self
+
+    def _check_no_export(self) -> None:
+        asked = {"dtype": self.export.dtype != "auto", "push_to": self.export.push_to is not None}
+        for field in (field for field, given in asked.items() if given):
+            raise LayercutError(
+                "validation_failed",
+                f"nothing is dropped and nothing is trained, so no model is exported: leave {field} out",
+                param=f"/export/{field}",
+            )
 
     def _check_learnt_head(self) -> None:
         strategy = STRATEGIES[self.prune.strategy]

@@ -276,7 +276,7 @@ def _translated(error: Exception, id: str, revision: str | None, what: What) -> 
     if row is None and isinstance(error, HfHubHTTPError):
         row = _STATUSES.get(error.response.status_code)
     if row is None:
-        return Unreachable(_reason(error))
+        return Unreachable(reason_of(error))
     code, text = row
     return LayercutError(
         f"{what}_{code}",
@@ -285,7 +285,8 @@ def _translated(error: Exception, id: str, revision: str | None, what: What) -> 
     )
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What the client says went wrong, in a line without passwords."""
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set"
     # The first line, as the client appends advice and request ids; and no password that HF_ENDPOINT may hold.

@@ -68,6 +68,12 @@ class SourceSettings(BaseSettings):
     )
     hub_timeout_seconds: float = Field(default=5.0, gt=0, description="how long a request may wait for the hub")
     hub_hosts: Names = Field(default=[], description="hosts inside that the hub may send its client to, with commas")
+    push_owners: Names = Field(
+        default=[], description="users and organizations on the hub that results may be pushed to, with commas"
+    )
+    push_token: str = Field(
+        default="", repr=False, description="of the hub, to push with; empty: HF_TOKEN, or what `hf auth login` left"
+    )
     table_bytes: int = Field(default=TABLE_BYTES, ge=1, description="of a table or text of the user's own")
     max_model_bytes: int = Field(default=2 * 2**40, ge=1, description="of a model's weights, all files together")
     max_rows: int = Field(default=20_000_000, ge=1, description="to train on, asked for or found in the data")

@@ -21,6 +21,7 @@ from api_schemas.events import (
     SucceededData,
     failure,
     new_event,
+    push_told,
 )
 from api_schemas.jobs import Progress, Status, Usage
 from api_schemas.requests import JobRequest
@@ -189,6 +190,8 @@ def finish(
     if not event.type.terminal:
         raise ValueError(f"{event.type} does not end a job")
     row = _hold(connection, lease)
+    if isinstance(event.data, SucceededData) and event.data.result.pushed is not None:
+        append(connection, row.id, push_told(event.data.result.pushed))
     if row.status == Status.CANCELLING:
         usage = event.data.usage if isinstance(event.data, SucceededData | FailedData) else None
         return _end_cancelled(connection, row, usage)

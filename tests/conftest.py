@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.hub_server import HubServer
+from tests.support.hub_writes import PushableHub
 from tests.support.postgres_server import PostgresServer, postgres_server
 
 if TYPE_CHECKING:
@@ -89,3 +90,25 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         monkeypatch.setenv("HF_TOKEN", "")
         yield server
         close_session()
+
+
+@pytest.fixture(scope="session")
+def push_hub_server() -> Iterator[PushableHub]:
+    """One for all: the client keeps its connections, and to make it takes longer than what most tests ask of it."""
+    from huggingface_hub import close_session  # noqa: PLC0415 - most tests need no hub
+
+    with PushableHub() as server:
+        yield server
+        close_session()
+
+
+@pytest.fixture
+def push_hub(push_hub_server: PushableHub, monkeypatch: pytest.MonkeyPatch) -> PushableHub:
+    """A hub without repositories and users, that the client in this process talks to with the token `hf_right`."""
+    from huggingface_hub import constants  # noqa: PLC0415 - most tests need no hub
+
+    push_hub_server.clear()
+    monkeypatch.setattr(constants, "ENDPOINT", push_hub_server.url)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    return push_hub_server

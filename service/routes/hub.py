@@ -120,10 +120,8 @@ def get_file(found: Found, file: str, request: Request) -> Response:
     return response
 
 
-@router.head("/{owner}/{name}/resolve/{revision}/{file:path}")
-@router.get("/{owner}/{name}/resolve/{revision}/{file:path}")
-@router.head("/{name}/resolve/{revision}/{file:path}")
-@router.get("/{name}/resolve/{revision}/{file:path}")
+@router.head("/{name:path}/resolve/{revision}/{file:path}")
+@router.get("/{name:path}/resolve/{revision}/{file:path}")
 @router.get("/api/models/{name:path}")
 def refuse(request: Request) -> Response:
     """Every other repository."""

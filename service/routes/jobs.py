@@ -33,6 +33,7 @@ from service.openapi import BODY, json_body, problems
 from service.shown import shown
 from service.state import GatewayState, State
 from service.webhooks.addresses import Policy, check
+from sources.hub_push import check_push
 from store.jobs import JobStore, Within
 from store.listing import JobFilter
 from store.workers import LIVING_SECONDS
@@ -90,7 +91,9 @@ EXAMPLE = {
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "the job's address"}}},
         200: {"model": JobPreview, "description": "with validate_only: what the job would be; nothing is stored"},
-        **problems(*BODY, *REFUSALS, *REPEATED, "queue_full", "storage_full", "webhook_not_allowed"),
+        **problems(
+            *BODY, *REFUSALS, *REPEATED, "queue_full", "storage_full", "webhook_not_allowed", "push_not_allowed"
+        ),
     },
     openapi_extra={**json_body(JobRequest, prune_and_distill=EXAMPLE), "parameters": [PARAMETER]},
 )
@@ -280,7 +283,10 @@ def _admit(body: dict[str, Any], state: GatewayState, who: Caller, named: NamedS
             "/webhook/url" if isinstance(body["webhook"], dict) else "/webhook",
         )
     with state.tracing.span("admission", who.actor.traceparent):
-        return request, admit(request, state.settings, named)
+        resolved = admit(request, state.settings, named)
+        if request.export.push_to is not None:
+            check_push(request.export.push_to, state.settings)
+    return request, resolved
 
 
 def _queue(state: GatewayState, own: JobStore, sent: dict[str, Any], admitted: Admitted, within: Within | None) -> Job:

@@ -101,3 +101,15 @@ def test_files_are_deleted_there(state: GatewayState, finished: str, s3: Bucket)
     state.artifacts.delete(f"jobs/{finished}")
     assert s3.objects == {}
     assert state.artifacts.sweep_unfinished(0) == 0
+
+
+@signed
+def test_the_hubs_clients_are_led_there_too(client: TestClient, finished: str) -> None:
+    """They ask first, of us, and keep what they get by our hash of it."""
+    address = f"/jobs/{finished}/resolve/main/model.safetensors"
+    head, answer = client.head(address), client.get(address, follow_redirects=False)
+    assert (head.status_code, head.headers["X-Linked-Size"]) == (200, str(len(WEIGHTS)))
+    assert answer.status_code == 307
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert answer.headers["X-Repo-Commit"] == head.headers["X-Repo-Commit"]
+    assert httpx.get(answer.headers["Location"], trust_env=False).content == WEIGHTS

@@ -47,7 +47,7 @@ def succeed(state: GatewayState, taken: Claim, folder: Path, **more: bytes) -> N
     export = folder / "artifact"
     export.mkdir(parents=True)
     for name, content in {**FILES, **more}.items():
-        (export / name).parent.mkdir(exist_ok=True)
+        (export / name).parent.mkdir(parents=True, exist_ok=True)
         (export / name).write_bytes(content)
     prefix = taken.lease.prefix
     state.artifacts.publish(prefix, export, "layercut-bert")

@@ -1,4 +1,4 @@
-"""A gateway process with keys, and with jobs that delivered real weights; and stock clients of the hub, as processes."""
+"""A gateway process with keys and with jobs that delivered real weights; stock clients of the hub as processes."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ tags:
 
 # all-MiniLM-L6-v2 with 6 of 6 layers
 """
+
+#: Of a job's files, beyond those that `gateway_worker.succeed` publishes.
+MORE = {
+    "README.md": b"---\nlicense: mit\nlibrary_name: transformers\ntags:\n- pruned\n- small\nwrong: {a: b}\n---\n# A\n",
+    "1_Pooling/config.json": b"{}",
+    "1_Pooling/deep/a b.json": b"[]",
+}
 
 #: Of this process's environment nothing of the hub's reaches a client; its cache is its own.
 FOREIGN = ("HF_", "LAYERCUT_", "PYTHONPATH", "TRANSFORMERS_")
@@ -124,6 +131,12 @@ class Client:
 
     def hf(self, *arguments: str, fails: bool = False, **environment: str) -> str:
         return self.run(str(Path(sys.executable).with_name("hf")), *arguments, fails=fails, **environment)
+
+
+def refused(answer: httpx.Response) -> tuple[int, str | None]:
+    """Status, and the word by which a client of the hub tells what is missing."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    return answer.status_code, answer.headers.get("X-Error-Code")
 
 
 def database_of(folder: Path) -> str:

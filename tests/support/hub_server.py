@@ -17,12 +17,15 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-_API = re.compile(r"^/api/(models|datasets)/([^/]+/[^/]+|[^/]+?)(?:/(revision)/([^/]+))?$")
+_API = re.compile(r"^/api/(models|datasets)/([^/]+/[^/]+|[^/]+?)(?:/(revision)/(.+))?$")
 _FILE = re.compile(r"^/(?:(datasets)/)?([^/]+/[^/]+|[^/]+)/resolve/([^/]+)/(.+)$")
+#: Status, headers, body.
+Answer = tuple[int, dict[str, str], bytes]
 #: Answers a request instead of the server.
 Trick = Callable[[BaseHTTPRequestHandler], None]
 
@@ -34,6 +37,7 @@ class Repo:
     files: dict[str, bytes]
     token: str | None = None  # gated: who sends another one, or none, may not read
     card: dict[str, Any] = field(default_factory=dict)
+    private: bool = False
 
     @property
     def commit(self) -> str:
@@ -72,6 +76,9 @@ class HubServer:
         """Have ``do`` answer, from now on, what is asked for by a path with ``pattern`` in it."""
         self.tricks.append((re.compile(pattern), do))
 
+    def trick_of(self, path: str) -> Trick | None:
+        return next((do for pattern, do in self.tricks if pattern.search(path)), None)
+
     def forget(self, id: str, commit: str) -> None:
         """As a branch that is pushed by force loses what was on it."""
         del self._commits["models", id, commit]
@@ -86,7 +93,7 @@ class HubServer:
         self._server.server_close()
         self._thread.join()
 
-    def answer(self, path: str, token: str | None) -> tuple[int, dict[str, str], bytes]:
+    def answer(self, path: str, token: str | None) -> Answer:
         """Status, headers and body of a GET without a range."""
         if self.broken and self.broken.search(path):
             return 500, {}, b""
@@ -110,6 +117,10 @@ class HubServer:
         named = repo if revision == "main" else self._commits.get((kind, id, revision))
         return _refusal(404, "RevisionNotFound") if named is None else found(named)
 
+    def write(self, path: str, query: dict[str, str], headers: Message, body: bytes) -> Answer:
+        """The answer to a POST or PUT: none is taken here."""
+        return _refusal(405, "")
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         hub = self
 
@@ -118,8 +129,7 @@ class HubServer:
 
             def do_GET(self) -> None:
                 path = unquote(urlsplit(self.path).path)
-                trick = next((do for pattern, do in hub.tricks if pattern.search(path)), None)
-                if trick:
+                if trick := hub.trick_of(path):
                     hub.requests.append((self.command, path))
                     trick(self)
                     return
@@ -134,14 +144,18 @@ class HubServer:
                     start, end = int(asked[1]), min(int(asked[2] or len(body)), len(body) - 1)
                     headers["Content-Range"] = f"bytes {start}-{end}/{len(body)}"
                     status, body = 206, body[start : end + 1]
-                self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(body)
+                says_answer((status, headers, body))(self)
 
             do_HEAD = do_GET
+
+            def do_POST(self) -> None:
+                address = urlsplit(self.path)
+                path, query = unquote(address.path), dict(parse_qsl(address.query))
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                hub.requests.append((self.command, path))
+                (hub.trick_of(path) or says_answer(hub.write(path, query, self.headers, body)))(self)
+
+            do_PUT = do_POST
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -157,10 +171,15 @@ def says(status: int, body: bytes = b"", **headers: str) -> Trick:
         for name, value in {"Content_Length": str(len(body)), **headers}.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
-        if handler.command == "GET":
+        if handler.command != "HEAD":
             handler.wfile.write(body)
 
     return do
+
+
+def says_answer(answer: Answer) -> Trick:
+    status, headers, body = answer
+    return says(status, body, **headers)
 
 
 def without_end(start: bytes, piece: bytes, status: int = 200, **headers: str) -> Trick:
@@ -194,7 +213,14 @@ def _refusal(status: int, code: str) -> tuple[int, dict[str, str], bytes]:
 
 def _description(id: str, repo: Repo) -> tuple[int, dict[str, str], bytes]:
     siblings = [{"rfilename": name, "size": len(content)} for name, content in repo.files.items()]
-    body = {"id": id, "sha": repo.commit, "siblings": siblings, "tags": [], "cardData": repo.card}
+    body = {
+        "id": id,
+        "sha": repo.commit,
+        "siblings": siblings,
+        "tags": [],
+        "cardData": repo.card,
+        "private": repo.private,
+    }
     return 200, {"Content-Type": "application/json"}, json.dumps(body).encode()
 
 

@@ -43,6 +43,7 @@ from workers.supervision.endings import (
     words_of,
 )
 from workers.supervision.event_budget import EventBudget
+from workers.supervision.hub_push import HubPush
 from workers.supervision.input_staging import InputStaging, StagingFailed
 from workers.supervision.input_staging import Stage as StageInputs
 from workers.supervision.lease_session import Interrupt, LeaseSession
@@ -93,6 +94,7 @@ class Attempt:
         self._seconds = min(claim.request.limits.max_runtime_seconds, settings.max_runtime_seconds)
         self._waiting = Waiting(runner, session, cache_server, settings, ends=started + self._seconds)
         self._publication = Publication(claim, runner, artifacts, settings, tell=self._tell_away, learn=learn)
+        self._push = HubPush(claim, settings, self._waiting, say=self._say, away=self._tell_away)
         self._endings: dict[object, Callable[[Any], None]] = {
             EventType.SUCCEEDED: self._succeeded,
             EventType.FAILED: self._failed,
@@ -176,7 +178,7 @@ class Attempt:
         """The inputs are there: the runner can begin. How the attempt ends, where it cannot be given the job."""
         lease, self._staged = self._lease, staged
         if staged.copied or staged.handed:
-            self._session.write(new_event(EventType.LOG, staged.said(), LogData()))
+            self._say(staged.said())
         file = JobFile(
             id=lease.job_id,
             request=self._claim.request,
@@ -248,7 +250,7 @@ class Attempt:
             self._log.say(f"cannot publish: {told(error, 'publishing').message}")
             self._not_published(error)
             return
-        self._finish_told(ended, self._lease.prefix)
+        self._finish_told(self._push.completed(ended, self._publication.folder), self._lease.prefix)
 
     def _not_published(self, error: Exception) -> None:
         if self._runner.robbed:
@@ -355,6 +357,9 @@ class Attempt:
 
     def _publish(self, files: ArtifactFiles | None) -> None:
         self._waiting.beside(self._publication.work(files, self._staged, PUBLISHING_SECONDS))
+
+    def _say(self, message: str) -> None:
+        self._session.write(new_event(EventType.LOG, message, LogData()))
 
     def _tell_away(self, error: LayercutError) -> None:
         message = f"{error.code}: {error.message}. It is tried again"

@@ -41,7 +41,8 @@ class Publication:
     ) -> None:
         self._claim, self._runner, self._artifacts, self._settings = claim, runner, artifacts, settings
         self._tell, self._learn = tell, learn
-        #: Of the files that were published.
+        #: Of the files that were published, and how many bytes they have.
+        self.folder = runner.scratch.folder / COPIES
         self.bytes = 0
         #: Why what was finished is not published yet, where the store is away.
         self.away: LayercutError | None = None
@@ -81,4 +82,4 @@ class Publication:
             has_model=not self._claim.request.evaluates_only,
         )  # fmt: skip
         self.bytes = sum(file.bytes for file in manifest.files)
-        self._learn(self._runner.scratch.folder / COPIES)
+        self._learn(self.folder)
