@@ -105,7 +105,9 @@ def open_state(
     )
     store, workers = _jobs(engine, settings), WorkerStore(engine)
     cache = CacheStore(engine)
-    artifacts = ArtifactStore(settings.artifacts_url, settings.database_seconds, mkdir=False)
+    artifacts = ArtifactStore(
+        settings.artifacts_url, settings.database_seconds, mkdir=False, presigned_endpoint=settings.presigned_endpoint
+    )
     wakeups = WakeUps(settings.broker_url, metrics.count_wakeups)
     keys, required = KeyStore(engine), needs_key(settings)
     deliveries, signer = DeliveryStore(engine), Signer(settings)
