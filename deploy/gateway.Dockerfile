@@ -15,7 +15,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && $pip uninstall --yes --quiet setuptools pip # nothing is installed into the image any more
 
 FROM ${BASE}
-# One number in both images: they share the artifact volume. A new named volume takes its owner from these folders.
+# One number in both images. A new named volume takes its owner from these folders.
 RUN useradd --uid 10001 --no-create-home --home-dir /var/lib/layercut layercut \
     && install -d -o layercut -g layercut /var/cache/layercut /var/lib/layercut /var/lib/layercut/artifacts
 COPY --from=build /opt/layercut /opt/layercut

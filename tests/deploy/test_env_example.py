@@ -13,10 +13,17 @@ from service.settings import GatewaySettings
 from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
-LINE = re.compile(r"^(?:# )?([A-Z][A-Z_]+)=(.*)$")
+LINE = re.compile(r"^(?:# )?([A-Z][A-Z0-9_]+)=(.*)$")
 COMPOSE_ONLY = {
     "POSTGRES_PASSWORD",
     "PUBLISH",
+    "PUBLISH_GRAFANA",
+    "METRICS_KEY_FILE",
+    "S3_ACCESS_KEY",
+    "S3_SECRET_KEY",
+    "S3_ENDPOINT",
+    "S3_REGION",
+    "ARTIFACTS_URL",
     "MODELS_FOLDER",
     "DATA_FOLDER",
     "HF_TOKEN",

@@ -51,7 +51,10 @@ def test_the_alerts_are_sound_and_fire_where_they_should() -> None:
 def test_the_configuration_is_sound(tmp_path: Path) -> None:
     for path in (DEPLOY / "prometheus").iterdir():
         shutil.copy(path, tmp_path)
-    (tmp_path / "layercut.key").write_text("lc_00000000_secret")
+    config = tmp_path / "prometheus.yml"
+    # A file that a container has, and this machine has not.
+    (tmp_path / "metrics-key").write_text("lc_00000000_secret")
+    config.write_text(config.read_text().replace("/run/secrets/", ""))
     promtool("check", "config", "prometheus.yml", folder=tmp_path)
 
 
