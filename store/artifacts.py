@@ -20,7 +20,7 @@ from store.object_clients import impatient
 from store.paths import full_disk_reported, missing_reported, store_path
 from store.reading import HeldFiles, OpenFiles, StoredObjects
 from store.sweeping import Sweeper
-from store.uploads import CHUNK_BYTES, Upload, UploadStopped, blocks_of, plain_files
+from store.uploads import CHUNK_BYTES, PARTS_AT_ONCE, Upload, UploadStopped, blocks_of, plain_files
 
 #: What readiness writes: always the same, so that one which was left goes with the next.
 PROBE = "readyz/probe"
@@ -86,11 +86,14 @@ class ArtifactStore:
         top: str | None = None,
         *,
         resumed: bool = False,
+        parts_at_once: int = PARTS_AT_ONCE,
     ) -> Upload:
-        """An artifact at ``prefix``, to be filled. ``stopped`` is asked between blocks. ``resumed``: see ``Upload``."""
-        return Upload(self._store, prefix, stopped, top, resumed=resumed, place=self._place)
+        """An artifact at ``prefix``, to be filled. ``stopped`` is asked between blocks. The others: see ``Upload``."""
+        return Upload(
+            self._store, prefix, stopped, top, resumed=resumed, place=self._place, parts_at_once=parts_at_once
+        )
 
-    def write(self, prefix: str, name: str, data: bytes) -> None:
+    def write(self, prefix: str, name: str, data: bytes | bytearray) -> None:
         """One file by itself, which no manifest lists; one that is there is written over."""
         path = store_path(prefix, name)
         with folder_there(self._place), full_disk_reported():

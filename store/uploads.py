@@ -45,10 +45,11 @@ class Upload:
         *,
         resumed: bool = False,
         place: Path | None = None,
+        parts_at_once: int = PARTS_AT_ONCE,
     ) -> None:
-        """``place``: the store's folder, where it has one."""
+        """``place``: the store's folder, where it has one. ``parts_at_once``: of a large file, in memory."""
         self._store, self._prefix, self._stopped, self._top, self._resumed = store, prefix, stopped, top, resumed
-        self._place = place
+        self._place, self._parts_at_once = place, parts_at_once
         self._files: dict[str, StoredFile] = {}
         self._archive = None if top is None else ArchiveDigest(top)
 
@@ -123,7 +124,7 @@ class Upload:
 
     def _send_parts(self, path: str, size: int, blocks: Iterable[bytes]) -> None:
         part = max(PART_BYTES, -(-size // MAX_PARTS))
-        obstore.put(self._store, path, iter(blocks), chunk_size=part, max_concurrency=PARTS_AT_ONCE)
+        obstore.put(self._store, path, iter(blocks), chunk_size=part, max_concurrency=self._parts_at_once)
 
     def _is_there(self, path: str, size: int) -> bool:
         try:

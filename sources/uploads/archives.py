@@ -174,7 +174,11 @@ class _Bounded(io.RawIOBase):
         return self._source.tell()
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= MAX_DIRECTORY:
+        if size < 0:
+            here = self.tell()
+            size = self.seek(0, io.SEEK_END) - here
+            self.seek(here)
+        if size > MAX_DIRECTORY:
             raise _invalid(f"its list of members has more than {MAX_DIRECTORY} bytes")
         return self._source.read(size)
 
