@@ -76,6 +76,9 @@ class GatewaySettings(StoreSettings, SourceSettings):
     presigned_seconds: int = Field(
         default=0, ge=0, description="files in an object store are sent by it, at addresses valid so long; 0: by us"
     )
+    presigned_endpoint: str = Field(
+        default="", description="where callers reach the object store, if they reach it elsewhere than we do"
+    )
     upload_bytes: int = Field(default=64 * 2**30, ge=1, description="of one upload, all its files together")
     upload_days: float = Field(
         default=30.0, ge=0, description="an upload is kept so long from its last use; 0: for ever"

@@ -113,7 +113,9 @@ def open_state(
     )
     store, workers = _jobs(engine, settings), WorkerStore(engine)
     cache = CacheStore(engine)
-    artifacts = ArtifactStore(settings.artifacts_url, settings.database_seconds, mkdir=False)
+    artifacts = ArtifactStore(
+        settings.artifacts_url, settings.database_seconds, mkdir=False, presigned_endpoint=settings.presigned_endpoint
+    )
     wakeups = WakeUps(settings.broker_url, metrics.count_wakeups)
     uploads = UploadStore(engine, days=settings.upload_days, unfinished_hours=settings.upload_unfinished_hours)
     keys, required = KeyStore(engine), needs_key(settings)

@@ -30,7 +30,9 @@ def inspect(held: Writing, files: Sequence[StoredFile], others: Collection[str],
 def _inspect_dataset(held: Writing, files: Sequence[StoredFile], others: Collection[str], stores: Stores) -> Inspected:
     artifacts, prefix = stores.artifacts, held.prefix
     stored = [
-        StoredData(file.name, file.bytes, file_reader(artifacts, prefix, file.name), artifacts.place(prefix, file.name))
+        StoredData(
+            file.name, file.bytes, file_reader(artifacts, prefix, file.name), artifacts.path_of(prefix, file.name)
+        )
         for file in files
     ]
     return inspect_dataset(stored).model_dump(mode="json"), left_out(others)

@@ -59,11 +59,14 @@ class Writer:
         room = self._stores.settings.upload_bytes if self.held.room is None else self.held.room
         return max(0, min(self._stores.settings.upload_bytes, room) - self.bytes)
 
-    def put(self, name: str, size: int | None, blocks: Iterable[bytes]) -> StoredFile:
-        """Raises ``payload_too_large``, ``quota_exceeded``, ``storage_full``, and as ``Upload.put``."""
-        return self._upload.put(name, size, ahead(self._within(blocks)), most=self.most)
+    def put(self, name: str, size: int | None, blocks: Iterable[bytes], *, most: int = 0) -> StoredFile:
+        """``most``: bytes that a file of no known ``size`` may have, where that is known.
 
-    def keep(self, prefix: str, name: str, blocks: Iterable[bytes]) -> int:
+        Raises ``payload_too_large``, ``quota_exceeded``, ``storage_full``, and as ``Upload.put``.
+        """
+        return self._upload.put(name, size, ahead(self._within(blocks)), most=most)
+
+    def keep(self, prefix: str, name: str, blocks: Iterable[bytes], most: int) -> int:
         """Write a file that is none of the upload's, beside it; its size. Raises as ``put``."""
         before = self.bytes
         self._stores.artifacts.upload(prefix, self._stopped.is_set).put(
