@@ -50,9 +50,11 @@ class Upload:
         resumed: bool = False,
         place: Place,
         is_folder: bool,
+        parts_at_once: int = PARTS_AT_ONCE,
     ) -> None:
+        """``parts_at_once``: of a large file, in memory."""
         self._store, self._prefix, self._stopped, self._top, self._resumed = store, prefix, stopped, top, resumed
-        self._place, self._is_folder = place, is_folder
+        self._place, self._is_folder, self._parts_at_once = place, is_folder, parts_at_once
         self._files: dict[str, StoredFile] = {}
         self._archive = None if top is None else ArchiveDigest(top)
 
@@ -113,10 +115,6 @@ class Upload:
             else:
                 self._send_parts(path, size, blocks)
 
-    def _attributes(self, path: str) -> Attributes | None:
-        """What an object store says of the file where it sends it itself; a folder keeps no such thing."""
-        return None if self._is_folder else {"Content-Type": media_type(path)}
-
     def _send_unmeasured(self, path: str, most: int, blocks: Iterator[bytes]) -> None:
         """As ``_send``, of a file whose size shows at its end: a small one is sent as it is, too."""
         with self._place.there(), full_disk_reported():
@@ -132,9 +130,13 @@ class Upload:
     def _send_parts(self, path: str, size: int, blocks: Iterable[bytes]) -> None:
         part = max(PART_BYTES, -(-size // MAX_PARTS))
         obstore.put(
-            self._store, path, iter(blocks), chunk_size=part, max_concurrency=PARTS_AT_ONCE,
+            self._store, path, iter(blocks), chunk_size=part, max_concurrency=self._parts_at_once,
             attributes=self._attributes(path),
         )  # fmt: skip
+
+    def _attributes(self, path: str) -> Attributes | None:
+        """What an object store says of the file where it sends it itself; a folder keeps no such thing."""
+        return None if self._is_folder else {"Content-Type": media_type(path)}
 
     def _is_there(self, path: str, size: int) -> bool:
         try:

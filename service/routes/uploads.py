@@ -36,6 +36,8 @@ MAX_PAGE = 100
 #: For the schema alone: what is none is an invalid cursor.
 UPLOAD_ID: dict[str, Any] = {"pattern": "^upl_[0-9a-hjkmnp-tv-z]{24}$", "maxLength": 28}
 
+RIGHT = f"{MEDIA_TYPE} with the files (curl -F file=@data.csv), or application/json with what is to come"
+
 FOUND = ("upload_not_found", "expired")
 STORED = ("storage_full", "storage_unavailable", "too_busy")
 #: What may be wrong with what came, by its kind.
@@ -109,7 +111,7 @@ def _router(kind: UploadKind) -> APIRouter:
         if incoming.headers.get("content-type", "").lower().startswith(MEDIA_TYPE):
             length = {"content-length": incoming.headers.get("content-length")}
             return await answered_once(incoming, state, length, partial(receive_form, incoming, state, kind), made)
-        body = await read_json(incoming)
+        body = await read_json(incoming, right=RIGHT)
 
         async def announce(within: Within | None) -> AnyUpload:
             await state.probes.disk.answer()

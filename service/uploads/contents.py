@@ -32,10 +32,7 @@ def _inspect_dataset(held: Writing, files: Sequence[StoredFile], others: Collect
     artifacts, prefix = stores.artifacts, held.prefix
     stored = [
         StoredData(
-            file.name,
-            file.bytes,
-            file_reader(artifacts, prefix, file.name),
-            artifacts.local_path(prefix, file.name),
+            file.name, file.bytes, file_reader(artifacts, prefix, file.name), artifacts.path_of(prefix, file.name)
         )
         for file in files
     ]

@@ -52,12 +52,14 @@ class Receiver:
     def __init__(self, kind: UploadKind, stores: Stores) -> None:
         self._kind, self._stores = kind, stores
         self._writer: Writer | None = None
+        self._announced = 0
 
     def receive(self, form: Form, size: int, within: Within | None) -> AnyUpload:
         """The upload that ``form`` is, whose body has ``size`` bytes, or 0 where that is not known. In a thread.
 
         Raises what is wrong with it, and ``UploadStopped``.
         """
+        self._announced = size
         held = self._stores.uploads.begin(self._kind, None, size)
         try:
             with Writer(self._stores, held) as writer:
@@ -104,7 +106,7 @@ class Receiver:
             found.left_out.append(name)
         else:
             check_read(name, self._kind)
-            found.files.append(writer.put(name, None, blocks))
+            found.files.append(writer.put(name, None, blocks, most=self._announced))
         for _ in blocks:  # to the end, for the digest
             pass
         found.sha256 = found.sha256 or digest.hexdigest()
@@ -114,7 +116,7 @@ class Receiver:
             raise LayercutError("archive_invalid", "an archive comes alone: it holds all files of the model")
         source: BinaryIO = cast(BinaryIO, Blocks(blocks))
         if name.lower().endswith(".zip"):
-            size = writer.keep(parts_of(writer.held.upload_id), ARCHIVE, blocks)
+            size = writer.keep(parts_of(writer.held.upload_id), ARCHIVE, blocks, self._announced)
             source = cast(
                 BinaryIO, sought(size, file_reader(self._stores.artifacts, parts_of(writer.held.upload_id), ARCHIVE))
             )

@@ -97,5 +97,5 @@ class PartReceiver:
         if not data:
             return sending
         self._stores.check_room()
-        self._stores.artifacts.write(parts_of(sending.upload_id), sending.part, bytes(data))
+        self._stores.artifacts.write(parts_of(sending.upload_id), sending.part, data)
         return self._stores.uploads.count_part(sending, len(data))

@@ -15,6 +15,7 @@ import structlog
 
 from api_schemas.errors import LayercutError
 from service.failures import log_failure
+from service.uploads.ahead import ahead
 from service.uploads.stores import Stores
 from store.manifests import StoredFile
 from store.stored_uploads import Writing
@@ -26,6 +27,8 @@ log = structlog.get_logger("layercut.uploads")
 
 #: Between two looks at how much room a disk has, in bytes that are written.
 ROOM_BYTES = 64 << 20
+#: Of a large file, pieces of eight megabytes that are in memory while they are sent.
+PARTS_AT_ONCE = 2
 
 
 class Writer:
@@ -35,7 +38,7 @@ class Writer:
         self.held, self._stores = held, stores
         self._ended, self._stopped = threading.Event(), threading.Event()
         self._renewing = threading.Thread(target=self._renew, name="upload-renewing", daemon=True)
-        self._upload: Upload = stores.artifacts.upload(held.prefix, self._stopped.is_set)
+        self._upload: Upload = stores.artifacts.upload(held.prefix, self._stopped.is_set, parts_at_once=PARTS_AT_ONCE)
         self._since_look = ROOM_BYTES
         #: Of all files so far.
         self.bytes = 0
@@ -56,11 +59,14 @@ class Writer:
         room = self._stores.settings.upload_bytes if self.held.room is None else self.held.room
         return max(0, min(self._stores.settings.upload_bytes, room) - self.bytes)
 
-    def put(self, name: str, size: int | None, blocks: Iterable[bytes]) -> StoredFile:
-        """Raises ``payload_too_large``, ``quota_exceeded``, ``storage_full``, and as ``Upload.put``."""
-        return self._upload.put(name, size, self._within(blocks), most=self.most)
+    def put(self, name: str, size: int | None, blocks: Iterable[bytes], *, most: int = 0) -> StoredFile:
+        """``most``: bytes that a file of no known ``size`` may have, where that is known.
 
-    def keep(self, prefix: str, name: str, blocks: Iterable[bytes]) -> int:
+        Raises ``payload_too_large``, ``quota_exceeded``, ``storage_full``, and as ``Upload.put``.
+        """
+        return self._upload.put(name, size, ahead(self._within(blocks)), most=most)
+
+    def keep(self, prefix: str, name: str, blocks: Iterable[bytes], most: int) -> int:
         """Write a file that is none of the upload's, beside it; its size. Raises as ``put``."""
         before = self.bytes
         self._stores.artifacts.upload(prefix, self._stopped.is_set).put(

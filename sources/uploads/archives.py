@@ -21,8 +21,8 @@ from sources.tables.bounds import KIB, MIB
 from sources.uploads.names import leads_elsewhere
 
 BLOCK = MIB
-#: Of one archive; and of what tells of a member beside its contents, in bytes.
-MAX_MEMBERS, MAX_HEADER = 10_000, 64 * KIB
+#: Of one archive; and of all that tells of one member of a tar beside its contents, in bytes.
+MAX_MEMBERS, MAX_HEADERS = 10_000, 256 * KIB
 #: Of a zip's list of its members.
 MAX_DIRECTORY = 4 * MIB
 #: Weights are noise, which no packing makes much smaller: what becomes so many times as large, and more than the least,
@@ -65,17 +65,17 @@ class Unpacking:
     def of_tar(self, source: BinaryIO, *, gzipped: bool) -> Iterator[Member]:
         """Of a tar, read from its first byte to its last and once."""
         packed = _Counted(source)
-        with _explained():
-            inner = gzip.GzipFile(fileobj=cast(BinaryIO, packed), mode="rb") if gzipped else packed
-            plain = _Counted(cast(BinaryIO, inner), lambda count: self._check_size(count, packed.count))
-            with tarfile.open(fileobj=plain, mode="r|", tarinfo=_BoundedInfo) as tar:
-                for number, member in enumerate(tar):
-                    if number >= MAX_MEMBERS:
-                        raise _invalid(f"it has more than {MAX_MEMBERS} members")
-                    _check_tar_member(member)
-                    name = self._name(member.name) if member.isreg() else None
-                    if name is not None:
-                        yield Member(name, member.size, _blocks(cast(IO[bytes], tar.extractfile(member))))
+        inner = gzip.GzipFile(fileobj=cast(BinaryIO, packed), mode="rb") if gzipped else packed
+        plain = _Counted(cast(BinaryIO, inner), lambda count: self._check_size(count, packed.count))
+        plain.may_read_headers()  # of the first, when it is opened
+        with _explained(), tarfile.open(fileobj=cast(BinaryIO, plain), mode="r|", tarinfo=_StrictInfo) as tar:
+            for member in _members(tar, plain):
+                blocks = _blocks(cast(IO[bytes], tar.extractfile(member))) if member.isreg() else iter(())
+                name = self._name(member.name) if member.isreg() else None
+                if name is not None:
+                    yield Member(name, member.size, blocks)
+                for _ in blocks:  # what nobody has read
+                    pass
             # What is behind the end has to be read: there is the checksum of a gzip.
             for _ in _blocks(cast(BinaryIO, plain)):
                 pass
@@ -121,29 +121,28 @@ class Unpacking:
             raise _invalid(f"it swells: {packed} bytes of it became more than {MAX_TIMES} times as many")
 
 
-class _BoundedInfo(tarfile.TarInfo):
-    """A member's header. Python reads what headers announce, such as long names, into memory, however large; and it
-    takes what is no header for the end.
-    """
+class _StrictInfo(tarfile.TarInfo):
+    """A member's header. What is none, Python takes for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         try:
-            found = super().frombuf(buf, encoding, errors)
+            return super().frombuf(buf, encoding, errors)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # a block of zeros: the end
             raise
         except tarfile.HeaderError as error:
             raise _invalid(f"it is broken, or cut off: {error}") from None
-        if found.type not in (*tarfile.REGULAR_TYPES, tarfile.DIRTYPE) and found.size > MAX_HEADER:
-            raise _invalid(f"a header in it has {found.size} bytes; at most {MAX_HEADER} are read")
-        return found
 
 
 class _Counted(io.RawIOBase):
-    """Counts the bytes that are read of ``source``, and tells the count."""
+    """Counts the bytes that are read of ``source``, and tells the count. ``most`` may be read; None is any."""
 
     def __init__(self, source: BinaryIO, tell: Callable[[int], None] = lambda _: None) -> None:
         self._source, self._tell, self.count = source, tell, 0
+        self.most: int | None = None
+
+    def may_read_headers(self) -> None:
+        self.most = self.count + MAX_HEADERS
 
     def readable(self) -> bool:
         return True
@@ -152,7 +151,24 @@ class _Counted(io.RawIOBase):
         found = self._source.read(BLOCK if size < 0 else size)
         self.count += len(found)
         self._tell(self.count)
+        if self.most is not None and self.count > self.most:
+            raise _invalid(f"the headers of one member have more than {MAX_HEADERS} bytes")
         return found
+
+
+def _members(tar: tarfile.TarFile, source: _Counted) -> Iterator[tarfile.TarInfo]:
+    """Each, checked; what is in it has to be read before the next is asked for. Headers may be as long as they say,
+    and have lists in them: Python reads them into memory.
+    """
+    for _ in range(MAX_MEMBERS + 1):
+        source.may_read_headers()
+        member = tar.next()
+        source.most = None
+        if member is None:
+            return
+        _check_tar_member(member)
+        yield member
+    raise _invalid(f"it has more than {MAX_MEMBERS} members")
 
 
 class _Bounded(io.RawIOBase):
@@ -174,7 +190,11 @@ class _Bounded(io.RawIOBase):
         return self._source.tell()
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= MAX_DIRECTORY:
+        if size < 0:
+            here = self.tell()
+            size = self.seek(0, io.SEEK_END) - here
+            self.seek(here)
+        if size > MAX_DIRECTORY:
             raise _invalid(f"its list of members has more than {MAX_DIRECTORY} bytes")
         return self._source.read(size)
 

@@ -44,8 +44,8 @@ def inspect_model(files: StoredFiles, others: Collection[str], *, most: int) -> 
             raise invalid(f"{files.id!r} has no config.json")
         return _facts(files, most)
     except LayercutError as error:
-        # Which field names it, a later request will know.
-        raise LayercutError(error.code, error.message) from None
+        # No field names it, and an upload that is refused has no name that would say anything.
+        raise LayercutError(error.code, error.message.replace(repr(files.id), "the model")) from None
 
 
 def _facts(files: StoredFiles, most: int) -> tuple[ModelFacts, list[str]]:
