@@ -5,6 +5,7 @@ from __future__ import annotations
 from api_schemas.architectures import ModelFacts
 from api_schemas.delivered import PREFIX
 from api_schemas.errors import LayercutError
+from api_schemas.pinned import MODEL, PinnedFile, PinnedSource
 from api_schemas.requests import ModelRef
 from sources.facts import INDEX, choose_weights, read_index
 from sources.headers import invalid
@@ -23,6 +24,17 @@ def stored_facts(found: StoredFiles, *, modules: bool, most: int) -> ModelFacts:
     check_has_model(found)
     check_total({name: found.files[name].bytes for name in chosen_files(found, modules=modules)}, most, found.id)
     return read_facts(found, ModelRef(id=found.id), modules=modules, most=most)
+
+
+def pinned_model(found: StoredFiles, *, modules: bool, most: int) -> tuple[ModelFacts, PinnedSource]:
+    """Its facts, and the files that a job reads of it. Raises as ``stored_facts``."""
+    facts = stored_facts(found, modules=modules, most=most)
+    files = [(name, found.files[name]) for name in chosen_files(found, modules=modules)]
+    pinned = [
+        PinnedFile(name=name, bytes=file.bytes, sha256=file.sha256, etag=file.etag, version=file.version)
+        for name, file in files
+    ]
+    return facts, PinnedSource(param=MODEL, source=found.id, files=pinned)
 
 
 def check_has_model(found: StoredFiles) -> None:
