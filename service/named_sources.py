@@ -21,7 +21,7 @@ from sources.objects.buckets import Buckets
 from sources.paths import What
 from sources.stored_data import StoredData, renamed, stored_data
 from sources.stored_files import StoredFiles
-from sources.stored_model import pinned_model
+from sources.stored_model import StoredModel, pinned_model
 
 Request = TypeVar("Request", JobRequest, PlanRequest)
 
@@ -37,8 +37,8 @@ class Uploads(Protocol):
 @dataclass
 class NamedSources:
     """Of one request of one tenant. Use as a context manager: what was fetched stays while it is open, and ``settings``
-    say where it is. ``sources`` is what was pinned of uploads and object stores; ``warnings`` are of what was not
-    looked at in full.
+    say where it is. ``sources`` is what was pinned of uploads and object stores, and ``stored`` the model, if it is
+    there; ``warnings`` are of what was not looked at in full.
     """
 
     settings: GatewaySettings
@@ -47,6 +47,7 @@ class NamedSources:
     buckets: Buckets
     files: FetchedFiles
     sources: list[PinnedSource] = field(default_factory=list)
+    stored: StoredModel | None = None
     warnings: list[str] = field(default_factory=list)
     _held: ExitStack = field(default_factory=ExitStack)
 
@@ -79,9 +80,9 @@ class NamedSources:
                 raise LayercutError("validation_failed", "a revision is for hub models; what is stored has none")
             find = self.uploads.model if is_upload(ref.id) else self._object("model", self.buckets.model)
             most = self.settings.max_model_bytes
-            facts, pinned = pinned_model(find(ref.id, MODEL), modules=modules, most=most)
-        self.sources.append(pinned)
-        return facts
+            self.stored = pinned_model(find(ref.id, MODEL), modules=modules, most=most)
+        self.sources.append(self.stored.pinned)
+        return self.stored.facts
 
     def _data(self, name: str, param: str) -> StoredFiles:
         find = self.uploads.data if is_upload(name) else self._object("dataset", self.buckets.data)

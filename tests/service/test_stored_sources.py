@@ -9,8 +9,13 @@ from typing import Any
 import duckdb
 import pytest
 
+from api_schemas.requests import PlanRequest
 from api_schemas.tenants import Scope
 from api_schemas.uploads import UploadKind
+from sources.fingerprint import FileHashes
+from sources.importance import Asked, Identities, identify
+from sources.models import inspect
+from sources.tasks import with_data
 from store.audit import Actor
 from tests.support.access import bearer, key_of
 from tests.support.seaweedfs import READER, Seaweed
@@ -167,3 +172,39 @@ def test_another_tenant_names_no_upload_of_mine(gateway: SourceGateway) -> None:
     mine, theirs = (bearer(key_of(gateway.state, tenant, Scope.SUBMIT)) for tenant in ("mine", "theirs"))
     assert gateway.client.post("/v1/jobs", json=body, headers=mine).status_code == 202
     assert gateway.client.post("/v1/jobs", json=body, headers=theirs).json()["code"] == "upload_not_found"
+
+
+def _identities(gateway: SourceGateway, body: dict[str, Any]) -> Identities:
+    """What the gateway keeps answers of the request under."""
+    hashes = FileHashes(gateway.folder / "data" / "hashes")
+    with gateway.state.named_sources(Actor()) as named:
+        request = with_data(named.fetch(PlanRequest.model_validate(body)), named.settings)
+        ref, stored = request.model, None
+        if ref.is_stored:
+            facts = named.model(ref, modules=request.keeps_modules)
+            assert named.stored is not None
+            stored = named.stored.known(hashes)
+        else:
+            found = inspect(ref, named.settings, modules=request.keeps_modules)
+            assert found is not None
+            facts = found
+        return identify(Asked.by_plan(request, facts, stored=stored), facts, named.settings, hashes)
+
+
+@STORED
+@pytest.mark.parametrize("kind", ["classification", "embedding"])
+def test_the_same_files_are_one_question_wherever_they_lie(gateway: SourceGateway, way: Way, kind: str) -> None:
+    model, data = add_modules(into_shards(gateway.model())), gateway.write("train.csv")
+    (model / "LICENSE.txt").write_text("Do what you like.")
+    task = {"text_columns": ["text"], "kind": kind, **({"label_column": "label"} if kind == "classification" else {})}
+    prune = {"strategy": "auto", "objective": {"drop": 1}}
+
+    def asked(model: str, data: str) -> dict[str, Any]:
+        return {"model": model, "task": {**task, "dataset": data}, "prune": prune}
+
+    expected = _identities(gateway, asked(str(model), str(data)))
+    body = asked(gateway.place(model, way), gateway.place(data, way))
+    found = _identities(gateway, body)
+    assert found.model == expected.model is not None
+    assert found.task == expected.task is not None
+    assert _identities(gateway, body) == found, "and again, by what is remembered"

@@ -72,7 +72,7 @@ def _sources(request: JobRequest, buckets: Buckets, settings: WorkerSettings) ->
             raise LayercutError("validation_failed", text, param="/model/revision")
         address = allowed(request.model.id, settings.model_urls, what="model", param=MODEL)
         found = buckets.model(address, MODEL)
-        yield pinned_model(found, modules=request.keeps_modules, most=settings.max_model_bytes)[1]
+        yield pinned_model(found, modules=request.keeps_modules, most=settings.max_model_bytes).pinned
 
     def find(name: str, param: str) -> StoredFiles:
         if not is_object(name):
