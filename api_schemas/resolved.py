@@ -56,11 +56,6 @@ class ResolvedRequest(BaseModel):
         return self.evaluation.seeds or [self.seed]
 
     @property
-    def stored_model(self) -> PinnedSource | None:
-        """The model, where it is an upload or lies in an object store."""
-        return next((source for source in self.sources if source.is_model), None)
-
-    @property
     def without_places(self) -> ResolvedRequest:
         """As it is shown: without where the files of earlier jobs lie."""
         named = {"delivered": self.delivered, "start": self.start}

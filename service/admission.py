@@ -92,7 +92,7 @@ def plan(
         raise _unknown(request)
     request.check_model(facts)
     start = _start(request, facts, named)
-    stored = next((source for source in named.sources if source.is_model), None) if named else None
+    stored = named.stored if named else None
     known = Known(request, facts, looked.settings, looked.delivered, stored, start)
     made = _warned(_planned(known, importance), named)
     assert made is not None

@@ -12,7 +12,6 @@ import structlog
 from api_schemas.architectures import ModelFacts
 from api_schemas.delivered import Delivered, Start
 from api_schemas.errors import LayercutError
-from api_schemas.pinned import PinnedSource
 from api_schemas.reports import Bracket
 from api_schemas.requests import PlanRequest
 from api_schemas.strategies import STRATEGIES, LayerImportance
@@ -30,6 +29,7 @@ from sources.importance import (
     search_fingerprint,
 )
 from sources.settings import SourceSettings
+from sources.stored_model import StoredModel
 from sources.strict_json import Limit
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
@@ -54,7 +54,7 @@ class Known:
     facts: ModelFacts
     settings: SourceSettings
     delivered: Delivered | None = None
-    stored: PinnedSource | None = None
+    stored: StoredModel | None = None
     start: Start | None = None
 
 
@@ -129,7 +129,8 @@ class KnownImportance:
         return found
 
     def _identified(self, known: Known) -> tuple[Asked, Identities]:
-        asked = Asked.by_plan(known.request, known.facts, known.delivered, known.start, known.stored)
+        stored = known.stored.known(self._hashes) if known.stored else None
+        asked = Asked.by_plan(known.request, known.facts, known.delivered, known.start, stored)
         return asked, identify(asked, known.facts, known.settings, self._hashes)
 
     def _read(

@@ -10,7 +10,7 @@ from typing import Protocol, Self, TypeVar
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
-from api_schemas.pinned import MODEL, PinnedFile, PinnedSource
+from api_schemas.pinned import MODEL, PinnedSource
 from api_schemas.requests import JobRequest, ModelRef, PlanRequest
 from api_schemas.source_names import is_upload
 from service.earlier_jobs import EarlierJobs, blamed
@@ -21,7 +21,7 @@ from sources.objects.buckets import Buckets
 from sources.paths import What
 from sources.stored_data import StoredData, renamed, stored_data
 from sources.stored_files import StoredFiles
-from sources.stored_model import chosen_files, stored_facts
+from sources.stored_model import StoredModel, pinned_model
 
 Request = TypeVar("Request", JobRequest, PlanRequest)
 
@@ -37,8 +37,8 @@ class Uploads(Protocol):
 @dataclass
 class NamedSources:
     """Of one request of one tenant. Use as a context manager: what was fetched stays while it is open, and ``settings``
-    say where it is. ``sources`` is what was pinned of uploads and object stores; ``warnings`` are of what was not
-    looked at in full.
+    say where it is. ``sources`` is what was pinned of uploads and object stores, and ``stored`` the model, if it is
+    there; ``warnings`` are of what was not looked at in full.
     """
 
     settings: GatewaySettings
@@ -47,6 +47,7 @@ class NamedSources:
     buckets: Buckets
     files: FetchedFiles
     sources: list[PinnedSource] = field(default_factory=list)
+    stored: StoredModel | None = None
     warnings: list[str] = field(default_factory=list)
     _held: ExitStack = field(default_factory=ExitStack)
 
@@ -78,11 +79,10 @@ class NamedSources:
             if ref.revision is not None:
                 raise LayercutError("validation_failed", "a revision is for hub models; what is stored has none")
             find = self.uploads.model if is_upload(ref.id) else self._object("model", self.buckets.model)
-            found = find(ref.id, MODEL)
-            facts = stored_facts(found, modules=modules, most=self.settings.max_model_bytes)
-            names = chosen_files(found, modules=modules)
-        self.sources.append(PinnedSource(param=MODEL, source=found.id, files=[_pinned(found, name) for name in names]))
-        return facts
+            most = self.settings.max_model_bytes
+            self.stored = pinned_model(find(ref.id, MODEL), modules=modules, most=most)
+        self.sources.append(self.stored.pinned)
+        return self.stored.facts
 
     def _data(self, name: str, param: str) -> StoredFiles:
         find = self.uploads.data if is_upload(name) else self._object("dataset", self.buckets.data)
@@ -101,8 +101,3 @@ class NamedSources:
                 " its columns were looked for, and the job's worker looks at its rows"
             )
         return found
-
-
-def _pinned(found: StoredFiles, name: str) -> PinnedFile:
-    file = found.files[name]
-    return PinnedFile(name=name, bytes=file.bytes, sha256=file.sha256, etag=file.etag, version=file.version)

@@ -61,6 +61,7 @@ class Asked:
     """What the importance of layers, or a search, is asked of. ``recovery`` as the model's facts decide it.
 
     The batch and the precision that data and device decide later are no part of it: the gateway cannot know them.
+    ``stored``: the model, of a gateway that has no folder of it.
     """
 
     model: ModelRef
@@ -80,7 +81,6 @@ class Asked:
         return cls(
             request.model, request.task, request.prune, request.recovery, request.seed,
             baseline_seed=request.seeds[0], delivered=request.delivered, start=request.start,
-            stored=request.stored_model,
         )  # fmt: skip
 
     @classmethod
@@ -194,7 +194,7 @@ def _model(asked: Asked, facts: ModelFacts, settings: SourceSettings, hashes: Fi
     """
     if asked.delivered is not None:
         return {"delivered": asked.delivered.sha256}
-    if asked.stored is not None and settings.inputs is None:
+    if asked.stored is not None:
         return _stored(asked.stored, with_modules=_has_vectors_of_its_own(asked))
     folder = given_folder(asked.model, settings)
     if folder is None:

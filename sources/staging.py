@@ -131,11 +131,15 @@ class Stager:
     _commit: str | None = None
     _glue_commit: str | None = None
 
-    def stage(self, request: JobRequest, resolved: ResolvedRequest | None) -> Staged:
-        """Raises ``LayercutError`` as the sources do, and ``storage_full``; ``Cancelled``."""
+    def stage(
+        self, request: JobRequest, resolved: ResolvedRequest | None, sources: Sequence[PinnedSource] = ()
+    ) -> Staged:
+        """``sources`` are those of a job that is not resolved. Raises ``LayercutError`` as the sources do, and
+        ``storage_full``; ``Cancelled``.
+        """
         began = time.perf_counter()
         try:
-            self._stage(request, resolved)
+            self._stage(request, resolved, resolved.sources if resolved else sources)
         except BaseException:
             for handle in self._handles:
                 handle.file.close()
@@ -147,9 +151,8 @@ class Stager:
         handed = sum(os.fstat(handle.file.fileno()).st_size for handle in self._handles)
         return Staged(inputs, self._handles, time.perf_counter() - began, self._copied, handed)
 
-    def _stage(self, request: JobRequest, resolved: ResolvedRequest | None) -> None:
+    def _stage(self, request: JobRequest, resolved: ResolvedRequest | None, sources: Sequence[PinnedSource]) -> None:
         asked = resolved or request
-        sources = resolved.sources if resolved else []
         delivered, start = (resolved.delivered, resolved.start) if resolved else (None, None)
         for source in sources:
             self._source(source)

@@ -67,7 +67,7 @@ class StoredData:
     def pinned(self, here: Mapping[str, Fetched]) -> PinnedSource:
         files = [
             PinnedFile(
-                name=name, bytes=file.bytes, sha256=file.sha256 or here[name].sha256, etag=file.etag,
+                name=name, bytes=file.bytes, sha256=_sha256(file, here.get(name)), etag=file.etag,
                 version=file.version,
             ) for name, file in self.files.items()
         ]  # fmt: skip
@@ -116,6 +116,10 @@ def _chosen(request: Request, param: str, found: StoredFiles, kinds: Collection[
         raise no_training_file(found.id, kinds)
     dev = member(found.files, DEV_STEMS, kinds) if request.task.dev is None else None
     return (train,) if dev is None else (train, dev)
+
+
+def _sha256(file: StoredFile, here: Fetched | None) -> str | None:
+    return file.sha256 or (here.sha256 if here else None)
 
 
 def _check(data: StoredData, kinds: Collection[str], settings: SourceSettings) -> None:

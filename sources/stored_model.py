@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
+
 from api_schemas.architectures import ModelFacts
 from api_schemas.delivered import PREFIX
 from api_schemas.errors import LayercutError
+from api_schemas.pinned import MODEL, PinnedFile, PinnedSource
 from api_schemas.requests import ModelRef
 from sources.facts import INDEX, choose_weights, read_index
+from sources.fingerprint import FileHashes, digest
 from sources.headers import invalid
 from sources.model_files import check_shards, check_total, needed_files
 from sources.model_folder import read_facts
@@ -23,6 +28,39 @@ def stored_facts(found: StoredFiles, *, modules: bool, most: int) -> ModelFacts:
     check_has_model(found)
     check_total({name: found.files[name].bytes for name in chosen_files(found, modules=modules)}, most, found.id)
     return read_facts(found, ModelRef(id=found.id), modules=modules, most=most)
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model of an upload or an object store: its ``facts``, and the files that a job reads of it, ``pinned``."""
+
+    facts: ModelFacts
+    pinned: PinnedSource
+    found: StoredFiles
+
+    def known(self, hashes: FileHashes) -> PinnedSource:
+        """``pinned``, with the sha256 of every file. Reads those whose content the store does not tell; raises what
+        that does, and ``Cancelled``.
+        """
+        files = [
+            file.model_copy(update={"sha256": file.sha256 or self._hash(file, hashes)}) for file in self.pinned.files
+        ]
+        return self.pinned.model_copy(update={"files": files})
+
+    def _hash(self, file: PinnedFile, hashes: FileHashes) -> str:
+        name = digest("object", source=self.pinned.source, file=file.model_dump())
+        return hashes.of_ranges(name, file.bytes, partial(self.found.open_range, file.name))
+
+
+def pinned_model(found: StoredFiles, *, modules: bool, most: int) -> StoredModel:
+    """Raises as ``stored_facts``."""
+    facts = stored_facts(found, modules=modules, most=most)
+    files = [(name, found.files[name]) for name in chosen_files(found, modules=modules)]
+    pinned = [
+        PinnedFile(name=name, bytes=file.bytes, sha256=file.sha256, etag=file.etag, version=file.version)
+        for name, file in files
+    ]
+    return StoredModel(facts, PinnedSource(param=MODEL, source=found.id, files=pinned), found)
 
 
 def check_has_model(found: StoredFiles) -> None:

@@ -29,6 +29,7 @@ from workers.runtime.failures import explained
 from workers.sandbox.kernel import hide_process
 from workers.sandbox.landlock import lock_in
 from workers.settings import WorkerSettings
+from workers.stages.own_objects import with_objects
 
 
 class EventWriter:
@@ -62,12 +63,13 @@ def run_job(job: Path, out: Path, tell: EventWriter, cache: Cache, settings: Wor
         out.mkdir(parents=True, exist_ok=True)
         # Only here: it imports torch, which takes seconds, and a job file with a fault should not wait for that.
         run_pipeline = import_module("workers.pipeline").run_pipeline
-        run_pipeline(
-            file.request, resolved=file.resolved, job_id=file.id, out=out, settings=settings, tell=tell,
-            shared=cache, attempt=file.attempt, checkpoints=file.checkpoints,
-            # Whoever staged the inputs publishes the files, and makes the tar as it does.
-            archived=settings.inputs is None,
-        )  # fmt: skip
+        with with_objects(file.request, settings) as (request, at_hand):
+            run_pipeline(
+                request, resolved=file.resolved, job_id=file.id, out=out, settings=at_hand, tell=tell,
+                shared=cache, attempt=file.attempt, checkpoints=file.checkpoints,
+                # Whoever staged the inputs publishes the files, and makes the tar as it does.
+                archived=settings.inputs is None,
+            )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - every fault of a job is told, whatever it is
         if not isinstance(error, LayercutError):  # that one is for people, and says all there is to say
             traceback.print_exc()

@@ -10,9 +10,8 @@ from api_schemas.errors import LayercutError
 from api_schemas.pinned import PinnedSource
 from api_schemas.source_names import is_object, upload_of
 from api_schemas.uploads import PREFIX
-from sources.objects.addresses import allowed, parse
 from sources.objects.buckets import Buckets
-from sources.paths import What
+from sources.objects.pinned import pinned_files, pinned_objects
 from sources.settings import SourceSettings
 from sources.stored_files import StoredFile, StoredFiles
 from store.artifacts import ArtifactStore
@@ -48,29 +47,13 @@ class StoreInputs:
         return StoredFiles(pinned.ref, files, partial(self._read, pinned.artifact, pinned.job))
 
     def source(self, pinned: PinnedSource) -> StoredFiles:
-        """Raises ``expired`` where an upload is gone, and of objects as ``Buckets`` does."""
-        files = {file.name: StoredFile(file.bytes, file.sha256, file.etag, file.version) for file in pinned.files}
+        """Raises ``expired`` where an upload is gone, and of objects as ``pinned_objects`` does."""
         if is_object(pinned.source):
-            return self._objects(pinned, files)
+            return pinned_objects(self._buckets, pinned, self._settings)
         upload = upload_of(pinned.source)
         assert upload is not None
         start = "" if pinned.is_model else f"{PREFIX}{upload[0]}/"
-        return StoredFiles(pinned.source, files, partial(self._read_upload, upload[0], start))
-
-    def _objects(self, pinned: PinnedSource, files: dict[str, StoredFile]) -> StoredFiles:
-        what: What = "model" if pinned.is_model else "dataset"
-        prefixes = self._settings.model_urls if pinned.is_model else self._settings.data_urls
-        address = allowed(pinned.source, prefixes, what=what, param=pinned.param)
-        if pinned.is_model:
-            return self._buckets.pinned(address, files, what=what, param=pinned.param)
-        # Data is called by its whole address.
-        by_key = {parse(name).key: file for name, file in files.items()}
-        found = self._buckets.pinned(address._replace(key=""), by_key, what=what, param=pinned.param)
-
-        def read(name: str, start: int, end: int) -> Iterable[bytes]:
-            return found.open_range(parse(name).key, start, end)
-
-        return StoredFiles(pinned.source, files, read)
+        return StoredFiles(pinned.source, pinned_files(pinned), partial(self._read_upload, upload[0], start))
 
     def _read_upload(self, upload_id: str, start: str, name: str, first: int, end: int) -> Iterable[bytes]:
         return self._read(prefix_of(upload_id), f"upload {upload_id}", name.removeprefix(start), first, end)
