@@ -59,7 +59,7 @@ class HubGateway:
     """``key`` reads what the tenant ``here`` has, ``other_key`` what another has."""
 
     def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.url = folder, f"http://127.0.0.1:{port}"
+        self.folder, self.port, self.url = folder, port, f"http://127.0.0.1:{port}"
         self.engine = open_engine(database_of(folder))
         self.store = JobStore(self.engine)
         self.artifacts = ArtifactStore((folder / "data" / "artifacts").as_uri())
@@ -95,11 +95,15 @@ class HubGateway:
         headers = {"Authorization": f"Bearer {key or self.key}", **options.pop("headers", {})}
         return httpx.request(method, self.url + path, headers=headers, trust_env=False, timeout=30, **options)
 
-    def asked(self) -> list[str]:
-        """Method, path and status of all requests so far, as its log has them."""
+    def gets(self) -> list[tuple[str, int]]:
+        """Paths and statuses of the GETs so far, by its log."""
         lines = map(json.loads, (self.folder / "gateway.log").read_text().splitlines())
-        found = [line for line in lines if line.get("event") == "request"]
-        return [f"{line['method']} {line['path']} {line['status']}" for line in found]
+        found = [line for line in lines if line.get("event") == "request" and line["method"] == "GET"]
+        return [(line["path"], line["status"]) for line in found]
+
+    def sent(self) -> list[str]:
+        """The files that were sent so far."""
+        return [path for path, status in self.gets() if "/resolve/" in path and status < 300]
 
 
 class Client:
@@ -114,23 +118,24 @@ class Client:
             **({"HF_TOKEN": key} if key else {}), **({"PYTHONPATH": str(packages)} if packages else {}),
         }  # fmt: skip
 
-    def run(self, *command: str, fails: bool = False, **environment: str) -> str:
+    def run(self, *command: str, fails: bool = False, stdin: str = "", **environment: str) -> str:
         """What the command prints; with ``fails``, on stderr too, and it must fail."""
         done = subprocess.run(
-            command, env={**self._environment, **environment}, capture_output=True, text=True, timeout=240, check=False,
+            command, env={**self._environment, **environment}, input=stdin, capture_output=True, text=True,
+            timeout=240, check=False,
         )  # fmt: skip
         assert (done.returncode != 0) is fails, f"{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr if fails else done.stdout
 
-    def python(self, program: str, *arguments: str, fails: bool = False, **environment: str) -> str:
-        return self.run(sys.executable, "-c", program, *arguments, fails=fails, **environment).strip()
+    def python(self, program: str, *arguments: str, **options: Any) -> str:
+        return self.run(sys.executable, "-c", program, *arguments, **options).strip()
 
     def json(self, program: str, *arguments: str, **environment: str) -> Any:
         """The last line that it prints."""
         return json.loads(self.python(program, *arguments, **environment).splitlines()[-1])
 
-    def hf(self, *arguments: str, fails: bool = False, **environment: str) -> str:
-        return self.run(str(Path(sys.executable).with_name("hf")), *arguments, fails=fails, **environment)
+    def hf(self, *arguments: str, **options: Any) -> str:
+        return self.run(str(Path(sys.executable).with_name("hf")), *arguments, **options)
 
 
 def refused(answer: httpx.Response) -> tuple[int, str | None]:
