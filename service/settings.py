@@ -79,4 +79,7 @@ class GatewaySettings(StoreSettings, SourceSettings):
     presigned_seconds: int = Field(
         default=0, ge=0, description="files in an object store are sent by it, at addresses valid so long; 0: by us"
     )
+    presigned_endpoint: str = Field(
+        default="", description="where callers reach the object store, if they reach it elsewhere than we do"
+    )
     max_queued_jobs: int = Field(default=10_000, ge=1, description="that wait, all together; then 429 and Retry-After")

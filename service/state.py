@@ -43,7 +43,8 @@ from store.first_folder import make_folder_once
 from store.idempotency import IdempotencyStore
 from store.jobs import JobStore, Reaped
 from store.keys import KeyStore
-from store.object_clients import opened_bucket
+from store.object_clients import open_store
+from store.object_errors import fault_of
 from store.retention import RetentionStore
 from store.stored_uploads import UploadStore
 from store.tenants import TenantStore
@@ -120,7 +121,9 @@ def open_state(
     )
     store, workers = _jobs(engine, settings), WorkerStore(engine)
     cache = CacheStore(engine)
-    artifacts = ArtifactStore(settings.artifacts_url, settings.database_seconds, mkdir=False)
+    artifacts = ArtifactStore(
+        settings.artifacts_url, settings.database_seconds, mkdir=False, presigned_endpoint=settings.presigned_endpoint
+    )
     wakeups = WakeUps(settings.broker_url, metrics.count_wakeups)
     keys, required = KeyStore(engine), needs_key(settings)
     deliveries, signer = DeliveryStore(engine), Signer(settings)
@@ -136,9 +139,7 @@ def open_state(
         cache=cache,
         artifacts=artifacts,
         uploads=UploadStore(engine),
-        buckets=Buckets(
-            partial(opened_bucket, seconds=settings.source_seconds, whole_seconds=LOOK_SECONDS),
-        ),
+        buckets=Buckets(partial(open_store, seconds=settings.source_seconds, whole_seconds=LOOK_SECONDS), fault_of),
         fetched=FetchedFiles(settings.data_dir / "fetched", settings.fetched_bytes),
         importance=KnownImportance(cache, artifacts, FileHashes(settings.data_dir / "hashes")),
         wakeups=wakeups,

@@ -6,6 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.store import ObjectStore
@@ -13,9 +14,12 @@ from obstore.store import ObjectStore
 from api_schemas.errors import LayercutError
 from store import manifests
 from store.archives import ArchiveDigest
-from store.disk_space import folder_there
 from store.manifests import MANIFEST, Archive, Manifest, StoredFile, media_type
 from store.paths import full_disk_reported, store_path
+from store.places import Place
+
+if TYPE_CHECKING:
+    from obstore import Attributes
 
 CHUNK_BYTES = 1 << 20
 #: A smaller file is sent as it is, a larger one in parts: object stores take ten thousand of them at most.
@@ -43,11 +47,11 @@ class Upload:
         top: str | None = None,
         *,
         resumed: bool = False,
-        place: Path | None = None,
+        place: Place,
+        is_folder: bool,
     ) -> None:
-        """``place``: the store's folder, where it has one."""
         self._store, self._prefix, self._stopped, self._top, self._resumed = store, prefix, stopped, top, resumed
-        self._place = place
+        self._place, self._is_folder = place, is_folder
         self._files: dict[str, StoredFile] = {}
         self._archive = None if top is None else ArchiveDigest(top)
 
@@ -92,19 +96,26 @@ class Upload:
         body = manifest.model_dump_json(indent=1).encode()
         if len(body) > manifests.MAX_MANIFEST_BYTES:
             raise LayercutError("export_failed", f"the list of the {len(self._files)} files has {len(body)} bytes")
-        with folder_there(self._place), full_disk_reported():
+        with self._place.there(), full_disk_reported():
             obstore.put(self._store, store_path(self._prefix, MANIFEST), body)
         return manifest
 
     def _send(self, path: str, size: int, blocks: Iterable[bytes]) -> None:
-        with folder_there(self._place), full_disk_reported():
+        with self._place.there(), full_disk_reported():
             if self._resumed and self._is_there(path, size):
                 deque(blocks, maxlen=0)  # hashed all the same
             elif size <= PART_BYTES:
-                obstore.put(self._store, path, b"".join(blocks))
+                obstore.put(self._store, path, b"".join(blocks), attributes=self._attributes(path))
             else:
                 part = max(PART_BYTES, -(-size // MAX_PARTS))
-                obstore.put(self._store, path, iter(blocks), chunk_size=part, max_concurrency=PARTS_AT_ONCE)
+                obstore.put(
+                    self._store, path, iter(blocks), chunk_size=part, max_concurrency=PARTS_AT_ONCE,
+                    attributes=self._attributes(path),
+                )  # fmt: skip
+
+    def _attributes(self, path: str) -> Attributes | None:
+        """What an object store says of the file where it sends it itself; a folder keeps no such thing."""
+        return None if self._is_folder else {"Content-Type": media_type(path)}
 
     def _is_there(self, path: str, size: int) -> bool:
         try:
