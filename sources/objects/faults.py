@@ -28,7 +28,9 @@ class Changed(Exception):
 
 
 class Fault(Protocol):
-    """What is wrong with a store: it is `missing`, `refused`, `busy`, `stalled` or `unreachable`; ``why`` it refuses."""
+    """What is wrong with a store, which is `missing`, `refused`, `busy`, `stalled` or `unreachable`; ``why`` it
+    refuses.
+    """
 
     @property
     def kind(self) -> str: ...
