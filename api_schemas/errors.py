@@ -24,7 +24,7 @@ class ErrorKind:
 ERRORS: dict[str, ErrorKind] = {
     kind.code: kind
     for kind in (
-        ErrorKind("malformed_request", 400, "The body is not the JSON that this call takes"),
+        ErrorKind("malformed_request", 400, "The body is not what this call takes"),
         ErrorKind("invalid_cursor", 400, "The cursor was not made by this list"),
         ErrorKind("unauthorized", 401, "A key is needed, and none that is valid was sent"),
         ErrorKind("cross_site", 403, "A page of another site may not call this service"),

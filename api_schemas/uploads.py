@@ -90,7 +90,9 @@ class TableInspection(BaseModel):
 
     file: str
     format: str = Field(description="csv, tsv, json, jsonl, parquet, txt, conll")
-    rows: int = Field(description="good ones; an estimate where not all of the file was looked at")
+    rows: int | None = Field(
+        description="good ones; an estimate where not all of the file was looked at, null where it could not be read"
+    )
     complete: bool = Field(description="whether all of the file was looked at: all numbers are exact then")
     columns: list[ColumnInfo]
     label_counts: dict[str, dict[str, int]] = Field(

@@ -22,7 +22,9 @@ from service.named_sources import NamedSources
 from service.rates import Rates
 from service.readiness import Probes, open_probes
 from service.settings import GatewaySettings
-from service.uploaded_files import UploadedFiles
+from service.uploads.named import NamedUploads
+from service.uploads.slots import Slots
+from service.uploads.stores import Stores
 from service.version import VERSION
 from service.wakeups import WakeUps
 from service.webhooks.deliverer import Deliverer
@@ -48,6 +50,7 @@ from store.object_errors import fault_of
 from store.retention import RetentionStore
 from store.stored_uploads import UploadStore
 from store.tenants import TenantStore
+from store.upload_retention import UploadRetention
 from store.webhooks import WebhookStore
 from store.workers import WorkerStore
 from telemetry.gateway_metrics import GatewayMetrics
@@ -69,8 +72,11 @@ class GatewayState:
     workers: WorkerStore
     cache: CacheStore
     artifacts: ArtifactStore
-    #: Of models and data that requests name.
     uploads: UploadStore
+    upload_retention: UploadRetention
+    upload_stores: Stores
+    upload_slots: Slots
+    #: Of models and data that requests name.
     buckets: Buckets
     fetched: FetchedFiles
     importance: KnownImportance
@@ -97,7 +103,7 @@ class GatewayState:
         """What a request of ``actor`` may name of earlier jobs, uploads and object stores."""
         earlier = EarlierJobs(self.store.of(actor), self.artifacts, self.settings)
         return NamedSources(
-            self.settings, earlier, UploadedFiles(self.uploads.of(actor), self.artifacts), self.buckets, self.fetched
+            self.settings, earlier, NamedUploads(self.uploads.of(actor), self.artifacts), self.buckets, self.fetched
         )
 
 
@@ -125,6 +131,7 @@ def open_state(
         settings.artifacts_url, settings.database_seconds, mkdir=False, presigned_endpoint=settings.presigned_endpoint
     )
     wakeups = WakeUps(settings.broker_url, metrics.count_wakeups)
+    uploads = UploadStore(engine, days=settings.upload_days, unfinished_hours=settings.upload_unfinished_hours)
     keys, required = KeyStore(engine), needs_key(settings)
     deliveries, signer = DeliveryStore(engine), Signer(settings)
     return GatewayState(
@@ -138,7 +145,10 @@ def open_state(
         workers=workers,
         cache=cache,
         artifacts=artifacts,
-        uploads=UploadStore(engine),
+        uploads=uploads,
+        upload_retention=UploadRetention(engine),
+        upload_stores=Stores(uploads, ArtifactStore(settings.artifacts_url, mkdir=False), settings),
+        upload_slots=Slots(settings.uploads_at_once, one_tenant=not required),
         buckets=Buckets(partial(open_store, seconds=settings.source_seconds, whole_seconds=LOOK_SECONDS), fault_of),
         fetched=FetchedFiles(settings.data_dir / "fetched", settings.fetched_bytes),
         importance=KnownImportance(cache, artifacts, FileHashes(settings.data_dir / "hashes")),
@@ -178,6 +188,7 @@ def open_for_upkeep(state: GatewayState) -> GatewayState:
         engine=engine,
         store=_jobs(engine, state.settings),
         retention=RetentionStore(engine),
+        upload_retention=UploadRetention(engine),
         cache=CacheStore(engine),
         artifacts=ArtifactStore(state.settings.artifacts_url, mkdir=False),
         audit=AuditLog(engine),

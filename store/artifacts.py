@@ -17,13 +17,13 @@ from store.disk_space import artifacts_folder
 from store.folders import StoreFolder
 from store.manifests import MANIFEST, Manifest
 from store.object_clients import open_store
-from store.paths import missing_reported, store_path
+from store.paths import full_disk_reported, missing_reported, store_path
 from store.places import PROBE, PROBE_FOLDER, BucketPlace, FolderPlace, Place
 from store.presigning import Presigner
 from store.read_ahead import read_ahead
 from store.reading import HeldFiles, OpenFiles, StoredObjects
 from store.sweeping import Sweeper
-from store.uploads import CHUNK_BYTES, Upload, UploadStopped, blocks_of, plain_files
+from store.uploads import CHUNK_BYTES, PARTS_AT_ONCE, Upload, UploadStopped, blocks_of, plain_files
 
 
 class ArtifactStore:
@@ -43,7 +43,8 @@ class ArtifactStore:
         Without ``mkdir``, a folder that is not there is away. A service makes its own by ``make_folder_once``. Raises
         ``NoStore`` for an address that no store has.
         """
-        self._url, self._seconds, root = url, seconds, artifacts_folder(url)
+        self._url, self._seconds, self._root = url, seconds, artifacts_folder(url)
+        root = self._root
         self._folder, self._place = None if root is None else StoreFolder(root), _place(root, lambda: self._store)
         self._presigner = Presigner(None)
         if root is None:
@@ -103,11 +104,24 @@ class ArtifactStore:
         top: str | None = None,
         *,
         resumed: bool = False,
+        parts_at_once: int = PARTS_AT_ONCE,
     ) -> Upload:
-        """An artifact at ``prefix``, to be filled. ``stopped`` is asked between blocks. ``resumed``: see ``Upload``."""
+        """An artifact at ``prefix``, to be filled. ``stopped`` is asked between blocks. The others: see ``Upload``."""
         return Upload(
-            self._patient_store, prefix, stopped, top, resumed=resumed, place=self._place, is_folder=self.is_folder
-        )
+            self._patient_store, prefix, stopped, top, resumed=resumed, place=self._place, is_folder=self.is_folder,
+            parts_at_once=parts_at_once,
+        )  # fmt: skip
+
+    def write(self, prefix: str, name: str, data: bytes | bytearray) -> None:
+        """One file by itself, which no manifest lists; one that is there is written over."""
+        path = store_path(prefix, name)
+        with self._place.there(), full_disk_reported():
+            obstore.put(self._store, path, data)
+
+    def path_of(self, prefix: str, name: str) -> Path | None:
+        """Where the file lies on a disk of this machine; None where it lies in an object store."""
+        path = store_path(prefix, name)
+        return None if self._root is None else self._root / path
 
     def manifest(self, prefix: str) -> Manifest:
         """What was published there; raises ``file_not_found`` where nothing whole is."""

@@ -52,4 +52,4 @@ def full_disk_reported() -> Iterator[None]:
         full = getattr(error, "errno", None) in _FULL or any(f"(os error {code})" in str(error) for code in _FULL)
         if not full:
             raise
-        raise LayercutError("storage_full", "the artifact store has no room for the files of this job") from error
+        raise LayercutError("storage_full", "the artifact store has no room for these files") from error

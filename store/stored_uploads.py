@@ -21,7 +21,7 @@ from store.columns import later
 from store.database import reading
 from store.ids import new_id
 from store.tables import DEFAULT_TENANT, upload_files, uploads
-from store.tenants import check_upload_room
+from store.tenants import check_upload_room, upload_room
 from store.upload_parts import Sending
 from store.upload_rows import AnyUpload, found, locked, owned, page_of, read_upload
 from store.upload_uses import ReadyUpload, hold
@@ -138,7 +138,8 @@ class UploadStore:
             upload_id = self._insert(
                 connection, kind, name, size, HELD_SECONDS, token=token, held_until=later(HELD_SECONDS)
             )
-            return Writing(upload_id, kind, self._tenant or DEFAULT_TENANT, token)
+            tenant = self._tenant or DEFAULT_TENANT
+            return Writing(upload_id, kind, tenant, token, room=upload_room(connection, tenant, size))
 
     def take(self, upload_id: str, kind: UploadKind) -> Writing | None:
         """The right to complete an upload; None where it is ready, or another has the right.

@@ -23,7 +23,7 @@ MAX_TOLD = 5
 PAGE = 1000
 
 #: Where files are that are written and not asked for by name later.
-SWEPT = ("jobs", "cache", "readyz")
+SWEPT = ("jobs", "cache", "readyz", "uploads")
 
 
 class NotDeletedError(Exception):

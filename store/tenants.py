@@ -136,6 +136,12 @@ def check_upload_room(connection: Connection, tenant: str, more: int) -> None:
         )
 
 
+def upload_room(connection: Connection, tenant: str, counted: int) -> int | None:
+    """Bytes that the tenant may store of an upload of which ``counted`` are counted already; None where any."""
+    most = connection.scalar(select(tenants.c.artifact_bytes).where(tenants.c.id == tenant))
+    return None if most is None else max(0, int(most) - usage(connection, tenant).artifact_bytes + counted)
+
+
 def existing(connection: Connection, tenant: str) -> Row[Any]:
     """The tenant's row; raises ``not_found`` with the near ids."""
     row = connection.execute(select(tenants).where(tenants.c.id == tenant)).first()

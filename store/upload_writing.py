@@ -18,7 +18,7 @@ from store import upload_parts as sent
 from store.audit import Actor, note
 from store.columns import later
 from store.tables import upload_files, upload_parts, uploads
-from store.tenants import check_upload_room
+from store.tenants import check_upload_room, upload_room
 from store.upload_parts import Part
 from store.upload_rows import files_of, locked, prefix_of
 from store.upload_uses import DAY, ReadyFile
@@ -40,13 +40,16 @@ class SentFile:
 
 @dataclass(frozen=True)
 class Writing:
-    """The right to put an upload together; ``files`` are those that came in parts, none where all comes at once."""
+    """The right to put an upload together; ``files`` are those that came in parts, none where all comes at once.
+    ``room``: bytes that the tenant may store of it; None is any.
+    """
 
     upload_id: str
     kind: UploadKind
     tenant: str
     token: str
     files: tuple[SentFile, ...] = ()
+    room: int | None = None
 
     @property
     def prefix(self) -> str:
@@ -62,6 +65,8 @@ class Written:
     manifest: str
     inspection: dict[str, Any]
     notes: Sequence[str] = ()
+    #: For people; None: what it was called when it was begun.
+    name: str | None = None
 
     @property
     def bytes(self) -> int:
@@ -88,7 +93,8 @@ def take(connection: Connection, upload_id: str, tenant: str | None, kind: Uploa
         )
     token = secrets.token_hex(16)
     _change(connection, upload_id, token=token, held_until=later(HELD_SECONDS))
-    return Writing(upload_id, kind, row.tenant, token, tuple(_sent_file(connection, upload_id, file) for file in files))
+    came = tuple(_sent_file(connection, upload_id, file) for file in files)
+    return Writing(upload_id, kind, row.tenant, token, came, upload_room(connection, row.tenant, row.bytes))
 
 
 def renew(connection: Connection, writing: Writing, keep_seconds: float) -> bool:
@@ -118,7 +124,8 @@ def finish(connection: Connection, writing: Writing, written: Written, actor: Ac
     connection.execute(insert(upload_files), files)
     _change(
         connection, row.id, status=UploadStatus.READY, bytes=written.bytes, sha256=written.sha256,
-        manifest=written.manifest, inspection=written.inspection, notes=list(written.notes),
+        name=written.name or row.name, manifest=written.manifest, inspection=written.inspection,
+        notes=list(written.notes),
         expires_at=later(row.keep_days * DAY) if row.keep_days else None, token=None, held_until=None,
         # Its parts.
         sweep_at=later(),

@@ -23,7 +23,7 @@ from service.earlier_jobs import EarlierJobs
 from service.known_importance import KnownImportance
 from service.named_sources import NamedSources
 from service.settings import GatewaySettings
-from service.uploaded_files import UploadedFiles
+from service.uploads.named import NamedUploads
 from sources.fetched import FetchedFiles
 from sources.fingerprint import FileHashes
 from sources.objects.buckets import Buckets
@@ -71,7 +71,7 @@ class Service:
 
     def named(self) -> NamedSources:
         earlier = EarlierJobs(self.store, self.artifacts, self.settings)
-        uploads = UploadedFiles(self.uploads, self.artifacts)
+        uploads = NamedUploads(self.uploads, self.artifacts)
         return NamedSources(self.settings, earlier, uploads, self.buckets, self.fetched)
 
     def upload(self, folder: Path, kind: UploadKind) -> str:
