@@ -19,7 +19,7 @@ from sources.fetched import Fetched, FetchedFiles
 from sources.objects.addresses import allowed
 from sources.objects.buckets import Buckets
 from sources.paths import What
-from sources.stored_data import StoredData, renamed, stored_data
+from sources.stored_data import NamedData, renamed, stored_data
 from sources.stored_files import StoredFiles
 from sources.stored_model import StoredModel, pinned_model
 
@@ -93,7 +93,7 @@ class NamedSources:
         prefixes = self.settings.model_urls if what == "model" else self.settings.data_urls
         return lambda name, param: look(allowed(name, prefixes, what=what, param=param), param)
 
-    def _fetched(self, data: StoredData, name: str) -> Fetched:
+    def _fetched(self, data: NamedData, name: str) -> Fetched:
         found = self._held.enter_context(self.files.held(data.wanted(name, self.settings.look_bytes)))
         if not found.is_whole:
             self.warnings.append(

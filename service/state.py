@@ -22,7 +22,7 @@ from service.named_sources import NamedSources
 from service.rates import Rates
 from service.readiness import Probes, open_probes
 from service.settings import GatewaySettings
-from service.uploaded_files import UploadedFiles
+from service.uploads.named import NamedUploads
 from service.uploads.slots import Slots
 from service.uploads.stores import Stores
 from service.version import VERSION
@@ -45,7 +45,8 @@ from store.first_folder import make_folder_once
 from store.idempotency import IdempotencyStore
 from store.jobs import JobStore, Reaped
 from store.keys import KeyStore
-from store.object_clients import opened_bucket
+from store.object_clients import open_store
+from store.object_errors import fault_of
 from store.retention import RetentionStore
 from store.stored_uploads import UploadStore
 from store.tenants import TenantStore
@@ -71,11 +72,11 @@ class GatewayState:
     workers: WorkerStore
     cache: CacheStore
     artifacts: ArtifactStore
-    #: Of models and data that requests name.
     uploads: UploadStore
     upload_retention: UploadRetention
     upload_stores: Stores
     upload_slots: Slots
+    #: Of models and data that requests name.
     buckets: Buckets
     fetched: FetchedFiles
     importance: KnownImportance
@@ -102,7 +103,7 @@ class GatewayState:
         """What a request of ``actor`` may name of earlier jobs, uploads and object stores."""
         earlier = EarlierJobs(self.store.of(actor), self.artifacts, self.settings)
         return NamedSources(
-            self.settings, earlier, UploadedFiles(self.uploads.of(actor), self.artifacts), self.buckets, self.fetched
+            self.settings, earlier, NamedUploads(self.uploads.of(actor), self.artifacts), self.buckets, self.fetched
         )
 
 
@@ -148,9 +149,7 @@ def open_state(
         upload_retention=UploadRetention(engine),
         upload_stores=Stores(uploads, ArtifactStore(settings.artifacts_url, mkdir=False), settings),
         upload_slots=Slots(settings.uploads_at_once, one_tenant=not required),
-        buckets=Buckets(
-            partial(opened_bucket, seconds=settings.source_seconds, whole_seconds=LOOK_SECONDS),
-        ),
+        buckets=Buckets(partial(open_store, seconds=settings.source_seconds, whole_seconds=LOOK_SECONDS), fault_of),
         fetched=FetchedFiles(settings.data_dir / "fetched", settings.fetched_bytes),
         importance=KnownImportance(cache, artifacts, FileHashes(settings.data_dir / "hashes")),
         wakeups=wakeups,

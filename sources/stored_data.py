@@ -44,7 +44,7 @@ Part = TypeVar("Part", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class StoredData:
+class NamedData:
     """What one field names: ``names`` are the files of ``found`` that are meant, of training data the dev file last."""
 
     param: str
@@ -74,7 +74,7 @@ class StoredData:
         return PinnedSource(param=self.param, source=self.source, files=files)
 
 
-def stored_data(request: Request, find: Find, settings: SourceSettings) -> Iterator[StoredData]:
+def stored_data(request: Request, find: Find, settings: SourceSettings) -> Iterator[NamedData]:
     """What the fields of ``request`` name of uploads and object stores. Raises what ``find`` does, and as
     ``table_files`` for what is no file of data, or is too large.
     """
@@ -84,7 +84,7 @@ def stored_data(request: Request, find: Find, settings: SourceSettings) -> Itera
             continue
         kinds = suffixes if suffixes is not None else reader_of(request.task).suffixes
         found = find(name, param)
-        data = StoredData(param, name, found, _chosen(request, param, found, kinds))
+        data = NamedData(param, name, found, _chosen(request, param, found, kinds))
         _check(data, kinds, settings)
         yield data
 
@@ -122,7 +122,7 @@ def _sha256(file: StoredFile, here: Fetched | None) -> str | None:
     return file.sha256 or (here.sha256 if here else None)
 
 
-def _check(data: StoredData, kinds: Collection[str], settings: SourceSettings) -> None:
+def _check(data: NamedData, kinds: Collection[str], settings: SourceSettings) -> None:
     for name, file in data.files.items():
         if _kind(name) not in kinds:
             raise unknown_kind(name, kinds, data.param)

@@ -51,13 +51,15 @@ class NoStore(ValueError):
     """An address that no store has. One sentence for whoever sets it up."""
 
 
-def open_store(url: str, seconds: float | None, **settings: str) -> ObjectStore:
+def open_store(url: str, seconds: float | None, *, whole_seconds: float | None = None, **settings: str) -> ObjectStore:
     """The object store at ``url``, which is asked nothing yet; ``settings`` win over those of the environment.
 
-    ``seconds``: how long an answer may take for those who have somebody waiting; None for those who have not. Raises
-    ``NoStore``.
+    ``seconds``: how long an answer may take for those who have somebody waiting; None for those who have not.
+    ``whole_seconds``: how long one may take with all its bytes. Raises ``NoStore``.
     """
     patience = unhurried(url) if seconds is None else impatient(url, seconds)
+    if whole_seconds is not None:
+        patience["client_options"]["timeout"] = timedelta(seconds=whole_seconds)
     try:
         store: ObjectStore = from_url(url, **patience, **settings)  # type: ignore[call-overload]
     except (BaseError, ValueError) as error:
@@ -115,16 +117,6 @@ def impatient(url: str, seconds: float, environment: Mapping[str, str] = os.envi
             "backoff": {"init_backoff": pause / 2, "max_backoff": pause, "base": 2},
         },
     }
-
-
-def opened_bucket(url: str, seconds: float, whole_seconds: float | None = None) -> ObjectStore:
-    """The bucket at ``url``, as ``impatient`` has it. ``whole_seconds``: an answer, with all its bytes, takes no
-    longer.
-    """
-    patience = impatient(url, seconds)
-    if whole_seconds is not None:
-        patience["client_options"]["timeout"] = timedelta(seconds=whole_seconds)
-    return from_url(url, **patience)
 
 
 def _given(url: str, environment: Mapping[str, str]) -> Any:

@@ -15,10 +15,13 @@ LASTING: frozenset[Kind] = frozenset({"missing", "refused"})
 
 
 class Fault(NamedTuple):
-    """``sentence`` has the store's address, and nothing else of what the client said: no key, and no name of a file."""
+    """``sentence`` has the store's address, and nothing else of what the client said: no key, and no name of a file.
+    ``why`` is of one that refuses.
+    """
 
     kind: Kind
     sentence: str
+    why: str = ""
 
 
 _MEND = "its operator has to mend that"
@@ -88,7 +91,7 @@ def fault_of(error: BaseException) -> Fault | None:
     kind, why = _read(error, said)
     if isinstance(error, FileNotFoundError) and kind != "missing":
         return None
-    return Fault(kind, _SENTENCES[kind].format(store=_named(said), why=why))
+    return Fault(kind, _SENTENCES[kind].format(store=_named(said), why=why), why)
 
 
 def first_fault(errors: Iterable[BaseException]) -> Fault | None:

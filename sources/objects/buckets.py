@@ -15,7 +15,7 @@ from api_schemas.errors import LayercutError
 from sources.facts import PICKLES
 from sources.model_files import is_allowed
 from sources.objects.addresses import Address
-from sources.objects.faults import Asked, Changed, explained, missing
+from sources.objects.faults import Asked, Changed, FaultOf, explained, missing
 from sources.paths import What
 from sources.stored_files import StoredFile, StoredFiles
 
@@ -34,8 +34,8 @@ OpenBucket = Callable[[str], ObjectStore]
 class Buckets:
     """Safe to share between threads. ``waits``: whether a store that refuses is waited for, as one that is away."""
 
-    def __init__(self, open_bucket: OpenBucket, *, waits: bool = False) -> None:
-        self._open, self._waits = open_bucket, waits
+    def __init__(self, open_bucket: OpenBucket, fault_of: FaultOf, *, waits: bool = False) -> None:
+        self._open, self._fault_of, self._waits = open_bucket, fault_of, waits
         self._stores: dict[str, ObjectStore] = {}
         self._lock = threading.Lock()
 
@@ -66,7 +66,7 @@ class Buckets:
         also while they come: ``<what>_invalid`` where the object is another by now.
         """
         file, address = files[name], asked.address.child(name)
-        with explained(Asked(address, asked.what, asked.param, asked.waits)):
+        with explained(Asked(address, asked.what, asked.param, asked.waits), self._fault_of):
             if start >= end:
                 return
             answer = obstore.get(self._store(address), address.key, options=_options(file, start, end))
@@ -79,7 +79,7 @@ class Buckets:
         if not asked.address.key:
             return None
         try:
-            with explained(asked):
+            with explained(asked, self._fault_of):
                 return _stored(obstore.head(self._store(asked.address), asked.address.key))
         except LayercutError as error:
             if error.code != f"{asked.what}_not_found":
@@ -89,7 +89,7 @@ class Buckets:
     def _listed(self, asked: Asked) -> dict[str, StoredFile]:
         """Those below the address, by what their keys go on with."""
         key = asked.address.key
-        with explained(asked):
+        with explained(asked, self._fault_of):
             batches = obstore.list(self._store(asked.address), key or None, chunk_size=1000)
             found = list(islice((meta for batch in batches for meta in batch), MOST_LISTED + 1))
         if len(found) > MOST_LISTED:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
-from obstore import exceptions as objects
+from obstore.exceptions import BaseError, PreconditionError
 
 from api_schemas.errors import LayercutError
 from sources.objects.addresses import Address
@@ -15,9 +15,32 @@ from sources.paths import What
 
 AWAY = "source_unavailable"
 
+#: Of stores that are away: what each does.
+_AWAY = {
+    "busy": "asks for fewer requests than it gets",
+    "stalled": "did not answer in time",
+    "unreachable": "cannot be reached, or answers with an error",
+}
+
 
 class Changed(Exception):
     """The object is another than the one that was pinned."""
+
+
+class Fault(Protocol):
+    """What is wrong with a store, which is `missing`, `refused`, `busy`, `stalled` or `unreachable`; ``why`` it
+    refuses.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def why(self) -> str: ...
+
+
+#: Reads an error of the client; None where the store is sound, as in that there is no such object.
+FaultOf = Callable[[BaseException], Fault | None]
 
 
 @dataclass(frozen=True)
@@ -36,52 +59,38 @@ class Asked:
 
 
 @contextmanager
-def explained(asked: Asked) -> Iterator[None]:
+def explained(asked: Asked, fault_of: FaultOf) -> Iterator[None]:
     """What an object store raises becomes ``<what>_not_found``, ``<what>_not_allowed``, ``<what>_invalid`` where the
     object changed, or ``source_unavailable``.
     """
     try:
         yield
-    except (objects.BaseError, OSError, Changed) as error:
-        raise _fault(asked, error) from None
+    except (Changed, PreconditionError):
+        text = f"{asked.address} was changed after it was looked at: POST the job again when nobody writes to it"
+        raise asked.fault(f"{asked.what}_invalid", text) from None
+    except (BaseError, OSError) as error:
+        raise _told(asked, fault_of(error)) from None
+    except ValueError as error:  # of an address that no client can be made for, as the environment names no account
+        raise _refused(asked, str(error)) from None
 
 
 def missing(asked: Asked) -> LayercutError:
     return asked.fault(f"{asked.what}_not_found", f"there is nothing at {asked.address}")
 
 
-def _fault(asked: Asked, error: Exception) -> LayercutError:
-    said, address = str(error), asked.address
-    if isinstance(error, (Changed, objects.PreconditionError)):
-        text = f"{address} was changed after it was looked at: POST the job again when nobody writes to it"
-        return asked.fault(f"{asked.what}_invalid", text)
-    if _NO_BUCKET.search(said):
-        return asked.fault(f"{asked.what}_not_found", f"there is no bucket {address.bucket!r}, which {address} names")
-    if isinstance(error, FileNotFoundError):
+def _told(asked: Asked, fault: Fault | None) -> LayercutError:
+    if fault is None:
         return missing(asked)
-    if isinstance(error, _REFUSALS) or _REFUSED.search(said):
-        return asked.fault(
-            AWAY if asked.waits else f"{asked.what}_not_allowed",
-            f"the object store refuses to let this service read {address}: the service has no key for it, or one that"
-            " may not, or there is no such object and it may not be listed; its operator has to mend that",
-        )
-    return asked.fault(AWAY, f"the object store of {address} {_why_away(said)}; the same request may work later")
+    if fault.kind == "missing":
+        text = f"there is no bucket {asked.address.bucket!r}, which {asked.address} names"
+        return asked.fault(f"{asked.what}_not_found", text)
+    if fault.kind == "refused":
+        return _refused(asked, f"{fault.why}, or there is no such object and it may not be listed")
+    return asked.fault(
+        AWAY, f"the object store of {asked.address} {_AWAY[fault.kind]}; the same request may work later"
+    )
 
 
-def _why_away(said: str) -> str:
-    if _TIMEOUT.search(said):
-        return "did not answer in time"
-    if _CONNECT.search(said):
-        return "cannot be reached"
-    status = _STATUS.search(said)
-    return f"answered with status {status[1]}" if status else "gave no answer that could be read"
-
-
-_REFUSALS = (objects.PermissionDeniedError, objects.UnauthenticatedError)
-#: In the words of S3, GCS and Azure.
-_NO_BUCKET = re.compile(r"<Code>(NoSuchBucket|ContainerNotFound)<|bucket does not exist", re.IGNORECASE)
-_STATUS = re.compile(r"status code: (\d{3})")
-#: Of a list, refusals are no error of their own. The last is of a client that has been given no account.
-_REFUSED = re.compile(r"status code: 40[13]\b|MissingAccount|MissingCredentials|MissingRegion")
-_TIMEOUT = re.compile(r"kind: Timeout|operation timed out|TimedOut", re.IGNORECASE)
-_CONNECT = re.compile(r"kind: Connect|dns error|connection refused", re.IGNORECASE)
+def _refused(asked: Asked, why: str) -> LayercutError:
+    text = f"the object store refuses to let this service read {asked.address}: {why}; its operator has to mend that"
+    return asked.fault(AWAY if asked.waits else f"{asked.what}_not_allowed", text)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import PurePosixPath
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
 from sources.facts import choose_weights
-from sources.file_starts import CHECKED, STARTS
+from sources.file_starts import check_starts
 from sources.headers import invalid
 from sources.model_files import is_allowed
 from sources.stored_files import StoredFiles
@@ -38,7 +37,7 @@ def inspect_model(files: StoredFiles, others: Collection[str], *, most: int) -> 
     Raises ``model_invalid``, ``model_not_allowed``, ``unsupported_architecture`` and ``ceiling_passed``.
     """
     try:
-        _check_starts(files)
+        check_starts(files)
         choose_weights([*files.files, *others], files.id)
         if "config.json" not in files.files:
             raise invalid(f"{files.id!r} has no config.json")
@@ -56,13 +55,3 @@ def _facts(files: StoredFiles, most: int) -> tuple[ModelFacts, list[str]]:
             raise
         # It may serve without what sentence-transformers adds: whoever asks for that is told then.
         return stored_facts(files, modules=False, most=most), [f"as a transformer alone: {error.message}"]
-
-
-def _check_starts(files: StoredFiles) -> None:
-    """Raise ``model_invalid`` for a file that stands in for another."""
-    for name in sorted(files.files):
-        if PurePosixPath(name).suffix in CHECKED:
-            start = files.start(name, 64).lstrip().lower()
-            what = next((what for begins, what in STARTS if start.startswith(begins)), None)
-            if what is not None:
-                raise invalid(f"{name} is {what}")

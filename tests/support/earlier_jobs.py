@@ -23,7 +23,7 @@ from service.earlier_jobs import EarlierJobs
 from service.known_importance import KnownImportance
 from service.named_sources import NamedSources
 from service.settings import GatewaySettings
-from service.uploaded_files import UploadedFiles
+from service.uploads.named import NamedUploads
 from sources.fetched import FetchedFiles
 from sources.fingerprint import FileHashes
 from sources.objects.buckets import Buckets
@@ -31,7 +31,8 @@ from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.database import open_engine
 from store.jobs import Claim, JobStore
-from store.object_clients import opened_bucket
+from store.object_clients import open_store
+from store.object_errors import fault_of
 from store.stored_uploads import UploadStore
 from tests.support.migrated_database import migrated_sqlite
 from tests.support.uploaded import uploaded
@@ -56,7 +57,7 @@ class Service:
         self.store, self.artifacts = JobStore(self.engine), ArtifactStore(self.settings.artifacts_url)
         self.cache = FolderCache(folder / "cache", 2**30)
         self.uploads = UploadStore(self.engine)
-        self.buckets = Buckets(partial(opened_bucket, seconds=self.settings.source_seconds))
+        self.buckets = Buckets(partial(open_store, seconds=self.settings.source_seconds), fault_of)
         self.fetched = FetchedFiles(self.settings.data_dir / "fetched", self.settings.fetched_bytes)
         self.scratch = folder / "scratch"
         self.events: list[NewEvent] = []
@@ -70,7 +71,7 @@ class Service:
 
     def named(self) -> NamedSources:
         earlier = EarlierJobs(self.store, self.artifacts, self.settings)
-        uploads = UploadedFiles(self.uploads, self.artifacts)
+        uploads = NamedUploads(self.uploads, self.artifacts)
         return NamedSources(self.settings, earlier, uploads, self.buckets, self.fetched)
 
     def upload(self, folder: Path, kind: UploadKind) -> str:

@@ -23,11 +23,9 @@ from sources.stored_data import renamed, stored_data
 from sources.stored_files import StoredFiles
 from sources.stored_model import pinned_model
 from sources.tables.data_file import allowed_file
-from store.object_clients import opened_bucket
+from store.object_clients import open_store
+from store.object_errors import fault_of
 from workers.settings import WorkerSettings
-
-#: How long a store may take to answer, or pause.
-PATIENCE_SECONDS = 30.0
 
 
 class _Objects:
@@ -51,7 +49,7 @@ def with_objects(request: JobRequest, settings: WorkerSettings) -> Iterator[tupl
     if settings.inputs is not None or request.model.job_id is not None:
         yield request, settings
         return
-    buckets = Buckets(partial(opened_bucket, seconds=PATIENCE_SECONDS))
+    buckets = Buckets(partial(open_store, seconds=None), fault_of)
     sources = list(_sources(request, buckets, settings))
     if not sources:
         yield request, settings

@@ -15,11 +15,9 @@ from sources.objects.pinned import pinned_files, pinned_objects
 from sources.settings import SourceSettings
 from sources.stored_files import StoredFile, StoredFiles
 from store.artifacts import ArtifactStore
-from store.object_clients import opened_bucket
+from store.object_clients import open_store
+from store.object_errors import fault_of
 from store.upload_rows import prefix_of
-
-#: How long an object store may take to answer, or pause, until what it was asked for is asked for again.
-PATIENCE_SECONDS = 30.0
 
 
 class StoreInputs:
@@ -27,7 +25,7 @@ class StoreInputs:
 
     def __init__(self, artifacts: ArtifactStore, settings: SourceSettings) -> None:
         self._artifacts, self._settings = artifacts, settings
-        self._buckets = Buckets(partial(opened_bucket, seconds=PATIENCE_SECONDS), waits=True)
+        self._buckets = Buckets(partial(open_store, seconds=None), fault_of, waits=True)
 
     def delivered(self, pinned: Delivered) -> StoredFiles:
         """Raises ``expired`` where they are gone, and ``model_invalid`` where their list is another."""

@@ -13,7 +13,7 @@ from store.artifacts import ArtifactStore
 from store.stored_uploads import ReadyUpload, UploadStore
 
 
-class UploadedFiles:
+class NamedUploads:
     """Those of one tenant. Raises ``upload_not_found``, also for another's, ``upload_not_ready`` and ``expired``."""
 
     def __init__(self, own: UploadStore, artifacts: ArtifactStore) -> None:
