@@ -18,14 +18,21 @@ _LICENSE = re.compile(rf"^license:[ \t]*(['\"]?)({_WORD}?)\1[ \t]{{0,99}}(?:#.*)
 
 def license_of(folder: Folder) -> str | None:
     """The license that the card names, where it names one in a word; whatever is wrong with the card is no fault."""
+    found = _LICENSE.search(front_matter(folder))
+    return None if found is None or found[2] in ("null", "true", "false") else found[2]
+
+
+def front_matter(folder: Folder, most: int = START) -> str:
+    """What stands above the card of the model in ``folder``, of its first ``most`` bytes; nothing where it has none, or
+    there is none.
+    """
     try:
         with folder.open(CARD) as file:
-            text = file.read(START).decode("utf-8", "replace")
+            text = file.read(most).decode("utf-8", "replace")
     except LayercutError:
-        return None
+        return ""
     front = _FRONT.match(text)
-    found = _LICENSE.search(front[1]) if front else None
-    return None if found is None or found[2] in ("null", "true", "false") else found[2]
+    return front[1] if front else ""
 
 
 def is_license(text: str) -> bool:
