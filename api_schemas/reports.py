@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from api_schemas.architectures import ModelFacts
+from api_schemas.cards import CardFacts
 from api_schemas.objectives import Objective
 from api_schemas.read_spec import ReadSpec
 from api_schemas.recovery import Recovery
@@ -321,6 +322,7 @@ class Report(BaseModel):
 
     job_id: str | None
     model: ModelFacts
+    card: CardFacts = CardFacts()
     task: ReportedTask
     strategy: ReportedStrategy
     recovery: Recovery

@@ -81,6 +81,11 @@ class PairsSpec(OrString):
             raise _refusal("a pair has two texts: give two columns", "/pairs/text_columns")
         return self
 
+    @property
+    def label(self) -> str:
+        """What the pairs are called in lists."""
+        return self.name or (self.dataset or "").rsplit("/", 1)[-1]
+
 
 class TaskSpec(OrString):
     """A GLUE task by name, the user's own table, or ``none``. As a plain string, it is the name."""

@@ -18,13 +18,20 @@ _LICENSE = re.compile(rf"^license:[ \t]*(['\"]?)({_WORD}?)\1[ \t]{{0,99}}(?:#.*)
 
 def license_of(folder: AnyFolder) -> str | None:
     """The license that the card names, where it names one in a word; whatever is wrong with the card is no fault."""
-    try:
-        text = folder.start(CARD, START).decode("utf-8", "replace")
-    except LayercutError:
-        return None
-    front = _FRONT.match(text)
-    found = _LICENSE.search(front[1]) if front else None
+    found = _LICENSE.search(front_matter(folder))
     return None if found is None or found[2] in ("null", "true", "false") else found[2]
+
+
+def front_matter(folder: AnyFolder, most: int = START) -> str:
+    """What stands above the card of the model in ``folder``, of its first ``most`` bytes; nothing where it has none, or
+    there is none.
+    """
+    try:
+        text = folder.start(CARD, most).decode("utf-8", "replace")
+    except LayercutError:
+        return ""
+    front = _FRONT.match(text)
+    return front[1] if front else ""
 
 
 def is_license(text: str) -> bool:

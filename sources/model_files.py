@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
@@ -34,8 +35,12 @@ SMALL = (
 #: Of those that are no JSON, which has limits of its own; the largest that are known have 17 MB.
 MAX_SMALL = 64 * MIB
 
+LONGEST_TERMS = 100
+MAX_TERMS = MIB
 #: What says whose the model is: how many of a pattern, and of how many bytes; what is beyond is left out.
-NOTICES = {"README.md": (1, 16 * MIB), "LICENSE*": (5, MIB)}
+NOTICES = {"README.md": (1, 16 * MIB), "LICENSE*": (5, MAX_TERMS), "NOTICE*": (5, MAX_TERMS)}
+#: Those of them that go with whatever is made of the model; by its name, each is text.
+_TERMS = re.compile(r"(LICENSE|NOTICE)(\.[0-9]+|[-_][A-Za-z0-9]+)*(\.(md|txt|rst))?")
 
 SHARDS = "model-*-of-*.safetensors"
 PATTERNS = [*SMALL, WEIGHTS, SHARDS, *NOTICES, *(name for name in MODULE_FILES if name not in TOP_FILES)]
@@ -51,10 +56,6 @@ EXPORTED = (
     "report.json",
     "README.md",
     "SHA256SUMS",
-    "LICENSE",
-    "LICENSE.md",
-    "LICENSE.txt",
-    "NOTICE",
 )
 
 #: Folders that some of them are in.
@@ -75,12 +76,17 @@ def is_folder(name: str, folders: Collection[str] = FOLDERS) -> bool:
 def is_exported(name: str) -> bool:
     """Whether a file that a job delivers may have that path."""
     plain = name.isprintable() and not any(part.startswith(".") or "\\" in part for part in name.split("/"))
-    return plain and is_allowed(name, EXPORTED)
+    return plain and (is_allowed(name, EXPORTED) or is_terms(name))
 
 
 def is_notice(name: str) -> bool:
     """Whether ``name`` is that of a file that says whose the model is, which is left out where it is none."""
     return "/" not in name and any(fnmatchcase(name, pattern) for pattern in NOTICES)
+
+
+def is_terms(name: str) -> bool:
+    """Whether ``name`` is that of a license, or of a notice that a license asks to be carried along."""
+    return len(name) <= LONGEST_TERMS and _TERMS.fullmatch(name) is not None
 
 
 def check_shards(shards: Collection[str], present: Collection[str], id: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from api_schemas.errors import LayercutError
-from sources.model_files import is_allowed, needed_files
+from sources.model_files import is_allowed, is_exported, is_terms, needed_files
 
 ONE = {"config.json": 100, "model.safetensors": 10**12, "vocab.txt": 10}
 
@@ -54,3 +54,19 @@ def test_a_small_file_that_is_none_is_refused(name: str) -> None:
 
 def test_what_is_taken_has_an_allowed_name() -> None:
     assert all(map(is_allowed, needed_files({**ONE, "LICENSE": 5, "README.md": 5, "modules.json": 5}, [])))
+
+
+@pytest.mark.parametrize(
+    ("name", "carried"),
+    [
+        ("LICENSE", True), ("LICENSE.md", True), ("LICENSE-APACHE", True), ("LICENSE-2.0.txt", True), ("NOTICE", True),
+        ("NOTICE.txt", True), ("LICENSE_MODEL", True), ("LICENSE.rst", True), ("README.md", False),
+        ("LICENSE.py", False), ("LICENSE.pkl", False), ("NOTICE.sh", False), ("LICENSES/x", False),
+        ("LICENSE\n", False), ("LICENSE.", False), ("xLICENSE", False), ("LICENSE" + "-x" * 99, False),
+    ],
+)  # fmt: skip
+def test_licenses_and_notices_go_with_the_model(name: str, carried: bool) -> None:
+    assert is_terms(name) is carried
+    if carried:
+        assert is_exported(name)
+        assert name in needed_files({**ONE, name: 10}, [])

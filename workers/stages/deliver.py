@@ -16,6 +16,7 @@ from api_schemas.events import ArtifactFiles, EventType, FailedData, NewEvent, S
 from api_schemas.jobs import Result, Stage, Usage
 from api_schemas.plans import Plan
 from api_schemas.reports import Report, Verification
+from sources.terms import write_terms
 from workers.data.batches import collate
 from workers.data.made_up import made_up_inputs
 from workers.export.archive import archive_name, make_archive
@@ -126,6 +127,7 @@ def export(run: RunContext, plan: Plan, model: PreTrainedModel, folder: Path) ->
         export_model(model, job.tokenizer, folder, job.dtype)
     if job.modules is not None:
         copy_modules(job.modules, job.folder, folder)
+    write_terms(job.terms, folder)
     return cut
 
 

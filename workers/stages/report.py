@@ -58,6 +58,7 @@ def make_report(
         verification=verification,
         job_id=run.job_id,
         model=job.facts,
+        card=job.card,
         task=_task(job),
         strategy=_strategy(job, plan),
         recovery=job.recovery,

@@ -14,6 +14,7 @@ from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest, check_pinned, resolve
 from api_schemas.strategies import STRATEGIES
 from sources.cached_files import Unusable
+from sources.card_facts import card_facts
 from sources.chosen_files import choose_files
 from sources.fingerprint import FileHashes, digest, fingerprint
 from sources.importance import NOT_IDENTIFIED, Asked, identify
@@ -23,6 +24,7 @@ from sources.sentence_transformers import Modules
 from sources.staging import fetch_pinned, is_kept
 from sources.stored_data import renamed
 from sources.tasks import TaskData, load_task, with_data
+from sources.terms import read_terms
 from sources.texts import read_texts
 from workers.data.features import Features, LabelShape, encode_into, labels_of, load_features
 from workers.kinds.kind import PAIRS, Kind, KindInputs
@@ -136,6 +138,8 @@ def resolve_job(
         mapped=mapped,
         start=start,
         modules=modules,
+        card=card_facts(opened),
+        terms=read_terms(opened, chosen.sizes),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.architectures import ARCHITECTURES, Architecture, ModelFacts
+from api_schemas.cards import CardFacts
 from api_schemas.further import left_spec
 from api_schemas.labels import head_order
 from api_schemas.plans import Plan
@@ -72,7 +73,8 @@ class ResolvedJob:
     ``recovery`` has the batch and the precision that ``request.recovery`` may leave open. ``engine``: whether
     trainings may use the CPU engine. ``mapped``: the model is larger than memory. Its weights stay in their files and
     are read when they are used. ``modules``: those of a sentence-transformers folder that stays one. ``start`` is what
-    an earlier job left of the source: layers are dropped from it, where there is one.
+    an earlier job left of the source: layers are dropped from it, where there is one. ``card`` and ``terms``: what the
+    source's card says, and its licenses and notices by their names.
     """
 
     request: ResolvedRequest
@@ -92,6 +94,8 @@ class ResolvedJob:
     mapped: bool = False
     modules: Modules | None = None
     start: StartModel | None = None
+    card: CardFacts = field(default_factory=CardFacts)
+    terms: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def architecture(self) -> Architecture:

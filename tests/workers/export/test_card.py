@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from huggingface_hub import ModelCard
 
+from api_schemas.cards import CardFacts
 from api_schemas.reports import (
     Check,
     Measurements,
     ReportedTask,
     Verification,
 )
+from api_schemas.task_spec import PairsSpec
 from tests.support.reports import FACTS, STRATEGY, report
 from workers.export.card import make_card
 
@@ -34,6 +38,53 @@ def test_front_matter_is_what_the_hub_takes() -> None:
     assert {"layercut", "pruned"} <= set(data.tags)
     assert data.datasets == ["nyu-mll/glue"]
     assert data.metrics == ["accuracy"]
+
+
+def test_what_the_source_says_of_itself_holds_for_what_is_made_of_it(tmp_path: Path) -> None:
+    said = CardFacts(
+        language=["en", "no"], datasets=["bookcorpus"], tags=["exbert", "pytorch", "pruned"], base_model=["a/b"],
+        pipeline_tag="fill-mask", license="other", license_name="gemma", license_link="LICENSE",
+    )  # fmt: skip
+    (tmp_path / "README.md").write_text(make_card(report(card=said, model=FACTS.model_copy(update={"license": None}))))
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert data.language == ["en", "no"]
+    assert data.datasets == ["bookcorpus", "nyu-mll/glue"]
+    assert data.tags == ["layercut", "layer-dropping", "pruned", "safetensors", "exbert"]
+    assert (data.license, data.license_name, data.license_link) == ("other", "gemma", "LICENSE")
+    # Its own name comes before that of the model which it was made of, and its task before what it was for.
+    assert (data.base_model, data.pipeline_tag) == ("google-bert/bert-base-uncased", "text-classification")
+    at_home = report(card=said, training={}, model=FACTS.model_copy(update={"id": "/srv/x", "classes": ["BertModel"]}))
+    data = ModelCard(make_card(at_home)).data
+    assert (data.base_model, data.pipeline_tag) == ("a/b", "fill-mask")
+
+
+def test_scores_are_what_the_hub_lists(tmp_path: Path) -> None:
+    after = report().after.model_copy(
+        update={"metrics": {"accuracy": 83.123456, "accuracy_validation_mismatched": 82.0, "f1": None}}
+    )
+    mnli = report(after=after, task=ReportedTask(name="mnli", kind="classification", metric="accuracy"))
+    (tmp_path / "README.md").write_text(make_card(mnli))
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert data.model_name == "bert-base-uncased with 8 of 12 layers"
+    found = {(row.metric_type, row.dataset_split): row for row in data.eval_results}
+    assert found.keys() == {("accuracy", "validation_matched"), ("accuracy", "validation_mismatched")}
+    first = found["accuracy", "validation_matched"]
+    assert (first.metric_value, first.task_type) == (83.1235, "text-classification")
+    assert (first.dataset_type, first.dataset_name, first.dataset_config) == ("nyu-mll/glue", "GLUE MNLI", "mnli")
+
+
+def test_scores_of_own_data_name_the_file_and_not_where_it_lies() -> None:
+    task = ReportedTask(name="my tweets.csv", kind="classification", dataset="/srv/secret/my tweets.csv", metric="f1")
+    card = make_card(report(task=task))
+    (row,) = ModelCard(card).data.eval_results
+    assert (row.dataset_type, row.dataset_name, row.dataset_split) == ("my-tweets.csv", "my tweets.csv", "dev")
+    assert "secret" not in card
+    pairs = PairsSpec(name="stsb")
+    embedding = ReportedTask(name="texts.csv", kind="embedding", metric="spearman", pairs=pairs)
+    after = report().after.model_copy(update={"metrics": {"cosine": 98.0, "spearman": 81.0}})
+    facts = FACTS.model_copy(update={"modules": ["Transformer", "Pooling"]})
+    rows = ModelCard(make_card(report(task=embedding, after=after, model=facts))).data.eval_results
+    assert {row.metric_type: row.dataset_name for row in rows} == {"cosine": "texts.csv", "spearman": "GLUE STS-B"}
 
 
 def test_before_and_after_stand_side_by_side() -> None:

@@ -12,7 +12,8 @@ from safetensors import safe_open
 
 from .loaded import Said, listed
 
-SAFE_NAMES = {"SHA256SUMS", "LICENSE", "NOTICE"}
+SAFE_NAMES = {"SHA256SUMS"}
+TERMS = ("LICENSE", "NOTICE")
 SAFE_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".jinja", ".md"}
 PICKLE_STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
 
@@ -25,13 +26,19 @@ def check_files(asked: dict[str, Any], _: Any) -> Said:
 
 
 def _is_safe(path: Path) -> bool:
-    if path.is_symlink() or not (path.name in SAFE_NAMES or path.suffix in SAFE_SUFFIXES):
+    if path.is_symlink() or not (path.name in SAFE_NAMES or path.suffix in SAFE_SUFFIXES or _is_terms(path)):
         return False
     # A safetensors file starts with the length of its header, which may be any bytes.
     if path.suffix == ".safetensors":
         return True
     with path.open("rb") as file:
         return not file.read(4).startswith(PICKLE_STARTS)
+
+
+def _is_terms(path: Path) -> bool:
+    """A license by any name that says which, as LICENSE-MIT and LICENSE-2.0."""
+    text = path.suffix in ("", ".rst") or path.suffix[1:].isdigit()
+    return text and path.name.startswith(TERMS)
 
 
 def check_hashes(asked: dict[str, Any], _: Any) -> Said:
