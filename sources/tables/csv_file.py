@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
+from sources.tables import duck
 from sources.tables.bounds import MAX_COLUMNS, MAX_ROW, MIB
 from sources.tables.data_file import DataFile
 from sources.tables.dialects import Dialect, Unclear, dialect_of
@@ -22,6 +22,9 @@ from sources.tables.duck import BUFFER, literal, plainly
 from sources.tables.encodings import UTF8, Copy, as_utf8, decoded, encoding_of, undecodable
 from sources.tables.opened import BadRow, Opened
 from sources.tables.wide_rows import wide_row
+
+if TYPE_CHECKING:
+    import duckdb
 
 SAMPLE = 1 << 20
 #: Bad rows that are still counted; of a file with more of them nothing is learnt.
@@ -134,7 +137,7 @@ class CsvFile:
             good = connection.execute(
                 f"SELECT count(*) + coalesce(sum({inside}), 0) FROM {self._rows(name, 'ignore_errors = true')}"
             ).fetchall()
-        except duckdb.Error:
+        except duck.Error:
             return False
         return bool(lines - good[0][0] <= MOST_BAD)
 
@@ -143,7 +146,7 @@ class CsvFile:
         try:
             connection.execute(f"SELECT count(*) FROM {self._rows(name, TOLD)}").fetchall()
             told = _told(connection)
-        except duckdb.Error:
+        except duck.Error:
             return None
         if not told:
             return None
