@@ -70,12 +70,14 @@ class ProgressReporter:
         yield
         timings = self._told.timings
         timings[stage.value] = round(timings.get(stage.value, 0.0) + time.monotonic() - began, 3)
-        self._leave(stage)
+        self._ahead.pop(stage, None)
+        self._report(stage)
 
     def skip(self, stage: Stage, why: str) -> None:
         message = f"{stage.value} skipped: {why}"
         self._tell(new_event(EventType.STAGE, message, StageData(stage=stage, skipped=True)))
-        self._leave(stage)
+        self._ahead.pop(stage, None)
+        self._report(None)
 
     def step(self, stage: Stage, step: Step, seconds: float) -> None:
         """An optimizer step is done, ``seconds`` after the one before it."""
@@ -145,10 +147,6 @@ class ProgressReporter:
             known = self._resolved.model_copy(update={"reused": list(self._told.reused)})
             self._tell(new_event(EventType.RESOLVED, message, known))
 
-    def _leave(self, stage: Stage) -> None:
-        self._ahead.pop(stage, None)
-        self._report(stage)
-
     def _report(self, stage: Stage | None, **where: Any) -> None:
         self._last = time.monotonic()
         eta = self._eta()
@@ -172,6 +170,6 @@ def text_of(progress: Progress, stage: Stage | None) -> str:
 
     Without a step the stage is over; without a time left, it cannot be known yet.
     """
-    where = "done" if progress.step is None else f"step {progress.step} of {progress.total_steps}"
+    where = f"step {progress.step} of {progress.total_steps}" if progress.step is not None else stage and "done"
     left = None if progress.eta_seconds is None else f"{about(progress.eta_seconds)} left"
-    return "  ".join(filter(None, [stage, where, f"{progress.fraction:.0%} of the job".replace("%", " %", 1), left]))
+    return "  ".join(filter(None, [stage, where, f"{100 * progress.fraction:.0f} % of the job", left]))

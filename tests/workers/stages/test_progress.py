@@ -119,5 +119,5 @@ def test_a_report_says_where_the_job_is_in_words(monkeypatch: pytest.MonkeyPatch
 def test_what_cannot_be_known_yet_is_not_said() -> None:
     told = Reported()
     told.reporter.skip(Stage.SCORING, "the strategy ranks no layers")
-    assert told.events[-1].message == "scoring  done  0 % of the job"
+    assert told.events[-1].message == "0 % of the job"
     assert told.progress.eta_seconds is None
