@@ -11,7 +11,7 @@ from typing import Any, Self
 import httpx
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from server import DemoError
 
@@ -46,7 +46,7 @@ class View:
     def say(self, *lines: Any) -> None:
         self._console.print(*lines)
 
-    def doing(self, what: str, fraction: float | None = None, detail: str = "") -> None:
+    def doing(self, what: str, fraction: float | None = None) -> None:
         raise NotImplementedError
 
 
@@ -55,15 +55,9 @@ class Bar(View):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        columns = (
-            TextColumn("{task.description:<12}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[detail]}"),
-            TimeElapsedColumn(),
-        )
+        columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         self._progress = Progress(*columns, console=console, transient=True)
-        self._bar = self._progress.add_task("", total=1.0, detail="")
+        self._bar = self._progress.add_task("", total=1.0)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -72,8 +66,8 @@ class Bar(View):
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def doing(self, what: str, fraction: float | None = None, detail: str = "") -> None:
-        self._progress.update(self._bar, description=what, completed=fraction, detail=detail)
+    def doing(self, what: str, fraction: float | None = None) -> None:
+        self._progress.update(self._bar, description=what, completed=fraction)
 
 
 class Heartbeat(View):
@@ -104,9 +98,8 @@ class Heartbeat(View):
         self._spoke = self._clock()
         super().say(*lines)
 
-    def doing(self, what: str, fraction: float | None = None, detail: str = "") -> None:
-        done = "" if fraction is None else f"{fraction:.0%}"
-        self._now = "  ".join(filter(None, [what, done, detail]))
+    def doing(self, what: str, fraction: float | None = None) -> None:
+        self._now = what
 
     def beat(self) -> None:
         """Say what the demo is at, where it was silent for too long."""
@@ -124,24 +117,17 @@ def view_of(console: Console) -> View:
 
 def follow(view: View, happening: Iterable[dict[str, Any]]) -> None:
     """Show a job's events until it has ended: a line for each, but those of progress move the bar."""
-    stage, fraction = "queued", 0.0
+    fraction = 0.0
     for event in happening:
         data = event["data"]
         if event["type"] == "job.progress":
             fraction = data["fraction"]
-            view.doing(stage, fraction, _detail(data))
+            view.doing(event["message"], fraction)
             continue
         message = " ".join([event["message"], *filter(None, [data.get("side")])])
         view.say(f"  [dim]{event['number']:>4}[/] {event['type']:<15} {escape(message)}")
         if event["type"] == "job.stage" and not data["skipped"]:
-            stage = data["stage"]
-            view.doing(stage, fraction)
-
-
-def _detail(progress: dict[str, Any]) -> str:
-    step, total, left = progress.get("step"), progress.get("total_steps"), progress.get("eta_seconds")
-    steps = f"step {step}/{total}" if step and total else ""
-    return ", ".join(filter(None, [steps, "" if left is None else f"about {left:.0f} s left"]))
+            view.doing(data["stage"], fraction)
 
 
 def before_and_after(report: dict[str, Any]) -> Table:

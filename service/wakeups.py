@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from celery import Celery
 
 from store.broker import QUEUE, WAKE, celery_settings, ensure_folders
 
@@ -30,6 +29,8 @@ class WakeUps:
 
     def __init__(self, broker_url: str, count: Callable[[str], None] = lambda outcome: None) -> None:
         self._broker_url, self._count = broker_url, count
+        from celery import Celery  # noqa: PLC0415 - to import the gateway is not to start it
+
         self._celery = Celery("layercut-gateway", set_as_current=False)
         self._celery.conf.update(_impatient(celery_settings(broker_url)))
         self._wanted: queue.SimpleQueue[int | None] = queue.SimpleQueue()

@@ -12,8 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import duckdb
-
 from api_schemas.data_size import DataSize, SplitSize
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
@@ -24,6 +22,7 @@ from sources.datasets import table_files
 from sources.glue import local_glue_files
 from sources.label_forms.form import DEV_SHARE
 from sources.settings import SourceSettings
+from sources.tables import duck
 from sources.tables.data_file import DataFile, allowed_file
 from sources.tables.duck import connect, identifier, interrupted, scratch
 
@@ -112,7 +111,7 @@ def _part(file: DataFile, columns: list[str], read: ReadSpec, header: tuple[str,
                 return _Part(_parquet(pinned, columns))
             with pinned.path.open("rb") as opened:
                 return _Part(_head(opened, file.kind, columns, read, header))
-    except (LayercutError, OSError, ValueError, RecursionError, csv.Error, duckdb.Error, LookupError):
+    except (LayercutError, OSError, ValueError, RecursionError, csv.Error, duck.Error, LookupError):
         size = file.path.stat().st_size if file.path.exists() else 0
         guess = SplitSize(max(1, size // 200), [GUESSED_BYTES])
         return _Part(guess, f"how many rows {file.name} has is guessed by its size")

@@ -8,8 +8,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from api_schemas.errors import LayercutError
 from api_schemas.tasks import Task
 from sources import hub
@@ -18,6 +16,7 @@ from sources.hub_client import Deadline, Unreachable
 from sources.lines import Lines
 from sources.rows import Rows, hash_files
 from sources.settings import SourceSettings
+from sources.tables import duck
 from sources.tables.duck import connect, identifier, plainly, scratch
 from sources.tsv import read_tsv
 
@@ -199,7 +198,7 @@ def _parquet_rows(task: Task, path: Path, name: str) -> Iterator[tuple[tuple[Any
                 raise _invalid(name, f"no column {missing[0]!r}; the columns are: {', '.join(known)}")
             wanted = ", ".join(map(identifier, columns))
             found = connection.execute(f"SELECT {wanted} FROM read_parquet({file})").fetchall()
-        except duckdb.Error as error:
+        except duck.Error as error:
             raise _invalid(name, f"not Parquet: {plainly(error)}") from None
     for *line_texts, label in found:
         yield tuple(line_texts), label

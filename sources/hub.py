@@ -2,6 +2,8 @@
 
 What it says is read here, and by nothing that takes it for what it expects. The client's exceptions leave this file as
 ``LayercutError`` (the hub said no) or ``Unreachable`` (it said nothing, or what no hub would say).
+
+``client`` imports what it downloads with at the first download: few gateways see one.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from huggingface_hub import constants, hf_hub_download, hf_hub_url, snapshot_download, try_to_load_from_cache
+import huggingface_hub as client
+from huggingface_hub import constants
 from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
@@ -26,7 +29,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.file_download import _cache_commit_hash_for_specific_revision as remember_revision
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 from pydantic import BaseModel, FailFast, Field, ValidationError
 
@@ -134,7 +136,7 @@ def _start(repo: Repo, name: str, most: int, deadline: Deadline) -> bytes:
 
 def _read(repo: Repo, name: str, most: int, deadline: Deadline, **headers: str) -> bytes:
     """The first ``most`` bytes of a file, whether the hub heeds a range or not."""
-    url = hf_hub_url(repo.id, name, revision=repo.commit, endpoint=constants.ENDPOINT)
+    url = client.hf_hub_url(repo.id, name, revision=repo.commit, endpoint=constants.ENDPOINT)
     with _errors(repo.id, repo.commit, "model"), bounded(deadline):
         return _get(url, most, deadline, **headers)
 
@@ -187,7 +189,7 @@ def cached(id: str, revision: str | None, *, what: What, is_whole: Callable[[Pat
     with _errors(id, revision, what):
         # No patterns: which files must be there is not for the client to say.
         options: dict[str, Any] = {"local_files_only": True, "allow_patterns": []}
-        folder = Path(snapshot_download(id, repo_type=what, revision=revision, **options))
+        folder = Path(client.snapshot_download(id, repo_type=what, revision=revision, **options))
     if not is_whole(folder):
         raise Unreachable(f"the cache holds a part of {what} {id!r} alone")
     return folder
@@ -214,13 +216,15 @@ def _download(repo: Repo, revision: str | None, names: list[str], what: What) ->
     with ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="download") as pool:
         list(pool.map(lambda name: _download_one(repo, name, what), others))
     folder = _download_one(repo, last, what)
+    from huggingface_hub.file_download import _cache_commit_hash_for_specific_revision as remember_revision  # noqa: PLC0415
+
     # The client does so where it is asked for a branch; but then the hub says again which commit that is.
     remember_revision(str(folder.parents[1]), revision or constants.DEFAULT_REVISION, repo.commit)
     return folder
 
 
 def _is_cached(repo: Repo, name: str, what: What) -> bool:
-    return isinstance(try_to_load_from_cache(repo.id, name, revision=repo.commit, repo_type=what), str)
+    return isinstance(client.try_to_load_from_cache(repo.id, name, revision=repo.commit, repo_type=what), str)
 
 
 def _check_room(size: int) -> None:
@@ -236,7 +240,7 @@ def _download_one(repo: Repo, name: str, what: What) -> Path:
     size = repo.files[name]
     deadline = Deadline(DOWNLOAD_SECONDS + size / BYTES_PER_SECOND)
     with _errors(repo.id, repo.commit, what), bounded(deadline, max(size, MIN_ANSWER)):
-        path = Path(hf_hub_download(repo.id, name, repo_type=what, revision=repo.commit))
+        path = Path(client.hf_hub_download(repo.id, name, repo_type=what, revision=repo.commit))
         folder, found = path.parents[name.count("/")], path.stat().st_size
         if folder.name != repo.commit:
             raise Unreachable(f"it sends {name} of the commit {folder.name}, not of {repo.commit}")

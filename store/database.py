@@ -1,21 +1,23 @@
 """Opening the database, and bringing its tables up to date."""
 
+# ruff: noqa: PLC0415 - what only a migration needs, or only PostgreSQL, no process imports before
+
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, make_url, text
 
-from store import postgres, sqlite
+from store import sqlite
 from store.columns import dump_json
 from store.passing import passing
+
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
 
 #: Of what has all the time that it needs: a worker's calls, which are put again, and an operator's.
 BUSY_SECONDS = 30.0
@@ -40,6 +42,8 @@ def open_engine(url: str, seconds: float = BUSY_SECONDS) -> Engine:
         return sqlite.open_sqlite(target, seconds, pool)
     if target.drivername in ("postgresql", "postgres"):
         target = target.set(drivername="postgresql+psycopg")
+    from store import postgres
+
     return postgres.open_postgres(target, seconds, pool)
 
 
@@ -93,10 +97,14 @@ def migrate(engine: Engine) -> None:
 
     Raises ``NewerDatabase``.
     """
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    with engine.connect() as connection, _PATIENT[connection.dialect.name](connection, MIGRATION_SECONDS):
+    with engine.connect() as connection, _patient(connection):
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         _check_known(connection, ScriptDirectory.from_config(config))
@@ -105,12 +113,17 @@ def migrate(engine: Engine) -> None:
 
 
 def _check_known(connection: Connection, script: ScriptDirectory) -> None:
+    from alembic.migration import MigrationContext
+
     found = MigrationContext.configure(connection).get_current_revision()
     if found is not None and found not in {known.revision for known in script.walk_revisions()}:
         raise NewerDatabase(found, script.get_current_head())
 
 
-_PATIENT: dict[str, Callable[[Connection, float], AbstractContextManager[None]]] = {
-    "sqlite": sqlite.patient,
-    "postgresql": postgres.patient,
-}
+def _patient(connection: Connection) -> AbstractContextManager[None]:
+    """A transaction whose statements have the time that a migration takes."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.patient(connection, MIGRATION_SECONDS)
+    from store import postgres
+
+    return postgres.patient(connection, MIGRATION_SECONDS)

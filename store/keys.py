@@ -15,7 +15,7 @@ from api_schemas.tenants import ApiKey, NewApiKey, Quotas, Scope
 from store.audit import Actor, note
 from store.columns import later
 from store.database import reading
-from store.secret_hash import NOBODY, hashed, matches
+from store.secret_hash import hashed, matches, of_nobody
 from store.tables import DEFAULT_TENANT, api_keys, tenants
 from store.tenants import QuotaExceeded, as_tenant, existing, pool_of
 
@@ -68,7 +68,7 @@ class KeyStore:
         shown, secret = found.groups() if found else ("", key)
         with reading(self._engine) as connection:
             row = _valid_row(connection, shown)
-        right = matches(secret, row.hash if row is not None else NOBODY)
+        right = matches(secret, row.hash if row is not None else of_nobody())
         if row is None:
             return Rejected()
         return _holder(row) if right and row.valid else Rejected(_holder(row))

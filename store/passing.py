@@ -3,21 +3,25 @@
 One table for the gateway, which answers them with 503 or 507, and for the worker, which tries again.
 """
 
+# ruff: noqa: PLC0415 - clients that a process may not have loaded are, when the first error is looked at
+
 from __future__ import annotations
 
 import errno
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-import psycopg
-from kombu.exceptions import OperationalError as BrokerError
 from obstore import exceptions as objects
 from sqlalchemy import exc as sql
 
 from api_schemas.errors import LayercutError
 from store.object_errors import fault_of
+
+if TYPE_CHECKING:
+    import psycopg
 
 #: Of each code, what a caller is told: no path, no SQL and no address, which the errors themselves are full of. Of an
 #: object store, ``object_errors`` knows more.
@@ -114,13 +118,15 @@ def _message(code: str, error: BaseException) -> str:
 
 
 def _code(error: BaseException) -> str | None:
-    for kind, code_of in _KINDS:
+    for kind, code_of in _kinds():
         if isinstance(error, kind):
             return code_of(error)
     return _MODULES.get(type(error).__module__)
 
 
 def _of_postgres(error: psycopg.Error) -> str | None:
+    import psycopg
+
     state = error.sqlstate
     if state is None:
         # No answer of a server: the connection failed, was lost, or was given up.
@@ -149,12 +155,17 @@ def _of_system(error: OSError) -> str | None:
     return _NUMBERS.get(error.errno or 0)
 
 
-#: What reads the code of each kind of error out of it.
-_KINDS: tuple[tuple[type[BaseException], Callable[[Any], str | None]], ...] = (
-    (psycopg.Error, _of_postgres),
-    (sqlite3.Error, _of_sqlite),
-    (sql.SQLAlchemyError, _of_sqlalchemy),
-    (objects.BaseError, _of_objects),
-    (BrokerError, lambda _: "not_ready"),
-    (OSError, _of_system),
-)
+@cache
+def _kinds() -> tuple[tuple[type[BaseException], Callable[[Any], str | None]], ...]:
+    """What reads the code of each kind of error out of it."""
+    import psycopg
+    from kombu.exceptions import OperationalError as BrokerError
+
+    return (
+        (psycopg.Error, _of_postgres),
+        (sqlite3.Error, _of_sqlite),
+        (sql.SQLAlchemyError, _of_sqlalchemy),
+        (objects.BaseError, _of_objects),
+        (BrokerError, lambda _: "not_ready"),
+        (OSError, _of_system),
+    )

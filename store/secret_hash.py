@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import secrets
 from base64 import b64decode, b64encode
+from functools import cache
 
 # 16 MiB and some 40 ms.
 LOG2_N, R, P = 14, 8, 1
@@ -37,5 +38,7 @@ def _text(raw: bytes) -> str:
     return b64encode(raw).decode()
 
 
-#: What a secret is compared with where there is no such key: it takes as long.
-NOBODY = hashed(secrets.token_urlsafe(32))
+@cache
+def of_nobody() -> str:
+    """What a secret is compared with where there is no such key: it takes as long."""
+    return hashed(secrets.token_urlsafe(32))

@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
+from sources.tables import duck
 from sources.tables.bounds import MAX_COLUMNS, MAX_ROW, MIB
 from sources.tables.data_file import DataFile
 from sources.tables.dialects import Dialect, Unclear, dialect_of
@@ -23,6 +23,9 @@ from sources.tables.duck import BUFFER, literal, plainly
 from sources.tables.encodings import UTF8, Copy, as_utf8, decoded, encoding_of, sample_of, undecodable
 from sources.tables.opened import BadRow, Opened
 from sources.tables.wide_rows import wide_row
+
+if TYPE_CHECKING:
+    import duckdb
 
 #: Bad rows that are still counted; of a file with more of them nothing is learnt.
 MOST_BAD = 100_000
@@ -140,7 +143,7 @@ class CsvFile:
             good = connection.execute(
                 f"SELECT count(*) + coalesce(sum({inside}), 0) FROM {self._rows(name, 'ignore_errors = true')}"
             ).fetchall()
-        except duckdb.Error:
+        except duck.Error:
             return False
         return bool(lines - good[0][0] <= MOST_BAD)
 
@@ -149,7 +152,7 @@ class CsvFile:
         try:
             connection.execute(f"SELECT count(*) FROM {self._rows(name, TOLD)}").fetchall()
             told = _told(connection)
-        except duckdb.Error:
+        except duck.Error:
             return None
         if not told:
             return None

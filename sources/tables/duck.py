@@ -1,4 +1,9 @@
-"""DuckDB, locked in: it opens the one file that it is given, and neither the network nor anything else."""
+"""DuckDB, locked in: it opens the one file that it is given, and neither the network nor anything else.
+
+It is imported here, when the first table is opened.
+"""
+
+# ruff: noqa: PLC0414, PLC0415 - its errors are caught by the names that they have here
 
 from __future__ import annotations
 
@@ -10,11 +15,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import duckdb
+from typing import TYPE_CHECKING, Any
 
 from sources.beneath import open_plain
 from sources.tables.bounds import MAX_ROW
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+    from duckdb import Error as Error
+    from duckdb import InterruptException as InterruptException
+    from duckdb import OutOfMemoryException as OutOfMemoryException
 
 MEMORY = "400MB"
 THREADS = 2
@@ -26,6 +36,15 @@ NAME = "table"
 AGAIN = 0.2
 
 
+def __getattr__(name: str) -> Any:
+    """DuckDB's own errors, for those who catch them."""
+    if name not in ("Error", "InterruptException", "OutOfMemoryException"):
+        raise AttributeError(name)
+    import duckdb
+
+    return getattr(duckdb, name)
+
+
 @contextmanager
 def scratch() -> Iterator[Path]:
     """A folder for what is rewritten, and for what memory has no room for."""
@@ -34,7 +53,7 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def connect(path: Path, folder: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+def connect(path: Path, folder: Path) -> Iterator[tuple[Connection, str]]:
     """A connection that reads ``path`` and writes to ``folder`` alone, and what SQL calls the file there.
 
     The name is ours: a star or a bracket in a user's would be a pattern.
@@ -52,6 +71,8 @@ def connect(path: Path, folder: Path) -> Iterator[tuple[duckdb.DuckDBPyConnectio
         "autoload_known_extensions": False,
         "allow_community_extensions": False,
     }
+    import duckdb
+
     with duckdb.connect(":memory:", config=options) as connection:
         # It would be drawn on stdout, which is not ours to draw on.
         connection.execute("SET enable_progress_bar = false")
@@ -62,7 +83,7 @@ def connect(path: Path, folder: Path) -> Iterator[tuple[duckdb.DuckDBPyConnectio
 
 
 @contextmanager
-def interrupted(connection: duckdb.DuckDBPyConnection, deadline: float) -> Iterator[None]:
+def interrupted(connection: Connection, deadline: float) -> Iterator[None]:
     """Each query that goes on after ``deadline``, by the monotonic clock, raises ``InterruptException``."""
     if deadline == math.inf:
         yield
@@ -85,7 +106,7 @@ def interrupted(connection: duckdb.DuckDBPyConnection, deadline: float) -> Itera
         thread.join()
 
 
-def plainly(error: duckdb.Error) -> str:
+def plainly(error: Error) -> str:
     """The first line of what DuckDB says, without the name that is ours."""
     # Cut first: it may quote a field of megabytes, in which the name would be looked for from each character on.
     first = str(error).splitlines()[0][:2000]

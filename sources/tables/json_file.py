@@ -6,8 +6,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
@@ -17,6 +16,9 @@ from sources.tables.dialects import no_column
 from sources.tables.duck import identifier, literal, plainly
 from sources.tables.encodings import UTF8, as_utf8, encoding_of, undecodable
 from sources.tables.opened import BadRow, Opened
+
+if TYPE_CHECKING:
+    import duckdb
 
 #: Scalars; a list or an object is neither a text nor a label.
 VALUE = "CASE WHEN json_type({0}) NOT IN ('ARRAY', 'OBJECT', 'NULL') THEN {0} ->> '$' END"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import duckdb
+from typing import TYPE_CHECKING, Protocol
 
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
 from sources.tables.data_file import DataFile
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,19 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
+from sources.tables import duck
 from sources.tables.bounds import DECODED, MAX_COLUMNS, MAX_FOOTER, MAX_ROW_GROUPS
 from sources.tables.data_file import DataFile
 from sources.tables.dialects import no_column, too_many
 from sources.tables.duck import connect, identifier, plainly
 from sources.tables.opened import BadRow, Opened
+
+if TYPE_CHECKING:
+    import duckdb
 
 #: Types that are no single value.
 NESTED = ("STRUCT", "MAP", "UNION", "[")
@@ -94,7 +97,7 @@ def column_types(file: DataFile, folder: Path) -> dict[str, str]:
                 raise file.error(too_many(count[0]))
             described = connection.execute(f"DESCRIBE SELECT * FROM read_parquet({name})").fetchall()
             _check_claims(file, connection, name)
-        except duckdb.Error as error:
+        except duck.Error as error:
             raise not_parquet(file, error) from None
     return {column: kind for column, kind, *_ in described}
 

@@ -7,13 +7,12 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self
-
-import duckdb
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from api_schemas.errors import LayercutError
 from api_schemas.labels import LONGEST_LABEL
 from api_schemas.read_spec import ReadSpec
+from sources.tables import duck
 from sources.tables.bounds import BATCH_BYTES, BATCH_ROWS, COMPARED_BYTES, COMPARED_ROWS, DECODED, LOOK_SECONDS, MAX_ROW
 from sources.tables.csv_file import MOST_BAD, open_csv
 from sources.tables.data_file import DataFile
@@ -21,6 +20,9 @@ from sources.tables.duck import MEMORY, connect, interrupted, scratch
 from sources.tables.json_file import open_json
 from sources.tables.opened import BadRow, Opened, Opener
 from sources.tables.parquet_file import open_parquet
+
+if TYPE_CHECKING:
+    import duckdb
 
 #: A class, a number, a cell that may hold several labels (a list as JSON), or a column of 0 and 1 for each label.
 LabelKind = Literal["class", "number", "cell", "flags"]
@@ -196,7 +198,7 @@ class Table:
             if opened.agrees(self._first_rows()):
                 return profile
             plainer = opened.rewritten(self._connection, name)
-        except duckdb.Error as error:
+        except duck.Error as error:
             self.file.check_time()
             plainer = opened.rewritten(self._connection, name)
             if plainer is None:
@@ -275,12 +277,12 @@ class Table:
         """What DuckDB gives up on, in words of ours: a query that is asked, and one whose rows are fetched."""
         try:
             yield
-        except duckdb.Error as error:
+        except duck.Error as error:
             raise self._explained(error) from None
 
     def _explained(self, error: duckdb.Error) -> LayercutError:
-        if isinstance(error, duckdb.InterruptException):
+        if isinstance(error, duck.InterruptException):
             return self.file.too_slow()
-        if isinstance(error, duckdb.OutOfMemoryException):
+        if isinstance(error, duck.OutOfMemoryException):
             return self.file.error(f"reading it takes more than {MEMORY} of memory: its texts are too long")
         return self._opened.explained(error)

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
-import duckdb
-
 from api_schemas.uploads import ColumnInfo
+from sources.tables import duck
 from sources.tables.bounds import MAX_FOOTER
 from sources.tables.column_stats import DESCRIBED
 from sources.tables.data_file import DataFile
@@ -50,7 +49,7 @@ def look_into_footer(file: DataFile) -> Found:
                 nulls = connection.execute(
                     f"SELECT path_in_schema, sum(stats_null_count)::BIGINT FROM parquet_metadata({name}) GROUP BY 1"
                 ).fetchall()
-            except duckdb.Error as error:
+            except duck.Error as error:
                 raise not_parquet(file, error) from None
     if not rows[0][0]:
         raise file.error("the file has no rows")

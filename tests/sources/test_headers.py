@@ -31,8 +31,7 @@ def ours(folder: Path, content: bytes) -> Layout | None:
     file.write_bytes(content)
     try:
         return read_layout(file)
-    except LayercutError as error:
-        assert error.code == "model_invalid"
+    except LayercutError:
         return None
 
 
@@ -60,7 +59,11 @@ def test_our_types_are_those_of_the_library(tmp_path: Path) -> None:
     [
         ({"x": row("F5", [2], 0, 8)}, 8, "'x' is of the type 'F5', which the format does not have"),
         ({"x": row("F32", [2], 4, 12)}, 12, "'x' begins at 4, and what is before it ends at 0"),
-        ({"x": row("F32", [2], 0, 8), "y": row("U8", [4], 4, 8)}, 8, "'y' begins at 4, and what is before it ends at 8"),
+        (
+            {"x": row("F32", [2], 0, 8), "y": row("U8", [4], 4, 8)},
+            8,
+            "'y' begins at 4, and what is before it ends at 8",
+        ),
         ({"x": row("F32", [2, 3], 0, 8)}, 8, r"'x' of the shape \[2, 3\] cannot have 8 bytes of F32"),
         ({"x": row("F4", [3], 0, 1)}, 1, r"'x' of the shape \[3\] cannot have 1 bytes of F4"),
         ({"x": row("F32", [2], 0, 8)}, 9, "its tensors end at"),

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from api_schemas.durations import about
 from api_schemas.events import EventType, Level, LogData, MetricData, NewEvent, StageData, new_event
 from api_schemas.jobs import Progress, Stage
 from api_schemas.reports import Reused
@@ -44,6 +45,7 @@ class ProgressReporter:
         self._paced = 0
         #: Of the stage's parts: those of passes that are over, and how far the one under way is.
         self._passed, self._part = 0, (0, 0)
+        self._stage: Stage | None = None
         self._resolved: ResolvedRequest | None = None
         self._told = Told({}, [], [])
 
@@ -63,17 +65,19 @@ class ProgressReporter:
         """A stage may come again, for another seed: its seconds are added up."""
         data = StageData(stage=stage) if seed is None else StageData(stage=stage, seed=seed)
         self._tell(new_event(EventType.STAGE, stage.value, data))
-        self._passed, self._part = 0, (0, 0)
+        self._stage, self._passed, self._part = stage, 0, (0, 0)
         began = time.monotonic()
         yield
         timings = self._told.timings
         timings[stage.value] = round(timings.get(stage.value, 0.0) + time.monotonic() - began, 3)
-        self._leave(stage)
+        self._ahead.pop(stage, None)
+        self._report(stage)
 
     def skip(self, stage: Stage, why: str) -> None:
         message = f"{stage.value} skipped: {why}"
         self._tell(new_event(EventType.STAGE, message, StageData(stage=stage, skipped=True)))
-        self._leave(stage)
+        self._ahead.pop(stage, None)
+        self._report(None)
 
     def step(self, stage: Stage, step: Step, seconds: float) -> None:
         """An optimizer step is done, ``seconds`` after the one before it."""
@@ -83,7 +87,7 @@ class ProgressReporter:
         pace, before = seconds / work, self._pace
         # Of the last steps only: memory that ran out, or another job, may have made them slower than the first.
         self._pace = pace if before is None else before + (pace - before) * max(1 / PACE_STEPS, 1 / self._paced)
-        self._report(step=step.number, total_steps=step.total, epoch=round(step.epoch, 3))
+        self._report(stage, step=step.number, total_steps=step.total, epoch=round(step.epoch, 3))
 
     def part(self, done: int, total: int) -> None:
         """Of work that is no training, so many of so many parts are done: told now and then, so that who watches sees
@@ -95,14 +99,14 @@ class ProgressReporter:
         self._part = done, total
         done, total = self._passed + done, self._passed + total
         if time.monotonic() - self._last >= PART_SECONDS:
-            self._report(step=done, total_steps=total)
+            self._report(self._stage, step=done, total_steps=total)
 
     def jump(self, stage: Stage, before: int, after: int, total: int) -> None:
         """A training goes on where an earlier attempt left it, or starts again."""
         work = (after - before) * self._work[stage] / total
         self._left -= work
         self._saved += max(0.0, work)
-        self._report(step=after, total_steps=total)
+        self._report(stage, step=after, total_steps=total)
 
     def spare(self, stage: Stage) -> None:
         """A training that was expected of this stage need not be done: another job has done it."""
@@ -143,11 +147,7 @@ class ProgressReporter:
             known = self._resolved.model_copy(update={"reused": list(self._told.reused)})
             self._tell(new_event(EventType.RESOLVED, message, known))
 
-    def _leave(self, stage: Stage) -> None:
-        self._ahead.pop(stage, None)
-        self._report()
-
-    def _report(self, **where: Any) -> None:
+    def _report(self, stage: Stage | None, **where: Any) -> None:
         self._last = time.monotonic()
         eta = self._eta()
         if eta is not None:
@@ -156,10 +156,20 @@ class ProgressReporter:
             # The estimate may grow; what was shown as done stays done.
             self._fraction = max(self._fraction, min(0.999, elapsed / (elapsed + eta)))
         progress = Progress(fraction=round(self._fraction, 4), eta_seconds=eta and round(eta, 1), **where)
-        self._tell(new_event(EventType.PROGRESS, f"{progress.fraction:.0%}", progress))
+        self._tell(new_event(EventType.PROGRESS, text_of(progress, stage), progress))
 
     def _eta(self) -> float | None:
         """Seconds: the training ahead at the speed measured so far, and the guesses. None before the first step."""
         if self._left > 1e-6 and self._pace is None:
             return None
         return max(0.0, self._left) * (self._pace or 0.0) + sum(self._ahead.values())
+
+
+def text_of(progress: Progress, stage: Stage | None) -> str:
+    """For who reads the stream as it comes: ``recovering  step 120 of 480  61 % of the job  about 3 min left``.
+
+    Without a step the stage is over; without a time left, it cannot be known yet.
+    """
+    where = f"step {progress.step} of {progress.total_steps}" if progress.step is not None else stage and "done"
+    left = None if progress.eta_seconds is None else f"{about(progress.eta_seconds)} left"
+    return "  ".join(filter(None, [stage, where, f"{100 * progress.fraction:.0f} % of the job", left]))

@@ -98,3 +98,26 @@ def test_the_parts_of_a_further_pass_come_on_top_of_those_before(monkeypatch: py
         progress.part(part, parts)
     places = [(event.data.step, event.data.total_steps) for event in told if isinstance(event.data, Progress)]
     assert places == [(1, 1), (2, 2), (3, 4), (4, 4), (5, 6)]
+
+
+def test_a_report_says_where_the_job_is_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Reported()
+    with told.reporter.stage(Stage.BASELINE):
+        told.steps(Stage.BASELINE, 1, 30, 1.0)
+    with told.reporter.stage(Stage.SCORING):
+        told.reporter.part(1, 4)
+        now = time.monotonic()
+        monkeypatch.setattr("workers.stages.progress.time.monotonic", lambda: now + 11)
+        told.reporter.part(2, 4)
+    said = [event.message for event in told.events if event.type == EventType.PROGRESS]
+    assert said[29].startswith("baseline  step 30 of 100  0 % of the job  about ")
+    assert said[29].endswith(" min left")
+    assert said[30].startswith("baseline  done  0 % of the job  about ")
+    assert said[31].startswith("scoring  step 2 of 4  ")
+
+
+def test_what_cannot_be_known_yet_is_not_said() -> None:
+    told = Reported()
+    told.reporter.skip(Stage.SCORING, "the strategy ranks no layers")
+    assert told.events[-1].message == "0 % of the job"
+    assert told.progress.eta_seconds is None
