@@ -53,7 +53,7 @@ class PairsSpec(OrString):
 
     name: PairsName | None = Field(default=None, description="`stsb`: the dev split of STS-B")
     dataset: DataPath | None = Field(
-        default=None, description="CSV, TSV, JSON, JSONL or Parquet, under an allowed root"
+        default=None, description="CSV, TSV, JSON, JSONL or Parquet, named as `task.dataset` is"
     )
     text_columns: Annotated[list[Column], Field(max_length=2)] = Field(
         default=[], description="two; by default sentence1 and sentence2"
@@ -93,10 +93,11 @@ class TaskSpec(OrString):
     name: TaskName | None = Field(default=None, description="a name of GET /v1/tasks, or `none`")
     dataset: DataPath | None = Field(
         default=None,
-        description="CSV, TSV, JSON, JSONL or Parquet file under an allowed root, or a folder of train and dev",
+        description="CSV, TSV, JSON, JSONL or Parquet: a file under an allowed root, `upload:<id>` or an address of an"
+        " object store (`s3://`, `gs://`, `az://`); or a folder or prefix of train and dev",
     )
     dev: DataPath | None = Field(
-        default=None, description="file to score on; without it a seeded tenth of the rows is kept aside"
+        default=None, description="file to score on, named as `dataset` is; by default a seeded tenth of the rows"
     )
     text_columns: Annotated[list[Column], Field(max_length=4), OneOrMore()] = Field(
         default=[],

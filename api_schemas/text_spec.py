@@ -14,7 +14,7 @@ class TextSpec(Request):
     """A file of texts, and how many of them are taken."""
 
     dataset: DataPath = Field(
-        min_length=1, description="TXT (a text a line), CSV, TSV, JSON, JSONL or Parquet, under an allowed root"
+        min_length=1, description="TXT (a text a line), CSV, TSV, JSON, JSONL or Parquet, named as `task.dataset` is"
     )
     columns: Annotated[list[Column], Field(max_length=4), OneOrMore()] = Field(
         default=[],

@@ -55,14 +55,6 @@ class SourceSettings(BaseSettings):
         default=[], description="addresses (s3://, gs://, az://) that a model may lie below, with commas"
     )
     data_urls: Urls = Field(default=[], description="addresses that a dataset may lie below, with commas")
-    source_seconds: float = Field(
-        default=5.0, gt=0, description="how long an object store with a model or dataset may keep a request waiting"
-    )
-    look_bytes: int = Field(
-        default=2**30,
-        ge=2**23,
-        description="of a larger table that is uploaded or in an object store POST reads a part",
-    )
     fetched: dict[str, Fetched] = Field(
         default={}, exclude=True, description="data of uploads and object stores that is here, by its name in resolved"
     )
