@@ -31,6 +31,9 @@ from workers.sandbox.landlock import lock_in
 from workers.settings import WorkerSettings
 from workers.stages.own_objects import with_objects
 
+#: Where there is no supervisor.
+PUSHES_NOTHING = "only a service pushes: leave push_to out, and push the folder with `hf upload`"
+
 
 class EventWriter:
     """Writes events to ``stream``, and remembers the stage and whether the job has ended."""
@@ -60,6 +63,8 @@ def run_job(job: Path, out: Path, tell: EventWriter, cache: Cache, settings: Wor
     """
     try:
         file = JobFile.read(job)
+        if settings.inputs is None and file.request.export.push_to is not None:
+            raise LayercutError("validation_failed", PUSHES_NOTHING, param="/export/push_to")
         out.mkdir(parents=True, exist_ok=True)
         # Only here: it imports torch, which takes seconds, and a job file with a fault should not wait for that.
         run_pipeline = import_module("workers.pipeline").run_pipeline

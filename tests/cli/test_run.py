@@ -23,6 +23,17 @@ def test_a_job_that_cannot_work_ends_with_one_and_says_why_in_json_lines(tmp_pat
     assert last["data"]["error"]["param"] == "/prune/drop"
 
 
+def test_what_only_a_service_does_is_refused(tmp_path: Path) -> None:
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"model": "a/b", "task": "none", "export": {"push_to": {"repo": "a/small"}}}))
+    done = subprocess.run(
+        [*LAYERCUT, "run", job, "--out", tmp_path / "out"],
+        env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert json.loads(done.stdout.splitlines()[-1])["data"]["error"]["param"] == "/export/push_to"
+
+
 def test_a_job_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     done = subprocess.run(
         [*LAYERCUT, "run", tmp_path / "nothing.json", "--out", tmp_path / "out"],

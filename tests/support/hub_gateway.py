@@ -118,10 +118,12 @@ class Client:
             **({"HF_TOKEN": key} if key else {}), **({"PYTHONPATH": str(packages)} if packages else {}),
         }  # fmt: skip
 
-    def run(self, *command: str, fails: bool = False, stdin: str = "", **environment: str) -> str:
+    def run(
+        self, *command: str, fails: bool = False, stdin: str = "", cwd: Path | None = None, **environment: str
+    ) -> str:
         """What the command prints; with ``fails``, on stderr too, and it must fail."""
         done = subprocess.run(
-            command, env={**self._environment, **environment}, input=stdin, capture_output=True, text=True,
+            command, env={**self._environment, **environment}, input=stdin, cwd=cwd, capture_output=True, text=True,
             timeout=240, check=False,
         )  # fmt: skip
         assert (done.returncode != 0) is fails, f"{done.stdout}\n{done.stderr}"
