@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Row,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+)
 
 from api_schemas.jobs import Status
 from store.columns import later
@@ -34,51 +50,59 @@ def _over_quota(connection: Connection, tenant: str) -> bool:
 
 
 def _take(connection: Connection, worker: str, lease_seconds: float, *, only_default: bool) -> Row[Any] | None:
-    mine = jobs.c.tenant == DEFAULT_TENANT if only_default else true()
-    waiting = and_(claimable(), jobs.c.queue_expires_at > later(), mine)
-    for best in (_of_next_tenant(waiting), _of_any_tenant(waiting)):
-        # `=` and not IN: PostgreSQL may run the subquery of an IN once a row, and so lock and take more than one job.
-        take = moving(Status.QUEUED, Status.RUNNING).where(jobs.c.id == best.scalar_subquery())
-        lease = {"worker": worker, "lease_token": secrets.token_hex(8), "lease_expires_at": later(lease_seconds)}
-        row = connection.execute(take.values(**lease).returning(*jobs.c)).first()
-        if row is not None:
-            return row
-    return None
+    lease = {"of_worker": worker, "of_token": secrets.token_hex(8), "of_seconds": lease_seconds}
+    return connection.execute(_statement(connection.dialect.name, only_default), lease).first()
 
 
-def _of_next_tenant(waiting: ColumnElement[bool]) -> Select[Any]:
-    """The best job of the tenant whose turn it is. Costs as much as there are tenants, however long the queue is."""
-    running = jobs.alias()
-    count = (
-        select(func.count())
-        .where(running.c.tenant == tenants.c.id, running.c.status.in_(ACTIVE))
-        .correlate(tenants)
-        .scalar_subquery()
-    )
-    has_any = exists(select(jobs.c.id).where(jobs.c.tenant == tenants.c.id, waiting).correlate(tenants))
-    turn = (
-        select(tenants.c.id)
-        .where(has_any, or_(tenants.c.running_jobs.is_(None), count < tenants.c.running_jobs))
-        .order_by(count, tenants.c.claimed_at.asc().nulls_first(), tenants.c.id)
-        .limit(1)
-        .correlate(None)
-        .scalar_subquery()
-    )
-    best = select(jobs.c.id).where(waiting, jobs.c.tenant == turn).order_by(*QUEUE_ORDER)
-    return best.limit(1).with_for_update(skip_locked=True)
+@cache
+def _statement(dialect: str, only_default: bool) -> Update:
+    """Takes a job. Made once: to put it together takes longer than to carry it out."""
+    mine = tenants.c.id == DEFAULT_TENANT if only_default else true()
+    # `=` and not IN: PostgreSQL may run the subquery of an IN once a row, and so lock and take more than one job.
+    take = moving(Status.QUEUED, Status.RUNNING).where(jobs.c.id == _NEXT[dialect](mine).scalar_subquery())
+    lease = {
+        "worker": bindparam("of_worker", type_=jobs.c.worker.type),
+        "lease_token": bindparam("of_token", type_=jobs.c.lease_token.type),
+        "lease_expires_at": later(bindparam("of_seconds", type_=Float())),
+    }
+    return take.values(**lease).returning(*jobs.c)
 
 
-def _of_any_tenant(waiting: ColumnElement[bool]) -> Select[Any]:
-    """The same where other workers have all that this tenant has in their hands: it looks at the whole queue."""
-    running = (
-        select(jobs.c.tenant, func.count().label("count"))
-        .where(jobs.c.status.in_(ACTIVE))
-        .group_by(jobs.c.tenant)
-        .cte("running")
-    )
-    count = func.coalesce(running.c.count, 0)
-    queue = jobs.outerjoin(running, running.c.tenant == jobs.c.tenant).outerjoin(tenants, tenants.c.id == jobs.c.tenant)
-    may_run = or_(tenants.c.running_jobs.is_(None), count < tenants.c.running_jobs)
-    best = select(jobs.c.id).select_from(queue).where(waiting, may_run)
-    best = best.order_by(count, tenants.c.claimed_at.asc().nulls_first(), *QUEUE_ORDER)
-    return best.limit(1).with_for_update(skip_locked=True, of=jobs)
+def _waiting() -> ColumnElement[bool]:
+    return and_(claimable(), jobs.c.queue_expires_at > later())
+
+
+def _by_turn(mine: ColumnElement[bool]) -> Select[Any]:
+    """The tenants that may run another job, in their turn. What runs is counted once, for all."""
+    running = jobs.alias("running")
+    counted = select(running.c.tenant, func.count().label("count")).where(running.c.status.in_(ACTIVE))
+    each = counted.group_by(running.c.tenant).subquery("each")
+    count = func.coalesce(each.c.count, 0)
+    found = select(tenants.c.id).outerjoin_from(tenants, each, each.c.tenant == tenants.c.id)
+    found = found.where(mine, or_(tenants.c.running_jobs.is_(None), count < tenants.c.running_jobs))
+    return found.order_by(count, tenants.c.claimed_at.asc().nulls_first(), tenants.c.id)
+
+
+def _tenant_by_tenant(mine: ColumnElement[bool]) -> Select[Any]:
+    """The best job of the first tenant that has one which nobody else has in hand.
+
+    Materialized, so that the tenants are looked at in their order, and no further than the first that has a job; by a
+    join with a limit of its own, so that PostgreSQL reads the queue's index and never the whole table.
+    """
+    turn = _by_turn(mine).cte("turn").prefix_with("MATERIALIZED")
+    best = select(jobs.c.id).where(_waiting(), jobs.c.tenant == turn.c.id).order_by(*QUEUE_ORDER).limit(1)
+    one = best.with_for_update(skip_locked=True).correlate(turn).lateral("best")
+    return select(one.c.id).select_from(turn.join(one, true())).limit(1)
+
+
+def _first_tenant(mine: ColumnElement[bool]) -> Select[Any]:
+    """The same where one writes after the other, and nobody has a job in hand."""
+    has_any = exists(select(jobs.c.id).where(jobs.c.tenant == tenants.c.id, _waiting()).correlate(tenants))
+    turn = _by_turn(mine).where(has_any).limit(1).correlate(None).scalar_subquery()
+    return select(jobs.c.id).where(_waiting(), jobs.c.tenant == turn).order_by(*QUEUE_ORDER).limit(1)
+
+
+_NEXT: dict[str, Callable[[ColumnElement[bool]], Select[Any]]] = {
+    "postgresql": _tenant_by_tenant,
+    "sqlite": _first_tenant,
+}
