@@ -6,6 +6,7 @@ The same code is a problem+json body when a request is refused, and ``job.error`
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,13 +24,14 @@ class ErrorKind:
 ERRORS: dict[str, ErrorKind] = {
     kind.code: kind
     for kind in (
-        ErrorKind("malformed_request", 400, "The body is not the JSON that this call takes"),
+        ErrorKind("malformed_request", 400, "The body is not what this call takes"),
         ErrorKind("invalid_cursor", 400, "The cursor was not made by this list"),
         ErrorKind("unauthorized", 401, "A key is needed, and none that is valid was sent"),
         ErrorKind("cross_site", 403, "A page of another site may not call this service"),
         ErrorKind("forbidden", 403, "The key may not do this"),
         ErrorKind("job_not_found", 404, "There is no such job"),
-        ErrorKind("file_not_found", 404, "The job has no such file"),
+        ErrorKind("file_not_found", 404, "There is no such file"),
+        ErrorKind("upload_not_found", 404, "There is no such upload"),
         ErrorKind("key_not_found", 404, "There is no such key"),
         ErrorKind("webhook_not_found", 404, "There is no such webhook"),
         ErrorKind("delivery_not_found", 404, "There is no such delivery"),
@@ -42,6 +44,10 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind("job_not_retryable", 409, "The job cannot be tried again"),
         ErrorKind("job_in_use", 409, "Another job works on the files of this one"),
         ErrorKind("request_in_progress", 409, "The first request with this key is under way", retryable=True),
+        ErrorKind("upload_not_ready", 409, "The upload is not complete"),
+        ErrorKind("upload_complete", 409, "The upload is complete, and takes no more"),
+        ErrorKind("upload_offset_mismatch", 409, "The part does not begin where the file ends"),
+        ErrorKind("upload_in_use", 409, "A job works on the upload"),
         ErrorKind("result_not_ready", 409, "The job has no result yet"),
         ErrorKind("expired", 410, "It was kept for its time, and is gone"),
         ErrorKind("payload_too_large", 413, "The body is too large"),
@@ -57,6 +63,8 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind("unknown_task", 422, "There is no such task"),
         ErrorKind("invalid_layers", 422, "These layers cannot be dropped"),
         ErrorKind("unsupported_architecture", 422, "The architecture is not supported"),
+        ErrorKind("upload_hash_mismatch", 422, "The bytes that came are not those that were announced"),
+        ErrorKind("archive_invalid", 422, "The archive cannot be unpacked"),
         ErrorKind("model_not_found", 422, "There is no such model"),
         ErrorKind("model_not_allowed", 422, "The model may not be used"),
         ErrorKind("model_invalid", 422, "The model's files cannot be used"),
@@ -109,14 +117,18 @@ def storable(text: str) -> str:
 class LayercutError(Exception):
     """Something a person should read: a code of ``ERRORS``, what was wrong and what would be right.
 
-    ``param`` is a JSON pointer into the request (``/prune/drop``), where one field is to blame.
+    ``param`` is a JSON pointer into the request (``/prune/drop``), where one field is to blame. ``details`` are fields
+    of the problem that a program goes on by, such as the ``offset`` of an upload.
     """
 
-    def __init__(self, code: str, message: str, *, param: str | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, *, param: str | None = None, details: Mapping[str, str | int] | None = None
+    ) -> None:
         self.kind = ERRORS[code]
         self.message = storable(message)
         super().__init__(self.message)
         self.param = param
+        self.details = dict(details or {})
 
     @property
     def code(self) -> str:
@@ -185,4 +197,5 @@ def problem(error: LayercutError, *, request_id: str | None = None, errors: list
         code=error.code,
         errors=errors or [],
         request_id=request_id,
+        **error.details,
     )

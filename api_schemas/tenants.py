@@ -67,7 +67,7 @@ class Quotas(BaseModel):
 
     queued_jobs: int | None = Field(default=None, ge=0)
     running_jobs: int | None = Field(default=None, ge=0, description="jobs beyond it wait in the queue")
-    artifact_bytes: int | None = Field(default=None, ge=0, description="of the files of all jobs")
+    artifact_bytes: int | None = Field(default=None, ge=0, description="of the files of all jobs and uploads")
     requests_per_minute: int | None = Field(default=None, ge=1, description="counted by each gateway process alone")
 
 
@@ -76,7 +76,8 @@ class TenantUsage(BaseModel):
 
     queued_jobs: int
     running_jobs: int
-    artifact_bytes: int
+    artifact_bytes: int = Field(description="of jobs and uploads")
+    uploads_bytes: int = Field(default=0, description="of these, what uploads take")
 
 
 class TenantInfo(BaseModel):

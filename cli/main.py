@@ -136,6 +136,7 @@ def _migrate() -> None:
     from store.settings import StoreSettings
 
     settings = StoreSettings()
+    _check_artifacts(settings.artifacts_url)
     engine = open_engine(settings.database_url, settings.database_seconds)
     try:
         migrate_when_there(engine, lambda sentence: typer.echo(f"layercut: {sentence}", err=True))
@@ -146,6 +147,17 @@ def _migrate() -> None:
         engine.dispose()
 
 
+def _check_artifacts(url: str, presigned_endpoint: str = "") -> None:
+    """Exit with one sentence for an address that no artifact store has. Whether it answers, /readyz says."""
+    from store.artifacts import ArtifactStore
+
+    try:
+        ArtifactStore(url, mkdir=False, presigned_endpoint=presigned_endpoint)
+    except ValueError as error:
+        typer.echo(f"layercut: the artifact store: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
 def _refuse_strangers(given: dict[str, Any]) -> None:
     """Exit with one sentence where others could reach a gateway that nobody has a key to."""
     from service.listening import refusal
@@ -154,6 +166,7 @@ def _refuse_strangers(given: dict[str, Any]) -> None:
     from store.keys import KeyStore
 
     settings = GatewaySettings.model_validate(given)
+    _check_artifacts(settings.artifacts_url, settings.presigned_endpoint)
     engine = open_engine(settings.database_url)
     try:
         why = refusal(settings, KeyStore(engine))

@@ -32,6 +32,8 @@ from service.routes import (
     operations,
     pages,
     plans,
+    upload_files,
+    uploads,
     webhooks,
     workers,
 )
@@ -50,6 +52,8 @@ ROUTERS = (
     logs.router,
     artifacts.router,
     plans.router,
+    *uploads.routers,
+    *upload_files.routers,
     catalog.router,
     limits.router,
     keys.router,
@@ -89,6 +93,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
                 await run_in_threadpool(state.idempotency.release_late)
             state.reads.close()
             state.admissions.close()
+            state.upload_slots.close()
             state.authenticator.close()
             upkeep.engine.dispose()
             state.engine.dispose()

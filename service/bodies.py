@@ -46,7 +46,14 @@ TOO_DEEP = f"it is nested too deeply: lists and objects stand in each other {MAX
 
 
 async def _read_json(request: Request) -> dict[str, Any]:
-    _check_media_type(request.headers.get("content-type", ""))
+    return await read_json(request)
+
+
+async def read_json(request: Request, *, right: str = "application/json") -> dict[str, Any]:
+    """The object that the body is. Raises ``unsupported_media_type``, with what is ``right``, ``payload_too_large`` and
+    ``malformed_request``.
+    """
+    _check_media_type(request.headers.get("content-type", ""), right)
     raw = await _read(request, request.app.state.gateway.settings.max_body_bytes)
     # A large one takes tens of milliseconds, in which the event loop would serve nobody.
     return parse_json(raw) if len(raw) < LARGE else await run_in_threadpool(parse_json, raw)
@@ -126,12 +133,12 @@ def _too_large(limit: int) -> NoReturn:
     raise LayercutError("payload_too_large", f"the body is larger than {limit} bytes")
 
 
-def _check_media_type(header: str) -> None:
+def _check_media_type(header: str, right: str) -> None:
     message = Message()
     message["content-type"] = header
     kind = message.get_content_type() if header.strip() else ""
     if kind not in READ_AS_JSON and not (kind.startswith("application/") and kind.endswith("+json")):
-        raise LayercutError("unsupported_media_type", f"the body is {kind}; send application/json")
+        raise LayercutError("unsupported_media_type", f"the body is {kind}; send {right}")
 
 
 def _not_json(name: str) -> NoReturn:

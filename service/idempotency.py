@@ -6,8 +6,9 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
@@ -22,6 +23,8 @@ from store.idempotency import Reservation, StoredAnswer, keep_answer
 from store.jobs import Within
 from store.passing import passing
 
+Made = TypeVar("Made")
+
 HEADER = "Idempotency-Key"
 
 #: A key of 1 to 255 printable characters, in quotes or bare.
@@ -35,31 +38,58 @@ PARAMETER: dict[str, Any] = {
     "schema": {"type": "string", "pattern": FORM, "maxLength": 257},
 }
 
-ACCEPTED = 202
-
 #: What a request with a key may be refused with, beside what it is refused with anyhow.
 REFUSALS = ("request_in_progress", "idempotency_key_reused")
+
+
+@dataclass(frozen=True)
+class Answering(Generic[Made]):
+    """How what a POST has made is answered: with a status, as what, and where it is."""
+
+    status: int
+    body: Callable[[Made], dict[str, Any]]
+    location: Callable[[dict[str, Any]], str]
+
+    def answer(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:
+        return JSONResponse(body, status, {"Location": self.location(body), **(headers or {})})
+
+    def keep(self, held: Reservation, connection: Connection, made: Made) -> None:
+        keep_answer(connection, held, self.status, self.body(made))
+
+
+JOB = Answering[Job](202, lambda job: shown(job).model_dump(mode="json"), lambda body: str(body["urls"]["self"]))
 
 
 async def accepted_once(
     request: Request,
     state: GatewayState,
-    tenant: str,
     body: dict[str, Any] | None,
     act: Callable[[Within | None], Awaitable[Job]],
 ) -> JSONResponse:
-    """The answer to a POST that makes or changes a job by ``act``; with a key, what was answered to it before.
+    """The answer to a POST that makes or changes a job by ``act``, as ``answered_once``."""
+    return await answered_once(request, state, body, act, JOB)
 
-    ``act`` is given what must happen in the transaction that it writes the job in.
+
+async def answered_once(
+    request: Request,
+    state: GatewayState,
+    body: dict[str, Any] | None,
+    act: Callable[[Callable[[Connection, Made], None] | None], Awaitable[Made]],
+    how: Answering[Made],
+) -> JSONResponse:
+    """The answer to a POST that makes or changes something by ``act``; with a key, what was answered to it before.
+
+    ``act`` is given what must happen in the transaction that it writes that in.
     """
     key = _key(request)
     if key is None:
-        return _answer(ACCEPTED, _body(await act(None)))
+        return how.answer(how.status, how.body(await act(None)))
+    tenant: str = request.state.caller.actor.tenant
     begun = await run_in_threadpool(state.idempotency.reserve, tenant, key, _fingerprint(request, body))
     if isinstance(begun, StoredAnswer):
-        return _answer(begun.status, begun.body, {"Idempotency-Replayed": "true"})
+        return how.answer(begun.status, begun.body, {"Idempotency-Replayed": "true"})
     try:
-        job = await act(partial(_keep, begun))
+        made = await act(partial(how.keep, begun))
     except Exception as error:
         # Where the database is away, the answer does not wait for it a second time.
         await run_in_threadpool(state.idempotency.release, begun, now=not _is_away(error))
@@ -69,24 +99,12 @@ async def accepted_once(
         state.idempotency.release(begun, now=False)
         raise
     state.idempotency.over(begun)
-    return _answer(ACCEPTED, _body(job))
+    return how.answer(how.status, how.body(made))
 
 
 def _is_away(error: Exception) -> bool:
     found = passing(error)
     return found is not None and found.code == "database_unavailable"
-
-
-def _keep(held: Reservation, connection: Connection, job: Job) -> None:
-    keep_answer(connection, held, ACCEPTED, _body(job))
-
-
-def _body(job: Job) -> dict[str, Any]:
-    return shown(job).model_dump(mode="json")
-
-
-def _answer(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(body, status, {"Location": body["urls"]["self"], **(headers or {})})
 
 
 def _key(request: Request) -> str | None:

@@ -14,6 +14,7 @@ from api_schemas.errors import ERRORS, LayercutError, Problem, problem
 from api_schemas.jobs import JobsToCancel
 from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.tenants import ApiKeyRequest
+from api_schemas.uploads import UploadRequest
 from api_schemas.webhook_requests import WebhookChange, WebhookRequest
 from api_schemas.webhooks import TEST, JobMessage, TestMessage
 from service.problems import MEDIA_TYPE
@@ -27,8 +28,8 @@ REF = "#/components/schemas/{model}"
 
 # Named in the document by reference only, because no route declares them.
 UNDECLARED: tuple[type[BaseModel], ...] = (
-    Problem, JobRequest, JobsToCancel, PlanRequest, ApiKeyRequest, WebhookRequest, WebhookChange, JobMessage,
-    TestMessage,
+    Problem, JobRequest, JobsToCancel, PlanRequest, ApiKeyRequest, WebhookRequest, WebhookChange, UploadRequest,
+    JobMessage, TestMessage,
 )  # fmt: skip
 
 #: What is sent to webhooks: the message, and what it is about.

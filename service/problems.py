@@ -22,6 +22,9 @@ FIELD_CODES = {"extra_forbidden": "unknown_field", "missing": "missing_field"}
 
 RETRY_AFTER_SECONDS = 5
 
+#: Where an upload goes on.
+UPLOAD_OFFSET = "Upload-Offset"
+
 # Of an address that a stranger chose.
 SHOWN = 200
 
@@ -63,7 +66,9 @@ def request_id_of(request: Request) -> str:
 
 async def _layercut_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, LayercutError)
-    headers = getattr(error, "headers", None)
+    headers = dict(getattr(error, "headers", None) or {})
+    if "offset" in error.details:
+        headers[UPLOAD_OFFSET] = str(error.details["offset"])
     return _answer(problem(error, request_id=request_id_of(request)), headers)
 
 

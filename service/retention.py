@@ -66,6 +66,24 @@ def sweep_deleted(state: GatewayState) -> None:
             state.retention.deleted_swept(job, seconds)
 
 
+def expire_uploads(state: GatewayState) -> None:
+    """Uploads that were kept for their time, or that nobody goes on with; ``sweep_uploads`` deletes their files."""
+    if expired := state.upload_retention.expire():
+        log.info("expired_uploads", uploads=expired)
+
+
+def sweep_uploads(state: GatewayState) -> None:
+    """Delete the files of uploads that are gone or came to nothing, and parts of those that are put together."""
+    for upload in state.upload_retention.unswept():
+        try:
+            state.artifacts.delete(upload.prefix)
+        except Exception as error:  # noqa: BLE001 - as above
+            log.warning("not_swept", upload=upload.upload_id, error=f"{type(error).__name__}: {error}"[:500])
+            state.upload_retention.put_off(upload)
+        else:
+            state.upload_retention.swept(upload, state.settings.sweep_after_seconds)
+
+
 def sweep_unfinished(state: GatewayState) -> float:
     """Delete what uploads that were killed left half written. It walks the whole store, and so it does seldom."""
     seconds = state.settings.sweep_after_seconds
@@ -95,12 +113,13 @@ def forget(state: GatewayState) -> None:
     state.retention.forget_keys(state.settings.idempotency_hours)
     state.retention.remove_deliveries(state.settings.webhook_days)
     state.retention.forget_deleted()
+    state.upload_retention.forget()
 
 
 #: What asks the database alone.
-ROW_STEPS: tuple[Step, ...] = (set_expiry, adopt, expire_files, remove_jobs, remove_logs, forget)
+ROW_STEPS: tuple[Step, ...] = (set_expiry, adopt, expire_files, expire_uploads, remove_jobs, remove_logs, forget)
 #: What waits for the artifact store.
-FILE_STEPS: tuple[Step, ...] = (sweep, sweep_deleted, sweep_unfinished)
+FILE_STEPS: tuple[Step, ...] = (sweep, sweep_deleted, sweep_uploads, sweep_unfinished)
 
 
 def sweep_job(state: GatewayState, job: Leftover) -> int:

@@ -23,7 +23,7 @@ NO_NUL = "^[^\\u0000]*$"
 #: Nothing has a longer name, so that what is longer is not found; two of them fit into the path that is read.
 LONGEST_IN_PATH = 900
 
-BODIES = ("JobRequest", "PlanRequest", "ApiKeyRequest", "WebhookRequest", "WebhookChange")
+BODIES = ("JobRequest", "PlanRequest", "ApiKeyRequest", "WebhookRequest", "WebhookChange", "UploadRequest")
 
 
 def _one_of(*names: str) -> str:

@@ -76,4 +76,15 @@ class GatewaySettings(StoreSettings, SourceSettings):
     presigned_seconds: int = Field(
         default=0, ge=0, description="files in an object store are sent by it, at addresses valid so long; 0: by us"
     )
+    presigned_endpoint: str = Field(
+        default="", description="where callers reach the object store, if they reach it elsewhere than we do"
+    )
+    upload_bytes: int = Field(default=64 * 2**30, ge=1, description="of one upload, all its files together")
+    upload_days: float = Field(
+        default=30.0, ge=0, description="an upload is kept so long from its last use; 0: for ever"
+    )
+    upload_unfinished_hours: float = Field(
+        default=24.0, gt=0, description="an upload to which nothing more is sent is kept so long"
+    )
+    uploads_at_once: int = Field(default=16, ge=1, description="that are received or put together; then 503, or 429")
     max_queued_jobs: int = Field(default=10_000, ge=1, description="that wait, all together; then 429 and Retry-After")

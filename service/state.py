@@ -20,6 +20,8 @@ from service.listening import needs_key
 from service.rates import Rates
 from service.readiness import Probes, open_probes
 from service.settings import GatewaySettings
+from service.uploads.slots import Slots
+from service.uploads.stores import Stores
 from service.version import VERSION
 from service.wakeups import WakeUps
 from service.webhooks.deliverer import Deliverer
@@ -38,7 +40,9 @@ from store.idempotency import IdempotencyStore
 from store.jobs import JobStore, Reaped
 from store.keys import KeyStore
 from store.retention import RetentionStore
+from store.stored_uploads import UploadStore
 from store.tenants import TenantStore
+from store.upload_retention import UploadRetention
 from store.webhooks import WebhookStore
 from store.workers import WorkerStore
 from telemetry.gateway_metrics import GatewayMetrics
@@ -60,6 +64,10 @@ class GatewayState:
     workers: WorkerStore
     cache: CacheStore
     artifacts: ArtifactStore
+    uploads: UploadStore
+    upload_retention: UploadRetention
+    upload_stores: Stores
+    upload_slots: Slots
     importance: KnownImportance
     wakeups: WakeUps
     feed: Feed
@@ -105,8 +113,11 @@ def open_state(
     )
     store, workers = _jobs(engine, settings), WorkerStore(engine)
     cache = CacheStore(engine)
-    artifacts = ArtifactStore(settings.artifacts_url, settings.database_seconds, mkdir=False)
+    artifacts = ArtifactStore(
+        settings.artifacts_url, settings.database_seconds, mkdir=False, presigned_endpoint=settings.presigned_endpoint
+    )
     wakeups = WakeUps(settings.broker_url, metrics.count_wakeups)
+    uploads = UploadStore(engine, days=settings.upload_days, unfinished_hours=settings.upload_unfinished_hours)
     keys, required = KeyStore(engine), needs_key(settings)
     deliveries, signer = DeliveryStore(engine), Signer(settings)
     return GatewayState(
@@ -120,6 +131,10 @@ def open_state(
         workers=workers,
         cache=cache,
         artifacts=artifacts,
+        uploads=uploads,
+        upload_retention=UploadRetention(engine),
+        upload_stores=Stores(uploads, ArtifactStore(settings.artifacts_url, mkdir=False), settings),
+        upload_slots=Slots(settings.uploads_at_once, one_tenant=not required),
         importance=KnownImportance(settings, cache, artifacts, FileHashes(settings.data_dir / "hashes")),
         wakeups=wakeups,
         feed=Feed(store, settings.feed_seconds),
@@ -157,6 +172,7 @@ def open_for_upkeep(state: GatewayState) -> GatewayState:
         engine=engine,
         store=_jobs(engine, state.settings),
         retention=RetentionStore(engine),
+        upload_retention=UploadRetention(engine),
         cache=CacheStore(engine),
         artifacts=ArtifactStore(state.settings.artifacts_url, mkdir=False),
         audit=AuditLog(engine),

@@ -4,51 +4,59 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import obstore
-from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store, from_url
+from obstore.store import ObjectStore, from_url
 
 from api_schemas.errors import LayercutError
 from store import manifests
-from store.disk_space import artifacts_folder, folder_there, require_folder
+from store.disk_space import artifacts_folder
 from store.folders import StoreFolder
 from store.manifests import MANIFEST, Manifest
-from store.object_clients import impatient
-from store.paths import missing_reported, store_path
+from store.object_clients import open_store
+from store.paths import full_disk_reported, missing_reported, store_path
+from store.places import PROBE, PROBE_FOLDER, BucketPlace, FolderPlace, Place
+from store.presigning import Presigner
+from store.read_ahead import read_ahead
 from store.reading import HeldFiles, OpenFiles, StoredObjects
 from store.sweeping import Sweeper
-from store.uploads import CHUNK_BYTES, Upload, UploadStopped, blocks_of, plain_files
-
-#: What readiness writes: always the same, so that one which was left goes with the next.
-PROBE = "readyz/probe"
+from store.uploads import CHUNK_BYTES, PARTS_AT_ONCE, Upload, UploadStopped, blocks_of, plain_files
 
 
 class ArtifactStore:
     """Files by prefix and name, in a folder (``file://``) or in S3, GCS or Azure.
 
     Names with ``..``, empty parts or a leading slash raise ``file_not_found``; a full disk raises ``storage_full``, and
-    a folder that is away ``storage_unavailable``: nothing is written or deleted then, and nothing counts as missing.
+    a folder or bucket that is away ``storage_unavailable``: nothing is written or deleted then, and nothing counts as
+    missing. What else an object store raises, ``passing`` knows.
     """
 
-    def __init__(self, url: str, seconds: float | None = None, *, mkdir: bool = True) -> None:
+    def __init__(
+        self, url: str, seconds: float | None = None, *, mkdir: bool = True, presigned_endpoint: str = ""
+    ) -> None:
         """``seconds``: an object store that does not answer for so long is away; None is for large uploads.
+        ``presigned_endpoint``: where others reach it; empty: where we do.
 
-        Without ``mkdir``, a folder that is not there is away. A service makes its own by ``make_folder_once``.
+        Without ``mkdir``, a folder that is not there is away. A service makes its own by ``make_folder_once``. Raises
+        ``NoStore`` for an address that no store has.
         """
-        self._url, self._place = url, artifacts_folder(url)
-        self._folder = StoreFolder(self._place) if self._place else None
-        if self._place is None:
-            self._store = from_url(url) if seconds is None else from_url(url, **impatient(url, seconds))
+        self._url, self._root = url, artifacts_folder(url)
+        root = self._root
+        self._folder, self._place = None if root is None else StoreFolder(root), _place(root, lambda: self._store)
+        self._presigner = Presigner(None)
+        if root is None:
+            self._store = open_store(url, seconds)
+            self._presigner = Presigner.of(self._store, url, presigned_endpoint, seconds)
         elif mkdir:
-            self._place.mkdir(parents=True, exist_ok=True)
+            root.mkdir(parents=True, exist_ok=True)
 
     @cached_property
     def _store(self) -> ObjectStore:
         """Of a folder, opened when it is first used: it may be away until then."""
-        require_folder(self._place)
+        self._place.require()
         return from_url(self._url)
 
     @cached_property
@@ -61,10 +69,15 @@ class ArtifactStore:
         return self._folder is not None
 
     def check(self) -> None:
-        """Write a small object, and delete it. Raises what the store raises; one that was left is written over."""
-        require_folder(self._place)
-        obstore.put(self._store, PROBE, b"Can it be written?\n" * 200)
-        self._sweeper.delete([PROBE], "readyz")
+        """Write a small object, read, list and delete it: each is a right of its own. Raises what the store raises; one
+        that was left is written over.
+        """
+        with self._place.there():
+            obstore.put(self._store, PROBE, b"Can it be written?\n" * 200)
+            with suppress(FileNotFoundError):  # another process, which checks too, has deleted it
+                obstore.get(self._store, PROBE).bytes()
+            self._place.require()
+            self._sweeper.delete([PROBE], PROBE_FOLDER)
 
     def publish(
         self, prefix: str, folder: Path, top: str | None = None, *, stopped: Callable[[], bool] = lambda: False
@@ -86,9 +99,24 @@ class ArtifactStore:
         top: str | None = None,
         *,
         resumed: bool = False,
+        parts_at_once: int = PARTS_AT_ONCE,
     ) -> Upload:
-        """An artifact at ``prefix``, to be filled. ``stopped`` is asked between blocks. ``resumed``: see ``Upload``."""
-        return Upload(self._store, prefix, stopped, top, resumed=resumed, place=self._place)
+        """An artifact at ``prefix``, to be filled. ``stopped`` is asked between blocks. The others: see ``Upload``."""
+        return Upload(
+            self._store, prefix, stopped, top, resumed=resumed, place=self._place, is_folder=self.is_folder,
+            parts_at_once=parts_at_once,
+        )  # fmt: skip
+
+    def write(self, prefix: str, name: str, data: bytes | bytearray) -> None:
+        """One file by itself, which no manifest lists; one that is there is written over."""
+        path = store_path(prefix, name)
+        with self._place.there(), full_disk_reported():
+            obstore.put(self._store, path, data)
+
+    def path_of(self, prefix: str, name: str) -> Path | None:
+        """Where the file lies on a disk of this machine; None where it lies in an object store."""
+        path = store_path(prefix, name)
+        return None if self._root is None else self._root / path
 
     def manifest(self, prefix: str) -> Manifest:
         """What was published there; raises ``file_not_found`` where nothing whole is."""
@@ -117,14 +145,14 @@ class ArtifactStore:
             if start >= end:
                 obstore.head(self._store, path)
                 return iter(())
+            if not self.is_folder:
+                return read_ahead(self._store, path, start, end)
             answer = obstore.get(self._store, path, options={"range": (start, end)})
         return (bytes(chunk) for chunk in answer.stream(min_chunk_size=CHUNK_BYTES))
 
     def presigned(self, prefix: str, name: str, seconds: int) -> str | None:
         """An address at which the store itself sends the file for so long, to anybody; None where it cannot."""
-        if not isinstance(self._store, S3Store | GCSStore | AzureStore):
-            return None
-        return obstore.sign(self._store, "GET", store_path(prefix, name), timedelta(seconds=seconds))
+        return self._presigner.address(store_path(prefix, name), seconds)
 
     def fetch(self, prefix: str, folder: Path, *, stopped: Callable[[], bool] = lambda: False) -> None:
         """Download all files into ``folder``; raises ``file_not_found`` where one is missing or is not what it was, and
@@ -147,7 +175,7 @@ class ArtifactStore:
     def prefixes(self, start: str) -> list[str]:
         """Those under ``start`` that something whole was published at."""
         ending = f"/{MANIFEST}"
-        with folder_there(self._place):
+        with self._place.there():
             paths = self._sweeper.paths(store_path(start))
         return [path.removesuffix(ending) for path in paths if path.endswith(ending)]
 
@@ -158,7 +186,7 @@ class ArtifactStore:
         Raises ``NotDeletedError`` once all others are gone.
         """
         start = store_path(prefix)
-        with folder_there(self._place):
+        with self._place.there():
             # The manifest goes first: what is left half deleted must not look whole.
             paths = sorted(self._sweeper.paths(start), key=lambda path: not path.endswith(f"/{MANIFEST}"))
             if not wanted():
@@ -172,7 +200,7 @@ class ArtifactStore:
         """
         attempts = store_path("jobs", job_id, "attempts")
         spared = f"{keep_prefix}/" if keep_prefix else None
-        with folder_there(self._place):
+        with self._place.there():
             losers = [path for path in self._sweeper.paths(attempts) if not (spared and path.startswith(spared))]
             losers = [path for path in losers if _number(path.removeprefix(f"{attempts}/")) <= attempt]
             return self._sweeper.delete(losers, attempts)
@@ -183,8 +211,12 @@ class ArtifactStore:
         Returns how many files went; raises ``NotDeletedError`` once all others are gone. An upload that only slept
         fails then, and can be made again. Object stores show no such files: a rule of the bucket ends them.
         """
-        with folder_there(self._place):
+        with self._place.there():
             return self._sweeper.delete_unfinished(older_than_seconds)
+
+
+def _place(root: Path | None, store: Callable[[], ObjectStore]) -> Place:
+    return BucketPlace(store) if root is None else FolderPlace(root)
 
 
 def _number(name: str) -> int:

@@ -14,6 +14,7 @@ _RANDOM_DIGITS = 13  # 65 bits
 _LAST_MOMENT = 32**_TIME_DIGITS - 1
 
 _JOB_ID = re.compile(rf"job_[{_ALPHABET}]{{{_TIME_DIGITS + _RANDOM_DIGITS}}}")
+_UPLOAD_ID = re.compile(rf"upl_[{_ALPHABET}]{{{_TIME_DIGITS + _RANDOM_DIGITS}}}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -43,6 +44,11 @@ def _made(kind: str, microseconds: int) -> str:
 def is_job_id(text: str) -> bool:
     """Whether ``text`` has the shape of a job's id."""
     return _JOB_ID.fullmatch(text) is not None
+
+
+def is_upload_id(text: str) -> bool:
+    """Whether ``text`` has the shape of an upload's id."""
+    return _UPLOAD_ID.fullmatch(text) is not None
 
 
 def _moment(job_id: str) -> int:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, delete, exists, insert, select
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, new_event
 from api_schemas.jobs import Status
-from store import uses
+from store import upload_uses, uses
 from store.columns import later
 from store.leases import read_request
 from store.listing import JobFilter
@@ -81,6 +81,7 @@ def retry(connection: Connection, row: Row[Any]) -> bool:
     try:
         request, resolved = read_request(row)
         uses.check_kept(connection, row.tenant, uses.sources_of(resolved))
+        upload_uses.check_held(connection, row.id, row.tenant)
     except LayercutError as error:
         raise LayercutError("job_not_retryable", error.message) from None
     check_room(connection, row.tenant)

@@ -18,11 +18,13 @@ from obstore import exceptions as objects
 from sqlalchemy import exc as sql
 
 from api_schemas.errors import LayercutError
+from store.object_errors import fault_of
 
 if TYPE_CHECKING:
     import psycopg
 
-#: Of each code, what a caller is told: no path, no SQL and no address, which the errors themselves are full of.
+#: Of each code, what a caller is told: no path, no SQL and no address, which the errors themselves are full of. Of an
+#: object store, ``object_errors`` knows more.
 MESSAGES = {
     "database_unavailable": "the database does not answer, or is busy; the same request may work in some seconds",
     "storage_unavailable": "the artifact store does not answer; the same request may work in some seconds",
@@ -30,12 +32,6 @@ MESSAGES = {
     "hub_unavailable": "the model hub does not answer; the same request may work later",
     "not_ready": "the broker does not answer; the same request may work in some seconds",
 }
-
-#: The same, of a store that answers: it may take until somebody looks after it, who is to know.
-REFUSED = (
-    "the artifact store refuses what the service asks of it: its key has expired or was revoked, or may not do this, or"
-    " its folder is read-only; its operator has to mend that"
-)
 
 #: By SQLSTATE, and by its first two characters: the class. What is in neither does not pass.
 _SQLSTATES = {
@@ -85,9 +81,6 @@ _LASTING_OBJECTS = (
     objects.NotModifiedError,
     objects.UnknownConfigurationKeyError,
 )
-_OBJECTS_REFUSE = (objects.PermissionDeniedError, objects.UnauthenticatedError)
-_NUMBERS_REFUSE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_OBJECTS_NUMBER = re.compile(r"\(os error (\d+)\)")
 _OBJECTS_FULL = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT})\)|status code: 507|<Code>\w*StorageFull<")
 
 #: Of clients that a process may never load: by their module.
@@ -99,16 +92,16 @@ def passing(error: BaseException) -> LayercutError | None:
 
     A ``LayercutError`` has been decided already: it passes where it is retryable and its code stands in ``MESSAGES``.
     """
-    for link in _links(error):
+    for link in links(error):
         if isinstance(link, LayercutError):
             return link if link.kind.retryable and link.code in MESSAGES else None
         code = _code(link)
         if code is not None:
-            return LayercutError(code, REFUSED if _refuses(link) else MESSAGES[code])
+            return LayercutError(code, _message(code, link))
     return None
 
 
-def _links(error: BaseException) -> Iterator[BaseException]:
+def links(error: BaseException) -> Iterator[BaseException]:
     """``error`` and its causes, in turn; an error that is its own cause comes once."""
     seen: set[int] = set()
     link: BaseException | None = error
@@ -116,6 +109,11 @@ def _links(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         link = link.__cause__ or getattr(link, "orig", None)
+
+
+def _message(code: str, error: BaseException) -> str:
+    fault = fault_of(error) if code == "storage_unavailable" else None
+    return fault.sentence if fault else MESSAGES[code]
 
 
 def _code(error: BaseException) -> str | None:
@@ -150,15 +148,9 @@ def _of_objects(error: objects.BaseError) -> str | None:
     return "storage_full" if _OBJECTS_FULL.search(str(error)) else "storage_unavailable"
 
 
-def _refuses(error: BaseException) -> bool:
-    """Whether it is the store that refuses, not one that is away."""
-    if isinstance(error, objects.BaseError):
-        number = _OBJECTS_NUMBER.search(str(error))
-        return isinstance(error, _OBJECTS_REFUSE) or (number is not None and int(number[1]) in _NUMBERS_REFUSE)
-    return False
-
-
 def _of_system(error: OSError) -> str | None:
+    if fault_of(error):  # as a file that is not there, where its whole bucket is not
+        return "storage_unavailable"
     return _NUMBERS.get(error.errno or 0)
 
 

@@ -6,12 +6,11 @@ import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from obstore.exceptions import BaseError
 
 from api_schemas.errors import LayercutError
-from store.disk_space import require_folder
+from store.places import Place
 
 #: What obstore calls a file in a folder until all of it is written. It takes no such name for another file.
 _UNFINISHED = re.compile(r".*#[0-9]+")
@@ -34,12 +33,12 @@ def is_unfinished(path: str) -> bool:
 
 
 @contextmanager
-def missing_reported(name: str, place: Path | None) -> Iterator[None]:
-    """A file that is not there is ``file_not_found``; not where the store's folder, ``place``, is away."""
+def missing_reported(name: str, place: Place) -> Iterator[None]:
+    """A file that is not there is ``file_not_found``; not where the store's folder or bucket, ``place``, is away."""
     try:
         yield
     except FileNotFoundError:
-        require_folder(place)
+        place.require()
         raise LayercutError("file_not_found", f"there is no file {name[:200]!r}") from None
 
 
@@ -53,4 +52,4 @@ def full_disk_reported() -> Iterator[None]:
         full = getattr(error, "errno", None) in _FULL or any(f"(os error {code})" in str(error) for code in _FULL)
         if not full:
             raise
-        raise LayercutError("storage_full", "the artifact store has no room for the files of this job") from error
+        raise LayercutError("storage_full", "the artifact store has no room for these files") from error

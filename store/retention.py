@@ -103,7 +103,7 @@ class RetentionStore:
 
     def put_off(self, job: Leftover) -> None:
         """Something could not be deleted: it is tried again after a time that grows."""
-        self._come_again(job, sweep_at=later(_delay(job.waited_seconds)))
+        self._come_again(job, sweep_at=later(delay(job.waited_seconds)))
 
     def _come_again(self, job: Leftover, **values: Any) -> None:
         # Where the job was asked for again, and has ended again, its new end is due and not this one.
@@ -167,7 +167,7 @@ class RetentionStore:
 
     def put_off_deleted(self, job: DeletedJob) -> None:
         """As ``put_off``."""
-        self._sweep_deleted_at(job, later(_delay(job.waited_seconds)))
+        self._sweep_deleted_at(job, later(delay(job.waited_seconds)))
 
     def _sweep_deleted_at(self, job: DeletedJob, moment: Any) -> None:
         with self._engine.begin() as connection:
@@ -268,5 +268,6 @@ def _set(connection: Connection, values: dict[str, Any], *where: ColumnElement[b
     return ids
 
 
-def _delay(waited_seconds: float) -> float:
+def delay(waited_seconds: float) -> float:
+    """For how long what could not be swept for so long is put off."""
     return min(max(waited_seconds, SHORTEST_DELAY), LONGEST_DELAY)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore
 
 from store.folders import StoreFolder, remove_empty
+from store.manifests import MANIFEST
+from store.object_errors import fault_of
 from store.paths import is_unfinished
 
 #: An object store that fails so often in a row is away, and each try may take minutes. A folder fails at once.
 FAILURES_IN_A_ROW = 3
 #: Of the files that stayed, so many are named.
 MAX_TOLD = 5
-#: Of a list, so many at a time.
+#: Of a list, so many at a time; as many are deleted by one request.
 PAGE = 1000
 
 #: Where files are that are written and not asked for by name later.
-SWEPT = ("jobs", "cache", "readyz")
+SWEPT = ("jobs", "cache", "readyz", "uploads")
 
 
 class NotDeletedError(Exception):
@@ -72,8 +75,9 @@ class Sweeper:
 
     def _delete(self, paths: Iterable[str]) -> int:
         errors: dict[str, Exception] = {}
-        deleted = in_a_row = 0
         left = deque(paths)
+        deleted = 0 if self._folder else self._delete_pages(left)
+        in_a_row = 0
         while left and (self._folder or in_a_row < FAILURES_IN_A_ROW):
             path = left.popleft()
             try:
@@ -83,7 +87,20 @@ class Sweeper:
                 errors[path] = error
                 in_a_row += 1
         if errors:
-            raise NotDeletedError(deleted, errors, len(left))
+            raise NotDeletedError(deleted, errors, len(left)) from next(iter(errors.values()))
+        return deleted
+
+    def _delete_pages(self, left: deque[str]) -> int:
+        """Of an object store, as long as it takes whole pages: of one that it does not, it says of no file why. How
+        many files went.
+        """
+        deleted = 0
+        for page in _pages(list(left)):
+            try:
+                obstore.delete(self._store, page)
+            except (OSError, BaseError):
+                break  # some of it may be gone: to delete it again harms nothing
+            deleted += len([left.popleft() for _ in page])
         return deleted
 
     def _delete_one(self, path: str) -> bool:
@@ -93,6 +110,15 @@ class Sweeper:
                 self._folder.remove(path)
             else:
                 obstore.delete(self._store, path)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if fault_of(error):
+                raise
             return False
         return True
+
+
+def _pages(paths: list[str]) -> Iterator[list[str]]:
+    """For a request each, in which there is no order: manifests go before what they tell of."""
+    for _, group in groupby(paths, lambda path: path.endswith(f"/{MANIFEST}")):
+        while page := list(islice(group, PAGE)):
+            yield page

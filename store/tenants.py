@@ -16,7 +16,7 @@ from store.audit import Actor, note
 from store.columns import later
 from store.database import reading
 from store.rows import ACTIVE
-from store.tables import jobs, tenants
+from store.tables import jobs, tenants, uploads
 
 #: The pool of the cache that is common to all who share; no tenant can be called so.
 SHARED_POOL = "+shared"
@@ -86,8 +86,15 @@ def usage(connection: Connection, tenant: str) -> TenantUsage:
         query = select(func.count()).select_from(jobs).where(jobs.c.status.in_(statuses), jobs.c.tenant == tenant)
         return connection.scalar(query) or 0
 
-    size = connection.scalar(select(func.sum(jobs.c.bytes)).where(jobs.c.tenant == tenant)) or 0
-    return TenantUsage(queued_jobs=how_many(Status.QUEUED), running_jobs=how_many(*ACTIVE), artifact_bytes=int(size))
+    made = connection.scalar(select(func.sum(jobs.c.bytes)).where(jobs.c.tenant == tenant)) or 0
+    there = (uploads.c.tenant == tenant, uploads.c.gone_at.is_(None))
+    sent = connection.scalar(select(func.sum(uploads.c.bytes)).where(*there)) or 0
+    return TenantUsage(
+        queued_jobs=how_many(Status.QUEUED),
+        running_jobs=how_many(*ACTIVE),
+        artifact_bytes=int(made + sent),
+        uploads_bytes=int(sent),
+    )
 
 
 def check_room(connection: Connection, tenant: str) -> None:
@@ -107,10 +114,32 @@ def check_room(connection: Connection, tenant: str) -> None:
         )
     if row.artifact_bytes is not None and used.artifact_bytes >= row.artifact_bytes:
         raise QuotaExceeded(
-            f"the files of your jobs take {used.artifact_bytes} bytes, and the quota artifact_bytes is"
+            f"the files of your jobs and uploads take {used.artifact_bytes} bytes, and the quota artifact_bytes is"
             f" {row.artifact_bytes}: ask who runs this service for more",
             LATER,
         )
+
+
+def check_upload_room(connection: Connection, tenant: str, more: int) -> None:
+    """Raise ``QuotaExceeded`` where the tenant may not store ``more`` bytes. Holds the tenant, as ``check_room``."""
+    mine = (tenants.c.id == tenant, tenants.c.artifact_bytes.is_not(None))
+    row = connection.execute(select(tenants).where(*mine).with_for_update()).first()
+    if row is None:
+        return
+    taken = usage(connection, tenant).artifact_bytes
+    if taken + more > row.artifact_bytes:
+        raise QuotaExceeded(
+            f"the files of your jobs and uploads take {taken} bytes, these would take {more} more, and the quota"
+            f" artifact_bytes is {row.artifact_bytes}: delete uploads that nobody needs, or ask who runs this service"
+            " for more",
+            LATER,
+        )
+
+
+def upload_room(connection: Connection, tenant: str, counted: int) -> int | None:
+    """Bytes that the tenant may store of an upload of which ``counted`` are counted already; None where any."""
+    most = connection.scalar(select(tenants.c.artifact_bytes).where(tenants.c.id == tenant))
+    return None if most is None else max(0, int(most) - usage(connection, tenant).artifact_bytes + counted)
 
 
 def existing(connection: Connection, tenant: str) -> Row[Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.store import ObjectStore
@@ -13,9 +15,12 @@ from obstore.store import ObjectStore
 from api_schemas.errors import LayercutError
 from store import manifests
 from store.archives import ArchiveDigest
-from store.disk_space import folder_there
 from store.manifests import MANIFEST, Archive, Manifest, StoredFile, media_type
 from store.paths import full_disk_reported, store_path
+from store.places import Place
+
+if TYPE_CHECKING:
+    from obstore import Attributes
 
 CHUNK_BYTES = 1 << 20
 #: A smaller file is sent as it is, a larger one in parts: object stores take ten thousand of them at most.
@@ -43,16 +48,18 @@ class Upload:
         top: str | None = None,
         *,
         resumed: bool = False,
-        place: Path | None = None,
+        place: Place,
+        is_folder: bool,
+        parts_at_once: int = PARTS_AT_ONCE,
     ) -> None:
-        """``place``: the store's folder, where it has one."""
+        """``parts_at_once``: of a large file, in memory."""
         self._store, self._prefix, self._stopped, self._top, self._resumed = store, prefix, stopped, top, resumed
-        self._place = place
+        self._place, self._is_folder, self._parts_at_once = place, is_folder, parts_at_once
         self._files: dict[str, StoredFile] = {}
         self._archive = None if top is None else ArchiveDigest(top)
 
-    def put(self, name: str, size: int, blocks: Iterable[bytes]) -> StoredFile:
-        """Send the file ``name``, ``size`` bytes in ``blocks``.
+    def put(self, name: str, size: int | None, blocks: Iterable[bytes], *, most: int = 0) -> StoredFile:
+        """Send the file ``name``, ``size`` bytes in ``blocks``; None where that shows at its end, after ``most`` bytes.
 
         Raises ``export_failed`` for a name that is taken, or reserved for the manifest, and for another size;
         ``storage_full``, ``storage_unavailable`` and ``UploadStopped``. A file not sent to its end is not there.
@@ -71,10 +78,13 @@ class Upload:
                 digest.update(block)
                 sent += len(block)
                 yield block
-            if sent != size:
+            if size is not None and sent != size:
                 raise LayercutError("export_failed", f"{name[:200]} was to have {size} bytes, and has {sent}")
 
-        self._send(path, size, self._archive.add(name, size, counted()) if self._archive else counted())
+        if size is None:
+            self._send_unmeasured(path, most, counted())
+        else:
+            self._send(path, size, self._archive.add(name, size, counted()) if self._archive else counted())
         file = StoredFile(name=name, bytes=sent, sha256=digest.hexdigest(), media_type=media_type(name))
         self._files[name] = file
         return file
@@ -92,19 +102,41 @@ class Upload:
         body = manifest.model_dump_json(indent=1).encode()
         if len(body) > manifests.MAX_MANIFEST_BYTES:
             raise LayercutError("export_failed", f"the list of the {len(self._files)} files has {len(body)} bytes")
-        with folder_there(self._place), full_disk_reported():
+        with self._place.there(), full_disk_reported():
             obstore.put(self._store, store_path(self._prefix, MANIFEST), body)
         return manifest
 
     def _send(self, path: str, size: int, blocks: Iterable[bytes]) -> None:
-        with folder_there(self._place), full_disk_reported():
+        with self._place.there(), full_disk_reported():
             if self._resumed and self._is_there(path, size):
                 deque(blocks, maxlen=0)  # hashed all the same
             elif size <= PART_BYTES:
-                obstore.put(self._store, path, b"".join(blocks))
+                obstore.put(self._store, path, b"".join(blocks), attributes=self._attributes(path))
             else:
-                part = max(PART_BYTES, -(-size // MAX_PARTS))
-                obstore.put(self._store, path, iter(blocks), chunk_size=part, max_concurrency=PARTS_AT_ONCE)
+                self._send_parts(path, size, blocks)
+
+    def _send_unmeasured(self, path: str, most: int, blocks: Iterator[bytes]) -> None:
+        """As ``_send``, of a file whose size shows at its end: a small one is sent as it is, too."""
+        with self._place.there(), full_disk_reported():
+            first, size = list[bytes](), 0
+            while size <= PART_BYTES and (block := next(blocks, None)) is not None:
+                first.append(block)
+                size += len(block)
+            if size <= PART_BYTES:
+                obstore.put(self._store, path, b"".join(first), attributes=self._attributes(path))
+            else:
+                self._send_parts(path, max(most, size), chain(first, blocks))
+
+    def _send_parts(self, path: str, size: int, blocks: Iterable[bytes]) -> None:
+        part = max(PART_BYTES, -(-size // MAX_PARTS))
+        obstore.put(
+            self._store, path, iter(blocks), chunk_size=part, max_concurrency=self._parts_at_once,
+            attributes=self._attributes(path),
+        )  # fmt: skip
+
+    def _attributes(self, path: str) -> Attributes | None:
+        """What an object store says of the file where it sends it itself; a folder keeps no such thing."""
+        return None if self._is_folder else {"Content-Type": media_type(path)}
 
     def _is_there(self, path: str, size: int) -> bool:
         try:

@@ -19,6 +19,7 @@ HTTP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 
 #: How a webhook delivery can end.
 DELIVERY_OUTCOMES = ("delivered", "retried", "failed", "disabled")
+UPLOAD_KINDS = ("dataset", "model")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,13 @@ class GatewayMetrics:
             "layercut_webhook_deliveries_total", "Attempts to deliver a webhook message", ["outcome"],
             registry=self.registry,
         )  # fmt: skip
+        self._uploads = Counter(
+            "layercut_uploads_total", "Uploads that became ready, or were refused for what is in them",
+            ["kind", "outcome"], registry=self.registry,
+        )  # fmt: skip
+        self._upload_bytes = Counter(
+            "layercut_upload_bytes_total", "Of uploads that became ready", ["kind"], registry=self.registry
+        )
         # An increase is seen only from a number that was there before.
         for became in reaped:
             self._reaped.labels(became)
@@ -74,6 +82,10 @@ class GatewayMetrics:
             self._deliveries.labels(outcome)
         for outcome in ("sent", "dropped"):
             self._wakeups.labels(outcome)
+        for kind in UPLOAD_KINDS:
+            self._upload_bytes.labels(kind)
+            for outcome in ("ready", "refused"):
+                self._uploads.labels(kind, outcome)
 
     def begin_request(self) -> None:
         self._in_flight += 1
@@ -100,6 +112,11 @@ class GatewayMetrics:
     def on_delivery(self, outcome: str) -> None:
         """One of ``DELIVERY_OUTCOMES``."""
         self._deliveries.labels(outcome).inc()
+
+    def count_upload(self, kind: str, outcome: str, size: int = 0) -> None:
+        """One of ``UPLOAD_KINDS``; ``ready`` with its bytes, or ``refused``."""
+        self._uploads.labels(kind, outcome).inc()
+        self._upload_bytes.labels(kind).inc(size)
 
     def watch(self, census: Callable[[], Census], streams: Callable[[], int], folders: Mapping[str, Path]) -> None:
         """Ask these at every scrape: the database, how many watch, the room on the disks of ``folders``."""

@@ -1,4 +1,6 @@
-"""Real servers for the tests of several rooms: PostgreSQL and Valkey from wheels, each started when first asked for."""
+"""Real servers for the tests of several rooms: PostgreSQL, Valkey and SeaweedFS from wheels, each started when first
+asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,15 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.hub_server import HubServer
 from tests.support.postgres_server import PostgresServer, postgres_server
+
+if TYPE_CHECKING:
+    from tests.support.seaweedfs import Seaweed
 
 # Before anyone imports torch: the tests run side by side, one to a core, and tiny models gain nothing from threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -49,6 +55,23 @@ def valkey_url() -> Iterator[str]:
 
     with valkey_server() as server:
         yield server.connection_url
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[Seaweed]:
+    """An S3 server of our own, which checks signatures and rights."""
+    from tests.support.seaweedfs import seaweed  # noqa: PLC0415 - few tests want one
+
+    with seaweed() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_url(seaweedfs: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """``s3://bucket/prefix`` of this test's own, which this process, and what it starts, may read and write."""
+    for name, value in seaweedfs.environment().items():
+        monkeypatch.setenv(name, value)
+    return f"s3://layercut/{tmp_path.parent.name}/{tmp_path.name}"
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 
 from service.edge.file_sending import FileSending, unsent
 from service.edge.framing import HeadLimits, StrictConnection
+from service.edge.long_bodies import offering
 from service.edge.networks import is_loopback, network_of
 from service.edge.raw_answers import raw_problem
 from service.settings import GatewaySettings
@@ -47,8 +48,9 @@ READ_BYTES = 16 * 1024
 #: How long a client that was answered before its body was whole may go on with it, so that it sees the answer.
 LINGER_SECONDS = 2.0
 
-#: A client that takes less than so many bytes of an answer in a second is taken for one that does not read.
-SLOWEST_READER = 1024
+#: A client that takes less than so many bytes of an answer in a second is taken for one that does not read; and one
+#: that sends less of a body that has no end to its time, for one that does not send.
+SLOWEST = 1024
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ class Connections:
         return self._close(new, self._oldest_incomplete(None)) or self._close(new, self._of_whoever_has_most(len(same)))
 
     def _oldest_incomplete(self, network: str | None) -> GuardedProtocol | None:
-        return next((one for one in self.incomplete if network in (None, one.network)), None)
+        """Not those whose body may take long: they were let in, and are counted elsewhere."""
+        return next((one for one in self.incomplete if network in (None, one.network) and not one.is_long), None)
 
     def _of_whoever_has_most(self, own: int) -> GuardedProtocol | None:
         """One whose client does not read, or the oldest, of a host that has at least twice as many as the new one's."""
@@ -134,7 +137,10 @@ class Connections:
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         for connection in [one for one in self.incomplete if one.deadline is not None and one.deadline < now]:
-            connection.time_out()
+            if connection.sends():
+                connection.deadline = now + self.limits.stall
+            else:
+                connection.time_out()
         for connection in [one for one, deadline in self.stalled.items() if deadline < now]:
             if connection.reads():
                 self.stalled[connection] = now + self.limits.stall
@@ -158,7 +164,7 @@ class GuardedProtocol(H11Protocol):
         super().__init__(config, server_state, app_state, _loop)
         self.conn: StrictConnection = StrictConnection(self.limits.heads)
         self._files = FileSending(self, self._waits)
-        self.app = self._files.offered_to(self.app)
+        self.app = offering(self._files.offered_to(self.app), self._allow_long_body)
         self.timeout_keep_alive = self.limits.idle  # type: ignore[assignment]  # uvicorn hands it to call_later
         self.address = self.network = ""
         self.deadline: float | None = None
@@ -166,6 +172,9 @@ class GuardedProtocol(H11Protocol):
         self._part_ends = 0.0
         self._counted = False
         self._unread = 0
+        #: Whether the body at hand may take as long as it goes on, and how much of it came since that was looked at.
+        self.is_long = False
+        self._came = 0
 
     @property
     def others(self) -> Connections:
@@ -202,6 +211,7 @@ class GuardedProtocol(H11Protocol):
         if self.transport.is_closing():
             return
         super().data_received(data)
+        self._came += len(data)
         self._note(more=True)
 
     def shutdown(self) -> None:
@@ -234,7 +244,14 @@ class GuardedProtocol(H11Protocol):
     def reads(self) -> bool:
         """Whether the client took some of the answer since it was found not to, or since this was last asked."""
         before, self._unread = self._unread, self._unsent()
-        return before - self._unread >= self.limits.stall * SLOWEST_READER
+        return before - self._unread >= self.limits.stall * SLOWEST
+
+    def sends(self) -> bool:
+        """Whether a body that may take long goes on: enough of it came since this was last asked, or it is we who do
+        not read on.
+        """
+        came, self._came = self._came, 0
+        return self.is_long and (self.flow.read_paused or came >= self.limits.stall * SLOWEST)
 
     def time_out(self) -> None:
         part = "body" if self._part is h11.SEND_BODY else "head"
@@ -245,6 +262,12 @@ class GuardedProtocol(H11Protocol):
         self.others.incomplete.pop(self, None)
         self.others.stalled.pop(self, None)
         self.transport.abort()
+
+    def _allow_long_body(self) -> None:
+        """By a route that takes one, of the request at hand."""
+        if self._part is h11.SEND_BODY:
+            self.is_long, self._came = True, 0
+            self.deadline = self.loop.time() + self.limits.stall
 
     def _waits(self, waits: bool) -> None:
         self.others.stalled.pop(self, None)
@@ -280,7 +303,8 @@ class GuardedProtocol(H11Protocol):
         if state is h11.SEND_BODY:
             if self._part is not state:
                 self._start(state, self.limits.body)
-            self.deadline = min(self.loop.time() + self.limits.stall, self._part_ends)
+            if not self.is_long:
+                self.deadline = min(self.loop.time() + self.limits.stall, self._part_ends)
         elif state is h11.IDLE:
             if not more:
                 # Between two requests uvicorn's own timer runs.
@@ -288,13 +312,14 @@ class GuardedProtocol(H11Protocol):
             elif self._part is not state:
                 self._start(state, self.limits.head)
         else:
-            self._part, self.deadline = None, None
+            self._part, self.deadline, self.is_long = None, None, False
             self.others.incomplete.pop(self, None)
             return
         if not self.transport.is_closing() and self not in self.others.incomplete:
             self.others.incomplete[self] = None
 
     def _start(self, part: object, seconds: float) -> None:
+        self.is_long = False
         self._part, self._part_ends = part, self.loop.time() + seconds
         self.deadline = self._part_ends
 

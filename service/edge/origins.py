@@ -8,7 +8,9 @@ from starlette.middleware.cors import CORSMiddleware
 #: What a page may send beyond what any page may, and read beyond the body.
 SENT = (
     "Authorization",
+    "Content-Range",
     "Content-Type",
+    "Idempotency-Key",
     "Last-Event-ID",
     "Prefer",
     "Range",
@@ -16,7 +18,10 @@ SENT = (
     "If-None-Match",
     "X-Request-ID",
 )
-READ = ("Content-Range", "ETag", "Location", "Preference-Applied", "Repr-Digest", "Retry-After", "X-Request-ID")
+READ = (
+    "Content-Range", "ETag", "Location", "Preference-Applied", "Repr-Digest", "Retry-After", "Upload-Length",
+    "Upload-Offset", "X-Request-ID",
+)  # fmt: skip
 
 
 def allow_origins(app: FastAPI, origins: list[str]) -> None:

@@ -123,14 +123,21 @@ class _Published:
         """The answer that has the proxy or the object store send the file; None where we do."""
         settings, artifacts = self._state.settings, self._state.artifacts
         if settings.accel_redirect and artifacts.is_folder:
-            self._open([FilePart(file.name, 0, 0)]).close()  # nginx would not say what is wrong
+            self._require(file)
             address = f"{settings.accel_redirect.rstrip('/')}/{quote(f'{self._prefix}/{file.name}')}"
             return Response(headers={**headers, "X-Accel-Redirect": address}, media_type=file.media_type)
         if settings.presigned_seconds and method == "GET":
             signed = artifacts.presigned(self._prefix, file.name, settings.presigned_seconds)
+            if signed is None:
+                return None
+            self._require(file)
             # Whoever has the address has the file: no cache may keep it.
-            return RedirectResponse(signed, headers={"Cache-Control": "private, no-store"}) if signed else None
+            return RedirectResponse(signed, headers={"Cache-Control": "private, no-store"})
         return None
+
+    def _require(self, file: StoredFile) -> None:
+        """Raise where it is not there: neither nginx nor an object store would say what is wrong."""
+        self._open([FilePart(file.name, 0, 0)]).close()
 
     def _open(self, pieces: list[Piece]) -> OpenFiles:
         try:

@@ -117,7 +117,7 @@ async def create_job(
         await state.probes.disk.answer()
         return await run_in_threadpool(_queue, state, own, body, await look(), within)
 
-    return await accepted_once(incoming, state, tenant, body, create)
+    return await accepted_once(incoming, state, body, create)
 
 
 @router.get("", responses=problems("invalid_cursor"), openapi_extra={"parameters": [METADATA_FILTER]})
@@ -203,13 +203,13 @@ def cancel_job(job_id: str, own: Own, response: Response) -> Job:
     ),
     openapi_extra={"parameters": [PARAMETER]},
 )
-async def retry_job(job_id: str, state: State, who: Who, own: Own, *, incoming: Request) -> Response:
+async def retry_job(job_id: str, state: State, own: Own, *, incoming: Request) -> Response:
     """Queue a job again that failed or was cancelled. It goes on from its last checkpoint, with all its attempts."""
 
     async def retry(within: Within | None) -> Job:
         return await run_in_threadpool(_retry, state, own, job_id, within)
 
-    return await accepted_once(incoming, state, who.holder.tenant, None, retry)
+    return await accepted_once(incoming, state, None, retry)
 
 
 @router.delete(

@@ -15,12 +15,13 @@ from service.openapi import problems
 from service.problems import RETRY_AFTER_SECONDS
 from service.state import State
 from service.version import VERSION
-from store.passing import passing
+from store.object_errors import Kind, first_fault
+from store.passing import links, passing
 
 #: Without these no request can be served; without the others some cannot.
 NEEDED = frozenset({"database", "artifacts"})
 
-Check = Literal["ok", "unreachable", "full"]
+Check = Literal["ok", "full"] | Kind
 
 router = APIRouter(tags=["operations"])
 
@@ -37,7 +38,11 @@ class Readiness(BaseModel):
     """
 
     status: Literal["ok", "degraded", "unavailable"]
-    checks: dict[str, Check] = Field(description="`database` and `artifacts` were written to")
+    checks: dict[str, Check] = Field(
+        description="`database` and `artifacts` were written to. Of an object store: `missing`, it has no such bucket;"
+        " `refused`, the key is wrong or may not do this; `busy`, `stalled`, `unreachable`: it may pass"
+    )
+    reasons: dict[str, str] = Field(default={}, description="one sentence for each check that is not `ok`")
     workers: list[WorkerState] = Field(
         default=[], description="those that were heard of lately, and what locks their runners in"
     )
@@ -77,12 +82,13 @@ async def readyz(state: State, response: Response) -> Readiness:
     found = await asyncio.gather(*(probe.answer() for probe in probes.values()), return_exceptions=True)
     answers: dict[str, Any] = dict(zip(probes, found, strict=True))
     checks = {name: _check(name, answer) for name, answer in answers.items()}
-    down = {name for name, check in checks.items() if check != "ok"}
-    if down & NEEDED:
+    reasons = {name: _reason(answer) for name, answer in answers.items() if isinstance(answer, BaseException)}
+    if reasons.keys() & NEEDED:
         response.status_code = 503
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        return Readiness(status="unavailable", checks=checks)
-    return Readiness(status="degraded" if down else "ok", checks=checks, workers=answers["database"])
+        return Readiness(status="unavailable", checks=checks, reasons=reasons)
+    status: Literal["ok", "degraded"] = "degraded" if reasons else "ok"
+    return Readiness(status=status, checks=checks, reasons=reasons, workers=answers["database"])
 
 
 @router.get("/version")
@@ -109,7 +115,19 @@ async def get_problem(name: str) -> ProblemKind:
 def _check(name: str, answer: object) -> Check:
     if not isinstance(answer, BaseException):
         return "ok"
-    found = passing(answer)
-    check: Check = "full" if found is not None and found.code == "storage_full" else "unreachable"
-    log.warning(check, what=name, error=type(answer).__name__)
+    check = _kind(answer)
+    log.warning(check, what=name, error=type(answer).__name__, reason=_reason(answer))
     return check
+
+
+def _kind(error: BaseException) -> Check:
+    found, fault = passing(error), first_fault(links(error))
+    if found is not None and found.code == "storage_full":
+        return "full"
+    return fault.kind if fault else "unreachable"
+
+
+def _reason(error: BaseException) -> str:
+    """Of what does not pass, no more than its kind: the rest is for the log."""
+    found = passing(error)
+    return found.message if found else f"it fails for another reason ({type(error).__name__})"

@@ -6,9 +6,10 @@ import csv
 import io
 import os
 import re
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +20,13 @@ from sources.tables.bounds import MAX_COLUMNS, MAX_ROW, MIB
 from sources.tables.data_file import DataFile
 from sources.tables.dialects import Dialect, Unclear, dialect_of
 from sources.tables.duck import BUFFER, literal, plainly
-from sources.tables.encodings import UTF8, Copy, as_utf8, decoded, encoding_of, undecodable
+from sources.tables.encodings import UTF8, Copy, as_utf8, decoded, encoding_of, sample_of, undecodable
 from sources.tables.opened import BadRow, Opened
 from sources.tables.wide_rows import wide_row
 
 if TYPE_CHECKING:
     import duckdb
 
-SAMPLE = 1 << 20
 #: Bad rows that are still counted; of a file with more of them nothing is learnt.
 MOST_BAD = 100_000
 #: DuckDB leaves out bad rows, and tells of each.
@@ -92,8 +92,14 @@ class CsvFile:
     def expands(self) -> bool:
         return False
 
-    def bad_rows(self, connection: duckdb.DuckDBPyConnection) -> Sequence[BadRow]:
-        return (*self.left_out, *(self._bad_row("", *fault) for _, *fault in _told(connection)))
+    def bad_rows(self, connection: duckdb.DuckDBPyConnection, placed: int = 0) -> Sequence[BadRow]:
+        told = _told(connection)
+        lines = self._lines_at([self._begin_of(byte) for byte, *_ in told[:placed]])
+        places = chain(map(str, lines), repeat(""))
+        return (
+            *self.left_out,
+            *(self._bad_row(place, *fault) for place, (_, *fault) in zip(places, told, strict=False)),
+        )
 
     def agrees(self, first: Iterator[tuple[str | None, ...]]) -> bool:
         """With Python's reader: two that were written apart do not make the same mistake."""
@@ -224,6 +230,17 @@ class CsvFile:
                 break
         return line, quotes
 
+    def _lines_at(self, places: Sequence[int]) -> Iterator[int]:
+        """The lines of the bytes ``places``, which go upwards; all in one pass through the file."""
+        waiting, line, start = deque(places), 1, 0
+        for block in self.file.blocks(self.path) if places else ():
+            while waiting and waiting[0] < start + len(block):
+                yield line + block.count(self._end, 0, max(0, waiting.popleft() - start))
+            if not waiting:
+                return
+            line, start = line + block.count(self._end), start + len(block)
+        yield from repeat(line, len(waiting))
+
     def _bad_row(self, place: str, kind: str, message: str) -> BadRow:
         counts = re.search(r"Found: (\d+)", message)
         if kind in ("TOO MANY COLUMNS", "MISSING COLUMNS") and counts:
@@ -315,17 +332,7 @@ def open_csv(
 ) -> Opened:
     """Raises ``dataset_invalid`` where columns are not there, or it is not clear how the file is written."""
     encoding = encoding_of(file, asked.encoding or "auto")
-    sample, cut = "", False
-    if encoding == UTF8:
-        with file.path.open("rb") as opened:
-            start = opened.read(SAMPLE + 1)
-        sample, cut = start[:SAMPLE].decode(UTF8, "replace").removeprefix("\ufeff"), len(start) > SAMPLE
-    else:
-        for block in decoded(file, encoding):
-            sample += block
-            if len(sample) > SAMPLE:
-                sample, cut = sample[:SAMPLE], True
-                break
+    sample, cut = sample_of(file, encoding)
     if not sample.strip():
         raise file.error("the file has no rows", "1")
     try:

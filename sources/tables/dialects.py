@@ -85,6 +85,12 @@ def _header(sample: str, columns: Sequence[str], kind: str, asked: ReadSpec) -> 
     raise Unclear(no_column(missing, first), 1)
 
 
+def widest_header(sample: str, kind: str) -> tuple[str, tuple[str, ...]]:
+    """Where no names are asked for: the delimiter that makes most names of the first row, and these names."""
+    headers = [(delimiter, _names(sample, delimiter, QUOTES[0])) for delimiter in DELIMITERS[kind]]
+    return max(headers, key=lambda pair: len(pair[1]))
+
+
 def _names(sample: str, delimiter: str, quote: str) -> tuple[str, ...]:
     rows = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter, quotechar=quote)
     try:

@@ -15,6 +15,9 @@ from sources.tables.data_file import DataFile
 
 UTF8 = "utf-8"
 
+#: Of a file's beginning, by which it is told how the file is written: in bytes, or in characters.
+SAMPLE = 1 << 20
+
 # The longer marks first: that of UTF-32 begins with that of UTF-16.
 MARKS = (
     (codecs.BOM_UTF8, UTF8),
@@ -81,6 +84,20 @@ def decoded(file: DataFile, encoding: str) -> Iterator[str]:
             yield text
         elif len(decoder.getstate()[0]) > MOST_WAITING:
             raise undecodable(file, encoding, str(line))
+
+
+def sample_of(file: DataFile, encoding: str) -> tuple[str, bool]:
+    """How the file begins, and whether it goes on; raises as ``decoded``. What is no UTF-8 is replaced there."""
+    if encoding == UTF8:
+        with file.path.open("rb") as opened:
+            start = opened.read(SAMPLE + 1)
+        return start[:SAMPLE].decode(UTF8, "replace").removeprefix("\ufeff"), len(start) > SAMPLE
+    sample = ""
+    for block in decoded(file, encoding):
+        sample += block
+        if len(sample) > SAMPLE:
+            return sample[:SAMPLE], True
+    return sample, False
 
 
 def undecodable(file: DataFile, encoding: str, place: str) -> LayercutError:

@@ -55,7 +55,7 @@ class JsonFile:
     def expands(self) -> bool:
         return False
 
-    def bad_rows(self, _: duckdb.DuckDBPyConnection) -> Sequence[BadRow]:
+    def bad_rows(self, _: duckdb.DuckDBPyConnection, placed: int = 0) -> Sequence[BadRow]:
         """None: a line that is no JSON is a row without values, which is told as such."""
         return ()
 

@@ -41,8 +41,8 @@ class Opened(Protocol):
     def query(self, name: str) -> str:
         """SQL that gives the columns as texts v0, v1 …, NULL where there is none; the file is called ``name``."""
 
-    def bad_rows(self, connection: duckdb.DuckDBPyConnection) -> Sequence[BadRow]:
-        """The rows that the last query left out, in the order of the file."""
+    def bad_rows(self, connection: duckdb.DuckDBPyConnection, placed: int = 0) -> Sequence[BadRow]:
+        """The rows that the last query left out, in the order of the file; the first ``placed`` with their places."""
 
     def agrees(self, first: Iterator[tuple[str | None, ...]]) -> bool:
         """Whether these are the first rows of the file; no more of them are taken than are compared."""

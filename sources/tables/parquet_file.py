@@ -50,7 +50,7 @@ class ParquetFile:
     def expands(self) -> bool:
         return True
 
-    def bad_rows(self, _: duckdb.DuckDBPyConnection) -> Sequence[BadRow]:
+    def bad_rows(self, _: duckdb.DuckDBPyConnection, placed: int = 0) -> Sequence[BadRow]:
         return ()
 
     def agrees(self, _: Iterator[tuple[str | None, ...]]) -> bool:
@@ -63,7 +63,7 @@ class ParquetFile:
         return None
 
     def explained(self, error: duckdb.Error) -> LayercutError:
-        return self.file.error(f"not Parquet: {plainly(error)}")
+        return not_parquet(self.file, error)
 
 
 def open_parquet(
@@ -72,6 +72,23 @@ def open_parquet(
     """Raises ``dataset_invalid`` where columns are not there, or are no texts and no numbers."""
     read = ReadSpec(delimiter=None, quote=None, escape=None, encoding=None, bad_rows=asked.bad_rows)
     found = ParquetFile(file, columns, read)
+    types = column_types(file, folder)
+    for column in columns:
+        if column not in types:
+            raise file.error(no_column(column, list(types)))
+        if not is_read(types[column], may_be_list=column in lists):
+            raise file.error(f"{column!r} holds neither texts nor numbers but {types[column][:60]}")
+    return replace(found, lists=[column for column in columns if column in lists and LIST_END.search(types[column])])
+
+
+def is_read(kind: str, *, may_be_list: bool) -> bool:
+    """Whether values of DuckDB's type ``kind`` are texts or numbers, or lists of them where that may be."""
+    single = LIST_END.sub("", kind) if may_be_list else kind
+    return single != "BLOB" and not any(mark in single for mark in NESTED)
+
+
+def column_types(file: DataFile, folder: Path) -> dict[str, str]:
+    """DuckDB's type of each column, in the order of the file. Raises ``dataset_invalid``."""
     _check_footer(file)
     with connect(file.path, folder) as (connection, name):
         try:
@@ -81,15 +98,12 @@ def open_parquet(
             described = connection.execute(f"DESCRIBE SELECT * FROM read_parquet({name})").fetchall()
             _check_claims(file, connection, name)
         except duck.Error as error:
-            raise found.explained(error) from None
-    types = {column: kind for column, kind, *_ in described}
-    for column in columns:
-        if column not in types:
-            raise file.error(no_column(column, list(types)))
-        single = LIST_END.sub("", types[column]) if column in lists else types[column]
-        if any(mark in single for mark in NESTED) or single == "BLOB":
-            raise file.error(f"{column!r} holds neither texts nor numbers but {types[column][:60]}")
-    return replace(found, lists=[column for column in columns if column in lists and LIST_END.search(types[column])])
+            raise not_parquet(file, error) from None
+    return {column: kind for column, kind, *_ in described}
+
+
+def not_parquet(file: DataFile, error: duckdb.Error) -> LayercutError:
+    return file.error(f"not Parquet: {plainly(error)}")
 
 
 def _check_claims(file: DataFile, connection: duckdb.DuckDBPyConnection, name: str) -> None:

@@ -18,7 +18,7 @@ from sources.tables.csv_file import MOST_BAD, open_csv
 from sources.tables.data_file import DataFile
 from sources.tables.duck import MEMORY, connect, interrupted, scratch
 from sources.tables.json_file import open_json
-from sources.tables.opened import Opened, Opener
+from sources.tables.opened import BadRow, Opened, Opener
 from sources.tables.parquet_file import open_parquet
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ class Table:
 
     Raises ``dataset_invalid`` for what is not a table of this kind, and for the first row that cannot be read unless
     ``read.bad_rows`` is skip: then ``bad`` has how many are left out, by reason. ``limit``: no more rows are looked at.
-    ``lists`` are columns that may hold lists, which are given as JSON text.
+    ``lists`` are columns that may hold lists, which are given as JSON text. ``placed``: of the bad rows, so many are in
+    ``bad_rows``, with their places.
     """
 
     def __init__(
@@ -91,14 +92,16 @@ class Table:
         label_kind: LabelKind = "class",
         limit: int | None = None,
         lists: Collection[str] = (),
+        placed: int = 0,
     ) -> None:
         self.file, self.texts, self._label_kind, self._limit = file, list(texts), label_kind, limit
         self._given = file
         self._columns = [*texts, *([label] if isinstance(label, str) else label or ())]
-        self._lists = frozenset(lists)
+        self._lists, self._placed = frozenset(lists), placed
         self._asked = read
         self._stack = ExitStack()
         self.bad: Counter[str] = Counter()
+        self.bad_rows: Sequence[BadRow] = ()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -144,6 +147,15 @@ class Table:
         with self._explaining():
             found = self._connection.execute(f"SELECT * FROM ({numbered}) WHERE {condition} LIMIT 1").fetchone()
         return None if found is None else (self._opened.place(found[0]), found[1:])
+
+    @property
+    def rows(self) -> str:
+        """SQL that gives all rows, whose columns are v0, v1 …: for ``ask``."""
+        return f"({self._rows})"
+
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        with self._explaining():
+            return self._connection.execute(query).fetchall()
 
     def place(self, row: int) -> str:
         """Where the row of that number, from 0, of those that ``batches`` gives stands."""
@@ -251,13 +263,14 @@ class Table:
 
     def _take_bad_rows(self) -> None:
         with self._explaining():
-            bad = self._opened.bad_rows(self._connection)
+            bad = self._opened.bad_rows(self._connection, self._placed)
         self.file.check_time()
         if bad and self._asked.bad_rows == "refuse":
             raise self.file.error(bad[0].message, bad[0].place)
         if len(bad) >= MOST_BAD:
             raise self.file.error(f"more than {MOST_BAD} rows cannot be read, the first {bad[0].message}", bad[0].place)
         self.bad.update(row.reason for row in bad)
+        self.bad_rows = bad[: self._placed]
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:

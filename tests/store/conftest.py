@@ -27,6 +27,7 @@ from store.tables import (
     jobs,
     probes,
     tenants,
+    uploads,
     webhook_secrets,
     webhooks,
     workers,
@@ -79,7 +80,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     engine = open_engine(url)
     with engine.begin() as connection:
         connection.execute(delete(jobs))
-        for table in (cache, api_keys, audit, probes, workers, deleted_jobs, idempotency, webhooks, webhook_secrets):
+        gone = (cache, api_keys, audit, probes, workers, deleted_jobs, idempotency, webhooks, webhook_secrets, uploads)
+        for table in gone:
             connection.execute(delete(table))
         connection.execute(delete(tenants).where(tenants.c.id != DEFAULT_TENANT))
     engine.dispose()

@@ -1,4 +1,4 @@
-"""Publishing an artifact and reading it back, in a folder and in memory."""
+"""Publishing an artifact and reading it back, in a folder, in memory and at an S3 server."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ PREFIX = "jobs/job_1/attempts/1-aa"
 WEIGHTS = os.urandom(3_000_001)
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "s3"])
 def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(f"file://{tmp_path}/artifacts" if request.param == "file" else "memory:///")
+    urls = {"file": f"file://{tmp_path}/artifacts", "memory": "memory:///"}
+    return ArtifactStore(urls.get(request.param) or request.getfixturevalue("s3_url"))
 
 
 @pytest.fixture

@@ -158,7 +158,12 @@ def test_no_more_is_queued_than_the_quota_says(store: JobStore, tenants: TenantS
     taken(store)
     taken(store)
     queued(A)
-    assert tenants.usage(A).model_dump() == {"queued_jobs": 2, "running_jobs": 1, "artifact_bytes": 0}
+    assert tenants.usage(A).model_dump() == {
+        "queued_jobs": 2,
+        "running_jobs": 1,
+        "artifact_bytes": 0,
+        "uploads_bytes": 0,
+    }
 
 
 def test_two_jobs_that_come_at_once_do_not_both_take_the_last_place(tenants: TenantStore, queued: Queue) -> None:

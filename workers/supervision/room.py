@@ -19,12 +19,22 @@ Pause = Callable[[str | None], None]
 
 
 class Room:
-    """Looks at the disks of ``folders``, each of which needs ``least`` bytes, and has a runner ``ready``, which raises
-    ``OSError`` where the host has none to give. What changes is told once.
+    """Looks at the disks of ``folders``, each of which needs ``least`` bytes, asks for the ``refusal`` of the artifact
+    store, and has a runner ``ready``, which raises ``OSError`` where the host has none to give. What changes is told
+    once.
     """
 
-    def __init__(self, folders: Sequence[Path], least: int, ready: Callable[[], None], tell: Pause) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        least: int,
+        ready: Callable[[], None],
+        tell: Pause,
+        *,
+        refusal: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._folders, self._least, self._ready, self._tell = folders, least, ready, tell
+        self._refusal = refusal
         #: What was told; nothing yet.
         self._told: str | None = None
 
@@ -44,6 +54,8 @@ class Room:
             return error.message
         except OSError as error:
             return f"a disk of the worker does not answer: {error.strerror}"
+        if refusal := self._refusal():
+            return refusal
         try:
             self._ready()
         except OSError as error:

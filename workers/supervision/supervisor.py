@@ -25,6 +25,7 @@ from workers.supervision.log_writer import LogWriter
 from workers.supervision.publication import Learn, unlearnt
 from workers.supervision.room import Pause, Room
 from workers.supervision.runner_process import RunnerProcess
+from workers.supervision.store_check import StoreCheck
 from workers.supervision.threads import NoThread
 from workers.supervision.warm_runner import WarmRunner
 
@@ -59,7 +60,8 @@ class Supervisor:
         self._warm = WarmRunner(command, settings.scratch_root, sandbox)
         disks = local_folders(settings.database_url, settings.artifacts_url)
         folders = [settings.scratch_root, settings.data_dir, *disks]
-        self._room = Room(folders, settings.min_free_bytes, self._warm.ready, pause)
+        asked = StoreCheck(ArtifactStore(settings.artifacts_url, settings.database_seconds, mkdir=False))
+        self._room = Room(folders, settings.min_free_bytes, self._warm.ready, pause, refusal=asked.refusal)
         self._runner: RunnerProcess | None = None
         self.stopping = False
 

@@ -1,0 +1,1 @@
+"""What users send: received, checked and put together."""

@@ -1,0 +1,1 @@
+"""What users send: which files are taken, and what is in them."""
