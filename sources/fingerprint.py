@@ -145,12 +145,15 @@ class FileHashes:
             return str(known["sha256"])
         begun = self._begun.pop(note.name, None) or _Begun([size], hashlib.sha256(), 0)
         digest, done = begun.digest, begun.bytes
-        for block in read(done, size):
-            digest.update(block)
-            done += len(block)
-            if self._stopped():
-                self._keep(note.name, _Begun([size], digest, done))
-                raise Cancelled
+        try:
+            for block in read(done, size):
+                digest.update(block)
+                done += len(block)
+                if self._stopped():
+                    raise Cancelled
+        except Exception:
+            self._keep(note.name, _Begun([size], digest, done))
+            raise
         _write(note, {"state": [size], "sha256": digest.hexdigest()})
         return digest.hexdigest()
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from api_schemas.delivered import Delivered
 from api_schemas.errors import LayercutError
@@ -42,6 +42,7 @@ from sources.paths import What
 from sources.settings import SourceSettings
 from sources.stored_data import renamed
 from sources.stored_files import StoredFiles
+from sources.stored_inputs import NO_STORE, StoredInputs
 from sources.stored_model import chosen_files
 from sources.tables.data_file import DataFile
 from sources.texts import text_file, unlabelled_file
@@ -84,29 +85,6 @@ class Staged:
         """One line for people."""
         handed = f", {self.handed / 1e6:.1f} MB handed over open" if self.handed else ""
         return f"inputs staged in {self.seconds:.2f} s: {self.copied / 1e6:.1f} MB copied{handed}"
-
-
-class StoredInputs(Protocol):
-    """Finds files as they were pinned. Raises ``LayercutError`` where they are others, here or when they are read."""
-
-    def delivered(self, pinned: Delivered) -> StoredFiles:
-        """All that an earlier job delivered."""
-
-    def source(self, pinned: PinnedSource) -> StoredFiles:
-        """Those of an upload or an object store, by the names that they are pinned by."""
-
-
-class NoStore:
-    """Of who has no store at hand."""
-
-    def delivered(self, pinned: Delivered) -> StoredFiles:
-        raise LayercutError("internal", f"there is no store to take the files of {pinned.job} from")
-
-    def source(self, pinned: PinnedSource) -> StoredFiles:
-        raise LayercutError("internal", f"there is no store to take {pinned.source} from")
-
-
-NO_STORE = NoStore()
 
 
 @dataclass

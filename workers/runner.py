@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,6 +22,7 @@ from typing import TextIO
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, NewEvent, StageData, failure
+from api_schemas.requests import JobRequest
 from workers.cache.folder import Cache, FolderCache
 from workers.cache.remote import RemoteCache
 from workers.descriptors import receive_descriptors
@@ -29,7 +31,6 @@ from workers.runtime.failures import explained
 from workers.sandbox.kernel import hide_process
 from workers.sandbox.landlock import lock_in
 from workers.settings import WorkerSettings
-from workers.stages.own_objects import with_objects
 
 #: Where there is no supervisor.
 PUSHES_NOTHING = "only a service pushes: leave push_to out, and push the folder with `hf upload`"
@@ -68,7 +69,7 @@ def run_job(job: Path, out: Path, tell: EventWriter, cache: Cache, settings: Wor
         out.mkdir(parents=True, exist_ok=True)
         # Only here: it imports torch, which takes seconds, and a job file with a fault should not wait for that.
         run_pipeline = import_module("workers.pipeline").run_pipeline
-        with with_objects(file.request, settings) as (request, at_hand):
+        with _at_hand(file.request, settings) as (request, at_hand):
             run_pipeline(
                 request, resolved=file.resolved, job_id=file.id, out=out, settings=at_hand, tell=tell,
                 shared=cache, attempt=file.attempt, checkpoints=file.checkpoints,
@@ -80,6 +81,18 @@ def run_job(job: Path, out: Path, tell: EventWriter, cache: Cache, settings: Wor
             traceback.print_exc()
         tell(failure(explained(error), tell.stage))
     return tell.last == EventType.SUCCEEDED
+
+
+def _at_hand(
+    request: JobRequest, settings: WorkerSettings
+) -> AbstractContextManager[tuple[JobRequest, WorkerSettings]]:
+    """``request`` and ``settings`` of a job whose inputs were handed over, or are fetched now."""
+    if settings.inputs is not None:
+        return nullcontext((request, settings))
+    # Only here: a runner that waits is locked in, and has no use for a client of object stores.
+    found: AbstractContextManager[tuple[JobRequest, WorkerSettings]]
+    found = import_module("workers.stages.own_objects").with_objects(request, settings)
+    return found
 
 
 def run_in_foreground(job: Path, out: Path) -> int:

@@ -24,18 +24,22 @@ if TYPE_CHECKING:
 
 #: Of objects below a prefix that are looked at; and files of a model: each is asked for on its own.
 MOST_LISTED, MOST_FILES = 10_000, 1_200
-#: What is handed on at a time, in bytes.
-CHUNK_BYTES = 1 << 20
+#: What is handed on, and what is asked for at a time.
+CHUNK_BYTES, PIECE_BYTES = 1 << 20, 64 << 20
 
 #: Opens the bucket of an address without a key, with what the environment says.
 OpenBucket = Callable[[str], ObjectStore]
 
 
 class Buckets:
-    """Safe to share between threads. ``waits``: whether a store that refuses is waited for, as one that is away."""
+    """Safe to share between threads. ``waits``: whether a store that refuses is waited for, as one that is away.
+    ``piece``: how many bytes are asked for at a time, for which the time of an answer is.
+    """
 
-    def __init__(self, open_bucket: OpenBucket, fault_of: FaultOf, *, waits: bool = False) -> None:
-        self._open, self._fault_of, self._waits = open_bucket, fault_of, waits
+    def __init__(
+        self, open_bucket: OpenBucket, fault_of: FaultOf, *, waits: bool = False, piece: int = PIECE_BYTES
+    ) -> None:
+        self._open, self._fault_of, self._waits, self._piece = open_bucket, fault_of, waits, piece
         self._stores: dict[str, ObjectStore] = {}
         self._lock = threading.Lock()
 
@@ -67,12 +71,14 @@ class Buckets:
         """
         file, address = files[name], asked.address.child(name)
         with explained(Asked(address, asked.what, asked.param, asked.waits), self._fault_of):
-            if start >= end:
-                return
-            answer = obstore.get(self._store(address), address.key, options=_options(file, start, end))
-            if answer.meta["size"] != file.bytes or answer.meta["e_tag"] != file.etag:
-                raise Changed  # of a server that knows no If-Match
-            yield from map(bytes, answer.stream(min_chunk_size=CHUNK_BYTES))
+            for first in range(start, end, self._piece):
+                yield from self._range(address, file, first, min(first + self._piece, end))
+
+    def _range(self, address: Address, file: StoredFile, start: int, end: int) -> Iterator[bytes]:
+        answer = obstore.get(self._store(address), address.key, options=_options(file, start, end))
+        if answer.meta["size"] != file.bytes or answer.meta["e_tag"] != file.etag:
+            raise Changed  # of a server that knows no If-Match
+        yield from map(bytes, answer.stream(min_chunk_size=CHUNK_BYTES))
 
     def _one(self, asked: Asked) -> StoredFile | None:
         """The object of that very key; None where there is none."""

@@ -18,9 +18,10 @@ from sources.fingerprint import FileHashes
 from sources.objects.addresses import allowed
 from sources.objects.buckets import Buckets
 from sources.objects.pinned import pinned_objects
-from sources.staging import NO_STORE, Stager
+from sources.staging import Stager
 from sources.stored_data import renamed, stored_data
 from sources.stored_files import StoredFiles
+from sources.stored_inputs import NO_STORE
 from sources.stored_model import pinned_model
 from sources.tables.data_file import allowed_file
 from store.object_clients import open_store

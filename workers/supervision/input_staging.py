@@ -13,7 +13,8 @@ from typing import Protocol
 from api_schemas.errors import LayercutError
 from sources.blocks import Cancelled, Stopped
 from sources.fingerprint import FileHashes
-from sources.staging import NO_STORE, Staged, Stager, StoredInputs
+from sources.staging import Staged, Stager
+from sources.stored_inputs import NO_STORE, StoredInputs
 from store.jobs import Claim
 from workers.settings import WorkerSettings
 from workers.supervision.inbox import Inbox
