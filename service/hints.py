@@ -60,7 +60,9 @@ def _paths(model: type[BaseModel], beneath: str = "") -> Iterator[str]:
 def _part(model: type[BaseModel], place: tuple[str | int, ...]) -> type[BaseModel] | None:
     """The model that stands at ``place`` inside ``model``."""
     for part in place:
-        found = _model_of(_fields(model)[str(part)])
+        if isinstance(part, int):  # of a list, whose members were found with it
+            continue
+        found = _model_of(_fields(model)[part])
         if found is None:
             return None
         model = found
