@@ -41,7 +41,8 @@ class Installation:
         return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def _model(folder: Path) -> Path:
+def small_model(folder: Path) -> Path:
+    """Three layers that a gateway can look at, and nobody could compute with."""
     folder.mkdir(parents=True)
     tensors = {f"encoder.layer.{layer}.output.dense.weight": np.zeros((4, 4), np.float32) for layer in range(3)}
     tensors["embeddings.word_embeddings.weight"] = np.zeros((10, 4), np.float32)
@@ -54,7 +55,7 @@ def _model(folder: Path) -> Path:
 @contextmanager
 def installed(folder: Path) -> Iterator[Installation]:
     worker_port = free_port()
-    data, model = folder / "data", _model(folder / "models" / "bert")
+    data, model = folder / "data", small_model(folder / "models" / "bert")
     with otlp_receiver() as receiver, pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
