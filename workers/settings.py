@@ -50,6 +50,13 @@ class WorkerSettings(StoreSettings, SourceSettings):
         ge=0,
         description="how long an attempt waits, in all, for things of the cache that other tenants' jobs are making",
     )
+    mlflow_tracking_uri: str = Field(
+        default="", repr=False, description="server that each job is a run of, as http://mlflow:5000; empty: none"
+    )
+    mlflow_experiment: str = Field(default="layercut", description="{tenant} in it is the job's")
+    wandb_project: str = Field(default="", description="that each job is a run of, {tenant} too; empty: none")
+    wandb_entity: str = Field(default="", description="whose project that is; empty: the key's own")
+    public_url: str = Field(default="", description="what people call the gateway by: links in runs begin with it")
     scratch_dir: Path | None = Field(default=None, description="for files of running jobs; by default in data_dir")
 
     @model_validator(mode="after")
