@@ -72,6 +72,7 @@ class Progress(BaseModel):
     step: int | None = Field(default=None, description="optimizer steps done in the current stage")
     total_steps: int | None = None
     epoch: float | None = None
+    loss: float | None = Field(default=None, description="of a training: the mean of about the last fifty steps")
     eta_seconds: float | None = None
     queue_position: int | None = Field(default=None, description="1 is next; set while queued")
 

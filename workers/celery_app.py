@@ -51,6 +51,7 @@ from workers.supervision.speed_notes import SpeedNotes
 from workers.supervision.stored_inputs import StoreInputs
 from workers.supervision.supervisor import Supervisor
 from workers.supervision.waker import Waker
+from workers.tracking.tracking import Tracking, trackers_of
 
 log = logging.getLogger("layercut.worker")
 
@@ -59,6 +60,9 @@ LISTEN_AGAIN_SECONDS = 5.0
 
 #: So long the end of a worker waits for its last wake-up.
 WAKE_SECONDS = 5.0
+
+#: So long it waits for the services that track jobs to be told of the last one's end.
+TRACKING_SECONDS = 5.0
 
 #: So long the database may take to answer.
 LONGEST_CALL_SECONDS = 30.0
@@ -93,9 +97,10 @@ class WorkerProcess:
         folders = {"data": settings.data_dir, "scratch": settings.scratch_root}
         metrics = WorkerMetrics(VERSION, ERRORS, folders, lambda: len(self._pulse.stuck()))
         recorder = Recorder(name, metrics, self.tracing, self._pulse, about.device)
+        self._tracking = Tracking(trackers_of(settings), version=VERSION, public_url=settings.public_url)
         self.store = RecordedJobs(
             self.engine, settings.lease_seconds, retry_seconds=settings.retry_seconds,
-            artifact_days=settings.artifact_days, recorder=recorder,
+            artifact_days=settings.artifact_days, recorder=recorder, tracking=self._tracking,
         )  # fmt: skip
         self.sandbox = Sandbox.of(settings)
         self._sweep = partial(sweep_ended, settings.checkpoint_root, self.store, settings.checkpoint_days)
@@ -117,6 +122,7 @@ class WorkerProcess:
             around=recorder.attempt,
             pause=self.presence.pause,
             learn=self._learn,
+            tracking=self._tracking,
         )
         self._idle_exit_seconds, self._worked_at = settings.idle_exit_seconds, time.monotonic()
         self._look_seconds = 4 * settings.poll_seconds + LOOK_SECONDS
@@ -163,6 +169,7 @@ class WorkerProcess:
         return self._about.model_copy(update={"speeds": self._speeds.speeds})
 
     def _learn(self, files: Path) -> None:
+        self._tracking.published(files)
         if self._speeds.learn(files):
             self.presence.describe(self.about)
 
@@ -193,6 +200,7 @@ class WorkerProcess:
         self.supervisor.close()
         if self.health is not None:
             self.health.close()
+        self._tracking.close(TRACKING_SECONDS)
         self.tracing.close()
         self.engine.dispose()
 

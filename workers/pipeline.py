@@ -51,18 +51,20 @@ def run_pipeline(
     attempt: int = 1,
     checkpoints: Path | None = None,
     archived: bool = True,
+    warnings: Callable[[], list[str]] = list,
 ) -> None:
     """Carry the job out, and leave its artifact under ``out``. The last event told is SUCCEEDED.
 
     What ``resolved`` pins is carried out as it stands; without it, ``request`` is resolved here. What ``shared`` has is
     not made again; without one, all is made here and nothing is left for others. Goes on where an earlier attempt left
     ``checkpoints``, a folder that whoever gave it removes; without one, where an earlier run left ``out``. ``tell``
-    gets every event on the way. ``archived``: with one tar of the files. A model that misses its objective is delivered
+    gets every event on the way. ``archived``: with one tar of the files. ``warnings`` answers what the report has to
+    say beside its own, when it is made. A model that misses its objective is delivered
     too, and the last event is FAILED then. Raises ``LayercutError`` for what a person can mend, and ``Stopped`` after a
     SIGTERM in the middle of a training.
     """
     quiet_libraries()
-    progress = ProgressReporter(tell)
+    progress = ProgressReporter(tell, warnings)
     cache = JobCache(shared or FolderCache(out / "cache", settings.cache_bytes), progress)
     with progress.stage(Stage.RESOLVING):
         job = resolve_job(request, resolved, settings, cache, progress)

@@ -1,8 +1,8 @@
 """What supervisor and runner say to each other: one JSON object a line, over the runner's stdin and stdout.
 
-To the runner goes one ``Handover``, and then a ``CacheAnswer`` to each of its ``CacheRequest``s; the end of its stdin
-means that the supervisor is dead. Back come one ``READY`` line, and then events, of which
-SUCCEEDED or FAILED is the last.
+To the runner goes one ``Handover``, and then a ``CacheAnswer`` to each of its ``CacheRequest``s, and a
+``WarningsAnswer`` to its one ``WarningsRequest``; the end of its stdin means that the supervisor is dead. Back come one
+``READY`` line, and then events, of which SUCCEEDED or FAILED is the last.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from api_schemas.errors import LayercutError, storable
 from api_schemas.events import NEW_EVENT, EventType, NewEvent, failure
@@ -35,7 +35,7 @@ TOLD_BY_RUNNER = {
 }
 #: Of one line: commas and brackets. Each value takes a hundred bytes of memory or more, and so does what is wrong.
 MAX_VALUES = 100_000
-#: Of what asks the cache, in characters.
+#: Of what asks, in characters.
 LONGEST_REQUEST = 1000
 
 
@@ -121,6 +121,21 @@ class CacheAnswer(BaseModel):
     seconds: float = 0.0
 
 
+class WarningsRequest(BaseModel):
+    """The runner makes its report: what does the supervisor warn of, of which the runner knows nothing?"""
+
+    warnings: Literal["want"]
+
+
+class WarningsAnswer(BaseModel):
+    warnings: list[str]
+
+
+#: What a runner asks.
+RunnerRequest = CacheRequest | WarningsRequest
+_REQUEST: TypeAdapter[RunnerRequest] = TypeAdapter(RunnerRequest)
+
+
 def read_event(line: str) -> NewEvent | None:
     """The event that a line of the runner's stdout tells, its message no longer than any.
 
@@ -164,12 +179,12 @@ def _broken_ending(line: str, error: Exception) -> NewEvent | None:
     return failure(LayercutError("internal", f"the runner's {kind} is not understood: {error}"))
 
 
-def read_request(line: str) -> CacheRequest | None:
-    """What a line of the runner's stdout asks of the cache; None for a line that asks nothing."""
+def read_request(line: str) -> RunnerRequest | None:
+    """What a line of the runner's stdout asks; None for a line that asks nothing."""
     if len(line) > LONGEST_REQUEST:
         return None
     try:
-        return CacheRequest.model_validate_json(line)
+        return _REQUEST.validate_json(line)
     except ValidationError:
         return None
 

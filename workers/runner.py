@@ -14,7 +14,9 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,7 +28,7 @@ from api_schemas.requests import JobRequest
 from workers.cache.folder import Cache, FolderCache
 from workers.cache.remote import RemoteCache
 from workers.descriptors import receive_descriptors
-from workers.protocol import READY, Handover, JobFile
+from workers.protocol import READY, Handover, JobFile, WarningsAnswer, WarningsRequest
 from workers.runtime.failures import explained
 from workers.sandbox.kernel import hide_process
 from workers.sandbox.landlock import lock_in
@@ -57,7 +59,10 @@ class EventWriter:
             self._stream.flush()
 
 
-def run_job(job: Path, out: Path, tell: EventWriter, cache: Cache, settings: WorkerSettings) -> bool:
+def run_job(
+    job: Path, out: Path, tell: EventWriter, cache: Cache, settings: WorkerSettings,
+    *, warnings: Callable[[], list[str]] = list,
+) -> bool:  # fmt: skip
     """Do the job that the file ``job`` describes. Whether it succeeded; the last event told is SUCCEEDED or FAILED.
 
     On SIGTERM in the middle of a training, SystemExit passes through, and no last event is told.
@@ -74,7 +79,7 @@ def run_job(job: Path, out: Path, tell: EventWriter, cache: Cache, settings: Wor
                 request, resolved=file.resolved, job_id=file.id, out=out, settings=at_hand, tell=tell,
                 shared=cache, attempt=file.attempt, checkpoints=file.checkpoints,
                 # Whoever staged the inputs publishes the files, and makes the tar as it does.
-                archived=settings.inputs is None,
+                archived=settings.inputs is None, warnings=warnings,
             )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - every fault of a job is told, whatever it is
         if not isinstance(error, LayercutError):  # that one is for people, and says all there is to say
@@ -134,7 +139,13 @@ def wait_for_job(channel: int) -> int:
         answers: SimpleQueue[str] = SimpleQueue()
         threading.Thread(target=_listen_to_supervisor, args=(answers,), daemon=True).start()
         cache = RemoteCache(handover.notes, tell.line, answers.get)
-        return 0 if run_job(handover.job, handover.out, tell, cache, settings) else 1
+        warnings = partial(_ask_warnings, tell, answers)
+        return 0 if run_job(handover.job, handover.out, tell, cache, settings, warnings=warnings) else 1
+
+
+def _ask_warnings(tell: EventWriter, answers: SimpleQueue[str]) -> list[str]:
+    tell.line(WarningsRequest(warnings="want").model_dump_json())
+    return WarningsAnswer.model_validate_json(answers.get()).warnings
 
 
 def _import_pipeline() -> None:

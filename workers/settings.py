@@ -58,6 +58,13 @@ class WorkerSettings(StoreSettings, SourceSettings):
         description="`:`-separated folders with transformers of other versions, as `pip install --target` makes them:"
         " what is delivered is proved with these, too",
     )
+    mlflow_tracking_uri: str = Field(
+        default="", repr=False, description="server that each job is a run of, as http://mlflow:5000; empty: none"
+    )
+    mlflow_experiment: str = Field(default="layercut", description="{tenant} in it is the job's")
+    wandb_project: str = Field(default="", description="that each job is a run of, {tenant} too; empty: none")
+    wandb_entity: str = Field(default="", description="whose project that is; empty: the key's own")
+    public_url: str = Field(default="", description="what people call the gateway by: links in runs begin with it")
     scratch_dir: Path | None = Field(default=None, description="for files of running jobs; by default in data_dir")
 
     @field_validator("verify_with")

@@ -8,7 +8,9 @@ holds stdout open; its pid goes into FILE), `pid:FILE`, `kill-for-memory:FILE` (
 for ever), `checkpoint:NAME` (writes one and tells it), `checkpoint-at-term:NAME` (at SIGTERM, and leaves),
 `exit-once:FILE` (where it exists, and removes it), `leave-once:FILE=NAME` (a checkpoint, and then as before),
 `anew:NAME=OTHER` (a checkpoint in the place of another, with other weights),
-`checkpoints:FILE` (what there are goes into FILE).
+`checkpoints:FILE` (what there are goes into FILE), `loss:STEP=0.5` (progress of a training, with its loss),
+`metric:NAME=91.5` (of the model after), `report:FILE` (is its report), `warned` (asks what its report is to warn of,
+and logs it).
 Of one that is hostile, in its scratch folder: `plant:NAME=FOLDER` (puts a link in the place of NAME),
 `scribble:NAME=text` (writes into the file where it is there, under whatever other names it has), `nest:DEPTH` (folders
 in each other). In what it exports, for `succeed` and `fail-with-files`: `export:KIND=NAME`, `export:text=NAME=text`.
@@ -291,6 +293,25 @@ def made(_, letter):
     tell("log", f"made:{thing()}")
 
 
+def tell_loss(step, loss):
+    tell("progress", fraction=0.5, step=int(step), total_steps=100, epoch=0.5, loss=float(loss))
+
+
+def tell_metric(name, value):
+    tell("metric", name=name, value=float(value), side="after")
+
+
+def copy_report(out, file):
+    (out / "artifact").mkdir(exist_ok=True)
+    shutil.copy(file, out / "artifact" / "report.json")
+
+
+def warned(_, __):
+    print(json.dumps({"warnings": "want"}), flush=True)
+    for warning in json.loads(ANSWERS.get())["warnings"]:
+        tell("log", f"warned:{warning}")
+
+
 def thing():
     return (GIVEN[0] / "thing").read_text()
 
@@ -303,6 +324,10 @@ ACTS = {
     "stage": lambda _, name: tell("stage", stage=name, skipped=False),
     "progress": lambda _, value: tell("progress", fraction=float(value)),
     "many": lambda _, count: [tell("progress", fraction=step / int(count)) for step in range(int(count))],
+    "loss": lambda _, what: tell_loss(*what.split("=")),
+    "metric": lambda _, what: tell_metric(*what.split("=")),
+    "report": copy_report,
+    "warned": warned,
     "log": lambda _, text: tell("log", text),
     "say": lambda _, text: print(text, flush=True),
     "moan": lambda _, text: print(text, file=sys.stderr, flush=True),

@@ -33,10 +33,10 @@ class Told:
 
 
 class ProgressReporter:
-    """``tell`` gets every event."""
+    """``tell`` gets every event. ``ask`` answers what others warn of, who look after the job from outside."""
 
-    def __init__(self, tell: Callable[[NewEvent], None]) -> None:
-        self._tell = tell
+    def __init__(self, tell: Callable[[NewEvent], None], ask: Callable[[], list[str]] = list) -> None:
+        self._tell, self._ask = tell, ask
         self._began = self._last = time.monotonic()
         self._ahead = dict(GUESSES)
         self._work: dict[Stage, float] = {}
@@ -87,7 +87,8 @@ class ProgressReporter:
         pace, before = seconds / work, self._pace
         # Of the last steps only: memory that ran out, or another job, may have made them slower than the first.
         self._pace = pace if before is None else before + (pace - before) * max(1 / PACE_STEPS, 1 / self._paced)
-        self._report(stage, step=step.number, total_steps=step.total, epoch=round(step.epoch, 3))
+        loss = float(f"{step.loss:.6g}")
+        self._report(stage, step=step.number, total_steps=step.total, epoch=round(step.epoch, 3), loss=loss)
 
     def part(self, done: int, total: int) -> None:
         """Of work that is no training, so many of so many parts are done: told now and then, so that who watches sees
@@ -141,6 +142,10 @@ class ProgressReporter:
         """Logged, and kept for the report."""
         self._told.warnings.append(message)
         self.log(message, "warning")
+
+    def take_warnings(self) -> None:
+        """Have in the report what others warn of by now; they have told it themselves."""
+        self._told.warnings.extend(self._ask())
 
     def _tell_resolved(self, message: str) -> None:
         if self._resolved is not None:

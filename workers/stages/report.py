@@ -43,6 +43,7 @@ def make_report(
     run: RunContext, plan: Plan, measured: Measured, trainings: Sequence[StageTraining], verification: Verification
 ) -> Report:
     job, request, told = run.job, run.job.request, run.progress.told
+    run.progress.take_warnings()
     before, after = measured.before, measured.after
     intervals = _intervals(job, measured)
     decision = decide(_comparison(job, measured, intervals))

@@ -27,7 +27,7 @@ from store.artifacts import ArtifactStore
 from store.jobs import Claim, JobStore, LeaseLost
 from store.leases import passes
 from store.passing import passing
-from workers.protocol import CacheRequest, JobFile
+from workers.protocol import CacheRequest, JobFile, WarningsAnswer, WarningsRequest
 from workers.settings import WorkerSettings
 from workers.supervision.cache_server import CacheServer
 from workers.supervision.checkpoint_sync import CheckpointSync
@@ -62,7 +62,9 @@ PUBLISHING_SECONDS = 1800.0
 
 
 class Attempt:
-    """``session`` must be open for as long as ``run`` runs; ``runner`` must not have been given a job yet."""
+    """``session`` must be open for as long as ``run`` runs; ``runner`` must not have been given a job yet.
+    ``warnings`` are what the job's report says beside what its runner knows.
+    """
 
     def __init__(
         self,
@@ -78,10 +80,11 @@ class Attempt:
         settings: WorkerSettings,
         started: float,
         learn: Learn = unlearnt,
+        warnings: Callable[[], list[str]] = list,
     ) -> None:
         self._claim, self._lease = claim, claim.lease
         self._runner, self._session, self._cache_server = runner, session, cache_server
-        self._log = job_log
+        self._log, self._warnings, self._warned = job_log, warnings, False
         self._store, self._artifacts, self._settings, self._stage = store, artifacts, settings, stage
         self._staged: Staged | None = None
         self._budget = EventBudget()
@@ -166,13 +169,23 @@ class Attempt:
             if isinstance(item, Staged):
                 if (lost := self._give(item)) is not None:
                     return lost
-            elif isinstance(item, CacheRequest):
-                if (ending := self._changed() or self._cache_server.handle(item)) is not None:
+            elif isinstance(item, CacheRequest | WarningsRequest):
+                if (ending := self._answer(item)) is not None:
                     return ending
             elif not isinstance(item, EventBody) or item.type.terminal:
                 return item
             elif (ending := self._record(item)) is not None:
                 return ending
+
+    def _answer(self, request: CacheRequest | WarningsRequest) -> Ending | None:
+        """How the attempt ends, where it should not have been asked."""
+        if isinstance(request, CacheRequest):
+            return self._changed() or self._cache_server.handle(request)
+        if self._warned:  # no sound runner makes two reports
+            return failure(LayercutError("protocol_violation", "the runner asked twice what its report warns of"))
+        self._warned = True
+        self._runner.answer(WarningsAnswer(warnings=self._warnings()))
+        return None
 
     def _give(self, staged: Staged) -> Lost | None:
         """The inputs are there: the runner can begin. How the attempt ends, where it cannot be given the job."""

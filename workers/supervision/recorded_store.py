@@ -1,4 +1,6 @@
-"""The worker's doors to the store, which tell its recorder what the store took, and that its loops turn."""
+"""The worker's doors to the store, which tell its recorder and its tracking what the store took, and that its loops
+turn.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from api_schemas.jobs import Job, Status
 from store.cache import CacheStore, Have, Make, Wait
 from store.jobs import Claim, Head, JobStore, Lease, LeaseLost
 from workers.supervision.recording import Recorder
+from workers.tracking.tracking import Tracking
 
 #: The session asks several times a minute, and waits for a database that is away no longer than for its lease.
 LEASE_LOOP_SECONDS = 60.0
@@ -21,9 +24,11 @@ LEASE_LOOP_SECONDS = 60.0
 class RecordedJobs(JobStore):
     """What it is given beyond its own is the ``JobStore``'s."""
 
-    def __init__(self, engine: Engine, *given: Any, recorder: Recorder, **named: Any) -> None:
+    def __init__(
+        self, engine: Engine, *given: Any, recorder: Recorder, tracking: Tracking | None = None, **named: Any
+    ) -> None:
         super().__init__(engine, *given, **named)
-        self._recorder = recorder
+        self._recorder, self._tracking = recorder, tracking or Tracking([], version="")
         #: Of an attempt whose end the database did not confirm.
         self._unanswered_end: Lease | None = None
 
@@ -46,24 +51,25 @@ class RecordedJobs(JobStore):
         with self._noticing(lease):
             kept = super().record(lease, event, after)
         self._recorder.told(event)
+        self._tracking.told(event)
         return kept
 
     def finish(self, lease: Lease, event: NewEvent, artifact: str | None = None, size: int | None = None) -> Job:
         with self._ending(lease, size):
             job = super().finish(lease, event, artifact, size)
-        self._recorder.ended(job, size)
+        self._ended(job, size)
         return job
 
     def release(self, lease: Lease, *given: Any, **named: Any) -> Job:
         with self._ending(lease):
             job = super().release(lease, *given, **named)
-        self._recorder.ended(job)
+        self._ended(job)
         return job
 
     def hand_back(self, lease: Lease, *given: Any, **named: Any) -> Job:
         with self._ending(lease):
             job = super().hand_back(lease, *given, **named)
-        self._recorder.ended(job)
+        self._ended(job)
         return job
 
     @contextmanager
@@ -73,7 +79,7 @@ class RecordedJobs(JobStore):
             yield
         except LeaseLost:
             if lease != self._unanswered_end:
-                self._recorder.lost()
+                self._lost()
             raise
 
     @contextmanager
@@ -85,7 +91,7 @@ class RecordedJobs(JobStore):
             yield
         except LeaseLost:
             ended = self._ended_by(lease)
-            self._recorder.ended(ended, size) if ended else self._recorder.lost()
+            self._ended(ended, size) if ended else self._lost()
             raise
         except Exception:
             self._unanswered_end = lease
@@ -97,6 +103,14 @@ class RecordedJobs(JobStore):
             return None
         _, job = found
         return None if job.status.active or job.attempt != lease.attempt else job
+
+    def _ended(self, job: Job, size: int | None = None) -> None:
+        self._recorder.ended(job, size)
+        self._tracking.ended(job)
+
+    def _lost(self) -> None:
+        self._recorder.lost()
+        self._tracking.lost()
 
     def _beat(self) -> None:
         # Before the question: a loop that hangs in one has not turned.

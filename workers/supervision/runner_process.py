@@ -23,7 +23,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.events import failure
 from sources.staging import Staged
 from workers.descriptors import send_descriptors
-from workers.protocol import READY, CacheAnswer, Handover, read_event, read_request
+from workers.protocol import READY, CacheAnswer, Handover, WarningsAnswer, read_event, read_request
 from workers.sandbox.groups import remove_groups
 from workers.sandbox.kernel import adopt_orphans
 from workers.sandbox.limits import allow_mapped, limit_cpu
@@ -99,7 +99,7 @@ class Exit:
 
 
 class RunnerProcess:
-    """A waiting runner with its scratch folder. ``inbox`` gets its events, what it asks of the cache, and one ``Exit``
+    """A waiting runner with its scratch folder. ``inbox`` gets its events, what it asks, and one ``Exit``
     after the last of them. While the inbox is full, the runner waits.
 
     Raises ``OSError`` where it cannot be started. Whoever makes one disposes of it.
@@ -232,7 +232,7 @@ class RunnerProcess:
         """Let it write to the open folder, which was made for it beneath one of its writable ones."""
         self._sandbox.give_folder(handle)
 
-    def answer(self, answer: CacheAnswer) -> None:
+    def answer(self, answer: CacheAnswer | WarningsAnswer) -> None:
         """Answer its last request. One that is gone needs no answer, and one that left all earlier ones unread gets
         none: whoever wrote would wait for it.
         """

@@ -6,8 +6,10 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 from api_schemas.errors import JobError, LayercutError
+from api_schemas.events import EventType, Level, LogData, new_event
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.disk_space import local_folders
@@ -28,6 +30,7 @@ from workers.supervision.runner_process import RunnerProcess
 from workers.supervision.store_check import StoreCheck
 from workers.supervision.threads import NoThread
 from workers.supervision.warm_runner import WarmRunner
+from workers.tracking.tracking import Tracking
 
 log = logging.getLogger("layercut.supervisor")
 
@@ -35,7 +38,7 @@ log = logging.getLogger("layercut.supervisor")
 class Supervisor:
     """One job at a time. ``command`` starts a runner that waits for a ``Handover`` on its stdin; ``stage`` gets its
     inputs; ``around`` is entered for each attempt. ``pause`` is told why no job is taken for now, and None once they
-    are again. ``learn`` gets the folder of each job's published files.
+    are again. ``learn`` gets the folder of each job's published files. ``tracking`` is told of each attempt.
     """
 
     def __init__(
@@ -52,9 +55,11 @@ class Supervisor:
         around: Callable[[Claim], AbstractContextManager[object]] = nullcontext,
         pause: Pause = lambda _: None,
         learn: Learn = unlearnt,
+        tracking: Tracking | None = None,
     ) -> None:
         self._store, self._artifacts, self._settings, self._around = store, artifacts, settings, around
         self._worker, self._stage, self._learn = worker, stage, learn
+        self._tracking = tracking or Tracking([], version="")
         self._cache, self._local = cache, FolderCache(settings.scratch_root / "cache", settings.cache_bytes)
         self._sandbox = sandbox
         self._warm = WarmRunner(command, settings.scratch_root, sandbox)
@@ -138,6 +143,7 @@ class Supervisor:
                 LogWriter(self._store, claim.lease, self._settings.log_bytes) as job_log,
             ):
                 runner.hears = job_log.add
+                self._tracking.begin(claim, partial(_say, session))
                 cache_server = CacheServer(
                     claim.lease, runner, session, cache=self._cache, artifacts=self._artifacts, local=local,
                     wait_seconds=self._settings.cache_wait_seconds,
@@ -145,7 +151,7 @@ class Supervisor:
                 attempt = Attempt(
                     claim, runner, session, cache_server, job_log, stage=self._stage,
                     store=self._store, artifacts=self._artifacts, settings=self._settings, started=sent,
-                    learn=self._learn,
+                    learn=self._learn, warnings=lambda: self._tracking.warnings,
                 )  # fmt: skip
                 attempt.run()
                 spared = attempt.spared
@@ -154,3 +160,7 @@ class Supervisor:
                 self._warm.give_back(runner)
             else:
                 runner.dispose()
+
+
+def _say(session: LeaseSession, text: str, level: Level) -> None:
+    session.write(new_event(EventType.LOG, text, LogData(), level))
