@@ -9,7 +9,8 @@ import pytest
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from store.artifacts import ArtifactStore
-from store.object_clients import NoStore, impatient, open_signer, open_store, unhurried
+from store.object_clients import impatient, open_signer, open_store, unhurried
+from store.object_environment import NoStore
 from store.presigning import Presigner
 
 KEYS = {
@@ -66,6 +67,21 @@ def test_what_is_no_address_of_a_store_is_refused_in_one_sentence(url: str, why:
     assert ("geheim" in said, "\n" in said) == (False, False)
 
 
+@pytest.mark.parametrize("value", ["seaweedfs:8333", "127.0.0.1:8333", "/s3", "http://"])
+def test_an_address_of_a_server_that_is_none_is_refused_by_its_name(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", value)
+    with pytest.raises(NoStore, match=r"AWS_ENDPOINT_URL is .*: it is http:// or https:// with a host"):
+        open_store("s3://bucket", None)
+
+
+def test_a_variable_that_is_empty_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ENDPOINT_URL", "SESSION_TOKEN", "CHECKSUM_ALGORITHM", "PROXY_URL", "VIRTUAL_HOSTED_STYLE_REQUEST"):
+        monkeypatch.setenv(f"AWS_{name}", "")
+    assert signed(ArtifactStore("s3://bucket")).startswith("https://s3.eu-central-1.amazonaws.com/bucket/")
+
+
 def test_azure_without_its_account_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME")
     with pytest.raises(NoStore, match="'az://container/a' is no address of an object store: Account must be specified"):
@@ -73,7 +89,15 @@ def test_azure_without_its_account_is_refused_in_one_sentence(monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("url", "prefix"), [("s3://b", "AWS_"), ("gs://b", "GOOGLE_"), ("az://b", "AZURE_"), ("abfss://b@c", "AZURE_")]
+    ("url", "prefix"),
+    [
+        ("s3://b", "AWS_"),
+        ("gs://b", "GOOGLE_"),
+        ("az://b", "AZURE_"),
+        ("abfss://b@c", "AZURE_"),
+        ("https://account.blob.core.windows.net/b", "AZURE_"),
+        ("https://b.s3.amazonaws.com", "AWS_"),
+    ],
 )
 def test_options_of_the_client_that_the_environment_has_are_kept(url: str, prefix: str) -> None:
     """With options of ours, obstore would not look there any more."""
