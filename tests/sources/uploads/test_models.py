@@ -75,7 +75,8 @@ def test_weights_beyond_the_ceiling_are_refused() -> None:
     "name",
     [
         "", ".", "..", "../a.csv", "a/../b.csv", "/etc/a.csv", "a//b.csv", "a\\b.csv", "a\0.csv", "a\n.csv",
-        "C:\\a.csv", "manifest.json", "MANIFEST.json", "1_Pooling/manifest.json", "parts/1.csv", "a.csv#1", "x" * 252 + ".csv",
+        "C:\\a.csv", "manifest.json", "MANIFEST.json", "1_Pooling/manifest.json", "parts/1.csv", "a.csv#1",
+        "x" * 252 + ".csv",
     ],
 )  # fmt: skip
 def test_what_cannot_be_the_name_of_a_file(name: str) -> None:
