@@ -57,10 +57,11 @@ def locate(ref: ModelRef, settings: SourceSettings) -> ModelSource:
             f"{ref.id!r} is kept by the service: POST the request there, or give the folder of its files",
             param="/model",
         )
-    if _SCHEME.match(ref.id):
+    if scheme := _SCHEME.match(ref.id):
+        # What follows may hold a signature.
         raise LayercutError(
             "model_not_allowed",
-            f"{ref.id!r} is not supported: give a hub id (owner/name), the absolute path of a folder, job:<id>,"
+            f"{scheme[0]}… is not supported: give a hub id (owner/name), the absolute path of a folder, job:<id>,"
             " upload:<id>, or an address that begins with s3://, gs:// or az://",
             param="/model",
         )

@@ -75,6 +75,8 @@ class Buckets:
                 yield from self._range(address, file, first, min(first + self._piece, end))
 
     def _range(self, address: Address, file: StoredFile, start: int, end: int) -> Iterator[bytes]:
+        if file.etag is None:
+            raise ValueError("it tells no ETag, by which what is read would be known to be what was looked at")
         answer = obstore.get(self._store(address), address.key, options=_options(file, start, end))
         if answer.meta["size"] != file.bytes or answer.meta["e_tag"] != file.etag:
             raise Changed  # of a server that knows no If-Match

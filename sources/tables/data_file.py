@@ -126,7 +126,7 @@ def allowed_file(name: str, settings: SourceSettings, param: str) -> DataFile:
         return DataFile(settings.inputs.file(name), name, param, limit=settings.table_bytes)
     if (here := settings.fetched.get(name)) is not None:
         return DataFile(here.path, name, param, limit=settings.table_bytes, partial=not here.is_whole)
-    if is_stored(name) or name.startswith(PREFIX):
+    if is_stored(name) or name.startswith(PREFIX) or "://" in name:
         raise LayercutError("dataset_not_allowed", _not_here(name), param=param)
     path = inside_roots(name, settings.data_roots, what="dataset", param=param)
     return DataFile(path, name, param, beneath(path, settings.data_roots), settings.table_bytes)
@@ -135,6 +135,8 @@ def allowed_file(name: str, settings: SourceSettings, param: str) -> DataFile:
 def _not_here(name: str) -> str:
     if name.startswith(PREFIX):
         return f"{name!r}: what a job delivers is a model; data is a file, upload:<id> or an address such as s3://…"
+    if "://" in name and not is_object(name):  # what follows may hold a signature
+        return f"{name.partition('://')[0][:20]}://… is not supported: addresses begin with s3://, gs:// or az://"
     if is_object(name):
         return f"{name!r} has to be fetched, and nothing here does"
     return f"{name!r} is what was uploaded to the service: POST the request there, or give the path of the file"

@@ -103,12 +103,14 @@ def test_what_an_address_may_not_be(gateway: SourceGateway, model: str) -> None:
         f"{gateway.url}-and-more/a.csv": "LAYERCUT_DATA_URLS of the service names",
         f"{gateway.url}/../../other/a.csv": "'.' or '..'",
         "gs://layercut/a.csv": "LAYERCUT_DATA_URLS of the service names",
+        f"https://layercut.example.org/a.csv?X-Amz-Signature={SECRET}": "begin with s3://, gs:// or az://",
     }
     for name, words in wrong.items():
         found = gateway.refusal(model=model, task={**TASK, "dataset": name})
         assert found[:3] == (422, "dataset_not_allowed", "/task/dataset"), name
         assert words in found[3]
         assert SECRET not in found[3]
+    assert SECRET not in gateway.refusal(model=f"https://example.org/model?token={SECRET}", task="none")[3]
     found = gateway.refusal(model="s3://other/model", task="none")
     assert found[:3] == (422, "model_not_allowed", "/model")
     assert "LAYERCUT_MODEL_URLS" in found[3]

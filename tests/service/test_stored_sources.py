@@ -142,8 +142,7 @@ def _parquet(path: Path) -> Path:
     return path
 
 
-@STORED
-@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(("way", "ending"), [("upload", "csv"), ("s3", "csv"), ("s3", "jsonl"), ("s3", "parquet")])
 def test_a_large_table_is_looked_at_in_part(gateway: SourceGateway, way: Way, ending: str) -> None:
     path = gateway.write(f"large.{ending}", LARGE if ending == "csv" else _lines())
     name = gateway.place(_parquet(path) if ending == "parquet" else path, way)

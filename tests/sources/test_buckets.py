@@ -14,6 +14,7 @@ from sources.objects.buckets import Buckets
 from store.object_clients import open_store
 from store.object_errors import fault_of
 from tests.support.objects import put
+from tests.support.s3_server import BUCKET, bucket
 from tests.support.seaweedfs import Seaweed
 
 #: Of what is asked for at a time; a client reads ahead of whoever reads.
@@ -69,12 +70,14 @@ def test_what_is_no_file_of_a_model_is_not_looked_at(seaweedfs: Seaweed, s3_url:
     assert found.names("1_Pooling") == ["config.json"]
 
 
-def test_a_model_of_too_many_files_is_refused(seaweedfs: Seaweed, s3_url: str, buckets: Buckets) -> None:
-    store = seaweedfs.store()
-    for number in range(1201):
-        obstore.put(store, parse(f"{s3_url}/model/model-{number}-of-1201.safetensors").key, b"")
-    with pytest.raises(LayercutError, match="1201 files of a model") as caught:
-        buckets.model(parse(f"{s3_url}/model"), "/model")
+def test_a_model_of_too_many_files_is_refused(buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> None:
+    with bucket() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+        server.objects |= {f"model/model-{number}-of-1201.safetensors": b"" for number in range(1201)}
+        with pytest.raises(LayercutError, match="1201 files of a model") as caught:
+            buckets.model(parse(f"s3://{BUCKET}/model"), "/model")
     assert caught.value.code == "model_invalid"
 
 

@@ -120,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _list(self, prefix: str) -> None:
         found = "".join(
             f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
-            f"<Size>{len(body)}</Size></Contents>"
+            f"<ETag>&quot;0&quot;</ETag><Size>{len(body)}</Size></Contents>"
             for key, body in sorted(self.server.objects.items())
             if key.startswith(prefix)
         )
