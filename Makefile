@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
     $$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench requirements sbom
+.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench peers requirements sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,17 @@ TOOLS := build/tools
 $(TOOLS)/.installed: Makefile | $(STAMP)
 	$(PY) -m venv --clear $(TOOLS)
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9 cyclonedx-bom==7.5.0
+	@touch $@
+
+# Services that tests talk to, each in a virtual environment of its own; where one is not there, its tests say so.
+PEERS := build/peers
+MLFLOW := 3.17.2
+
+peers: $(PEERS)/mlflow/.installed ## Install the services that slow tests talk to: MLflow's server, 850 MB
+
+$(PEERS)/mlflow/.installed: Makefile | $(STAMP)
+	$(PY) -m venv --clear $(PEERS)/mlflow
+	$(PEERS)/mlflow/bin/python -m pip install --quiet --disable-pip-version-check mlflow==$(MLFLOW)
 	@touch $@
 
 requirements: $(TOOLS)/.installed ## Renew the hashes of what the two images install, at the versions of constraints.txt
