@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
     $$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench openapi node-tools peers guide-tools chart requirements sbom
+.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench openapi peers guide-tools chart requirements sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,17 +92,6 @@ $(TOOLS)/.installed: Makefile | $(STAMP)
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9 cyclonedx-bom==7.5.0
 	@touch $@
 
-# Tools of others that tests hold our OpenAPI document against; they are of npm, and bring nothing that we ship.
-NODE_TOOLS := build/peers/node
-
-$(NODE_TOOLS)/.installed: Makefile
-	@command -v npm >/dev/null || { echo "Node.js with npm is needed, as in apt-get install nodejs npm" >&2; exit 1; }
-	npm install --silent --no-audit --no-fund --prefix $(NODE_TOOLS) \
-	  @stoplight/spectral-cli@6.16.3 @hey-api/openapi-ts@0.99.0 typescript@5.9.3 @types/node@20.19.43
-	@touch $@
-
-node-tools: $(NODE_TOOLS)/.installed ## Install what lints the OpenAPI document and makes a TypeScript client of it
-
 requirements: $(TOOLS)/.installed ## Renew the hashes of what the two images install, at the versions of constraints.txt
 	sh deploy/requirements.sh $(TOOLS)/bin/uv
 
@@ -110,17 +99,30 @@ sbom: $(TOOLS)/.installed ## Write build/sbom.cdx.json: what is installed in .ve
 	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-format JSON \
 	  --output-file build/sbom.cdx.json $(PY)
 
-# What users have, beside what we are built with: folders to put first on PYTHONPATH. The rest comes from .venv.
-# Slow tests and `.ci/run` prove artifacts in them; without them, those tests say that they are skipped.
+# What slow tests and `.ci/run` hold ours against, each in a folder of its own; where one is not there, its tests say so.
 PEERS := build/peers
-INTO := $(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target
-OLDEST := transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2 sentence-transformers==5.1.2 pillow==12.0.0
 
-peers: $(PEERS)/transformers-4.57/.installed ## Install the oldest transformers that artifacts are for, beside ours
+peers: $(addprefix $(PEERS)/,transformers-4.57/.installed mlflow/.installed node/.installed) ## Install what slow tests hold ours against: an older transformers, MLflow's server, tools for OpenAPI
+
+# The oldest transformers that artifacts are for: a folder to put first on PYTHONPATH; the rest comes from .venv.
+OLDEST := transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2 sentence-transformers==5.1.2 pillow==12.0.0
 
 $(PEERS)/transformers-4.57/.installed: Makefile | $(STAMP)
 	rm -rf $(@D)
-	$(INTO) $(@D) $(OLDEST)
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) $(OLDEST)
+	@touch $@
+
+$(PEERS)/mlflow/.installed: Makefile | $(STAMP)
+	$(PY) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check mlflow==3.17.2
+	@touch $@
+
+# Of npm: a linter of OpenAPI documents, and what makes a TypeScript client of one.
+NODE := @stoplight/spectral-cli@6.16.3 @hey-api/openapi-ts@0.99.0 typescript@5.9.3 @types/node@20.19.43
+
+$(PEERS)/node/.installed: Makefile
+	@command -v npm >/dev/null || { echo "Node.js with npm is needed, as in apt-get install nodejs npm" >&2; exit 1; }
+	npm install --silent --no-audit --no-fund --prefix $(@D) $(NODE)
 	@touch $@
 
 # Schedulers of others, with the base install of ours: what docs/guides shows is run in them.

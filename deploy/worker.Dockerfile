@@ -9,6 +9,8 @@ ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
 ARG PIP_EXTRA_INDEX_URL=
+# Clients that track jobs (docs/tracking.md): --build-arg TRACKING=mlflow-skinny, or wandb, or both with a space.
+ARG TRACKING=
 RUN python -m venv /opt/layercut
 WORKDIR /src
 COPY . .
@@ -16,7 +18,7 @@ COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip="/opt/layercut/bin/pip --disable-pip-version-check" \
     && $pip install --no-deps --require-hashes -r deploy/requirements-worker.txt \
-    && $pip install -c constraints.txt torch==2.13.0 \
+    && $pip install -c constraints.txt torch==2.13.0 $TRACKING \
     && $pip install --no-deps --no-build-isolation . \
     && $pip check
 

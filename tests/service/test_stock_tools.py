@@ -1,6 +1,6 @@
 """What stock tools of npm say of the OpenAPI document: Spectral finds nothing, and a client for TypeScript works.
 
-`make node-tools` installs them; the generator for Python is in ``test_generated_client.py``.
+`make peers` installs them; the generator for Python is in ``test_generated_client.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STORY = Path(__file__).with_name("typescript") / "story.ts"
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not (BIN / "spectral").exists(), reason="the tools are not there: make node-tools"),
+    pytest.mark.skipif(not (BIN / "spectral").exists(), reason="the tools are not there: make peers"),
 ]
 
 COMPILE = """--strict --skipLibCheck --target es2022 --lib es2022,dom,dom.iterable --module commonjs
