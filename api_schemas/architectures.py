@@ -231,24 +231,24 @@ def family_named(id: str) -> Architecture | None:
 class ModelFacts(BaseModel):
     """What can be known of a model from its config and the headers of its safetensors files, without loading it."""
 
-    id: str
-    revision: str | None = None
-    architecture: str
+    id: str = Field(description="how the request names it")
+    revision: str | None = Field(default=None, description="the commit, of a model of the hub")
+    architecture: str = Field(description="`model_type` of its config: a name of GET /v1/architectures")
     classes: list[str] = Field(default=[], description="config.architectures: the stock classes it was saved from")
-    layers: int
+    layers: int = Field(description="how many can be told apart; of an encoder-decoder both stacks together")
     stacks: dict[str, int] | None = Field(
         default=None, description="layers of the encoder and of the decoder, where it has both; `layers` is their sum"
     )
-    hidden_size: int
-    vocabulary: int | None = None
+    hidden_size: int = Field(description="width of the hidden states")
+    vocabulary: int | None = Field(default=None, description="tokens that have an embedding")
     num_labels: int | None = Field(default=None, description="labels of its trained classification head, if it has one")
     labels: list[str] | None = Field(default=None, description="what its head calls these, in the order of its outputs")
     max_positions: int | None = Field(default=None, description="longest input in tokens, where the config says one")
     parameters: int | None = Field(default=None, description="in all; null where the weights were not looked at")
-    parameters_per_layer: list[int] | None = None
-    bytes: int | None = None
-    dtype: str | None = None
-    license: str | None = None
+    parameters_per_layer: list[int] | None = Field(default=None, description="parameters of each layer, in their order")
+    bytes: int | None = Field(default=None, description="of the weights, all files together")
+    dtype: str | None = Field(default=None, description="of most weights, as in float32")
+    license: str | None = Field(default=None, description="as its card says")
     modules: list[str] | None = Field(
         default=None,
         description="of a sentence-transformers folder that stays one: what a text goes through, the Transformer first",

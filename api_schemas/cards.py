@@ -23,11 +23,11 @@ class CardFacts(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    base_model: list[HubId] = Field(default=[], max_length=100)
-    language: list[Language] = Field(default=[], max_length=100)
-    datasets: list[HubId] = Field(default=[], max_length=100)
-    tags: list[Tag] = Field(default=[], max_length=100)
-    pipeline_tag: Word | None = None
-    license: License | None = None
-    license_name: License | None = None
-    license_link: Link | None = None
+    base_model: list[HubId] = Field(default=[], max_length=100, description="models that it was made of")
+    language: list[Language] = Field(default=[], max_length=100, description="of its texts, as codes")
+    datasets: list[HubId] = Field(default=[], max_length=100, description="that it learnt from")
+    tags: list[Tag] = Field(default=[], max_length=100, description="words to find it by")
+    pipeline_tag: Word | None = Field(default=None, description="what it does, in the hub's words")
+    license: License | None = Field(default=None, description="as a code of the hub")
+    license_name: License | None = Field(default=None, description="where that is `other`")
+    license_link: Link | None = Field(default=None, description="to the license's text")

@@ -14,14 +14,14 @@ from api_schemas.tasks import Task
 
 
 class StrategyInfo(BaseModel):
-    name: str
+    name: str = Field(description="a value of `prune.strategy`")
     summary: str = Field(description="what goes, and why")
     when: str = Field(description="when it is worth a try")
     reference: str = Field(description="where the rule comes from")
-    kind: Kind
+    kind: Kind = Field(description="how it comes to its layers")
     measure: str | None = Field(description="what a ranked strategy ranks the layers by")
     needs_data: bool = Field(description="whether its scores are taken on text: the task's, or that of `calibration`")
-    takes_threshold: bool
+    takes_threshold: bool = Field(description="whether `prune.threshold` may be given")
 
     @classmethod
     def of(cls, row: Strategy) -> StrategyInfo:
@@ -29,14 +29,14 @@ class StrategyInfo(BaseModel):
 
 
 class StrategyList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[StrategyInfo]
+    object: Literal["list"] = Field(default="list", description="what kind of thing this is")
+    data: list[StrategyInfo] = Field(description="the strategies")
 
 
 class MetricInfo(BaseModel):
-    name: str
-    summary: str
-    higher_is_better: bool
+    name: str = Field(description="a value of `task.metric`")
+    summary: str = Field(description="what it measures")
+    higher_is_better: bool = Field(description="whether more is better")
     kinds: list[str] = Field(description="of task, that can be scored by it")
     also: list[str] = Field(description="kinds of task that it is measured of too, and that cannot be scored by it")
 
@@ -49,8 +49,8 @@ class MetricInfo(BaseModel):
 
 
 class KindInfo(BaseModel):
-    name: str
-    summary: str
+    name: str = Field(description="a value of `task.kind`")
+    summary: str = Field(description="what a model of it answers")
     labels: LabelForm | None = Field(
         description="what the label column holds: one class, a number, several classes, or a tag a word; null: none"
     )
@@ -70,10 +70,10 @@ class KindInfo(BaseModel):
 
 
 class TaskInfo(BaseModel):
-    name: str
+    name: str = Field(description="a value of `task`")
     folder: str = Field(description="name of its folder in the official GLUE archive")
     columns: list[str] = Field(description="text columns of the official files")
-    label_column: str
+    label_column: str = Field(description="the column of the label in its files")
     kind: str = Field(description="a name of `kinds`")
     labels: list[str] = Field(description="names in id order; empty for a regression")
     metrics: list[str] = Field(description="the first is the score")
@@ -94,8 +94,8 @@ class TaskInfo(BaseModel):
 
 
 class TaskList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[TaskInfo]
+    object: Literal["list"] = Field(default="list", description="what kind of thing this is")
+    data: list[TaskInfo] = Field(description="the tasks of GLUE")
     metrics: list[MetricInfo] = Field(description="what data of your own can be scored with")
     kinds: list[KindInfo] = Field(description="what data of your own can be for")
 
@@ -103,7 +103,7 @@ class TaskList(BaseModel):
 class StackInfo(BaseModel):
     """One list of layers. ``encoder`` and ``decoder`` are named in ``prune`` where a model has both."""
 
-    name: str
+    name: str = Field(description="how `prune` names it")
     layers: str = Field(description="path of the layer list inside the base model")
     count_field: str = Field(description="the config's number of layers")
 
@@ -117,7 +117,7 @@ class ArchitectureInfo(BaseModel):
     count_field: str = Field(description="the config's number of layers")
     stacks: list[StackInfo] = Field(description="all its lists of layers")
     shared_layers: bool = Field(description="one set of weights is run many times: it gets faster, not smaller")
-    note: str
+    note: str = Field(description="what is special about it")
 
     @classmethod
     def of(cls, row: Architecture) -> ArchitectureInfo:
@@ -125,5 +125,5 @@ class ArchitectureInfo(BaseModel):
 
 
 class ArchitectureList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[ArchitectureInfo]
+    object: Literal["list"] = Field(default="list", description="what kind of thing this is")
+    data: list[ArchitectureInfo] = Field(description="the families, by name")

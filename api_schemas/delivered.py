@@ -24,13 +24,13 @@ class Delivered(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    job: str
+    job: str = Field(description="the earlier job")
     #: Where its files lie in the artifact store: for the service and its workers. Left out of what is shown: an
     #: attempt's token is in it.
-    artifact: SkipJsonSchema[str] = Field(default="", exclude_if=not_)
+    artifact: SkipJsonSchema[str] = Field(default="", exclude_if=not_, description="where its files lie")
     manifest: Sha256 = Field(description="of the list of its files")
     sha256: Sha256 = Field(description="of the contents of the model's files")
-    model: ModelFacts
+    model: ModelFacts = Field(description="what is known of what it delivered")
 
     @property
     def ref(self) -> str:
@@ -42,7 +42,7 @@ class Start(Delivered):
     """What `recovery.from` starts from. ``kept`` are its layers, by their numbers in the original model."""
 
     total: int = Field(description="layers of the original model")
-    kept: list[int]
+    kept: list[int] = Field(description="numbers of the layers that it has, from 0 in the original model")
     source: str | None = Field(default=None, description="sha256 of the original's weights, where that job took it")
 
     def place(self, layer: int) -> int:

@@ -143,8 +143,8 @@ class FieldError(BaseModel):
     """One field that was wrong."""
 
     pointer: str = Field(description="JSON pointer into the request body, or the name of a query parameter")
-    message: str
-    code: str
+    message: str = Field(description="what was wrong, and what would be right")
+    code: str = Field(description="stable name of what was wrong")
 
 
 class Problem(BaseModel):
@@ -153,12 +153,12 @@ class Problem(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     type: str = Field(description="/problems/<name>: stable, and answers with this text")
-    title: str
-    status: int
-    detail: str
-    code: str
-    errors: list[FieldError] = []
-    request_id: str | None = None
+    title: str = Field(description="what the code means")
+    status: int = Field(description="the HTTP status")
+    detail: str = Field(description="what was wrong, and what would be right")
+    code: str = Field(description="stable name of what was wrong")
+    errors: list[FieldError] = Field(default=[], description="the fields that were wrong")
+    request_id: str | None = Field(default=None, description="to be found again in the logs by")
 
 
 #: Addresses, tokens in the names of folders, process ids, sizes.
@@ -168,11 +168,11 @@ _OF_AN_ATTEMPT = re.compile(r"0x[0-9a-fA-F]+|[0-9a-f]{8,}|[0-9]+")
 class JobError(BaseModel):
     """Why a job failed."""
 
-    code: str
-    message: str
-    param: str | None = None
-    retryable: bool = False
-    stage: str | None = None
+    code: str = Field(description="stable name of what went wrong, as in a problem")
+    message: str = Field(description="what went wrong, and what would be right")
+    param: str | None = Field(default=None, description="the field of the request that is to blame, as a JSON pointer")
+    retryable: bool = Field(default=False, description="whether another attempt may work")
+    stage: str | None = Field(default=None, description="where the job was")
 
     @classmethod
     def of(cls, error: LayercutError, stage: str | None = None) -> JobError:

@@ -23,28 +23,28 @@ SHARED = frozenset({Stage.BASELINE})
 
 
 class StageEstimate(BaseModel):
-    stage: Stage
-    seconds: float
+    stage: Stage = Field(description="one stage of the job")
+    seconds: float = Field(description="that it is expected to take")
     tokens: int = Field(default=0, description="that models are trained on, without padding, in all epochs")
 
 
 class Estimate(BaseModel):
     """What a job is expected to take once it runs; the time in the queue is not in it."""
 
-    minutes: float
+    minutes: float = Field(description="of the whole job, once it runs")
     minutes_with_baseline: float | None = Field(
         default=None, description="where another job has trained the same baseline already; null where none is trained"
     )
     tokens: int = Field(description="that models are trained on, as the report's `training` counts them")
     memory_bytes: int = Field(description="the peak, of a GPU's memory or else of the runner's process")
-    device: DeviceType
+    device: DeviceType = Field(description="what it would run on")
     device_name: str | None = Field(description="of a GPU")
     basis: Basis = Field(
         description="`jobs`: what this kind of device took for jobs; `probe`: matrices that its worker multiplied;"
         " `guess`: a table, which may be off by several times"
     )
     measured_jobs: int = Field(default=0, description="how many, where the basis is `jobs`")
-    stages: list[StageEstimate]
+    stages: list[StageEstimate] = Field(description="the same, stage by stage")
     notes: list[str] = Field(default=[], description="what was not known, and what was taken in its place")
 
 

@@ -24,20 +24,20 @@ class NoData(BaseModel):
 
 
 class StartedData(BaseModel):
-    attempt: int
-    worker: str
+    attempt: int = Field(description="which one starts, from 1")
+    worker: str = Field(description="who has the job now")
 
 
 class StageData(BaseModel):
-    stage: Stage
-    skipped: bool = False
+    stage: Stage = Field(description="the stage that begins")
+    skipped: bool = Field(default=False, description="whether it was not needed")
     seed: int | None = Field(default=None, description="of the trainings, where a stage comes once for each")
 
 
 class MetricData(BaseModel):
-    name: str
+    name: str = Field(description="of the metric")
     value: float | None = Field(description="null where it is not defined")
-    side: Literal["before", "after"]
+    side: Literal["before", "after"] = Field(description="of the full model, or of the one that is delivered")
     of: str | None = Field(default=None, description="the label, or the mean of labels, that it is of")
     reason: str | None = Field(default=None, description="why it is not defined")
 
@@ -49,35 +49,35 @@ class LogData(BaseModel):
     training: str | None = Field(default=None, description="whose checkpoint the message is about")
     source: Literal["stderr"] | None = Field(default=None, description="where the message was heard")
     kind: str | None = Field(default=None, description="of the thing in the cache that is waited for")
-    fingerprint: str | None = None
+    fingerprint: str | None = Field(default=None, description="of the thing of the cache that the message is about")
     job_id: str | None = Field(default=None, description="the job that is waited for")
 
 
 class AttemptLostData(BaseModel):
-    reason: str
-    attempts_left: int
+    reason: str = Field(description="why the attempt came to nothing")
+    attempts_left: int = Field(description="how many more the job has")
     error: JobError | None = Field(default=None, description="an error that nobody foresaw, and that may pass")
 
 
 class ArtifactFiles(BaseModel):
     """Names under the folder that the runner was given; of no use to anyone but its supervisor."""
 
-    folder: str
-    archive: str | None = None
+    folder: str = Field(description="of the files")
+    archive: str | None = Field(default=None, description="name of their tar")
 
 
 class SucceededData(BaseModel):
-    result: Result
-    usage: Usage | None = None
-    artifact: ArtifactFiles | None = None
+    result: Result = Field(description="the headline of the report")
+    usage: Usage | None = Field(default=None, description="what it took")
+    artifact: ArtifactFiles | None = Field(default=None, description="what it leaves")
 
 
 class FailedData(BaseModel):
     """``artifact``: a failure may leave files all the same; an objective that was not met does."""
 
-    error: JobError
-    usage: Usage | None = None
-    artifact: ArtifactFiles | None = None
+    error: JobError = Field(description="why")
+    usage: Usage | None = Field(default=None, description="what it took until then")
+    artifact: ArtifactFiles | None = Field(default=None, description="what it leaves all the same")
 
 
 Type = TypeVar("Type", bound=EventType)
@@ -87,18 +87,18 @@ Data = TypeVar("Data", bound=BaseModel)
 class EventBody(BaseModel, Generic[Type, Data]):
     """An event before it has a number: what the runner prints, one JSON object a line."""
 
-    type: Type
-    message: str
-    level: Level = "info"
-    data: Data
+    type: Type = Field(description="what happened")
+    message: str = Field(description="the same for people")
+    level: Level = Field(default="info", description="how much it matters")
+    data: Data = Field(description="what belongs to the type")
 
 
 class NumberedEvent(EventBody[Type, Data], Generic[Type, Data]):
-    object: Literal["event"] = "event"
+    object: Literal["event"] = Field(default="event", description="what kind of thing this is")
     number: int = Field(description="1, 2, 3 … within the job, without gaps")
-    job_id: str
-    attempt: int
-    created_at: datetime
+    job_id: str = Field(description="the job that it is of")
+    attempt: int = Field(description="in which it happened; 0 before the first")
+    created_at: datetime = Field(description="when it was made, RFC 3339 in UTC")
 
 
 NewEvent = Annotated[
@@ -218,6 +218,6 @@ def push_told(pushed: Pushed) -> NewEvent:
 class EventList(BaseModel):
     """One page, oldest first; the next is asked for with ``after=<the last number>``."""
 
-    object: Literal["list"] = "list"
-    data: list[Event]
-    has_more: bool
+    object: Literal["list"] = Field(default="list", description="what kind of thing this is")
+    data: list[Event] = Field(description="the events, oldest first")
+    has_more: bool = Field(description="whether there is another page")

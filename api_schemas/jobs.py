@@ -68,83 +68,87 @@ class Stage(StrEnum):
 class Progress(BaseModel):
     """``fraction`` never falls within an attempt; ``eta_seconds`` is measured, and null until it can be."""
 
-    fraction: float = Field(default=0.0, ge=0, le=1)
+    fraction: float = Field(default=0.0, ge=0, le=1, description="of the attempt, 0 to 1")
     step: int | None = Field(default=None, description="optimizer steps done in the current stage")
-    total_steps: int | None = None
-    epoch: float | None = None
+    total_steps: int | None = Field(default=None, description="optimizer steps of the current stage")
+    epoch: float | None = Field(default=None, description="how often the training rows were seen")
     loss: float | None = Field(default=None, description="of a training: the mean of about the last fifty steps")
-    eta_seconds: float | None = None
+    eta_seconds: float | None = Field(default=None, description="until the attempt ends, as far as can be told")
     queue_position: int | None = Field(default=None, description="1 is next; set while queued")
 
 
 class Result(BaseModel):
     """The headline of the report."""
 
-    layers_total: int
-    layers_kept: list[int]
-    layers_dropped: list[int]
-    parameters_before: int
-    parameters_after: int
-    bytes_before: int
-    bytes_after: int
-    metric: str | None
+    layers_total: int = Field(description="layers of the model before")
+    layers_kept: list[int] = Field(description="numbers of the layers that stay, from 0 in the original model")
+    layers_dropped: list[int] = Field(description="numbers of the layers that went")
+    parameters_before: int = Field(description="parameters of the model before")
+    parameters_after: int = Field(description="parameters of the model that is delivered")
+    bytes_before: int = Field(description="bytes of the weights before")
+    bytes_after: int = Field(description="bytes of the weights that are delivered")
+    metric: str | None = Field(description="what the score is; null where nothing is scored")
     metric_of: str | None = Field(default=None, description="the label, or the mean of labels, that the metric is of")
-    score_before: float | None
-    score_after: float | None
-    retention: float | None
-    speedup: float | None
-    verdict: str
+    score_before: float | None = Field(description="the metric of the full model, 0 to 100; null where there is none")
+    score_after: float | None = Field(
+        description="the metric of the model that is delivered, 0 to 100; null where there is none"
+    )
+    retention: float | None = Field(description="score after / score before; null where there is no score")
+    speedup: float | None = Field(
+        description="latency before / latency after, at the first batch size and length; null where none was measured"
+    )
+    verdict: str = Field(description="what came of the comparison, in words")
     outcome: Outcome | None = Field(default=None, description="null where nothing was compared, and in older jobs")
     pushed: Pushed | None = Field(default=None, description="null: `export.push_to` was not asked for")
 
 
 class Usage(BaseModel):
-    wall_seconds: float | None = None
-    peak_memory_bytes: int | None = None
-    training_steps: int | None = None
+    wall_seconds: float | None = Field(default=None, description="of the attempt")
+    peak_memory_bytes: int | None = Field(default=None, description="at the most")
+    training_steps: int | None = Field(default=None, description="optimizer steps of all its trainings")
 
 
 class Job(BaseModel):
     """A customer's compression."""
 
-    id: str
-    object: Literal["job"] = "job"
-    status: Status
-    stage: Stage | None
+    id: str = Field(description="names the job in all calls")
+    object: Literal["job"] = Field(default="job", description="what kind of thing this is")
+    status: Status = Field(description="where the job stands")
+    stage: Stage | None = Field(description="where a running attempt is")
     status_reason: str | None = Field(description="why the status is what it is, where that needs saying")
-    attempt: int
-    created_at: datetime
+    attempt: int = Field(description="counts the attempts, from 1; 0 while none has begun")
+    created_at: datetime = Field(description="when it was made, RFC 3339 in UTC")
     queued_at: datetime | None = Field(default=None, description="since when it has its place in the queue")
     started_at: datetime | None = Field(description="start of the latest attempt")
-    finished_at: datetime | None
+    finished_at: datetime | None = Field(description="when it ended; null until then")
     expires_at: datetime | None = Field(
         default=None, description="until when the files are kept; null: there are none, or they are kept for ever"
     )
-    model: str
-    task: str
-    priority: int
+    model: str = Field(description="the model's id, as it was asked for")
+    task: str = Field(description="the task's name, or the file's")
+    priority: int = Field(description="higher goes first")
     request: dict[str, Any] = Field(description="as sent: a `JobRequest`")
     resolved: ResolvedRequest | None = Field(
         description="what the job will do, does or did: every default and every auto filled in, commit and plan pinned;"
         " null only for jobs of an older layercut"
     )
-    progress: Progress
-    result: Result | None
-    error: JobError | None
-    usage: Usage | None
-    worker: str | None
-    metadata: dict[str, str]
+    progress: Progress = Field(description="how far it is")
+    result: Result | None = Field(description="the headline of the report; null until it has succeeded")
+    error: JobError | None = Field(description="why it failed")
+    usage: Usage | None = Field(description="what it took")
+    worker: str | None = Field(description="who has it, or had it last")
+    metadata: dict[str, str] = Field(description="the pairs that it was sent with")
     request_id: str | None = Field(default=None, description="of the request that made it")
     trace_id: str | None = Field(default=None, description="W3C, of the trace that its request belongs to, if any")
-    urls: dict[str, str] = {}
+    urls: dict[str, str] = Field(default={}, description="where to go on, by name")
 
 
 class JobList(BaseModel):
     """One page, newest first. The next page is asked for with ``after=<the last id>``."""
 
-    object: Literal["list"] = "list"
-    data: list[Job]
-    has_more: bool
+    object: Literal["list"] = Field(default="list", description="what kind of thing this is")
+    data: list[Job] = Field(description="the jobs, newest first")
+    has_more: bool = Field(description="whether there is another page")
     next_cursor: str | None = Field(description="give it as `after`; null on the last page")
 
 
@@ -161,14 +165,22 @@ class JobsToCancel(Request):
 
     # Bounds stand within: beside the null that a union takes, pydantic asks null for its length.
     status: Annotated[list[Literal["queued", "running"]], Field(min_length=1, max_length=10)] | SkipJsonSchema[None] = (
-        None
+        Field(default=None, description="any of these")
     )
-    task: Annotated[str, Field(min_length=1, max_length=4096)] | SkipJsonSchema[None] = None
-    model: Annotated[str, Field(min_length=1, max_length=4096)] | SkipJsonSchema[None] = None
-    metadata: Annotated[Pairs, Field(min_length=1, max_length=16)] | SkipJsonSchema[None] = None
-    created_after: Moment | SkipJsonSchema[None] = None
-    created_before: Moment | SkipJsonSchema[None] = None
-    ids: Annotated[list[JobId], Field(min_length=1, max_length=1000)] | SkipJsonSchema[None] = None
+    task: Annotated[str, Field(min_length=1, max_length=4096)] | SkipJsonSchema[None] = Field(
+        default=None, description="with this task"
+    )
+    model: Annotated[str, Field(min_length=1, max_length=4096)] | SkipJsonSchema[None] = Field(
+        default=None, description="of this model"
+    )
+    metadata: Annotated[Pairs, Field(min_length=1, max_length=16)] | SkipJsonSchema[None] = Field(
+        default=None, description="with all of these pairs"
+    )
+    created_after: Moment | SkipJsonSchema[None] = Field(default=None, description="made then or later")
+    created_before: Moment | SkipJsonSchema[None] = Field(default=None, description="made before then")
+    ids: Annotated[list[JobId], Field(min_length=1, max_length=1000)] | SkipJsonSchema[None] = Field(
+        default=None, description="any of these"
+    )
 
     @model_validator(mode="after")
     def _check_given(self) -> Self:
@@ -182,7 +194,7 @@ class JobsToCancel(Request):
 class JobsCancelled(BaseModel):
     """What a request to cancel many did: `matched` jobs that had not ended are changed by this call."""
 
-    matched: int
+    matched: int = Field(description="jobs that the filter found")
     cancelled: int = Field(description="that waited: they have ended")
     cancelling: int = Field(description="that ran: their workers were told to stop")
     has_more: bool = Field(description="more jobs match than one call cancels: send it again")
@@ -191,13 +203,13 @@ class JobsCancelled(BaseModel):
 class FileInfo(BaseModel):
     """One file of an artifact."""
 
-    name: str
-    bytes: int
-    sha256: str
-    media_type: str
-    url: str
+    name: str = Field(description="its path in the artifact, with slashes")
+    bytes: int = Field(description="its size")
+    sha256: str = Field(description="of its content, in hex")
+    media_type: str = Field(description="its content type")
+    url: str = Field(description="where to get it")
 
 
 class FileList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[FileInfo]
+    object: Literal["list"] = Field(default="list", description="what kind of thing this is")
+    data: list[FileInfo] = Field(description="the files of the artifact")

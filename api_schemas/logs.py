@@ -11,9 +11,9 @@ class LogPiece(BaseModel):
     """Some lines that were written down together."""
 
     offset: int = Field(description="place of the first byte of `text` (UTF-8) in the whole log")
-    attempt: int
-    created_at: datetime
-    text: str
+    attempt: int = Field(description="whose runner said it")
+    created_at: datetime = Field(description="when it was made, RFC 3339 in UTC")
+    text: str = Field(description="its lines, each with its end")
 
     @property
     def end(self) -> int:
@@ -24,7 +24,7 @@ class LogPiece(BaseModel):
 class LogPage(BaseModel):
     """A part of the log. The next is asked for with ``offset=<next_offset>``."""
 
-    data: list[LogPiece]
-    next_offset: int
+    data: list[LogPiece] = Field(description="the pieces, in order")
+    next_offset: int = Field(description="give it as `offset`")
     start: int = Field(description="what lies before this offset is no longer kept")
     complete: bool = Field(description="the job has ended, and nothing comes after this page")

@@ -15,7 +15,7 @@ class PinnedFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(description="of a model's files, the path in its folder; of data, as `resolved` names it")
-    bytes: int
+    bytes: int = Field(description="its size")
     sha256: Sha256 | None = Field(default=None, description="of its content, where that is known")
     etag: str | None = Field(default=None, description="of an object")
     version: str | None = Field(default=None, description="of an object, where its bucket keeps versions")
@@ -28,7 +28,7 @@ class PinnedSource(BaseModel):
 
     param: str = Field(description="JSON pointer to the field")
     source: str = Field(description="what the field says: `upload:…`, `s3://…`, `gs://…`, `az://…`")
-    files: list[PinnedFile]
+    files: list[PinnedFile] = Field(description="that are read")
 
     @property
     def is_model(self) -> bool:

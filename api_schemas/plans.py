@@ -29,21 +29,21 @@ DEFAULT_DROP_RATIO = 1 / 3
 class Plan(BaseModel):
     """A strategy worked out on one model. ``dropped`` is null until a worker has measured what it ranks by."""
 
-    model: ModelFacts
-    strategy: str
-    layers_total: int
-    kept: list[int] | None
-    dropped: list[int] | None
+    model: ModelFacts = Field(description="the model that it is for")
+    strategy: str = Field(description="the rule that names the layers")
+    layers_total: int = Field(description="layers of the model before")
+    kept: list[int] | None = Field(description="numbers of the layers that stay, from 0; null until they are measured")
+    dropped: list[int] | None = Field(description="numbers of the layers that go, from 0; null until they are measured")
     stacks: dict[str, StackMap] | None = Field(
         default=None,
         description="of an encoder-decoder, each stack's layers from 0; elsewhere they are numbered through, the"
         " encoder's first",
     )
-    protected: list[int]
-    parameters_before: int | None
-    parameters_after: int | None
-    bytes_before: int | None
-    bytes_after: int | None
+    protected: list[int] = Field(description="layers that may not go")
+    parameters_before: int | None = Field(description="parameters of the model before")
+    parameters_after: int | None = Field(description="parameters of the model that is delivered")
+    bytes_before: int | None = Field(description="bytes of the weights before")
+    bytes_after: int | None = Field(description="bytes of the weights that are delivered")
     expected_speedup: float | None = Field(description="layers before / layers after: what depth alone gives")
     importance: list[float | None] | None = Field(
         default=None,
@@ -55,7 +55,7 @@ class Plan(BaseModel):
     measured_by: str | None = Field(
         default=None, description="the job that took the importance, where they were there already"
     )
-    warnings: list[str] = []
+    warnings: list[str] = Field(default=[], description="what to know before the numbers are believed, in sentences")
 
 
 def protected_layers(part: Part) -> frozenset[int]:

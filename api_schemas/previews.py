@@ -17,15 +17,15 @@ WHY_NOT = "why there is no estimate"
 class JobPreview(BaseModel):
     """What a job would be: the answer to ``POST /v1/jobs?validate_only=true``. Nothing was stored, so it has no id."""
 
-    id: None = None
-    object: Literal["job"] = "job"
-    status: None = None
-    model: str
-    task: str
-    priority: int
+    id: None = Field(default=None, description="none: nothing was stored")
+    object: Literal["job"] = Field(default="job", description="what kind of thing this is")
+    status: None = Field(default=None, description="none: nothing was stored")
+    model: str = Field(description="the model's id")
+    task: str = Field(description="the task's name, or the file's")
+    priority: int = Field(description="higher goes first")
     request: dict[str, Any] = Field(description="as sent: a `JobRequest`")
     resolved: ResolvedRequest = Field(description="every default filled in, and the plan where the model could be read")
-    metadata: dict[str, str]
+    metadata: dict[str, str] = Field(description="the pairs that it was sent with")
     estimate: Estimate | None = Field(description=EXPECTED)
     no_estimate: str | None = Field(default=None, description=WHY_NOT)
 

@@ -46,7 +46,7 @@ class CalibrationSpec(Request):
     text_columns: Annotated[list[Column], Field(max_length=4), OneOrMore()] = Field(
         default=[], description="of `dataset`; by default [text]. TXT has none"
     )
-    read: ReadSpec = ReadSpec()
+    read: ReadSpec = Field(default=ReadSpec(), description="how the file is written, where that cannot be told from it")
     rows: int = Field(default=512, ge=-(2**31), le=100_000, description="measured on a seeded sample of this many rows")
 
     @model_validator(mode="after")
@@ -111,7 +111,9 @@ class PruneSpec(Request):
         description="never dropped; by default the first layer, and the last of a decoder, for strategies"
         " that rank layers, else []",
     )
-    calibration: CalibrationSpec = CalibrationSpec()
+    calibration: CalibrationSpec = Field(
+        default=CalibrationSpec(), description="the text that layers are measured on, where they are"
+    )
 
     @model_validator(mode="before")
     @classmethod

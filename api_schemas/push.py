@@ -63,8 +63,8 @@ class PushSpec(Request):
 class Pushed(BaseModel):
     """What became of a push. A job whose push failed has its artifact, and has succeeded."""
 
-    repo: str
-    revision: str
+    repo: str = Field(description="on the hub, as owner/name")
+    revision: str = Field(description="the branch")
     commit: str | None = Field(default=None, description="null: it failed")
     url: str | None = Field(default=None, description="of the commit")
     error: JobError | None = Field(default=None, description="why it failed")

@@ -44,16 +44,20 @@ class RecoverySpec(Request):
     text: TextSpec | None = Field(
         default=None, description="of `distill`: more text to learn from, without labels; the baseline answers it"
     )
-    epochs: Annotated[float, Field(gt=0, le=1000)] | Auto = "auto"
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] | Auto = "auto"
+    epochs: Annotated[float, Field(gt=0, le=1000)] | Auto = Field(
+        default="auto", description="how often the training rows are seen"
+    )
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] | Auto = Field(default="auto", description="at its highest")
     batch_size: Annotated[int, Field(ge=1, le=4096)] | Auto = Field(
         default="auto",
         description="auto: 32; halved, down to 8, where the data makes less than 700 steps, in `distill` and for label "
         "sets and tags",
     )
     max_length: Annotated[int, Field(ge=4, le=32768)] | Auto = Field(default="auto", description="tokens")
-    warmup_ratio: Annotated[float, Share(zero=True)] | Auto = "auto"
-    weight_decay: Annotated[float, Field(ge=0, lt=1)] | Auto = "auto"
+    warmup_ratio: Annotated[float, Share(zero=True)] | Auto = Field(
+        default="auto", description="share of the steps in which the rate rises"
+    )
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] | Auto = Field(default="auto", description="of AdamW")
     precision: Precision | Auto = Field(default="auto", description="auto: bf16 where the device has it, else fp32")
     temperature: Annotated[float, Field(gt=0, le=1000)] | Auto = Field(default="auto", description="of `distill`")
     label_weight: Annotated[float, Share(zero=True, one=True, bare=False)] | Auto = Field(
@@ -101,26 +105,28 @@ AskedRecovery = Annotated[RecoverySpec, OrText(NameOf("RecoveryMethodName", (*ge
 class Recovery(BaseModel):
     """A recovery with nothing left open, but what the data decides (the batch), and the device (the precision)."""
 
-    method: Method
-    effort: Effort = "standard"
-    text: TextSpec | None = None
-    epochs: float
-    learning_rate: float
-    batch_size: int | Auto
-    max_length: int
-    warmup_ratio: float
-    weight_decay: float
-    precision: Precision | Auto
-    temperature: float
-    label_weight: float
-    hidden_weight: float
-    noise: float
-    vector_loss: VectorLoss = "cosine"
-    checkpoint: CheckpointChoice
-    dropout: bool
-    baseline_epochs: float
-    baseline_batch_size: int | Auto
-    baseline_learning_rate: float
+    method: Method = Field(description="what mends the model")
+    effort: Effort = Field(default="standard", description="what it may cost, in one word")
+    text: TextSpec | None = Field(default=None, description="more text to learn from, without labels")
+    epochs: float = Field(description="how often the training rows are seen")
+    learning_rate: float = Field(description="at its highest")
+    batch_size: int | Auto = Field(description="examples of one step")
+    max_length: int = Field(description="tokens of a text; longer ones are cut")
+    warmup_ratio: float = Field(description="share of the steps in which the rate rises")
+    weight_decay: float = Field(description="of AdamW")
+    precision: Precision | Auto = Field(description="what is computed in")
+    temperature: float = Field(description="of the softened answers")
+    label_weight: float = Field(description="of the loss by labels, 0 to 1")
+    hidden_weight: float = Field(description="of the loss by hidden states")
+    noise: float = Field(description="share of tokens that are replaced by others")
+    vector_loss: VectorLoss = Field(default="cosine", description="how vectors are compared, of an embedding")
+    checkpoint: CheckpointChoice = Field(
+        description="which state of the training is taken: the last, or the best on a held-out slice"
+    )
+    dropout: bool = Field(description="whether the model's own is on in training")
+    baseline_epochs: float = Field(description="of the full model")
+    baseline_batch_size: int | Auto = Field(description="of the full model")
+    baseline_learning_rate: float = Field(description="of the full model")
 
     def of_baseline(self) -> Recovery:
         """How the full model is fine-tuned: with its own epochs, batch and rate; a teacher has learnt with dropout."""

@@ -44,7 +44,12 @@ class ModelRef(OrString):
     """
 
     # For the schema alone: what does not fit is refused by its meaning, with a sentence in place of a pattern.
-    id: str = Field(min_length=1, max_length=500, json_schema_extra={"pattern": MODEL_ID})
+    id: str = Field(
+        min_length=1,
+        max_length=500,
+        json_schema_extra={"pattern": MODEL_ID},
+        description="a hub id, a path under an allowed root, or `job:<id>`",
+    )
     revision: str | None = Field(default=None, max_length=200, description="branch, tag or commit, for hub models")
     must_resolve: bool = Field(
         default=False,
@@ -76,10 +81,10 @@ class LatencySpec(Request):
     """What speed is measured on: every batch size (examples) with every length (tokens). Empty: not measured."""
 
     batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=1024)]], Field(max_length=8), OneOrMore()] = Field(
-        default=[1, 32]
+        default=[1, 32], description="examples of a pass"
     )
     sequence_lengths: Annotated[list[Annotated[int, Field(ge=4, le=8192)]], Field(max_length=8), OneOrMore()] = Field(
-        default=[128]
+        default=[128], description="tokens of each"
     )
 
 
@@ -97,7 +102,7 @@ class EvaluationSpec(Request):
         default=0.01,
         description="share of the baseline's score that may be lost and the score still be kept",
     )
-    latency: LatencySpec = LatencySpec()
+    latency: LatencySpec = Field(default=LatencySpec(), description="what speed is measured on")
 
     @model_validator(mode="after")
     def _distinct_seeds(self) -> EvaluationSpec:
@@ -115,28 +120,32 @@ class ExportSpec(Request):
 
 
 class Limits(Request):
-    max_runtime_seconds: int = Field(default=24 * 3600, ge=1, le=7 * 24 * 3600)
-    max_queue_seconds: int = Field(default=7 * 24 * 3600, ge=1, le=30 * 24 * 3600)
-    max_attempts: int = Field(default=3, ge=1, le=10)
+    max_runtime_seconds: int = Field(default=24 * 3600, ge=1, le=7 * 24 * 3600, description="of one attempt")
+    max_queue_seconds: int = Field(
+        default=7 * 24 * 3600, ge=1, le=30 * 24 * 3600, description="in the queue, before it fails"
+    )
+    max_attempts: int = Field(default=3, ge=1, le=10, description="before it fails")
 
 
 class JobRequest(Request):
     """A job as it is asked for."""
 
-    model: ModelRef
-    task: TaskSpec
-    prune: AskedPrune = PruneSpec()
-    recovery: AskedRecovery = RecoverySpec()
-    evaluation: EvaluationSpec = EvaluationSpec()
-    export: ExportSpec = ExportSpec()
-    limits: Limits = Limits()
+    model: ModelRef = Field(description="what is to become smaller")
+    task: TaskSpec = Field(description="what it is for")
+    prune: AskedPrune = Field(default=PruneSpec(), description="which layers go")
+    recovery: AskedRecovery = Field(default=RecoverySpec(), description="what mends it")
+    evaluation: EvaluationSpec = Field(default=EvaluationSpec(), description="how it is measured")
+    export: ExportSpec = Field(default=ExportSpec(), description="how it is delivered")
+    limits: Limits = Field(default=Limits(), description="when to give up")
     priority: int = Field(default=0, ge=-100, le=100, description="higher goes first; then the older job")
-    seed: int = Field(default=42, ge=0, le=2**31 - 1)
+    seed: int = Field(
+        default=42, ge=0, le=2**31 - 1, description="draws whatever is drawn: the split, batches, new weights"
+    )
     suffix: str | None = Field(
         default=None, max_length=64, pattern=r"^[A-Za-z0-9._-]{1,64}$", description="ends the artifact's name"
     )
     metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] = Field(
-        default={}, max_length=16
+        default={}, max_length=16, description="your own pairs, to find jobs by"
     )
     webhook: JobWebhook | None = Field(default=None, description="who is told of the job's events")
 
@@ -215,11 +224,13 @@ class JobRequest(Request):
 class PlanRequest(Request):
     """The body of ``POST /v1/plans``: as a job's. Task and recovery tell which stored scores are meant."""
 
-    model: ModelRef
-    task: TaskSpec = TaskSpec(name="none")
-    prune: AskedPrune = PruneSpec()
-    recovery: AskedRecovery = RecoverySpec()
-    seed: int = Field(default=42, ge=0, le=2**31 - 1)
+    model: ModelRef = Field(description="what would become smaller")
+    task: TaskSpec = Field(default=TaskSpec(name="none"), description="what it would be for")
+    prune: AskedPrune = Field(default=PruneSpec(), description="which layers would go")
+    recovery: AskedRecovery = Field(default=RecoverySpec(), description="what would mend it")
+    seed: int = Field(
+        default=42, ge=0, le=2**31 - 1, description="draws whatever is drawn: the split, batches, new weights"
+    )
 
     @model_validator(mode="after")
     def _parts_that_fit(self) -> PlanRequest:

@@ -31,16 +31,16 @@ class ResolvedRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: ModelRef = Field(description="`revision` is the commit, for a hub model that could be looked at")
-    task: TaskSpec
-    prune: PruneSpec
+    task: TaskSpec = Field(description="what it is for")
+    prune: PruneSpec = Field(description="which layers go")
     recovery: Recovery | None = Field(description="null where the model could not be looked at yet")
-    evaluation: EvaluationSpec
-    export: ExportSpec
-    limits: Limits
-    priority: int
-    seed: Seed
-    suffix: str | None
-    metadata: dict[str, str]
+    evaluation: EvaluationSpec = Field(description="how it is measured")
+    export: ExportSpec = Field(description="how it is delivered")
+    limits: Limits = Field(description="when to give up")
+    priority: int = Field(description="higher goes first")
+    seed: Seed = Field(description="draws whatever is drawn: the split, batches, new weights")
+    suffix: str | None = Field(description="ends the artifact's name")
+    metadata: dict[str, str] = Field(description="the pairs that it was sent with")
     plan: Plan | None = Field(description="null where the model could not be looked at yet: its worker plans then")
     delivered: Delivered | None = Field(default=None, description="the model, where it is `job:<id>`")
     sources: list[PinnedSource] = Field(

@@ -21,19 +21,21 @@ FLOPS = Field(gt=1e6, lt=1e18, allow_inf_nan=False, description="floating-point 
 class Rate(BaseModel):
     """The median of a worker's last jobs, on models of about one width."""
 
-    kind: Kind
-    precision: Precision
+    kind: Kind = Field(description="whether models were trained or only asked")
+    precision: Precision = Field(description="what was computed in")
     width: int = Field(ge=1, le=2**20, description="of the hidden states")
     flops: float = FLOPS
-    jobs: int = Field(ge=1)
+    jobs: int = Field(ge=1, description="that it is the median of")
 
 
 class Overhead(BaseModel):
     """What a stage without training takes here, against what it is taken to."""
 
-    stage: Stage
-    ratio: float = Field(gt=0, lt=1e6, allow_inf_nan=False)
-    jobs: int = Field(ge=1)
+    stage: Stage = Field(description="the stage")
+    ratio: float = Field(
+        gt=0, lt=1e6, allow_inf_nan=False, description="of the seconds it took to those it is taken to need"
+    )
+    jobs: int = Field(ge=1, description="that it is the median of")
 
 
 class Speeds(BaseModel):
@@ -43,8 +45,8 @@ class Speeds(BaseModel):
     matmul: float | None = Field(
         default=None, gt=1e6, lt=1e18, description="FLOP/s of float32 matrices on the CPU, without any model"
     )
-    rates: list[Rate] = Field(default=[], max_length=100)
-    overheads: list[Overhead] = Field(default=[], max_length=20)
+    rates: list[Rate] = Field(default=[], max_length=100, description="how fast its device computes, by kind of work")
+    overheads: list[Overhead] = Field(default=[], max_length=20, description="what stages take beside the computing")
 
 
 class Speed(BaseModel):

@@ -59,7 +59,7 @@ class PairsSpec(OrString):
         default=[], description="two; by default sentence1 and sentence2"
     )
     label_column: Column | None = Field(default=None, description="the number; by default score")
-    read: ReadSpec = ReadSpec()
+    read: ReadSpec = Field(default=ReadSpec(), description="how the file is written, where that cannot be told from it")
 
     @model_validator(mode="before")
     @classmethod
@@ -103,7 +103,7 @@ class TaskSpec(OrString):
         default=[],
         description="two are the tokenizer's pair; of more, all after the first are joined with its separator",
     )
-    label_column: Column | None = None
+    label_column: Column | None = Field(default=None, description="the column to learn")
     label_columns: Annotated[list[Column], Field(max_length=MAX_LABELS), OneOrMore()] = Field(
         default=[],
         description="of `multi-label`, in place of label_column: a column of 0 and 1 for each label",
@@ -134,7 +134,7 @@ class TaskSpec(OrString):
         description="a name of GET /v1/tasks `metrics`; by default accuracy, or pearson for a regression",
     )
     max_train_rows: Positive | None = Field(default=None, description="train on a seeded sample of this many rows")
-    read: ReadSpec = ReadSpec()
+    read: ReadSpec = Field(default=ReadSpec(), description="how the file is written, where that cannot be told from it")
     dev_read: ReadSpec | None = Field(default=None, description="of the dev file, where it is written otherwise")
 
     @model_validator(mode="before")

@@ -21,4 +21,4 @@ class TextSpec(Request):
         description="as many as the task has text columns; by default those of the task. TXT has none",
     )
     rows: Positive | None = Field(default=None, description="a seeded sample of this many; by default all")
-    read: ReadSpec = ReadSpec()
+    read: ReadSpec = Field(default=ReadSpec(), description="how the file is written, where that cannot be told from it")

@@ -47,7 +47,7 @@ class JobWebhook(OrString):
     `POST /v1/webhook-secret`.
     """
 
-    url: Url
+    url: Url = Field(description="where messages go")
     events: Events = Field(default=TERMINAL, description=_EVENTS)
 
     @model_validator(mode="before")
@@ -66,7 +66,7 @@ class WebhookRequest(Request):
 class WebhookChange(Request):
     """The body of ``PATCH /v1/webhooks/{id}``: what is left out stays."""
 
-    url: Url | None = None
+    url: Url | None = Field(default=None, description="where messages go from now on")
     events: Events | None = Field(default=None, description=_EVENTS)
     enabled: bool | None = Field(default=None, description="true: begin again after it was disabled")
 

@@ -22,27 +22,27 @@ DRAINING = "it was told to stop"
 class Measure(BaseModel):
     """One thing that locks a runner in; where it is off, `detail` says why."""
 
-    name: MeasureName
-    on: bool
-    detail: str
+    name: MeasureName = Field(description="what is shut or limited")
+    on: bool = Field(description="whether it is")
+    detail: str = Field(description="what was tried, or why it is off")
 
 
 class SandboxReport(BaseModel):
     """What was tried when the worker started, from within a process locked in as its runners are."""
 
     complete: bool = Field(description="files and network are both shut; jobs of other tenants are done only then")
-    measures: list[Measure] = []
+    measures: list[Measure] = Field(default=[], description="one by one")
 
 
 class About(BaseModel):
     """What a worker is, as it says itself."""
 
-    host: str
-    pid: int
+    host: str = Field(description="its machine's name")
+    pid: int = Field(description="its process there")
     version: str = Field(description="of layercut")
-    device: Literal["cpu", "cuda"]
-    gpu_name: str | None = None
-    gpu_memory_bytes: int | None = None
+    device: Literal["cpu", "cuda"] = Field(description="what it computes on")
+    gpu_name: str | None = Field(default=None, description="as its driver says")
+    gpu_memory_bytes: int | None = Field(default=None, description="of the GPU")
     speeds: Speeds | None = Field(
         default=None, description="what its device was measured to do; null for a worker of an older layercut"
     )
@@ -51,27 +51,27 @@ class About(BaseModel):
 class WorkerState(BaseModel):
     """A worker that was heard of lately."""
 
-    name: str
-    started_at: datetime
-    seen_at: datetime
-    sandbox: SandboxReport
+    name: str = Field(description="of the worker")
+    started_at: datetime = Field(description="since when it runs")
+    seen_at: datetime = Field(description="when it was last heard of")
+    sandbox: SandboxReport = Field(description="what locks its runners in")
 
 
 class WorkerInfo(WorkerState):
     """A worker, and what it does now."""
 
-    object: Literal["worker"] = "worker"
+    object: Literal["worker"] = Field(default="worker", description="what kind of thing this is")
     state: Activity = Field(description="`busy` has a job, `paused` takes none, `draining` was told to stop")
-    paused_reason: str | None
+    paused_reason: str | None = Field(description="why it takes no jobs; null: it does")
     about: About | None = Field(description="null for a worker of an older layercut")
     job_id: str | None = Field(description="what it works on; null also where that is another tenant's")
-    attempt: int | None
+    attempt: int | None = Field(description="of the job that it has")
     progress_at: datetime | None = Field(description="when its work last went on, to 20 seconds or so")
 
 
 class WorkerList(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[WorkerInfo]
+    object: Literal["list"] = Field(default="list", description="what kind of thing this is")
+    data: list[WorkerInfo] = Field(description="the workers")
 
 
 def activity(job_id: str | None, paused_reason: str | None) -> Activity:

@@ -135,10 +135,10 @@ def list_jobs(
     ] = None,
     limit: Annotated[Whole, Query(description="1 to 100; what lies outside is brought inside")] = 20,
     status: Annotated[list[Status], Query(max_length=10, description="given more than once: any of them")] = NO_STATUS,
-    task: Annotated[str | None, Query(max_length=4096)] = None,
-    model: Annotated[str | None, Query(max_length=4096)] = None,
+    task: Annotated[str | None, Query(max_length=4096, description="only jobs with this task")] = None,
+    model: Annotated[str | None, Query(max_length=4096, description="only jobs of this model")] = None,
     created_after: Annotated[Moment | None, Query(description="RFC 3339, as are all times")] = None,
-    created_before: Moment | None = None,
+    created_before: Annotated[Moment | None, Query(description="only jobs made before then")] = None,
 ) -> JobList:
     """Your jobs, newest first."""
     wanted = JobFilter(

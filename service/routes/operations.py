@@ -37,7 +37,7 @@ log = structlog.get_logger("layercut.ready")
 
 
 class Health(BaseModel):
-    status: Literal["ok"] = "ok"
+    status: Literal["ok"] = Field(default="ok", description="it is alive")
 
 
 class Readiness(BaseModel):
@@ -45,7 +45,7 @@ class Readiness(BaseModel):
     by itself; with a `disk` that is full none is.
     """
 
-    status: Literal["ok", "degraded", "unavailable"]
+    status: Literal["ok", "degraded", "unavailable"] = Field(description="whether requests can be served")
     checks: dict[str, Check] = Field(
         description="`database` and `artifacts` were written to. Of an object store: `missing`, it has no such bucket;"
         " `refused`, the key is wrong or may not do this; `busy`, `stalled`, `unreachable`: it may pass"
@@ -57,17 +57,17 @@ class Readiness(BaseModel):
 
 
 class Version(BaseModel):
-    name: Literal["layercut"] = "layercut"
-    version: str
-    api: Literal["v1"] = "v1"
+    name: Literal["layercut"] = Field(default="layercut", description="of the service")
+    version: str = Field(description="of the service")
+    api: Literal["v1"] = Field(default="v1", description="of the calls")
 
 
 class ProblemKind(BaseModel):
     """What stands behind the `type` of a problem."""
 
-    type: str
+    type: str = Field(description="the address of this page")
     code: str = Field(description="the same in `job.error`, for what goes wrong after a job was taken")
-    title: str
+    title: str = Field(description="what the code means")
     status: int = Field(description="HTTP status where it answers a request")
     retryable: bool = Field(description="whether the same request may work later")
 

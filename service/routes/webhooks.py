@@ -120,7 +120,7 @@ def list_deliveries(
     *,
     after: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before")] = None,
     limit: Annotated[Whole, Query(description="1 to 100; what lies outside is brought inside")] = 20,
-    only: Annotated[DeliveryState | None, Query(alias="state")] = None,
+    only: Annotated[DeliveryState | None, Query(alias="state", description="only those that stand so")] = None,
 ) -> DeliveryList:
     """What was sent to an endpoint or is to be, newest first."""
     most = min(max(limit, 1), MAX_PAGE)

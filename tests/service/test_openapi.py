@@ -154,3 +154,13 @@ def test_every_request_every_answer_and_every_error_has_an_example(document: dic
 
 def test_no_example_is_of_a_call_that_is_gone(document: dict[str, Any]) -> None:
     assert set(answers()) <= {key for key, _ in answered(document)}
+
+
+def test_every_property_and_every_parameter_is_described(document: dict[str, Any]) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        for part in (schema, *schema.get("anyOf", ())):
+            silent = [field for field, shown in part.get("properties", {}).items() if not shown.get("description")]
+            assert silent == [], name
+    for name, operation in operations(document):
+        for parameter in operation.get("parameters", ()):
+            assert parameter["in"] == "path" or parameter.get("description"), (name, parameter["name"])
