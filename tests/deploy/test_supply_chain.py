@@ -91,6 +91,6 @@ def test_the_image_installs_its_list_by_hash_and_the_rest_without_dependencies(i
         f"--no-deps --require-hashes -r deploy/requirements-{image}.txt",
         "--no-deps --no-build-isolation .",
     ]
-    assert torch == (f"-c constraints.txt torch=={PINNED['torch']}" if image == "worker" else None)
+    assert torch == (f"-c constraints.txt torch=={PINNED['torch']} $TRACKING" if image == "worker" else None)
     assert "$pip check" in text
     assert "!deploy/requirements-*.txt" in (ROOT / ".dockerignore").read_text()
