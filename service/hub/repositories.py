@@ -19,12 +19,12 @@ COMMIT_DIGITS = 40
 
 
 class Repository:
-    """What the job ``name`` delivered, as it is at ``revision``. Raises ``revision_not_found`` for one that it has not:
-    it has ``main``, the commit, and the sha256 that begins with the commit. Files are in the order of their names.
+    """What the job ``job_id`` delivered, as it is at ``revision``. Raises ``revision_not_found`` for one that it has
+    not: it has ``main``, the commit, and the sha256 that begins with the commit. Files are in the order of their names.
     """
 
-    def __init__(self, name: str, published: Published, revision: str = MAIN) -> None:
-        self.id = f"{OWNER}/{name}"
+    def __init__(self, job_id: str, published: Published, revision: str = MAIN) -> None:
+        self.id = f"{OWNER}/{job_id}"
         self.commit = published.sha256[:COMMIT_DIGITS]
         self.published = published
         known = (MAIN, self.commit, published.sha256)

@@ -25,8 +25,8 @@ from service.state import State
 
 router = APIRouter(route_class=HubRoute, include_in_schema=False)
 
-MODEL = f"/api/models/{OWNER}/{{name}}"
-FILE = f"/{OWNER}/{{name}}/resolve/{{revision}}/{{file:path}}"
+MODEL = f"/api/models/{OWNER}/{{job_id}}"
+FILE = f"/{OWNER}/{{job_id}}/resolve/{{revision}}/{{file:path}}"
 
 #: Of a tree, on one page.
 PAGE = 1000
@@ -34,8 +34,8 @@ PAGE = 1000
 MOST_PATHS, MOST_PATH_BYTES = 1000, 256 * 1024
 
 
-def _find(state: State, own: Own, name: str, revision: str = MAIN) -> Repository:
-    return Repository(name, Published(state, own, name), revision)
+def _find(state: State, own: Own, job_id: str, revision: str = MAIN) -> Repository:
+    return Repository(job_id, Published(state, own, job_id), revision)
 
 
 #: The repository and the revision that the address names, of the caller's tenant.
@@ -49,8 +49,8 @@ async def who_am_i(who: Who) -> JSONResponse:
 
 @router.get(MODEL)
 @router.get(MODEL + "/revision/{revision:path}")
-def describe(found: Found, own: Own, name: str, *, blobs: bool = False) -> JSONResponse:
-    return JSONResponse(answers.description(found, own.get(name), blobs=blobs))
+def describe(found: Found, own: Own, job_id: str, *, blobs: bool = False) -> JSONResponse:
+    return JSONResponse(answers.description(found, own.get(job_id), blobs=blobs))
 
 
 @router.get(MODEL + "/auth-check")

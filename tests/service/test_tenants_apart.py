@@ -29,7 +29,13 @@ NO_HOOK, NO_DELIVERY = "whk_000000000000000000000000", "msg_00000000000000000000
 #: What anybody may ask.
 OPEN = {"/healthz", "/readyz", "/version", "/problems/{name}", "/docs", "/docs/start.js", "/docs/{name}"}
 #: What a path's parameters are, besides a job's id.
-NAMES = {"name": "report.json", "key_id": NO_KEY, "webhook_id": NO_HOOK, "delivery_id": NO_DELIVERY}
+NAMES = {
+    "name": "report.json", "key_id": NO_KEY, "webhook_id": NO_HOOK, "delivery_id": NO_DELIVERY,
+    "revision": "main", "file": "report.json", "folder": "x",
+}  # fmt: skip
+#: Beside `/v1`: the hub's protocol, of which one question comes as a POST.
+OF_THE_HUB = ("/api/", "/jobs/", "/{name:path}/resolve/")
+ASKS_BY_POST = "/api/models/jobs/{job_id}/paths-info/{revision:path}"
 
 
 @pytest.fixture
@@ -54,7 +60,7 @@ def routes(app: FastAPI | None = None) -> Iterator[tuple[str, str]]:
 CLOSED = [(method, path) for method, path in routes() if path not in OPEN]
 OF_A_WEBHOOK = [pair for pair in CLOSED if "{webhook_id}" in pair[1]]
 OF_A_JOB = [pair for pair in CLOSED if "{job_id}" in pair[1]]
-WRITING = [pair for pair in CLOSED if pair[0] not in ("GET", "HEAD")]
+WRITING = [pair for pair in CLOSED if pair[0] not in ("GET", "HEAD") and pair[1] != ASKS_BY_POST]
 OF_ADMINS = [pair for pair in CLOSED if pair[1].startswith(("/v1/keys", "/v1/audit"))]
 
 
@@ -102,9 +108,11 @@ def test_the_walk_finds_the_routes() -> None:
         "/v1/jobs/{job_id}",
         "/v1/jobs/{job_id}/events",
         "/v1/jobs/{job_id}/files/{name:path}",
+        "/jobs/{job_id}/resolve/{revision}/{file:path}",
+        ASKS_BY_POST,
     } <= {path for _, path in OF_A_JOB}
     assert {("POST", "/v1/jobs"), ("POST", "/v1/plans"), ("DELETE", "/v1/keys/{key_id}")} <= set(WRITING)
-    assert {path for _, path in routes() if not path.startswith("/v1/")} == OPEN | {"/metrics"}
+    assert {path for _, path in routes() if not path.startswith(("/v1/", *OF_THE_HUB))} == OPEN | {"/metrics"}
 
 
 def test_nothing_is_answered_without_a_key(client: TestClient) -> None:
