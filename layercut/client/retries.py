@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
@@ -24,14 +22,15 @@ STRANGER_SECONDS = 4.0
 PROBLEM = "application/problem+json"
 
 
-@dataclass
 class Patience:
     """Of one client: for how many ``seconds`` what passes is tried again, counted from when it began."""
 
-    seconds: float = 60.0
-    clock: Callable[[], float] = time.monotonic
-    #: Whether the service has answered yet.
-    reached: bool = field(default=False)
+    clock = staticmethod(time.monotonic)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        #: Whether the service has answered yet.
+        self.reached = False
 
     def begin(self) -> Retries:
         return Retries(self)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
+from time import sleep
 from typing import Any, TypeVar
 
 import httpx
@@ -26,7 +26,7 @@ class Wire:
             Ask: self._ask,
             Open: self._open,
             Read: lambda _: next(self._blocks, b""),
-            Pause: lambda step: time.sleep(step.seconds),
+            Pause: lambda step: sleep(step.seconds),
             Work: lambda step: step.do(),
         }
 
