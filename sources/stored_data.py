@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from api_schemas.errors import LayercutError
-from api_schemas.pinned import PinnedFile, PinnedSource
+from api_schemas.pinned import PinnedSource
 from api_schemas.requests import JobRequest, PlanRequest
 from api_schemas.source_names import is_stored
 from sources.datasets import DEV_STEMS, TRAIN_STEMS, member, no_training_file, reader_of, unknown_kind
@@ -65,12 +65,8 @@ class NamedData:
         return Wanted(known, file.bytes, partial(self.found.open_range, own), spans)
 
     def pinned(self, here: Mapping[str, Fetched]) -> PinnedSource:
-        files = [
-            PinnedFile(
-                name=name, bytes=file.bytes, sha256=_sha256(file, here.get(name)), etag=file.etag,
-                version=file.version,
-            ) for name, file in self.files.items()
-        ]  # fmt: skip
+        known = {name: found.sha256 for name, found in here.items()}
+        files = [file.pinned(name, known.get(name)) for name, file in self.files.items()]
         return PinnedSource(param=self.param, source=self.source, files=files)
 
 
@@ -116,10 +112,6 @@ def _chosen(request: Request, param: str, found: StoredFiles, kinds: Collection[
         raise no_training_file(found.id, kinds)
     dev = member(found.files, DEV_STEMS, kinds) if request.task.dev is None else None
     return (train,) if dev is None else (train, dev)
-
-
-def _sha256(file: StoredFile, here: Fetched | None) -> str | None:
-    return file.sha256 or (here.sha256 if here else None)
 
 
 def _check(data: NamedData, kinds: Collection[str], settings: SourceSettings) -> None:

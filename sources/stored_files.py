@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256 as sha256_of
 
+from api_schemas.pinned import PinnedFile
 from sources.fingerprint import digest
 from sources.headers import Layout, begin_of, invalid, layout_from
 from sources.model_files import is_allowed, is_notice
@@ -27,6 +28,16 @@ class StoredFile:
     sha256: str | None = None
     etag: str | None = None
     version: str | None = None
+
+    @classmethod
+    def of(cls, pinned: PinnedFile) -> StoredFile:
+        return cls(pinned.bytes, pinned.sha256, pinned.etag, pinned.version)
+
+    def pinned(self, name: str, sha256: str | None = None) -> PinnedFile:
+        """By that ``name``; ``sha256`` is what has been found out of it."""
+        return PinnedFile(
+            name=name, bytes=self.bytes, sha256=self.sha256 or sha256, etag=self.etag, version=self.version
+        )
 
 
 @dataclass(frozen=True)

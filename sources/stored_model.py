@@ -55,12 +55,8 @@ class StoredModel:
 def pinned_model(found: StoredFiles, *, modules: bool, most: int) -> StoredModel:
     """Raises as ``stored_facts``."""
     facts = stored_facts(found, modules=modules, most=most)
-    files = [(name, found.files[name]) for name in chosen_files(found, modules=modules)]
-    pinned = [
-        PinnedFile(name=name, bytes=file.bytes, sha256=file.sha256, etag=file.etag, version=file.version)
-        for name, file in files
-    ]
-    return StoredModel(facts, PinnedSource(param=MODEL, source=found.id, files=pinned), found)
+    files = [found.files[name].pinned(name) for name in chosen_files(found, modules=modules)]
+    return StoredModel(facts, PinnedSource(param=MODEL, source=found.id, files=files), found)
 
 
 def check_has_model(found: StoredFiles) -> None:

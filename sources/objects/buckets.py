@@ -46,9 +46,14 @@ class Buckets:
     def model(self, address: Address, param: str) -> StoredFiles:
         """The files of a model below ``address``. Raises as ``explained``."""
         asked = Asked(address, "model", param, self._waits)
-        found = {name: file for name, file in self._listed(asked).items() if is_allowed(name) or _is_pickle(name)}
+        listed = self._listed(asked)
+        if not listed and self._one(asked) is not None:
+            raise asked.fault("model_not_found", f"{address} is one object: give what config.json lies right below")
+        if not listed:
+            raise missing(asked)
+        found = {name: file for name, file in listed.items() if is_allowed(name) or _is_pickle(name)}
         if len(found) > MOST_FILES:
-            raise asked.fault("model_invalid", f"{address} has {len(found)} files of a model; at most {MOST_FILES} are")
+            raise asked.fault("model_invalid", f"{address} has {len(found)} files of a model; {MOST_FILES} may be")
         return StoredFiles(str(address), found, partial(self.read, asked, found))
 
     def data(self, address: Address, param: str) -> StoredFiles:
@@ -58,7 +63,10 @@ class Buckets:
             above = Asked(address.above, "dataset", param, self._waits)
             files = {address.name: one}
             return StoredFiles(str(address.above), files, partial(self.read, above, files), alone=True)
-        found = {name: file for name, file in self._listed(asked).items() if "/" not in name}
+        listed = self._listed(asked)
+        if not listed:
+            raise missing(asked)
+        found = {name: file for name, file in listed.items() if "/" not in name}
         return StoredFiles(str(address), found, partial(self.read, asked, found))
 
     def pinned(self, address: Address, files: dict[str, StoredFile], *, what: What, param: str) -> StoredFiles:
@@ -95,7 +103,7 @@ class Buckets:
             return None
 
     def _listed(self, asked: Asked) -> dict[str, StoredFile]:
-        """Those below the address, by what their keys go on with."""
+        """Those below the address, by what their keys go on with; none where nothing is there."""
         key = asked.address.key
         with explained(asked, self._fault_of):
             batches = obstore.list(self._store(asked.address), key or None, chunk_size=1000)
@@ -103,8 +111,6 @@ class Buckets:
         if len(found) > MOST_LISTED:
             text = f"{asked.address} has more than {MOST_LISTED} objects below it: give a longer prefix"
             raise asked.fault(f"{asked.what}_invalid", text)
-        if not found:
-            raise missing(asked)
         return {meta["path"].removeprefix(f"{key}/" if key else ""): _stored(meta) for meta in found}
 
     def _store(self, address: Address) -> ObjectStore:

@@ -13,7 +13,7 @@ from sources.stored_files import StoredFile, StoredFiles
 
 
 def pinned_files(pinned: PinnedSource) -> dict[str, StoredFile]:
-    return {file.name: StoredFile(file.bytes, file.sha256, file.etag, file.version) for file in pinned.files}
+    return {file.name: StoredFile.of(file) for file in pinned.files}
 
 
 def pinned_objects(buckets: Buckets, pinned: PinnedSource, settings: SourceSettings) -> StoredFiles:

@@ -132,6 +132,7 @@ def test_what_is_not_there_is_told_apart(gateway: SourceGateway, model: str) -> 
         assert found[1].endswith("_not_found")
         assert "there is no bucket 'nowhere'" in found[3]
     table = gateway.place(gateway.write("a.csv"), "s3")
+    assert f"{table} is one object" in gateway.refusal(model=table, task="none")[3]
     assert "config.json" in gateway.refusal(model=table.rpartition("/")[0], task="none")[3]
     folder = gateway.place(gateway.write("a.csv").parent, "s3")
     assert gateway.refusal(model=model, task={**TASK, "dataset": folder})[1] == "dataset_not_found"

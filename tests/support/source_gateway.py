@@ -126,7 +126,8 @@ def source_gateway(
     values: dict[str, Any] = {
         "data_dir": folder / "data", "database_url": "", "broker_url": "", "artifacts_url": "", "glue_dir": None,
         "model_roots": [folder], "data_roots": [folder], "model_urls": urls, "data_urls": urls, "source_seconds": 1.0,
-        "reap_seconds": 3600, "retry_seconds": 0, "allowed_hosts": ["testserver"], "look_bytes": 2**24,
+        "reap_seconds": 3600, "retry_seconds": 0, "database_seconds": 30, "allowed_hosts": ["testserver"],
+        "look_bytes": 2**24,
     }  # fmt: skip
     made = GatewaySettings(**{**values, **settings})
     migrated_sqlite(made.database_url)
