@@ -62,9 +62,7 @@ PUBLISHING_SECONDS = 1800.0
 
 
 class Attempt:
-    """``session`` must be open for as long as ``run`` runs; ``runner`` must not have been given a job yet.
-    ``warnings`` are what the job's report says beside what its runner knows.
-    """
+    """``session`` must be open for as long as ``run`` runs; ``runner`` must not have been given a job yet."""
 
     def __init__(
         self,
