@@ -27,7 +27,7 @@ from store.artifacts import ArtifactStore
 from store.jobs import Claim, JobStore, LeaseLost
 from store.leases import passes
 from store.passing import passing
-from workers.protocol import CacheRequest, JobFile, WarningsAnswer, WarningsRequest
+from workers.protocol import CacheRequest, JobFile, WarningsRequest
 from workers.settings import WorkerSettings
 from workers.supervision.cache_server import CacheServer
 from workers.supervision.checkpoint_sync import CheckpointSync
@@ -50,6 +50,7 @@ from workers.supervision.lease_session import Interrupt, LeaseSession
 from workers.supervision.log_writer import LogWriter
 from workers.supervision.memory_notes import lend_notes, notes_of
 from workers.supervision.publication import Learn, Publication, unlearnt
+from workers.supervision.report_warnings import ReportWarnings
 from workers.supervision.retries import NOT_SOON, Wait, told
 from workers.supervision.runner_process import Exit, RunnerProcess
 from workers.supervision.tidying import keep_notes, sweep_losers
@@ -62,9 +63,7 @@ PUBLISHING_SECONDS = 1800.0
 
 
 class Attempt:
-    """``session`` must be open for as long as ``run`` runs; ``runner`` must not have been given a job yet.
-    ``warnings`` are what the job's report says beside what its runner knows.
-    """
+    """``session`` must be open for as long as ``run`` runs; ``runner`` must not have been given a job yet."""
 
     def __init__(
         self,
@@ -84,7 +83,7 @@ class Attempt:
     ) -> None:
         self._claim, self._lease = claim, claim.lease
         self._runner, self._session, self._cache_server = runner, session, cache_server
-        self._log, self._warnings, self._warned = job_log, warnings, False
+        self._log, self._report_warnings = job_log, ReportWarnings(runner, warnings)
         self._store, self._artifacts, self._settings, self._stage = store, artifacts, settings, stage
         self._staged: Staged | None = None
         self._budget = EventBudget()
@@ -179,13 +178,9 @@ class Attempt:
 
     def _answer(self, request: CacheRequest | WarningsRequest) -> Ending | None:
         """How the attempt ends, where it should not have been asked."""
-        if isinstance(request, CacheRequest):
-            return self._changed() or self._cache_server.handle(request)
-        if self._warned:  # no sound runner makes two reports
-            return failure(LayercutError("protocol_violation", "the runner asked twice what its report warns of"))
-        self._warned = True
-        self._runner.answer(WarningsAnswer(warnings=self._warnings()))
-        return None
+        if isinstance(request, WarningsRequest):
+            return self._report_warnings.answer()
+        return self._changed() or self._cache_server.handle(request)
 
     def _give(self, staged: Staged) -> Lost | None:
         """The inputs are there: the runner can begin. How the attempt ends, where it cannot be given the job."""

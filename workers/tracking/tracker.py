@@ -26,8 +26,8 @@ MOST_WAITING = 1000
 POINTS_AT_ONCE = 200
 #: Between two tries while the service is away.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
-#: So long a job that has ended is still told of.
-LATER_SECONDS = 60.0
+#: So long a job that has ended is still told of: a server is restarted in that time.
+LATER_SECONDS = 300.0
 
 #: Hears what keeps the service from being told of the attempt, and that it no longer does; each once.
 Tell = Callable[[str, Level], None]

@@ -51,9 +51,7 @@ def test_a_job_with_mlflow_and_one_without(tmp_path: Path, roots: Path, mlflow: 
 
     client = MlflowClient(mlflow.url)
     named = {"model_roots": roots, "data_roots": roots, "mlflow_tracking_uri": mlflow.url}
-    with served(
-        tmp_path, **named, mlflow_experiment="whole/{tenant}", public_url="https://layercut.example.org"
-    ) as server:
+    with served(tmp_path, **named, mlflow_experiment="whole/{tenant}", public_url="https://example.org") as server:
         job, report = done(server, roots)
         assert not [warning for warning in report["warnings"] if "MLflow" in warning]
         experiment = client.get_experiment_by_name("whole/default")
