@@ -16,7 +16,7 @@ from layercut.client.steps import Answer, Ask, Flow, Open, Pause, Request
 PASSING = frozenset({409, 429, 503})
 #: What a proxy says while nothing of ours is behind it.
 GATEWAYS = frozenset({502, 503, 504})
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 #: For a service that was never reached, which may have another address.
 STRANGER_SECONDS = 4.0
 PROBLEM = "application/problem+json"

@@ -8,7 +8,8 @@ import huggingface_hub.constants
 import pytest
 import structlog
 
-from layercut.client import Client
+from layercut.client import AsyncClient, Client
+from tests.support.blocking_client import either_client
 from tests.support.cut_proxy import CutProxy, cut_proxy
 from tests.support.live_gateway import LiveGateway, live_gateway
 
@@ -45,8 +46,8 @@ def client(gateway: LiveGateway) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture
-def far(proxy: CutProxy) -> Iterator[Client]:
-    """A client behind the proxy."""
-    with Client(proxy.url) as client:
+@pytest.fixture(params=[Client, AsyncClient])
+def far(request: pytest.FixtureRequest, proxy: CutProxy) -> Iterator[Client]:
+    """A client behind the proxy: one that waits, and one that awaits."""
+    with either_client(request.param, proxy.url) as client:
         yield client

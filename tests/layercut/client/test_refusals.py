@@ -1,4 +1,4 @@
-"""What is tried again and what is not, what is no layercut, and whose key goes where: by a service that the test plays."""
+"""What is tried again and what is not, what is no layercut, who gets the key: of a service that the test plays."""
 
 from __future__ import annotations
 
@@ -80,9 +80,12 @@ def test_nobody_there_is_said_soon(clock: Clock) -> None:
 )
 def test_what_is_no_layercut_is_said_so(answer: Said, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("layercut.client.exchange.MOST_BYTES", 1000)
-    with played_service(lambda _: answer) as service, Client(service.url) as client:
-        with pytest.raises(InvalidAnswer, match=said):
-            client.get("job_1")
+    with (
+        played_service(lambda _: answer) as service,
+        Client(service.url) as client,
+        pytest.raises(InvalidAnswer, match=said),
+    ):
+        client.get("job_1")
 
 
 def test_a_key_goes_to_the_service_alone(monkeypatch: pytest.MonkeyPatch) -> None:
