@@ -38,7 +38,7 @@ SECRET = re.compile(r"((?:lc_[0-9A-Za-z]+_|whsec_)....)\S+")
 
 class Call(NamedTuple):
     """``key`` is that of an answer, without its media type; without a status, the answer is no example. ``path`` may
-    name what earlier calls gave. ``until``: asked again until the job has that status.
+    name what earlier calls gave, as ``gives`` names the id. ``until``: asked again until the job has that status.
     """
 
     key: str
@@ -48,6 +48,9 @@ class Call(NamedTuple):
     accept: str = JSON
     gives: str | None = None
     until: str | None = None
+    #: Sent as a form, or as they are.
+    files: tuple[Path, ...] = ()
+    content: bytes | None = None
 
 
 def request(folder: Path) -> dict[str, Any]:
@@ -115,6 +118,30 @@ def calls(folder: Path, receiver: str) -> list[Call]:
     ]
 
 
+def uploads(folder: Path) -> list[Call]:
+    """Both ways of sending: at once, and file by file."""
+    table, model = folder / "data/tweets.csv", folder / "models/all-MiniLM-L6-v2"
+    config = model / "config.json"
+    to_come = {"files": [{"name": "tweets.csv", "bytes": table.stat().st_size}], "name": "tweets"}
+    part = {"files": [{"name": "config.json", "bytes": config.stat().st_size}]}
+    whole = tuple(model / name for name in ("config.json", "tokenizer.json", "model.safetensors"))
+    sets, models = "/v1/datasets", "/v1/models"
+    return [
+        Call("create_dataset 201", "POST", sets, files=(table,), gives="dataset"),
+        Call("get_dataset 200", "GET", f"{sets}/{{dataset}}"),
+        Call("create_dataset", "POST", sets, to_come, gives="parts"),
+        Call("send_dataset_file 200", "PUT", f"{sets}/{{parts}}/files/tweets.csv", content=table.read_bytes()),
+        Call("complete_dataset 200", "POST", f"{sets}/{{parts}}/complete"),
+        Call("list_datasets 200", "GET", f"{sets}?limit=1"),
+        Call("create_model 201", "POST", models, files=whole, gives="model"),
+        Call("complete_model 200", "POST", f"{models}/{{model}}/complete"),
+        Call("get_model 200", "GET", f"{models}/{{model}}"),
+        Call("list_models 200", "GET", f"{models}?limit=1"),
+        Call("create_model", "POST", models, part, gives="model_parts"),
+        Call("send_model_file 200", "PUT", f"{models}/{{model_parts}}/files/config.json", content=config.read_bytes()),
+    ]
+
+
 def ask(client: httpx.Client, asked: list[Call]) -> dict[str, Any]:
     """The answers, by the keys of ``service.answer_examples``."""
     found, names = dict[str, Any](), dict[str, str]()
@@ -130,7 +157,9 @@ def ask(client: httpx.Client, asked: list[Call]) -> dict[str, Any]:
 
 
 def _answer(client: httpx.Client, call: Call, path: str) -> httpx.Response:
-    answer = client.request(call.method, path, json=call.body, headers={"Accept": call.accept, "Prefer": "wait=10"})
+    files = [("file", (file.name, file.read_bytes())) for file in call.files] or None
+    headers = {"Accept": call.accept, "Prefer": "wait=10"}
+    answer = client.request(call.method, path, json=call.body, files=files, content=call.content, headers=headers)
     if not answer.is_success or (" " in call.key and str(answer.status_code) != call.key.split()[1]):
         raise SystemExit(f"{call.method} {path} was answered {answer.status_code}: {answer.text}")
     if call.until is None or answer.json()["status"] == call.until:
@@ -195,7 +224,7 @@ def _asked() -> dict[str, Any]:
         write_tweets(folder / "data/tweets.csv")
         more = {"LAYERCUT_WEBHOOK_HOSTS": "127.0.0.1", "LAYERCUT_WEBHOOK_PLAIN_HTTP": "true"}
         with serve(folder, folder / "models", folder / "data", more) as client:
-            found = ask(client, calls(folder, address))
+            found = ask(client, [*calls(folder, address), *uploads(folder)])
         return {key: short(value, folder) for key, value in found.items()}
 
 

@@ -30,6 +30,7 @@ REF = "#/components/schemas/{model}"
 #: What the calls are about, in the order in which one comes to need them.
 TAGS = {
     "jobs": "Ask for a compression, follow it, cancel it, ask again.",
+    "uploads": "Send data and models, which requests then name.",
     "events": "What happened to a job: live, or page by page.",
     "artifacts": "What a job made: its report, its files, one tar of them all.",
     "plans": "What a job would do, without doing it.",

@@ -53,6 +53,10 @@ EXAMPLES = {
         "files": [{"name": "config.json", "bytes": 612}, {"name": "model.safetensors", "bytes": 90868376}]
     },
 }
+FORMS: dict[UploadKind, dict[str, Any]] = {
+    UploadKind.DATASET: {"file": ["reviews.csv"], "name": "reviews"},
+    UploadKind.MODEL: {"file": ["model.tar.gz"], "name": "our classifier"},
+}
 SHOWN: dict[UploadKind, tuple[type[Dataset] | type[Model], type[DatasetList] | type[ModelList]]] = {
     UploadKind.DATASET: (Dataset, DatasetList),
     UploadKind.MODEL: (Model, ModelList),
@@ -79,7 +83,7 @@ def _body(kind: UploadKind) -> dict[str, Any]:
     return {
         "required": True,
         "content": {
-            MEDIA_TYPE: {"schema": form},
+            MEDIA_TYPE: {"schema": form, "example": FORMS[kind]},
             "application/json": {"schema": later, "examples": {"in_parts": {"value": EXAMPLES[kind]}}},
         },
     }
