@@ -154,6 +154,19 @@ def test_a_large_table_is_looked_at_in_part(gateway: SourceGateway, way: Way, en
     assert found["resolved"]["task"]["read"]["encoding"] == "auto", "who sees all of it decides"
 
 
+def test_what_was_just_sent_is_named_in_a_job(gateway: SourceGateway) -> None:
+    model = [("file", (path.name, path.read_bytes())) for path in sorted(gateway.model().iterdir())]
+    sent = [
+        gateway.client.post("/v1/models", files=model),
+        gateway.client.post("/v1/datasets", files={"file": ("reviews.csv", TABLE)}),
+    ]
+    assert [answer.status_code for answer in sent] == [201, 201], [answer.text for answer in sent]
+    name, data = (answer.json()["source"] for answer in sent)
+    found = gateway.preview(model=name, task={**TASK, "dataset": data})["resolved"]
+    assert found["plan"]["model"]["layers"] == 6
+    assert found["task"]["dataset"] == f"{data}/reviews.csv"
+
+
 def test_an_upload_stays_while_a_job_needs_it(gateway: SourceGateway) -> None:
     name = gateway.place(gateway.write("kept.csv"), "upload")
     body: dict[str, Any] = {"model": str(gateway.model()), "task": {**TASK, "dataset": name}}
