@@ -93,11 +93,11 @@ class Client:
         self._process.communicate("")
 
 
-def finish_a_job(client: httpx.Client, data: Path, export: Path) -> str:
-    """Post a job, and do what its worker would: publish ``export``."""
+def finish_a_job(client: httpx.Client, data: Path, export: Path, artifacts_url: str = "") -> str:
+    """Post a job, and do what its worker would: publish ``export``, by default in the data folder."""
     body = {"model": str(SOURCE), "task": "none", "prune": {"strategy": "top", "drop": 2}}
     job: str = client.post("/v1/jobs", json=body).raise_for_status().json()["id"]
-    settings = StoreSettings(data_dir=data, database_url="", broker_url="", artifacts_url="")
+    settings = StoreSettings(data_dir=data, database_url="", broker_url="", artifacts_url=artifacts_url)
     engine = open_engine(settings.database_url)
     store = JobStore(engine)
     claim = store.claim("benchmark")

@@ -23,7 +23,8 @@ class Fault(NamedTuple):
 
 _MEND = "its operator has to mend that"
 _SOON = "the same request may work in some seconds"
-_KEY = "its key has expired or was revoked, or may not do this, or its folder is read-only"
+_KEY = "its key has expired or was revoked, or may not do this"
+_FOLDER = "its folder is read-only, or belongs to somebody else"
 
 _SENTENCES: dict[Kind, str] = {
     "missing": f"{{store}} has no such bucket; {_MEND}",
@@ -99,13 +100,14 @@ def _read(error: BaseException, said: str) -> tuple[Kind, str]:
     if code and (known := _CODES.get(code[1] or code[2])):
         return known
     found = next(((kind, why) for words, kind, why in _WORDS if re.search(words, said)), None)
-    return found or (("refused", _KEY) if _refuses(error, said) else ("unreachable", ""))
+    return found or _of_folder(error, said)
 
 
-def _refuses(error: BaseException, said: str) -> bool:
+def _of_folder(error: BaseException, said: str) -> tuple[Kind, str]:
     number = _NUMBER.search(said)
-    denied = isinstance(error, PermissionDeniedError | UnauthenticatedError)
-    return denied or (number is not None and int(number[1]) in _NUMBERS_REFUSE)
+    if number and int(number[1]) in _NUMBERS_REFUSE:
+        return "refused", _FOLDER
+    return ("refused", _KEY) if isinstance(error, PermissionDeniedError | UnauthenticatedError) else ("unreachable", "")
 
 
 def _named(said: str) -> str:

@@ -13,8 +13,8 @@ import obstore
 from obstore.store import ObjectStore
 
 #: What one request asks for, and how many are under way: together what one reader has in memory.
-RANGE_BYTES = 8 << 20
-RANGES_AT_ONCE = 4
+RANGE_BYTES = 4 << 20
+RANGES_AT_ONCE = 6
 
 
 def read_ahead(store: ObjectStore, path: str, start: int, end: int) -> Iterator[bytes]:
@@ -27,22 +27,22 @@ def read_ahead(store: ObjectStore, path: str, start: int, end: int) -> Iterator[
     return _joined(first, _rest(ask, range(start + RANGE_BYTES, end, RANGE_BYTES)))
 
 
-def _range(store: ObjectStore, path: str, end: int, start: int) -> bytes:
-    return bytes(obstore.get_range(store, path, start=start, end=min(end, start + RANGE_BYTES)))
+def _range(store: ObjectStore, path: str, end: int, start: int) -> obstore.Bytes:
+    return obstore.get_range(store, path, start=start, end=min(end, start + RANGE_BYTES))
 
 
-def _joined(first: bytes, rest: Generator[bytes, None, None]) -> Iterator[bytes]:
+def _joined(first: obstore.Bytes, rest: Generator[obstore.Bytes, None, None]) -> Iterator[bytes]:
     """Up to the first that is not whole: what would come after it does not exist."""
     with closing(rest):
         for found in chain([first], rest):
-            yield found
+            yield bytes(found)  # not before: a copy of each that waits would be as much memory again
             if len(found) < RANGE_BYTES:
                 return
 
 
-def _rest(ask: Callable[[int], bytes], starts: Iterable[int]) -> Generator[bytes, None, None]:
+def _rest(ask: Callable[[int], obstore.Bytes], starts: Iterable[int]) -> Generator[obstore.Bytes, None, None]:
     """What ``ask`` gives of each, in turn."""
-    waiting: deque[Future[bytes]] = deque()
+    waiting: deque[Future[obstore.Bytes]] = deque()
     pool = ThreadPoolExecutor(RANGES_AT_ONCE, "read-ahead")
     try:
         for start in starts:

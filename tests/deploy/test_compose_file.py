@@ -136,7 +136,7 @@ def test_no_secret_stands_in_the_file() -> None:
     secrets = [value for name, value in given if re.search("PASSWORD|SECRET|TOKEN|KEY", name)]
     secrets += [found[1] for _, value in given if (found := re.search(r"://[^/@:]*:([^@]*)@", value))]
     assert secrets.count("${POSTGRES_PASSWORD:?set it in .env}") == 3
-    assert secrets.count("${S3_SECRET_KEY:?set it in .env}") == 3
+    assert secrets.count("${AWS_SECRET_ACCESS_KEY:?set it in .env}") == 3
     assert not [value for value in secrets if value and not value.startswith("${")]
 
 
@@ -144,7 +144,7 @@ def test_our_urls_name_services_of_this_file() -> None:
     environment = SERVICES["gateway"]["environment"]
     urls = [environment[f"LAYERCUT_{what}_URL"] for what in ("DATABASE", "BROKER")]
     assert [re.search(r"[/@](\w+):\d+/", url)[1] for url in urls] == ["postgres", "valkey"]
-    assert environment["AWS_ENDPOINT_URL"] == "${S3_ENDPOINT:-http://s3:8333}"
+    assert environment["AWS_ENDPOINT_URL"] == "${AWS_ENDPOINT_URL-http://s3:8333}"
 
 
 def test_the_store_listens_for_others_only_where_keys_are_asked_for() -> None:
@@ -181,6 +181,16 @@ def test_every_setting_of_a_service_reaches_it(name: str, settings: type[BaseSet
     wanted = {f"LAYERCUT_{name.upper()}" for name, field in settings.model_fields.items() if not field.exclude}
     given = {variable for variable in SERVICES[name]["environment"] if variable.startswith("LAYERCUT_")}
     assert given == wanted
+
+
+def test_every_variable_of_object_stores_that_is_explained_reaches_our_services() -> None:
+    texts = [(ROOT / name).read_text() for name in ("deploy/env.example", "docs/object-storage.md")]
+    wanted = {found for text in texts for found in re.findall(r"\b(?:AWS|GOOGLE|AZURE)_[A-Z_0-9]*[A-Z0-9]\b", text)}
+    # Set by the platform for each container, and of no use where somebody else passes them on.
+    wanted -= {"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"}
+    assert {"AWS_ENDPOINT_URL", "GOOGLE_SERVICE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_KEY"} <= wanted
+    for name in OURS:
+        assert wanted <= set(SERVICES[name]["environment"])
 
 
 def test_every_variable_of_tracing_that_is_read_or_documented_reaches_our_services() -> None:
