@@ -109,10 +109,13 @@ def read_request(row: Row[Any]) -> tuple[JobRequest, ResolvedRequest]:
 def _count_claim(connection: Connection, tenant: str) -> str:
     """The tenant had its turn; its pool of the cache.
 
-    The last statement of a claim: no other lock is asked for while this one is held.
+    Where another claim of the tenant is saying so at this moment, it stays with that: no claim waits for a tenant's
+    row, and so for the commits of all others of the tenant.
     """
-    turn = update(tenants).where(tenants.c.id == tenant).values(claimed_at=later())
-    return pool_of(tenant, connection.scalar(turn.returning(tenants.c.shared_baselines)))
+    free = select(tenants.c.id).where(tenants.c.id == tenant).with_for_update(skip_locked=True)
+    turn = update(tenants).where(tenants.c.id == free.scalar_subquery()).values(claimed_at=later())
+    connection.execute(turn)
+    return pool_of(tenant, connection.scalar(select(tenants.c.shared_baselines).where(tenants.c.id == tenant)))
 
 
 def _pinned(row: Row[Any]) -> ResolvedRequest:

@@ -24,6 +24,8 @@ _LOCKS, _STATEMENTS = 0.8, 0.9
 _LEAST_SECONDS = 0.25
 #: A process that was frozen in the middle of a transaction keeps its locks so many times as long.
 _IDLE = 4
+#: Of the URL: `none` where a pooler gives each transaction another of its connections, and knows no prepared statement.
+PREPARED = "prepare_threshold"
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
 Answer = TypeVar("Answer")
@@ -82,6 +84,10 @@ def open_postgres(url: URL, seconds: float, options: dict[str, Any]) -> Engine:
     ``options`` are for ``create_engine``. What the URL itself says of a connection goes before what is set here.
     """
     arguments = {name: value for name, value in _arguments(url, seconds).items() if name not in url.query}
+    if PREPARED in url.query:  # text there, a number to psycopg
+        asked = str(url.query[PREPARED])
+        arguments[PREPARED] = int(asked) if asked.isdecimal() else None
+        url = url.difference_update_query([PREPARED])
     engine = create_engine(url, poolclass=TimedPool, pool_pre_ping=True, connect_args=arguments, **options)
     pool = engine.pool
     assert isinstance(pool, TimedPool)

@@ -136,7 +136,7 @@ def test_no_secret_stands_in_the_file() -> None:
     secrets = [value for name, value in given if re.search("PASSWORD|SECRET|TOKEN|KEY", name)]
     secrets += [found[1] for _, value in given if (found := re.search(r"://[^/@:]*:([^@]*)@", value))]
     assert secrets.count("${POSTGRES_PASSWORD:?set it in .env}") == 3
-    assert secrets.count("${S3_SECRET_KEY:?set it in .env}") == 3
+    assert secrets.count("${AWS_SECRET_ACCESS_KEY:?set it in .env}") == 3
     assert not [value for value in secrets if value and not value.startswith("${")]
 
 
@@ -144,7 +144,7 @@ def test_our_urls_name_services_of_this_file() -> None:
     environment = SERVICES["gateway"]["environment"]
     urls = [environment[f"LAYERCUT_{what}_URL"] for what in ("DATABASE", "BROKER")]
     assert [re.search(r"[/@](\w+):\d+/", url)[1] for url in urls] == ["postgres", "valkey"]
-    assert environment["AWS_ENDPOINT_URL"] == "${S3_ENDPOINT:-http://s3:8333}"
+    assert environment["AWS_ENDPOINT_URL"] == "${AWS_ENDPOINT_URL-http://s3:8333}"
 
 
 def test_the_store_listens_for_others_only_where_keys_are_asked_for() -> None:

@@ -37,9 +37,9 @@ OWN_PORTS = {
     "s3": [f"-{of}.port{kind}" for of in ("master", "volume", "filer") for kind in ("", ".grpc")] + ["-s3.port.grpc"]
 }
 #: What stands in .env.
-DOTENV = {"POSTGRES_PASSWORD": "not-used-here", "S3_SECRET_KEY": "secret-of-the-store"}
+DOTENV = {"POSTGRES_PASSWORD": "not-used-here", "AWS_SECRET_ACCESS_KEY": "secret-of-the-store"}
 
-VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*)|:\?[^}]*)?\}")
+VARIABLE = re.compile(r"\$\{(\w+)(?::?-([^}]*)|:\?[^}]*)?\}")
 
 
 def interpolated(text: str, dotenv: Mapping[str, str]) -> str:
