@@ -44,8 +44,8 @@ def runs(mlflow: MlflowServer) -> Callable[[str], list[Any]]:
 
     def find(job_id: str) -> list[Any]:
         experiment = client.get_experiment_by_name("layercut/default")
-        assert experiment is not None
-        return list(client.search_runs([experiment.experiment_id], f"tags.`layercut.job_id` = '{job_id}'"))
+        ids = [] if experiment is None else [experiment.experiment_id]
+        return list(client.search_runs(ids, f"tags.`layercut.job_id` = '{job_id}'")) if ids else []
 
     find.client = client  # type: ignore[attr-defined]
     return find
