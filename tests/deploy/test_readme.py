@@ -10,6 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
+UNNAMED = ("__init__.py", "py.typed")
+
 
 def tree() -> Iterator[str]:
     """The paths of the tree: a name is under the last folder that stands further left."""
@@ -34,9 +36,7 @@ def test_each_file_has_one_line() -> None:
 def test_every_file_of_a_room_is_in_the_tree() -> None:
     named = set(tree())
     rooms = [path for path in named if path.endswith("/") and path.count("/") == 1 and path != "tests/"]
-    files = {
-        file for room in rooms for file in (ROOT / room).rglob("*") if file.is_file() and file.name != "__init__.py"
-    }
+    files = {file for room in rooms for file in (ROOT / room).rglob("*") if file.is_file() and file.name not in UNNAMED}
     paths = {str(file.relative_to(ROOT)) for file in files if "__pycache__" not in file.parts}
     missing = {path for path in paths if path not in named and not _under_named_folder(path, named)}
     assert missing == set()
