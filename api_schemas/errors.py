@@ -57,6 +57,7 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind("unknown_task", 422, "There is no such task"),
         ErrorKind("invalid_layers", 422, "These layers cannot be dropped"),
         ErrorKind("unsupported_architecture", 422, "The architecture is not supported"),
+        ErrorKind("unsupported_format", 422, "The model cannot be written in this format"),
         ErrorKind("model_not_found", 422, "There is no such model"),
         ErrorKind("model_not_allowed", 422, "The model may not be used"),
         ErrorKind("model_invalid", 422, "The model's files cannot be used"),
@@ -65,6 +66,7 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind("dataset_invalid", 422, "The dataset cannot be used"),
         # Not a 5xx: the service is well, and a balancer that counts those would take it out for another's fault.
         ErrorKind("hub_unavailable", 409, "The model hub did not answer", retryable=True),
+        ErrorKind("format_unavailable", 409, "No worker writes this format", retryable=True),
         ErrorKind("queue_full", 429, "The queue is full", retryable=True),
         ErrorKind("quota_exceeded", 429, "More than the quota allows", retryable=True),
         ErrorKind("too_many_attempts", 429, "Too many keys were refused", retryable=True),

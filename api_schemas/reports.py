@@ -309,6 +309,22 @@ class ReportedStart(BaseModel):
     classes: list[str] = []
 
 
+class FormatReport(BaseModel):
+    """One form of the exported model, measured by itself: on the CPU, whatever the job's device is; all in turns.
+
+    ``score`` is that of the exported model's seed; null where nothing is scored.
+    """
+
+    name: str = Field(description="a name of GET /v1/formats")
+    files: list[str]
+    bytes: int = Field(description="of these files together")
+    score: float | None = None
+    metrics: dict[str, float | None] = {}
+    undefined: dict[str, str] = Field(default={}, description="why a metric is null")
+    latency: list[Latency] = []
+    device: Device
+
+
 class Report(BaseModel):
     """The keys that outside tools rely on come first."""
 
@@ -336,6 +352,9 @@ class Report(BaseModel):
     search: Search | None = Field(default=None, description="of `auto`: the curve, and how the layers were chosen")
     training: dict[str, Training] = Field(default={}, description="by stage, and by seed after the first")
     data: ReportedData | None = Field(default=None, description="null where no data was read")
+    formats: list[FormatReport] = Field(
+        default=[], description="empty where no other than safetensors was asked for; that is the first, else"
+    )
     reused: list[Reused] = []
     warnings: list[str] = []
     seed: int

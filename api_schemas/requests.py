@@ -10,6 +10,8 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.delivered import JOB_REF, PREFIX, job_of
 from api_schemas.earlier_jobs import check_from, settled
 from api_schemas.errors import LayercutError
+from api_schemas.formats import PARAM, PLAIN, check_family
+from api_schemas.formats import settled as settled_formats
 from api_schemas.pruning import AskedPrune, PruneSpec
 from api_schemas.recovery import RecoverySpec
 from api_schemas.request_checks import (
@@ -95,6 +97,17 @@ class EvaluationSpec(Request):
 
 class ExportSpec(Request):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(default="auto", description="auto: as the source")
+    formats: list[Annotated[str, Field(max_length=64)]] = Field(
+        default=[PLAIN],
+        max_length=8,
+        description="names of GET /v1/formats, each with its own score, size and speed in the report; `safetensors` is"
+        " always there",
+    )
+
+    @model_validator(mode="after")
+    def _known_formats(self) -> ExportSpec:
+        self.formats = settled_formats(self.formats)
+        return self
 
 
 class Limits(Request):
@@ -146,6 +159,7 @@ class JobRequest(Request):
     def check_model(self, model: ModelFacts) -> None:
         """Raise ``LayercutError`` where the request cannot work on the model."""
         check_model(self.task, self.prune, self.recovery, model)
+        check_family(self.export.formats, model)
 
     @model_validator(mode="after")
     def _parts_that_fit(self) -> JobRequest:
@@ -167,6 +181,12 @@ class JobRequest(Request):
                 "validation_failed",
                 "nothing is dropped and nothing is trained, so no model is exported: leave the dtype out",
                 param="/export/dtype",
+            )
+        if self.evaluates_only and self.export.formats != [PLAIN]:
+            raise LayercutError(
+                "validation_failed",
+                "nothing is dropped and nothing is trained, so no model is exported: leave the formats out",
+                param=PARAM,
             )
         if self.recovery.method == "distill" and not self.evaluation.baseline:
             raise LayercutError(

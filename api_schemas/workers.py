@@ -43,6 +43,9 @@ class About(BaseModel):
     device: Literal["cpu", "cuda"]
     gpu_name: str | None = None
     gpu_memory_bytes: int | None = None
+    formats: list[str] | None = Field(
+        default=None, description="names of GET /v1/formats that it writes; null for a worker of an older layercut"
+    )
     speeds: Speeds | None = Field(
         default=None, description="what its device was measured to do; null for a worker of an older layercut"
     )

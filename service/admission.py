@@ -27,6 +27,7 @@ MODEL_REFUSALS = (
     "unknown_strategy",
     "invalid_layers",
     "unsupported_architecture",
+    "unsupported_format",
     "model_not_found",
     "model_not_allowed",
     "model_invalid",
@@ -34,7 +35,9 @@ MODEL_REFUSALS = (
 DATA_REFUSALS = ("unknown_task", "dataset_not_found", "dataset_not_allowed", "dataset_invalid")
 #: Of jobs that the request names.
 EARLIER_REFUSALS = ("job_not_found", "result_not_ready", "expired", "storage_unavailable")
-REFUSALS = (*MODEL_REFUSALS, *DATA_REFUSALS, *EARLIER_REFUSALS, "ceiling_passed", "hub_unavailable")
+REFUSALS = (
+    *MODEL_REFUSALS, *DATA_REFUSALS, *EARLIER_REFUSALS, "ceiling_passed", "hub_unavailable", "format_unavailable",
+)  # fmt: skip
 
 HOW_TO_MEASURE = (
     "no importance is kept for this question: a job (POST /v1/jobs) measures it that has the same model, task,"

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.errors import LayercutError
+from api_schemas.formats import further
 from api_schemas.jobs import Job, JobList, JobsCancelled, JobsToCancel, Status
 from api_schemas.previews import JobPreview
 from api_schemas.request_parts import Moment, Whole
@@ -25,6 +26,7 @@ from service.callers import Caller, Own, Who
 from service.ceilings import check_queue, under_ceilings
 from service.edge.disconnects import gone
 from service.estimates import expected_of_job
+from service.formats import check_writable
 from service.idempotency import PARAMETER, accepted_once
 from service.idempotency import REFUSALS as REPEATED
 from service.negotiation import wait_seconds
@@ -274,7 +276,10 @@ def _admit(body: dict[str, Any], state: GatewayState, who: Caller) -> Admitted:
             "/webhook/url" if isinstance(body["webhook"], dict) else "/webhook",
         )
     with state.tracing.span("admission", who.actor.traceparent):
-        return request, admit(request, state.settings, state.earlier_jobs(who.actor))
+        resolved = admit(request, state.settings, state.earlier_jobs(who.actor))
+    if further(request.export.formats):
+        check_writable(request.export.formats, state.workers.list(LIVING_SECONDS, None))
+    return request, resolved
 
 
 def _queue(state: GatewayState, own: JobStore, sent: dict[str, Any], admitted: Admitted, within: Within | None) -> Job:
