@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	    exit 1; }; \
 	  echo "Making $(VENV) with $(PYTHON)"; "$(PYTHON)" -m venv --clear $(VENV); }
 	@echo "Installing into $(VENV): some minutes the first time"
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,demo,dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,onnx,demo,dev]'
 	@touch $@
 
 demo: $(STAMP) ## Start a server, shrink a real model over HTTP, check what comes back (TASK=rte: on GLUE RTE)

@@ -1,4 +1,4 @@
-"""The tables as they are shown: ``GET /v1/strategies``, ``/v1/tasks``, ``/v1/architectures``."""
+"""The tables as they are shown: ``GET /v1/strategies``, ``/v1/tasks``, ``/v1/architectures``, ``/v1/formats``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from api_schemas.architectures import Architecture
+from api_schemas.formats import Format
 from api_schemas.metrics import Metric
 from api_schemas.strategies import Kind, Strategy
 from api_schemas.task_kinds import TASK_KINDS, Effort, LabelForm, TaskKind, kinds_with
@@ -98,6 +99,27 @@ class TaskList(BaseModel):
     data: list[TaskInfo] = Field(description="the tasks of GLUE")
     metrics: list[MetricInfo] = Field(description="what data of your own can be scored with")
     kinds: list[KindInfo] = Field(description="what data of your own can be for")
+
+
+class FormatInfo(BaseModel):
+    name: str = Field(description="of `export.formats`")
+    summary: str = Field(description="what it is")
+    files: list[str] = Field(description="what is delivered of it, where there is as much; beside config and tokenizer")
+    families: list[str] = Field(description="names of GET /v1/architectures that it can be written of")
+    extra: str = Field(description="of layercut, that a worker needs to write it; empty: none")
+    tolerance: float = Field(
+        description="share of the largest output that its own may be off; what that is worth, its score in the report"
+        " tells"
+    )
+
+    @classmethod
+    def of(cls, row: Format) -> FormatInfo:
+        return cls.model_validate(row, from_attributes=True)
+
+
+class FormatList(BaseModel):
+    object: Literal["list"] = Field(default="list", description="what kind of thing this is")
+    data: list[FormatInfo] = Field(description="the formats")
 
 
 class StackInfo(BaseModel):

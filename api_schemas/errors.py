@@ -66,6 +66,7 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind("unsupported_architecture", 422, "The architecture is not supported"),
         ErrorKind("upload_hash_mismatch", 422, "The bytes that came are not those that were announced"),
         ErrorKind("archive_invalid", 422, "The archive cannot be unpacked"),
+        ErrorKind("unsupported_format", 422, "The model cannot be written in this format"),
         ErrorKind("model_not_found", 422, "There is no such model"),
         ErrorKind("model_not_allowed", 422, "The model may not be used"),
         ErrorKind("model_invalid", 422, "The model's files cannot be used"),
@@ -76,6 +77,7 @@ ERRORS: dict[str, ErrorKind] = {
         # Not a 5xx: the service is well, and a balancer that counts those would take it out for another's fault.
         ErrorKind("hub_unavailable", 409, "The model hub did not answer", retryable=True),
         ErrorKind("source_unavailable", 409, "The object store of a model or dataset did not answer", retryable=True),
+        ErrorKind("format_unavailable", 409, "No worker writes this format", retryable=True),
         ErrorKind("queue_full", 429, "The queue is full", retryable=True),
         ErrorKind("quota_exceeded", 429, "More than the quota allows", retryable=True),
         ErrorKind("too_many_attempts", 429, "Too many keys were refused", retryable=True),

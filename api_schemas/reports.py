@@ -311,6 +311,22 @@ class ReportedStart(BaseModel):
     classes: list[str] = Field(default=[], description="of the model, as its config names them")
 
 
+class FormatReport(BaseModel):
+    """One form of the exported model, measured by itself: on the CPU, whatever the job's device is; all in turns.
+
+    ``score`` is that of the exported model's seed; null where nothing is scored.
+    """
+
+    name: str = Field(description="a name of GET /v1/formats")
+    files: list[str] = Field(description="of the artifact")
+    bytes: int = Field(description="of these files together")
+    score: float | None = Field(default=None, description="the headline metric, 0 to 100")
+    metrics: dict[str, float | None] = Field(default={}, description="all that were measured, by name")
+    undefined: dict[str, str] = Field(default={}, description="why a metric is null")
+    latency: list[Latency] = Field(default=[], description="how long a pass takes, by size")
+    device: Device = Field(description="where it was measured")
+
+
 class Report(BaseModel):
     """The keys that outside tools rely on come first."""
 
@@ -338,6 +354,9 @@ class Report(BaseModel):
     search: Search | None = Field(default=None, description="of `auto`: the curve, and how the layers were chosen")
     training: dict[str, Training] = Field(default={}, description="by stage, and by seed after the first")
     data: ReportedData | None = Field(default=None, description="null where no data was read")
+    formats: list[FormatReport] = Field(
+        default=[], description="empty where no other than safetensors was asked for; that is the first, else"
+    )
     reused: list[Reused] = Field(default=[], description="what other jobs had made already")
     warnings: list[str] = Field(default=[], description="what to know before the numbers are believed, in sentences")
     seed: int = Field(description="draws whatever is drawn: the split, batches, new weights")

@@ -10,6 +10,8 @@ from api_schemas.architectures import ModelFacts
 from api_schemas.delivered import JOB_REF, PREFIX, job_of
 from api_schemas.earlier_jobs import check_from, settled
 from api_schemas.errors import LayercutError
+from api_schemas.formats import PLAIN, check_family
+from api_schemas.formats import settled as settled_formats
 from api_schemas.pruning import AskedPrune, PruneSpec
 from api_schemas.push import PushSpec
 from api_schemas.recovery import AskedRecovery, RecoverySpec
@@ -117,6 +119,17 @@ class EvaluationSpec(Request):
 class ExportSpec(Request):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(default="auto", description="auto: as the source")
     push_to: PushSpec | None = Field(default=None, description="where on the model hub the files go too")
+    formats: list[Annotated[str, Field(max_length=64)]] = Field(
+        default=[PLAIN],
+        max_length=8,
+        description="names of GET /v1/formats, each with its own score, size and speed in the report; `safetensors` is"
+        " always there",
+    )
+
+    @model_validator(mode="after")
+    def _known_formats(self) -> ExportSpec:
+        self.formats = settled_formats(self.formats)
+        return self
 
 
 class Limits(Request):
@@ -172,6 +185,7 @@ class JobRequest(Request):
     def check_model(self, model: ModelFacts) -> None:
         """Raise ``LayercutError`` where the request cannot work on the model."""
         check_model(self.task, self.prune, self.recovery, model)
+        check_family(self.export.formats, model)
 
     @model_validator(mode="after")
     def _parts_that_fit(self) -> JobRequest:
@@ -203,7 +217,12 @@ class JobRequest(Request):
         return self
 
     def _check_no_export(self) -> None:
-        asked = {"dtype": self.export.dtype != "auto", "push_to": self.export.push_to is not None}
+        export = self.export
+        asked = {
+            "dtype": export.dtype != "auto",
+            "push_to": export.push_to is not None,
+            "formats": export.formats != [PLAIN],
+        }
         for field in (field for field, given in asked.items() if given):
             raise LayercutError(
                 "validation_failed",

@@ -43,6 +43,9 @@ class About(BaseModel):
     device: Literal["cpu", "cuda"] = Field(description="what it computes on")
     gpu_name: str | None = Field(default=None, description="as its driver says")
     gpu_memory_bytes: int | None = Field(default=None, description="of the GPU")
+    formats: list[str] | None = Field(
+        default=None, description="names of GET /v1/formats that it writes; null for a worker of an older layercut"
+    )
     speeds: Speeds | None = Field(
         default=None, description="what its device was measured to do; null for a worker of an older layercut"
     )

@@ -24,4 +24,4 @@ write() { # FILE [OPTION…]
 }
 
 write deploy/requirements-gateway.txt --extra gateway
-write deploy/requirements-worker.txt --extra worker
+write deploy/requirements-worker.txt --extra worker --extra onnx

@@ -27,6 +27,7 @@ MODEL_REFUSALS = (
     "unknown_strategy",
     "invalid_layers",
     "unsupported_architecture",
+    "unsupported_format",
     "model_not_found",
     "model_not_allowed",
     "model_invalid",
@@ -42,7 +43,9 @@ NAMED_REFUSALS = (
     "storage_unavailable",
     "source_unavailable",
 )
-REFUSALS = (*MODEL_REFUSALS, *DATA_REFUSALS, *NAMED_REFUSALS, "ceiling_passed", "hub_unavailable")
+REFUSALS = (
+    *MODEL_REFUSALS, *DATA_REFUSALS, *NAMED_REFUSALS, "ceiling_passed", "hub_unavailable", "format_unavailable",
+)  # fmt: skip
 
 HOW_TO_MEASURE = (
     "no importance is kept for this question: a job (POST /v1/jobs) measures it that has the same model, task,"

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
 from api_schemas.errors import LayercutError
+from api_schemas.formats import FORMATS
 from sources.config_keys import short
 from sources.facts import INDEX, WEIGHTS
 from sources.headers import invalid
@@ -56,6 +57,7 @@ EXPORTED = (
     "report.json",
     "README.md",
     "SHA256SUMS",
+    *(file for row in FORMATS.values() for file in row.files),
 )
 
 #: Folders that some of them are in.

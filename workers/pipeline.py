@@ -95,9 +95,10 @@ def run_pipeline(
     made = _made(run, plan, start, baseline)
     others = {other: repeat(run.seeded(other), plan) for other in other_seeds}
     scores = {other: found.scores for other, found in others.items()}
-    measured = measure(run, baseline.model if baseline else source.model, made.model, scores)
+    before = baseline.model if baseline else source.model
+    measured = measure(run, before, made.model, scores)
     trainings = [*made.trainings, *(training for other in others.values() for training in other.trainings)]
-    artifact = deliver(run, plan, made.model, measured, trainings)
+    artifact = deliver(run, plan, made.model, measured, trainings, before=before)
     if checkpoints is None:
         shutil.rmtree(saved.folder, ignore_errors=True)
     tell(artifact.ending())

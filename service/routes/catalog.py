@@ -8,6 +8,8 @@ from api_schemas.architectures import ARCHITECTURES
 from api_schemas.catalog import (
     ArchitectureInfo,
     ArchitectureList,
+    FormatInfo,
+    FormatList,
     KindInfo,
     MetricInfo,
     StrategyInfo,
@@ -15,6 +17,7 @@ from api_schemas.catalog import (
     TaskInfo,
     TaskList,
 )
+from api_schemas.formats import FORMATS
 from api_schemas.metrics import METRICS
 from api_schemas.strategies import STRATEGIES
 from api_schemas.task_kinds import TASK_KINDS
@@ -44,3 +47,9 @@ async def list_tasks() -> TaskList:
 async def list_architectures() -> ArchitectureList:
     """Model families whose layers can be dropped, by the `model_type` of their config."""
     return ArchitectureList(data=[ArchitectureInfo.of(row) for row in ARCHITECTURES.values()])
+
+
+@router.get("/formats")
+async def list_formats() -> FormatList:
+    """Names of `export.formats`: what a model can be delivered as, beside safetensors."""
+    return FormatList(data=[FormatInfo.of(row) for row in FORMATS.values()])

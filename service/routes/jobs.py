@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.errors import LayercutError
+from api_schemas.formats import further
 from api_schemas.jobs import Job, JobList, JobsCancelled, JobsToCancel, Status
 from api_schemas.previews import JobPreview
 from api_schemas.request_parts import Moment, Whole
@@ -25,6 +26,7 @@ from service.callers import Caller, Own, Who
 from service.ceilings import check_queue, under_ceilings
 from service.edge.disconnects import gone
 from service.estimates import expected_of_job
+from service.formats import check_writable
 from service.idempotency import PARAMETER, accepted_once
 from service.idempotency import REFUSALS as REPEATED
 from service.named_sources import NamedSources
@@ -286,6 +288,8 @@ def _admit(body: dict[str, Any], state: GatewayState, who: Caller, named: NamedS
         resolved = admit(request, state.settings, named)
         if request.export.push_to is not None:
             check_push(request.export.push_to, state.settings)
+    if further(request.export.formats):
+        check_writable(request.export.formats, state.workers.list(LIVING_SECONDS, None))
     return request, resolved
 
 

@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = ("worker", "demo", "dev")
+EXTRAS = ("worker", "onnx", "demo", "dev")
 
 
 def pins() -> dict[str, str]:

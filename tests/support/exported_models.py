@@ -12,10 +12,12 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.architectures import ARCHITECTURES
+from api_schemas.formats import FORMATS, Format
 from api_schemas.renumbering import split_layers
 from api_schemas.reports import Verification
 from tests.support.tiny_models import LAYERS, SENTENCES, build, inputs_of, tiny_tokenizer
 from workers.export.files import export_model, write_sums
+from workers.export.formats.writers import write_formats
 from workers.export.verification import examine as verification
 from workers.export.verify import TEXTS, Streamed, save_probe, verify
 from workers.pruning.surgery import drop_layers
@@ -38,6 +40,7 @@ class Exported:
     kind: str = "encoder"
     streamed: Streamed | None = None
     tokenizer: PreTrainedTokenizerBase | None = None
+    formats: Sequence[Format] = ()
 
     def asked(self, *, elsewhere: bool = False) -> dict[str, Any]:
         """What the program is asked."""
@@ -54,6 +57,7 @@ class Exported:
             "embeddings": None,
             "pipeline": None,
             "tokens": [{"text": text, "made": dict(self.tokenizer(text))} for text in TEXTS] if self.tokenizer else [],
+            "formats": [{"name": row.name, "file": row.file, "tolerance": row.tolerance} for row in self.formats],
             "elsewhere": elsewhere,
         }
 
@@ -75,9 +79,17 @@ class Exported:
             shared_layers=self.shared_layers,
             streamed=self.streamed,
             tokenizer=self.tokenizer,
+            formats=self.formats,
             others=others,
             waited=waited,
         )
+
+    def write(self, *names: str) -> None:
+        """Add further formats."""
+        self.formats = [FORMATS[name] for name in names]
+        assert self.tokenizer is not None
+        write_formats(self.formats, self.model, self.folder, inputs=self.tokenizer.model_input_names)
+        write_sums(self.folder)
 
     def change_tensors(self, **changed: torch.Tensor | None) -> None:
         """Rewrite tensors (None: leave out), and the sums with them: only the model is wrong then, not its hash."""

@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from api_schemas.errors import LayercutError
+from api_schemas.formats import Format
 from api_schemas.reports import Check, OtherVersions, Verification
 from workers.export.embeddings import Embeddings
 from workers.export.files import as_exported
@@ -103,12 +104,14 @@ def verify(
     embeddings: Embeddings | None = None,
     pipeline: StockPipeline | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    formats: Sequence[Format] = (),
     others: Sequence[Path] = (),
     waited: Done = unheard,
 ) -> Verification:
     """Check ``folder`` against ``probe``: files, hashes, loading, tokenizer, layer count, outputs, size, generation.
     A sentence-transformers folder also against ``embeddings``, and one that was trained for a ``pipeline`` of stock
-    `transformers` by that. ``tokenizer`` is the one that was exported.
+    `transformers` by that. ``tokenizer`` is the one that was exported. Each of ``formats`` that lies there, by stock
+    onnxruntime, against the model in the folder.
 
     ``layers`` is what the config must say, by field; ``kind`` is that of the architecture. ``source_bytes`` is the size
     of the full model's weights in the exported dtype. ``dtype`` is that of ``probe``; where it is that of the files
@@ -130,6 +133,7 @@ def verify(
         "source": streamed and {"folder": str(streamed.folder.resolve()), "origins": streamed.origins},
         "embeddings": embeddings and embeddings.asked(),
         "pipeline": pipeline and asdict(pipeline),
+        "formats": [{"name": row.name, "file": row.file, "tolerance": row.tolerance} for row in formats],
         "tokens": [{"text": text, "made": dict(tokenizer(text))} for text in TEXTS] if tokenizer else [],
     }
     has = TIMEOUT_SECONDS + source_bytes / BYTES_A_SECOND

@@ -51,6 +51,11 @@ class SentenceModules(nn.Module):
         self._prompt = prompt
         self.modules_after = nn.ModuleList(loaded).to(device).eval().requires_grad_(False)
 
+    @property
+    def reads_every_token(self) -> bool:
+        """Whether a text's vector is a matter of its tokens alone, and not also of how many a prompt has."""
+        return all(getattr(module, "include_prompt", True) for module in self.modules_after)
+
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """``(B, L, H)`` float32 states of tokens, and their ``(B, L)`` mask, to ``(B, D)`` vectors."""
         features: dict[str, Any] = {"token_embeddings": states, "attention_mask": mask, "prompt_length": self._prompt}

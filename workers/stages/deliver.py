@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from api_schemas.architectures import Architecture
 from api_schemas.errors import JobError, LayercutError
 from api_schemas.events import ArtifactFiles, EventType, FailedData, NewEvent, SucceededData, new_event
+from api_schemas.formats import further
 from api_schemas.jobs import Result, Stage, Usage
 from api_schemas.plans import Plan
 from api_schemas.reports import Report, Verification
@@ -25,6 +26,7 @@ from workers.export.embeddings import Embeddings, copy_modules, expect_embedding
 from workers.export.files import export_model, export_stream, write_sums
 from workers.export.verify import StockPipeline, Streamed, save_probe, verify
 from workers.pruning.streaming import Cut
+from workers.stages.formats import measure_formats, write_further
 from workers.stages.measure import Measured
 from workers.stages.report import make_report
 from workers.stages.run_context import RunContext
@@ -59,13 +61,22 @@ class Artifact:
 
 
 def deliver(
-    run: RunContext, plan: Plan, model: PreTrainedModel, measured: Measured, trainings: Sequence[StageTraining]
+    run: RunContext,
+    plan: Plan,
+    model: PreTrainedModel,
+    measured: Measured,
+    trainings: Sequence[StageTraining],
+    *,
+    before: PreTrainedModel,
 ) -> Artifact:
-    """Export, verify in a fresh process, write report, card and sums. Raises ``verification_failed``."""
+    """Export, verify in a fresh process, write report, card and sums; ``before`` is what a kind without labels is
+    judged by. Raises ``verification_failed``.
+    """
     job, progress = run.job, run.progress
-    folder = run.out / "artifact"
+    folder, formats = run.out / "artifact", further(job.request.export.formats)
     with progress.stage(Stage.EXPORTING):
         cut = export(run, plan, model, folder)
+        write_further(run, formats, model, folder)
         write_sums(folder, progress.part)
         # In float32 there may be no room for the model; and what lost bits when it was loaded has other outputs there.
         dtype = job.dtype if cut and (job.mapped or cut.mixed) else torch.float32
@@ -73,20 +84,22 @@ def deliver(
         embeddings = expected_embeddings(run, model, dtype)
     if cut:
         # What an earlier job left is not the model before.
-        before = measured.before.bytes if job.start else cut.bytes_before
-        measured = measured.sized(before, cut.bytes_after)
+        bytes_before = measured.before.bytes if job.start else cut.bytes_before
+        measured = measured.sized(bytes_before, cut.bytes_after)
     with progress.stage(Stage.VERIFYING):
         verification = verify(
             folder, probe, layers=_layer_counts(job.architecture, plan), source_bytes=measured.before.bytes,
             kind=job.architecture.kind, shared_layers=job.architecture.shared_layers, dtype=dtype,
             mapped=job.mapped, streamed=Streamed(job.cut_folder, cut.origins) if cut else None, embeddings=embeddings,
-            pipeline=_pipeline(run), tokenizer=job.tokenizer, others=run.verify_with, waited=progress.part,
+            pipeline=_pipeline(run), tokenizer=job.tokenizer, formats=formats, others=run.verify_with,
+            waited=progress.part,
         )  # fmt: skip
         _require(verification)
+        told = measure_formats(run, formats, model, folder, before=before, after=measured.after)
     for other in verification.others:
         if other.cannot:
             progress.warn(f"the model cannot be loaded with {other.named}: {other.cannot}")
-    return _artifact(run, folder, make_report(run, plan, measured, trainings, verification), trainings)
+    return _artifact(run, folder, make_report(run, plan, measured, trainings, verification, formats=told), trainings)
 
 
 def deliver_report(run: RunContext, plan: Plan, measured: Measured) -> Artifact:

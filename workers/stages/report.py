@@ -9,6 +9,7 @@ from importlib.metadata import version
 from api_schemas.curves import objective_of
 from api_schemas.plans import Plan
 from api_schemas.reports import (
+    FormatReport,
     LayerMap,
     Measurements,
     Report,
@@ -40,7 +41,13 @@ REPORTED_VERSIONS = ("torch", "transformers", "tokenizers", "safetensors", "nump
 
 
 def make_report(
-    run: RunContext, plan: Plan, measured: Measured, trainings: Sequence[StageTraining], verification: Verification
+    run: RunContext,
+    plan: Plan,
+    measured: Measured,
+    trainings: Sequence[StageTraining],
+    verification: Verification,
+    *,
+    formats: Sequence[FormatReport] = (),
 ) -> Report:
     job, request, told = run.job, run.job.request, run.progress.told
     run.progress.take_warnings()
@@ -71,6 +78,7 @@ def make_report(
         search=_search(job, plan, after, share),
         training={training.name: Training(**training.result.as_dict()) for training in trainings},
         data=_data(job),
+        formats=list(formats),
         reused=told.reused,
         warnings=told.warnings,
         seed=request.seed,

@@ -34,6 +34,7 @@ from workers.runtime.host import host_memory
 from workers.runtime.loading import load_tokenizer, read_rows_as_decoder
 from workers.runtime.sentence_modules import prompt_tokens
 from workers.settings import WorkerSettings
+from workers.stages.formats import check_formats_here
 from workers.stages.job_cache import JobCache
 from workers.stages.progress import ProgressReporter
 from workers.stages.resolved_job import Content, ResolvedJob, read_by, reads_rows_as_decoder, streams
@@ -64,6 +65,7 @@ def resolve_job(
     assert recovery is not None
     device = choose_device(settings.device)
     mapped = streams(pinned, start.facts if start else facts) and not fits(facts, device)
+    check_formats_here(pinned.export.formats, facts, mapped=mapped)
     if mapped:
         device = torch.device("cpu")
     recovery = recovery.model_copy(update={"precision": choose_precision(recovery.precision, device)})

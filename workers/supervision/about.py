@@ -7,7 +7,9 @@ import re
 import socket
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
+from api_schemas.formats import FORMATS
 from api_schemas.recovery import Precision
 from api_schemas.workers import About
 
@@ -30,12 +32,17 @@ Gpu = tuple[str, str, str]
 
 def about_worker(device: str) -> About:
     """``device`` as in ``LAYERCUT_DEVICE``."""
-    here = {"host": socket.gethostname(), "pid": os.getpid(), "version": VERSION}
+    here = {"host": socket.gethostname(), "pid": os.getpid(), "version": VERSION, "formats": written_here()}
     gpu = None if device == "cpu" else _chosen(device, _gpus())
     if gpu is None:
         return About(**here, device="cpu")
     _, name, memory = gpu
     return About(**here, device="cuda", gpu_name=name, gpu_memory_bytes=_bytes(memory))
+
+
+def written_here() -> list[str]:
+    """Names of the formats whose packages are installed."""
+    return [row.name for row in FORMATS.values() if all(find_spec(name) for name in row.needs)]
 
 
 def auto_precision(about: About) -> Precision:

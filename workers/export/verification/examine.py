@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ import transformers
 
 from .embedding_checks import check_sentence_transformers
 from .file_checks import check_files, check_hashes, check_size, check_tensors
+from .format_checks import check_format
 from .loaded import Said, loader
 from .model_checks import check_generates, check_layers, check_loads, check_outputs
 from .text_checks import check_padding, check_pipeline, check_tokenizer
@@ -24,8 +26,10 @@ def check_alone(asked: dict[str, Any], _: Any) -> Said:
     return not ours, f"imported: {', '.join(ours)}" if ours else "stock transformers and no code of layercut"
 
 
+Check = Callable[[dict[str, Any], Any], Said]
+
 # The last one is asked last: by then everything that will be imported is.
-_CHECKS: tuple[Callable[[dict[str, Any], Any], Said], ...] = (
+_CHECKS: tuple[Check, ...] = (
     check_files, check_hashes, check_loads, check_tensors, check_tokenizer, check_padding, check_layers, check_outputs,
     check_generates, check_pipeline, check_size, check_sentence_transformers, check_alone,
 )  # fmt: skip
@@ -45,8 +49,8 @@ def examine(asked: dict[str, Any]) -> dict[str, Any]:
     checks: list[dict[str, Any]] = []
     cannot = None
     with torch.inference_mode():
-        for name in _asked(asked):
-            passed, detail, raised = _carried_out(name, asked, loaded)
+        for name, check in _asked(asked):
+            passed, detail, raised = _carried_out(check, asked, loaded)
             checks.append({"name": name, "passed": passed, "detail": detail})
             if asked["elsewhere"] and raised and name in READERS:
                 cannot = detail
@@ -55,14 +59,19 @@ def examine(asked: dict[str, Any]) -> dict[str, Any]:
     return {"checks": checks, "versions": versions, "cannot": cannot}
 
 
-def _asked(asked: dict[str, Any]) -> list[str]:
+def _asked(asked: dict[str, Any]) -> list[tuple[str, Check]]:
     left_out = set() if asked["source"] else OF_COPIES
-    return [name for name in CHECKS if name not in left_out and (not asked["elsewhere"] or name in ELSEWHERE)]
+    rows = [(name, check) for name, check in CHECKS.items() if name not in left_out]
+    if asked["elsewhere"]:
+        return [(name, check) for name, check in rows if name in ELSEWHERE]
+    # They make the model of the folder float32: what needs it as it is comes before.
+    formats: list[tuple[str, Check]] = [(row["name"], partial(check_format, row)) for row in asked["formats"]]
+    return [*rows[:-1], *formats, rows[-1]]
 
 
-def _carried_out(name: str, asked: dict[str, Any], loaded: Any) -> tuple[bool, str, bool]:
+def _carried_out(check: Check, asked: dict[str, Any], loaded: Any) -> tuple[bool, str, bool]:
     """Whether it passed, what was found, and whether that is an exception."""
     try:
-        return *CHECKS[name](asked, loaded), False
+        return *check(asked, loaded), False
     except Exception as error:  # noqa: BLE001 - whatever it was, the check was not passed, and its words say why
         return False, f"{type(error).__name__}: {error}"[:1000], True

@@ -14,7 +14,9 @@ from .loaded import Said, listed
 
 SAFE_NAMES = {"SHA256SUMS"}
 TERMS = ("LICENSE", "NOTICE")
-SAFE_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".jinja", ".md"}
+SAFE_SUFFIXES = {".safetensors", ".json", ".txt", ".model", ".jinja", ".md", ".onnx", ".onnx_data"}
+# They start with what may be any bytes: the length of a header, and numbers.
+ANY_START = {".safetensors", ".onnx_data"}
 PICKLE_STARTS = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
 
 
@@ -28,8 +30,7 @@ def check_files(asked: dict[str, Any], _: Any) -> Said:
 def _is_safe(path: Path) -> bool:
     if path.is_symlink() or not (path.name in SAFE_NAMES or path.suffix in SAFE_SUFFIXES or _is_terms(path)):
         return False
-    # A safetensors file starts with the length of its header, which may be any bytes.
-    if path.suffix == ".safetensors":
+    if path.suffix in ANY_START:
         return True
     with path.open("rb") as file:
         return not file.read(4).startswith(PICKLE_STARTS)

@@ -59,6 +59,12 @@ def listed(found: Any) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
+def of_text(outputs: Any, inputs: dict[str, Any]) -> Any:
+    """Without those of padding, which nobody reads, and which no two releases have alike where all is masked."""
+    mask = inputs["attention_mask"]
+    return outputs[mask.bool()] if outputs.shape[:2] == mask.shape and outputs.ndim > 2 else outputs
+
+
 def distance(found: Any, expected: Any) -> float:
     return float((found.float() - expected.float()).abs().max())
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import GenerationConfig
 
-from .loaded import Said, distance, listed, load, near, probe, tolerance
+from .loaded import Said, distance, listed, load, near, of_text, probe, tolerance
 
 # Tokens; fewer of a model that is larger than memory, and read from its files again for each.
 GENERATED = {False: 20, True: 3}
@@ -60,16 +60,10 @@ def check_outputs(asked: dict[str, Any], loaded: Any) -> Said:
         found, expected = base, load_file(asked["probe"])["expected_base"]
     if found.shape != expected.shape:
         return False, f"shape {list(found.shape)}, not {list(expected.shape)}"
-    found, expected = _of_text(found, inputs), _of_text(expected, inputs)
+    found, expected = of_text(found, inputs), of_text(expected, inputs)
     far, allowed = distance(found, expected), tolerance(expected)
     detail = f"largest difference {far:.2g} over {expected.numel()} outputs, {allowed:.2g} allowed"
     return near(found, expected), detail
-
-
-def _of_text(outputs: Any, inputs: dict[str, Any]) -> Any:
-    """Without those of padding, which nobody reads, and which no two releases have alike where all is masked."""
-    mask = inputs["attention_mask"]
-    return outputs[mask.bool()] if outputs.shape[:2] == mask.shape and outputs.ndim > 2 else outputs
 
 
 def outputs_of(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,1 @@
+"""Forms of an exported model beside safetensors: how each is written, and run."""
