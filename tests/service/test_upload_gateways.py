@@ -19,6 +19,7 @@ import psutil
 import pytest
 from sqlalchemy import Engine, select, update
 
+from store.artifacts import ArtifactStore
 from store.columns import later
 from store.database import open_engine
 from store.tables import uploads as rows
@@ -136,8 +137,10 @@ def test_a_gateway_that_is_killed_in_the_midst_of_completing_is_followed_by_anot
         done = client.post(f"{address}/complete").json()
         assert (done["status"], done["sha256"]) == ("ready", sha256(content))
         assert client.post(f"{address}/complete").json() == done
-    shelf = tmp_path / "shared" / "uploads" / address.rpartition("/")[2]
-    assert sorted(path.name for path in shelf.rglob("*") if path.is_file()) == ["a.txt", "manifest.json"]
+    # What the dead one has half written goes as that of any other does.
+    ArtifactStore(str(shared["artifacts_url"])).sweep_unfinished(0)
+    left = tmp_path / "shared" / "uploads" / address.rpartition("/")[2]
+    assert sorted(path.name for path in left.rglob("*") if path.is_file()) == ["a.txt", "manifest.json"]
 
 
 @pytest.mark.slow
@@ -246,6 +249,7 @@ def test_uploads_lie_in_an_object_store_with_signatures(tmp_path: Path, own: dic
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["folder", "object store"])
 def test_a_large_upload_takes_no_more_memory_than_a_small_one(
     tmp_path: Path, own: dict[str, object], request: pytest.FixtureRequest, kind: str
@@ -272,7 +276,7 @@ def test_a_large_upload_takes_no_more_memory_than_a_small_one(
         assert client.put(f"{address}/files/large.csv", content=_rows(), headers=sent).status_code == 200
         done = client.post(f"{address}/complete", timeout=300).json()
         assert (done["status"], done["inspection"]["complete"]) == ("ready", False)
-        assert abs(done["inspection"]["rows"] - size / len(BLOCK) * 20_000) < 1000
+        assert abs(done["inspection"]["rows"] - LARGE // len(BLOCK) * 20_000) < 1000
         in_parts = _peak(process.pid)
         print(f"{kind}: {before >> 20} MB, then {as_form >> 20} MB as a form, {in_parts >> 20} MB in parts")
         assert as_form - before < ROOM
