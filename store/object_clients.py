@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 #: Of the time for an answer: for one try, for how long a new one may begin, and for the pauses between.
 _TRY, _TRIES, _PAUSE = 0.6, 0.3, 0.1
-#: A whole file, as long as its bytes go on coming. By itself the client gives it half a minute.
+#: A whole file, as long as its bytes go on coming. By itself the client gives it half a minute, and then asks for the
+#: rest, or sends all of it anew.
 _FILE = timedelta(days=1)
 #: For those whom nobody waits for: one part, sent or read, takes no longer, and what failed is tried again for as long.
 #: Whoever works with the store goes on from there: a client that tries for minutes only hides that it is away.

@@ -109,7 +109,7 @@ def test_options_of_the_client_that_the_environment_has_are_kept(url: str, prefi
 
 
 def test_an_answer_in_time_and_a_file_as_long_as_it_takes() -> None:
-    """By itself the client ends a download after half a minute, and tries for three."""
+    """By itself the client ends a request after half a minute, and tries for three what is away."""
     for given, silent in ((impatient("s3://b", 2.0), 2), (unhurried("s3://b"), 60)):
         options = given["client_options"]
         assert options["read_timeout"] <= timedelta(seconds=silent)
