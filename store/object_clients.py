@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypedDict
@@ -99,4 +100,5 @@ def impatient(url: str, seconds: float, environment: Mapping[str, str] = os.envi
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rpartition("error: ")[2]
+    """Without the address, which may have a password."""
+    return re.sub(r'(URL) "[^"]*"', r"\1", str(error).partition("\n")[0].rpartition("error: ")[2])

@@ -52,7 +52,7 @@ def test_every_kind_of_address_opens_its_bucket(
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("ftp://host/a", "Unable to recognise URL"),
+        ("ftp://user:geheim@host/a", "Unable to recognise URL"),
         ("s3://", "Unable to recognise URL"),
         ("nonsense", "no address of an object store"),
         ("http://user:geheim@seaweedfs:8333/bucket?token=geheim", "s3://bucket/prefix"),
