@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypedDict
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 #: Of the time for an answer: for one try, for how long a new one may begin, and for the pauses between.
 _TRY, _TRIES, _PAUSE = 0.6, 0.3, 0.1
-#: A whole file, as long as its bytes go on coming. By itself the client gives it half a minute.
+#: A whole file, as long as its bytes go on coming. By itself the client gives it half a minute, and then asks for the
+#: rest, or sends all of it anew.
 _FILE = timedelta(days=1)
 #: For those whom nobody waits for: one part, sent or read, takes no longer, and what failed is tried again for as long.
 #: Whoever works with the store goes on from there: a client that tries for minutes only hides that it is away.
@@ -100,4 +102,5 @@ def impatient(url: str, seconds: float, environment: Mapping[str, str] = os.envi
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rpartition("error: ")[2]
+    """Without the address, which may have a password."""
+    return re.sub(r'(URL) "[^"]*"', r"\1", str(error).partition("\n")[0].rpartition("error: ")[2])

@@ -52,7 +52,7 @@ def test_every_kind_of_address_opens_its_bucket(
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("ftp://host/a", "Unable to recognise URL"),
+        ("ftp://user:geheim@host/a", "Unable to recognise URL"),
         ("s3://", "Unable to recognise URL"),
         ("nonsense", "no address of an object store"),
         ("http://user:geheim@seaweedfs:8333/bucket?token=geheim", "s3://bucket/prefix"),
@@ -109,7 +109,7 @@ def test_options_of_the_client_that_the_environment_has_are_kept(url: str, prefi
 
 
 def test_an_answer_in_time_and_a_file_as_long_as_it_takes() -> None:
-    """By itself the client ends a download after half a minute, and tries for three."""
+    """By itself the client ends a request after half a minute, and tries for three what is away."""
     for given, silent in ((impatient("s3://b", 2.0), 2), (unhurried("s3://b"), 60)):
         options = given["client_options"]
         assert options["read_timeout"] <= timedelta(seconds=silent)
