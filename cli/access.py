@@ -4,21 +4,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from api_schemas.errors import LayercutError
-from api_schemas.tenants import Quotas, Scope, TenantInfo
+from cli.extras import need
+from cli.texts import say, table
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-keys = typer.Typer(name="keys", help="Keys to the API.", no_args_is_help=True)
-tenants = typer.Typer(name="tenants", help="Who owns jobs, and how much each may use.", no_args_is_help=True)
+    from api_schemas.tenants import TenantInfo
 
+
+def _need_gateway() -> None:
+    need("gateway")
+
+
+keys = typer.Typer(name="keys", help="Keys to the API.", no_args_is_help=True, callback=_need_gateway)
+tenants = typer.Typer(
+    name="tenants", help="Who owns jobs, and how much each may use.", no_args_is_help=True, callback=_need_gateway
+)
+
+#: `Scope` of api_schemas, which no command waits for that does not use it.
+ScopeName = Literal["read", "submit", "admin"]
 TenantOption = Annotated[str, typer.Option("--tenant", help="whose; `layercut tenants list` shows all")]
 Quota = Annotated[int | None, typer.Option(min=0, help="0: no limit")]
 Shared = Annotated[
@@ -31,15 +42,16 @@ Shared = Annotated[
 def create_key(
     tenant: TenantOption = "default",
     name: Annotated[str, typer.Option(help="what it is for")] = "unnamed",
-    scope: Annotated[Scope, typer.Option(help="each may do what those before it may")] = Scope.SUBMIT,
+    scope: Annotated[ScopeName, typer.Option(help="each may do what those before it may")] = "submit",
     expires_in_days: Annotated[float | None, typer.Option(min=0, help="without it, it stays until revoked")] = None,
 ) -> None:
     """Make a key, and print it: it is shown this once."""
+    from api_schemas.tenants import Scope
     from store.audit import Actor
     from store.keys import KeyStore
 
     with _database() as engine:
-        made = KeyStore(engine).create(tenant, name, scope, expires_in_days=expires_in_days, by=Actor(tenant))
+        made = KeyStore(engine).create(tenant, name, Scope(scope), expires_in_days=expires_in_days, by=Actor(tenant))
     _hand_over(made.key)
 
 
@@ -52,7 +64,7 @@ def list_keys(
 
     with _database() as engine:
         found = KeyStore(engine).list(tenant)
-    _table(
+    table(
         ("id", "tenant", "scope", "created", "expires", "revoked", "last used", "name"),
         (
             (key.id, key.tenant, key.scope, key.created_at, key.expires_at, key.revoked_at, key.last_used_at, key.name)
@@ -70,7 +82,7 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="its shown part, lc_�
     with _database() as engine:
         store = KeyStore(engine)
         store.revoke(key_id, by=Actor(store.get(key_id).tenant))
-    typer.echo(f"layercut: {key_id} is revoked", err=True)
+    say(f"{key_id} is revoked")
 
 
 @keys.command("rotate")
@@ -100,6 +112,7 @@ def create_tenant(
     shared_baselines: Shared = None,
 ) -> None:
     """Make a tenant. Quotas that are not given are those of LAYERCUT_TENANT_*."""
+    from api_schemas.tenants import Quotas
     from store.settings import StoreSettings
     from store.tenants import TenantStore
 
@@ -131,6 +144,7 @@ def set_tenant(
     shared_baselines: Shared = None,
 ) -> None:
     """Change what is given; the rest stays. Gateways that run know it within 15 seconds."""
+    from api_schemas.tenants import Quotas
     from store.tenants import TenantStore
 
     values: dict[str, Any] = _given(locals(), *Quotas.model_fields)
@@ -145,11 +159,12 @@ def list_audit(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="as many of the newest lines")] = 100,
 ) -> None:
     """Who did what, and who was refused, newest first."""
+    need("gateway")
     from store.audit import AuditLog
 
     with _database() as engine:
         lines, _ = AuditLog(engine).page(tenant, limit=limit)
-    _table(
+    table(
         ("at", "tenant", "key", "action", "target", "outcome", "address", "request"),
         (
             (line.at, line.tenant, line.key_id, line.action, line.target, line.outcome, line.address, line.request_id)
@@ -161,6 +176,7 @@ def list_audit(
 @contextmanager
 def _database() -> Iterator[Engine]:
     """Opened and brought up to date; what is refused is one sentence, and exit code 1."""
+    from api_schemas.errors import LayercutError
     from store.database import DatabaseAway, NewerDatabase, migrate_when_there, open_engine
     from store.settings import StoreSettings
 
@@ -169,7 +185,7 @@ def _database() -> Iterator[Engine]:
         migrate_when_there(engine, typer.echo, seconds=0)
         yield engine
     except (LayercutError, DatabaseAway, NewerDatabase) as error:
-        typer.echo(f"layercut: {error}", err=True)
+        say(error)
         raise typer.Exit(1) from None
     finally:
         engine.dispose()
@@ -183,30 +199,17 @@ def _given(values: dict[str, Any], *names: str) -> dict[str, int | None]:
 def _hand_over(key: str) -> None:
     # The key alone on stdout, for a file or a variable.
     typer.echo(key)
-    typer.echo("layercut: this is shown once; send it as `Authorization: Bearer …`", err=True)
+    say("this is shown once; send it as `Authorization: Bearer …`")
 
 
 def _show(found: list[TenantInfo]) -> None:
+    from api_schemas.tenants import Quotas
+
     names = list(Quotas.model_fields)
-    _table(
+    table(
         ("id", *names, "baselines", "name"),
         (
             (t.id, *(getattr(t.quotas, name) for name in names), "shared" if t.shared_baselines else "own", t.name)
             for t in found
         ),
     )
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
-    lines = [head, *(tuple(_cell(value) for value in row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    for line in lines:
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    text = value.isoformat(timespec="seconds") if hasattr(value, "isoformat") else str(value)
-    # A name may be anybody's: nothing in it may speak to the terminal.
-    return "".join(char if char.isprintable() else "?" for char in text)

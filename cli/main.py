@@ -1,191 +1,51 @@
-"""`layercut serve | gateway | worker | run`, and who may use them: `keys | tenants | audit`."""
-
-# ruff: noqa: PLC0415 - each command imports its own side only: the gateway's machine has no torch, and no command waits
-# for what it does not use.
+"""The `layercut` command. Each of its commands imports its own side only, and when it is called."""
 
 from __future__ import annotations
 
-import logging
-import os
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Annotated, Any
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
 
 import typer
 
-from cli import access
-from cli.children import follow_parent
+from cli import access, hosting, remote, running
 
 app = typer.Typer(
     name="layercut",
     help="Makes transformer models smaller by dropping whole layers.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-app.add_typer(access.keys)
-app.add_typer(access.tenants)
-app.command("audit")(access.list_audit)
+JOBS, SERVICE = "Jobs, on a service (LAYERCUT_URL, LAYERCUT_API_KEY)", "The service itself, on this machine"
 
-NEEDED_BY_RUNNER = ("torch", "transformers", "jinja2", "scipy", "sklearn")
+for name, command in remote.COMMANDS.items():
+    app.command(name, rich_help_panel=JOBS)(command)
+app.command(rich_help_panel="Jobs, without a service")(running.run)
+app.command(rich_help_panel=SERVICE)(hosting.serve)
+app.command(rich_help_panel=SERVICE)(hosting.gateway)
+app.command(rich_help_panel=SERVICE)(hosting.worker)
+app.add_typer(access.keys, rich_help_panel=SERVICE)
+app.add_typer(access.tenants, rich_help_panel=SERVICE)
+app.command("audit", rich_help_panel=SERVICE)(access.list_audit)
 
 
-@app.command()
-def serve(
-    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 takes a free one")] = 8000,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="where everything is kept; by default LAYERCUT_DATA_DIR or ~/.layercut")
-    ] = None,
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(version("layercut"))
+        except PackageNotFoundError:  # run from a checkout that was never installed
+            typer.echo("0+unknown")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    _: Annotated[
+        bool, typer.Option("--version", help="print the version", is_eager=True, callback=_show_version)
+    ] = False,
 ) -> None:
-    """Gateway and one worker on this machine, with no server to install."""
-    from cli.serving import serve_here
-    from store.settings import StoreSettings
-    from workers.sandbox.kernel import hide_process
-
-    hide_process()
-    _need_worker_extra()
-    if data_dir is not None:
-        os.environ["LAYERCUT_DATA_DIR"] = str(data_dir.expanduser().absolute())
-    _migrate()
-    _refuse_strangers({"host": host})
-    _warn_as_root()
-    raise typer.Exit(serve_here(host, port, StoreSettings().data_dir))
-
-
-@app.command()
-def gateway(
-    host: Annotated[str | None, typer.Option(help="by default LAYERCUT_HOST or 127.0.0.1")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="by default LAYERCUT_PORT or 8000")] = None,
-) -> None:
-    """The REST side alone. Needs no torch."""
-    from service.app import serve as serve_gateway
-    from service.settings import GatewaySettings
-    from telemetry.logs import configure_logs
-    from workers.sandbox.kernel import hide_process
-
-    hide_process()  # what is in its environment is for no other process
-    child = follow_parent()
-    _migrate()
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    _refuse_strangers(given)
-    # What is refused until here is one sentence for people; from here on there are lines.
-    configure_logs(GatewaySettings().log_level)
-    _warn_as_root(child)
-    serve_gateway(GatewaySettings.model_validate(given))
-
-
-@app.command()
-def worker(
-    devices: Annotated[
-        str | None,
-        typer.Option(help="one worker for each GPU: auto, or UUIDs (nvidia-smi -L) with commas"),
-    ] = None,
-) -> None:
-    """One worker: one job at a time, on one GPU or on the CPU."""
-    _need_worker_extra()
-    if devices is not None:
-        from cli.fleet import work_on
-        from workers.sandbox.kernel import hide_process
-
-        hide_process()
-        child = follow_parent()
-        _migrate()
-        _warn_as_root(child)
-        raise typer.Exit(work_on(devices))
-    from telemetry.logs import configure_logs
-    from workers.celery_app import run_worker
-    from workers.sandbox.kernel import hide_process
-    from workers.settings import WorkerSettings
-
-    hide_process()
-    child = follow_parent()
-    _migrate()
-    configure_logs(WorkerSettings().log_level)
-    _warn_as_root(child)
-    raise typer.Exit(run_worker())
-
-
-@app.command()
-def run(
-    job: Annotated[Path, typer.Argument(help="a job file, or the body of POST /v1/jobs", exists=True, dir_okay=False)],
-    out: Annotated[Path, typer.Option(help="folder for the artifact; made where it is missing", file_okay=False)],
-) -> None:
-    """Do one job without the service. Events go to stdout as JSON lines; exit code 0 where it succeeds, else 1."""
-    _need_worker_extra()
-    from workers.runner import run_in_foreground
-
-    raise typer.Exit(run_in_foreground(job, out))
-
-
-def _warn_as_root(child: bool = False) -> None:
-    """Once for the whole installation: a child's parent has said it already."""
-    if os.geteuid() != 0 or child:
-        return
-    said = "this runs as root, and opens files that strangers wrote. Start it as a user that owns nothing else"
-    if logging.getLogger().handlers:  # a line among lines, which programs read
-        logging.getLogger("layercut").warning("%s (the images do)", said)
-    else:
-        typer.echo(f"layercut: warning: {said} (the images do)", err=True)
-
-
-def _migrate() -> None:
-    """Bring the database up to date, once it is there; what cannot be used is refused with one sentence."""
-    from store.database import DatabaseAway, NewerDatabase, migrate_when_there, open_engine
-    from store.settings import StoreSettings
-
-    settings = StoreSettings()
-    _check_artifacts(settings.artifacts_url)
-    engine = open_engine(settings.database_url, settings.database_seconds)
-    try:
-        migrate_when_there(engine, lambda sentence: typer.echo(f"layercut: {sentence}", err=True))
-    except (DatabaseAway, NewerDatabase) as error:
-        typer.echo(f"layercut: {error}", err=True)
-        raise typer.Exit(1) from None
-    finally:
-        engine.dispose()
-
-
-def _check_artifacts(url: str, presigned_endpoint: str = "") -> None:
-    """Exit with one sentence for an address that no artifact store has. Whether it answers, /readyz says."""
-    from store.artifacts import ArtifactStore
-
-    try:
-        ArtifactStore(url, mkdir=False, presigned_endpoint=presigned_endpoint)
-    except ValueError as error:
-        typer.echo(f"layercut: the artifact store: {error}", err=True)
-        raise typer.Exit(1) from None
-
-
-def _refuse_strangers(given: dict[str, Any]) -> None:
-    """Exit with one sentence where others could reach a gateway that nobody has a key to."""
-    from service.listening import refusal
-    from service.settings import GatewaySettings
-    from store.database import open_engine
-    from store.keys import KeyStore
-
-    settings = GatewaySettings.model_validate(given)
-    _check_artifacts(settings.artifacts_url, settings.presigned_endpoint)
-    engine = open_engine(settings.database_url)
-    try:
-        why = refusal(settings, KeyStore(engine))
-    finally:
-        engine.dispose()
-    if why is not None:
-        typer.echo(f"layercut: {why}", err=True)
-        raise typer.Exit(1)
-
-
-def _need_worker_extra() -> None:
-    missing = [name for name in NEEDED_BY_RUNNER if find_spec(name) is None]
-    if missing:
-        typer.echo(
-            f"layercut: {', '.join(missing)} cannot be found. The gateway runs without; whatever does jobs needs the"
-            " worker extra: pip install 'layercut[worker]'",
-            err=True,
-        )
-        raise typer.Exit(1)
+    pass
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ To the runner goes one ``Handover``, and then a ``CacheAnswer`` to each of its `
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,8 +67,12 @@ class JobFile(BaseModel):
     checkpoints: Path | None = None
 
     @classmethod
-    def read(cls, path: Path) -> JobFile:
-        """Raises ``LayercutError`` (``malformed_request``, ``validation_failed``) that says where the file is wrong."""
+    def read(cls, path: Path, prepare: Callable[[Any], Any] = lambda request: request) -> JobFile:
+        """``prepare`` is given the request before it is looked at.
+
+        Raises ``LayercutError`` (``malformed_request``, ``validation_failed``) that says where the file is wrong, and
+        what ``prepare`` raises.
+        """
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -77,7 +82,8 @@ class JobFile(BaseModel):
         if isinstance(found, dict) and "request" in found and "resolved" not in found:
             raise LayercutError("malformed_request", OLDER_FORM.format(path=path))
         try:
-            return cls.model_validate(_wrapped(found))
+            wrapped = _wrapped(found)
+            return cls.model_validate({**wrapped, "request": prepare(wrapped["request"])})
         except ValidationError as error:
             raise _explained(error) from error
 

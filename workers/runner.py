@@ -38,19 +38,30 @@ from workers.settings import WorkerSettings
 PUSHES_NOTHING = "only a service pushes: leave push_to out, and push the folder with `hf upload`"
 
 
-class EventWriter:
-    """Writes events to ``stream``, and remembers the stage and whether the job has ended."""
+class Telling:
+    """Is told each event, and remembers the stage and whether the job has ended."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._lock = threading.Lock()
-        self.stage: str | None = None
-        self.last: EventType | None = None
+    stage: str | None = None
+    last: EventType | None = None
 
     def __call__(self, event: NewEvent) -> None:
         if isinstance(event.data, StageData) and not event.data.skipped:
             self.stage = event.data.stage
         self.last = event.type
+        self.tell(event)
+
+    def tell(self, event: NewEvent) -> None:
+        raise NotImplementedError
+
+
+class EventWriter(Telling):
+    """Writes events to ``stream``, one a line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def tell(self, event: NewEvent) -> None:
         self.line(event.model_dump_json(exclude_unset=True))
 
     def line(self, text: str) -> None:
@@ -60,15 +71,16 @@ class EventWriter:
 
 
 def run_job(
-    job: Path, out: Path, tell: EventWriter, cache: Cache, settings: WorkerSettings,
-    *, warnings: Callable[[], list[str]] = list,
+    read: Callable[[], JobFile], out: Path, tell: Telling, cache: Cache, settings: WorkerSettings,
+    *, archived: bool, warnings: Callable[[], list[str]] = list,
 ) -> bool:  # fmt: skip
-    """Do the job that the file ``job`` describes. Whether it succeeded; the last event told is SUCCEEDED or FAILED.
+    """Do the job whose file ``read`` gives; ``archived``: with one tar of what it delivers. Whether it succeeded; the
+    last event told is SUCCEEDED or FAILED.
 
     On SIGTERM in the middle of a training, SystemExit passes through, and no last event is told.
     """
     try:
-        file = JobFile.read(job)
+        file = read()
         if settings.inputs is None and file.request.export.push_to is not None:
             raise LayercutError("validation_failed", PUSHES_NOTHING, param="/export/push_to")
         out.mkdir(parents=True, exist_ok=True)
@@ -78,8 +90,7 @@ def run_job(
             run_pipeline(
                 request, resolved=file.resolved, job_id=file.id, out=out, settings=at_hand, tell=tell,
                 shared=cache, attempt=file.attempt, checkpoints=file.checkpoints,
-                # Whoever staged the inputs publishes the files, and makes the tar as it does.
-                archived=settings.inputs is None, warnings=warnings,
+                archived=archived, warnings=warnings,
             )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - every fault of a job is told, whatever it is
         if not isinstance(error, LayercutError):  # that one is for people, and says all there is to say
@@ -100,13 +111,14 @@ def _at_hand(
     return found
 
 
-def run_in_foreground(job: Path, out: Path) -> int:
-    """For people: exit code 0 or 1, and 130 for Ctrl-C. Their own files are read where they lie."""
+def run_file(job: Path, out: Path) -> int:
+    """By hand: exit code 0 or 1, and 130 for Ctrl-C. Files are read where they lie, beneath the roots."""
     settings = WorkerSettings()
     cache = FolderCache(settings.data_dir / "cache", settings.cache_bytes)
-    with _stdout_for_events() as stream:
+    with stdout_for_events() as stream:
         try:
-            return 0 if run_job(job, out, EventWriter(stream), cache, settings) else 1
+            read = partial(JobFile.read, job)
+            return 0 if run_job(read, out, EventWriter(stream), cache, settings, archived=True) else 1
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
 
@@ -120,7 +132,7 @@ def wait_for_job(channel: int) -> int:
     # Text for people, as its stderr is shown to them too; the supervisor makes a structured line of each.
     level = WorkerSettings().log_level.upper()
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    with _stdout_for_events() as stream:
+    with stdout_for_events() as stream:
         tell = EventWriter(stream)
         _import_pipeline()
         # What was imported stays. A full collection in the middle of a job would walk it all, for a third of a second.
@@ -139,8 +151,9 @@ def wait_for_job(channel: int) -> int:
         answers: SimpleQueue[str] = SimpleQueue()
         threading.Thread(target=_listen_to_supervisor, args=(answers,), daemon=True).start()
         cache = RemoteCache(handover.notes, tell.line, answers.get)
-        warnings = partial(_ask_warnings, tell, answers)
-        return 0 if run_job(handover.job, handover.out, tell, cache, settings, warnings=warnings) else 1
+        read, warnings = partial(JobFile.read, handover.job), partial(_ask_warnings, tell, answers)
+        # Whoever staged the inputs publishes the files, and makes the tar as it does.
+        return 0 if run_job(read, handover.out, tell, cache, settings, archived=False, warnings=warnings) else 1
 
 
 def _ask_warnings(tell: EventWriter, answers: SimpleQueue[str]) -> list[str]:
@@ -155,7 +168,7 @@ def _import_pipeline() -> None:
         traceback.print_exc()
 
 
-def _stdout_for_events() -> TextIO:
+def stdout_for_events() -> TextIO:
     """The real stdout. Whatever a library prints goes to stderr from now on, from compiled code too."""
     sys.stdout.flush()
     real = os.dup(1)
@@ -188,7 +201,7 @@ def main() -> int:
         return wait_for_job(given.wait)
     if given.job is None or given.out is None:
         parser.error("give a job file and --out, or --wait")
-    return run_in_foreground(given.job, given.out)
+    return run_file(given.job, given.out)
 
 
 if __name__ == "__main__":

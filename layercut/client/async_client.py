@@ -100,8 +100,8 @@ class AsyncClient:
     async def wait(self, id: str, timeout: float | None = None) -> Job:
         return await self._run(self._flows.watching.wait(id, timeout))
 
-    def events(self, id: str, after: int = 0) -> AsyncIterator[Event]:
-        return self._iterate(self._flows.watching.events(id, after))
+    def events(self, id: str, after: int = 0, *, timeout: float | None = None) -> AsyncIterator[Event]:
+        return self._iterate(self._flows.watching.events(id, after, timeout))
 
     def logs(self, id: str, offset: int = 0, *, follow: bool = False) -> AsyncIterator[LogPiece]:
         watching = self._flows.watching

@@ -112,11 +112,11 @@ class Client:
         """The job once it has ended, however. Raises ``WaitTimeout`` when it has not after ``timeout`` seconds."""
         return self._run(self._flows.watching.wait(id, timeout))
 
-    def events(self, id: str, after: int = 0) -> Iterator[Event]:
+    def events(self, id: str, after: int = 0, *, timeout: float | None = None) -> Iterator[Event]:
         """What happened after event number ``after``, and then what happens, to the job's last event. Connections that
-        break are made again; each event comes once.
+        break are made again; each event comes once. Raises ``WaitTimeout`` as ``wait`` does.
         """
-        return self._iterate(self._flows.watching.events(id, after))
+        return self._iterate(self._flows.watching.events(id, after, timeout))
 
     def logs(self, id: str, offset: int = 0, *, follow: bool = False) -> Iterator[LogPiece]:
         """What the job's runners said, from ``offset`` (bytes) on; with ``follow``, to the job's end."""

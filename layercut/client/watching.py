@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -35,15 +36,17 @@ class Watching:
     def __init__(self, calls: Calls, patience: Patience) -> None:
         self._calls, self._patience = calls, patience
 
-    def events(self, id: str, after: int) -> Flow[None]:
+    def events(self, id: str, after: int, timeout: float | None) -> Flow[None]:
         """Each ``Event`` after that number, to the last of the job. Types that this version does not know are passed
-        over.
+        over. Raises ``WaitTimeout`` when the job has not ended within ``timeout`` seconds.
         """
-        yield from self._follow(path_of("jobs", id, "events"), after, _event)
+        end = math.inf if timeout is None else self._patience.clock() + timeout
+        if not (yield from self._follow(path_of("jobs", id, "events"), after, _event, end)):
+            raise WaitTimeout((yield from self._calls.get(id)), timeout or 0.0)
 
     def log(self, id: str, offset: int) -> Flow[None]:
         """Each ``LogPiece`` from that byte on, to the end of the job."""
-        yield from self._follow(path_of("jobs", id, "logs"), offset, _LOG_PIECE.validate_json)
+        yield from self._follow(path_of("jobs", id, "logs"), offset, _LOG_PIECE.validate_json, math.inf)
 
     def log_so_far(self, id: str, offset: int) -> Flow[None]:
         while True:
@@ -69,20 +72,24 @@ class Watching:
             job = yield from self._calls.get(id, wait=max(1.0, min(left, LONG_POLL_SECONDS)))
         return job
 
-    def _follow(self, path: str, at: int, read: Callable[[str], Told | None]) -> Flow[None]:
-        """What ``read`` makes of each message after ``at``. A gateway that stops ends its streams as one whose job has
-        ended does: that nothing is left, only a further question tells.
+    def _follow(self, path: str, at: int, read: Callable[[str], Told | None], end: float) -> Flow[bool]:
+        """What ``read`` makes of each message after ``at``. Whether the job has ended; else the clock is at ``end``.
+
+        A gateway that stops ends its streams as one whose job has ended does: that nothing is left, only a further
+        question tells.
         """
         retries = self._patience.begin()
-        while True:
-            request = Request("GET", path, {"Accept": MEDIA_TYPE, "Last-Event-ID": str(at)}, silence=SILENCE_SECONDS)
+        while (left := end - self._patience.clock()) > 0:
+            silence = min(SILENCE_SECONDS, left)
+            request = Request("GET", path, {"Accept": MEDIA_TYPE, "Last-Event-ID": str(at)}, silence=silence)
             answer = yield from open_stream(request, retries)
             if answer.status == NOTHING_LEFT:
-                return
+                return True
             expect(answer, MEDIA_TYPE)
             at, why = yield from _messages(request, at, read, retries)
             if why is not None:
-                yield Pause(retries.after_break(request, why))
+                yield Pause(min(left, retries.after_break(request, why)))
+        return False
 
 
 def _messages(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,8 @@ def test_a_job_without_a_service_reads_objects(seaweedfs: Seaweed, s3_url: str, 
     request = {"model": name, "task": "none", "prune": {"drop_layers": [1], "strategy": "explicit"}}
     job.write_text(JobFile(id="job", request=JobRequest.model_validate(request)).model_dump_json())
     told = StringIO()
-    assert run_job(job, out, EventWriter(told), FolderCache(tmp_path / "cache", 2**30), settings), told.getvalue()
+    read, cache = partial(JobFile.read, job), FolderCache(tmp_path / "cache", 2**30)
+    assert run_job(read, out, EventWriter(told), cache, settings, archived=True), told.getvalue()
     before, after = load_file(model / "model.safetensors"), load_file(out / "artifact" / "model.safetensors")
     assert len([key for key in after if "layer.2.output.dense.weight" in key]) == 1
     (last,) = [key for key in after if key.endswith("layer.2.output.dense.weight") and "attention" not in key]

@@ -91,8 +91,8 @@ def test_a_submit_whose_answer_is_lost_is_one_job(far: Client, proxy: CutProxy, 
     # The connection that is kept is gone, and of the next two the answer breaks off.
     proxy.cut_after(10, 60)
     proxy.cut()
-    job = far.submit(gateway.body(metadata={"lost": "twice"}))
-    assert [found.id for found in far.list(metadata={"lost": "twice"})] == [job.id]
+    job = far.submit(gateway.body(metadata={"lost": str(proxy.port)}))
+    assert [found.id for found in far.list(metadata={"lost": str(proxy.port)})] == [job.id]
     assert proxy.connections >= 3
 
 
