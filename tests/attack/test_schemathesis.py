@@ -21,10 +21,13 @@ MINUTES = float(os.environ.get("LAYERCUT_ATTACK_MINUTES", "0.5"))
 SEED = ["--seed", "1"] if MINUTES < 1 else []
 
 # 422 is what a well-formed request gets for what no schema can tell: that there is such a model, that its layers can
-# be dropped, that the parts of a request go together.
+# be dropped, that the parts of a request go together. 413 and 507: of the bytes that an upload is announced with, which
+# are more than are taken, or than this disk has room for.
 CONFIG = """
 [checks.positive_data_acceptance]
-expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "422", "429"]
+expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "413", "422", "429", "507"]
+[checks.not_a_server_error]
+expected-statuses = ["2xx", "3xx", "4xx", "507"]
 """
 
 
