@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 MEGABYTES = {True: 256, False: 2048}
-ROUNDS = {True: 3, False: 5}
+ROUNDS = 3
 SHARE = 20e6
 RELAY = Path(__file__).with_name("_relay.py")
 
@@ -165,7 +165,7 @@ def main() -> None:
 
 def measure(stack: ExitStack, folder: Path, server: Seaweed, quick: bool) -> dict[str, float]:
     table = Table("", "ours, MB/s", "curl, MB/s", "ours / curl", "spread of it", "our memory, MB")
-    megabytes, rounds = MEGABYTES[quick], ROUNDS[quick]
+    megabytes, rounds = MEGABYTES[quick], ROUNDS
     write_export(folder / "export", megabytes)
     straight = Bench(folder, server.environment(), megabytes)
     rows = {}

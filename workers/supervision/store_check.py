@@ -1,4 +1,4 @@
-"""Whether the object store will take what a job makes: a key that may not write shows before the work, not after."""
+"""Whether the object store will take what a job makes: a key that may not write shows before hours of work."""
 
 from __future__ import annotations
 
