@@ -87,6 +87,11 @@ class Worker:
         self.took.setdefault(what, []).append(time.perf_counter() - began)
         return answer
 
+    @property
+    def _place(self) -> float:
+        """Of the worker among all, from 0 to 1, by chance as it were."""
+        return int(self.name.rpartition("-")[2]) * 0.618 % 1
+
     def drain(self, _: float) -> None:
         """Claim and end until nothing is queued."""
         while claim := self.timed("claim", lambda: self._store.claim(self.name)):
@@ -94,6 +99,7 @@ class Worker:
         self.took["claim"].pop()  # the one that found nothing
 
     def steady(self, until: float) -> None:
+        time.sleep(self._place * JOB_SECONDS)  # a fleet's jobs do not end at one moment
         while time.monotonic() < until:
             claim = self.timed("claim", lambda: self._store.claim(self.name))
             if claim is None:
@@ -126,8 +132,8 @@ class Worker:
         presence = WorkerStore(self._engine)
         presence.announce(self.name, SandboxReport(complete=True))
         self._store.claim(self.name)  # a first one puts its statement together
-        place = int(self.name.rpartition("-")[2]) % 15 / 15
-        due = {"claim": time.monotonic() + place * POLL_SECONDS, "seen": time.monotonic() + place * SEEN_SECONDS}
+        began = time.monotonic()
+        due = {"claim": began + self._place * POLL_SECONDS, "seen": began + self._place * SEEN_SECONDS}
         while (now := time.monotonic()) < until:
             if due["claim"] <= now:
                 self.timed("claim", lambda: self._store.claim(self.name))

@@ -13,8 +13,10 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
+from starlette.responses import Response
 
 from service.app import create_app
+from service.edge.root_path import RootPath
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from tests.support.gateway_worker import WEIGHTS, claim, succeed
@@ -113,3 +115,16 @@ def test_a_prefix_that_is_none_is_refused(wrong: str) -> None:
 
 def test_a_slash_at_its_end_is_no_difference() -> None:
     assert GatewaySettings(root_path="/layercut/").root_path == "/layercut"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("/v1/jobs/1", f"{ROOT}/v1/jobs/1"),
+        (f"{ROOT}/v1/jobs/1", f"{ROOT}/v1/jobs/1"),
+        ("https://store.example/x", "https://store.example/x"),
+    ],
+)
+def test_whatever_route_gives_an_address_it_is_below_the_prefix_once(given: str, told: str) -> None:
+    app = RootPath(Response(headers={"Location": given}), ROOT, frozenset({"v1"}))
+    assert TestClient(app).get(f"{ROOT}/v1/any", follow_redirects=False).headers["Location"] == told
