@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 
 from api_schemas.architectures import ARCHITECTURES
 from api_schemas.errors import ERRORS
+from api_schemas.formats import FORMATS
 from api_schemas.metrics import METRICS
 from api_schemas.strategies import STRATEGIES
 from api_schemas.tasks import TASKS
@@ -112,6 +113,7 @@ def test_the_catalog_is_the_tables(client: TestClient) -> None:
 
     assert names("/v1/strategies") == list(STRATEGIES)
     assert names("/v1/architectures") == list(ARCHITECTURES)
+    assert names("/v1/formats") == list(FORMATS)
     assert names("/v1/tasks") == list(TASKS)
     assert names("/v1/tasks", "metrics") == list(METRICS)
     rows = {row["name"]: row for row in client.get("/v1/tasks").json()["data"]}

@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from api_schemas.cards import HUB_ID
+from api_schemas.formats import PLAIN
 from api_schemas.metrics import METRICS
 from api_schemas.reports import Report
 from api_schemas.task_kinds import TASK_KINDS
@@ -61,7 +62,7 @@ def front_matter(report: Report, pipeline: str, title: str) -> str:
         license_link=card.license_link if other else None,
         library_name="sentence-transformers" if pipeline == EMBEDS else "transformers",
         pipeline_tag=pipeline,
-        tags=list(dict.fromkeys([*TAGS, *(tag for tag in card.tags if tag not in OF_FILES)])),
+        tags=list(dict.fromkeys([*TAGS, *_of_formats(report), *(tag for tag in card.tags if tag not in OF_FILES)])),
         datasets=_datasets(report),
         metrics=[report.task.metric] if report.task.metric and scored else None,
         # Of no results the hub's class makes a list that the hub refuses.
@@ -91,6 +92,10 @@ def pipeline_of(report: Report) -> str:
 
 def _one_or_many(found: list[str]) -> Any:
     return found[0] if len(found) == 1 else found or None
+
+
+def _of_formats(report: Report) -> list[str]:
+    return ["onnx"] if any(row.name != PLAIN for row in report.formats) else []
 
 
 def _datasets(report: Report) -> list[str] | None:

@@ -42,6 +42,9 @@ ID = "the export"
 REFUSED = "verification_failed"
 
 WEIGHTS = ".safetensors"
+GRAPH, TENSORS = ".onnx", ".onnx_data"
+#: A graph's first field, the version of its form, stands at its beginning in all that write one.
+GRAPH_START = b"\x08"
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def check_exported(path: Path, names: Sequence[str], *, has_model: bool = True) 
     try:
         read_headers(folder, [name for name in names if name.endswith(WEIGHTS)])  # those that no index lists, too
         for name in names:
-            if not name.endswith(WEIGHTS):
+            if not name.endswith((WEIGHTS, TENSORS)):  # which begin with any bytes
                 (_check_json if name.endswith(".json") else _check_start)(folder, name)
         # What a stock loader does with them, and what their sizes may be, is looked at where they come in, too.
         if has_model:
@@ -154,7 +157,7 @@ def _has_hole(handle: int, size: int) -> bool:
 
 def _limit(name: str) -> int | None:
     """In bytes; None for weights, which are limited together."""
-    if name.endswith(WEIGHTS):
+    if name.endswith((WEIGHTS, GRAPH, TENSORS)):
         return None
     return limit_of(name) if name.endswith(".json") else MAX_SMALL
 
@@ -197,8 +200,11 @@ def _first(error: ValidationError) -> str:
 
 def _check_start(folder: Folder, name: str) -> None:
     with folder.open(name) as file:
-        if file.read(4).startswith(PICKLES):
-            raise refused(f"{short(name)} begins as a pickle does, or a zip")
+        start = file.read(4)
+    if start.startswith(PICKLES):
+        raise refused(f"{short(name)} begins as a pickle does, or a zip")
+    if name.endswith(GRAPH) and not start.startswith(GRAPH_START):
+        raise refused(f"{short(name)} does not begin as a graph of ONNX does")
 
 
 @contextmanager
