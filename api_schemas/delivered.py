@@ -32,6 +32,11 @@ class Delivered(BaseModel):
     sha256: Sha256 = Field(description="of the contents of the model's files")
     model: ModelFacts
 
+    @property
+    def ref(self) -> str:
+        """As a request names it."""
+        return f"{PREFIX}{self.job}"
+
 
 class Start(Delivered):
     """What `recovery.from` starts from. ``kept`` are its layers, by their numbers in the original model."""

@@ -73,6 +73,7 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind("dataset_invalid", 422, "The dataset cannot be used"),
         # Not a 5xx: the service is well, and a balancer that counts those would take it out for another's fault.
         ErrorKind("hub_unavailable", 409, "The model hub did not answer", retryable=True),
+        ErrorKind("source_unavailable", 409, "The object store of a model or dataset did not answer", retryable=True),
         ErrorKind("queue_full", 429, "The queue is full", retryable=True),
         ErrorKind("quota_exceeded", 429, "More than the quota allows", retryable=True),
         ErrorKind("too_many_attempts", 429, "Too many keys were refused", retryable=True),

@@ -30,7 +30,7 @@ class CalibrationSpec(Request):
     dataset: DataPath | None = Field(
         default=None,
         min_length=1,
-        description="of `text`: a TXT (a text a line), CSV, TSV, JSON, JSONL or Parquet file under an allowed root",
+        description="of `text`: TXT (a text a line), CSV, TSV, JSON, JSONL or Parquet, named as `task.dataset` is",
     )
     text_columns: list[Column] = Field(
         default=[], max_length=4, description="of `dataset`; by default [text]. TXT has none"

@@ -23,20 +23,22 @@ from api_schemas.request_checks import (
     trains,
 )
 from api_schemas.request_parts import OrString, Request, Seed
+from api_schemas.source_names import OBJECT_REF, is_stored
 from api_schemas.strategies import STRATEGIES
 from api_schemas.task_spec import TaskSpec
+from api_schemas.uploads import UPLOAD_REF
 from api_schemas.webhook_requests import JobWebhook
 
-#: A path, what an earlier job delivered, or a hub id: a name, or two with a slash between.
+#: A path, what a job delivered or was uploaded, an address, or a hub id: a name, or two with a slash between.
 MODEL_ID = (
-    rf"^([/~]|\.{{1,2}}/)[^\x00]*$|^{JOB_REF}$"
+    rf"^([/~]|\.{{1,2}}/)[^\x00]*$|^{JOB_REF}$|^{UPLOAD_REF}$|^{OBJECT_REF}[^?#@\x00]+$"
     r"|^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
 )
 
 
 class ModelRef(OrString):
-    """A hub id, a folder under one of the allowed roots, or `job:<id>`: what that job delivered, as a model of its own.
-    As a plain string, it is the id.
+    """A hub id, a folder under one of the allowed roots, `upload:<id>`, an address of an object store (`s3://`, `gs://`,
+    `az://`), or `job:<id>`: what that job delivered, as a model of its own. As a plain string, it is the id.
     """
 
     # For the schema alone: what does not fit is refused by its meaning, with a sentence in place of a pattern.
@@ -56,6 +58,11 @@ class ModelRef(OrString):
     def job_id(self) -> str | None:
         """Of the earlier job whose model it is; None for any other model."""
         return job_of(self.id) if self.id.startswith(PREFIX) else None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether no path and no hub has it: it is an earlier job's, an upload, or lies in an object store."""
+        return self.job_id is not None or is_stored(self.id)
 
 
 class LatencySpec(Request):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.delivered import Delivered, Start
 from api_schemas.errors import LayercutError
 from api_schemas.further import plan_job
+from api_schemas.pinned import PinnedSource
 from api_schemas.plans import Plan
 from api_schemas.pruning import PruneSpec
 from api_schemas.recovery import Recovery, resolve_recovery
@@ -40,6 +43,9 @@ class ResolvedRequest(BaseModel):
     metadata: dict[str, str]
     plan: Plan | None = Field(description="null where the model could not be looked at yet: its worker plans then")
     delivered: Delivered | None = Field(default=None, description="the model, where it is `job:<id>`")
+    sources: list[PinnedSource] = Field(
+        default=[], description="what the request names of uploads and object stores, pinned to its files"
+    )
     start: Start | None = Field(default=None, description="of `recovery.from`: what the recovery starts from")
     device: str | None = Field(default=None, description="where the job runs, once it does")
     reused: list[Reused] = Field(default=[], description="what an earlier job had made")
@@ -68,11 +74,17 @@ class ResolvedRequest(BaseModel):
 
 
 def resolve(
-    request: JobRequest, model: ModelFacts | None, *, delivered: Delivered | None = None, start: Start | None = None
+    request: JobRequest,
+    model: ModelFacts | None,
+    *,
+    delivered: Delivered | None = None,
+    start: Start | None = None,
+    sources: Sequence[PinnedSource] = (),
 ) -> ResolvedRequest:
     """Decide all that the request and the model's facts decide; without facts, what the request alone does.
 
-    ``delivered`` and ``start`` are what the jobs made that the request names, ``model`` and ``recovery.from``.
+    ``delivered`` and ``start`` are what the jobs made that the request names, ``model`` and ``recovery.from``;
+    ``sources`` what it names of uploads and object stores.
 
     Raises ``LayercutError`` (``invalid_layers``, ``validation_failed``, ``unsupported_architecture``) with the field to
     blame where the request cannot work on the model.
@@ -94,6 +106,7 @@ def resolve(
         metadata=request.metadata,
         delivered=delivered,
         start=start,
+        sources=list(sources),
         plan=None if model is None else plan_job(request.prune, model, start, seed=request.seed),
     )
 

@@ -43,7 +43,7 @@ class PairsSpec(OrString):
 
     name: Name | None = Field(default=None, description="`stsb`: the dev split of STS-B")
     dataset: DataPath | None = Field(
-        default=None, description="CSV, TSV, JSON, JSONL or Parquet, under an allowed root"
+        default=None, description="CSV, TSV, JSON, JSONL or Parquet, named as `task.dataset` is"
     )
     text_columns: list[Column] = Field(default=[], max_length=2, description="two; by default sentence1 and sentence2")
     label_column: Column | None = Field(default=None, description="the number; by default score")
@@ -76,10 +76,11 @@ class TaskSpec(OrString):
     name: Name | None = Field(default=None, description="a name of GET /v1/tasks, or `none`")
     dataset: DataPath | None = Field(
         default=None,
-        description="CSV, TSV, JSON, JSONL or Parquet file under an allowed root, or a folder of train and dev",
+        description="CSV, TSV, JSON, JSONL or Parquet: a file under an allowed root, `upload:<id>` or an address of an"
+        " object store (`s3://`, `gs://`, `az://`); or a folder or prefix of train and dev",
     )
     dev: DataPath | None = Field(
-        default=None, description="file to score on; without it a seeded tenth of the rows is kept aside"
+        default=None, description="file to score on, named as `dataset` is; by default a seeded tenth of the rows"
     )
     text_columns: list[Column] = Field(
         default=[],
@@ -166,6 +167,11 @@ class TaskSpec(OrString):
         if kind.labels is None and self.metric == "spearman" and self.pairs is None:
             raise _refusal("spearman is of pairs: give task.pairs", "/metric")
         self._check_labels()
+
+    def check_files(self) -> None:
+        """Raise ``validation_failed`` where the names of the files, once they are known, say more than the request."""
+        if self.dataset is not None:
+            self._check_columns(TASK_KINDS[self.decided_kind])
 
     def _check_columns(self, kind: TaskKind) -> None:
         self._check_label_columns(kind)

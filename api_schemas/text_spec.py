@@ -12,7 +12,7 @@ class TextSpec(Request):
     """A file of texts, and how many of them are taken."""
 
     dataset: DataPath = Field(
-        min_length=1, description="TXT (a text a line), CSV, TSV, JSON, JSONL or Parquet, under an allowed root"
+        min_length=1, description="TXT (a text a line), CSV, TSV, JSON, JSONL or Parquet, named as `task.dataset` is"
     )
     columns: list[Column] = Field(
         default=[],

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.curves import choose, objective_of, search_of, searched_plan, sizes_of
@@ -17,11 +16,11 @@ from api_schemas.resolved import ResolvedRequest, resolve
 from api_schemas.search import Unknown
 from api_schemas.strategies import STRATEGIES
 from service.ceilings import check_model, check_request
-from service.earlier_jobs import EarlierJobs
-from service.known_importance import KnownImportance
+from service.known_importance import Known, KnownImportance
+from service.named_sources import NamedSources
 from service.settings import GatewaySettings
 from sources.models import inspect
-from sources.tasks import with_data
+from sources.tasks import Asked, with_data
 
 MODEL_REFUSALS = (
     "unknown_strategy",
@@ -32,9 +31,17 @@ MODEL_REFUSALS = (
     "model_invalid",
 )
 DATA_REFUSALS = ("unknown_task", "dataset_not_found", "dataset_not_allowed", "dataset_invalid")
-#: Of jobs that the request names.
-EARLIER_REFUSALS = ("job_not_found", "result_not_ready", "expired", "storage_unavailable")
-REFUSALS = (*MODEL_REFUSALS, *DATA_REFUSALS, *EARLIER_REFUSALS, "ceiling_passed", "hub_unavailable")
+#: Of jobs, uploads and object stores that the request names.
+NAMED_REFUSALS = (
+    "job_not_found",
+    "result_not_ready",
+    "upload_not_found",
+    "upload_not_ready",
+    "expired",
+    "storage_unavailable",
+    "source_unavailable",
+)
+REFUSALS = (*MODEL_REFUSALS, *DATA_REFUSALS, *NAMED_REFUSALS, "ceiling_passed", "hub_unavailable")
 
 HOW_TO_MEASURE = (
     "no importance is kept for this question: a job (POST /v1/jobs) measures it that has the same model, task,"
@@ -47,16 +54,17 @@ HOW_TO_SEARCH = (
 )
 
 
-def admit(request: JobRequest, settings: GatewaySettings, earlier: EarlierJobs | None = None) -> ResolvedRequest:
-    """What the job will do, or ``LayercutError`` where it cannot work. ``earlier`` are the tenant's own jobs.
+def admit(request: JobRequest, settings: GatewaySettings, named: NamedSources | None = None) -> ResolvedRequest:
+    """What the job will do, or ``LayercutError`` where it cannot work. ``named`` finds what the request names of the
+    tenant's own jobs and uploads, and of object stores.
 
     Where the model cannot be looked at now, recovery and plan are null: its worker decides them.
     """
     check_request(request, settings)
-    request = with_data(request, settings)
-    facts, delivered = _look(request, settings, earlier)
-    start = _start(request, facts, earlier)
-    return resolve(request, facts, delivered=delivered, start=start)
+    looked = _look(request, settings, named)
+    sources, start = named.sources if named else (), _start(looked.request, looked.facts, named)
+    resolved = resolve(looked.request, looked.facts, delivered=looked.delivered, start=start, sources=sources)
+    return resolved.model_copy(update={"plan": _warned(resolved.plan, named)})
 
 
 class Planned(NamedTuple):
@@ -68,7 +76,7 @@ class Planned(NamedTuple):
 
 
 def plan(
-    request: PlanRequest, settings: GatewaySettings, importance: KnownImportance, earlier: EarlierJobs | None = None
+    request: PlanRequest, settings: GatewaySettings, importance: KnownImportance, named: NamedSources | None = None
 ) -> Planned:
     """What the request becomes; raises ``LayercutError``, ``hub_unavailable`` where the model is out of
     reach.
@@ -77,57 +85,75 @@ def plan(
     get it.
     """
     check_request(request, settings)
-    request = with_data(request, settings)
-    facts, delivered = _look(request, settings, earlier)
+    looked = _look(request, settings, named)
+    request, facts = looked.request, looked.facts
     if facts is None:
         raise _unknown(request)
     request.check_model(facts)
-    start = _start(request, facts, earlier)
-    return Planned(request, _planned(request, Known(facts, delivered, start), importance), start)
+    start = _start(request, facts, named)
+    stored = named.stored if named else None
+    known = Known(request, facts, looked.settings, looked.delivered, stored, start)
+    made = _warned(_planned(known, importance), named)
+    assert made is not None
+    return Planned(request, made, start)
 
 
-@dataclass(frozen=True)
-class Known:
-    """A model's facts; what a job delivered, where the model is that; and what recovery starts from."""
-
-    facts: ModelFacts
-    delivered: Delivered | None
-    start: Start | None
+def _warned(plan: Plan | None, named: NamedSources | None) -> Plan | None:
+    """With what was not looked at in full."""
+    if plan is None or named is None or not named.warnings:
+        return plan
+    return plan.model_copy(update={"warnings": [*plan.warnings, *named.warnings]})
 
 
-def _planned(request: PlanRequest, known: Known, importance: KnownImportance) -> Plan:
-    facts, delivered, start = known.facts, known.delivered, known.start
+def _planned(known: Known, importance: KnownImportance) -> Plan:
+    request, facts, start = known.request, known.facts, known.start
     unmeasured = plan_job(request.prune, facts, start, seed=request.seed)
     if STRATEGIES[request.prune.strategy].searches:
-        return _searched(request, facts, delivered, unmeasured, importance)
+        return _searched(known, unmeasured, importance)
     measure = STRATEGIES[request.prune.strategy].measure
     if measure is None:
         return unmeasured
-    found = importance.find(request, facts, delivered, start)
+    found = importance.find(known)
     if found is None:
         return unmeasured.model_copy(update={"warnings": [*unmeasured.warnings, HOW_TO_MEASURE]})
     made = plan_job(request.prune, facts, start, seed=request.seed, importance=found.importance[measure])
     return made.model_copy(update={"measured_by": found.job_id})
 
 
-def _look(
-    request: JobRequest | PlanRequest, settings: GatewaySettings, earlier: EarlierJobs | None
-) -> tuple[ModelFacts | None, Delivered | None]:
-    """The facts of the request's model, where they can be known now, and what a job delivered where it is that."""
-    ref, delivered = request.model, None
-    if ref.job_id is not None and earlier is not None:
-        delivered = earlier.model(ref, modules=request.keeps_modules)
-    facts = delivered.model if delivered else inspect(ref, settings, modules=request.keeps_modules)
+class Looked(NamedTuple, Generic[Asked]):
+    """A request with its data, the settings that the data is read by, and the facts of its model, where they can be
+    known now; what a job delivered, where the model is that.
+    """
+
+    request: Asked
+    settings: GatewaySettings
+    facts: ModelFacts | None
+    delivered: Delivered | None
+
+
+def _look(request: Asked, settings: GatewaySettings, named: NamedSources | None) -> Looked[Asked]:
+    if named is not None:
+        request = named.fetch(request)
+        settings = named.settings
+    request = with_data(request, settings)
+    ref, modules, delivered = request.model, request.keeps_modules, None
+    if named is not None and ref.job_id is not None:
+        delivered = named.earlier.model(ref, modules=modules)
+        facts: ModelFacts | None = delivered.model
+    elif named is not None and ref.is_stored:
+        facts = named.model(ref, modules=modules)
+    else:
+        facts = inspect(ref, settings, modules=modules)
     check_model(facts, settings)
-    return facts, delivered
+    return Looked(request, settings, facts, delivered)
 
 
-def _start(request: JobRequest | PlanRequest, facts: ModelFacts | None, earlier: EarlierJobs | None) -> Start | None:
-    if request.recovery.from_ is None or earlier is None:
+def _start(request: JobRequest | PlanRequest, facts: ModelFacts | None, named: NamedSources | None) -> Start | None:
+    if request.recovery.from_ is None or named is None:
         return None
     if facts is None:  # whether it is that job's model cannot be told
         raise _unknown(request)
-    return earlier.start(request, facts)
+    return named.earlier.start(request, facts)
 
 
 def _unknown(request: JobRequest | PlanRequest) -> LayercutError:
@@ -135,14 +161,12 @@ def _unknown(request: JobRequest | PlanRequest) -> LayercutError:
     return LayercutError("hub_unavailable", message, param="/model")
 
 
-def _searched(
-    request: PlanRequest, facts: ModelFacts, delivered: Delivered | None, unknown: Plan, importance: KnownImportance
-) -> Plan:
+def _searched(known: Known, unknown: Plan, importance: KnownImportance) -> Plan:
     """The plan of `auto`, as far as the brackets that jobs have run can tell."""
-    spec = request.prune
+    spec, facts = known.request.prune, known.facts
     objective = objective_of(spec, facts)
-    known = importance.brackets(request, facts, delivered, by_retention=objective.min_retention is not None)
-    brackets = {drop: bracket for drop, (bracket, _) in known.items()}
+    run = importance.brackets(known, by_retention=objective.min_retention is not None)
+    brackets = {drop: bracket for drop, (bracket, _) in run.items()}
 
     def run_bracket(drop: int) -> Bracket:
         if drop not in brackets:
@@ -156,4 +180,4 @@ def _searched(
         search = search_of(spec, facts, brackets, {}, chosen=None) if brackets else None
         return unknown.model_copy(update={"search": search, "warnings": [*unknown.warnings, HOW_TO_SEARCH]})
     made = searched_plan(spec, facts, search_of(spec, facts, brackets, {}, chosen=chosen))
-    return made.model_copy(update={"measured_by": known[chosen][1]})
+    return made.model_copy(update={"measured_by": run[chosen][1]})

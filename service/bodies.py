@@ -192,7 +192,9 @@ def _with_hint(model: type[BaseModel], detail: dict[str, Any]) -> dict[str, Any]
 def _part(model: type[BaseModel], place: tuple[str | int, ...]) -> type[BaseModel] | None:
     """The model that stands at ``place`` inside ``model``."""
     for part in place:
-        annotation = _fields(model)[str(part)].annotation
+        if isinstance(part, int):  # of a list, whose members were found with it
+            continue
+        annotation = _fields(model)[part].annotation
         # A field that may be null is a union.
         members = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
         found = next((one for one in members if issubclass(one, BaseModel)), None)

@@ -9,7 +9,7 @@ from functools import partial
 from pydantic import ValidationError
 
 from api_schemas.architectures import ModelFacts
-from api_schemas.delivered import Delivered, Start, job_of
+from api_schemas.delivered import PREFIX, Delivered, Start, job_of
 from api_schemas.errors import LayercutError
 from api_schemas.further import check_start
 from api_schemas.jobs import Job
@@ -17,7 +17,8 @@ from api_schemas.reports import Report
 from api_schemas.requests import JobRequest, ModelRef, PlanRequest
 from api_schemas.task_spec import TaskSpec
 from service.settings import GatewaySettings
-from sources.delivered import DeliveredFiles, StoredFile, check_has_model, delivered_facts
+from sources.stored_files import StoredFile, StoredFiles
+from sources.stored_model import check_has_model, stored_facts
 from sources.strict_json import limit_of
 from store.artifacts import ArtifactStore
 from store.jobs import JobStore
@@ -41,11 +42,11 @@ class EarlierJobs:
         """What ``ref``, a ``job:<id>``, is now."""
         job_id = ref.job_id
         assert job_id is not None
-        with _blamed("/model"):
+        with blamed("/model"):
             if ref.revision is not None:
                 raise LayercutError("validation_failed", "a revision is for hub models; what a job delivered has none")
             files, pinned = self._files(job_id)
-            facts = delivered_facts(files, modules=modules, most=self._settings.max_model_bytes)
+            facts = stored_facts(files, modules=modules, most=self._settings.max_model_bytes)
         return Delivered(**pinned, model=facts)
 
     def start(self, request: JobRequest | PlanRequest, model: ModelFacts) -> Start | None:
@@ -53,19 +54,19 @@ class EarlierJobs:
         if request.recovery.from_ is None:
             return None
         job_id = job_of(request.recovery.from_)
-        with _blamed("/recovery/from"):
+        with blamed("/recovery/from"):
             files, pinned = self._files(job_id)
             check_has_model(files)
-            job, report = self._own.get(job_id), _report(files)
+            job, report = self._own.get(job_id), _report(job_id, files)
             _check_kind(job, request)
             _check_same(request.model, model, job, report)
-            facts = delivered_facts(files, modules=request.keeps_modules, most=self._settings.max_model_bytes)
+            facts = stored_facts(files, modules=request.keeps_modules, most=self._settings.max_model_bytes)
             layers = report.layers
             start = Start(**pinned, model=facts, total=layers.total, kept=layers.kept, source=report.source_sha256)
             check_start(model, start)
         return start
 
-    def _files(self, job_id: str) -> tuple[DeliveredFiles, dict[str, str]]:
+    def _files(self, job_id: str) -> tuple[StoredFiles, dict[str, str]]:
         """The files of the job's artifact, and what pins them."""
         prefix = self._own.delivered(job_id)
         try:
@@ -79,7 +80,7 @@ class EarlierJobs:
                 " job again, and name the new one",
             ) from None
         files = {file.name: StoredFile(file.bytes, file.sha256) for file in manifest.contents}
-        found = DeliveredFiles(job_id, files, partial(self._read, job_id, prefix))
+        found = StoredFiles(f"{PREFIX}{job_id}", files, partial(self._read, job_id, prefix))
         return found, {"job": job_id, "artifact": prefix, "manifest": sha256, "sha256": found.sha256}
 
     def _read(self, job_id: str, prefix: str, name: str, start: int, end: int) -> Iterable[bytes]:
@@ -101,20 +102,20 @@ class EarlierJobs:
 
 
 @contextmanager
-def _blamed(param: str) -> Iterator[None]:
-    """What is wrong with an earlier job is the fault of the field that names it, whatever it was the fault of there."""
+def blamed(param: str) -> Iterator[None]:
+    """What is wrong with what is named is the fault of the field that names it, whatever it was the fault of there."""
     try:
         yield
     except LayercutError as error:
         raise LayercutError(error.code, error.message, param=param) from None
 
 
-def _report(files: DeliveredFiles) -> Report:
+def _report(job_id: str, files: StoredFiles) -> Report:
     try:
-        return Report.model_validate_json(files.start(REPORT, limit_of(REPORT)))
-    except (KeyError, ValidationError):
+        return Report.model_validate_json(files.read(REPORT, limit_of(REPORT)))
+    except (LayercutError, ValidationError):
         raise LayercutError(
-            "validation_failed", f"the report of {files.job} cannot be read: another version of layercut wrote it"
+            "validation_failed", f"the report of {job_id} cannot be read: another version of layercut wrote it"
         ) from None
 
 

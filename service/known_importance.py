@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -29,6 +29,7 @@ from sources.importance import (
     search_fingerprint,
 )
 from sources.settings import SourceSettings
+from sources.stored_model import StoredModel
 from sources.strict_json import Limit
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
@@ -41,6 +42,20 @@ Thing = TypeVar("Thing")
 
 #: Of all brackets that answer one call: of a model of a hundred layers, all of them take one.
 BRACKETS_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Known:
+    """A request for a plan, and its model's facts. ``delivered`` or ``stored`` where the model is that, ``start`` is
+    what recovery starts from; ``settings`` are those that the data is read by.
+    """
+
+    request: PlanRequest
+    facts: ModelFacts
+    settings: SourceSettings
+    delivered: Delivered | None = None
+    stored: StoredModel | None = None
+    start: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,6 @@ class KnownImportance:
 
     def __init__(
         self,
-        settings: SourceSettings,
         cache: CacheStore,
         artifacts: ArtifactStore,
         hashes: FileHashes,
@@ -75,32 +89,30 @@ class KnownImportance:
         tenant: str = DEFAULT_TENANT,
         pool: str = DEFAULT_TENANT,
     ) -> None:
-        self._settings, self._cache, self._artifacts = settings, cache, artifacts
+        self._cache, self._artifacts = cache, artifacts
         self._hashes, self._tenant, self._pool = hashes, tenant, pool
 
     def of(self, tenant: str, pool: str, stopped: Stopped = never) -> KnownImportance:
         """What is known to one tenant, who waits until ``stopped`` says so."""
-        shared = (self._settings, self._cache, self._artifacts, self._hashes.until(stopped))
+        shared = (self._cache, self._artifacts, self._hashes.until(stopped))
         return KnownImportance(*shared, tenant=tenant, pool=pool)
 
-    def find(
-        self, request: PlanRequest, facts: ModelFacts, delivered: Delivered | None, start: Start | None
-    ) -> MeasuredByJob | None:
-        """What the strategy of ``request`` ranks by, where a job like it has measured it; from ``start`` on, of the
+    def find(self, known: Known) -> MeasuredByJob | None:
+        """What the strategy of the request ranks by, where a job like it has measured it; from a ``start`` on, of the
         layers that are left there.
         """
-        asked, read = self._identified(request, facts, delivered, start)
+        request, facts, start = known.request, known.facts, known.start
+        asked, read = self._identified(known)
         layers = start.model.layers if start else facts.layers
         measure, limit = STRATEGIES[request.prune.strategy].measure, importance_limit(layers)
         form = partial(as_importance, layers=layers, measure=measure)
         found = self._read(importance_fingerprint(asked, facts, read), FILE, limit, form)
         return None if found is None else MeasuredByJob(found.thing, found.job_id)
 
-    def brackets(
-        self, request: PlanRequest, facts: ModelFacts, delivered: Delivered | None = None, *, by_retention: bool
-    ) -> dict[int, tuple[Bracket, str | None]]:
-        """By how many layers went: the brackets that jobs like ``request`` have run, and the job that did."""
-        asked, read = self._identified(request, facts, delivered, None)
+    def brackets(self, known: Known, *, by_retention: bool) -> dict[int, tuple[Bracket, str | None]]:
+        """By how many layers went: the brackets that jobs like the request have run, and the job that did."""
+        facts = known.facts
+        asked, read = self._identified(replace(known, start=None))
         question = search_fingerprint(asked, facts, read)
         found: dict[int, tuple[Bracket, str | None]] = {}
         room = BRACKETS_BYTES
@@ -116,11 +128,10 @@ class KnownImportance:
             found[drop] = seen.thing, seen.job_id
         return found
 
-    def _identified(
-        self, request: PlanRequest, facts: ModelFacts, delivered: Delivered | None, start: Start | None
-    ) -> tuple[Asked, Identities]:
-        asked = Asked.by_plan(request, facts, delivered, start)
-        return asked, identify(asked, facts, self._settings, self._hashes)
+    def _identified(self, known: Known) -> tuple[Asked, Identities]:
+        stored = known.stored.known(self._hashes) if known.stored else None
+        asked = Asked.by_plan(known.request, known.facts, known.delivered, known.start, stored)
+        return asked, identify(asked, known.facts, known.settings, self._hashes)
 
     def _read(
         self, fingerprint: str | None, file: str, limit: Limit, form: Callable[[Any], Thing]

@@ -50,6 +50,15 @@ class GatewaySettings(StoreSettings, SourceSettings):
     admission_seconds: float = Field(default=120.0, gt=0, description="how long such a look may wait and take")
     admission_queue: int = Field(default=256, ge=1, description="that wait for it; then 503 and Retry-After")
     admission_queue_per_tenant: int = Field(default=64, ge=1, description="of one tenant; then 429 and Retry-After")
+    source_seconds: float = Field(
+        default=5.0, gt=0, description="how long an object store with a model or dataset may keep a request waiting"
+    )
+    look_bytes: int = Field(
+        default=2**30, ge=2**24, description="of a larger table, uploaded or in an object store, POST reads a part"
+    )
+    fetched_bytes: int = Field(
+        default=10 * 2**30, ge=2**24, description="of data of uploads and object stores, fetched to be looked at"
+    )
     max_epochs: float = Field(default=1000.0, gt=0, description="of one training")
     max_seeds: int = Field(default=10, ge=1, description="to train and score with")
     max_latency_tokens: int = Field(

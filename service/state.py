@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Annotated
 
 import structlog
@@ -17,9 +18,11 @@ from service.feed import Feed
 from service.job_reads import JobReads
 from service.known_importance import KnownImportance
 from service.listening import needs_key
+from service.named_sources import NamedSources
 from service.rates import Rates
 from service.readiness import Probes, open_probes
 from service.settings import GatewaySettings
+from service.uploads.named import NamedUploads
 from service.uploads.slots import Slots
 from service.uploads.stores import Stores
 from service.version import VERSION
@@ -27,8 +30,11 @@ from service.wakeups import WakeUps
 from service.webhooks.deliverer import Deliverer
 from service.webhooks.sender import Sender
 from service.webhooks.signing import Signer
+from sources.fetched import FetchedFiles
 from sources.fingerprint import FileHashes
 from sources.hub_client import guard_client
+from sources.objects.buckets import Buckets
+from sources.tables.bounds import LOOK_SECONDS
 from store.artifacts import ArtifactStore
 from store.audit import Actor, AuditLog
 from store.cache import CacheStore
@@ -39,6 +45,8 @@ from store.first_folder import make_folder_once
 from store.idempotency import IdempotencyStore
 from store.jobs import JobStore, Reaped
 from store.keys import KeyStore
+from store.object_clients import open_store
+from store.object_errors import fault_of
 from store.retention import RetentionStore
 from store.stored_uploads import UploadStore
 from store.tenants import TenantStore
@@ -68,6 +76,9 @@ class GatewayState:
     upload_retention: UploadRetention
     upload_stores: Stores
     upload_slots: Slots
+    #: Of models and data that requests name.
+    buckets: Buckets
+    fetched: FetchedFiles
     importance: KnownImportance
     wakeups: WakeUps
     feed: Feed
@@ -88,9 +99,12 @@ class GatewayState:
     metrics: GatewayMetrics
     tracing: Tracing
 
-    def earlier_jobs(self, actor: Actor) -> EarlierJobs:
-        """What requests of ``actor`` may name of earlier jobs."""
-        return EarlierJobs(self.store.of(actor), self.artifacts, self.settings)
+    def named_sources(self, actor: Actor) -> NamedSources:
+        """What a request of ``actor`` may name of earlier jobs, uploads and object stores."""
+        earlier = EarlierJobs(self.store.of(actor), self.artifacts, self.settings)
+        return NamedSources(
+            self.settings, earlier, NamedUploads(self.uploads.of(actor), self.artifacts), self.buckets, self.fetched
+        )
 
 
 def new_metrics() -> GatewayMetrics:
@@ -135,7 +149,9 @@ def open_state(
         upload_retention=UploadRetention(engine),
         upload_stores=Stores(uploads, ArtifactStore(settings.artifacts_url, mkdir=False), settings),
         upload_slots=Slots(settings.uploads_at_once, one_tenant=not required),
-        importance=KnownImportance(settings, cache, artifacts, FileHashes(settings.data_dir / "hashes")),
+        buckets=Buckets(partial(open_store, seconds=settings.source_seconds, whole_seconds=LOOK_SECONDS), fault_of),
+        fetched=FetchedFiles(settings.data_dir / "fetched", settings.fetched_bytes),
+        importance=KnownImportance(cache, artifacts, FileHashes(settings.data_dir / "hashes")),
         wakeups=wakeups,
         feed=Feed(store, settings.feed_seconds),
         reads=JobReads(store),

@@ -7,6 +7,7 @@ from the one before without following links; a link is read, and followed by the
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from api_schemas.errors import LayercutError
+from sources.headers import Layout, layout_of
 from sources.paths import What
 
 MAX_LINKS = 8
 #: Of entries that are looked at in one folder.
 MAX_ENTRIES = 10_000
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 # Without O_NONBLOCK, opening a FIFO would wait for its writer.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -89,6 +93,10 @@ class Folder:
         self._what, self._param = what, param
         self._inside = str(path.relative_to(root))
 
+    @property
+    def commit(self) -> str | None:
+        return commit_of(self.path)
+
     def has(self, name: str) -> bool:
         """Whether there is an entry of that name; whether it can be used shows when it is opened."""
         try:
@@ -141,6 +149,16 @@ class Folder:
             raise LayercutError(f"{self._what}_invalid", text, param=self._param)
         return found
 
+    def start(self, name: str, count: int) -> bytes:
+        """The first ``count`` bytes of the file ``name``, or all where it has fewer."""
+        with self.open(name) as file:
+            return file.read(count)
+
+    def layout(self, name: str) -> Layout:
+        """As ``headers.layout_of``, of the file ``name``."""
+        with self.open(name) as file:
+            return layout_of(file, name)
+
     def size(self, name: str) -> int:
         """Of the file ``name``, in bytes."""
         with self.open(name) as file:
@@ -163,6 +181,11 @@ def state_of(file: BinaryIO) -> tuple[int, int, int]:
     """What differs once an open file was written to. With ctime, as any program can set mtime back."""
     found = os.fstat(file.fileno())
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def commit_of(path: Path) -> str | None:
+    """Of a snapshot in a hub's cache, which is named after its commit; None for another folder."""
+    return path.name if path.parent.name == "snapshots" and _COMMIT.fullmatch(path.name) else None
 
 
 def beneath(path: Path, roots: Sequence[Path]) -> Path:

@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from api_schemas.errors import LayercutError
-from sources.beneath import Folder
+from sources.any_folder import AnyFolder
 from sources.facts import INDEX, choose_weights, merge_shards, read_index
-from sources.headers import MAX_HEADERS, Layout, Tensor, invalid, layout_of
+from sources.headers import MAX_HEADERS, Tensor, invalid
 from sources.model_files import check_shards, is_allowed, is_notice, needed_files
 from sources.sentence_transformers import Modules
 from sources.strict_json import limit_of, parse
@@ -39,7 +39,7 @@ class ChosenFiles:
         return sum(self.sizes[name] for name in self.weights)
 
 
-def choose_files(folder: Folder, modules: Modules | None = None) -> ChosenFiles:
+def choose_files(folder: AnyFolder, modules: Modules | None = None) -> ChosenFiles:
     """What is read of ``folder`` and of its checked ``modules``; whatever else lies there, such as shards that no index
     lists, is not.
 
@@ -61,12 +61,12 @@ def choose_files(folder: Folder, modules: Modules | None = None) -> ChosenFiles:
     return ChosenFiles({name: sizes[name] for name in chosen}, files, tensors)
 
 
-def read_headers(folder: Folder, files: Iterable[str]) -> dict[str, dict[str, Tensor]]:
+def read_headers(folder: AnyFolder, files: Iterable[str]) -> dict[str, dict[str, Tensor]]:
     """The tensors of each safetensors file; all headers together are bounded as one is."""
     found: dict[str, dict[str, Tensor]] = {}
     left = MAX_HEADERS
     for name in files:
-        layout = read_layout_in(folder, name)
+        layout = folder.layout(name)
         left -= layout.begin
         if left < 0:
             raise invalid(
@@ -76,18 +76,12 @@ def read_headers(folder: Folder, files: Iterable[str]) -> dict[str, dict[str, Te
     return found
 
 
-def read_layout_in(folder: Folder, name: str) -> Layout:
-    """As ``headers.read_layout``, of a file of ``folder``."""
-    with folder.open(name) as file:
-        return layout_of(file, name)
-
-
-def read_json(folder: Folder, name: str) -> Any:
+def read_json(folder: AnyFolder, name: str) -> Any:
     """What the JSON file ``name`` says; raises ``model_invalid`` where it is too large, too deep or no JSON."""
     return parse(folder.read(name, limit_of(name)), name)
 
 
-def _sizes(folder: Folder, names: Iterable[str]) -> Iterator[tuple[str, int]]:
+def _sizes(folder: AnyFolder, names: Iterable[str]) -> Iterator[tuple[str, int]]:
     """Of those files of ``names`` that have an allowed one."""
     for name in filter(is_allowed, names):
         try:

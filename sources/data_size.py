@@ -30,6 +30,8 @@ from sources.tables.duck import connect, identifier, interrupted, scratch
 HEAD_BYTES, HEAD_ROWS = 2**20, 2000
 #: A look at a Parquet's list of rows takes no longer, in seconds.
 LOOK_SECONDS = 5.0
+#: Of the texts of a row, where they cannot be measured.
+GUESSED_BYTES = 150
 
 Row = tuple[str, ...]
 #: Gives the texts of the rows that begin in ``head``, as far as they are whole.
@@ -111,7 +113,8 @@ def _part(file: DataFile, columns: list[str], read: ReadSpec, header: tuple[str,
                 return _Part(_head(opened, file.kind, columns, read, header))
     except (LayercutError, OSError, ValueError, RecursionError, csv.Error, duck.Error, LookupError):
         size = file.path.stat().st_size if file.path.exists() else 0
-        return _Part(SplitSize(max(1, size // 200), [150]), f"how many rows {file.name} has is guessed by its size")
+        guess = SplitSize(max(1, size // 200), [GUESSED_BYTES])
+        return _Part(guess, f"how many rows {file.name} has is guessed by its size")
 
 
 def _head(opened: BinaryIO, kind: str, columns: list[str], read: ReadSpec, header: tuple[str, ...] | None) -> SplitSize:
@@ -193,6 +196,8 @@ def _parquet(file: DataFile, columns: list[str]) -> SplitSize:
     sizes = " + ".join(f"coalesce(strlen(CAST({identifier(column)} AS VARCHAR)), 0)" for column in columns)
     with scratch() as folder, connect(file.path, folder) as (connection, name), interrupted(connection, file.deadline):
         rows = connection.execute(f"SELECT sum(num_rows) FROM parquet_file_metadata({name})").fetchone()
+        if file.partial and rows:
+            return SplitSize(int(rows[0]), [GUESSED_BYTES], len(columns))
         found = connection.execute(f"SELECT {sizes} FROM read_parquet({name}) LIMIT {HEAD_ROWS}")
         lengths = [int(length) for (length,) in islice(iter(found.fetchone, None), HEAD_ROWS)]
     return SplitSize(int(rows[0]) if rows else len(lengths), lengths, len(columns))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from api_schemas.errors import LayercutError
 from api_schemas.task_kinds import TASK_KINDS, LabelForm
 from api_schemas.task_spec import TaskSpec
-from sources.label_forms.form import Form, too_few
+from sources.heads import check_head
+from sources.label_forms.form import Form, read_of, too_few
 from sources.label_forms.label_sets import LabelSets
 from sources.label_forms.one_label import OneLabel
 from sources.label_forms.tags import Tags
@@ -70,14 +71,28 @@ def check_table(spec: TaskSpec, settings: SourceSettings, limit: int) -> TaskSpe
     """
     reader = reader_of(spec)
     train_file, dev_file = table_files(spec, settings)
+    if train_file.partial:
+        _check_heads(spec, train_file, dev_file)
+        return spec
     train = reader.look(spec, train_file, None, limit)
     _positive(spec, train.learnt.names)
     if dev_file is None:
         if not train.splits:
             raise too_few(train_file.name, train.rows)
         return spec.model_copy(update={"read": train.read})
+    if dev_file.partial:
+        _check_heads(spec, dev_file)
+        return spec.model_copy(update={"read": train.read})
     dev = reader.look(spec, dev_file, train.learnt, limit)
     return spec.model_copy(update={"read": train.read, "dev_read": dev.read})
+
+
+def _check_heads(spec: TaskSpec, *files: DataFile | None) -> None:
+    texts = spec.text_columns or ["text"]
+    columns = [*texts, *([spec.label_column] if spec.label_column else ()), *spec.label_columns]
+    for file in files:
+        if file is not None:
+            check_head(file, [columns], read_of(spec, file), lists=columns)
 
 
 def reader_of(spec: TaskSpec) -> Form:
@@ -97,25 +112,37 @@ def table_files(spec: TaskSpec, settings: SourceSettings) -> tuple[DataFile, Dat
         dev = dev or _member(train, DEV_STEMS, suffixes, settings)
         train = _member(train, TRAIN_STEMS, suffixes, settings)
     if train is None:
-        known = ", ".join(f"train{suffix}" for suffix in suffixes)
-        raise LayercutError(
-            "dataset_not_found", f"the folder {given!r} has no training file: {known}", param="/task/dataset"
-        )
+        raise no_training_file(given, suffixes)
     for file in (train, dev):
         if file is not None and not (file.path.is_file() and file.kind in suffixes):
-            raise LayercutError(
-                "dataset_invalid",
-                f"{file.name!r} is not a file of a known kind: {', '.join(suffixes)}",
-                param=file.param,
-            )
-    if dev is not None and dev.path == train.path:
+            raise unknown_kind(file.name, suffixes, file.param)
+    if dev is not None and (dev.name == train.name or (dev.root is not None and dev.path == train.path)):
         raise LayercutError("dataset_invalid", "the dev file is the training file itself", param="/task/dev")
     return train, dev
+
+
+def member(names: Collection[str], stems: Sequence[str], suffixes: Collection[str]) -> str | None:
+    """The first of the files called by one of ``stems`` that is among ``names``."""
+    wanted = (f"{stem}{suffix}" for stem in stems for suffix in suffixes)
+    return next((name for name in wanted if name in names), None)
+
+
+def no_training_file(folder: str, suffixes: Collection[str]) -> LayercutError:
+    known = ", ".join(f"train{suffix}" for suffix in suffixes)
+    return LayercutError(
+        "dataset_not_found", f"the folder {folder!r} has no training file: {known}", param="/task/dataset"
+    )
+
+
+def unknown_kind(name: str, suffixes: Collection[str], param: str) -> LayercutError:
+    return LayercutError(
+        "dataset_invalid", f"{name!r} is not a file of a known kind: {', '.join(suffixes)}", param=param
+    )
 
 
 def _member(
     folder: DataFile, stems: tuple[str, ...], suffixes: tuple[str, ...], settings: SourceSettings
 ) -> DataFile | None:
-    names = (f"{stem}{suffix}" for stem in stems for suffix in suffixes)
-    found = next((name for name in names if (folder.path / name).exists()), None)
+    names = [f"{stem}{suffix}" for stem in stems for suffix in suffixes]
+    found = member([name for name in names if (folder.path / name).exists()], stems, suffixes)
     return None if found is None else allowed_file(f"{folder.name.rstrip('/')}/{found}", settings, folder.param)

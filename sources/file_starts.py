@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from sources.beneath import Folder
+from sources.any_folder import AnyFolder
 from sources.headers import invalid
 
 #: Lower case; what the file is, and how to get the one that was meant.
@@ -18,13 +18,12 @@ PICKLES = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6))
 CHECKED = {".safetensors", ".json", ".txt", ".model"}
 
 
-def check_starts(folder: Folder) -> None:
+def check_starts(folder: AnyFolder) -> None:
     """Raise ``model_invalid`` for a file of a model or its tokenizer that stands in for another, or is none at all."""
     for name in folder.names():
         if PurePosixPath(name).suffix not in CHECKED:
             continue
-        with folder.open(name) as file:
-            start = file.read(64).lstrip().lower()
+        start = folder.start(name, 64).lstrip().lower()
         what = next((what for begins, what in STARTS if start.startswith(begins)), None)
         if what is not None:
             raise invalid(f"{name} is {what}")

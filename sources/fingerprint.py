@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -136,6 +136,27 @@ class FileHashes:
             _write(note, {"state": state, "sha256": found})
         return found
 
+    def of_ranges(self, name: str, size: int, read: Callable[[int, int], Iterable[bytes]]) -> str:
+        """Of ``size`` bytes that ``read`` gives from a first up to, not including, a last. They are remembered by
+        ``name``, a digest of what is never another content's.
+        """
+        note = self._folder / f"{name}.stored"
+        if (known := _read(note)).get("state") == [size]:
+            return str(known["sha256"])
+        begun = self._begun.pop(note.name, None) or _Begun([size], hashlib.sha256(), 0)
+        digest, done = begun.digest, begun.bytes
+        try:
+            for block in read(done, size):
+                digest.update(block)
+                done += len(block)
+                if self._stopped():
+                    raise Cancelled
+        except Exception:
+            self._keep(note.name, _Begun([size], digest, done))
+            raise
+        _write(note, {"state": [size], "sha256": digest.hexdigest()})
+        return digest.hexdigest()
+
     def _hash(self, file: BinaryIO, begun: _Begun, size: int, name: str | None = None) -> str:
         """Of the first ``size`` bytes, of which some were ``begun``; how far it came is kept by ``name``."""
         digest, done = begun.digest, begun.bytes
@@ -146,11 +167,14 @@ class FileHashes:
                 done += len(block)
         except Cancelled:
             if name is not None:
-                self._begun[name] = _Begun(begun.state, digest, done)
-                for oldest in list(self._begun)[:-MOST_BEGUN]:
-                    self._begun.pop(oldest, None)
+                self._keep(name, _Begun(begun.state, digest, done))
             raise
         return digest.hexdigest()
+
+    def _keep(self, name: str, begun: _Begun) -> None:
+        self._begun[name] = begun
+        for oldest in list(self._begun)[:-MOST_BEGUN]:
+            self._begun.pop(oldest, None)
 
 
 def _read(note: Path) -> dict[str, Any]:

@@ -7,12 +7,13 @@ of libraries or of weights that a training left (docs/adr/0009-importance-by-que
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.delivered import Delivered, Start
 from api_schemas.further import left_spec
+from api_schemas.pinned import PinnedSource
 from api_schemas.plans import all_protected, removal_steps
 from api_schemas.pruning import CalibrationSpec, PruneSpec
 from api_schemas.recovery import Recovery, resolve_recovery
@@ -22,14 +23,16 @@ from api_schemas.strategies import MEASURES, STRATEGIES
 from api_schemas.task_spec import TaskSpec
 from api_schemas.text_spec import TextSpec
 from sources import cached_files
-from sources.chosen_files import choose_files
+from sources.chosen_files import TEXTS, choose_files
 from sources.datasets import table_files
 from sources.fingerprint import NOT_OF_BASELINE, RECIPE, FileHashes, digest
 from sources.glue import glue_identity
 from sources.label_forms.label_sets import SEPARATOR
 from sources.model_folder import folder_modules
 from sources.models import given_folder
+from sources.sentence_modules import MODULES, TOP_FILES
 from sources.settings import SourceSettings
+from sources.tables.data_file import DataFile
 from sources.texts import text_file, unlabelled_file
 
 KIND: Final = "layer_importance"
@@ -58,6 +61,7 @@ class Asked:
     """What the importance of layers, or a search, is asked of. ``recovery`` as the model's facts decide it.
 
     The batch and the precision that data and device decide later are no part of it: the gateway cannot know them.
+    ``stored``: the model, of a gateway that has no folder of it.
     """
 
     model: ModelRef
@@ -68,6 +72,7 @@ class Asked:
     baseline_seed: int
     delivered: Delivered | None = None
     start: Start | None = None
+    stored: PinnedSource | None = None
 
     @classmethod
     def by_job(cls, request: ResolvedRequest) -> Asked:
@@ -80,12 +85,17 @@ class Asked:
 
     @classmethod
     def by_plan(
-        cls, request: PlanRequest, facts: ModelFacts, delivered: Delivered | None = None, start: Start | None = None
+        cls,
+        request: PlanRequest,
+        facts: ModelFacts,
+        delivered: Delivered | None = None,
+        start: Start | None = None,
+        stored: PinnedSource | None = None,
     ) -> Asked:
         recovery = resolve_recovery(request.recovery, facts, kind=request.task.task_kind)
         return cls(
             request.model, request.task, request.prune, recovery, request.seed,
-            baseline_seed=request.seed, delivered=delivered, start=start,
+            baseline_seed=request.seed, delivered=delivered, start=start, stored=stored,
         )  # fmt: skip
 
 
@@ -154,7 +164,8 @@ def search_fingerprint(asked: Asked, facts: ModelFacts, read: Identities) -> str
 
     None where it cannot be known now.
     """
-    if read.model is None or read.task is None:
+    lacks_text = asked.recovery.text is not None and read.unlabelled is None
+    if read.model is None or read.task is None or lacks_text:
         return None
     return digest(
         "search", model=read.model, task=read.task, recovery=_recovery(asked), recipe=RECIPE,
@@ -183,14 +194,36 @@ def _model(asked: Asked, facts: ModelFacts, settings: SourceSettings, hashes: Fi
     """
     if asked.delivered is not None:
         return {"delivered": asked.delivered.sha256}
+    if asked.stored is not None:
+        return _stored(asked.stored, with_modules=_has_vectors_of_its_own(asked))
     folder = given_folder(asked.model, settings)
     if folder is None:
         return None if facts.revision is None else {"id": facts.id, "revision": facts.revision}
-    chosen, kind = choose_files(folder), asked.task.task_kind
+    chosen = choose_files(folder)
     found = {"weights": hashes.of_files(folder, chosen.weights), "texts": hashes.of_files(folder, chosen.texts)}
-    modules = folder_modules(folder) if kind is not None and kind.teacher == "source" else None
+    modules = folder_modules(folder) if _has_vectors_of_its_own(asked) else None
     # What makes a vector of the model's states is part of what answers.
     return found if modules is None else {**found, "modules": hashes.of_files(folder, modules.files)}
+
+
+def _has_vectors_of_its_own(asked: Asked) -> bool:
+    """Whether what the model came with makes the vectors that are learnt."""
+    return asked.task.task_kind is not None and asked.task.task_kind.teacher == "source"
+
+
+def _stored(pinned: PinnedSource, *, with_modules: bool) -> Identity | None:
+    """That of the folder which a worker makes of the files; None where their content is not known without them."""
+    known = {file.name: file.sha256 for file in pinned.files}
+    if None in known.values():
+        return None
+    top = [name for name in known if "/" not in name]
+    found = {
+        "weights": {name: known[name] for name in top if name.endswith(".safetensors")},
+        "texts": {name: known[name] for name in top if PurePosixPath(name).suffix in TEXTS},
+    }
+    if not with_modules or MODULES not in known:
+        return found
+    return {**found, "modules": {name: known[name] for name in known if "/" in name or name in TOP_FILES}}
 
 
 def _task(asked: Asked, settings: SourceSettings, hashes: FileHashes) -> Identity | None:
@@ -200,10 +233,12 @@ def _task(asked: Asked, settings: SourceSettings, hashes: FileHashes) -> Identit
     return None if rows is None else {**rows, "limit": spec.max_train_rows, "drawn": asked.seed}
 
 
-def _own(spec: TaskSpec, settings: SourceSettings, hashes: FileHashes) -> Identity:
+def _own(spec: TaskSpec, settings: SourceSettings, hashes: FileHashes) -> Identity | None:
     train, dev = table_files(spec, settings)
+    if train.partial:
+        return None
     found = {
-        "file": _file(train.path, train.kind, hashes), "texts": spec.text_columns, "label": spec.label_column,
+        "file": _file(train, hashes), "texts": spec.text_columns, "label": spec.label_column,
         "regression": spec.decided_kind == "regression", "split": dev is None,
         "labels": spec.model_dump()["labels"], "read": spec.read.model_dump(),
     }  # fmt: skip
@@ -215,19 +250,23 @@ def _own(spec: TaskSpec, settings: SourceSettings, hashes: FileHashes) -> Identi
     }  # fmt: skip
 
 
-def _texts(calibration: CalibrationSpec, settings: SourceSettings, hashes: FileHashes) -> Identity:
+def _texts(calibration: CalibrationSpec, settings: SourceSettings, hashes: FileHashes) -> Identity | None:
     file = text_file(calibration, settings)
+    if file.partial:
+        return None
     read = calibration.read.model_dump()
-    return {"file": _file(file.path, file.kind, hashes), "texts": calibration.text_columns, "read": read}
+    return {"file": _file(file, hashes), "texts": calibration.text_columns, "read": read}
 
 
-def _unlabelled(spec: TextSpec, asked: Asked, settings: SourceSettings, hashes: FileHashes) -> Identity:
+def _unlabelled(spec: TextSpec, asked: Asked, settings: SourceSettings, hashes: FileHashes) -> Identity | None:
     file = unlabelled_file(spec, asked.task, settings)
+    if file.partial:
+        return None
     return {
-        "file": _file(file.path, file.kind, hashes), "texts": spec.columns, "read": spec.read.model_dump(),
+        "file": _file(file, hashes), "texts": spec.columns, "read": spec.read.model_dump(),
         "rows": spec.rows, "drawn": asked.seed,
     }  # fmt: skip
 
 
-def _file(path: Path, kind: str, hashes: FileHashes) -> list[str]:
-    return [kind, hashes.of(path)]
+def _file(file: DataFile, hashes: FileHashes) -> list[str]:
+    return [file.kind, hashes.of(file.path)]

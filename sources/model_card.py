@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from api_schemas.errors import LayercutError
-from sources.beneath import Folder
+from sources.any_folder import AnyFolder
 
 CARD = "README.md"
 #: The front matter stands at the beginning; of a longer one the rest is not read.
@@ -16,11 +16,10 @@ _WORD = r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,99}"
 _LICENSE = re.compile(rf"^license:[ \t]*(['\"]?)({_WORD}?)\1[ \t]{{0,99}}(?:#.*)?\r?$", re.MULTILINE)
 
 
-def license_of(folder: Folder) -> str | None:
+def license_of(folder: AnyFolder) -> str | None:
     """The license that the card names, where it names one in a word; whatever is wrong with the card is no fault."""
     try:
-        with folder.open(CARD) as file:
-            text = file.read(START).decode("utf-8", "replace")
+        text = folder.start(CARD, START).decode("utf-8", "replace")
     except LayercutError:
         return None
     front = _FRONT.match(text)

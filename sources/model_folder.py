@@ -1,13 +1,13 @@
-"""A model's folder on this machine, looked at without loading it: every file is opened beneath it, and bounded."""
+"""A model's folder, on this machine or where it is stored, looked at without loading it: every file is bounded."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from pathlib import Path
 
 from api_schemas.architectures import ARCHITECTURES, ModelFacts
 from api_schemas.requests import ModelRef
+from sources.any_folder import AnyFolder
 from sources.beneath import Folder
 from sources.chosen_files import choose_files, read_headers, read_json
 from sources.config_keys import KEYS, check_keys
@@ -23,8 +23,6 @@ from sources.tensor_shapes import token_rows
 from sources.tokenizer_files import check_tokenizer
 
 TEMPLATES = "additional_chat_templates"
-
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def folder_of(path: Path, id: str) -> Folder:
@@ -50,7 +48,7 @@ def opened_folder(path: Path, id: str, inputs: Inputs | None) -> Folder:
     return Folder(path, path, id=id, handed=handed)
 
 
-def read_facts(folder: Folder, ref: ModelRef, *, modules: bool = True, most: int | None = None) -> ModelFacts:
+def read_facts(folder: AnyFolder, ref: ModelRef, *, modules: bool = True, most: int | None = None) -> ModelFacts:
     """The facts of the model in ``folder``; every header is read, no weight is. ``most`` is of bytes that its weights
     may have, those of its modules too.
 
@@ -70,7 +68,7 @@ def read_facts(folder: Folder, ref: ModelRef, *, modules: bool = True, most: int
     facts = make_facts(
         ref.id,
         config,
-        revision=commit_of(folder.path),
+        revision=folder.commit,
         license=license_of(folder),
         tensors=chosen.tensors,
         size=chosen.weights_bytes,
@@ -79,7 +77,7 @@ def read_facts(folder: Folder, ref: ModelRef, *, modules: bool = True, most: int
     return with_modules(facts, found)
 
 
-def folder_modules(folder: Folder) -> Modules | None:
+def folder_modules(folder: AnyFolder) -> Modules | None:
     """The modules of a sentence-transformers folder on this machine, of which every header is read; None for another.
 
     Raises ``model_invalid`` and ``model_not_allowed``.
@@ -98,15 +96,10 @@ def with_modules(facts: ModelFacts, modules: Modules | None) -> ModelFacts:
     return facts.model_copy(update={"modules": modules.names})
 
 
-def check_small_files(folder: Folder, names: Collection[str]) -> None:
+def check_small_files(folder: AnyFolder, names: Collection[str]) -> None:
     """Raise ``model_not_allowed`` for a name of a file or of code in any file that a stock loader reads."""
     for name in KEYS:
         if name in names and name != "config.json":
             check_keys(name, read_json(folder, name), folder.id)
     for name in folder.names(TEMPLATES) if TEMPLATES in names else ():
-        folder.open(f"{TEMPLATES}/{name}", limit_of(name)).close()
-
-
-def commit_of(path: Path) -> str | None:
-    """Of a snapshot in a hub's cache, which is named after its commit; None for another folder."""
-    return path.name if path.parent.name == "snapshots" and _COMMIT.fullmatch(path.name) else None
+        folder.read(f"{TEMPLATES}/{name}", limit_of(name))

@@ -13,6 +13,7 @@ from huggingface_hub.utils import validate_repo_id
 from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
 from api_schemas.requests import ModelRef
+from api_schemas.source_names import is_object
 from sources import hub
 from sources.beneath import Folder, beneath
 from sources.config_bounds import check_bounds
@@ -47,17 +48,21 @@ def locate(ref: ModelRef, settings: SourceSettings) -> ModelSource:
     """
     if ref.is_path:
         return ModelSource(ref.id, folder=_local_folder(ref, settings))
-    if ref.job_id is not None:
+    if is_object(ref.id):
+        text = f"{ref.id!r} has to be fetched, and nothing here does"
+        raise LayercutError("model_not_allowed", text, param="/model")
+    if ref.is_stored:
         raise LayercutError(
             "model_not_allowed",
-            f"{ref.id!r} is what a job of the service delivered: POST the request there, or give the folder of its"
-            " files",
+            f"{ref.id!r} is kept by the service: POST the request there, or give the folder of its files",
             param="/model",
         )
-    if _SCHEME.match(ref.id):
+    if scheme := _SCHEME.match(ref.id):
+        # What follows may hold a signature.
         raise LayercutError(
             "model_not_allowed",
-            f"{ref.id!r} is not supported: give a hub id (owner/name), the absolute path of a folder, or job:<id>",
+            f"{scheme[0]}… is not supported: give a hub id (owner/name), the absolute path of a folder, job:<id>,"
+            " upload:<id>, or an address that begins with s3://, gs:// or az://",
             param="/model",
         )
     try:
@@ -136,7 +141,7 @@ def local_folder(path: Path, id: str, settings: SourceSettings) -> Folder:
 def given_folder(ref: ModelRef, settings: SourceSettings) -> Folder | None:
     """The folder that ``ref`` gives the path of, or to a runner its copy; None for a model of the hub."""
     if settings.inputs is not None:
-        has_folder = ref.is_path or ref.job_id is not None
+        has_folder = ref.is_path or ref.is_stored
         return opened_folder(settings.inputs.model, ref.id, settings.inputs) if has_folder else None
     found = locate(ref, settings).folder
     return None if found is None else local_folder(found, ref.id, settings)

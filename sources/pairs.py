@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from api_schemas.errors import LayercutError
 from api_schemas.task_spec import PairsSpec, TaskSpec
 from api_schemas.tasks import TASKS, Task
-from sources.datasets import READERS
+from sources.datasets import READERS, unknown_kind
 from sources.glue import check_glue, read_glue
+from sources.heads import check_head
 from sources.rows import Rows
 from sources.settings import SourceSettings
 from sources.tables.data_file import DataFile, allowed_file
@@ -30,8 +30,7 @@ def pairs_file(spec: PairsSpec, settings: SourceSettings) -> DataFile:
     """The user's own file; it is not read."""
     file = allowed_file(spec.dataset or "", settings, PARAM)
     if not (file.path.is_file() and file.kind in FORMATS):
-        message = f"{file.name!r} is not a file of a known kind: {', '.join(FORMATS)}"
-        raise LayercutError("dataset_invalid", message, param=PARAM)
+        raise unknown_kind(file.name, tuple(FORMATS), PARAM)
     return file
 
 
@@ -51,6 +50,10 @@ def check_pairs(spec: PairsSpec, settings: SourceSettings, limit: int, glue_byte
         check_glue(glue[0], settings, glue_bytes, splits=[glue[1]])
         return spec
     file = pairs_file(spec, settings)
+    if file.partial:
+        as_task = _as_regression(spec)
+        check_head(file, [[*as_task.text_columns, as_task.label_column or SCORE]], spec.read)
+        return spec
     look = NUMBERS.look(_as_regression(spec), file, None, limit)
     _check_count(file, look.rows)
     return spec.model_copy(update={"read": look.read})

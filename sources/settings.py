@@ -9,7 +9,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from sources.fetched import Fetched
 from sources.inputs import Inputs
+from sources.objects.addresses import parse
 from sources.tables.bounds import TABLE_BYTES
 
 
@@ -29,8 +31,13 @@ def _names(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _addresses(urls: list[str]) -> list[str]:
+    return [str(parse(url)) for url in urls]
+
+
 #: In the environment, with commas.
 Names = Annotated[list[str], NoDecode, BeforeValidator(_names)]
+Urls = Annotated[Names, AfterValidator(_addresses)]
 Roots = Annotated[list[Path], NoDecode, BeforeValidator(_split), AfterValidator(_absolute)]
 
 
@@ -44,6 +51,13 @@ class SourceSettings(BaseSettings):
     model_roots: Roots = Field(default=[], description="`:`-separated folders that a model's path must lie under")
     data_roots: Roots = Field(default=[], description="`:`-separated folders that a dataset's path must lie under")
     inputs: Inputs | None = Field(default=None, exclude=True, description="of a runner: all that it may read")
+    model_urls: Urls = Field(
+        default=[], description="addresses (s3://, gs://, az://) that a model may lie below, with commas"
+    )
+    data_urls: Urls = Field(default=[], description="addresses that a dataset may lie below, with commas")
+    fetched: dict[str, Fetched] = Field(
+        default={}, exclude=True, description="data of uploads and object stores that is here, by its name in resolved"
+    )
     hub_timeout_seconds: float = Field(default=5.0, gt=0, description="how long a request may wait for the hub")
     hub_hosts: Names = Field(default=[], description="hosts inside that the hub may send its client to, with commas")
     table_bytes: int = Field(default=TABLE_BYTES, ge=1, description="of a table or text of the user's own")

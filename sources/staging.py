@@ -12,33 +12,38 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from api_schemas.delivered import Delivered
 from api_schemas.errors import LayercutError
+from api_schemas.pinned import PinnedSource
 from api_schemas.pruning import CalibrationSpec
 from api_schemas.requests import JobRequest, ModelRef
 from api_schemas.resolved import ResolvedRequest
 from api_schemas.strategies import STRATEGIES
 from api_schemas.task_spec import TaskSpec
 from api_schemas.tasks import Task
-from sources.beneath import Folder, beneath, state_of
+from sources.beneath import Folder, beneath, commit_of, state_of
 from sources.blocks import Cancelled, Stopped, blocks, never
 from sources.chosen_files import choose_files
 from sources.datasets import table_files
-from sources.delivered import DeliveredFiles, chosen_files
+from sources.fetched import Fetched
 from sources.fingerprint import FileHashes
 from sources.glue import glue_files, hub_commit
 from sources.inputs import Inputs, descriptor_path
 from sources.model_files import check_total
-from sources.model_folder import commit_of, folder_modules
+from sources.model_folder import folder_modules
 from sources.models import fetch, locate
 from sources.pairs import glue_pairs, pairs_file
 from sources.paths import What
 from sources.settings import SourceSettings
+from sources.stored_data import renamed
+from sources.stored_files import StoredFiles
+from sources.stored_inputs import NO_STORE, StoredInputs
+from sources.stored_model import chosen_files
 from sources.tables.data_file import DataFile
 from sources.texts import text_file, unlabelled_file
 
@@ -82,22 +87,13 @@ class Staged:
         return f"inputs staged in {self.seconds:.2f} s: {self.copied / 1e6:.1f} MB copied{handed}"
 
 
-#: Finds the files that an earlier job delivered, as they were pinned; raises ``LayercutError`` where they are others.
-Earlier = Callable[[Delivered], DeliveredFiles]
-
-
-def no_store(pinned: Delivered) -> DeliveredFiles:
-    """Of who has no artifact store at hand."""
-    raise LayercutError("internal", f"there is no artifact store to take the files of {pinned.job} from")
-
-
 @dataclass
 class Stager:
     """Stages what one job reads into ``folder``, an empty one of the attempt's own.
 
     Files above ``copy_bytes`` are handed over open; for ``another_user``, those that everybody may read. ``hashes``
-    remembers those of large files. ``earlier`` finds what earlier jobs delivered. ``stopped`` is asked before each
-    block; where it says so, ``Cancelled`` is raised.
+    remembers those of large files. ``stored`` finds what is kept where no path opens it. ``stopped`` is asked before
+    each block; where it says so, ``Cancelled`` is raised.
     """
 
     settings: SourceSettings
@@ -106,18 +102,22 @@ class Stager:
     copy_bytes: int
     stopped: Stopped = never
     another_user: bool = False
-    earlier: Earlier = no_store
+    stored: StoredInputs = NO_STORE
     _handles: list[Handle] = field(default_factory=list)
     _sha256: dict[str, str] = field(default_factory=dict)
     _copied: int = 0
     _commit: str | None = None
     _glue_commit: str | None = None
 
-    def stage(self, request: JobRequest, resolved: ResolvedRequest | None) -> Staged:
-        """Raises ``LayercutError`` as the sources do, and ``storage_full``; ``Cancelled``."""
+    def stage(
+        self, request: JobRequest, resolved: ResolvedRequest | None, sources: Sequence[PinnedSource] = ()
+    ) -> Staged:
+        """``sources`` are those of a job that is not resolved. Raises ``LayercutError`` as the sources do, and
+        ``storage_full``; ``Cancelled``.
+        """
         began = time.perf_counter()
         try:
-            self._stage(request, resolved)
+            self._stage(request, resolved, resolved.sources if resolved else sources)
         except BaseException:
             for handle in self._handles:
                 handle.file.close()
@@ -129,12 +129,14 @@ class Stager:
         handed = sum(os.fstat(handle.file.fileno()).st_size for handle in self._handles)
         return Staged(inputs, self._handles, time.perf_counter() - began, self._copied, handed)
 
-    def _stage(self, request: JobRequest, resolved: ResolvedRequest | None) -> None:
+    def _stage(self, request: JobRequest, resolved: ResolvedRequest | None, sources: Sequence[PinnedSource]) -> None:
         asked = resolved or request
         delivered, start = (resolved.delivered, resolved.start) if resolved else (None, None)
+        for source in sources:
+            self._source(source)
         if delivered is not None:
             self._delivered(delivered, "model", modules=request.keeps_modules)
-        else:
+        elif not any(source.is_model for source in sources):
             hashed = is_kept(asked.task, request.prune.strategy) or start is not None
             self._model(request, resolved, hashed=hashed)
         if start is not None:
@@ -144,7 +146,7 @@ class Stager:
         if calibration.on_text:
             self._data(text_file(calibration, self.settings))
         # Without a model that could be looked at, the recovery is not resolved yet.
-        recovery = (resolved.recovery if resolved else None) or request.recovery
+        recovery = (resolved.recovery if resolved else None) or renamed(request, sources).recovery
         if recovery.text is not None:
             self._data(unlabelled_file(recovery.text, asked.task, self.settings))
 
@@ -178,26 +180,45 @@ class Stager:
 
     def _delivered(self, pinned: Delivered, where: str, *, modules: bool) -> None:
         """Copy the model that an earlier job delivered. Raises ``model_invalid`` for a file that is another by now."""
-        found = self.earlier(pinned)
+        found, param = self.stored.delivered(pinned), "/model" if where == "model" else "/recovery/from"
         if found.sha256 != pinned.sha256:
-            raise _not_as_delivered(pinned, where, "the list of its files")
+            raise _not_as_pinned("model", param, f"the list of the files of {pinned.job}")
         names = chosen_files(found, modules=modules)
         check_total({name: found.files[name].bytes for name in names}, self.settings.max_model_bytes, found.id)
         for name in names:
-            file = found.files[name]
-            if self.stopped():
-                raise Cancelled
-            self._check_room(file.bytes)
-            target = self.folder / where / name
-            self._make_folder(target.parent)
-            sha256 = self._write(target, found.read(name, 0, file.bytes))
-            if sha256 != file.sha256:
-                raise _not_as_delivered(pinned, where, name)
-            self._sha256[f"{where}/{name}"] = sha256
+            self._copy_stored(found, name, f"{where}/{name}", "model", param)
 
-    def _write(self, target: Path, blocks: Iterable[bytes]) -> str:
-        """The ``blocks`` as a new file; its sha256."""
-        digest = hashlib.sha256()
+    def _source(self, pinned: PinnedSource) -> None:
+        """Copy what was pinned of an upload or an object store; data is called by its name from then on."""
+        found = self.stored.source(pinned)
+        if pinned.is_model:
+            check_total(found.sizes, self.settings.max_model_bytes, found.id)
+            for name in found.files:
+                self._copy_stored(found, name, f"model/{name}", "model", pinned.param)
+            return
+        here = dict(self.settings.fetched)
+        for name, file in found.files.items():
+            if name not in here:  # asked for twice: the task's table measures layers too
+                sha256 = self._copy_stored(found, name, f"files/{name}", "dataset", pinned.param)
+                here[name] = Fetched(self.folder / "files" / name, file.bytes, sha256)
+        self.settings = self.settings.model_copy(update={"fetched": here})
+
+    def _copy_stored(self, found: StoredFiles, name: str, to: str, what: What, param: str) -> str:
+        """A stored file as a new one; its sha256. Raises ``<what>_invalid`` where it is not what was pinned."""
+        if self.stopped():
+            raise Cancelled
+        file, target = found.files[name], self.folder / to
+        self._check_room(file.bytes)
+        self._make_folder(target.parent)
+        sha256 = self._write(target, found.open_range(name, 0, file.bytes), file.bytes)
+        if sha256 != (file.sha256 or sha256) or target.stat().st_size != file.bytes:
+            raise _not_as_pinned(what, param, f"{name} of {found.id}")
+        self._sha256[str(target.relative_to(self.folder))] = sha256
+        return sha256
+
+    def _write(self, target: Path, blocks: Iterable[bytes], most: int) -> str:
+        """The ``blocks`` as a new file, and none that begins after ``most`` bytes; its sha256."""
+        digest, size = hashlib.sha256(), 0
         with target.open("xb") as copy:
             os.fchmod(copy.fileno(), 0o644)
             for block in blocks:
@@ -205,7 +226,10 @@ class Stager:
                     raise Cancelled
                 copy.write(block)
                 digest.update(block)
-                self._copied += len(block)
+                size += len(block)
+                if size > most:
+                    break
+        self._copied += size
         return digest.hexdigest()
 
     def _glue(self, task: Task, splits: Sequence[str]) -> None:
@@ -220,6 +244,8 @@ class Stager:
                     self._take(file, f"glue/{path.parent.name}/{path.name}", "dataset")
 
     def _data(self, data: DataFile) -> None:
+        if data.name in self.settings.fetched:
+            return
         root = beneath(data.path, self.settings.data_roots)
         folder = Folder(root, data.path.parent, id=data.name, what="dataset", param=data.param)
         with folder.open(data.path.name) as file:
@@ -291,12 +317,12 @@ def fetch_pinned(request: JobRequest, resolved: ResolvedRequest | None, settings
         raise LayercutError(error.code, f"{message} was accepted, and was pinned then", param=error.param) from error
 
 
-def _not_as_delivered(pinned: Delivered, where: str, name: str) -> LayercutError:
+def _not_as_pinned(what: What, param: str, name: str) -> LayercutError:
     text = (
-        f"{name} of {pinned.job} is not what that job delivered: it was changed or broken where it is kept. Run that"
-        " job again, and name the new one"
+        f"{name} is not what was there when this job was accepted: it was changed or broken where it is kept. Have it"
+        " made or put there again, and POST the job again"
     )
-    return LayercutError("model_invalid", text, param="/model" if where == "model" else "/recovery/from")
+    return LayercutError(f"{what}_invalid", text, param=param)
 
 
 def _changed(name: str, what: What) -> LayercutError:

@@ -9,6 +9,7 @@ from itertools import islice
 
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
+from sources.heads import check_head
 from sources.lines import Lines
 from sources.rows import Rows, Tally, TextRow, hash_files, zeros
 from sources.settings import SourceSettings
@@ -107,6 +108,12 @@ def look_at(source: TextSource, file: DataFile, limit: int) -> TextLook:
         if first is None or not other:
             raise _nothing(source, table.file, rows)
         return TextLook(tuple(table.texts), table.read, rows)
+
+
+def check_beginning(source: TextSource, file: DataFile) -> None:
+    """Raise what the beginning of a ``partial`` file shows: that no way to call its columns is one that it has."""
+    ways = (source.columns,) if source.columns else source.ways
+    check_head(file, ways, source.read, lists=tuple(column for way in ways for column in way) if source.words else ())
 
 
 def _lines(source: TextSource, file: DataFile, limit: int | None) -> Iterator[TextRow]:

@@ -11,7 +11,7 @@ from sources.rows import Rows, TextRow, hash_files
 from sources.settings import SourceSettings
 from sources.tables.bounds import LOOK_SECONDS
 from sources.tables.data_file import DataFile
-from sources.text_files import TextSource, all_texts, look_at, text_file_of, texts_in
+from sources.text_files import TextSource, all_texts, check_beginning, look_at, text_file_of, texts_in
 
 CALIBRATION = "/prune/calibration/dataset"
 UNLABELLED = "/recovery/text/dataset"
@@ -40,7 +40,11 @@ def _sample(spec: CalibrationSpec, file: DataFile, seed: int) -> Rows:
 
 def check_texts(spec: CalibrationSpec, settings: SourceSettings, limit: int) -> CalibrationSpec:
     """Raise what ``read_texts`` would for the first ``limit`` rows; the answer has the way decided that it is read."""
-    with text_file(spec, settings).within(LOOK_SECONDS).pinned() as file:
+    given = text_file(spec, settings)
+    if given.partial:
+        check_beginning(_calibration(spec), given)
+        return spec
+    with given.within(LOOK_SECONDS).pinned() as file:
         return spec.model_copy(update={"read": look_at(_calibration(spec), file, limit).read})
 
 
@@ -65,7 +69,11 @@ def read_unlabelled(spec: TextSpec, task: TaskSpec, settings: SourceSettings) ->
 
 def check_unlabelled(spec: TextSpec, task: TaskSpec, settings: SourceSettings, limit: int) -> TextSpec:
     """As ``check_texts``, of ``read_unlabelled``; the answer has the columns too."""
-    with unlabelled_file(spec, task, settings).within(LOOK_SECONDS).pinned() as file:
+    given = unlabelled_file(spec, task, settings)
+    if given.partial:
+        check_beginning(_unlabelled(spec, task), given)
+        return spec
+    with given.within(LOOK_SECONDS).pinned() as file:
         look = look_at(_unlabelled(spec, task), file, limit)
         return spec.model_copy(update={"read": look.read, "columns": list(look.columns)})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sources.beneath import Folder
+from sources.any_folder import AnyFolder
 from sources.config_keys import short
 from sources.headers import invalid
 from sources.strict_json import MIB, limit_of, parse
@@ -32,7 +32,7 @@ def check_tokens(largest: int, count: int, rows: int, id: str) -> None:
         )
 
 
-def check_tokenizer(folder: Folder, rows: int | None, unused: tuple[str, ...]) -> None:
+def check_tokenizer(folder: AnyFolder, rows: int | None, unused: tuple[str, ...]) -> None:
     """Raise ``model_invalid`` for files that are none, whose rules are too many or too slow, or that have more tokens
     than ``rows``; ``unused`` tokens may.
     """
@@ -54,7 +54,7 @@ def check_tokenizer(folder: Folder, rows: int | None, unused: tuple[str, ...]) -
 class _Files:
     """JSON objects of the folder."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: AnyFolder) -> None:
         self.folder = folder
         self.names = frozenset(folder.names())
 

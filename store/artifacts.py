@@ -37,13 +37,13 @@ class ArtifactStore:
     def __init__(
         self, url: str, seconds: float | None = None, *, mkdir: bool = True, presigned_endpoint: str = ""
     ) -> None:
-        """``seconds``: an object store that does not answer for so long is away; None is for large uploads.
+        """``seconds``: an object store that does not answer a question for so long is away; None: for a minute or two.
         ``presigned_endpoint``: where others reach it; empty: where we do.
 
         Without ``mkdir``, a folder that is not there is away. A service makes its own by ``make_folder_once``. Raises
         ``NoStore`` for an address that no store has.
         """
-        self._url, self._root = url, artifacts_folder(url)
+        self._url, self._seconds, self._root = url, seconds, artifacts_folder(url)
         root = self._root
         self._folder, self._place = None if root is None else StoreFolder(root), _place(root, lambda: self._store)
         self._presigner = Presigner(None)
@@ -58,6 +58,11 @@ class ArtifactStore:
         """Of a folder, opened when it is first used: it may be away until then."""
         self._place.require()
         return from_url(self._url)
+
+    @cached_property
+    def _patient_store(self) -> ObjectStore:
+        """To write to: an answer begins once a whole part was sent, however slow the line is."""
+        return self._store if self.is_folder or self._seconds is None else open_store(self._url, None)
 
     @cached_property
     def _sweeper(self) -> Sweeper:
@@ -103,7 +108,7 @@ class ArtifactStore:
     ) -> Upload:
         """An artifact at ``prefix``, to be filled. ``stopped`` is asked between blocks. The others: see ``Upload``."""
         return Upload(
-            self._store, prefix, stopped, top, resumed=resumed, place=self._place, is_folder=self.is_folder,
+            self._patient_store, prefix, stopped, top, resumed=resumed, place=self._place, is_folder=self.is_folder,
             parts_at_once=parts_at_once,
         )  # fmt: skip
 

@@ -14,8 +14,9 @@ from api_schemas.jobs import Job, Status
 from api_schemas.logs import LogPage
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
+from api_schemas.source_names import upload_of
 from api_schemas.webhook_requests import without_secrets
-from store import leases, lifecycle, listing, logs, retention, upkeep, uses
+from store import leases, lifecycle, listing, logs, retention, upkeep, upload_uses, uses
 from store.audit import Actor, note
 from store.columns import later
 from store.database import reading
@@ -99,7 +100,7 @@ class JobStore:
         key that its webhook's secret is made from.
 
         Raises ``quota_exceeded`` where the tenant may queue no more, what ``within`` raises, and ``expired`` where the
-        files of an earlier job that it works on are gone: they are kept until it has ended.
+        files of an earlier job or an upload that it works on are gone: they are kept until it has ended.
         """
         tenant = self._tenant or DEFAULT_TENANT
         with self._engine.begin() as connection:
@@ -110,6 +111,7 @@ class JobStore:
             row = {**_new_row(request, without_secrets(sent), resolved), **_asked_by(self._actor)}
             connection.execute(insert(jobs).values(id=job_id, tenant=tenant, **row))
             uses.hold(connection, job_id, uses.sources_of(resolved))
+            upload_uses.hold(connection, job_id, uploads_of(resolved))
             if request.webhook is not None:
                 add_for_job(connection, job_id, tenant, request.webhook, key_fingerprint)
             pairs = [{"job_id": job_id, "key": key, "value": value} for key, value in request.metadata.items()]
@@ -350,6 +352,12 @@ class JobStore:
         """How many queued jobs had no wake-up for that long; the caller sends as many."""
         with self._engine.begin() as connection:
             return upkeep.due_wakeups(connection, older_than_seconds)
+
+
+def uploads_of(resolved: ResolvedRequest) -> list[str]:
+    """The ids of those that the job works on."""
+    found = (upload_of(source.source) for source in resolved.sources)
+    return [upload[0] for upload in found if upload is not None]
 
 
 def _new_row(request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest) -> dict[str, Any]:

@@ -15,15 +15,19 @@ LASTING: frozenset[Kind] = frozenset({"missing", "refused"})
 
 
 class Fault(NamedTuple):
-    """``sentence`` has the store's address, and nothing else of what the client said: no key, and no name of a file."""
+    """``sentence`` has the store's address, and nothing else of what the client said: no key, and no name of a file.
+    ``why`` is of one that refuses.
+    """
 
     kind: Kind
     sentence: str
+    why: str = ""
 
 
 _MEND = "its operator has to mend that"
 _SOON = "the same request may work in some seconds"
-_KEY = "its key has expired or was revoked, or may not do this, or its folder is read-only"
+_KEY = "its key has expired or was revoked, or may not do this"
+_FOLDER = "its folder is read-only, or belongs to somebody else"
 
 _SENTENCES: dict[Kind, str] = {
     "missing": f"{{store}} has no such bucket; {_MEND}",
@@ -87,7 +91,7 @@ def fault_of(error: BaseException) -> Fault | None:
     kind, why = _read(error, said)
     if isinstance(error, FileNotFoundError) and kind != "missing":
         return None
-    return Fault(kind, _SENTENCES[kind].format(store=_named(said), why=why))
+    return Fault(kind, _SENTENCES[kind].format(store=_named(said), why=why), why)
 
 
 def first_fault(errors: Iterable[BaseException]) -> Fault | None:
@@ -99,13 +103,14 @@ def _read(error: BaseException, said: str) -> tuple[Kind, str]:
     if code and (known := _CODES.get(code[1] or code[2])):
         return known
     found = next(((kind, why) for words, kind, why in _WORDS if re.search(words, said)), None)
-    return found or (("refused", _KEY) if _refuses(error, said) else ("unreachable", ""))
+    return found or _of_folder(error, said)
 
 
-def _refuses(error: BaseException, said: str) -> bool:
+def _of_folder(error: BaseException, said: str) -> tuple[Kind, str]:
     number = _NUMBER.search(said)
-    denied = isinstance(error, PermissionDeniedError | UnauthenticatedError)
-    return denied or (number is not None and int(number[1]) in _NUMBERS_REFUSE)
+    if number and int(number[1]) in _NUMBERS_REFUSE:
+        return "refused", _FOLDER
+    return ("refused", _KEY) if isinstance(error, PermissionDeniedError | UnauthenticatedError) else ("unreachable", "")
 
 
 def _named(said: str) -> str:

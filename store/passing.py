@@ -30,6 +30,7 @@ MESSAGES = {
     "storage_unavailable": "the artifact store does not answer; the same request may work in some seconds",
     "storage_full": "the service has no room left on a disk of its own; its operator has to make some",
     "hub_unavailable": "the model hub does not answer; the same request may work later",
+    "source_unavailable": "the object store of a model or dataset does not answer; the same request may work later",
     "not_ready": "the broker does not answer; the same request may work in some seconds",
 }
 

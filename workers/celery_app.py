@@ -40,7 +40,6 @@ from workers.settings import WorkerSettings
 from workers.supervision import scratch
 from workers.supervision.about import VERSION, about_worker, auto_precision
 from workers.supervision.checkpoint_sync import sweep_ended
-from workers.supervision.delivered_files import earlier_files
 from workers.supervision.health_server import open_health_server
 from workers.supervision.input_staging import stage_inputs
 from workers.supervision.poller import Poller
@@ -49,6 +48,7 @@ from workers.supervision.pulse import Pulse
 from workers.supervision.recorded_store import RecordedCache, RecordedJobs
 from workers.supervision.recording import Recorder
 from workers.supervision.speed_notes import SpeedNotes
+from workers.supervision.stored_inputs import StoreInputs
 from workers.supervision.supervisor import Supervisor
 from workers.supervision.waker import Waker
 
@@ -111,7 +111,7 @@ class WorkerProcess:
             artifacts,
             settings,
             command=RUNNER,
-            stage=stage_inputs(settings, another_user=own_user, earlier=earlier_files(artifacts)),
+            stage=stage_inputs(settings, another_user=own_user, stored=StoreInputs(artifacts, settings)),
             worker=name,
             sandbox=self.sandbox,
             around=recorder.attempt,

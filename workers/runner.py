@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import TextIO
 
 from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, NewEvent, StageData, failure
+from api_schemas.requests import JobRequest
 from workers.cache.folder import Cache, FolderCache
 from workers.cache.remote import RemoteCache
 from workers.descriptors import receive_descriptors
@@ -78,16 +80,29 @@ def run_job(
         out.mkdir(parents=True, exist_ok=True)
         # Only here: it imports torch, which takes seconds, and a job file with a fault should not wait for that.
         run_pipeline = import_module("workers.pipeline").run_pipeline
-        run_pipeline(
-            file.request, resolved=file.resolved, job_id=file.id, out=out, settings=settings, tell=tell,
-            shared=cache, attempt=file.attempt, checkpoints=file.checkpoints,
-            archived=archived,
-        )  # fmt: skip
+        with _at_hand(file.request, settings) as (request, at_hand):
+            run_pipeline(
+                request, resolved=file.resolved, job_id=file.id, out=out, settings=at_hand, tell=tell,
+                shared=cache, attempt=file.attempt, checkpoints=file.checkpoints,
+                archived=archived,
+            )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - every fault of a job is told, whatever it is
         if not isinstance(error, LayercutError):  # that one is for people, and says all there is to say
             traceback.print_exc()
         tell(failure(explained(error), tell.stage))
     return tell.last == EventType.SUCCEEDED
+
+
+def _at_hand(
+    request: JobRequest, settings: WorkerSettings
+) -> AbstractContextManager[tuple[JobRequest, WorkerSettings]]:
+    """``request`` and ``settings`` of a job whose inputs were handed over, or are fetched now."""
+    if settings.inputs is not None:
+        return nullcontext((request, settings))
+    # Only here: a runner that waits is locked in, and has no use for a client of object stores.
+    found: AbstractContextManager[tuple[JobRequest, WorkerSettings]]
+    found = import_module("workers.stages.own_objects").with_objects(request, settings)
+    return found
 
 
 def run_file(job: Path, out: Path) -> int:

@@ -139,7 +139,7 @@ def _plan_lines(plan: PlanAnswer) -> Iterator[tuple[str, object]]:
     yield "drops", None if plan.dropped is None else f"{plan.dropped}, of layers numbered from 0"
     if plan.parameters_after is not None:
         yield "parameters", f"{plan.parameters_before:,} -> {plan.parameters_after:,}"
-    if plan.bytes_after is not None:
+    if plan.bytes_before is not None and plan.bytes_after is not None:
         yield "weights", f"{plan.bytes_before / 1e6:,.1f} MB -> {plan.bytes_after / 1e6:,.1f} MB"
     yield from ((("warning", warning)) for warning in plan.warnings)
     yield from _takes(plan.estimate, plan.no_estimate)

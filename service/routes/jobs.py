@@ -27,6 +27,7 @@ from service.edge.disconnects import gone
 from service.estimates import expected_of_job
 from service.idempotency import PARAMETER, accepted_once
 from service.idempotency import REFUSALS as REPEATED
+from service.named_sources import NamedSources
 from service.negotiation import wait_seconds
 from service.openapi import BODY, json_body, problems
 from service.shown import shown
@@ -111,7 +112,7 @@ async def create_job(
         return JSONResponse(preview.model_dump(mode="json"))
 
     async def look() -> Admitted:
-        return await state.admissions.run(tenant, leaves, _admit, body, state, who)
+        return await state.admissions.run(tenant, leaves, _admitted, body, state, who)
 
     async def create(within: Within | None) -> Job:
         await state.probes.disk.answer()
@@ -264,7 +265,12 @@ def _metadata(request: Request) -> dict[str, str]:
     return metadata
 
 
-def _admit(body: dict[str, Any], state: GatewayState, who: Caller) -> Admitted:
+def _admitted(body: dict[str, Any], state: GatewayState, who: Caller) -> Admitted:
+    with state.named_sources(who.actor) as named:
+        return _admit(body, state, who, named)
+
+
+def _admit(body: dict[str, Any], state: GatewayState, who: Caller, named: NamedSources) -> Admitted:
     request = under_ceilings(validated(JobRequest, body), state.settings)
     who.check_priority(request.priority)
     if request.webhook is not None:
@@ -274,7 +280,7 @@ def _admit(body: dict[str, Any], state: GatewayState, who: Caller) -> Admitted:
             "/webhook/url" if isinstance(body["webhook"], dict) else "/webhook",
         )
     with state.tracing.span("admission", who.actor.traceparent):
-        return request, admit(request, state.settings, state.earlier_jobs(who.actor))
+        return request, admit(request, state.settings, named)
 
 
 def _queue(state: GatewayState, own: JobStore, sent: dict[str, Any], admitted: Admitted, within: Within | None) -> Job:
@@ -294,8 +300,9 @@ def _retry(state: GatewayState, own: JobStore, job_id: str, within: Within | Non
 
 
 def _preview(sent: dict[str, Any], state: GatewayState, who: Caller) -> JobPreview:
-    request, resolved = _admit(sent, state, who)
-    takes, why_not = expected_of_job(resolved, state.workers.list(LIVING_SECONDS, None), state.settings)
+    with state.named_sources(who.actor) as named:
+        request, resolved = _admit(sent, state, who, named)
+        takes, why_not = expected_of_job(resolved, state.workers.list(LIVING_SECONDS, None), named.settings)
     return JobPreview(
         model=request.model.id,
         task=request.task.label,

@@ -45,7 +45,7 @@ async def create_plan(body: JsonBody, request: Request, state: State, who: Who) 
 
 def _plan(body: dict[str, Any], state: GatewayState, who: Caller, stopped: Stopped) -> PlanAnswer:
     known = state.importance.of(who.holder.tenant, who.holder.pool, stopped)
-    earlier = state.earlier_jobs(who.actor)
-    found = plan(validated(PlanRequest, body), state.settings, known, earlier)
-    takes, why_not = expected_of_plan(*found, state.workers.list(LIVING_SECONDS, None), state.settings)
+    with state.named_sources(who.actor) as named:
+        found = plan(validated(PlanRequest, body), state.settings, known, named)
+        takes, why_not = expected_of_plan(*found, state.workers.list(LIVING_SECONDS, None), named.settings)
     return PlanAnswer(**dict(found.plan), estimate=takes, no_estimate=why_not)

@@ -19,12 +19,14 @@ BLOCK = 1 << 20
 
 
 class Body:
-    """Made in the event loop. ``most``: bytes that it may have, ``allowed`` how an error calls that."""
+    """Made in the event loop. ``limit``: bytes that it may have, ``allowed`` what sets that; and ``beside``, which an
+    error does not tell.
+    """
 
-    def __init__(self, request: Request, most: int, allowed: str) -> None:
+    def __init__(self, request: Request, limit: int, allowed: str, *, beside: int = 0) -> None:
         self.announced = announced_length(request)
-        self._most, self._allowed = most, allowed
-        if self.announced is not None and self.announced > most:
+        self._limit, self._most, self._allowed = limit, limit + beside, allowed
+        if self.announced is not None and self.announced > self._most:
             raise self._too_large()
         self._loop = asyncio.get_running_loop()
         self._stream: AsyncIterator[bytes] = request.stream()
@@ -74,8 +76,8 @@ class Body:
 
     def _too_large(self) -> LayercutError:
         return LayercutError(
-            "payload_too_large", f"the body is larger than the {self._most} bytes that {self._allowed}",
-            details={"limit": self._most},
+            "payload_too_large", f"the body is larger than the {self._limit} bytes that {self._allowed}",
+            details={"limit": self._limit},
         )  # fmt: skip
 
 

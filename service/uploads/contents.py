@@ -7,14 +7,15 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, BinaryIO
 
-from api_schemas.uploads import UploadKind
+from api_schemas.uploads import PREFIX, UploadKind
 from service.uploads.stored_bytes import file_reader
 from service.uploads.stores import Stores
 from service.uploads.writer import Writer
-from sources.delivered import StoredFile as ModelFile
+from sources.stored_files import StoredFile as ModelFile
+from sources.stored_files import StoredFiles
 from sources.uploads.archives import Unpacking
 from sources.uploads.datasets import StoredData, inspect_dataset
-from sources.uploads.models import UploadedFiles, inspect_model, is_read, left_out
+from sources.uploads.models import inspect_model, is_read, left_out
 from store.manifests import StoredFile
 from store.stored_uploads import Writing
 
@@ -39,8 +40,8 @@ def _inspect_dataset(held: Writing, files: Sequence[StoredFile], others: Collect
 
 
 def _inspect_model(held: Writing, files: Sequence[StoredFile], others: Collection[str], stores: Stores) -> Inspected:
-    found = UploadedFiles(
-        held.upload_id,
+    found = StoredFiles(
+        f"{PREFIX}{held.upload_id}",
         {file.name: ModelFile(file.bytes, file.sha256) for file in files},
         partial(stores.artifacts.open_range, held.prefix),
     )

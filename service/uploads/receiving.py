@@ -42,7 +42,8 @@ class Received:
     files: list[StoredFile] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     fields: dict[str, str] = field(default_factory=dict)
-    sent: list[str] = field(default_factory=list)
+    #: Names of all files, by what some disks take for the same.
+    sent: dict[str, str] = field(default_factory=dict)
     sha256: str = ""
 
 
@@ -89,9 +90,9 @@ class Receiver:
     def _take_file(self, part: Part, found: Received, writer: Writer) -> None:
         name = part.filename or ""
         check_name(name)
-        if name.casefold() in (other.casefold() for other in found.sent):
+        if name.casefold() in found.sent:
             raise LayercutError("validation_failed", f"two files are called {name!r}, in any letters")
-        found.sent.append(name)
+        found.sent[name.casefold()] = name
         digest = hashlib.sha256()
 
         def hashed() -> Iterator[bytes]:
@@ -114,20 +115,28 @@ class Receiver:
     def _unpack(self, name: str, blocks: Iterator[bytes], found: Received, writer: Writer) -> None:
         if len(found.sent) > 1:
             raise LayercutError("archive_invalid", "an archive comes alone: it holds all files of the model")
-        source: BinaryIO = cast(BinaryIO, Blocks(blocks))
         if name.lower().endswith(".zip"):
-            size = writer.keep(parts_of(writer.held.upload_id), ARCHIVE, blocks, self._announced)
-            source = cast(
-                BinaryIO, sought(size, file_reader(self._stores.artifacts, parts_of(writer.held.upload_id), ARCHIVE))
-            )
-        files, left_out = unpack(name, source, writer)
+            files, left_out = self._unpack_zip(name, blocks, writer)
+        else:
+            files, left_out = unpack(name, cast(BinaryIO, Blocks(blocks)), writer)
         found.files += files
         found.left_out += left_out
+
+    def _unpack_zip(self, name: str, blocks: Iterator[bytes], writer: Writer) -> tuple[list[StoredFile], list[str]]:
+        """It has its list of members at its end, and so it is kept beside them meanwhile."""
+        beside = parts_of(writer.held.upload_id)
+        size = writer.keep(beside, ARCHIVE, blocks, self._announced)
+        source = sought(size, file_reader(self._stores.artifacts, beside, ARCHIVE))
+        try:
+            return unpack(name, cast(BinaryIO, source), writer)
+        finally:
+            with suppress(Exception):  # it is swept
+                self._stores.artifacts.delete(beside)
 
     def _written(self, held: Writing, writer: Writer, found: Received) -> Written:
         announced = found.fields.get("sha256", "").lower()
         if announced and announced != found.sha256:
-            raise hash_mismatch(found.sent[0], announced, found.sha256)
+            raise hash_mismatch(next(iter(found.sent.values())), announced, found.sha256)
         inspection, notes = inspect(held, found.files, found.left_out, self._stores)
         files = [ReadyFile(file.name, file.bytes, file.sha256) for file in found.files]
         return Written(

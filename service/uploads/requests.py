@@ -41,7 +41,7 @@ async def receive_form(request: Request, state: GatewayState, kind: UploadKind, 
     stores = state.upload_stores.of(actor)
     await state.probes.disk.answer()
     await run_in_threadpool(stores.check_room, announced)
-    body = Body(request, state.settings.upload_bytes + FORM_BYTES, ALLOWED)
+    body = Body(request, state.settings.upload_bytes, ALLOWED, beside=FORM_BYTES)
     form, receiver = Form(request.headers["content-type"], body.blocks()), Receiver(kind, stores)
 
     def stop() -> None:

@@ -11,7 +11,7 @@ from store.upload_parts import Part
 from store.upload_rows import parts_of
 
 #: What a file that is sought in reads at a time.
-READ_BYTES = 1 << 20
+READ_BYTES = 4 << 20
 
 #: Gives the bytes from a first up to, not including, a last.
 Read = Callable[[int, int], Iterable[bytes]]

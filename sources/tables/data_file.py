@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from api_schemas.delivered import PREFIX
 from api_schemas.errors import LayercutError
+from api_schemas.source_names import is_object, is_stored
 from sources.beneath import beneath, open_plain, open_regular, state_of
 from sources.paths import inside_roots
 from sources.settings import SourceSettings
@@ -26,7 +28,8 @@ class DataFile:
     """A file or folder: its real ``path``, the ``name`` that it was asked for by, and the field that did.
 
     ``root`` is the allowed folder that it is under; None for a file of our own. ``limit``: of its size, in bytes.
-    A look at it ends at ``deadline``, by the monotonic clock, ``seconds`` after it began.
+    A look at it ends at ``deadline``, by the monotonic clock, ``seconds`` after it began. ``partial``:
+    its beginning is here, of a Parquet its end too, and holes in place of the rest, which a worker looks at.
     """
 
     path: Path
@@ -36,6 +39,7 @@ class DataFile:
     limit: int = TABLE_BYTES
     seconds: float | None = None
     deadline: float = math.inf
+    partial: bool = False
 
     @property
     def kind(self) -> str:
@@ -85,19 +89,24 @@ class DataFile:
         """
         with self._open() as file:
             before = state_of(file)
-            self._check_size(file)
+            if not self.partial:
+                self._check_size(file.fileno())
             yield replace(self, path=Path(f"/dev/fd/{file.fileno()}"), root=None)
             if state_of(file) != before:
                 raise self.error("the file changed while it was read: give it when it is whole")
 
-    def _check_size(self, file: BinaryIO) -> None:
-        size = os.fstat(file.fileno()).st_size
+    def check_bytes(self, size: int) -> None:
+        """Raise ``dataset_invalid`` for more than may be read."""
         if size > self.limit:
             raise self.error(
                 f"the file has {size} bytes, more than the {self.limit} that LAYERCUT_TABLE_BYTES allows: give less"
             )
+
+    def _check_size(self, handle: int) -> None:
+        size = os.fstat(handle).st_size
+        self.check_bytes(size)
         most = max(MAX_HOLES, size // 2) if self.kind == ".parquet" else MAX_HOLES
-        if (holes := _holes(file.fileno(), size, most)) > most:
+        if (holes := _holes(handle, size, most)) > most:
             raise self.error(f"of its {size} bytes, {holes} or more were never written: give the file when it is whole")
 
     def _open(self) -> BinaryIO:
@@ -110,11 +119,27 @@ class DataFile:
 
 
 def allowed_file(name: str, settings: SourceSettings, param: str) -> DataFile:
-    """The file or folder of that name, where it lies under a root for data; raises as ``inside_roots`` does."""
+    """The file or folder of that name, where it lies under a root for data, or was fetched; raises as ``inside_roots``
+    does.
+    """
     if settings.inputs is not None:
         return DataFile(settings.inputs.file(name), name, param, limit=settings.table_bytes)
+    if (here := settings.fetched.get(name)) is not None:
+        return DataFile(here.path, name, param, limit=settings.table_bytes, partial=not here.is_whole)
+    if is_stored(name) or name.startswith(PREFIX) or "://" in name:
+        raise LayercutError("dataset_not_allowed", _not_here(name), param=param)
     path = inside_roots(name, settings.data_roots, what="dataset", param=param)
     return DataFile(path, name, param, beneath(path, settings.data_roots), settings.table_bytes)
+
+
+def _not_here(name: str) -> str:
+    if name.startswith(PREFIX):
+        return f"{name!r}: what a job delivers is a model; data is a file, upload:<id> or an address such as s3://…"
+    if "://" in name and not is_object(name):  # what follows may hold a signature
+        return f"{name.partition('://')[0][:20]}://… is not supported: addresses begin with s3://, gs:// or az://"
+    if is_object(name):
+        return f"{name!r} has to be fetched, and nothing here does"
+    return f"{name!r} is what was uploaded to the service: POST the request there, or give the path of the file"
 
 
 def _holes(handle: int, size: int, most: int) -> int:

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from api_schemas.architectures import ModelFacts
 from api_schemas.errors import LayercutError
-from sources.delivered import DeliveredFiles, delivered_facts
 from sources.facts import choose_weights
-from sources.file_starts import CHECKED, STARTS
+from sources.file_starts import check_starts
 from sources.headers import invalid
 from sources.model_files import is_allowed
+from sources.stored_files import StoredFiles
+from sources.stored_model import stored_facts
 
 #: Of names that are not read, so many are told.
 TOLD = 10
-
-
-@dataclass(frozen=True)
-class UploadedFiles(DeliveredFiles):
-    """The files of an upload, of which ``job`` is the id."""
-
-    @property
-    def id(self) -> str:
-        return f"upload:{self.job}"
 
 
 def is_read(name: str) -> bool:
@@ -40,14 +30,14 @@ def left_out(names: Collection[str]) -> list[str]:
     return [f"left out, as no job reads them (safetensors and configuration only): {shown}"]
 
 
-def inspect_model(files: UploadedFiles, others: Collection[str], *, most: int) -> tuple[ModelFacts, list[str]]:
+def inspect_model(files: StoredFiles, others: Collection[str], *, most: int) -> tuple[ModelFacts, list[str]]:
     """The facts of the model, whose weights may have ``most`` bytes, and notes. ``others`` are names of files that came
     and are not kept.
 
     Raises ``model_invalid``, ``model_not_allowed``, ``unsupported_architecture`` and ``ceiling_passed``.
     """
     try:
-        _check_starts(files)
+        check_starts(files)
         choose_weights([*files.files, *others], files.id)
         if "config.json" not in files.files:
             raise invalid(f"{files.id!r} has no config.json")
@@ -57,21 +47,11 @@ def inspect_model(files: UploadedFiles, others: Collection[str], *, most: int) -
         raise LayercutError(error.code, error.message.replace(repr(files.id), "the model")) from None
 
 
-def _facts(files: UploadedFiles, most: int) -> tuple[ModelFacts, list[str]]:
+def _facts(files: StoredFiles, most: int) -> tuple[ModelFacts, list[str]]:
     try:
-        return delivered_facts(files, modules=True, most=most), []
+        return stored_facts(files, modules=True, most=most), []
     except LayercutError as error:
         if "modules.json" not in files.files:
             raise
         # It may serve without what sentence-transformers adds: whoever asks for that is told then.
-        return delivered_facts(files, modules=False, most=most), [f"as a transformer alone: {error.message}"]
-
-
-def _check_starts(files: UploadedFiles) -> None:
-    """Raise ``model_invalid`` for a file that stands in for another."""
-    for name in sorted(files.files):
-        if PurePosixPath(name).suffix in CHECKED:
-            start = files.start(name, 64).lstrip().lower()
-            what = next((what for begins, what in STARTS if start.startswith(begins)), None)
-            if what is not None:
-                raise invalid(f"{name} is {what}")
+        return stored_facts(files, modules=False, most=most), [f"as a transformer alone: {error.message}"]

@@ -54,8 +54,12 @@ def test_a_client_s_command_imports_no_part_of_a_service() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("layercut wat", ["watch"]), ("layercut submit --dr", ["--drop", "--dry-run"]), ("layercut list --status f", ["failed"])],
-)  # fmt: skip
+    [
+        ("layercut wat", ["watch"]),
+        ("layercut submit --dr", ["--drop", "--dry-run"]),
+        ("layercut list --status f", ["failed"]),
+    ],
+)
 def test_a_shell_can_complete_it(typed: str, offered: list[str]) -> None:
     words = typed.split()
     asked = {"_LAYERCUT_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(words) - 1)}

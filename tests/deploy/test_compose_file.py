@@ -121,6 +121,16 @@ def test_every_setting_of_a_service_reaches_it(name: str, settings: type[BaseSet
     assert given == wanted
 
 
+def test_every_variable_of_object_stores_that_is_explained_reaches_our_services() -> None:
+    texts = [(ROOT / name).read_text() for name in ("deploy/env.example", "docs/object-storage.md")]
+    wanted = {found for text in texts for found in re.findall(r"\b(?:AWS|GOOGLE|AZURE)_[A-Z_0-9]*[A-Z0-9]\b", text)}
+    # Set by the platform for each container, and of no use where somebody else passes them on.
+    wanted -= {"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"}
+    assert {"AWS_ENDPOINT_URL", "GOOGLE_SERVICE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_KEY"} <= wanted
+    for name in OURS:
+        assert wanted <= set(SERVICES[name]["environment"])
+
+
 def test_every_variable_of_tracing_that_is_read_or_documented_reaches_our_services() -> None:
     texts = [(ROOT / name).read_text() for name in ("telemetry/tracing.py", "docs/monitoring.md")]
     wanted = {found for text in texts for found in re.findall(r"OTEL_[A-Z_]+", text)}

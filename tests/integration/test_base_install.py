@@ -80,7 +80,8 @@ def test_it_sends_a_model_and_asks_for_a_job(bin_of_client: Path, url: str, tmp_
     ("command", "extra"),
     [
         (["serve"], "worker"), (["worker"], "worker"), (["run", __file__, "--out", "out"], "worker"),
-        (["gateway"], "gateway"), (["keys", "list"], "gateway"), (["tenants", "list"], "gateway"), (["audit"], "gateway"),
+        (["gateway"], "gateway"), (["keys", "list"], "gateway"), (["tenants", "list"], "gateway"),
+        (["audit"], "gateway"),
     ],
 )  # fmt: skip
 def test_what_it_lacks_it_says_how_to_get(bin_of_client: Path, command: list[str], extra: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api_schemas.requests import PlanRequest
+from service.known_importance import Known
 from service.reaper import clear_cache
 from service.state import GatewayState
 from sources.importance import FILE, KIND, importance_fingerprint
@@ -24,7 +25,7 @@ def leave(state: GatewayState, body: dict[str, Any], folder: Path, content: byte
     request = PlanRequest.model_validate(body)
     facts = inspect(request.model, state.settings, modules=False)
     assert facts is not None
-    asked, read = state.importance._identified(request, facts, None, None)
+    asked, read = state.importance._identified(Known(request, facts, state.settings))
     fingerprint = importance_fingerprint(asked, facts, read)
     assert fingerprint is not None
     lease = claim(state).lease

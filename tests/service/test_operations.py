@@ -32,7 +32,7 @@ CHECKS = ("database", "artifacts", "broker", "disk")
 def test_a_living_gateway_is_healthy_ready_and_has_a_version(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     ready = client.get("/readyz").json()
-    assert ready == {"status": "ok", "checks": dict.fromkeys(CHECKS, "ok"), "workers": []}
+    assert ready == {"status": "ok", "checks": dict.fromkeys(CHECKS, "ok"), "reasons": {}, "workers": []}
     assert client.get("/version").json()["name"] == "layercut"
 
 
@@ -54,6 +54,7 @@ def test_without_a_broker_it_is_degraded_and_takes_jobs(settings: GatewaySetting
         assert answer.status_code == 200
         assert answer.json()["status"] == "degraded"
         assert answer.json()["checks"]["broker"] == "unreachable"
+        assert answer.json()["reasons"].keys() == {"broker"}
         assert client.post("/v1/jobs", json=body).status_code == 202
 
 

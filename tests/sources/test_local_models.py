@@ -225,7 +225,7 @@ def test_folders_that_are_none(write: Write) -> None:
     refused(folder.parent / "other", "model_not_found", "no file or folder")
 
 
-@pytest.mark.parametrize("id", ["upload:abc", "s3://bucket/model", "https://example.org/model"])
+@pytest.mark.parametrize("id", ["ftp://bucket/model", "https://example.org/model"])
 def test_what_is_not_supported_says_what_is(id: str) -> None:
     with pytest.raises(LayercutError, match="not supported: give a hub id") as caught:
         inspect(ModelRef(id=id), SourceSettings())

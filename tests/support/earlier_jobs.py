@@ -6,6 +6,8 @@ Only the runner is none of its own: the pipeline runs here.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +17,48 @@ from api_schemas.jobs import Job
 from api_schemas.plans import Plan
 from api_schemas.reports import Report
 from api_schemas.requests import JobRequest, PlanRequest
+from api_schemas.uploads import UploadKind
 from service.admission import admit, plan
 from service.earlier_jobs import EarlierJobs
 from service.known_importance import KnownImportance
+from service.named_sources import NamedSources
 from service.settings import GatewaySettings
+from service.uploads.named import NamedUploads
+from sources.fetched import FetchedFiles
 from sources.fingerprint import FileHashes
+from sources.objects.buckets import Buckets
 from store.artifacts import ArtifactStore
 from store.cache import CacheStore
 from store.database import open_engine
 from store.jobs import Claim, JobStore
+from store.object_clients import open_store
+from store.object_errors import fault_of
+from store.stored_uploads import UploadStore
 from tests.support.migrated_database import migrated_sqlite
+from tests.support.uploaded import uploaded
 from workers.cache.folder import FolderCache
 from workers.pipeline import run_pipeline
 from workers.settings import WorkerSettings
-from workers.supervision.delivered_files import earlier_files
 from workers.supervision.exported_files import check_exported
 from workers.supervision.input_staging import stage_inputs
+from workers.supervision.stored_inputs import StoreInputs
 
 QUICK = {"latency": {"batch_sizes": [1], "sequence_lengths": [16]}}
 
 
 class Service:
-    """All that it keeps is in ``folder``, where models and tables are too."""
+    """All that it keeps is in ``folder``, where models and tables are too; these may also lie below ``urls``."""
 
-    def __init__(self, folder: Path) -> None:
-        roots = {"model_roots": [folder], "data_roots": [folder]}
+    def __init__(self, folder: Path, urls: Sequence[str] = ()) -> None:
+        roots = {"model_roots": [folder], "data_roots": [folder], "model_urls": urls, "data_urls": urls}
         self.settings = GatewaySettings(data_dir=folder / "data", database_url="", artifacts_url="", **roots)
         self.worker = WorkerSettings(data_dir=folder / "data", device="cpu", **roots)
         self.engine = open_engine(migrated_sqlite(self.settings.database_url))
         self.store, self.artifacts = JobStore(self.engine), ArtifactStore(self.settings.artifacts_url)
         self.cache = FolderCache(folder / "cache", 2**30)
-        self.earlier = EarlierJobs(self.store, self.artifacts, self.settings)
+        self.uploads = UploadStore(self.engine)
+        self.buckets = Buckets(partial(open_store, seconds=self.settings.source_seconds), fault_of)
+        self.fetched = FetchedFiles(self.settings.data_dir / "fetched", self.settings.fetched_bytes)
         self.scratch = folder / "scratch"
         self.events: list[NewEvent] = []
 
@@ -53,12 +66,23 @@ class Service:
         """Raises what the gateway would answer."""
         sent = {"evaluation": QUICK, **body}
         request = JobRequest.model_validate(sent)
-        return self.store.create(request, sent, admit(request, self.settings, self.earlier))
+        with self.named() as named:
+            return self.store.create(request, sent, admit(request, self.settings, named))
+
+    def named(self) -> NamedSources:
+        earlier = EarlierJobs(self.store, self.artifacts, self.settings)
+        uploads = NamedUploads(self.uploads, self.artifacts)
+        return NamedSources(self.settings, earlier, uploads, self.buckets, self.fetched)
+
+    def upload(self, folder: Path, kind: UploadKind) -> str:
+        """The files of ``folder`` as an upload; how a request names it."""
+        return uploaded(self.uploads, self.artifacts, folder, kind)
 
     def plan(self, body: dict[str, Any]) -> Plan:
         hashes = FileHashes(self.settings.data_dir / "hashes")
-        known = KnownImportance(self.settings, CacheStore(self.engine), self.artifacts, hashes)
-        return plan(PlanRequest.model_validate(body), self.settings, known, self.earlier).plan
+        known = KnownImportance(CacheStore(self.engine), self.artifacts, hashes)
+        with self.named() as named:
+            return plan(PlanRequest.model_validate(body), self.settings, known, named).plan
 
     def work(self) -> Job:
         """One attempt at the next job. Raises what would be its error."""
@@ -69,7 +93,7 @@ class Service:
         for folder in (inputs, out):
             folder.mkdir(parents=True)
         self.events = []
-        stage = stage_inputs(self.worker, another_user=False, earlier=earlier_files(self.artifacts))
+        stage = stage_inputs(self.worker, another_user=False, stored=StoreInputs(self.artifacts, self.worker))
         try:
             staged = stage(claim, inputs, lambda: False)
             # What is handed over open has its number in a runner alone.

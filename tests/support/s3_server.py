@@ -7,14 +7,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
 
 BUCKET = "bucket"
 
+Server = TypeVar("Server", bound=ThreadingHTTPServer)
+
 
 class Bucket(ThreadingHTTPServer):
-    """``asked`` are the methods and addresses of all requests; ``refuses`` what is answered with 403."""
+    """``asked`` are the methods and addresses of requests to read; ``deleted`` the keys of each to delete; ``refuses``
+    the methods that are answered with 403.
+    """
 
     daemon_threads = True
 
@@ -22,6 +27,7 @@ class Bucket(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.objects: dict[str, bytes] = {}
         self.asked: list[tuple[str, str, str | None]] = []
+        self.deleted: list[list[str]] = []
         self.refuses: set[str] = set()
 
     @property
@@ -34,6 +40,34 @@ class Bucket(ThreadingHTTPServer):
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_REGION": "us-east-1",
         }
+
+
+class Refusing(ThreadingHTTPServer):
+    """Answers everything with ``status`` and the error ``code``, as S3 words it."""
+
+    daemon_threads = True
+
+    def __init__(self, status: int, code: str = "") -> None:
+        super().__init__(("127.0.0.1", 0), _Refusing)
+        self.status, self.code = status, code
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    server: Refusing
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = f"<Error><Code>{self.server.code}</Code><Message>no</Message></Error>".encode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -68,6 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         """A list of objects to delete."""
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         keys = re.findall("<Key>(.*?)</Key>", body)
+        self.server.deleted.append(keys)
         for key in keys:
             self.server.objects.pop(unescape(key), None)
         deleted = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
@@ -85,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _list(self, prefix: str) -> None:
         found = "".join(
             f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
-            f"<Size>{len(body)}</Size></Contents>"
+            f"<ETag>&quot;0&quot;</ETag><Size>{len(body)}</Size></Contents>"
             for key, body in sorted(self.server.objects.items())
             if key.startswith(prefix)
         )
@@ -106,7 +141,20 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def bucket() -> Iterator[Bucket]:
-    with Bucket() as server:
+    with _served(Bucket()) as server:
+        yield server
+
+
+@contextmanager
+def refusing(status: int, code: str = "") -> Iterator[str]:
+    """The address of such a server."""
+    with _served(Refusing(status, code)) as server:
+        yield f"http://127.0.0.1:{server.server_port}"
+
+
+@contextmanager
+def _served(server: Server) -> Iterator[Server]:
+    with server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

@@ -18,9 +18,11 @@ from typing import NamedTuple
 
 import httpx
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from tests.support.gateway_process import free_port
+from tests.support.processes import eventually
 
 BUCKET = "layercut"
 REGION = "us-east-1"
@@ -45,6 +47,12 @@ class Identity(NamedTuple):
 
 OWNER = Identity("owner", "AKIAOWNER", "secret-of-the-owner", ("Read", "Write", "List", "Tagging"))
 READER = Identity("reader", "AKIAREADER", "secret-of-the-reader", ("Read", "List"))
+#: Each has all rights of the owner but one.
+LACKING = tuple(
+    Identity(f"lacking-{right.lower()}", f"AKIANO{right.upper()}", "a-secret", tuple(set(OWNER.actions) - {right}))
+    for right in ("Read", "Write", "List")
+)
+EVERYBODY = (OWNER, READER, *LACKING)
 #: Makes buckets. The service is no administrator.
 ADMIN = Identity("admin", "AKIAADMIN", "secret-of-the-admin", ("Admin", "Read", "Write", "List"))
 
@@ -58,7 +66,7 @@ class Seaweed:
         self._process: subprocess.Popen[str] | None = None
         self._ports: dict[str, int] = {}
         (folder / "files").mkdir()
-        _write_identities(folder / "identities.json", OWNER, READER, ADMIN)
+        _write_identities(folder / "identities.json", *EVERYBODY, ADMIN)
         self._start_on_free_ports()
         self.create_bucket(BUCKET)
 
@@ -87,10 +95,11 @@ class Seaweed:
             "AWS_SECRET_ACCESS_KEY": identity.secret_key,
         }
 
-    def store(self, bucket: str = BUCKET, identity: Identity = OWNER) -> S3Store:
+    def store(self, bucket: str = BUCKET, identity: Identity = OWNER, prefix: str | None = None) -> S3Store:
         """A client, whatever this process's environment says."""
         return S3Store(
             bucket,
+            prefix=prefix,
             endpoint=self.endpoint,
             region=REGION,
             access_key_id=identity.access_key,
@@ -102,6 +111,28 @@ class Seaweed:
         """obstore makes none, so the address is signed by it and asked for by us."""
         address = obstore.sign(self.store(name, ADMIN), "PUT", "", timedelta(minutes=1))
         httpx.put(address, trust_env=False, timeout=30).raise_for_status()
+
+    def unfinished_uploads(self, bucket: str = BUCKET) -> dict[str, int]:
+        """How many parts each has that was begun and neither ended nor aborted: they are in no list, and cost room."""
+        found = {folder: self._names(folder) for folder in self._names(f"/buckets/{bucket}/.uploads")}
+        return {folder: sum(name.endswith(".part") for name in names) for folder, names in found.items()}
+
+    def clean_uploads(self, bucket: str = BUCKET) -> None:
+        self._filer("DELETE", f"/buckets/{bucket}/.uploads?recursive=true").raise_for_status()
+
+    def let_write(self, allowed: bool) -> None:
+        """Whether the owner's key may do more than read, from now on: as when somebody changes its policy."""
+        owner = OWNER if allowed else OWNER._replace(actions=READER.actions)
+        _write_identities(self._folder / "identities.json", *EVERYBODY[1:], owner, ADMIN)
+        os.kill(self.pid, signal.SIGHUP)
+        eventually(lambda: self._may_write() == allowed)
+
+    def _may_write(self) -> bool:
+        try:
+            obstore.put(self.store(), "may-it-write", b"")
+        except BaseError:
+            return False
+        return True
 
     def start(self) -> None:
         """Raises ``RuntimeError`` with what it said where it did not start."""
@@ -134,6 +165,15 @@ class Seaweed:
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
+
+    def _names(self, folder: str) -> list[str]:
+        found = self._filer("GET", f"{folder}/")
+        return [entry["FullPath"] for entry in found.json().get("Entries") or []] if found.is_success else []
+
+    def _filer(self, method: str, path: str) -> httpx.Response:
+        """What S3 does not tell, of the files that it keeps objects in."""
+        address = f"http://127.0.0.1:{self._ports['filer.port']}{path}"
+        return httpx.request(method, address, headers={"Accept": "application/json"}, trust_env=False, timeout=30)
 
     def _start_on_free_ports(self, tries: int = 3) -> None:
         """A port that was free may be taken by now."""

@@ -29,11 +29,14 @@ LAUNCHER = Path(__file__).with_name("launch_worker.py")
 class RealWorker:
     """One ``layercut worker``, whose runner is the fake one unless a real one is asked for."""
 
-    def __init__(self, environment: dict[str, str], log: Path, *, real: bool = False) -> None:
+    def __init__(
+        self, environment: dict[str, str], log: Path, *, real: bool = False, hidden: Path | None = None
+    ) -> None:
+        """``hidden``: a folder that it sees nothing of, where we may hide one: as if it were on another host."""
         self.log = log
         with log.open("ab") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, LAUNCHER, *([] if real else FAKE_RUNNER[1:])],
+                [*_hiding(hidden), sys.executable, LAUNCHER, *([] if real else FAKE_RUNNER[1:])],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
                 stderr=stream,
                 stdout=stream,
@@ -63,6 +66,14 @@ class RealWorker:
             for process in reversed(self.everyone()):
                 process.kill()
             self.process.wait(30)
+
+
+def _hiding(folder: Path | None) -> list[str]:
+    """What runs a command that sees an empty folder there; only root may mount one."""
+    if folder is None or os.geteuid() != 0:
+        return []
+    script = 'mount -t tmpfs -o size=64k tmpfs "$0" && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, str(folder)]
 
 
 class Site:

@@ -21,6 +21,7 @@ from sources.model_folder import folder_modules, opened_folder, read_facts
 from sources.rows import Rows, one_text_a_row
 from sources.sentence_transformers import Modules
 from sources.staging import fetch_pinned, is_kept
+from sources.stored_data import renamed
 from sources.tasks import TaskData, load_task, with_data
 from sources.texts import read_texts
 from workers.data.features import Features, LabelShape, encode_into, labels_of, load_features
@@ -170,7 +171,9 @@ def pin(
     if settings.inputs is not None:
         facts = facts.model_copy(update={"revision": settings.inputs.commit})
     if resolved is None or resolved.plan is None:
-        return resolve(with_data(request, settings), facts), folder, facts
+        sources = resolved.sources if resolved else []
+        whole = with_data(renamed(request, sources), settings)
+        return resolve(whole, facts, sources=sources), folder, facts
     check_pinned(resolved.plan, facts)
     return resolved, folder, facts
 

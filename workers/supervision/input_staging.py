@@ -13,7 +13,8 @@ from typing import Protocol
 from api_schemas.errors import LayercutError
 from sources.blocks import Cancelled, Stopped
 from sources.fingerprint import FileHashes
-from sources.staging import Earlier, Staged, Stager, no_store
+from sources.staging import Staged, Stager
+from sources.stored_inputs import NO_STORE, StoredInputs
 from store.jobs import Claim
 from workers.settings import WorkerSettings
 from workers.supervision.inbox import Inbox
@@ -40,8 +41,8 @@ class Stage(Protocol):
         """Have all that the job of ``claim`` reads in ``folder``; raises as ``Stager.stage`` does."""
 
 
-def stage_inputs(settings: WorkerSettings, *, another_user: bool, earlier: Earlier = no_store) -> Stage:
-    """The staging of a worker, whose runners may be ``another_user``; ``earlier`` finds what earlier jobs delivered.
+def stage_inputs(settings: WorkerSettings, *, another_user: bool, stored: StoredInputs = NO_STORE) -> Stage:
+    """The staging of a worker, whose runners may be ``another_user``; ``stored`` finds what lies in stores.
 
     It knows the hub and its token, and the roots; a runner does not.
     """
@@ -51,7 +52,7 @@ def stage_inputs(settings: WorkerSettings, *, another_user: bool, earlier: Earli
     copy_bytes = settings.copy_bytes if Path("/proc/self/fd").is_dir() else sys.maxsize
 
     def stage(claim: Claim, folder: Path, stopped: Stopped) -> Staged:
-        stager = Stager(settings, hashes, folder, copy_bytes, stopped, another_user, earlier)
+        stager = Stager(settings, hashes, folder, copy_bytes, stopped, another_user, stored)
         return stager.stage(claim.request, claim.resolved)
 
     return stage

@@ -11,8 +11,8 @@ from safetensors.numpy import save
 
 from api_schemas.errors import LayercutError
 from api_schemas.uploads import UploadKind
-from sources.delivered import StoredFile
-from sources.uploads.models import UploadedFiles, inspect_model
+from sources.stored_files import StoredFile, StoredFiles
+from sources.uploads.models import inspect_model
 from sources.uploads.names import check_name, check_names
 
 CONFIG = {"model_type": "bert", "num_hidden_layers": 2, "hidden_size": 4, "vocab_size": 10}
@@ -26,9 +26,9 @@ FILES = {"config.json": json.dumps(CONFIG).encode(), "model.safetensors": WEIGHT
 ID = "upl_1k1fxfa6cm5p71gm6b56jvbx"
 
 
-def uploaded(files: dict[str, bytes]) -> UploadedFiles:
-    stored = {name: StoredFile(len(content), "a" * 64) for name, content in files.items()}
-    return UploadedFiles(ID, stored, lambda name, start, end: [files[name][start:end]])
+def uploaded(files: dict[str, bytes]) -> StoredFiles:
+    stored = {name: StoredFile(len(content)) for name, content in files.items()}
+    return StoredFiles(f"upload:{ID}", stored, lambda name, start, end: [files[name][start:end]])
 
 
 def test_its_facts_are_those_of_config_and_headers() -> None:
@@ -75,7 +75,8 @@ def test_weights_beyond_the_ceiling_are_refused() -> None:
     "name",
     [
         "", ".", "..", "../a.csv", "a/../b.csv", "/etc/a.csv", "a//b.csv", "a\\b.csv", "a\0.csv", "a\n.csv",
-        "C:\\a.csv", "manifest.json", "MANIFEST.json", "1_Pooling/manifest.json", "parts/1.csv", "a.csv#1", "x" * 252 + ".csv",
+        "C:\\a.csv", "manifest.json", "MANIFEST.json", "1_Pooling/manifest.json", "parts/1.csv", "a.csv#1",
+        "x" * 252 + ".csv",
     ],
 )  # fmt: skip
 def test_what_cannot_be_the_name_of_a_file(name: str) -> None:

@@ -123,24 +123,30 @@ def test_one_that_stays_away_costs_no_attempt_and_the_next_goes_on(
 
 
 def test_a_store_that_refuses_to_be_written_to_ends_the_job_and_says_so(
-    worker_settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+    worker_settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """One that did so before the claim would have kept the worker from it: test_store_check.py."""
     monkeypatch.setattr(attempt, "PUBLISHING_SECONDS", 0.3)
     monkeypatch.setattr(outages, "LONGEST", timedelta(microseconds=1))
     worker_settings.kill_grace_seconds = 0.2
     with bucket() as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        server.refuses = {"PUT"}
         rig = Rig(worker_settings.model_copy(update={"artifacts_url": f"s3://{BUCKET}/a"}), FAKE_RUNNER, no_inputs)
-        job = rig.run("succeed", max_attempts=1)
+        job_id = rig.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed", max_attempts=1)
+        thread = rig.start()
+        eventually((tmp_path / "here").exists)
+        server.refuses = {"PUT"}
+        (tmp_path / "go").touch()
+        thread.join(20)
+        job = rig.store.get(job_id)
         assert job.status == Status.QUEUED
         assert rig.supervisor.work()
         job = rig.store.get(job.id)
         assert job.error is not None
         assert (job.status, job.error.code, job.error.stage) == (Status.FAILED, "storage_unavailable", "publishing")
         assert job.error.retryable
-        assert "the artifact store refuses" in job.error.message
+        assert f"the artifact store at {server.environment['AWS_ENDPOINT']}/{BUCKET} refuses" in job.error.message
         assert "its key has expired or was revoked" in job.error.message
 
         server.refuses = set()

@@ -10,9 +10,10 @@ import pytest
 
 from api_schemas.errors import LayercutError
 from api_schemas.requests import ModelRef
-from sources.delivered import DeliveredFiles, StoredFile, chosen_files, delivered_facts
 from sources.inputs import Inputs
 from sources.model_folder import folder_of, opened_folder, read_facts
+from sources.stored_files import StoredFile, StoredFiles
+from sources.stored_model import chosen_files, stored_facts
 from tests.support.embedding_models import embedding_model
 from tests.support.tiny_models import tiny_model
 
@@ -27,12 +28,12 @@ class Stored:
         paths = [path for path in folder.rglob("*") if path.is_file()]
         self._content = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths} | more
 
-    def files(self) -> DeliveredFiles:
+    def files(self) -> StoredFiles:
         files = {
             name: StoredFile(len(content), hashlib.sha256(content).hexdigest())
             for name, content in self._content.items()
         }
-        return DeliveredFiles(JOB, files, self._read)
+        return StoredFiles(f"job:{JOB}", files, self._read)
 
     def _read(self, name: str, start: int, end: int) -> Iterator[bytes]:
         yield self._content[name][start:end]
@@ -42,8 +43,8 @@ def test_the_facts_are_those_of_the_folder_and_nothing_else_is_chosen(tmp_path: 
     folder = tiny_model("bert", tmp_path / "bert", head="classification")
     stored = Stored(folder, **{"report.json": b"{}", "README.md": b"# A model"})
     expected = read_facts(folder_of(folder, f"job:{JOB}"), ModelRef(id=f"job:{JOB}"))
-    found = delivered_facts(stored.files(), modules=True, most=ROOM)
-    assert found.model_dump(exclude={"license"}) == expected.model_dump(exclude={"license"})
+    found = stored_facts(stored.files(), modules=True, most=ROOM)
+    assert found == expected
     chosen = chosen_files(stored.files(), modules=True)
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(chosen)
     assert "report.json" not in chosen
@@ -58,17 +59,17 @@ def test_what_is_said_of_a_model_is_no_part_of_its_content(tmp_path: Path) -> No
 
 def test_modules_are_carried_where_they_are_wanted(tmp_path: Path) -> None:
     stored = Stored(embedding_model(tmp_path / "bert"))
-    assert delivered_facts(stored.files(), modules=True, most=ROOM).modules
-    assert delivered_facts(stored.files(), modules=False, most=ROOM).modules is None
+    assert stored_facts(stored.files(), modules=True, most=ROOM).modules
+    assert stored_facts(stored.files(), modules=False, most=ROOM).modules is None
     assert "modules.json" in chosen_files(stored.files(), modules=True)
 
 
 def test_a_report_alone_is_no_model_and_a_large_one_too_much(tmp_path: Path) -> None:
-    alone = DeliveredFiles(JOB, {"report.json": StoredFile(2, "a" * 64)}, lambda *_: [b"{}"])
+    alone = StoredFiles(f"job:{JOB}", {"report.json": StoredFile(2, "a" * 64)}, lambda *_: [b"{}"])
     with pytest.raises(LayercutError, match=f"{JOB} evaluated a model"):
-        delivered_facts(alone, modules=True, most=ROOM)
+        stored_facts(alone, modules=True, most=ROOM)
     with pytest.raises(LayercutError, match="LAYERCUT_MAX_MODEL_BYTES") as caught:
-        delivered_facts(Stored(tiny_model("bert", tmp_path / "bert")).files(), modules=True, most=100)
+        stored_facts(Stored(tiny_model("bert", tmp_path / "bert")).files(), modules=True, most=100)
     assert caught.value.code == "ceiling_passed"
 
 
