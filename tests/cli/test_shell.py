@@ -59,7 +59,7 @@ def test_a_client_s_command_imports_no_part_of_a_service() -> None:
         ("layercut submit --dr", ["--drop", "--dry-run"]),
         ("layercut list --status f", ["failed"]),
     ],
-)  # fmt: skip
+)
 def test_a_shell_can_complete_it(typed: str, offered: list[str]) -> None:
     words = typed.split()
     asked = {"_LAYERCUT_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(words) - 1)}
