@@ -79,6 +79,7 @@ def calls(folder: Path, receiver: str) -> list[Call]:
         Call("list_strategies 200", "GET", "/v1/strategies"),
         Call("list_tasks 200", "GET", "/v1/tasks"),
         Call("list_architectures 200", "GET", "/v1/architectures"),
+        Call("list_formats 200", "GET", "/v1/formats"),
         Call("list_limits 200", "GET", "/v1/limits"),
         Call("create_plan 200", "POST", "/v1/plans", {key: job[key] for key in ("model", "task", "prune")}),
         Call("create_job 200", "POST", f"{jobs}?validate_only=true", job),

@@ -122,7 +122,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     app.include_router(hub.router, dependencies=[READER])  # the last: some of its addresses begin with any word
     methods = Methods((*ROUTERS, *OPEN_ROUTERS, hub.router))
     install_problems(app, methods)
-    install_openapi(app, key_needed=needs_key(chosen))
+    install_openapi(app, key_needed=needs_key(chosen), root_path=chosen.root_path)
     allow_origins(app, chosen.allowed_origins)
     measured = counted if chosen.metrics else None
     app.add_middleware(RequestContext, callers=Callers(chosen), metrics=measured, tracing=tracing)

@@ -90,25 +90,25 @@ def json_body(model: type[BaseModel], **examples: dict[str, Any]) -> dict[str, A
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-def install_openapi(app: FastAPI, *, key_needed: bool) -> None:
-    """``key_needed``: else a key may be left out, and the document says so."""
+def install_openapi(app: FastAPI, *, key_needed: bool, root_path: str = "") -> None:
+    """``key_needed``: else a key may be left out, and the document says so. ``root_path``: a proxy's prefix."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app, key_needed)
+            app.openapi_schema = _document(app, key_needed, root_path)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # the way that FastAPI documents
 
 
-def _document(app: FastAPI, key_needed: bool) -> dict[str, Any]:
+def _document(app: FastAPI, key_needed: bool, root_path: str) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=app.version,
         description=app.description,
         routes=app.routes,
         tags=[{"name": name, "description": said} for name, said in TAGS.items()],
-        servers=[{"url": app.root_path or "/"}],
+        servers=[{"url": root_path or "/"}],
         contact={"name": "whoever runs this service"},
     )
     _, own = models_json_schema([(model, "validation") for model in UNDECLARED], ref_template=REF)

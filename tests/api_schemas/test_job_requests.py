@@ -57,7 +57,7 @@ def test_model_and_task_must_be_there(body: dict[str, Any]) -> None:
         {"task": {"name": "sst2", "sort": "glue"}},
         {"model": {"id": "x", "branch": "main"}},
         {"evaluation": {"latency": {"lengths": [8]}}},
-        {"export": {"formats": ["onnx"]}},
+        {"export": {"kind": "onnx"}},
         {"limits": {"max": 1}},
     ],
 )

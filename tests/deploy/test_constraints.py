@@ -42,7 +42,7 @@ def closure(extras: tuple[str, ...]) -> set[str]:
 def test_everything_that_is_installed_is_pinned_at_its_version() -> None:
     needed = closure(EXTRAS)
     assert {"torch", "fastapi", "pytest"} <= needed
-    installed = {name: Version(version(name)).public for name in needed}
+    installed = {name: Version(version(name)).public for name in needed - {"layercut"}}
     assert installed == {name: pin for name, pin in pins().items() if name in needed}
 
 

@@ -20,7 +20,16 @@ from tests.support.tiny_checkpoints import bert_files
 SECONDS = 3.0
 
 #: What needs no database, and so goes on.
-FREE = ("/healthz", "/metrics", "/version", "/problems/{name}", "/v1/strategies", "/v1/architectures", "/v1/tasks")
+FREE = (
+    "/healthz",
+    "/metrics",
+    "/version",
+    "/problems/{name}",
+    "/v1/strategies",
+    "/v1/architectures",
+    "/v1/tasks",
+    "/v1/formats",
+)
 OPERATIONS = [
     (method.upper(), path)
     for path, methods in create_app(GatewaySettings()).openapi()["paths"].items()

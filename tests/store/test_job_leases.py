@@ -94,7 +94,7 @@ def test_success_points_at_the_artifact(store: JobStore, submit: Submit) -> None
     lease = claimed(store).lease
     assert store.artifact(job.id) is None
     done = store.finish(lease, SUCCEEDED, artifact=lease.prefix)
-    whole = {**RESULT, "outcome": None, "metric_of": None}
+    whole = {**RESULT, "outcome": None, "metric_of": None, "pushed": None}
     assert done.status == Status.SUCCEEDED
     assert done.result is not None
     assert done.result.model_dump() == whole

@@ -9,7 +9,7 @@ import pytest
 
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
-from sources.tables import csv_file, data_file
+from sources.tables import csv_file, data_file, encodings
 from sources.tables.data_file import DataFile
 from sources.tables.table import Table
 
@@ -28,7 +28,7 @@ def no_room(monkeypatch: pytest.MonkeyPatch) -> None:
 def told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who tells of the bad row, which is not in the sample: DuckDB does not of too many."""
     monkeypatch.setattr(csv_file, "MOST_BAD", request.param)
-    monkeypatch.setattr(csv_file, "SAMPLE", 500)
+    monkeypatch.setattr(encodings, "SAMPLE", 500)
 
 
 def read(path: Path, **how: str) -> tuple[int, Counter[str]]:
