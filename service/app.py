@@ -127,7 +127,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
     measured = counted if chosen.metrics else None
     app.add_middleware(RequestContext, callers=Callers(chosen), metrics=measured, tracing=tracing)
     if chosen.root_path:
-        app.add_middleware(RootPath, root=chosen.root_path, ours=methods.first_parts | {DOCUMENT})
+        app.add_middleware(RootPath, root=chosen.root_path, ours=methods.first_parts | {DOCUMENT}, is_ours=methods.has)
     return app
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import obstore
-from obstore.store import ObjectStore, from_url
+from obstore.store import MemoryStore, ObjectStore, from_url
 
 from api_schemas.errors import LayercutError
 from store import manifests
@@ -62,7 +62,9 @@ class ArtifactStore:
     @cached_property
     def _patient_store(self) -> ObjectStore:
         """To write to: an answer begins once a whole part was sent, however slow the line is."""
-        return self._store if self.is_folder or self._seconds is None else open_store(self._url, None)
+        # What lies in memory is in the one store that it was put into.
+        same = self.is_folder or self._seconds is None or isinstance(self._store, MemoryStore)
+        return self._store if same else open_store(self._url, None)
 
     @cached_property
     def _sweeper(self) -> Sweeper:

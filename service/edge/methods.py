@@ -19,6 +19,10 @@ class Methods:
         """What the addresses begin with: ``v1`` of ``/v1/jobs``."""
         return frozenset(first_part(route.path) for route in self._routes)
 
+    def has(self, path: str) -> bool:
+        """Whether it is an address of one."""
+        return any(route.path_regex.match(path) for route in self._routes)
+
     def allowed(self, path: str) -> str:
         """The value of ``Allow``."""
         fitting = (route.methods or () for route in self._routes if route.path_regex.match(path))

@@ -6,6 +6,7 @@ A path that comes in is one of ours with the prefix in front, or without: what f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,12 +27,12 @@ def own_path(scope: Scope) -> str:
 
 class RootPath:
     """ASGI middleware, the outermost. ``ours`` is what our routes begin with: a prefix may begin as one of
-    them does.
+    them does. ``is_ours``: whether a path is one of them.
     """
 
-    def __init__(self, app: ASGIApp, root: str, ours: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, root: str, ours: frozenset[str], is_ours: Callable[[str], bool]) -> None:
         self.app = app
-        self._root, self._ours = root, ours
+        self._root, self._ours, self._is_ours = root, ours, is_ours
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,7 +53,10 @@ class RootPath:
 
     def _stripped(self, path: str) -> str:
         rest = path.removeprefix(self._root)
-        return rest if rest != path and first_part(rest) in self._ours else path
+        if rest == path or first_part(rest) not in self._ours:
+            return path
+        # Such as /v1: what is an address of ours as it stands has come without the prefix.
+        return path if first_part(self._root) in self._ours and self._is_ours(path) else rest
 
     def _header(self, name: bytes, value: bytes) -> tuple[bytes, bytes]:
         if name.lower() != b"location" or not value.startswith(b"/"):

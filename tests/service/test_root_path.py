@@ -126,5 +126,5 @@ def test_a_slash_at_its_end_is_no_difference() -> None:
     ],
 )
 def test_whatever_route_gives_an_address_it_is_below_the_prefix_once(given: str, told: str) -> None:
-    app = RootPath(Response(headers={"Location": given}), ROOT, frozenset({"v1"}))
+    app = RootPath(Response(headers={"Location": given}), ROOT, frozenset({"v1"}), lambda _: False)
     assert TestClient(app).get(f"{ROOT}/v1/any", follow_redirects=False).headers["Location"] == told
