@@ -102,7 +102,7 @@ sbom: $(TOOLS)/.installed ## Write build/sbom.cdx.json: what is installed in .ve
 # What slow tests and `.ci/run` hold ours against, each in a folder of its own; where one is not there, its tests say so.
 PEERS := build/peers
 
-peers: $(addprefix $(PEERS)/,transformers-4.57/.installed mlflow/.installed node/.installed) ## Install what slow tests hold ours against: an older transformers, MLflow's server, tools for OpenAPI
+peers: $(addprefix $(PEERS)/,transformers-4.57/.installed optimum-onnx/.installed mlflow/.installed node/.installed) ## Install what slow tests hold ours against: an older transformers, MLflow's server, tools for OpenAPI
 
 # The oldest transformers that artifacts are for: a folder to put first on PYTHONPATH; the rest comes from .venv.
 OLDEST := transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2 sentence-transformers==5.1.2 pillow==12.0.0
@@ -110,6 +110,13 @@ OLDEST := transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2 senten
 $(PEERS)/transformers-4.57/.installed: Makefile | $(STAMP)
 	rm -rf $(@D)
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) $(OLDEST)
+	@touch $@
+
+# With the transformers above: it takes none that is newer.
+$(PEERS)/optimum-onnx/.installed: Makefile | $(STAMP)
+	rm -rf $(@D)
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) \
+	  optimum-onnx==0.1.0 optimum==2.1.0
 	@touch $@
 
 $(PEERS)/mlflow/.installed: Makefile | $(STAMP)

@@ -32,11 +32,14 @@ def needs_peer(folder: Path) -> pytest.MarkDecorator:
     )
 
 
-def run_with(peer: Path, code: str, *arguments: str, given: str = "", seconds: float = 240) -> str:
-    """What ``code`` prints, with the libraries in ``peer`` before those that are installed, offline, and none of our
-    code; its first argument is ``peer``.
+def run_with(
+    peer: Path, code: str, *arguments: str, given: str = "", also: Path | None = None, seconds: float = 240
+) -> str:
+    """What ``code`` prints, with the libraries in ``peer``, and in ``also``, before those that are installed, offline,
+    and none of our code; its first argument is ``peer``.
     """
-    environment = os.environ | {"PYTHONPATH": str(peer), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    first = os.pathsep.join(str(folder) for folder in (peer, also) if folder)
+    environment = os.environ | {"PYTHONPATH": first, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
         [sys.executable, "-P", "-c", code, str(peer), *arguments],
         input=given, capture_output=True, text=True, timeout=seconds, check=False, env=environment, cwd="/",

@@ -107,7 +107,12 @@ def _attention(config: Mapping[str, Any]) -> Fields:
     return {"attn_implementation": "eager"} if capped else {}
 
 
-_OLDER: tuple[Callable[[Mapping[str, Any]], Fields], ...] = (_rope, _dtype, _period, _attention)
+def _context(config: Mapping[str, Any]) -> Fields:
+    """GPT-2's positions by the name that 5 does not write any more, and llama.cpp's converter reads."""
+    return {"n_ctx": config["n_positions"]} if config.get("model_type") == "gpt2" and "n_positions" in config else {}
+
+
+_OLDER: tuple[Callable[[Mapping[str, Any]], Fields], ...] = (_rope, _dtype, _period, _attention, _context)
 
 
 def write_older_fields(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:

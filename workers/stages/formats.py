@@ -91,8 +91,9 @@ def measure_formats(
         run.progress.log(f"measuring {row.name}")
         scores = score(run, each, before) if run.job.scored else None
         found.append(_measured(row, scores, times, folder))
-        if (lost := _lost(run, plain, found[-1])) is not None:
-            run.progress.warn(lost)
+        warning = lost(plain, found[-1], run.job.request.evaluation.margin)
+        if warning is not None:
+            run.progress.warn(warning)
     return found
 
 
@@ -127,16 +128,16 @@ def _measured(row: Format, scores: Scores | None, times: list[Latency], folder: 
     )
 
 
-def _lost(run: RunContext, plain: FormatReport, found: FormatReport) -> str | None:
-    """What a format loses of the score, where that is more than may be lost."""
+def lost(plain: FormatReport, found: FormatReport, margin: float) -> str | None:
+    """What a format loses of the score, where that is more than the share ``margin`` of it."""
     if plain.score is None:
         return None
     if found.score is None:
         return f"{found.name} has no score, where {PLAIN} has {plain.score:.2f}: {'; '.join(found.undefined.values())}"
-    lost, margin = plain.score - found.score, abs(plain.score) * run.job.request.evaluation.margin
-    if lost <= margin:
+    points, allowed = plain.score - found.score, abs(plain.score) * margin
+    if points <= allowed:
         return None
     return (
-        f"{found.name} scores {found.score:.2f}, {lost:.2f} points less than {PLAIN} ({plain.score:.2f}), and"
-        f" {margin:.2f} may be lost: {FORMATS[found.name].file} is not as good a model"
+        f"{found.name} scores {found.score:.2f}, {points:.2f} points less than {PLAIN} ({plain.score:.2f}), and"
+        f" {allowed:.2f} may be lost: {FORMATS[found.name].file} is not as good a model"
     )
