@@ -9,7 +9,7 @@ import httpx
 import pytest
 import typer
 
-from cli.main import _check_artifacts
+from cli.hosting import _check_artifacts
 from tests.support.gateway_process import gateway_process
 from tests.support.postgres_server import PostgresServer
 from tests.support.processes import eventually
