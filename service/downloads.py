@@ -54,15 +54,21 @@ class OutsideFile(LayercutError):
 
 
 def send(
-    request: Request, what: Representation, *, attachment: bool = True, hand_over: HandOver = lambda _: None
+    request: Request,
+    what: Representation,
+    *,
+    attachment: bool = True,
+    is_fixed: bool = False,
+    hand_over: HandOver = lambda _: None,
 ) -> Response:
-    """Answer GET or HEAD. Raises ``range_not_satisfiable``, and as ``what.open`` does."""
+    """Answer GET or HEAD. ``is_fixed``: nothing else is ever at this address; else another attempt at the job may
+    deliver another. Raises ``range_not_satisfiable``, and as ``what.open`` does."""
     etag = f'"sha256-{what.sha256}"'
     headers = {
         "ETag": etag,
         "Accept-Ranges": "bytes",
         "Repr-Digest": f"sha-256=:{b64encode(bytes.fromhex(what.sha256)).decode()}:",
-        "Cache-Control": "private, max-age=31536000, immutable",
+        "Cache-Control": "private, max-age=31536000, immutable" if is_fixed else "private, no-cache",
     }
     if _matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)

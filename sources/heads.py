@@ -9,6 +9,7 @@ from pathlib import Path
 from api_schemas.errors import LayercutError
 from api_schemas.read_spec import ReadSpec
 from sources.fetched import Span
+from sources.tables.beginnings import write_head
 from sources.tables.bounds import LOOK_SECONDS, MAX_FOOTER, MIB
 from sources.tables.data_file import DataFile
 from sources.tables.duck import scratch
@@ -16,8 +17,6 @@ from sources.tables.table import FORMATS
 
 HEAD_BYTES = 8 * MIB
 PARQUET = ".parquet"
-#: Of UTF-16 and UTF-32, whose line ends are more than a byte: nothing is cut off at one.
-_WIDE = (b"\xff\xfe", b"\xfe\xff")
 
 
 def spans_of(kind: str, size: int) -> tuple[Span, ...]:
@@ -51,13 +50,10 @@ def _wrong(
 
 
 def _beginning(file: DataFile, folder: Path) -> DataFile:
-    """The whole lines with which it begins, as a file of their own; a Parquet is opened as it is."""
+    """The whole rows with which it begins, as a file of their own; a Parquet is opened as it is."""
     if file.kind == PARQUET:
         return file
-    with file.path.open("rb") as opened:
-        head = opened.read(HEAD_BYTES)
-    if not head.startswith(_WIDE):
-        head = head[: head.rfind(b"\n") + 1] or head
     path = folder / "beginning"
-    path.write_bytes(head)
+    with file.path.open("rb") as opened:
+        write_head(path, file.kind, [opened.read(HEAD_BYTES)])
     return replace(file, path=path)

@@ -12,6 +12,8 @@ from sqlalchemy import ColumnElement, Connection, Integer, Text, cast, func, lit
 
 from api_schemas.errors import LayercutError
 from api_schemas.jobs import Job, Status
+from api_schemas.names import spelled
+from api_schemas.tasks import TASKS
 from store.ids import is_job_id
 from store.rows import SHOWN, read_jobs
 from store.tables import job_metadata, jobs
@@ -25,7 +27,9 @@ _SIZE = sum((func.coalesce(func.length(cast(column, Text)), 0) for column in _LA
 
 @dataclass(frozen=True)
 class JobFilter:
-    """All that is set must hold; of ``statuses`` and ``ids``, one. Times are of the job's creation."""
+    """All that is set must hold; of ``statuses`` and ``ids``, one. A ``task`` of GLUE in any spelling. Times are of the
+    job's creation.
+    """
 
     statuses: Collection[Status] = ()
     task: str | None = None
@@ -37,7 +41,8 @@ class JobFilter:
 
     def conditions(self, tenant: str | None) -> list[ColumnElement[bool]]:
         """Of rows of ``jobs``; a ``tenant`` of None is any."""
-        equal = ((jobs.c.tenant, tenant), (jobs.c.task, self.task), (jobs.c.model, self.model))
+        task = spelled(self.task, (*TASKS, "none"))
+        equal = ((jobs.c.tenant, tenant), (jobs.c.task, task), (jobs.c.model, self.model))
         found = [column == value for column, value in equal if value is not None]
         if self.statuses:
             found.append(jobs.c.status.in_(self.statuses))

@@ -18,7 +18,7 @@ SECURITY: RawHeaders = [
 #: An answer is data: a browser that shows it as a page runs nothing of it. The docs page has a policy of its own.
 DATA_ONLY = (CSP, b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 
-#: Jobs change and are not everybody's. Files are fixed, and say `immutable` themselves.
+#: Jobs change and are not everybody's. Files say themselves how long they may be kept.
 NOT_KEPT = (CACHE, b"no-store")
 
 

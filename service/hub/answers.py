@@ -13,7 +13,7 @@ from typing import Any
 
 from api_schemas.jobs import Job
 from service.hub.repositories import MAIN, OWNER, Repository
-from sources.front_matter import Field
+from sources.front_matter import Words
 from store.keys import Holder
 from store.manifests import StoredFile
 
@@ -111,7 +111,7 @@ def _sha1(content: bytes) -> str:
     return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
-def _tags(card: dict[str, Field]) -> list[str]:
+def _tags(card: dict[str, Words]) -> list[str]:
     """As the hub does: those of the card, and what else people look for."""
     tags, license = card.get("tags", []), card.get("license")
     also = [str(card.get("library_name", "")), str(card.get("pipeline_tag", "")), f"license:{license}" * bool(license)]

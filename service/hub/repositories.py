@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from api_schemas.cards import CardFacts
 from api_schemas.errors import LayercutError
 from service.hub.refusals import HubRefusal
 from service.published import Published
-from sources.front_matter import Field, front_matter
+from sources.front_matter import Words, words_of
 from sources.model_card import CARD, START
 from store.manifests import StoredFile
 
@@ -16,6 +17,8 @@ OWNER = "jobs"
 MAIN = "main"
 #: Of a commit, in hexadecimal digits; a sha256 has more.
 COMMIT_DIGITS = 40
+#: What is told of a card.
+CARD_FIELDS = frozenset({*CardFacts.model_fields, "library_name", "title"})
 
 
 class Repository:
@@ -59,7 +62,7 @@ class Repository:
         error = LayercutError("file_not_found", f"{self.id} has no {path[:200]!r}")
         return HubRefusal(error, **{"X-Repo-Commit": self.commit})
 
-    def card(self) -> dict[str, Field]:
+    def card(self) -> dict[str, Words]:
         """What the card says in a word, or in lists of words."""
         file = self.files.get(CARD)
-        return {} if file is None else front_matter(self.published.start(file, START))
+        return {} if file is None else words_of(self.published.start(file, START), CARD_FIELDS)

@@ -111,12 +111,11 @@ def look_up(found: Found, paths: Annotated[list[str], Depends(_paths)]) -> JSONR
 def get_file(found: Found, file: str, request: Request) -> Response:
     """As ``/v1/jobs/{id}/files/{name}``, with what the client keeps in its cache: commit, sha256 and size."""
     stored, published = found.find(file), found.published
-    response = send(request, published.file(stored), hand_over=partial(published.hand_over, stored, request.method))
+    hand_over = partial(published.hand_over, stored, request.method)
+    response = send(request, published.file(stored), is_fixed=found.is_fixed, hand_over=hand_over)
     response.headers.update(
         {"X-Repo-Commit": found.commit, "X-Linked-Etag": f'"{stored.sha256}"', "X-Linked-Size": str(stored.bytes)}
     )
-    if not found.is_fixed and not response.headers.get("location"):
-        response.headers["Cache-Control"] = "private, no-cache"  # another attempt at the job may deliver another
     return response
 
 

@@ -11,13 +11,13 @@ from api_schemas.errors import LayercutError
 from api_schemas.task_spec import CONLL_SUFFIXES
 from api_schemas.uploads import DatasetInspection, TableInspection
 from sources.datasets import TRAIN_STEMS
+from sources.tables.beginnings import LOOK_BYTES, write_head
 from sources.tables.bounds import LOOK_SECONDS
 from sources.tables.data_file import DataFile
 from sources.tables.duck import scratch
 from sources.tables.table import FORMATS
 from sources.text_files import TXT
 from sources.uploads.footers import look_into_footer, write_footer
-from sources.uploads.heads import LOOK_BYTES, write_head
 from sources.uploads.lines import look_into_sentences, look_into_texts
 from sources.uploads.looks import Found, Looked
 from sources.uploads.tables import look_into_table

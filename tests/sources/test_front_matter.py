@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sources.front_matter import front_matter
+from sources.front_matter import words_of
+
+ASKED = ("license", "library_name", "pipeline_tag", "language", "base_model", "datasets", "tags", "title", "empty")
 
 CARD = b"""---
 license: apache-2.0
@@ -30,15 +32,16 @@ after: all
 
 
 def test_words_and_lists_of_words_are_read_and_nothing_else() -> None:
-    assert front_matter(CARD) == {
+    assert words_of(CARD, ASKED) == {
         "license": "apache-2.0",
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
         "language": ["en", "de"],
         "base_model": "google-bert/bert-base-uncased",
         "datasets": ["nyu-mll/glue"],
+        "tags": ["a", "b"],
     }
-    assert front_matter(CARD.replace(b"\n", b"\r\n")) == front_matter(CARD)
+    assert words_of(CARD.replace(b"\n", b"\r\n"), ASKED) == words_of(CARD, ASKED)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +51,7 @@ def test_words_and_lists_of_words_are_read_and_nothing_else() -> None:
         b"# A card\nlicense: mit\n",
         b"---\nlicense: mit\n",  # without an end
         b"--- license: mit ---",
-        b"---\nlicense: &a mit\nother: *a\n---\n",
+        b"---\nlicense:\n- &a mit\n- *a\n---\n",
         b"---\nlicense: <script>\ntags:\n- <b>\n---\n",
         b"---\nlicense: " + b"x" * 60_000 + b"\n---\n",
         b"---\n" + b"- a\n" * 15_000 + b"---\n",
@@ -57,4 +60,4 @@ def test_words_and_lists_of_words_are_read_and_nothing_else() -> None:
     ],
 )
 def test_what_is_no_front_matter_says_nothing(card: bytes) -> None:
-    assert front_matter(card) == {}
+    assert words_of(card, ASKED) == {}

@@ -99,6 +99,7 @@ def test_filters_are_joined_by_and(store: JobStore, submit: Submit) -> None:
 
     assert found(model="acme/roberta") == {other_model.id}
     assert found(task="rte") == {other_task.id, tagged.id}
+    assert found(task="R-T-E") == {other_task.id, tagged.id}, "in any spelling, as a request takes it"
     assert found(task="rte", statuses=[Status.QUEUED]) == {tagged.id}
     assert found(statuses=[Status.QUEUED]) == {plain.id, other_model.id, tagged.id}
     assert found(metadata={"team": "search", "run": "1"}) == {tagged.id}
