@@ -83,6 +83,30 @@ def test_a_job_runs_through_the_services_of_the_compose_file(host: ComposeHost, 
     ] == []
 
 
+def test_data_and_a_model_come_from_a_machine_that_shares_no_folder(
+    host: ComposeHost, client: httpx.Client, tmp_path: Path
+) -> None:
+    volumes = [{volume.partition(":")[0] for volume in SERVICES[name]["volumes"]} for name in ("gateway", "worker")]
+    assert not volumes[0] & volumes[1] & {"gateway", "worker", "objects"}, "a disk of the one is no disk of the other"
+    model, rows = tiny_model("bert", tmp_path / "sent"), ["text,label", *(f"text {n},{n % 2}" for n in range(64))]
+    files = [("file", (path.name, path.read_bytes())) for path in sorted(model.iterdir())]
+    sent = client.post("/v1/models", files=files).json()
+    table = client.post("/v1/datasets", files={"file": ("reviews.csv", "\n".join(rows))}).json()
+    assert (sent["status"], table["inspection"]["rows"]) == ("ready", 64)
+    body = {
+        "model": sent["source"],
+        "task": {"dataset": table["source"], "text_columns": "text", "label_column": "label"},
+        "prune": {"strategy": "top", "drop": 2}, "recovery": {"method": "finetune", "epochs": 1}, "evaluation": QUICK,
+    }  # fmt: skip
+    posted = client.post("/v1/jobs", json=body)
+    assert posted.status_code == 202, posted.text
+    url = posted.headers["Location"]
+    events = client.get(f"{url}/events", headers={"Accept": "text/event-stream"}, timeout=120).text
+    assert "job.succeeded" in events, events[-2000:]
+    assert client.get(client.get(url).json()["urls"]["download"]).status_code == httpx.codes.OK
+    assert host.written_outside() == []
+
+
 def test_the_store_is_closed_to_who_has_no_key(host: ComposeHost) -> None:
     for address in ("/layercut/artifacts/jobs/", "/layercut?list-type=2", "/"):
         assert httpx.get(host.endpoint + address, trust_env=False).status_code == httpx.codes.FORBIDDEN
