@@ -13,6 +13,11 @@ def plain(value: object) -> str:
     return "".join(char if char.isprintable() else "?" for char in str(value))
 
 
+def plain_lines(text: str) -> str:
+    """Its lines, without control characters."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
+
+
 def cell(value: Any) -> str:
     if value is None:
         return "-"

@@ -36,7 +36,7 @@ def run_in_foreground(job: Path, out: Path, view: View) -> int:
     The exit code: 0 where it succeeds, 1 where it fails, 130 for Ctrl-C and 143 for SIGTERM. Started again with the
     same file and ``out``, it goes on from its last checkpoint.
     """
-    out, everything = out.expanduser().absolute(), [Path("/")]
+    out, everything = out.expanduser().resolve(), [Path("/")]
     settings = WorkerSettings(model_roots=everything, data_roots=everything)
     checkpoints = _checkpoints(settings.data_dir / "runs", job, out)
     cache = FolderCache(settings.data_dir / "cache", settings.cache_bytes)
@@ -82,7 +82,8 @@ def scratch_beside(out: Path) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     start = f".{out.name}.run-"
     for left in out.parent.glob(f"{start}*"):
-        if not _lives(left.name.removeprefix(start)):
+        # One of our own number: in a container each run has the same, and the one before was killed.
+        if left.name == f"{start}{os.getpid()}" or not _lives(left.name.removeprefix(start)):
             remove_tree(left)
     scratch = out.with_name(f"{start}{os.getpid()}")
     scratch.mkdir()

@@ -61,8 +61,10 @@ def upload(
         document(sent) if as_json else typer.echo(sent.source)
 
 
-def send_along(client: Client, request: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
-    """``request`` with what lies here named by what it was sent as. One path that is named twice is sent once."""
+def send_along(client: Client, request: dict[str, Any], *, key: str | None = None, quiet: bool) -> dict[str, Any]:
+    """``request`` with what lies here named by what it was sent as. One path that is named twice is sent once; with a
+    ``key``, also by a second call.
+    """
     from api_schemas.named_files import What, rename_files
 
     sent: dict[tuple[str, Path], str] = {}
@@ -71,11 +73,12 @@ def send_along(client: Client, request: dict[str, Any], *, quiet: bool) -> dict[
         path = Path(given).expanduser()
         if not path.exists():
             return given
-        key = what, path.resolve()
-        if key not in sent:
-            sent[key] = _send(client, [path], is_model=what == "model", name=path.name, quiet=quiet).source
-            say(f"{given} is {sent[key]}")
-        return sent[key]
+        file = what, path.resolve()
+        if file not in sent:
+            is_model = what == "model"
+            sent[file] = _send(client, [path], is_model=is_model, name=path.name, key=key, quiet=quiet).source
+            say(f"{given} is {sent[file]}")
+        return sent[file]
 
     renamed: dict[str, Any] = rename_files(request, send)
     return renamed
@@ -86,13 +89,21 @@ def is_model_folder(path: Path) -> bool:
 
 
 def _send(
-    client: Client, paths: list[Path], *, is_model: bool, name: str | None, resume: str | None = None, quiet: bool
+    client: Client,
+    paths: list[Path],
+    *,
+    is_model: bool,
+    name: str | None,
+    resume: str | None = None,
+    key: str | None = None,
+    quiet: bool,
 ) -> Dataset | Model:
+    more: dict[str, Any] = {"name": name, "resume": resume, "idempotency_key": key}
     with transfer_bar("sending", quiet=quiet) as tell:
         if is_model:
-            return client.upload_model(paths[0], name=name, resume=resume, on_progress=tell)
+            return client.upload_model(paths[0], on_progress=tell, **more)
         files = [file for path in paths for file in _tables(path)]
-        return client.upload_dataset(*files, name=name, resume=resume, on_progress=tell)
+        return client.upload_dataset(*files, on_progress=tell, **more)
 
 
 def _tables(path: Path) -> list[Path]:

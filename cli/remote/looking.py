@@ -12,6 +12,7 @@ from cli.exits import Exit
 from cli.remote.calling import calling
 from cli.remote.options import AsJson, JobId, Metadata, Url, pairs
 from cli.remote.showing import document, documents, draw, job_lines, jobs_table, pairs_table
+from cli.texts import plain_lines
 
 if TYPE_CHECKING:
     from layercut.client import Client
@@ -78,7 +79,7 @@ def show(
         if report and as_json:
             document(client.report(job))
         elif report:
-            typer.echo(client.card(job))
+            typer.echo(plain_lines(client.card(job)))
         elif as_json:
             document(client.get(job))
         else:
@@ -99,4 +100,4 @@ def logs(
             if as_json:
                 document(piece)
             else:
-                typer.echo(piece.text, nl=False)
+                typer.echo(plain_lines(piece.text), nl=False)

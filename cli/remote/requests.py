@@ -60,7 +60,7 @@ def put(request: dict[str, Any], path: str, value: Any) -> None:
 
 
 #: What of a part is given where it is given as a text.
-_STANDS_FOR = {"model": "id", "prune": "strategy", "webhook": "url"}
+_STANDS_FOR = {"model": "id", "prune": "strategy", "recovery": "method", "webhook": "url"}
 #: How much goes: one of these.
 _AMOUNTS = ("drop", "drop_ratio", "target_params", "drop_layers", "keep_layers", "threshold", "objective")
 
@@ -79,6 +79,16 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def put_metadata(request: dict[str, Any], pairs: dict[str, str]) -> None:
+    """``pairs`` over those that the file has."""
+    if not pairs:
+        return
+    there = request.get("metadata") or {}
+    if not isinstance(there, dict):
+        raise typer.BadParameter("the file's metadata are no object", param_hint="--metadata")
+    request["metadata"] = {**there, **pairs}
 
 
 def put_drop(request: dict[str, Any], drop: str) -> None:

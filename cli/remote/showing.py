@@ -109,7 +109,8 @@ def pairs_table(lines: Iterable[tuple[str, object]]) -> Table:
     table.add_column(overflow="fold")
     for name, value in lines:
         if value is not None:
-            table.add_row(name, _escaped(value.isoformat(timespec="seconds") if hasattr(value, "isoformat") else value))
+            said = value.isoformat(timespec="seconds") if hasattr(value, "isoformat") else value
+            table.add_row(_escaped(name), _escaped(said))
     return table
 
 

@@ -13,7 +13,7 @@ from cli.remote.calling import calling
 from cli.remote.files import fetch, send_along
 from cli.remote.looking import follow
 from cli.remote.options import AsJson, JobFile, Metadata, Url, pairs
-from cli.remote.requests import put, put_all, put_drop, read_request
+from cli.remote.requests import put, put_all, put_drop, put_metadata, read_request
 from cli.remote.showing import document, draw, pairs_table
 from cli.texts import say
 
@@ -60,11 +60,10 @@ def submit(
 ) -> None:
     """Ask for a job. Prints its id; with --watch, what it does."""
     request = _request(file, locals())
-    if metadata:
-        request["metadata"] = {**request.get("metadata", {}), **pairs(metadata, "--metadata")}
+    put_metadata(request, pairs(metadata, "--metadata"))
     with calling(url, as_json=as_json) as client:
         if upload:
-            request = send_along(client, request, quiet=as_json)
+            request = send_along(client, request, key=idempotency_key, quiet=as_json)
         if dry_run:
             preview = client.validate(request)
             document(preview) if as_json else draw(pairs_table(_takes(preview.estimate, preview.no_estimate)))

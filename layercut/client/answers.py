@@ -43,5 +43,9 @@ def to_json(value: Any) -> Any:
 
 
 def path_of(*parts: str) -> str:
-    """Of the API, with each part as one segment, whatever is in it."""
+    """Of the API, with each part as one segment, whatever is in it. Raises ``ValueError`` for one that is empty, as an
+    unset variable is: it would be the address of something else.
+    """
+    if not all(parts):
+        raise ValueError("an id is missing: what was given is empty")
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)

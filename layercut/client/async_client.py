@@ -136,9 +136,13 @@ class AsyncClient:
         *paths: str | Path,
         name: str | None = None,
         resume: str | None = None,
+        idempotency_key: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> Dataset:
-        return await self._run(self._flows.uploading.dataset(paths, name, resume, on_progress))
+        flow = self._flows.uploading.dataset(
+            paths, name=name, resume=resume, key=idempotency_key, on_progress=on_progress
+        )
+        return await self._run(flow)
 
     async def upload_model(
         self,
@@ -146,9 +150,13 @@ class AsyncClient:
         *,
         name: str | None = None,
         resume: str | None = None,
+        idempotency_key: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> Model:
-        return await self._run(self._flows.uploading.model(folder, name, resume, on_progress))
+        flow = self._flows.uploading.model(
+            folder, name=name, resume=resume, key=idempotency_key, on_progress=on_progress
+        )
+        return await self._run(flow)
 
     def datasets(self, limit: int | None = None) -> AsyncIterator[Dataset]:
         return self._iterate(self._flows.calls.pages(DatasetList, "datasets", {}, limit))

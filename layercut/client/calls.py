@@ -16,7 +16,8 @@ from api_schemas.reports import Report
 from api_schemas.uploads import DatasetList, ModelList
 from api_schemas.workers import WorkerList
 from layercut.client.answers import JSON, as_model, body_of, path_of, to_json
-from layercut.client.retries import Patience, ask
+from layercut.client.errors import InvalidAnswer
+from layercut.client.retries import Patience, ask, expect
 from layercut.client.steps import Flow, Item, Request
 
 Shown = TypeVar("Shown", bound=BaseModel)
@@ -27,6 +28,9 @@ Asked = BaseModel | Mapping[str, Any] | None
 ANSWER_SECONDS = 300.0
 #: Of a page.
 MOST = 100
+#: What an answer is that has nothing in it.
+NO_CONTENT = 204
+MARKDOWN = "text/markdown"
 
 
 class Calls:
@@ -62,14 +66,17 @@ class Calls:
         return (yield from self._post(Job, path_of("jobs", id, "retry"), key=key))
 
     def delete(self, *path: str) -> Flow[None]:
-        yield from ask(Request("DELETE", path_of(*path)), self._patience)
+        answer = yield from ask(Request("DELETE", path_of(*path)), self._patience)
+        if answer.status != NO_CONTENT:
+            raise InvalidAnswer(f"{answer.request}: {answer.status} came, not 204: is this a layercut service?")
 
     def report(self, id: str) -> Flow[Report]:
         return (yield from self.show(Report, Request("GET", path_of("jobs", id, "report"), {"Accept": JSON})))
 
     def card(self, id: str) -> Flow[str]:
-        request = Request("GET", path_of("jobs", id, "report"), {"Accept": "text/markdown"})
-        return (yield from ask(request, self._patience)).body.decode("utf-8", "replace")
+        answer = yield from ask(Request("GET", path_of("jobs", id, "report"), {"Accept": MARKDOWN}), self._patience)
+        expect(answer, MARKDOWN)
+        return answer.body.decode("utf-8", "replace")
 
     def files(self, id: str) -> Flow[list[FileInfo]]:
         return (yield from self.show(FileList, Request("GET", path_of("jobs", id, "files")))).data

@@ -33,7 +33,7 @@ class Downloading:
         """
         files = yield from self._calls.files(id)
         check_names(files)
-        to = Destination(Path(folder).expanduser().absolute())
+        to = Destination(Path(folder).expanduser().resolve())
         if not (yield from work(partial(to.holds, files))):
             for file in files:
                 yield from self._fetch(id, file, to, on_progress or _nobody)

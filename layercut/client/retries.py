@@ -105,6 +105,10 @@ def _persistently(step: Ask | Open, retries: Retries, absent: int | None) -> Flo
             yield Pause(retries.after_break(step.request, why))
             continue
         retries.reached()
+        if answer.leads_elsewhere:
+            # Followed where it is harmless; a POST or DELETE that is sent elsewhere would be another request.
+            where = answer.headers.get("location", "nowhere")[:200]
+            raise InvalidAnswer(f"{step.request}: {answer.status} leads to {where}: give the address that answers")
         if not answer.refused or answer.status == absent:
             return answer
         yield Pause(retries.after_refusal(answer))

@@ -25,7 +25,10 @@ class Place:
     @classmethod
     def of(cls, url: str | None, api_key: str | None) -> Place:
         """What is None is read from ``LAYERCUT_URL`` and ``LAYERCUT_API_KEY``. Raises ``ValueError``."""
-        found = httpx.URL((url or os.environ.get(URL) or DEFAULT_URL).strip())
+        try:
+            found = httpx.URL((url or os.environ.get(URL) or DEFAULT_URL).strip())
+        except httpx.InvalidURL as error:
+            raise ValueError(f"the service's address is no address: {error}") from None
         if found.scheme not in ("http", "https") or not found.host:
             raise ValueError(f"the service's address is http://… or https://…, not {found.copy_with(userinfo=b'')!s}")
         if found.userinfo:

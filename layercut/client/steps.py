@@ -45,6 +45,10 @@ class Answer:
     def refused(self) -> bool:
         return self.status >= 400
 
+    @property
+    def leads_elsewhere(self) -> bool:
+        return 300 <= self.status < 400
+
     def is_a(self, media_type: str) -> bool:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower() == media_type
 

@@ -157,12 +157,17 @@ class Client:
         *paths: str | Path,
         name: str | None = None,
         resume: str | None = None,
+        idempotency_key: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> Dataset:
         """Send files of data; a request names them by the answer's ``source``. ``resume``: the id of an upload of the
-        same files that was not ended.
+        same files that was not ended. With an ``idempotency_key`` of your own, the same files are one upload, in two
+        calls too.
         """
-        return self._run(self._flows.uploading.dataset(paths, name, resume, on_progress))
+        flow = self._flows.uploading.dataset(
+            paths, name=name, resume=resume, key=idempotency_key, on_progress=on_progress
+        )
+        return self._run(flow)
 
     def upload_model(
         self,
@@ -170,10 +175,14 @@ class Client:
         *,
         name: str | None = None,
         resume: str | None = None,
+        idempotency_key: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> Model:
         """Send a model's folder: safetensors, configuration and tokenizer, and nothing else that is in it."""
-        return self._run(self._flows.uploading.model(folder, name, resume, on_progress))
+        flow = self._flows.uploading.model(
+            folder, name=name, resume=resume, key=idempotency_key, on_progress=on_progress
+        )
+        return self._run(flow)
 
     def datasets(self, limit: int | None = None) -> Iterator[Dataset]:
         return self._iterate(self._flows.calls.pages(DatasetList, "datasets", {}, limit))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Callable, Sequence
@@ -33,16 +34,28 @@ class Uploading:
         self._calls, self._patience = calls, patience
 
     def dataset(
-        self, paths: Sequence[str | Path], name: str | None, resume: str | None, on_progress: OnProgress | None
+        self,
+        paths: Sequence[str | Path],
+        *,
+        name: str | None,
+        resume: str | None,
+        key: str | None,
+        on_progress: OnProgress | None,
     ) -> Flow[Dataset]:
         collect = partial(files_of, [Path(path) for path in paths])
-        return (yield from self._upload(Dataset, collect, name=name, resume=resume, on_progress=on_progress))
+        return (yield from self._upload(Dataset, collect, name=name, resume=resume, key=key, on_progress=on_progress))
 
     def model(
-        self, folder: str | Path, name: str | None, resume: str | None, on_progress: OnProgress | None
+        self,
+        folder: str | Path,
+        *,
+        name: str | None,
+        resume: str | None,
+        key: str | None,
+        on_progress: OnProgress | None,
     ) -> Flow[Model]:
         collect = partial(model_of, Path(folder))
-        return (yield from self._upload(Model, collect, name=name, resume=resume, on_progress=on_progress))
+        return (yield from self._upload(Model, collect, name=name, resume=resume, key=key, on_progress=on_progress))
 
     def _upload(
         self,
@@ -51,13 +64,16 @@ class Uploading:
         *,
         name: str | None,
         resume: str | None,
+        key: str | None,
         on_progress: OnProgress | None,
     ) -> Flow[Shown]:
-        """``collect`` finds and hashes the files. ``resume``: the id of an upload that was begun of the same files."""
+        """``collect`` finds and hashes the files. ``resume``: the id of an upload that was begun of the same files.
+        ``key``: what was sent with it already is found again, and goes on.
+        """
         files = yield from work(collect)
         resource = f"{kind.__name__.lower()}s"
         if resume is None:
-            upload, files = yield from self._announce(kind, resource, files, name)
+            upload, files = yield from self._announce(kind, resource, files, name, key)
         else:
             upload = yield from self._calls.show(kind, Request("GET", path_of(resource, resume)))
             files = _begun(upload, files)
@@ -68,12 +84,14 @@ class Uploading:
         return (yield from self._calls.show(kind, request))
 
     def _announce(
-        self, kind: type[Shown], resource: str, files: list[Outgoing], name: str | None
+        self, kind: type[Shown], resource: str, files: list[Outgoing], name: str | None, key: str | None
     ) -> Flow[tuple[Shown, list[Outgoing]]]:
         """The upload, and the files that it takes: which a model is read from, the service knows best."""
         while True:
             body = body_of({"files": [file.announced for file in files], "name": name}, {})
-            headers = {"Idempotency-Key": secrets.token_hex(16), "Content-Type": JSON}
+            # One key may come with several uploads, each of other files: those of one are what it announces.
+            own = secrets.token_hex(16) if key is None else hashlib.sha256(key.encode() + b"\0" + body).hexdigest()
+            headers = {"Idempotency-Key": own, "Content-Type": JSON}
             try:
                 request = Request("POST", path_of(resource), headers, content=body)
                 return (yield from self._calls.show(kind, request)), files

@@ -40,9 +40,14 @@ class Watching:
         """Each ``Event`` after that number, to the last of the job. Types that this version does not know are passed
         over. Raises ``WaitTimeout`` when the job has not ended within ``timeout`` seconds.
         """
-        end = math.inf if timeout is None else self._patience.clock() + timeout
-        if not (yield from self._follow(path_of("jobs", id, "events"), after, _event, end)):
-            raise WaitTimeout((yield from self._calls.get(id)), timeout or 0.0)
+        path, end = path_of("jobs", id, "events"), math.inf if timeout is None else self._patience.clock() + timeout
+        ended, at = yield from self._follow(path, after, _event, end)
+        if ended:
+            return
+        job = yield from self._calls.get(id)
+        if not job.status.terminal:
+            raise WaitTimeout(job, timeout or 0.0)
+        yield from self._follow(path, at, _event, math.inf)  # all that is left is there
 
     def log(self, id: str, offset: int) -> Flow[None]:
         """Each ``LogPiece`` from that byte on, to the end of the job."""
@@ -72,8 +77,9 @@ class Watching:
             job = yield from self._calls.get(id, wait=max(1.0, min(left, LONG_POLL_SECONDS)))
         return job
 
-    def _follow(self, path: str, at: int, read: Callable[[str], Told | None], end: float) -> Flow[bool]:
-        """What ``read`` makes of each message after ``at``. Whether the job has ended; else the clock is at ``end``.
+    def _follow(self, path: str, at: int, read: Callable[[str], Told | None], end: float) -> Flow[tuple[bool, int]]:
+        """What ``read`` makes of each message after ``at``. Brings whether the job has ended (else the clock is at
+        ``end``), and the last that came. The service says something every fifteen seconds: ``end`` is seen within that.
 
         A gateway that stops ends its streams as one whose job has ended does: that nothing is left, only a further
         question tells.
@@ -84,18 +90,20 @@ class Watching:
             request = Request("GET", path, {"Accept": MEDIA_TYPE, "Last-Event-ID": str(at)}, silence=silence)
             answer = yield from open_stream(request, retries)
             if answer.status == NOTHING_LEFT:
-                return True
+                return True, at
             expect(answer, MEDIA_TYPE)
-            at, why = yield from _messages(request, at, read, retries)
+            at, why = yield from _messages(request, at, read, retries, lambda: self._patience.clock() >= end)
             if why is not None:
                 yield Pause(min(left, retries.after_break(request, why)))
-        return False
+        return False, at
 
 
 def _messages(
-    request: Request, at: int, read: Callable[[str], Told | None], retries: Retries
+    request: Request, at: int, read: Callable[[str], Told | None], retries: Retries, late: Callable[[], bool]
 ) -> Flow[tuple[int, Broken | None]]:
-    """Of the stream that is open: where it ended, and why, unless it ended by itself after something had come."""
+    """Of the stream that is open: where it ended, and why, unless it ended by itself after something had come, or
+    because it is ``late``.
+    """
     stream, before = EventStream(), at
     try:
         while block := (yield Read()):
@@ -109,6 +117,8 @@ def _messages(
                 found = _read(request, message, read)
                 if found is not None:
                     yield Item(found)
+            if late():
+                return at, None
     except Broken as why:
         return at, why
     except TooLong:

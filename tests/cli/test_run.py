@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -144,3 +145,25 @@ def test_what_a_killed_run_left_goes_with_the_next(home: Path) -> None:
     assert run(home, home / "job.json", "--out", home / "out").returncode == 1
     assert not left.exists()
     assert mine.exists(), "somebody works there"
+
+
+def test_a_run_of_the_same_number_as_the_killed_one_begins(home: Path) -> None:
+    """In a container each run is process 1."""
+    command = [*LAYERCUT, "run", "job.json", "--out", "out"]
+    shell = f"mkdir .out.run-$$ && touch .out.run-$$/half && exec {shlex.join(map(str, command))}"
+    (home / "job.json").write_text("{}")
+    env = environment(data_dir=home.parent / "data", device="cpu")
+    done = subprocess.run(["sh", "-c", shell], env=env, cwd=home, capture_output=True, text=True, check=False)
+    assert last(done)["type"] == "job.failed", done.stderr
+    assert list(home.glob(".out.run-*")) == []
+
+
+def test_where_the_model_goes_is_looked_at_before_the_job_begins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell leaves it in ``--out=~/small``; and what a link leads to."""
+    (home / "small").mkdir()
+    (home / "small" / "mine").touch()
+    (home / "link").symlink_to(home / "small")
+    monkeypatch.setenv("HOME", str(home))
+    for out in ("~/small", home / "link"):
+        done = run(home, home / "job.json", f"--out={out}")
+        assert (done.returncode, "is not empty" in done.stderr) == (2, True), done.stderr

@@ -50,6 +50,10 @@ def test_a_file_is_the_request_and_flags_go_over_it(
     request = json.loads(done.out)["request"]
     assert (request["seed"], request["prune"]) == (7, {"strategy": "top", "drop": 1})
     assert request["recovery"] == {"method": "none"}
+    text = json.dumps({**body, "task": "none", "recovery": "none", "metadata": None})
+    done = layercut("submit", "-", "--set", "recovery.method=none", "--metadata", "a.b=c", "--json", stdin=text)
+    request = json.loads(done.out)["request"]
+    assert (request["recovery"], request["metadata"]) == ({"method": "none"}, {"a.b": "c"})
 
 
 @pytest.mark.parametrize(
@@ -153,6 +157,8 @@ def test_logs(layercut: Layercut, gateway: LiveGateway, taken: Claim) -> None:
     gateway.state.store.write_log(taken.lease, "first\nsecond\n", 0, keep=2**20)
     assert layercut("logs", taken.lease.job_id).out == "first\nsecond\n"
     assert layercut("logs", taken.lease.job_id, "--offset", "6").out == "second\n"
+    gateway.state.store.write_log(taken.lease, "\x1bc\tthird\n", 13, keep=2**20)
+    assert layercut("logs", taken.lease.job_id, "--offset", "13").out == "?c\tthird\n"
     assert lines(layercut("logs", taken.lease.job_id, "--json").out)[0]["text"] == "first\nsecond\n"
 
 
@@ -178,6 +184,21 @@ def test_upload_prints_what_a_request_names_it_by(layercut: Layercut, gateway: L
     assert (told["object"], told["name"], told["inspection"]["layers"]) == ("model", "mine", 6)
     assert "there is no file" in layercut("upload", tmp_path / "nothing.csv", code=5).told
     assert "a model is one folder" in layercut("upload", tmp_path / "bert", tmp_path, code=2).told
+
+
+def test_a_call_that_is_made_again_with_its_key_sends_nothing_twice(
+    layercut: Layercut, gateway: LiveGateway, tmp_path: Path
+) -> None:
+    model = bert(tmp_path / "mine")
+    asked = ("submit", *small(gateway), "--model", model, "--upload", "--idempotency-key", "nightly")
+    first = layercut(*asked)
+    assert layercut(*asked).out == first.out
+    assert len({line for line in first.told.splitlines() if "is upload:" in line}) == 1
+
+
+def test_what_is_no_id_or_address_is_a_usage_error(layercut: Layercut) -> None:
+    assert "an id is missing" in layercut("delete", "", code=2).told
+    assert "address" in layercut("list", "--url", "http://layercut:80o0", code=2).told
 
 
 def test_no_terminal_gets_no_escape_codes(layercut: Layercut, delivered: str) -> None:

@@ -104,6 +104,33 @@ def test_a_key_goes_to_the_service_alone(monkeypatch: pytest.MonkeyPatch) -> Non
             assert len(store.heard) == 1, "what asks for something is sent nowhere else"
 
 
+@pytest.mark.parametrize("status", [301, 307, 200])
+def test_what_was_not_deleted_is_not_told_as_deleted(status: int) -> None:
+    moved = Said(status, headers={"Location": "https://layercut.example/"})
+    with played_service(lambda _: moved) as service, Client(service.url) as client:
+        with pytest.raises(InvalidAnswer, match=f"DELETE /v1/jobs/job_1: {status}"):
+            client.delete("job_1")
+        with pytest.raises(ValueError, match="an id is missing"):
+            client.delete("")  # as of a variable that is not set: it would be another address
+        assert [heard.path for heard in service.heard] == ["/v1/jobs/job_1"]
+
+
+def test_a_page_of_a_proxy_is_no_card() -> None:
+    login = Said(200, b"<h1>Log in</h1>", {"Content-Type": "text/html"})
+    with (
+        played_service(lambda _: login) as service,
+        Client(service.url) as client,
+        pytest.raises(InvalidAnswer, match="text/html came, not text/markdown"),
+    ):
+        client.card("job_1")
+
+
+@pytest.mark.parametrize("url", ["http://layercut:80o0", "http://[::1", "http://\x00", "layercut:8000"])
+def test_an_address_that_is_none_is_said_so(url: str) -> None:
+    with pytest.raises(ValueError, match="the service's address is"):
+        Client(url)
+
+
 def test_no_secret_is_in_any_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAYERCUT_API_KEY", "lc_secret_of_mine")
     monkeypatch.setenv("LAYERCUT_URL", "https://layercut.example/root/")

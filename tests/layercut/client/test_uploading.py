@@ -71,6 +71,14 @@ def test_an_upload_is_gone_on_with_by_its_id(client: Client, table: Path) -> Non
         client.upload_dataset(table, resume=left.id)
 
 
+def test_the_same_files_with_one_key_are_one_upload(client: Client, table: Path) -> None:
+    first = client.upload_dataset(table, idempotency_key="nightly")
+    assert client.upload_dataset(table, idempotency_key="nightly") == first
+    table.write_text(ROWS + "one more,good\n")
+    assert client.upload_dataset(table, idempotency_key="nightly").id != first.id
+    assert client.upload_dataset(table).id != first.id
+
+
 def test_a_model_is_sent_without_what_is_no_model(client: Client, gateway: LiveGateway, tmp_path: Path) -> None:
     folder = bert(tmp_path / "bert")
     for name in ("pytorch_model.bin", "modeling.py", ".gitattributes", "training_log.txt", "notes.md", "README.md"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from api_schemas.events import Event
 from api_schemas.jobs import Status
 from layercut.client import Client, InvalidAnswer, LayercutApiError, WaitTimeout
 from layercut.client.event_stream import EventStream, Message
+from layercut.client.retries import Patience
 from store.jobs import Claim
 from tests.support.cut_proxy import CutProxy
 from tests.support.events import say
@@ -114,6 +116,28 @@ def test_wait_returns_when_the_job_has_ended(
     ends.start()
     assert far.wait(taken.lease.job_id, timeout=60).status is Status.SUCCEEDED
     ends.join()
+
+
+def test_a_stream_that_never_falls_silent_has_an_end_too(far: Client, gateway: LiveGateway) -> None:
+    taken = claimed(gateway, far)
+    told = (log(gateway, taken, "something new each time") for _ in far.events(taken.lease.job_id, timeout=1.0))
+    with pytest.raises(WaitTimeout, match="is running after"):
+        deque(told, maxlen=0)
+
+
+def test_a_job_that_has_ended_is_no_timeout(
+    client: Client, gateway: LiveGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, now = claimed(gateway, client), [0.0]
+    monkeypatch.setattr(Patience, "clock", staticmethod(lambda: now[0]))
+    seen = []
+    for event in client.events(taken.lease.job_id, timeout=10):
+        if not seen:  # it ends, and the time with it
+            succeed(gateway.state, taken, tmp_path)
+            now[0] = 100.0
+        seen.append(event.type)
+    assert seen[-1] == EventType.SUCCEEDED
+    assert list(client.events(taken.lease.job_id, timeout=0)) == list(client.events(taken.lease.job_id))
 
 
 def test_a_gateway_that_starts_again_is_waited_for(tmp_path: Path) -> None:
