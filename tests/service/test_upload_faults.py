@@ -22,7 +22,7 @@ from service.state import GatewayState
 from service.uploads.writer import Writer
 from sources.uploads import datasets
 from store.audit import Actor
-from store.stored_uploads import UploadStore
+from store.stored_uploads import Sending, UploadStore
 from tests.support.access import bearer, key_of
 from tests.support.uploading import CSV, MODEL, announce, form, put, sha256, zipped
 
@@ -210,6 +210,24 @@ def test_parts_of_a_file_that_begins_anew_are_deleted_and_no_others(client: Test
     before = [path for path in stored(state) if "/parts/0/" in path]
     refused(client.post(f"{DATASETS}/{upload_id}/complete"), 422, "upload_hash_mismatch")
     assert [path for path in stored(state) if "/parts/" in path] == before
+
+
+def test_a_piece_that_is_not_counted_as_another_sends_is_deleted(
+    client: TestClient, state: GatewayState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload_id = announce(client, {"a.csv": CSV})
+    begin = UploadStore.begin_part
+
+    def taken_over(self: UploadStore, upload_id: str, kind: UploadKind, name: str, start: int) -> Sending:
+        found = begin(self, upload_id, kind, name, start)
+        begin(self, upload_id, kind, name, start)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(UploadStore, "begin_part", taken_over)
+        answer = client.put(f"{DATASETS}/{upload_id}/files/a.csv", content=CSV)
+    refused(answer, 409, "upload_offset_mismatch", "another request sends to it now")
+    assert stored(state) == []
 
 
 # Names, and what is in an archive
