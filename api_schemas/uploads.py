@@ -21,8 +21,9 @@ UPLOAD_REF = rf"{PREFIX}{UPLOAD_ID}"
 
 #: Of one upload: as many shards as an index may list, and what lies beside them.
 MAX_FILES = 1200
-#: Of a file's name, with the folder that it is in.
-LONGEST_NAME = 255
+#: Of a file's name, with the folder that it is in; and of either alone, in bytes: a disk takes 255, and the store calls
+#: a file that it is writing by its name and a number.
+LONGEST_NAME, LONGEST_PART = 255, 240
 #: No store holds more.
 MOST_BYTES = 2**50
 

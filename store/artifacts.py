@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -119,6 +119,14 @@ class ArtifactStore:
         path = store_path(prefix, name)
         with self._place.there(), full_disk_reported():
             obstore.put(self._store, path, data)
+
+    def discard(self, prefix: str, names: Iterable[str]) -> None:
+        """Delete these files beneath ``prefix``, and no others; one that does not exist is deleted already.
+
+        Raises ``NotDeletedError`` once all others are gone.
+        """
+        with self._place.there():
+            self._sweeper.delete([store_path(prefix, name) for name in names], store_path(prefix))
 
     def path_of(self, prefix: str, name: str) -> Path | None:
         """Where the file lies on a disk of this machine; None where it lies in an object store."""

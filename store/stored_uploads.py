@@ -23,7 +23,7 @@ from store.ids import new_id
 from store.tables import DEFAULT_TENANT, upload_files, uploads
 from store.tenants import check_upload_room, upload_room
 from store.upload_parts import Sending
-from store.upload_rows import AnyUpload, found, locked, owned, page_of, read_upload
+from store.upload_rows import AnyUpload, found, owned, page_of, read_upload, there
 from store.upload_uses import ReadyUpload, hold
 from store.upload_writing import HELD_SECONDS, Writing, Written
 
@@ -92,9 +92,11 @@ class UploadStore:
         """It is there no more, and its files are swept; again, nothing happens. Raises ``upload_in_use``."""
         with self._engine.begin() as connection:
             mine = owned(upload_id, self._tenant, kind)
-            if connection.scalar(select(uploads.c.gone_at).where(mine)) is not None:
+            # With the lock: of two who ask at once, the second sees what the first has done.
+            row = connection.execute(select(uploads).where(mine).with_for_update()).first()
+            if row is not None and row.gone_at is not None:
                 return
-            locked(connection, upload_id, self._tenant, kind)
+            there(row, upload_id)
             uses.check_unused(connection, upload_id)
             gone = {"gone_at": later(), "sweep_at": later(), "deleted": True}
             connection.execute(update(uploads).where(mine).values(**gone))
@@ -149,10 +151,12 @@ class UploadStore:
         with self._engine.begin() as connection:
             return writing.take(connection, upload_id, self._tenant, kind)
 
-    def renew(self, held: Writing) -> bool:
-        """Whether the right is still the caller's, which has to ask within ``HELD_SECONDS``."""
+    def renew(self, held: Writing, size: int = 0) -> bool:
+        """Whether the right is still the caller's, which has to ask within ``HELD_SECONDS``. ``size`` bytes are written
+        by now, and count. Raises ``quota_exceeded``.
+        """
         with self._engine.begin() as connection:
-            return writing.renew(connection, held, self._hours * 3600 if held.files else HELD_SECONDS)
+            return writing.renew(connection, held, self._hours * 3600 if held.files else HELD_SECONDS, size)
 
     def finish(self, held: Writing, written: Written, within: Within | None = None) -> AnyUpload:
         """All files lie at their prefix, and the list of them: the upload is ready. Raises ``quota_exceeded``."""
@@ -178,10 +182,10 @@ class UploadStore:
         with self._engine.begin() as connection:
             writing.let_go(connection, held)
 
-    def drop(self, held: Writing) -> None:
-        """What came at once came to nothing: it was never there."""
+    def drop(self, held: Writing) -> bool:
+        """What came at once came to nothing: it was never there. False where it is ready, gone, or another's."""
         with self._engine.begin() as connection:
-            writing.drop(connection, held)
+            return writing.drop(connection, held)
 
     def is_ready(self, upload_id: str, kind: UploadKind) -> bool:
         with reading(self._engine) as connection:

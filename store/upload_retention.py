@@ -6,6 +6,7 @@ Every call does a bounded piece, and may run in many processes at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, Row, delete, or_, select, update
@@ -28,6 +29,8 @@ class UploadLeftover:
     upload_id: str
     prefix: str
     gone: bool
+    #: What ``sweep_at`` was: one that was deleted meanwhile is due again, and with all of its files.
+    due: datetime
     waited_seconds: float
 
 
@@ -78,12 +81,14 @@ class UploadRetention:
             return connection.execute(delete(uploads).where(uploads.c.id.in_(ids))).rowcount if ids else 0
 
     def _sweep_at(self, upload: UploadLeftover, seconds: float | None) -> None:
-        due = None if seconds is None else later(seconds)
+        again = None if seconds is None else later(seconds)
+        same = (uploads.c.id == upload.upload_id, uploads.c.sweep_at == upload.due)
         with self._engine.begin() as connection:
-            connection.execute(update(uploads).where(uploads.c.id == upload.upload_id).values(sweep_at=due))
+            connection.execute(update(uploads).where(*same).values(sweep_at=again))
 
 
 def _leftover(row: Row[Any]) -> UploadLeftover:
     gone = row.gone_at is not None
     prefix = prefix_of(row.id) if gone or row.status == UploadStatus.FAILED else parts_of(row.id)
-    return UploadLeftover(row.id, prefix, gone, (row.now - (row.gone_at or row.created_at)).total_seconds())
+    waited = (row.now - (row.gone_at or row.created_at)).total_seconds()
+    return UploadLeftover(row.id, prefix, gone, row.sweep_at, waited)

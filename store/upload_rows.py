@@ -115,7 +115,9 @@ def page_of(
     mine += [] if tenant is None else [uploads.c.tenant == tenant]
     mine += [] if after is None else [uploads.c.id < after]
     count = select(func.count()).where(upload_files.c.upload_id == uploads.c.id).correlate(uploads).scalar_subquery()
-    size = func.coalesce(func.length(cast(uploads.c.inspection, Text)), 0) + FILE_BYTES * count
+    texts = (uploads.c.inspection, uploads.c.notes, uploads.c.error)
+    told = [func.coalesce(func.length(cast(text, Text)), 0) for text in texts]
+    size = told[0] + told[1] + told[2] + FILE_BYTES * count
     query = select(uploads.c.id, size.label("size")).where(*mine).order_by(uploads.c.id.desc())
     rows = connection.execute(query.limit(literal_column(str(limit + 1), Integer))).all()
     sizes = accumulate(row.size for row in rows[:limit])

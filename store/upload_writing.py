@@ -91,17 +91,26 @@ def take(connection: Connection, upload_id: str, tenant: str | None, kind: Uploa
         raise LayercutError(
             "upload_not_ready", f"{upload_id} is not complete, and nobody sends it any more: begin anew"
         )
-    token = secrets.token_hex(16)
-    _change(connection, upload_id, token=token, held_until=later(HELD_SECONDS))
-    came = tuple(_sent_file(connection, upload_id, file) for file in files)
-    return Writing(upload_id, kind, row.tenant, token, came, upload_room(connection, row.tenant, row.bytes))
+    token, came = secrets.token_hex(16), tuple(_sent_file(connection, upload_id, file) for file in files)
+    # What one who died had written of an archive counts no more: it is written over.
+    _change(connection, upload_id, token=token, held_until=later(HELD_SECONDS), bytes=_announced(came))
+    return Writing(upload_id, kind, row.tenant, token, came, upload_room(connection, row.tenant, _announced(came)))
 
 
-def renew(connection: Connection, writing: Writing, keep_seconds: float) -> bool:
-    """Whether the right is still ``writing``'s, which is heard of now, and not forgotten for ``keep_seconds``."""
+def renew(connection: Connection, writing: Writing, keep_seconds: float, size: int = 0) -> bool:
+    """Whether the right is still ``writing``'s, which is heard of now, and not forgotten for ``keep_seconds``.
+
+    Of ``size`` bytes that are written, those that do not count yet do so from now on. Raises ``quota_exceeded``.
+    """
     mine = (uploads.c.id == writing.upload_id, uploads.c.token == writing.token, uploads.c.gone_at.is_(None))
     heard = {"held_until": later(HELD_SECONDS), "expires_at": later(keep_seconds)}
-    return connection.execute(update(uploads).where(*mine).values(**heard)).rowcount == 1
+    if connection.execute(update(uploads).where(*mine).values(**heard)).rowcount != 1:
+        return False
+    counted = connection.scalar(select(uploads.c.bytes).where(uploads.c.id == writing.upload_id)) or 0
+    if size > counted:
+        check_upload_room(connection, writing.tenant, size - counted)
+        _change(connection, writing.upload_id, bytes=size)
+    return True
 
 
 def finish(connection: Connection, writing: Writing, written: Written, actor: Actor | None) -> None:
@@ -150,20 +159,25 @@ def send_again(connection: Connection, writing: Writing, files: Sequence[int]) -
     row = _mine(connection, writing)
     for number in files:
         sent.begin_again(connection, row.id, number)
-    _change(connection, row.id, token=None, held_until=None)
+    _change(connection, row.id, token=None, held_until=None, bytes=_announced(writing.files))
 
 
 def let_go(connection: Connection, writing: Writing) -> None:
     """Another may go on at once: what stood in the way is not the upload's fault."""
     mine = (uploads.c.id == writing.upload_id, uploads.c.token == writing.token)
-    connection.execute(update(uploads).where(*mine).values(token=None, held_until=None))
+    free: dict[str, Any] = {"token": None, "held_until": None}
+    if writing.files:
+        free["bytes"] = _announced(writing.files)
+    connection.execute(update(uploads).where(*mine).values(**free))
 
 
-def drop(connection: Connection, writing: Writing) -> None:
-    """It came to nothing and was never shown: its row goes once its files are swept."""
+def drop(connection: Connection, writing: Writing) -> bool:
+    """It came to nothing and was never shown: its row goes once its files are swept. False where it is not
+    ``writing``'s any more, as it is ready or gone.
+    """
     mine = (uploads.c.id == writing.upload_id, uploads.c.token == writing.token, uploads.c.gone_at.is_(None))
     gone = {"gone_at": later(), "sweep_at": later(), "deleted": True, "bytes": 0, "token": None, "held_until": None}
-    connection.execute(update(uploads).where(*mine).values(**gone))
+    return connection.execute(update(uploads).where(*mine).values(**gone)).rowcount == 1
 
 
 def _mine(connection: Connection, writing: Writing) -> Row[Any]:
@@ -177,6 +191,11 @@ def _is_held(connection: Connection, row: Row[Any]) -> bool:
     if row.token is None or row.held_until is None:
         return False
     return bool(row.held_until > connection.execute(select(later())).scalar_one())
+
+
+def _announced(files: Sequence[SentFile]) -> int:
+    """What counts of an upload that came in parts, as long as it is not put together."""
+    return sum(file.bytes for file in files)
 
 
 def _sent_file(connection: Connection, upload_id: str, file: Row[Any]) -> SentFile:

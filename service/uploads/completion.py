@@ -6,7 +6,7 @@ Whoever dies in between is followed by another, who begins anew: until the list 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import BinaryIO, cast
 
@@ -17,6 +17,8 @@ from service.uploads.receiving import hash_mismatch
 from service.uploads.stored_bytes import Blocks, Read, parts_reader, sought
 from service.uploads.stores import Stores
 from service.uploads.writer import Writer
+from sources.tables.data_file import PassingFault
+from sources.uploads.models import LeftOut
 from sources.uploads.names import is_archive
 from store.manifests import StoredFile
 from store.stored_uploads import Writing, Written
@@ -59,7 +61,8 @@ class Completer:
                     raise UploadStopped
                 return _PuttingTogether(self._stores, held, writer).done()
         except LayercutError as error:
-            if error.kind.status != LASTING or error.code == "upload_hash_mismatch":
+            passing = isinstance(error, PassingFault) or error.code == "upload_hash_mismatch"
+            if error.kind.status != LASTING or passing:
                 self._let_go(held)
                 raise
             self._stores.uploads.fail(held, error)
@@ -81,7 +84,7 @@ class _PuttingTogether:
 
     def done(self) -> AnyUpload:
         held = self._held
-        files, left_out = self._unpacked() if self._is_archive else (self._joined(), [])
+        files, left_out = self._unpacked() if self._is_archive else (self._joined(), LeftOut())
         inspection, notes = inspect(held, files, left_out, self._stores)
         ready = [ReadyFile(file.name, file.bytes, file.sha256) for file in files]
         written = Written(ready, content_sha256(files), self._writer.finish(), inspection, notes)
@@ -100,7 +103,7 @@ class _PuttingTogether:
         self._check_hashes([file.sha256 for file in files])
         return files
 
-    def _unpacked(self) -> tuple[list[StoredFile], list[str]]:
+    def _unpacked(self) -> tuple[list[StoredFile], LeftOut]:
         (sent,) = self._held.files
         if sent.sha256 is not None:
             digest = hashlib.sha256()
@@ -110,7 +113,7 @@ class _PuttingTogether:
         if sent.name.lower().endswith(".zip"):
             source: BinaryIO = cast(BinaryIO, sought(sent.bytes, self._read(sent)))
         else:
-            source = cast(BinaryIO, Blocks(self._blocks(sent)))
+            source = cast(BinaryIO, Blocks(iter(self._blocks(sent))))
         return unpack(sent.name, source, self._writer)
 
     def _check_hashes(self, found: Sequence[str]) -> None:
@@ -118,22 +121,34 @@ class _PuttingTogether:
         pairs = zip(self._held.files, found, strict=True)
         wrong = [(sent, sha256) for sent, sha256 in pairs if sent.sha256 not in (None, sha256)]
         if wrong:
-            self._stores.uploads.send_again(self._held, [sent.number for sent, _ in wrong])
+            self._send_again([sent for sent, _ in wrong])
             sent, sha256 = wrong[0]
             raise hash_mismatch(sent.name, sent.sha256 or "", sha256, offset=0)
 
-    def _read(self, sent: SentFile) -> Read:
-        return parts_reader(self._stores.artifacts, self._held.upload_id, sent.parts)
+    def _send_again(self, files: Sequence[SentFile]) -> None:
+        """The ``files`` begin anew. Their parts go, and these alone: the next ones may be coming already."""
+        self._stores.uploads.send_again(self._held, [sent.number for sent in files])
+        with suppress(Exception):  # they are swept with the rest
+            names = [part.path for sent in files for part in sent.parts]
+            self._stores.artifacts.discard(parts_of(self._held.upload_id), names)
 
-    def _blocks(self, sent: SentFile) -> Iterator[bytes]:
-        try:
-            yield from self._read(sent)(0, sent.bytes)
-        except LayercutError as error:
-            if error.code != "file_not_found":
-                raise
-            self._stores.uploads.send_again(self._held, [sent.number])
-            raise LayercutError(
-                "upload_offset_mismatch",
-                f"{sent.name}: what was sent of it is lost: send it again",
-                details={"offset": 0},
-            ) from None
+    def _read(self, sent: SentFile) -> Read:
+        stored = parts_reader(self._stores.artifacts, self._held.upload_id, sent.parts)
+
+        def read(start: int, end: int) -> Iterator[bytes]:
+            try:
+                yield from stored(start, end)
+            except LayercutError as error:
+                if error.code != "file_not_found":
+                    raise
+                self._send_again([sent])
+                raise LayercutError(
+                    "upload_offset_mismatch",
+                    f"{sent.name}: what was sent of it is lost: send it again",
+                    details={"offset": 0},
+                ) from None
+
+        return read
+
+    def _blocks(self, sent: SentFile) -> Iterable[bytes]:
+        return self._read(sent)(0, sent.bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -15,7 +15,7 @@ from sources.stored_files import StoredFile as ModelFile
 from sources.stored_files import StoredFiles
 from sources.uploads.archives import Unpacking
 from sources.uploads.datasets import StoredData, inspect_dataset
-from sources.uploads.models import inspect_model, is_read, left_out
+from sources.uploads.models import LeftOut, inspect_model, is_read, left_out
 from store.manifests import StoredFile
 from store.stored_uploads import Writing
 
@@ -23,12 +23,12 @@ from store.stored_uploads import Writing
 Inspected = tuple[dict[str, Any], list[str]]
 
 
-def inspect(held: Writing, files: Sequence[StoredFile], others: Collection[str], stores: Stores) -> Inspected:
+def inspect(held: Writing, files: Sequence[StoredFile], others: LeftOut, stores: Stores) -> Inspected:
     """Of the ``files`` of an upload; ``others`` came and are not kept. Raises what is wrong with them."""
     return _INSPECT[held.kind](held, files, others, stores)
 
 
-def _inspect_dataset(held: Writing, files: Sequence[StoredFile], others: Collection[str], stores: Stores) -> Inspected:
+def _inspect_dataset(held: Writing, files: Sequence[StoredFile], others: LeftOut, stores: Stores) -> Inspected:
     artifacts, prefix = stores.artifacts, held.prefix
     stored = [
         StoredData(
@@ -39,7 +39,7 @@ def _inspect_dataset(held: Writing, files: Sequence[StoredFile], others: Collect
     return inspect_dataset(stored).model_dump(mode="json"), left_out(others)
 
 
-def _inspect_model(held: Writing, files: Sequence[StoredFile], others: Collection[str], stores: Stores) -> Inspected:
+def _inspect_model(held: Writing, files: Sequence[StoredFile], others: LeftOut, stores: Stores) -> Inspected:
     found = StoredFiles(
         f"{PREFIX}{held.upload_id}",
         {file.name: ModelFile(file.bytes, file.sha256) for file in files},
@@ -55,12 +55,12 @@ _INSPECT: dict[UploadKind, Callable[..., Inspected]] = {
 }
 
 
-def unpack(name: str, source: BinaryIO, writer: Writer) -> tuple[list[StoredFile], list[str]]:
-    """Write the files of the archive ``name`` that are read of a model; and the names of the others.
+def unpack(name: str, source: BinaryIO, writer: Writer) -> tuple[list[StoredFile], LeftOut]:
+    """Write the files of the archive ``name`` that are read of a model; and what is told of the others.
 
-    ``source`` can be sought in where it is a zip. Raises ``archive_invalid``.
+    ``source`` can be sought in where it is a zip. Raises ``archive_invalid``, and as ``Writer.put``.
     """
-    unpacking = Unpacking(is_read, writer.most)
+    unpacking = Unpacking(is_read, writer.check_fits)
     lower = name.lower()
     members = (
         unpacking.of_zip(source) if lower.endswith(".zip") else unpacking.of_tar(source, gzipped=lower[-2:] == "gz")

@@ -16,7 +16,7 @@ from service.uploads.form import Form, Part
 from service.uploads.stored_bytes import Blocks, file_reader, sought
 from service.uploads.stores import Stores
 from service.uploads.writer import Writer
-from sources.uploads.models import is_read
+from sources.uploads.models import LeftOut, is_read
 from sources.uploads.names import check_name, check_read, is_archive
 from store.manifests import StoredFile
 from store.stored_uploads import Within, Writing, Written
@@ -40,8 +40,10 @@ class Received:
     """What has come of the form. ``sha256`` is of the bytes of the first file as they were sent."""
 
     files: list[StoredFile] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
     fields: dict[str, str] = field(default_factory=dict)
+    #: Whether the first file was an archive.
+    unpacked: bool = False
     #: Names of all files, by what some disks take for the same.
     sent: dict[str, str] = field(default_factory=dict)
     sha256: str = ""
@@ -92,6 +94,9 @@ class Receiver:
         check_name(name)
         if name.casefold() in found.sent:
             raise LayercutError("validation_failed", f"two files are called {name!r}, in any letters")
+        archive = self._kind is UploadKind.MODEL and is_archive(name)
+        if found.sent and (archive or found.unpacked):
+            raise LayercutError("archive_invalid", "an archive comes alone: it holds all files of the model")
         found.sent[name.casefold()] = name
         digest = hashlib.sha256()
 
@@ -101,10 +106,10 @@ class Receiver:
                 yield block
 
         blocks = hashed()
-        if self._kind is UploadKind.MODEL and is_archive(name):
+        if archive:
             self._unpack(name, blocks, found, writer)
         elif self._kind is UploadKind.MODEL and not is_read(name):
-            found.left_out.append(name)
+            found.left_out.add(name)
         else:
             check_read(name, self._kind)
             found.files.append(writer.put(name, None, blocks, most=self._announced))
@@ -113,16 +118,13 @@ class Receiver:
         found.sha256 = found.sha256 or digest.hexdigest()
 
     def _unpack(self, name: str, blocks: Iterator[bytes], found: Received, writer: Writer) -> None:
-        if len(found.sent) > 1:
-            raise LayercutError("archive_invalid", "an archive comes alone: it holds all files of the model")
         if name.lower().endswith(".zip"):
-            files, left_out = self._unpack_zip(name, blocks, writer)
+            found.files, found.left_out = self._unpack_zip(name, blocks, writer)
         else:
-            files, left_out = unpack(name, cast(BinaryIO, Blocks(blocks)), writer)
-        found.files += files
-        found.left_out += left_out
+            found.files, found.left_out = unpack(name, cast(BinaryIO, Blocks(blocks)), writer)
+        found.unpacked = True
 
-    def _unpack_zip(self, name: str, blocks: Iterator[bytes], writer: Writer) -> tuple[list[StoredFile], list[str]]:
+    def _unpack_zip(self, name: str, blocks: Iterator[bytes], writer: Writer) -> tuple[list[StoredFile], LeftOut]:
         """It has its list of members at its end, and so it is kept beside them meanwhile."""
         beside = parts_of(writer.held.upload_id)
         size = writer.keep(beside, ARCHIVE, blocks, self._announced)
@@ -146,9 +148,9 @@ class Receiver:
     def _undo(self, held: Writing) -> None:
         """At once, as far as it can be done; what is left, or comes still, is swept."""
         with suppress(Exception):
-            self._stores.artifacts.delete(held.prefix)
-        with suppress(Exception):
-            self._stores.uploads.drop(held)
+            # The row first: where it is ready, and only the answer to that was lost, its files stay.
+            if self._stores.uploads.drop(held):
+                self._stores.artifacts.delete(held.prefix)
 
 
 def hash_mismatch(name: str, announced: str, found: str, **details: str | int) -> LayercutError:

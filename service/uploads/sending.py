@@ -6,6 +6,7 @@ Whatever breaks off in the midst of a request, the pieces before it need not be 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect
@@ -97,5 +98,12 @@ class PartReceiver:
         if not data:
             return sending
         self._stores.check_room()
-        self._stores.artifacts.write(parts_of(sending.upload_id), sending.part, data)
-        return self._stores.uploads.count_part(sending, len(data))
+        prefix = parts_of(sending.upload_id)
+        self._stores.artifacts.write(prefix, sending.part, data)
+        try:
+            return self._stores.uploads.count_part(sending, len(data))
+        except LayercutError:
+            # It was refused, and is nobody's. After any other error it may be counted all the same.
+            with suppress(Exception):  # it is swept with the rest
+                self._stores.artifacts.discard(prefix, [sending.part])
+            raise

@@ -40,6 +40,7 @@ class Writer:
         self._renewing = threading.Thread(target=self._renew, name="upload-renewing", daemon=True)
         self._upload: Upload = stores.artifacts.upload(held.prefix, self._stopped.is_set, parts_at_once=PARTS_AT_ONCE)
         self._since_look = ROOM_BYTES
+        self._refused: QuotaExceeded | None = None
         #: Of all files so far.
         self.bytes = 0
 
@@ -59,11 +60,17 @@ class Writer:
         room = self._stores.settings.upload_bytes if self.held.room is None else self.held.room
         return max(0, min(self._stores.settings.upload_bytes, room) - self.bytes)
 
+    def check_fits(self, size: int) -> None:
+        """Raise ``payload_too_large`` or ``quota_exceeded`` where ``size`` bytes more cannot be written."""
+        if size > self.most:
+            raise self._too_much()
+
     def put(self, name: str, size: int | None, blocks: Iterable[bytes], *, most: int = 0) -> StoredFile:
         """``most``: bytes that a file of no known ``size`` may have, where that is known.
 
         Raises ``payload_too_large``, ``quota_exceeded``, ``storage_full``, and as ``Upload.put``.
         """
+        self.check_fits(size or 0)
         return self._upload.put(name, size, ahead(self._within(blocks)), most=most)
 
     def keep(self, prefix: str, name: str, blocks: Iterable[bytes], most: int) -> int:
@@ -86,13 +93,15 @@ class Writer:
 
     def _within(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
         for block in blocks:
-            if len(block) > self.most:
-                raise self._too_much()
+            self.check_fits(len(block))
             self.bytes += len(block)
             self._since_look += len(block)
             if self._since_look >= ROOM_BYTES:
                 self._since_look = 0
                 self._stores.check_room()
+                self._hold()
+            if self._refused is not None:
+                raise self._refused
             yield block
 
     def _too_much(self) -> LayercutError:
@@ -108,9 +117,15 @@ class Writer:
 
     def _renew(self) -> None:
         while not self._ended.wait(HELD_SECONDS / 3):
-            try:
-                if not self._stores.uploads.renew(self.held):
-                    self._stopped.set()
-            except Exception as error:  # noqa: BLE001 - the next time it may work again
-                with suppress(Exception):
-                    log_failure(log, "upload_not_renewed", error, upload=self.held.upload_id)
+            self._hold()
+
+    def _hold(self) -> None:
+        """Renew the right, and count what is written: two at once, each of which fits, may be too much together."""
+        try:
+            if not self._stores.uploads.renew(self.held, self.bytes):
+                self._stopped.set()
+        except QuotaExceeded as error:
+            self._refused = error
+        except Exception as error:  # noqa: BLE001 - the next time it may work again
+            with suppress(Exception):
+                log_failure(log, "upload_not_renewed", error, upload=self.held.upload_id)

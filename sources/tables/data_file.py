@@ -23,6 +23,10 @@ from sources.tables.bounds import COPY_BYTES, LOOK_COPY_BYTES, MAX_HOLES, MAX_RO
 BLOCK = MIB
 
 
+class PassingFault(LayercutError):
+    """Of a file in which there may be nothing wrong: it took too long, or was not to be read just now."""
+
+
 @dataclass(frozen=True)
 class DataFile:
     """A file or folder: its real ``path``, the ``name`` that it was asked for by, and the field that did.
@@ -50,6 +54,10 @@ class DataFile:
         """``dataset_invalid``; ``place`` is a line or a row, such as ``12`` or ``row 3``."""
         return LayercutError("dataset_invalid", f"{self.name}:{place and f'{place}:'} {message}", param=self.param)
 
+    def passing_fault(self, message: str) -> PassingFault:
+        """As ``error``, of what is not in the file."""
+        return PassingFault("dataset_invalid", f"{self.name}: {message}", param=self.param)
+
     def within(self, seconds: float) -> DataFile:
         """The same file, to be looked at for so long from now on."""
         return replace(self, seconds=seconds, deadline=time.monotonic() + seconds)
@@ -65,7 +73,7 @@ class DataFile:
             raise self.too_slow()
 
     def too_slow(self) -> LayercutError:
-        return self.error(f"the file takes longer than {self.seconds:.0f} s to look through")
+        return self.passing_fault(f"the file takes longer than {self.seconds:.0f} s to look through")
 
     def blocks(self, path: Path | None = None) -> Iterator[bytes]:
         """What is in the file, or in the copy of it that ``path`` is. Raises as ``check_time`` does."""
@@ -93,7 +101,7 @@ class DataFile:
                 self._check_size(file.fileno())
             yield replace(self, path=Path(f"/dev/fd/{file.fileno()}"), root=None)
             if state_of(file) != before:
-                raise self.error("the file changed while it was read: give it when it is whole")
+                raise self.passing_fault("the file changed while it was read: give it when it is whole")
 
     def check_bytes(self, size: int) -> None:
         """Raise ``dataset_invalid`` for more than may be read."""
@@ -115,7 +123,7 @@ class DataFile:
                 return open_plain(self.path)
             return open_regular(self.root, str(self.path.relative_to(self.root)))
         except OSError as error:
-            raise self.error(f"the file cannot be read: {error.strerror}") from None
+            raise self.passing_fault(f"the file cannot be read: {error.strerror}") from None
 
 
 def allowed_file(name: str, settings: SourceSettings, param: str) -> DataFile:

@@ -11,18 +11,22 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, BinaryIO, Self, cast
 
 from api_schemas.errors import LayercutError
+from api_schemas.uploads import LONGEST_NAME
 from sources.tables.bounds import KIB, MIB
-from sources.uploads.names import leads_elsewhere
+from sources.uploads.models import LeftOut
+from sources.uploads.names import leads_elsewhere, too_long, wrong_name
 
 BLOCK = MIB
 #: Of one archive; and of all that tells of one member of a tar beside its contents, in bytes.
 MAX_MEMBERS, MAX_HEADERS = 10_000, 256 * KIB
+#: Of what a tar says of all members that follow: Python keeps it, and copies it for each of them.
+MAX_COMMON = 100
 #: Of a zip's list of its members.
 MAX_DIRECTORY = 4 * MIB
 #: Weights are noise, which no packing makes much smaller: what becomes so many times as large, and more than the least,
@@ -50,15 +54,16 @@ class Member:
 
 @dataclass
 class Unpacking:
-    """``members`` of one archive, those for which ``wanted``; names of the others are ``left_out``. A folder that all
-    lie in is not part of their names.
+    """``members`` of one archive, those for which ``wanted``; the others are ``left_out``. A folder that all lie in is
+    not part of their names.
 
-    ``most``: bytes that all members together may have. Raises ``archive_invalid``.
+    ``check_room`` is told how many bytes all members that are wanted have, where that is known before the first is
+    yielded, and raises where there is no room for them. Raises ``archive_invalid``.
     """
 
     wanted: Callable[[str], bool]
-    most: int
-    left_out: list[str] = field(default_factory=list)
+    check_room: Callable[[int], None] = lambda _: None
+    left_out: LeftOut = field(default_factory=LeftOut)
     _top: str | None = None
     _seen: set[str] = field(default_factory=set)
 
@@ -66,18 +71,18 @@ class Unpacking:
         """Of a tar, read from its first byte to its last and once."""
         packed = _Counted(source)
         inner = gzip.GzipFile(fileobj=cast(BinaryIO, packed), mode="rb") if gzipped else packed
-        plain = _Counted(cast(BinaryIO, inner), lambda count: self._check_size(count, packed.count))
+        plain = _Counted(cast(BinaryIO, inner), lambda count: _check_size(count, packed.count))
         plain.may_read_headers()  # of the first, when it is opened
         with _explained(), tarfile.open(fileobj=cast(BinaryIO, plain), mode="r|", tarinfo=_StrictInfo) as tar:
             for member in _members(tar, plain):
-                blocks = _blocks(cast(IO[bytes], tar.extractfile(member))) if member.isreg() else iter(())
+                blocks = _blocks(cast(IO[bytes], tar.extractfile(member)), member) if member.isreg() else iter(())
                 name = self._name(member.name) if member.isreg() else None
                 if name is not None:
                     yield Member(name, member.size, blocks)
                 for _ in blocks:  # what nobody has read
                     pass
             # What is behind the end has to be read: there is the checksum of a gzip.
-            for _ in _blocks(cast(BinaryIO, plain)):
+            while plain.read(BLOCK):
                 pass
 
     def of_zip(self, source: BinaryIO) -> Iterator[Member]:
@@ -87,38 +92,35 @@ class Unpacking:
             infos = found.infolist()
             if len(infos) > MAX_MEMBERS:
                 raise _invalid(f"it has more than {MAX_MEMBERS} members")
-            self._check_size(sum(info.file_size for info in infos), packed)
+            _check_size(sum(info.file_size for info in infos), packed)
             for info in infos:
                 _check_zip_member(info)
             named = [(self._name(info.filename), info) for info in infos if not info.is_dir()]
-            for name, info in named:
-                if name is not None:
-                    with found.open(info) as member:
-                        yield Member(name, info.file_size, _blocks(member))
+            kept = [(name, info) for name, info in named if name is not None]
+            self.check_room(sum(info.file_size for _, info in kept))
+            for name, info in kept:
+                with found.open(info) as member:
+                    yield Member(name, info.file_size, _blocks(member, info))
 
     def _name(self, path: str) -> str | None:
         """The name without the folder that all lie in; None for what is left out."""
         path = path.removeprefix("./")
         parts = path.split("/")
         if parts[0] in JUNK or any(part.startswith(".") for part in parts):
-            self.left_out.append(path)
+            self.left_out.add(path)
             return None
         if self._top is None:
             self._top = f"{parts[0]}/" if len(parts) > 1 and not self.wanted(path) else ""
         name = path.removeprefix(self._top)
         if not self.wanted(name) or not path.startswith(self._top):
-            self.left_out.append(path)
+            self.left_out.add(path)
             return None
+        if why := wrong_name(name):
+            raise _invalid(f"{name[:200]!r} cannot be kept: {why}")
         if name.casefold() in self._seen:
             raise _invalid(f"{name!r} is in it twice")
         self._seen.add(name.casefold())
         return name
-
-    def _check_size(self, size: int, packed: int) -> None:
-        if size > self.most:
-            raise _invalid(f"unpacked, it has more than the {self.most} bytes that may be stored")
-        if size > LEAST and size > MAX_TIMES * packed:
-            raise _invalid(f"it swells: {packed} bytes of it became more than {MAX_TIMES} times as many")
 
 
 class _StrictInfo(tarfile.TarInfo):
@@ -166,6 +168,9 @@ def _members(tar: tarfile.TarFile, source: _Counted) -> Iterator[tarfile.TarInfo
         source.most = None
         if member is None:
             return
+        # Python keeps all of them, with all their headers; only the one that is read is looked at again.
+        tar.members.clear()  # type: ignore[attr-defined]  # no stub has it
+        _check_common(tar.pax_headers)
         _check_tar_member(member)
         yield member
     raise _invalid(f"it has more than {MAX_MEMBERS} members")
@@ -199,10 +204,28 @@ class _Bounded(io.RawIOBase):
         return self._source.read(size)
 
 
-def _blocks(source: IO[bytes]) -> Iterator[bytes]:
+def _blocks(source: IO[bytes], member: tarfile.TarInfo | zipfile.ZipInfo) -> Iterator[bytes]:
+    """What is in the ``member``: as much as the archive says."""
+    name, size = (
+        (member.name, member.size) if isinstance(member, tarfile.TarInfo) else (member.filename, member.file_size)
+    )
+    count = 0
     with _explained():
         while block := source.read(BLOCK):
+            count += len(block)
             yield block
+    if count != size:
+        raise _invalid(f"it says that {name[:200]!r} has {size} bytes, and there are {count}")
+
+
+def _check_size(size: int, packed: int) -> None:
+    if size > LEAST and size > MAX_TIMES * packed:
+        raise _invalid(f"it swells: {packed} bytes of it became more than {MAX_TIMES} times as many")
+
+
+def _check_common(headers: Mapping[str, str]) -> None:
+    if len(headers) > MAX_COMMON or sum(map(len, headers.values())) + sum(map(len, headers)) > MAX_HEADERS:
+        raise _invalid(f"it has more than {MAX_COMMON} headers, or {MAX_HEADERS} characters of them, for all members")
 
 
 def _check_tar_member(member: tarfile.TarInfo) -> None:
@@ -224,6 +247,10 @@ def _check_zip_member(info: zipfile.ZipInfo) -> None:
 
 def _check_path(path: str) -> None:
     path = path.removeprefix("./").rstrip("/")
+    if too_long(path):
+        raise _invalid(
+            f"{path[:200]!r}… has more than {LONGEST_NAME} bytes, with its folders: shorten it, or leave it out"
+        )
     why = leads_elsewhere(path) if path not in ("", ".") else None
     if why is not None:
         raise _invalid(f"{path[:200]!r}: {why}")

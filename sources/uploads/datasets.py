@@ -13,7 +13,7 @@ from api_schemas.uploads import DatasetInspection, TableInspection
 from sources.datasets import TRAIN_STEMS
 from sources.tables.beginnings import LOOK_BYTES, write_head
 from sources.tables.bounds import LOOK_SECONDS
-from sources.tables.data_file import DataFile
+from sources.tables.data_file import DataFile, PassingFault
 from sources.tables.duck import scratch
 from sources.tables.table import FORMATS
 from sources.text_files import TXT
@@ -79,7 +79,8 @@ def inspect_file(stored: StoredData) -> TableInspection:
                 return LOOKS[stored.kind](pinned).shown(file, looked)
     except LayercutError as error:
         # There is no field that names it.
-        raise LayercutError(error.code, error.message) from None
+        kind = PassingFault if isinstance(error, PassingFault) else LayercutError
+        raise kind(error.code, error.message) from None
 
 
 @contextmanager

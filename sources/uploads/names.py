@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from api_schemas.errors import LayercutError
-from api_schemas.uploads import LONGEST_NAME, UploadKind
+from api_schemas.uploads import LONGEST_NAME, LONGEST_PART, UploadKind
 from sources.uploads.datasets import check_kind
 from sources.uploads.models import is_read
 
@@ -34,19 +34,26 @@ def leads_elsewhere(name: str) -> str | None:
 
 def check_name(name: str, param: str | None = None) -> None:
     """Raise ``validation_failed`` for what cannot be the name of a file."""
-    why = _wrong(name)
+    why = wrong_name(name)
     if why is not None:
         raise LayercutError("validation_failed", f"a file cannot be called {name[:200]!r}: {why}", param=param)
 
 
-def _wrong(name: str) -> str | None:
+def wrong_name(name: str) -> str | None:
+    """Why no file that is kept can have that name, or path; None where it can."""
     if not name:
         return 'give each file its name, as in filename="train.csv"'
-    if len(name.encode("utf-8", "replace")) > LONGEST_NAME:
+    if too_long(name):
         return f"it has more than {LONGEST_NAME} bytes"
+    if any(len(part.encode("utf-8", "replace")) > LONGEST_PART for part in name.split("/")):
+        return f"a file, and a folder, has a name of at most {LONGEST_PART} bytes"
     if name.rsplit("/", 1)[-1].casefold() == RESERVED or name.split("/", maxsplit=1)[0] == PARTS:
         return "that name is taken"
     return "it ends with # and a number" if _UNFINISHED.fullmatch(name) else leads_elsewhere(name)
+
+
+def too_long(name: str) -> bool:
+    return len(name.encode("utf-8", "replace")) > LONGEST_NAME
 
 
 def check_names(names: Iterable[str], kind: UploadKind) -> None:

@@ -150,11 +150,14 @@ def test_a_form_that_breaks_off_leaves_nothing(
     assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
-def test_no_more_are_received_at_once_than_there_are_slots(http_client: httpx.Client, connect: Connect) -> None:
+def test_no_more_are_received_at_once_than_there_are_slots(
+    http_client: httpx.Client, connect: Connect, live: tuple[str, GatewayState]
+) -> None:
     addresses = [begun(http_client) for _ in range(2)]
     for address in addresses:
         connect().sendall(head_of_put(address, ROWS) + ROWS[:100_000])
-    eventually(lambda: "layercut_http_requests_in_flight 3.0" in http_client.get("/metrics").text)
+    # A request that is in flight has no slot yet.
+    eventually(lambda: live[1].upload_slots.taken == 2)
     refused = http_client.post("/v1/datasets", files={"file": ("a.csv", CSV)})
     assert (refused.status_code, refused.json()["code"]) == (503, "too_busy")
     assert refused.headers["Retry-After"] == "5"

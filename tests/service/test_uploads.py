@@ -442,7 +442,7 @@ def test_what_unpacks_to_more_than_the_quota_has_room_for_is_refused(client: Tes
     answer = client.post(
         MODELS, files=form({"a.tar.gz": packed}), headers=bearer(key_of(state, "team-a", Scope.SUBMIT))
     )
-    assert answer.status_code in (422, 429), answer.text
+    refused(answer, 429, "quota_exceeded", "has room for 3000 bytes")
     assert stored(state) == []
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 import tarfile
+import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
 import pytest
@@ -17,15 +19,12 @@ from sources.uploads.archives import Unpacking
 from sources.uploads.models import is_read
 
 FILES = {"config.json": b"{}", "model.safetensors": b"weights" * 300, "1_Pooling/config.json": b"{1}"}
-GIB = 2**30
 
 
-def unpacked(
-    content: bytes, kind: str, most: int = GIB, wanted: Callable[[str], bool] = is_read
-) -> tuple[dict[str, bytes], list[str]]:
-    unpacking, source = Unpacking(wanted, most), io.BytesIO(content)
+def unpacked(content: bytes, kind: str, wanted: Callable[[str], bool] = is_read) -> tuple[dict[str, bytes], list[str]]:
+    unpacking, source = Unpacking(wanted), io.BytesIO(content)
     members = unpacking.of_zip(source) if kind == "zip" else unpacking.of_tar(source, gzipped=kind == "tar.gz")
-    return {member.name: b"".join(member.blocks) for member in members}, unpacking.left_out
+    return {member.name: b"".join(member.blocks) for member in members}, unpacking.left_out.names
 
 
 def info(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
@@ -114,11 +113,12 @@ def test_a_file_that_is_there_twice_is_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "zip"])
-def test_one_that_swells_is_refused_before_it_has(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_one_that_swells_is_refused_before_it_has(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "LEAST", 2**20)
-    content, count = PACK[kind]({"model.safetensors": bytes(3 * archives.LEAST)}), 0
+    content, count = PACK[kind]({name: bytes(3 * archives.LEAST)}), 0
     assert len(content) * archives.MAX_TIMES < archives.LEAST
-    unpacking, source = Unpacking(is_read, GIB), io.BytesIO(content)
+    unpacking, source = Unpacking(is_read), io.BytesIO(content)
     with refused("it swells"):
         for member in unpacking.of_zip(source) if kind == "zip" else unpacking.of_tar(source, gzipped=True):
             for block in member.blocks:
@@ -126,12 +126,99 @@ def test_one_that_swells_is_refused_before_it_has(kind: str, monkeypatch: pytest
     assert count <= archives.LEAST
 
 
+def test_whether_there_is_room_is_asked_of_what_is_kept_alone_and_before_any_of_it_comes() -> None:
+    asked: list[int] = []
+
+    def refuse(size: int) -> None:
+        asked.append(size)
+        raise LayercutError("quota_exceeded", "no room")
+
+    content = zipped({"pytorch_model.bin": bytes(5000), "config.json": b"{}", "model.safetensors": bytes(3000)})
+    with pytest.raises(LayercutError, match="no room"):
+        next(Unpacking(is_read, refuse).of_zip(io.BytesIO(content)))
+    assert asked == [3002]
+
+
 @pytest.mark.parametrize("kind", PACK)
-def test_one_with_more_than_may_be_stored_is_refused(kind: str) -> None:
-    content = PACK[kind]({"model.safetensors": bytes(3000)})
-    assert unpacked(content, kind, most=20_000)[0] == {"model.safetensors": bytes(3000)}
-    with refused("more than the 2000 bytes that may be stored"):
-        unpacked(content, kind, most=2000)
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("LICENSE-x#1", "it ends with # and a number"),
+        ("manifest.json", "that name is taken"),
+        (f"LICENSE-{'x' * 240}", "a name of at most 240 bytes"),
+        (f"LICENSE-{'x' * 300}", "has more than 255 bytes"),
+        (f"m/{'é' * 130}.bin", "has more than 255 bytes"),
+    ],
+)
+def test_a_name_that_no_store_takes_is_refused(kind: str, name: str, words: str) -> None:
+    with refused(words):
+        unpacked(PACK[kind]({"config.json": b"{}", name: b"x"}), kind, wanted=lambda name: not name.endswith(".bin"))
+
+
+def test_a_zip_that_says_another_size_than_it_has_is_refused() -> None:
+    content = bytearray(zipped({"config.json": b"{}"}))
+    size = content.index(b"PK\x01\x02") + 24
+    content[size : size + 4] = (1000).to_bytes(4, "little")
+    with refused("'config.json' has 1000 bytes, and there are 2"):
+        unpacked(bytes(content), "zip")
+
+
+def test_of_thousands_that_are_left_out_the_first_are_named_and_a_pickle_among_them() -> None:
+    names = [f"{number:04}-{'x' * 200}.py" for number in range(300)]
+    unpacking = Unpacking(is_read)
+    content = tar(*((info(name), b"") for name in (*names, "pytorch_model.bin")))
+    assert list(unpacking.of_tar(io.BytesIO(content), gzipped=False)) == []
+    left_out = unpacking.left_out
+    assert (left_out.count, len(left_out.names), left_out.names[-1]) == (301, 10, "pytorch_model.bin")
+    assert left_out.names[0].startswith("0000-xxx")
+    assert max(map(len, left_out.names)) <= 101
+
+
+def with_headers(kind: bytes, records: dict[str, str]) -> bytes:
+    """A member of a tar that has nothing but headers, for the next one or for all."""
+    body = b"".join(_record(key, value) for key, value in records.items())
+    header = info("headers", kind)
+    header.size = len(body)
+    return header.tobuf(tarfile.USTAR_FORMAT) + body + bytes(-len(body) % 512)
+
+
+def _record(key: str, value: str) -> bytes:
+    rest = f" {key}={value}\n".encode()
+    length = len(rest) + 1
+    while length != len(str(length)) + len(rest):
+        length = len(str(length)) + len(rest)
+    return str(length).encode() + rest
+
+
+def peak_of(parts: Iterable[bytes]) -> int:
+    """Bytes of memory that unpacking a tar of ``parts`` takes at most."""
+    packed = io.BytesIO(gzip.compress(b"".join(parts), 1))
+    tracemalloc.start()
+    try:
+        for member in Unpacking(is_read).of_tar(packed, gzipped=True):
+            assert b"".join(member.blocks) == b""
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_memory_of_many_members_with_long_headers_is_that_of_one() -> None:
+    noise = random.Random(0).randbytes(75_000).hex()
+    members = [
+        with_headers(tarfile.XHDTYPE, {"x": noise}) + info(f"file{number}.py").tobuf(tarfile.USTAR_FORMAT)
+        for number in range(60)
+    ]
+    assert peak_of([*members[:3], bytes(1024)]) + 2 * 2**20 > peak_of([*members, bytes(1024)])
+
+
+def test_headers_for_all_members_that_become_more_and_more_are_refused() -> None:
+    headers = [
+        with_headers(tarfile.XGLTYPE, {f"x{number}": "y" * 1000}) + info(f"file{number}.py").tobuf()
+        for number in range(200)
+    ]
+    assert unpacked(b"".join([*headers[:20], bytes(1024)]), "tar")[0] == {}
+    with refused("headers, or 262144 characters of them, for all members"):
+        unpacked(b"".join([*headers, bytes(1024)]), "tar")
 
 
 @pytest.mark.parametrize("kind", PACK)
@@ -229,6 +316,6 @@ class refused:
 
 def test_a_source_is_read_no_further_than_its_members_are_asked_for() -> None:
     source: BinaryIO = io.BytesIO(PACK["tar"]({"config.json": b"{}", "model.safetensors": bytes(5 * 2**20)}))
-    members = Unpacking(is_read, GIB).of_tar(source, gzipped=False)
+    members = Unpacking(is_read).of_tar(source, gzipped=False)
     assert next(members).name == "config.json"
     assert source.tell() < 2**20

@@ -11,7 +11,8 @@ import pytest
 
 from api_schemas.errors import LayercutError
 from api_schemas.uploads import TableInspection
-from sources.uploads import datasets, heads
+from sources.tables import beginnings
+from sources.uploads import datasets
 from sources.uploads.datasets import StoredData, inspect_dataset, inspect_file
 
 CSV = 'text,label\ngood film,1\n"bad, film",0\nbroken,1,2\nfine,1\nso so,0\nonly\n'
@@ -169,7 +170,7 @@ def test_of_several_files_the_training_file_comes_first(store: Store) -> None:
 
 @pytest.fixture
 def small_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (heads, datasets):
+    for module in (beginnings, datasets):
         monkeypatch.setattr(module, "LOOK_BYTES", 20_000)
 
 

@@ -12,7 +12,7 @@ from safetensors.numpy import save
 from api_schemas.errors import LayercutError
 from api_schemas.uploads import UploadKind
 from sources.stored_files import StoredFile, StoredFiles
-from sources.uploads.models import inspect_model
+from sources.uploads.models import LeftOut, inspect_model, left_out
 from sources.uploads.names import check_name, check_names
 
 CONFIG = {"model_type": "bert", "num_hidden_layers": 2, "hidden_size": 4, "vocab_size": 10}
@@ -32,16 +32,25 @@ def uploaded(files: dict[str, bytes]) -> StoredFiles:
 
 
 def test_its_facts_are_those_of_config_and_headers() -> None:
-    facts, notes = inspect_model(uploaded(FILES), [], most=2**40)
+    facts, notes = inspect_model(uploaded(FILES), LeftOut(), most=2**40)
     assert (facts.id, facts.layers, facts.parameters, facts.dtype) == (f"upload:{ID}", 2, 72, "float32")
     assert notes == []
 
 
 def test_modules_that_cannot_be_kept_leave_a_transformer() -> None:
     files = {**FILES, "modules.json": b'[{"idx": 0, "path": "", "type": "acme.Nonsense"}]'}
-    facts, notes = inspect_model(uploaded(files), [], most=2**40)
+    facts, notes = inspect_model(uploaded(files), LeftOut(), most=2**40)
     assert facts.layers == 2
     assert notes[0].startswith("as a transformer alone: ")
+
+
+def test_a_note_is_short_whatever_the_files_are_called() -> None:
+    others = LeftOut()
+    for number in range(1000):
+        others.add(f"{number:04}{'é' * 100}")
+    (note,) = left_out(others)
+    assert note.endswith("… and 990 more")
+    assert len(note) < 1200
 
 
 @pytest.mark.parametrize(
@@ -61,14 +70,14 @@ def test_modules_that_cannot_be_kept_leave_a_transformer() -> None:
 def test_what_is_no_model_is_refused(files: dict[str, bytes | None], others: list[str], code: str, words: str) -> None:
     changed = {name: content for name, content in {**FILES, **files}.items() if content is not None}
     with pytest.raises(LayercutError, match=words) as caught:
-        inspect_model(uploaded(changed), others, most=2**40)
+        inspect_model(uploaded(changed), LeftOut(len(others), others), most=2**40)
     assert (caught.value.code, caught.value.param) == (code, None)
     assert ID not in caught.value.message, "nobody has been told that id"
 
 
 def test_weights_beyond_the_ceiling_are_refused() -> None:
     with pytest.raises(LayercutError, match="LAYERCUT_MAX_MODEL_BYTES"):
-        inspect_model(uploaded(FILES), [], most=100)
+        inspect_model(uploaded(FILES), LeftOut(), most=100)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +85,7 @@ def test_weights_beyond_the_ceiling_are_refused() -> None:
     [
         "", ".", "..", "../a.csv", "a/../b.csv", "/etc/a.csv", "a//b.csv", "a\\b.csv", "a\0.csv", "a\n.csv",
         "C:\\a.csv", "manifest.json", "MANIFEST.json", "1_Pooling/manifest.json", "parts/1.csv", "a.csv#1",
-        "x" * 252 + ".csv",
+        "x" * 252 + ".csv", "x" * 237 + ".csv", "x" * 241 + "/config.json",
     ],
 )  # fmt: skip
 def test_what_cannot_be_the_name_of_a_file(name: str) -> None:
@@ -111,5 +120,5 @@ def test_a_real_models_files_are_all_taken() -> None:
     top = found[0].parent
     files = {path.relative_to(top).as_posix(): path.read_bytes() for path in top.rglob("*") if path.is_file()}
     kept = {name: content for name, content in files.items() if name.endswith((".json", ".txt", ".safetensors", ".md"))}
-    facts, notes = inspect_model(uploaded(kept), [], most=2**40)
+    facts, notes = inspect_model(uploaded(kept), LeftOut(), most=2**40)
     assert (facts.architecture, facts.layers, notes) == ("bert", 6, [])
