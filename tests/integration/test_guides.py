@@ -86,9 +86,15 @@ def test_github_actions(folder: Path, served: Served) -> None:
 @pytest.mark.long
 @pytest.mark.skipif(not (PEERS / "airflow/.installed").exists(), reason="Airflow is not there: make guide-tools")
 def test_airflow(folder: Path, served: Served) -> None:
-    home = {"AIRFLOW_HOME": str(folder / "airflow"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    dags = folder / "dags"
+    dags.mkdir()
+    home = {
+        "AIRFLOW_HOME": str(folder / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+    }
     run([PEERS / "airflow/bin/airflow", "db", "migrate"], folder, served, **home)
-    run([PEERS / "airflow/bin/python", program(folder, "airflow")], folder, served, **home)
+    run([PEERS / "airflow/bin/python", program(dags, "airflow")], folder, served, **home)
     check_small(folder / "small")
 
 
