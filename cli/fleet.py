@@ -49,6 +49,8 @@ def work_on(devices: str) -> int:
         leave_seconds=settings.leave_seconds,
         done=lambda: lock is not None and _all_idle(lock),
     )
+    if lock is not None:
+        lock.close()
     return 0
 
 

@@ -34,6 +34,10 @@ class FleetLock:
         """Whether nobody has a job; once it is True, nobody takes one."""
         return _locked(self._file.fileno(), fcntl.LOCK_EX)
 
+    def close(self) -> None:
+        """Once all have left."""
+        self._file.close()
+
 
 class IdleLock:
     """A worker's side; of one that is in no fleet, without a descriptor."""
