@@ -22,8 +22,9 @@ class Format:
 
     ``file`` is the path of its weights in the artifact; empty for those that transformers names. ``families`` are names
     of ARCHITECTURES. ``needs`` are the packages that write it, which the extra ``extra`` of layercut brings.
-    ``tolerance`` is the share of the largest output that its own may be off from the exported model's: what that is
-    worth is told by its score.
+    ``tolerance`` is the share of the largest output that its own may be off from the exported model's, and ``cosine``
+    the least between its vectors and the model's, where it makes vectors of texts. They find a graph of another model:
+    what being off is worth is told by its score.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Format:
     needs: tuple[str, ...] = ()
     extra: str = ""
     tolerance: float = 0.0
+    cosine: float = 1.0
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -52,13 +54,13 @@ _ONE_GRAPH = (
 FORMATS: Registry[Format] = Registry("format", "validation_failed", (
     Format("safetensors", "What transformers loads. Always delivered.", tuple(ARCHITECTURES)),
     Format("onnx", "A graph in float32, for onnxruntime, optimum and sentence-transformers with backend=\"onnx\".",
-           _ONE_GRAPH, "onnx/model.onnx", _ONNX_NEEDS, "onnx", 1e-3),
+           _ONE_GRAPH, "onnx/model.onnx", _ONNX_NEEDS, "onnx", 1e-3, 0.999),
     Format("onnx-int8", "The same with weights in int8, each output channel by its own scale, and activations quantized"
            " as they come: a quarter of the size, and faster on CPUs with VNNI. Its score tells what that costs.",
-           _ONE_GRAPH, "onnx/model_int8.onnx", _ONNX_NEEDS, "onnx", 0.5),
+           _ONE_GRAPH, "onnx/model_int8.onnx", _ONNX_NEEDS, "onnx", 0.5, 0.9),
     Format("onnx-bf16", "The same with weights in bfloat16, which are made float32 when it is loaded: half of the file,"
            " and as fast as `onnx`. onnxruntime multiplies no bfloat16 on a CPU.",
-           _ONE_GRAPH, "onnx/model_bf16.onnx", _ONNX_NEEDS, "onnx", 5e-2),
+           _ONE_GRAPH, "onnx/model_bf16.onnx", _ONNX_NEEDS, "onnx", 5e-2, 0.999),
 ))
 # fmt: on
 

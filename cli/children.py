@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 #: Told to a child: the process it must end with.
 PARENT = "LAYERCUT_PARENT_PID"
@@ -17,18 +18,23 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
 #: A child that lived this long starts with the first delay again.
 STEADY_SECONDS = 20.0
 FOLLOW_SECONDS = 1.0
-LEAVE_SECONDS = 30.0
+
+
+class Lend(Protocol):
+    """Opens what a child is handed for as long as it lives: the variable that tells it the descriptor, and that."""
+
+    def __call__(self) -> tuple[str, int]: ...
 
 
 class Child:
-    """One command of `layercut`, started again whenever it ends, until it is stopped; one that ``may_leave`` is not
-    where it ended well. ``settings`` are added to its environment.
+    """One command of `layercut`, started again whenever it ends, until it is stopped. ``settings`` are added to its
+    environment; ``lend`` is called for each process of it.
     """
 
     def __init__(
-        self, name: str, *arguments: str, say: Callable[[str], None], may_leave: bool = False, **settings: str
+        self, name: str, *arguments: str, say: Callable[[str], None], lend: Lend | None = None, **settings: str
     ) -> None:
-        self.name, self._may_leave = name, may_leave
+        self.name, self._lend = name, lend
         self._settings = settings
         # -P: the working folder is the user's, and may well hold a package that is named like one of ours.
         self._command = [sys.executable, "-P", "-m", "cli.main", name, *arguments]
@@ -40,10 +46,6 @@ class Child:
 
     def start(self) -> None:
         self._thread.start()
-
-    def join(self) -> None:
-        """Returns when it is kept running no more."""
-        self._thread.join()
 
     def stop(self) -> None:
         """Ask it to leave; returns at once."""
@@ -66,7 +68,7 @@ class Child:
         while (process := self._spawn()) is not None:
             began = time.monotonic()
             code = process.wait()
-            if self._stopping.is_set() or (self._may_leave and code == 0):
+            if self._stopping.is_set():
                 return
             delay = FIRST_DELAY if time.monotonic() - began > STEADY_SECONDS else delay
             self._say(f"the {self.name} ended with {_named(code)}; it is started again in {delay:g} s")
@@ -77,56 +79,72 @@ class Child:
         with self._change:
             if self._stopping.is_set():
                 return None
-            # A session of its own: Ctrl-C is for the parent, which tells its children in its own way.
-            self._process = subprocess.Popen(
-                self._command,
-                env={**os.environ, **self._settings, PARENT: str(os.getpid())},
-                start_new_session=True,
-            )
+            lent = None if self._lend is None else self._lend()
+            told = {} if lent is None else {lent[0]: str(lent[1])}
+            try:
+                # A session of its own: Ctrl-C is for the parent, which tells its children in its own way.
+                self._process = subprocess.Popen(
+                    self._command,
+                    env={**os.environ, **self._settings, **told, PARENT: str(os.getpid())},
+                    pass_fds=[] if lent is None else [lent[1]],
+                    start_new_session=True,
+                )
+            finally:
+                if lent is not None:
+                    os.close(lent[1])
             return self._process
 
 
-def keep_running(children: list[Child], started: Callable[[], None], stopping: Callable[[], None]) -> None:
-    """Run them until SIGINT or SIGTERM, and then until they have left; or until all have left that may. A second signal
-    does not wait for them.
+def keep_running(
+    children: list[Child],
+    started: Callable[[], None],
+    stopping: Callable[[], None],
+    *,
+    leave_seconds: float,
+    done: Callable[[], bool] = lambda: False,
+) -> None:
+    """Run them until SIGINT or SIGTERM, or until ``done``, and then until they have left, for which all have
+    ``leave_seconds``. A second signal does not wait for them.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for child in children:
             child.start()
         started()
-        for child in children:
-            child.join()
+        while not done():
+            time.sleep(FOLLOW_SECONDS)
+        _stop(children, leave_seconds)
     except KeyboardInterrupt:
         stopping()
-        _stop(children)
+        _stop(children, leave_seconds)
 
 
-def _stop(children: list[Child]) -> None:
+def _stop(children: list[Child], leave_seconds: float) -> None:
     for child in children:
         child.stop()
-    patience = LEAVE_SECONDS
+    deadline = time.monotonic() + leave_seconds
     for child in children:
         try:
-            child.wait(patience)
+            child.wait(max(0.0, deadline - time.monotonic()))
         except KeyboardInterrupt:
-            patience = 0
-            child.wait(patience)
+            deadline = 0.0
+            child.wait(0)
 
 
-def follow_parent() -> bool:
+def follow_parent(leave_seconds: float) -> bool:
     """End this process, as SIGTERM does, when the parent that started it as its child is gone. Whether it has one."""
     parent = os.environ.pop(PARENT, None)
     if parent is not None:
-        threading.Thread(target=_follow, args=(int(parent),), name="follow-parent", daemon=True).start()
+        told = (int(parent), leave_seconds)
+        threading.Thread(target=_follow, args=told, name="follow-parent", daemon=True).start()
     return parent is not None
 
 
-def _follow(parent: int) -> None:
+def _follow(parent: int, leave_seconds: float) -> None:
     while os.getppid() == parent:
         time.sleep(FOLLOW_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(LEAVE_SECONDS)
+    time.sleep(leave_seconds)
     os._exit(1)
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from functools import partial
 
 import typer
 
 from cli.children import Child, keep_running
 from workers.settings import WorkerSettings
+from workers.supervision.idle_lock import DESCRIPTOR, FleetLock
 
 AUTO = "auto"
-SEEN_BY_DRIVER = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+#: Not --query-gpu, which knows no instances of MIG.
+SEEN_BY_DRIVER = ["nvidia-smi", "-L"]
+UUID = re.compile(r"\(UUID: ((GPU|MIG)-[^)\s]+)\)")
 
 
 def work_on(devices: str) -> int:
     """Keep a worker running on each device until SIGINT or SIGTERM, or until all have found nothing to do for
-    ``LAYERCUT_IDLE_EXIT_SECONDS``; the exit code.
+    ``LAYERCUT_IDLE_EXIT_SECONDS`` at one time; the exit code. One that is idle stays while another has a job: what
+    looks after the pod takes a worker that is not there for a broken pod.
 
     ``devices`` is a list of UUIDs with commas, or ``auto`` for all that `nvidia-smi` lists. By UUID, since the number
     of a GPU depends on who counts.
@@ -28,28 +34,51 @@ def work_on(devices: str) -> int:
     if not uuids:
         _say("there is no GPU to work on; layercut worker without --devices takes the CPU")
         return 1
-    ports = _ports(len(uuids))
-    may_leave = WorkerSettings().idle_exit_seconds > 0
+    settings = WorkerSettings()
+    ports = _ports(settings.worker_port, len(uuids))
+    lock = FleetLock() if settings.idle_exit_seconds > 0 else None
+    lend = None if lock is None else partial(_lent, lock)
     workers = [
-        Child("worker", say=_say, may_leave=may_leave, LAYERCUT_DEVICE=uuid, LAYERCUT_WORKER_PORT=str(port))
+        Child("worker", say=_say, lend=lend, LAYERCUT_DEVICE=uuid, LAYERCUT_WORKER_PORT=str(port))
         for uuid, port in zip(uuids, ports, strict=True)
     ]
     keep_running(
         workers,
         lambda: _say(f"a worker on each of {', '.join(uuids)}"),
         lambda: _say("stopping; running jobs go back to the queue"),
+        leave_seconds=settings.leave_seconds,
+        done=lambda: lock is not None and _all_idle(lock),
     )
+    if lock is not None:
+        lock.close()
     return 0
 
 
+def _lent(lock: FleetLock) -> tuple[str, int]:
+    return DESCRIPTOR, lock.lend()
+
+
+def _all_idle(lock: FleetLock) -> bool:
+    idle = lock.all_idle()
+    if idle:
+        _say("no worker has a job: all leave")
+    return idle
+
+
 def every_gpu() -> list[str]:
+    """Of a GPU that is divided by MIG its instances, and not the GPU, which no program can compute on then."""
     listed = subprocess.run(SEEN_BY_DRIVER, check=True, capture_output=True, text=True, timeout=60).stdout
-    return [line.strip() for line in listed.splitlines() if line.strip()]
+    found: list[str] = []
+    for match in UUID.finditer(listed):
+        uuid, kind = match.groups()
+        if kind == "MIG" and found and found[-1].startswith("GPU-"):
+            found.pop()  # the line of the GPU that has it
+        found.append(uuid)
+    return found
 
 
-def _ports(count: int) -> list[int]:
+def _ports(first: int, count: int) -> list[int]:
     """Where each answers: they cannot share a port. 0 is nowhere."""
-    first = WorkerSettings().worker_port
     return [first and first + number for number in range(count)]
 
 

@@ -16,6 +16,9 @@ from cli.children import follow_parent
 from cli.extras import need
 from cli.texts import say
 
+#: A gateway whose parent is gone has so long to answer what it was asked.
+LEAVE_SECONDS = 30.0
+
 
 def serve(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
@@ -51,7 +54,7 @@ def gateway(
     from workers.sandbox.kernel import hide_process
 
     hide_process()  # what is in its environment is for no other process
-    child = follow_parent()
+    child = follow_parent(LEAVE_SECONDS)
     _migrate()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     _refuse_strangers(given)
@@ -72,9 +75,10 @@ def worker(
     if devices is not None:
         from cli.fleet import work_on
         from workers.sandbox.kernel import hide_process
+        from workers.settings import WorkerSettings
 
         hide_process()
-        child = follow_parent()
+        child = follow_parent(WorkerSettings().leave_seconds)
         _migrate()
         _warn_as_root(child)
         raise typer.Exit(work_on(devices))
@@ -84,7 +88,7 @@ def worker(
     from workers.settings import WorkerSettings
 
     hide_process()
-    child = follow_parent()
+    child = follow_parent(WorkerSettings().leave_seconds)
     _migrate()
     configure_logs(WorkerSettings().log_level)
     _warn_as_root(child)

@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from cli.children import Child, keep_running
+from workers.settings import WorkerSettings
 
 
 def serve_here(host: str, port: int, data_dir: Path) -> int:
@@ -21,7 +22,8 @@ def serve_here(host: str, port: int, data_dir: Path) -> int:
         _say(f"cannot listen on {host}:{port}: {error.strerror}. Another port: --port N, or --port 0 for a free one")
         return 1
     children = [Child("gateway", "--host", host, "--port", str(port), say=_say), Child("worker", say=_say)]
-    keep_running(children, lambda: _announce(host, port, data_dir), _say_stopping)
+    leave_seconds = WorkerSettings().leave_seconds
+    keep_running(children, lambda: _announce(host, port, data_dir), _say_stopping, leave_seconds=leave_seconds)
     return 0
 
 

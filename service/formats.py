@@ -16,9 +16,10 @@ def check_writable(names: Sequence[str], workers: Sequence[WorkerInfo]) -> None:
     """
     wanted = further(names)
     told = [worker.about.formats if worker.about else None for worker in workers]
-    missing = [row for row in wanted if all(each is not None and row.name not in each for each in told)]
-    if told and missing:
-        row = missing[0]
+    # A job is done by one worker: that each of its formats is written by some other one is of no use to it.
+    lacks = [[row for row in wanted if each is not None and row.name not in each] for each in told]
+    if lacks and all(lacks):
+        row = min(lacks, key=len)[0]
         raise LayercutError(
             "format_unavailable",
             f"no worker that is there writes {row.name}: one needs layercut[{row.extra}]. Leave the format out, or ask"

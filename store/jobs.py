@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, exists, func, insert, select
 
 from api_schemas.errors import JobError, LayercutError
 from api_schemas.events import Event, EventType, NewEvent, new_event
+from api_schemas.formats import further
 from api_schemas.jobs import Job, Status
 from api_schemas.logs import LogPage
 from api_schemas.requests import JobRequest
@@ -18,6 +19,7 @@ from api_schemas.source_names import upload_of
 from api_schemas.webhook_requests import without_secrets
 from store import leases, lifecycle, listing, logs, retention, upkeep, upload_uses, uses
 from store.audit import Actor, note
+from store.claims import Claimant, among_commas, lacking
 from store.columns import later
 from store.database import reading
 from store.ids import new_job_id
@@ -241,11 +243,12 @@ class JobStore:
 
     # What a worker does
 
-    def claim(self, worker: str, *, only_default: bool = False) -> Claim | None:
+    def claim(self, worker: str, *, only_default: bool = False, formats: Collection[str] | None = None) -> Claim | None:
         """The best queued job, now running under a new lease; None where nothing is queued that may run.
 
         It is the best (priority, then age) of the tenant with the fewest running jobs; of several, of the one that
         waited for longest. A tenant at its quota of running jobs waits. ``only_default``: of the default tenant alone.
+        ``formats`` are those that the worker writes, by default all: a job that asks for others is left to others.
 
         Where the database does not confirm a claim, the next call first gives back what that may have taken.
         """
@@ -253,7 +256,8 @@ class JobStore:
         claim: Claim | None = None
         try:
             with self._engine.begin() as connection:
-                claim = leases.claim(connection, worker, self._lease_seconds, only_default=only_default)
+                who = Claimant(worker, only_default, lacking(formats))
+                claim = leases.claim(connection, who, self._lease_seconds)
         except Exception:
             if claim is not None:  # the commit failed: whether it counts is not known
                 self._unanswered_claims.append(claim.lease)
@@ -375,6 +379,7 @@ def _new_row(request: JobRequest, sent: dict[str, Any], resolved: ResolvedReques
         "attempt": 0,
         "max_attempts": request.limits.max_attempts,
         "max_queue_seconds": request.limits.max_queue_seconds,
+        "formats": among_commas(row.name for row in further(request.export.formats)),
         "queue_expires_at": later(request.limits.max_queue_seconds),
         # Whoever creates a job sends its wake-up; only where that is lost is another due.
         "woken_at": later(),

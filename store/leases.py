@@ -27,7 +27,7 @@ from api_schemas.jobs import Progress, Status, Usage
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from store import outages
-from store.claims import take_within_quota
+from store.claims import Claimant, take_within_quota
 from store.columns import later
 from store.rows import ACTIVE, append, as_event, move
 from store.tables import DEFAULT_TENANT, events, jobs, tenants
@@ -80,9 +80,9 @@ class Claim:
     traceparent: str | None = None
 
 
-def claim(connection: Connection, worker: str, lease_seconds: float, *, only_default: bool = False) -> Claim | None:
+def claim(connection: Connection, claimant: Claimant, lease_seconds: float) -> Claim | None:
     """Take the best queued job. One whose request this version cannot read any more fails, and the next is taken."""
-    while (row := take_within_quota(connection, worker, lease_seconds, only_default)) is not None:
+    while (row := take_within_quota(connection, claimant, lease_seconds)) is not None:
         try:
             request, resolved = read_request(row)
         except LayercutError as error:
@@ -91,7 +91,7 @@ def claim(connection: Connection, worker: str, lease_seconds: float, *, only_def
         message = f"attempt {row.attempt} of {row.max_attempts} started"
         append(
             connection, row.id,
-            new_event(EventType.STARTED, message, StartedData(attempt=row.attempt, worker=worker)),
+            new_event(EventType.STARTED, message, StartedData(attempt=row.attempt, worker=claimant.worker)),
         )  # fmt: skip
         lease = Lease(row.id, row.attempt, row.lease_token, row.tenant, _count_claim(connection, row.tenant))
         return Claim(lease, request, resolved, row.created_at, row.request_id, row.traceparent)

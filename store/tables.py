@@ -119,6 +119,8 @@ jobs = Table(
     # When it took its place in the queue (a lost attempt takes a new one), and before when nobody may claim it.
     Column("queued_at", UtcTime),
     Column("claimable_at", UtcTime),
+    # The further formats that it asks for, with a comma before and after each: not every worker writes them.
+    Column("formats", PlainText),
     # Attempts that were lost since the job was last asked for.
     Column("losses", Integer, nullable=False, server_default="0"),
     Column("last_event", Integer, nullable=False),

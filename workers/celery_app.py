@@ -41,6 +41,7 @@ from workers.supervision import scratch
 from workers.supervision.about import VERSION, about_worker, auto_precision
 from workers.supervision.checkpoint_sync import sweep_ended
 from workers.supervision.health_server import open_health_server
+from workers.supervision.idle_lock import IdleLock
 from workers.supervision.input_staging import stage_inputs
 from workers.supervision.poller import Poller
 from workers.supervision.presence import Presence
@@ -79,7 +80,7 @@ RUNNER = [sys.executable, "-P", "-m", "workers.runner"]
 class WorkerProcess:
     """What a worker works with. Brings the database up to date, and has a runner waiting."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, idle_lock: IdleLock | None = None) -> None:
         guard_client(settings.hub_hosts)
         # Within a lease there must be time for more than one try.
         self.engine = open_engine(settings.database_url, min(LONGEST_CALL_SECONDS, settings.lease_seconds / 2))
@@ -125,6 +126,7 @@ class WorkerProcess:
             tracking=self._tracking,
         )
         self._idle_exit_seconds, self._worked_at = settings.idle_exit_seconds, time.monotonic()
+        self._idle_lock = idle_lock or IdleLock(None)
         self._look_seconds = 4 * settings.poll_seconds + LOOK_SECONDS
         self.poller = Poller(self.look, settings.poll_seconds)
         self.health = open_health_server(settings.worker_host, settings.worker_port, self._pulse, metrics.text)
@@ -134,6 +136,8 @@ class WorkerProcess:
         """Do the best queued job, after the one that is being done; whether there was one."""
         with self._busy:
             self._pulse.rest(LOOK)  # whoever looks may do the job, for hours
+            if not self._idle_lock.hold():  # the fleet leaves
+                return False
             worked = self.supervisor.work()
             self._worked_at = time.monotonic() if worked else self._worked_at
         if worked and not self.supervisor.stopping:
@@ -154,10 +158,15 @@ class WorkerProcess:
         return worked
 
     def _leave_if_idle(self) -> None:
-        """Whoever started this worker for the jobs that there were starts another for the next."""
+        """Whoever started this worker for the jobs that there were starts another for the next. One of a fleet stays
+        for as long as another of it has a job, and only says that it has none.
+        """
         with self._busy:  # no job is begun meanwhile, and none after this
             idle = time.monotonic() - self._worked_at
             if not 0 < self._idle_exit_seconds <= idle or self.supervisor.stopping:
+                return
+            if self._idle_lock.shared:
+                self._idle_lock.release()
                 return
             self.supervisor.stop()
         log.info("no job for %.0f s: this worker leaves", idle)
@@ -249,9 +258,9 @@ def _stop_early(*_: object) -> None:
 def run_worker() -> int:
     """Work until told to stop; the exit code."""
     global worker_process  # noqa: PLW0603 - Celery gives a handler no other way to what its process owns
-    settings = WorkerSettings()
+    settings, idle_lock = WorkerSettings(), IdleLock.of_environment()
     try:
-        worker_process = WorkerProcess(settings)
+        worker_process = WorkerProcess(settings, idle_lock)
     except Unconfined as error:
         log.error("%s", error)
         return 1

@@ -86,6 +86,13 @@ class WorkerSettings(StoreSettings, SourceSettings):
         return self
 
     @property
+    def leave_seconds(self) -> float:
+        """From SIGTERM until the running job is handed back, at most: three times the grace, and what the database and
+        the broker take. The runner's last checkpoint, then what it made for the cache, then the checkpoint's upload.
+        """
+        return 3 * self.kill_grace_seconds + 30
+
+    @property
     def checkpoint_root(self) -> Path:
         """Folders of jobs that have not ended, by id."""
         return self.data_dir / "checkpoints"

@@ -152,7 +152,7 @@ def test_a_worker_has_time_to_leave_and_only_those_of_keda_leave_when_idle(value
             continue
         environment = {one["name"]: one.get("value") for one in container["env"]}
         grace = float(environment["LAYERCUT_KILL_GRACE_SECONDS"])
-        assert spec["terminationGracePeriodSeconds"] > 2 * grace, "a checkpoint, and its upload"
+        assert spec["terminationGracePeriodSeconds"] >= WorkerSettings(kill_grace_seconds=grace).leave_seconds
         scaled = name.startswith("ScaledJob/")
         assert ("LAYERCUT_IDLE_EXIT_SECONDS" in environment, spec["restartPolicy"]) == (
             (True, "Never") if scaled else (False, "Always")
@@ -203,7 +203,62 @@ def test_everything_is_denied_and_then_what_is_needed_allowed() -> None:
     assert to_workers["from"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
 
 
+def test_an_artifact_store_that_is_away_takes_no_gateway_out_of_the_service() -> None:
+    [template] = [one for name, one in pods(rendered("full")) if name == "Deployment/r-layercut-gateway"]
+    [gateway] = template["spec"]["containers"]
+    assert gateway["readinessProbe"]["httpGet"]["path"] == "/healthz"
+
+
+@each
+def test_what_a_gateway_fetches_fits_on_the_disk_that_its_pod_may_use(values: str) -> None:
+    data = of_kind(rendered(values), "ConfigMap")["r-layercut-gateway"]["data"]
+    [template] = [one for name, one in pods(rendered(values)) if name == "Deployment/r-layercut-gateway"]
+    limit = template["spec"]["containers"][0]["resources"]["limits"]["ephemeral-storage"]
+    fetched, look = int(data["LAYERCUT_FETCHED_BYTES"]), int(data["LAYERCUT_LOOK_BYTES"])
+    assert look < fetched < int(limit.removesuffix("Gi")) * 2**30
+
+
+def test_scratch_on_the_node_is_asked_for_and_has_no_limit_to_be_evicted_at() -> None:
+    scaled = of_kind(rendered("full"), "ScaledJob")
+    on_node, own = (
+        scaled[f"r-layercut-worker-{pool}"]["spec"]["jobTargetRef"]["template"]["spec"] for pool in ("a100-x4", "h200")
+    )
+    assert on_node["volumes"][0] == {"name": "data", "emptyDir": {}}
+    resources = on_node["containers"][0]["resources"]
+    assert resources["requests"]["ephemeral-storage"] == "50Gi"
+    assert "ephemeral-storage" not in resources["limits"]
+    claim = own["volumes"][0]["ephemeral"]["volumeClaimTemplate"]["spec"]
+    assert claim["resources"]["requests"]["storage"] == "500Gi"
+    assert "ephemeral-storage" not in own["containers"][0]["resources"]["requests"]
+
+
+def test_webhooks_and_what_else_goes_by_https_reach_no_private_address_unless_it_is_named() -> None:
+    def https(*settings: str) -> dict[str, Any]:
+        policies = of_kind(manifests(render("full", *settings)), "NetworkPolicy")
+        found = [rule for rule in policies["r-layercut-egress"]["spec"]["egress"] if rule["ports"][0]["port"] == 443]
+        webhooks = policies["r-layercut-gateway"]["spec"]["egress"]
+        return {"https": found[0].get("to"), "webhooks": webhooks[0]["to"]}
+
+    closed = https()
+    assert closed["https"] == closed["webhooks"]
+    assert {"10.0.0.0/8", "169.254.0.0/16"} < set(closed["https"][0]["ipBlock"]["except"])
+    named = https("networkPolicy.egress.https.to[0].ipBlock.cidr=10.2.3.0/24")
+    assert named["https"] == [{"ipBlock": {"cidr": "10.2.3.0/24"}}]
+
+
 # What KEDA asks
+
+
+def test_keda_may_have_another_url_than_the_pods() -> None:
+    def keys(*settings: str) -> tuple[str, str]:
+        found = manifests(render("full", *settings))
+        [asked] = of_kind(found, "TriggerAuthentication")["r-layercut-database"]["spec"]["secretTargetRef"]
+        [spec] = [one["spec"] for name, one in pods(found) if name == "Deployment/r-layercut-gateway"]
+        [url] = [one for one in spec["containers"][0]["env"] if one["name"] == "LAYERCUT_DATABASE_URL"]
+        return asked["key"], url["valueFrom"]["secretKeyRef"]["key"]
+
+    assert keys() == ("database-url", "database-url")
+    assert keys("workers.scalerDatabaseKey=scaler-url") == ("scaler-url", "database-url")
 
 
 def query_of(values: list[dict[str, Any]], pool: str) -> str:

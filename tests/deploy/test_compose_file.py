@@ -117,7 +117,7 @@ def test_the_broker_never_drops_a_message_and_survives_a_restart() -> None:
 
 def test_the_worker_has_more_time_to_stop_than_it_gives_its_runner() -> None:
     grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
-    assert grace >= 2 * WorkerSettings().kill_grace_seconds
+    assert grace >= WorkerSettings().leave_seconds
 
 
 def test_only_the_gateway_and_the_board_are_published_and_on_loopback_by_default() -> None:

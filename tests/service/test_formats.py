@@ -73,3 +73,14 @@ def test_workers_that_are_there_must_write_it(
         assert answer.json()["code"] == "format_unavailable"
         assert "no worker that is there writes onnx: one needs layercut[onnx]" in answer.text
     assert preview(client, body).status_code == 200
+
+
+def test_one_worker_must_write_all_that_a_job_asks_for(
+    client: TestClient, body: dict[str, Any], state: GatewayState
+) -> None:
+    for name in ("onnx", "onnx-bf16"):
+        about = ABOUT.model_copy(update={"formats": ["safetensors", name]})
+        state.workers.announce(f"w-{name}", SandboxReport(complete=True), about)
+    assert preview(client, body, "onnx").status_code == 200
+    answer = preview(client, body, "onnx", "onnx-bf16")
+    assert (answer.status_code, answer.json()["code"]) == (409, "format_unavailable")

@@ -42,11 +42,11 @@ def engine(postgres_url: str) -> Iterator[Engine]:
     admin.dispose()
 
 
-@pytest.mark.parametrize("only_default", [False, True])
-def test_no_claim_reads_all_jobs(engine: Engine, only_default: bool) -> None:
+@pytest.mark.parametrize(("only_default", "formats"), [(False, None), (True, None), (False, ["safetensors"])], ids=str)
+def test_no_claim_reads_all_jobs(engine: Engine, only_default: bool, formats: list[str] | None) -> None:
     asked: list[tuple[str, dict[str, Any]]] = []
     event.listen(engine, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
-    assert JobStore(engine).claim("w", only_default=only_default)
+    assert JobStore(engine).claim("w", only_default=only_default, formats=formats)
     [(claim, given)] = [told for told in asked if "UPDATE jobs SET status" in told[0]]
     with engine.connect() as connection:
         plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {claim}", given))

@@ -20,6 +20,7 @@ from store.cache import CacheStore
 from store.database import NewerDatabase, migrate, open_engine
 from store.jobs import JobStore
 from store.tenants import TenantStore
+from tests.support.events import queue
 from tests.support.store_samples import RESULT
 
 REQUEST = {"model": "acme/bert", "task": "sst2", "metadata": {"team": "search"}}
@@ -129,6 +130,22 @@ def test_a_job_that_waited_is_refused_with_a_sentence(older: Engine) -> None:
     assert error.message.startswith("the job was queued by another version of layercut, whose rows this one cannot")
     assert "POST it again" in error.message
     older.dispose()
+
+
+@pytest.mark.parametrize(("formats", "claimed"), [(["safetensors"], False), (["safetensors", "onnx"], True)])
+def test_formats_of_a_job_that_waits_are_told_to_its_claim(
+    empty_database_url: str, formats: list[str], claimed: bool
+) -> None:
+    engine = open_engine(empty_database_url)
+    migrate(engine)
+    job = queue(JobStore(engine), {"model": "a/b", "task": "none", "export": {"formats": ["onnx"]}})
+    with engine.begin() as connection:  # as 0009 was
+        connection.execute(text("ALTER TABLE jobs DROP COLUMN formats"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0009'"))
+    migrate(engine)
+    claim = JobStore(engine).claim("w", formats=formats)
+    assert (claim is not None and claim.lease.job_id == job.id) is claimed
+    engine.dispose()
 
 
 def test_a_newer_database_is_left_alone(engine: Engine) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from api_schemas.jobs import Status
 from store import leases, upkeep
+from store.claims import Claimant
 from store.jobs import JobStore
 from tests.support.processes import eventually
 from tests.support.store_samples import SUCCEEDED, Submit
@@ -75,7 +76,7 @@ def test_a_commit_that_is_still_under_way_is_waited_for(store: JobStore, engine:
 
     thread = threading.Thread(target=give_back)
     with engine.begin() as connection:
-        claim = leases.claim(connection, "w", 60)
+        claim = leases.claim(connection, Claimant("w"), 60)
         assert claim is not None
         thread.start()
         if engine.dialect.name == "postgresql":  # SQLite has one writer at a time

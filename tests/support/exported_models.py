@@ -19,7 +19,7 @@ from tests.support.tiny_models import LAYERS, SENTENCES, build, inputs_of, tiny_
 from workers.export.files import export_model, write_sums
 from workers.export.formats.writers import write_formats
 from workers.export.verification import examine as verification
-from workers.export.verify import TEXTS, Streamed, save_probe, verify
+from workers.export.verify import TEXTS, Streamed, asked_of, save_probe, verify
 from workers.pruning.surgery import drop_layers
 from workers.runtime.casting import cast_weights
 from workers.runtime.parts import Done, unheard
@@ -57,7 +57,7 @@ class Exported:
             "embeddings": None,
             "pipeline": None,
             "tokens": [{"text": text, "made": dict(self.tokenizer(text))} for text in TEXTS] if self.tokenizer else [],
-            "formats": [{"name": row.name, "file": row.file, "tolerance": row.tolerance} for row in self.formats],
+            "formats": [asked_of(row) for row in self.formats],
             "elsewhere": elsewhere,
         }
 

@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from api_schemas.errors import LayercutError
 from api_schemas.formats import FORMATS
 from demo.samples import copy_model
 from tests.support.embedding_models import NORMALIZE, embedding_model
+from tests.support.graphs import change_output
 from tests.support.tiny_models import tiny_model
 from tests.support.whole_jobs import KIND, UNKIND, carry_out, own
 from workers.export.formats.session import OnnxModel
 from workers.export.verification.embedding_checks import load_embedding_model
+from workers.export.verification.format_checks import check_format
+from workers.export.verify import asked_of, save_probe
 from workers.settings import WorkerSettings
 from workers.stages import formats
 
@@ -108,6 +111,37 @@ def test_the_graph_of_an_embedding_model_makes_its_vectors(tmp_path: Path, setti
     assert list(found) == ["last_hidden_state", "sentence_embedding"]
     assert torch.allclose(found.sentence_embedding, stock.encode(texts, convert_to_tensor=True), atol=1e-5)
     assert 'backend="onnx"' in (done.folder / "README.md").read_text()
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_vectors_that_are_zero_of_another_direction_or_length_are_found(
+    tmp_path: Path, settings: WorkerSettings
+) -> None:
+    """Those of unit length have numbers that are all small."""
+    source = embedding_model(tmp_path / "source", NORMALIZE)
+    asked_for = ["onnx-int8", "onnx-bf16"]
+    done = carry_out(
+        {"model": str(source), "task": "none", "export": {"formats": asked_for}, "prune": {"drop": 4}}, settings
+    )
+    model, tokenizer = AutoModel.from_pretrained(done.folder), AutoTokenizer.from_pretrained(done.folder)
+    inputs = dict(tokenizer(list(KIND), padding=True, return_tensors="pt"))
+    asked = {
+        "folder": str(done.folder),
+        "probe": str(save_probe(model, inputs, tmp_path / "probe.safetensors")),
+        "embeddings": {"texts": list(KIND + UNKIND)},
+    }
+    for name in asked_for:
+        path, row = done.folder / FORMATS[name].file, asked_of(FORMATS[name])
+        good = path.read_bytes()
+        right, said = check_format(row, asked, lambda: (model, None))
+        assert right, said
+        for change in (("Sub", 2), ("Neg", 1), ("Add", 2)):
+            change_output(path, "sentence_embedding", *change)
+            right, said = check_format(row, asked, lambda: (model, None))
+            assert not right, (name, change, said)
+            assert "of its vectors" in said
+            path.write_bytes(good)
 
 
 @pytest.mark.slow

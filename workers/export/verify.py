@@ -133,7 +133,7 @@ def verify(
         "source": streamed and {"folder": str(streamed.folder.resolve()), "origins": streamed.origins},
         "embeddings": embeddings and embeddings.asked(),
         "pipeline": pipeline and asdict(pipeline),
-        "formats": [{"name": row.name, "file": row.file, "tolerance": row.tolerance} for row in formats],
+        "formats": [asked_of(row) for row in formats],
         "tokens": [{"text": text, "made": dict(tokenizer(text))} for text in TEXTS] if tokenizer else [],
     }
     has = TIMEOUT_SECONDS + source_bytes / BYTES_A_SECOND
@@ -145,6 +145,11 @@ def verify(
         versions=said["versions"],
         others=[_other(_said_of(asked, other, has, waited)) for other in others],
     )
+
+
+def asked_of(row: Format) -> dict[str, str | float]:
+    """What the check of one further format is told of it."""
+    return {"name": row.name, "file": row.file, "tolerance": row.tolerance, "cosine": row.cosine}
 
 
 def _other(said: dict[str, Any]) -> OtherVersions:

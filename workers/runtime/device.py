@@ -12,8 +12,8 @@ from api_schemas.errors import LayercutError
 from api_schemas.recovery import Precision
 from api_schemas.reports import Device
 
-#: As nvidia-smi writes them.
-UUID_PREFIX = "GPU-"
+#: As nvidia-smi writes them: a GPU, and an instance of one that MIG divides.
+UUID_PREFIX, INSTANCE_PREFIX = "GPU-", "MIG-"
 
 _WITHOUT_BF16: dict[str, Precision] = {"cuda": "fp16", "cpu": "fp32"}
 
@@ -21,14 +21,15 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is the GPU where there is one; ``GPU-…`` is the one of that UUID. Raises ``validation_failed`` for a
-    device that is not here.
+    """``auto`` is the GPU where there is one; ``GPU-…`` is the one of that UUID, and ``MIG-…`` the one instance that
+    CUDA_VISIBLE_DEVICES lets a process see. Raises ``validation_failed`` for a device that is not here.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith(UUID_PREFIX):
         return torch.device("cuda", _index_of(name))
-    device = torch.device(name)
+    # Which of the two UUIDs torch tells of an instance depends on the driver.
+    device = torch.device("cuda", 0) if name.startswith(INSTANCE_PREFIX) else torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise LayercutError("validation_failed", f"LAYERCUT_DEVICE is {name!r}, but torch sees no GPU")
     return device

@@ -37,7 +37,9 @@ def about_worker(device: str) -> About:
     if gpu is None:
         return About(**here, device="cpu")
     _, name, memory = gpu
-    return About(**here, device="cuda", gpu_name=name, gpu_memory_bytes=_bytes(memory))
+    # Of an instance of MIG the driver's program tells the whole GPU's memory.
+    memory_bytes = None if device.startswith("MIG-") else _bytes(memory)
+    return About(**here, device="cuda", gpu_name=name, gpu_memory_bytes=memory_bytes)
 
 
 def written_here() -> list[str]:

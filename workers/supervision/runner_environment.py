@@ -69,7 +69,7 @@ def runner_environment(environ: Mapping[str, str], scratch: Path) -> dict[str, s
     host's GPUs it sees the one that its worker was given by UUID: an index could mean another one to it.
     """
     device = environ.get("LAYERCUT_DEVICE", "")
-    pinned = {"CUDA_VISIBLE_DEVICES": device} if device.startswith("GPU-") else {}
+    pinned = {"CUDA_VISIBLE_DEVICES": device} if device.startswith(("GPU-", "MIG-")) else {}
     threads = {"OMP_NUM_THREADS": str(cpu_budget().count), "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": SPINS}
     passed = {name: value for name, value in environ.items() if _needed(name)}
     # Where `pip install --user` put things: Python looks for it in HOME, which is another one now.

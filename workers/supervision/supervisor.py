@@ -19,6 +19,7 @@ from workers.cache.folder import FolderCache
 from workers.runtime.failures import code_of
 from workers.sandbox.sandbox import Sandbox
 from workers.settings import WorkerSettings
+from workers.supervision.about import written_here
 from workers.supervision.attempt import Attempt
 from workers.supervision.cache_server import CacheServer
 from workers.supervision.input_staging import Stage
@@ -68,6 +69,7 @@ class Supervisor:
         asked = StoreCheck(ArtifactStore(settings.artifacts_url, settings.database_seconds, mkdir=False))
         self._room = Room(folders, settings.min_free_bytes, self._warm.ready, pause, refusal=asked.refusal)
         self._runner: RunnerProcess | None = None
+        self._formats = written_here()
         self.stopping = False
 
     def prepare(self) -> None:
@@ -99,7 +101,7 @@ class Supervisor:
         sent = time.monotonic()
         # What another tenant's job could do to this host, where nothing holds it back, is not for this worker to risk.
         confined = self._sandbox.complete or self._settings.allow_unconfined
-        claim = self._store.claim(self._worker, only_default=not confined)
+        claim = self._store.claim(self._worker, only_default=not confined, formats=self._formats)
         if claim is None:
             return False
         try:

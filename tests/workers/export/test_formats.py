@@ -16,6 +16,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.formats import FORMATS, PLAIN, further
 from sources.model_files import is_exported
 from tests.support.exported_models import exported
+from tests.support.graphs import change_output
 from tests.support.tiny_models import build, heads_of, inputs_of, tiny_tokenizer
 from workers.export.formats import graph, smaller, writers
 from workers.export.formats.session import OnnxModel
@@ -73,6 +74,21 @@ def test_a_graph_of_another_model_is_found(tmp_path: Path) -> None:
     path.write_bytes(b"no graph")
     assert artifact.failed().keys() == {"hashes", "onnx"}
     assert not other.exists()
+
+
+SILENT, OPPOSITE = ("Sub", 2), ("Neg", 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("instead", [SILENT, OPPOSITE], ids=["zeros", "the opposite"])
+def test_a_graph_in_int8_whose_small_logits_are_others_is_found(instead: tuple[str, int], tmp_path: Path) -> None:
+    """Those of a head that learnt nothing are all less than 0.1."""
+    artifact = exported("bert", tmp_path, kept=[0, 1])
+    artifact.layers = {"num_hidden_layers": 2}
+    artifact.write("onnx-int8")
+    assert artifact.failed() == {}
+    change_output(artifact.folder / "onnx/model_int8.onnx", "logits", *instead)
+    assert artifact.failed().keys() == {"hashes", "onnx-int8"}
 
 
 @pytest.mark.slow

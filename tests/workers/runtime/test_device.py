@@ -24,5 +24,11 @@ def test_a_gpu_that_is_not_here_is_said_so(monkeypatch: pytest.MonkeyPatch) -> N
         choose_device("GPU-1234")
 
 
+def test_an_instance_of_a_divided_gpu_that_is_not_here_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(LayercutError, match="'MIG-1234', but torch sees no GPU"):
+        choose_device("MIG-1234")
+
+
 def test_what_a_cpu_may_take_is_not_known() -> None:
     assert free_memory(torch.device("cpu")) is None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from sources.settings import SourceSettings
 from workers.supervision.runner_environment import runner_environment
 
@@ -15,6 +17,11 @@ def test_what_an_operator_raised_is_raised_for_the_runner_too(tmp_path: Path) ->
     told = runner_environment(environ, tmp_path)
     assert ceilings
     assert {name: told.get(name) for name in environ} == environ
+
+
+@pytest.mark.parametrize("uuid", ["GPU-5c89852c", "MIG-b0a3d5ec"])
+def test_a_runner_sees_the_device_of_its_worker_alone(uuid: str, tmp_path: Path) -> None:
+    assert runner_environment({"LAYERCUT_DEVICE": uuid}, tmp_path)["CUDA_VISIBLE_DEVICES"] == uuid
 
 
 def test_no_secret_is_told(tmp_path: Path) -> None:

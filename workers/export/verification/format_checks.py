@@ -13,6 +13,8 @@ from .loaded import Said, of_text, probe
 # Rows that are asked for one by one, without padding.
 ALONE = 4
 VECTOR = "sentence_embedding"
+# What kernels that add up in another order come to, where all outputs are next to nothing.
+NOISE = 1e-6
 
 
 def check_format(row: dict[str, Any], asked: dict[str, Any], loaded: Any) -> Said:
@@ -30,7 +32,7 @@ def check_format(row: dict[str, Any], asked: dict[str, Any], loaded: Any) -> Sai
         # A NaN is no distance, and as a maximum it would be lost.
         worst = max(worst, float(far)) if far.isfinite() else float("inf")
         largest = max(largest, float(of_text(expected, inputs).abs().max()))
-    allowed = row["tolerance"] * max(1.0, largest)
+    allowed = _allowed(row, largest)
     detail = f"largest difference {worst:.2g} over {len(batches)} batches, {allowed:.2g} allowed"
     if worst > allowed or VECTOR not in names:
         return worst <= allowed, detail
@@ -45,8 +47,21 @@ def _vectors(asked: dict[str, Any], row: dict[str, Any], session: Any) -> Said:
     expected = stock.encode(texts, convert_to_tensor=True, show_progress_bar=False)
     tokens = stock.preprocess(texts) if hasattr(stock, "preprocess") else stock.tokenize(texts)
     found = torch.from_numpy(session.run([VECTOR], _given(session, tokens))[0])
-    far, allowed = float((found - expected).abs().max()), row["tolerance"] * max(1.0, float(expected.abs().max()))
-    return far <= allowed, f"of its vectors {far:.2g}, {allowed:.2g} allowed"
+    if found.shape != expected.shape:
+        return False, f"its vectors have shape {list(found.shape)}, not {list(expected.shape)}"
+    # The cosine tells vectors of another model, and the distance those of another length.
+    far, allowed = float((found - expected).abs().max()), _allowed(row, float(expected.abs().max()))
+    cosines = torch.nn.functional.cosine_similarity(found.double(), expected.double())
+    least = float(torch.where((found == expected).all(dim=1), 1.0, cosines).min())
+    said = f"of its vectors {far:.2g}, {allowed:.2g} allowed; least cosine {least:.4f}, {row['cosine']:g} asked for"
+    # Compared so that a NaN fails.
+    return far <= allowed and least >= row["cosine"], said
+
+
+def _allowed(row: dict[str, Any], largest: float) -> float:
+    """A share of the largest alone: vectors of unit length, and logits of a new head, are all much less than 1."""
+    share: float = row["tolerance"] * largest
+    return max(NOISE, share)
 
 
 def _session(asked: dict[str, Any], row: dict[str, Any]) -> Any:

@@ -55,9 +55,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- concat $names .Values.gateway.allowedHosts | join "," -}}
 {{- end -}}
 
-{{- /* SIGTERM, the runner's last checkpoint, its upload in the same time again, and the job is handed back. */ -}}
+{{- /* SIGTERM, the runner's last checkpoint, what it made for the cache and the checkpoint's upload in the same time each,
+and the job is handed back: WorkerSettings.leave_seconds. */ -}}
 {{- define "layercut.workerGraceSeconds" -}}
-{{- add (mul 2 (int .killGraceSeconds)) 30 -}}
+{{- add (mul 3 (int .killGraceSeconds)) 30 -}}
 {{- end -}}
 
 {{- /* Workers of one pod: one a GPU, or one on the CPU. */ -}}

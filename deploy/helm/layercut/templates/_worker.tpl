@@ -70,7 +70,8 @@ spec:
             storageClassName: {{ .pool.scratch.storageClassName }}
             resources: {requests: {storage: {{ .pool.scratch.size }}}}
       {{- else }}
-      emptyDir: {sizeLimit: {{ .pool.scratch.size }}}
+      # Without a limit, at which the kubelet would evict the pod; the room is asked for in the worker's resources.
+      emptyDir: {}
       {{- end }}
     {{- include "layercut.volumes" .root | nindent 4 }}
 {{- end -}}
@@ -90,6 +91,9 @@ httpGet: {path: /healthz, port: metrics}
 
 {{- define "layercut.workerResources" -}}
 {{- $resources := deepCopy .resources -}}
+{{- if not .scratch.storageClassName -}}
+{{- $resources = merge $resources (dict "requests" (dict "ephemeral-storage" .scratch.size)) -}}
+{{- end -}}
 {{- if gt (int .gpus) 0 -}}
 {{- $gpus := dict .gpuResource (toString .gpus) -}}
 {{- $resources = mergeOverwrite $resources (dict "limits" $gpus) (dict "requests" $gpus) -}}

@@ -1,0 +1,73 @@
+"""Workers of one fleet leave together: each holds a shared lock for as long as it has a job or may take one.
+
+Who gets the lock for itself alone knows that all are idle, and that none takes a job from then on. A worker that dies
+lets go of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from contextlib import suppress
+
+#: Told to a worker of a fleet: the number of its descriptor of the lock's file.
+DESCRIPTOR = "LAYERCUT_IDLE_LOCK"
+
+
+class FleetLock:
+    """The fleet's side."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.NamedTemporaryFile(prefix="layercut-fleet-")  # noqa: SIM115 - for as long as the fleet
+
+    def lend(self) -> int:
+        """A descriptor for a worker that is about to be started, which holds the lock from its start on; the caller
+        closes its own copy. Opened anew for each: a lock belongs to what one ``open`` made.
+        """
+        descriptor = os.open(self._file.name, os.O_RDWR | os.O_CLOEXEC)
+        with suppress(BlockingIOError):  # all were found idle just now: this one takes no job any more
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return descriptor
+
+    def all_idle(self) -> bool:
+        """Whether nobody has a job; once it is True, nobody takes one."""
+        return _locked(self._file.fileno(), fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        """Once all have left."""
+        self._file.close()
+
+
+class IdleLock:
+    """A worker's side; of one that is in no fleet, without a descriptor."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+        if descriptor is not None:
+            os.set_inheritable(descriptor, False)  # a runner that outlives its worker must not go on holding it
+
+    @classmethod
+    def of_environment(cls) -> IdleLock:
+        told = os.environ.pop(DESCRIPTOR, None)
+        return cls(None if told is None else int(told))
+
+    @property
+    def shared(self) -> bool:
+        return self._descriptor is not None
+
+    def hold(self) -> bool:
+        """Whether a job may be taken."""
+        return self._descriptor is None or _locked(self._descriptor, fcntl.LOCK_SH)
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+
+def _locked(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
