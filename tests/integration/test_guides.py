@@ -64,6 +64,7 @@ def test_a_shell(folder: Path, served: Served) -> None:
     check_small(folder / "small")
 
 
+@pytest.mark.long
 def test_a_program(folder: Path, served: Served) -> None:
     said = run([sys.executable, program(folder, "python")], folder, served)
     assert "['text', 'label'] 60" in said
@@ -72,6 +73,7 @@ def test_a_program(folder: Path, served: Served) -> None:
     check_small(folder / "small")
 
 
+@pytest.mark.long
 def test_github_actions(folder: Path, served: Served) -> None:
     """Its steps as a runner takes them; those that use an action of another's are that action's."""
     (request,), (workflow,) = blocks("github-actions", "json"), blocks("github-actions", "yaml")

@@ -80,6 +80,7 @@ def test_a_job_says_which_versions_proved_its_model(tmp_path: Path, settings: Wo
 
 @needs_peer(OLDEST)
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_job_says_which_versions_cannot_read_its_model(tmp_path: Path, settings: WorkerSettings) -> None:
     both = settings.model_copy(update={"verify_with": [OLDEST]})
     done = carry_out({"model": str(tiny_model("nomic_bert", tmp_path / "source")), "task": "none"}, both)

@@ -67,6 +67,7 @@ def test_every_family_is_the_same_there(dtype: torch.dtype, tmp_path: Path) -> N
 
 @needs_peer(OLDEST)
 @pytest.mark.slow
+@pytest.mark.long
 def test_so_are_ropes_that_are_not_the_usual_ones(tmp_path: Path) -> None:
     made = {name: exported(name, tmp_path / name, rope_parameters=rope) for name, rope in ROPES.items()}
     assert wrong([artifact.asked(elsewhere=True) for artifact in made.values()], list(made)) == {}
