@@ -13,7 +13,7 @@ from api_schemas.tenants import Quotas
 class StoreSettings(BaseSettings):
     """Read from the environment, prefix ``LAYERCUT_``. URLs may hold passwords: they are never shown."""
 
-    model_config = SettingsConfigDict(env_prefix="LAYERCUT_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="LAYERCUT_", env_ignore_empty=True, extra="ignore")
 
     data_dir: Path = Field(default=Path("~/.layercut"), description="what the three URLs default to lies in here")
     database_url: str = Field(default="", repr=False, description="sqlite:/// or postgresql://")

@@ -6,6 +6,7 @@ Every lock of ours ends with its transaction; what a session would keep (stateme
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -22,6 +23,7 @@ from api_schemas.events import EventType
 from api_schemas.jobs import Status
 from store.database import migrate, open_engine
 from store.jobs import Claim, JobStore
+from store.settings import StoreSettings
 from tests.support.events import queue, say
 from tests.support.gateway_process import free_port
 from tests.support.postgres_server import PostgresServer, postgres_server
@@ -88,6 +90,28 @@ def _answers(port: int) -> bool:
     except psycopg.OperationalError:
         return False
     return True
+
+
+def test_a_role_has_the_timeouts_that_the_code_would_ask_for(
+    server: PostgresServer, request: pytest.FixtureRequest
+) -> None:
+    """As docs/scaling.md has it typed, at the defaults."""
+    text = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
+    (statements,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+
+    def shown(url: str) -> dict[str, str]:
+        engine = open_engine(url, StoreSettings().database_seconds)
+        with engine.begin() as connection:
+            names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+            found = {name: connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in names}
+        engine.dispose()
+        return found
+
+    asked_for = shown(server.url)
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(statements.replace("ROLE layercut ", "ROLE postgres "))
+    pooled = request.getfixturevalue("pooled")  # whose connections are of after that
+    assert shown(f"{pooled}?prepare_threshold=none") == asked_for
 
 
 def test_jobs_are_claimed_and_ended_once(server: PostgresServer, pooled: str) -> None:

@@ -22,6 +22,15 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
+def test_an_empty_value_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a line of deploy/env.example that has lost its `#`, and of what compose passes on."""
+    for name in ("DATA_DIR", "LEASE_SECONDS", "TENANT_RUNNING_JOBS", "DATABASE_URL"):
+        monkeypatch.setenv(f"LAYERCUT_{name}", "")
+    settings = StoreSettings()
+    assert settings == StoreSettings(data_dir=tmp_path / ".layercut")
+    assert settings.lease_seconds == 60
+
+
 def test_everything_lies_in_the_home_folder_by_default(tmp_path: Path) -> None:
     settings = StoreSettings()
     folder = tmp_path / ".layercut"
