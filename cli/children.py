@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 #: Told to a child: the process it must end with.
 PARENT = "LAYERCUT_PARENT_PID"
@@ -20,22 +20,20 @@ STEADY_SECONDS = 20.0
 FOLLOW_SECONDS = 1.0
 
 
-class Lend(Protocol):
-    """Opens what a child is handed for as long as it lives: the variable that tells it the descriptor, and that."""
-
-    def __call__(self) -> tuple[str, int]: ...
-
-
 class Child:
     """One command of `layercut`, started again whenever it ends, until it is stopped. ``settings`` are added to its
-    environment; ``lend`` is called for each process of it.
+    environment; each process of it has the ``descriptors``, too.
     """
 
     def __init__(
-        self, name: str, *arguments: str, say: Callable[[str], None], lend: Lend | None = None, **settings: str
+        self,
+        name: str,
+        *arguments: str,
+        say: Callable[[str], None],
+        settings: Mapping[str, str] = MappingProxyType({}),
+        descriptors: Sequence[int] = (),
     ) -> None:
-        self.name, self._lend = name, lend
-        self._settings = settings
+        self.name, self._settings, self._descriptors = name, settings, descriptors
         # -P: the working folder is the user's, and may well hold a package that is named like one of ours.
         self._command = [sys.executable, "-P", "-m", "cli.main", name, *arguments]
         self._say = say
@@ -79,19 +77,13 @@ class Child:
         with self._change:
             if self._stopping.is_set():
                 return None
-            lent = None if self._lend is None else self._lend()
-            told = {} if lent is None else {lent[0]: str(lent[1])}
-            try:
-                # A session of its own: Ctrl-C is for the parent, which tells its children in its own way.
-                self._process = subprocess.Popen(
-                    self._command,
-                    env={**os.environ, **self._settings, **told, PARENT: str(os.getpid())},
-                    pass_fds=[] if lent is None else [lent[1]],
-                    start_new_session=True,
-                )
-            finally:
-                if lent is not None:
-                    os.close(lent[1])
+            # A session of its own: Ctrl-C is for the parent, which tells its children in its own way.
+            self._process = subprocess.Popen(
+                self._command,
+                env={**os.environ, **self._settings, PARENT: str(os.getpid())},
+                pass_fds=self._descriptors,
+                start_new_session=True,
+            )
             return self._process
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from functools import partial
 
 import typer
 
@@ -37,13 +36,8 @@ def work_on(devices: str) -> int:
     settings = WorkerSettings()
     ports = _ports(settings.worker_port, len(uuids))
     lock = FleetLock() if settings.idle_exit_seconds > 0 else None
-    lend = None if lock is None else partial(_lent, lock)
-    workers = [
-        Child("worker", say=_say, lend=lend, LAYERCUT_DEVICE=uuid, LAYERCUT_WORKER_PORT=str(port))
-        for uuid, port in zip(uuids, ports, strict=True)
-    ]
     keep_running(
-        workers,
+        [_worker(uuid, port, lock) for uuid, port in zip(uuids, ports, strict=True)],
         lambda: _say(f"a worker on each of {', '.join(uuids)}"),
         lambda: _say("stopping; running jobs go back to the queue"),
         leave_seconds=settings.leave_seconds,
@@ -54,8 +48,12 @@ def work_on(devices: str) -> int:
     return 0
 
 
-def _lent(lock: FleetLock) -> tuple[str, int]:
-    return DESCRIPTOR, lock.lend()
+def _worker(uuid: str, port: int, lock: FleetLock | None) -> Child:
+    settings = {"LAYERCUT_DEVICE": uuid, "LAYERCUT_WORKER_PORT": str(port)}
+    if lock is None:
+        return Child("worker", say=_say, settings=settings)
+    held = lock.lend()
+    return Child("worker", say=_say, settings={**settings, DESCRIPTOR: str(held)}, descriptors=[held])
 
 
 def _all_idle(lock: FleetLock) -> bool:

@@ -113,10 +113,13 @@ def test_auto_is_a_worker_for_every_gpu_and_its_runner_sees_no_other(tools: Path
 
 
 @pytest.mark.slow
-def test_a_fleet_ends_when_all_its_workers_have_left(tools: Path) -> None:
-    process = start(tools, ",".join(GPUS), poll_seconds=0.1, idle_exit_seconds=0.2)
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_fleet_ends_when_all_its_workers_have_had_nothing_to_do(count: int, tools: Path) -> None:
+    process = start(tools, ",".join(GPUS[:count]), poll_seconds=0.1, idle_exit_seconds=2)
+    runners(psutil.Process(process.pid), count)  # all of them begin
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
+    assert "all leave" in out
     assert "started again" not in out
 
 

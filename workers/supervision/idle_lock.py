@@ -1,7 +1,6 @@
 """Workers of one fleet leave together: each holds a shared lock for as long as it has a job or may take one.
 
-Who gets the lock for itself alone knows that all are idle, and that none takes a job from then on. A worker that dies
-lets go of it.
+Who gets the lock for itself alone knows that all are idle, and that none takes a job from then on.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from contextlib import suppress
 
 #: Told to a worker of a fleet: the number of its descriptor of the lock's file.
 DESCRIPTOR = "LAYERCUT_IDLE_LOCK"
@@ -20,14 +18,16 @@ class FleetLock:
 
     def __init__(self) -> None:
         self._file = tempfile.NamedTemporaryFile(prefix="layercut-fleet-")  # noqa: SIM115 - for as long as the fleet
+        self._lent: list[int] = []
 
     def lend(self) -> int:
-        """A descriptor for a worker that is about to be started, which holds the lock from its start on; the caller
-        closes its own copy. Opened anew for each: a lock belongs to what one ``open`` made.
+        """A descriptor for a worker, which has the lock by it from now on. A lock belongs to what one ``open`` made: it
+        is the worker's and the fleet's in one, so that one that dies with a job has it still when it is started again,
+        and one that has none lets go of it for both.
         """
         descriptor = os.open(self._file.name, os.O_RDWR | os.O_CLOEXEC)
-        with suppress(BlockingIOError):  # all were found idle just now: this one takes no job any more
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        self._lent.append(descriptor)
         return descriptor
 
     def all_idle(self) -> bool:
@@ -36,6 +36,8 @@ class FleetLock:
 
     def close(self) -> None:
         """Once all have left."""
+        for descriptor in self._lent:
+            os.close(descriptor)
         self._file.close()
 
 

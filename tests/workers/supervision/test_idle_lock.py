@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 
 from workers.supervision.idle_lock import FleetLock, IdleLock
 
 
 def test_all_are_idle_once_each_has_said_so_and_then_none_takes_a_job() -> None:
     fleet = FleetLock()
-    descriptors = [fleet.lend(), fleet.lend()]
-    first, second = map(IdleLock, descriptors)
+    first, second = IdleLock(fleet.lend()), IdleLock(fleet.lend())
     assert not fleet.all_idle(), "who has just been started may take a job"
     first.release()
     assert not fleet.all_idle()
@@ -20,10 +20,19 @@ def test_all_are_idle_once_each_has_said_so_and_then_none_takes_a_job() -> None:
     first.release()
     assert fleet.all_idle()
     assert not first.hold()
-    descriptors.append(fleet.lend())
-    assert not IdleLock(descriptors[-1]).hold(), "one that died and is started again at that moment"
-    for descriptor in descriptors:
-        os.close(descriptor)
+    fleet.close()
+
+
+def test_one_that_dies_with_a_job_is_waited_for() -> None:
+    fleet = FleetLock()
+    descriptor = fleet.lend()
+    for _ in range(2):  # it dies, is started again, and dies again
+        worker = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], pass_fds=[descriptor])
+        worker.kill()
+        worker.wait()
+        assert not fleet.all_idle()
+    IdleLock(descriptor).release()
+    assert fleet.all_idle()
     fleet.close()
 
 
