@@ -5,7 +5,7 @@ tenant's quota.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -26,8 +26,9 @@ from sqlalchemy import (
     true,
 )
 
-from api_schemas.formats import FORMATS
+from api_schemas.formats import FORMATS, further
 from api_schemas.jobs import Status
+from api_schemas.requests import JobRequest
 from store.columns import later
 from store.rows import ACTIVE, QUEUE_ORDER, claimable, moving
 from store.tables import DEFAULT_TENANT, jobs, tenants
@@ -47,9 +48,9 @@ def lacking(formats: Collection[str] | None) -> tuple[str, ...]:
     return () if formats is None else tuple(name for name in FORMATS if name not in formats)
 
 
-def among_commas(names: Iterable[str]) -> str | None:
-    """As ``jobs.formats`` has them."""
-    told = ",".join(names)
+def formats_of(request: JobRequest) -> str | None:
+    """As ``jobs.formats`` has them, among commas."""
+    told = ",".join(row.name for row in further(request.export.formats))
     return f",{told}," if told else None
 
 

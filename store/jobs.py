@@ -10,7 +10,6 @@ from sqlalchemy import Connection, Engine, exists, func, insert, select
 
 from api_schemas.errors import JobError, LayercutError
 from api_schemas.events import Event, EventType, NewEvent, new_event
-from api_schemas.formats import further
 from api_schemas.jobs import Job, Status
 from api_schemas.logs import LogPage
 from api_schemas.requests import JobRequest
@@ -19,7 +18,7 @@ from api_schemas.source_names import upload_of
 from api_schemas.webhook_requests import without_secrets
 from store import leases, lifecycle, listing, logs, retention, upkeep, upload_uses, uses
 from store.audit import Actor, note
-from store.claims import Claimant, among_commas, lacking
+from store.claims import Claimant, formats_of, lacking
 from store.columns import later
 from store.database import reading
 from store.ids import new_job_id
@@ -379,7 +378,7 @@ def _new_row(request: JobRequest, sent: dict[str, Any], resolved: ResolvedReques
         "attempt": 0,
         "max_attempts": request.limits.max_attempts,
         "max_queue_seconds": request.limits.max_queue_seconds,
-        "formats": among_commas(row.name for row in further(request.export.formats)),
+        "formats": formats_of(request),
         "queue_expires_at": later(request.limits.max_queue_seconds),
         # Whoever creates a job sends its wake-up; only where that is lost is another due.
         "woken_at": later(),

@@ -11,6 +11,7 @@ from api_schemas.errors import LayercutError
 from api_schemas.events import EventType, new_event
 from api_schemas.jobs import Status
 from store import upload_uses, uses
+from store.claims import formats_of
 from store.columns import later
 from store.leases import read_request
 from store.listing import JobFilter
@@ -88,6 +89,8 @@ def retry(connection: Connection, row: Row[Any]) -> bool:
     move(
         connection, row, Status.QUEUED, new_event(EventType.QUEUED, _ASKED_AGAIN), **_FORGOTTEN,
         status_reason=_ASKED_AGAIN, max_attempts=row.attempt + request.limits.max_attempts, losses=0,
+        # A row of before there was the column, or of an older gateway, has none.
+        formats=formats_of(request),
         # Whoever asks for a job sends its wake-up.
         queued_at=later(), claimable_at=None, woken_at=later(),
     )  # fmt: skip

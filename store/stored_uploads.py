@@ -156,7 +156,11 @@ class UploadStore:
         by now, and count. Raises ``quota_exceeded``.
         """
         with self._engine.begin() as connection:
-            return writing.renew(connection, held, self._hours * 3600 if held.files else HELD_SECONDS, size)
+            renewed = writing.renew(connection, held, self._hours * 3600 if held.files else HELD_SECONDS)
+        if renewed and size:  # apart: who is refused room is still at it
+            with self._engine.begin() as connection:
+                writing.count(connection, held, size)
+        return renewed
 
     def finish(self, held: Writing, written: Written, within: Within | None = None) -> AnyUpload:
         """All files lie at their prefix, and the list of them: the upload is ready. Raises ``quota_exceeded``."""

@@ -97,20 +97,19 @@ def take(connection: Connection, upload_id: str, tenant: str | None, kind: Uploa
     return Writing(upload_id, kind, row.tenant, token, came, upload_room(connection, row.tenant, _announced(came)))
 
 
-def renew(connection: Connection, writing: Writing, keep_seconds: float, size: int = 0) -> bool:
-    """Whether the right is still ``writing``'s, which is heard of now, and not forgotten for ``keep_seconds``.
-
-    Of ``size`` bytes that are written, those that do not count yet do so from now on. Raises ``quota_exceeded``.
-    """
+def renew(connection: Connection, writing: Writing, keep_seconds: float) -> bool:
+    """Whether the right is still ``writing``'s, which is heard of now, and not forgotten for ``keep_seconds``."""
     mine = (uploads.c.id == writing.upload_id, uploads.c.token == writing.token, uploads.c.gone_at.is_(None))
     heard = {"held_until": later(HELD_SECONDS), "expires_at": later(keep_seconds)}
-    if connection.execute(update(uploads).where(*mine).values(**heard)).rowcount != 1:
-        return False
+    return connection.execute(update(uploads).where(*mine).values(**heard)).rowcount == 1
+
+
+def count(connection: Connection, writing: Writing, size: int) -> None:
+    """Of ``size`` bytes that are written, those that do not count yet do so from now on. Raises ``quota_exceeded``."""
     counted = connection.scalar(select(uploads.c.bytes).where(uploads.c.id == writing.upload_id)) or 0
     if size > counted:
         check_upload_room(connection, writing.tenant, size - counted)
         _change(connection, writing.upload_id, bytes=size)
-    return True
 
 
 def finish(connection: Connection, writing: Writing, written: Written, actor: Actor | None) -> None:

@@ -26,6 +26,7 @@ _NOT_READ = re.compile(r"/files/(\d{1,6})/name")
 OCTETS = "application/octet-stream"
 UNKNOWN = "model_invalid"
 ELSEWHERE = "upload_offset_mismatch"
+GONE = frozenset({"upload_not_found", "expired"})
 COMPLETE_SECONDS = 1800.0
 
 
@@ -74,6 +75,8 @@ class Uploading:
         resource = f"{kind.__name__.lower()}s"
         if resume is None:
             upload, files = yield from self._announce(kind, resource, files, name, key)
+            if key is not None and (yield from self._is_gone(resource, upload.id)):
+                upload, files = yield from self._announce(kind, resource, files, name, f"{key} after {upload.id}")
         else:
             upload = yield from self._calls.show(kind, Request("GET", path_of(resource, resume)))
             files = _begun(upload, files)
@@ -117,6 +120,16 @@ class Uploading:
                 at = error.offset
             if on_progress is not None:
                 on_progress(file.name, at, file.size)
+
+    def _is_gone(self, resource: str, upload_id: str) -> Flow[bool]:
+        """Whether it has been deleted, or has expired, since the service answered so: it remembers the answer."""
+        try:
+            yield from ask(Request("GET", path_of(resource, upload_id)), self._patience)
+        except LayercutApiError as error:
+            if error.code not in GONE:
+                raise
+            return True
+        return False
 
     def _there(self, path: str) -> Flow[int]:
         answer = yield from ask(Request("HEAD", path), self._patience)

@@ -124,6 +124,7 @@ class Writer:
         try:
             if not self._stores.uploads.renew(self.held, self.bytes):
                 self._stopped.set()
+            self._refused = None  # there is room by now
         except QuotaExceeded as error:
             self._refused = error
         except Exception as error:  # noqa: BLE001 - the next time it may work again

@@ -48,11 +48,14 @@ def _end_of_rows(head: BinaryIO, quote: bytes) -> int:
     head.seek(max(0, size - BLOCK))
     tail = head.read()
     end_of_line = b"\n" if b"\n" in tail else b"\r"
-    before = _count(head, quote, size - len(tail))
-    end = tail.rfind(end_of_line) + 1
-    while quote and end and (before + tail.count(quote, 0, end)) % 2:
-        end = tail.rfind(end_of_line, 0, max(0, tail.rfind(quote, 0, end))) + 1
-    return size - len(tail) + end if end else size
+    last = end = tail.rfind(end_of_line) + 1
+    quotes = _count(head, quote, size - len(tail)) + (tail.count(quote, 0, end) if quote else 0)
+    while end and quotes % 2:
+        whole = tail.rfind(end_of_line, 0, max(0, tail.rfind(quote, 0, end))) + 1
+        quotes -= tail.count(quote, whole, end)
+        end = whole
+    # Where none is: a quote that opens no cell, such as an inch.
+    return size - len(tail) + (end or last) if last else size
 
 
 def _count(head: BinaryIO, mark: bytes, size: int) -> int:

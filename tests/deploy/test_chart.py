@@ -225,7 +225,7 @@ def test_scratch_on_the_node_is_asked_for_and_has_no_limit_to_be_evicted_at() ->
     )
     assert on_node["volumes"][0] == {"name": "data", "emptyDir": {}}
     resources = on_node["containers"][0]["resources"]
-    assert resources["requests"]["ephemeral-storage"] == "50Gi"
+    assert resources["requests"]["ephemeral-storage"] == "10Gi"
     assert "ephemeral-storage" not in resources["limits"]
     claim = own["volumes"][0]["ephemeral"]["volumeClaimTemplate"]["spec"]
     assert claim["resources"]["requests"]["storage"] == "500Gi"
@@ -241,6 +241,10 @@ def test_webhooks_and_what_else_goes_by_https_reach_no_private_address_unless_it
 
     closed = https()
     assert closed["https"] == closed["webhooks"]
+    blocks = {block["ipBlock"]["cidr"]: block["ipBlock"]["except"] for block in closed["https"]}
+    assert blocks.keys() == {"0.0.0.0/0", "::/0"}, "of both kinds of addresses"
+    # What is left out of a network must lie in it.
+    assert all((":" in cidr) == (":" in left_out) for cidr, found in blocks.items() for left_out in found)
     assert {"10.0.0.0/8", "169.254.0.0/16"} < set(closed["https"][0]["ipBlock"]["except"])
     named = https("networkPolicy.egress.https.to[0].ipBlock.cidr=10.2.3.0/24")
     assert named["https"] == [{"ipBlock": {"cidr": "10.2.3.0/24"}}]

@@ -132,17 +132,23 @@ def test_a_job_that_waited_is_refused_with_a_sentence(older: Engine) -> None:
     older.dispose()
 
 
-@pytest.mark.parametrize(("formats", "claimed"), [(["safetensors"], False), (["safetensors", "onnx"], True)])
+@pytest.mark.parametrize(("formats", "claimed"), [(["safetensors"], False), (["safetensors", "onnx-int8"], True)])
+@pytest.mark.parametrize("ended", [False, True])
 def test_formats_of_a_job_that_waits_are_told_to_its_claim(
-    empty_database_url: str, formats: list[str], claimed: bool
+    empty_database_url: str, formats: list[str], claimed: bool, ended: bool
 ) -> None:
     engine = open_engine(empty_database_url)
     migrate(engine)
-    job = queue(JobStore(engine), {"model": "a/b", "task": "none", "export": {"formats": ["onnx"]}})
+    # Spelled as a request may have it.
+    job = queue(JobStore(engine), {"model": "a/b", "task": "none", "export": {"formats": ["ONNX_INT8"]}})
+    if ended:
+        JobStore(engine).cancel(job.id)
     with engine.begin() as connection:  # as 0009 was
         connection.execute(text("ALTER TABLE jobs DROP COLUMN formats"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0009'"))
     migrate(engine)
+    if ended:
+        JobStore(engine).retry(job.id)
     claim = JobStore(engine).claim("w", formats=formats)
     assert (claim is not None and claim.lease.job_id == job.id) is claimed
     engine.dispose()

@@ -94,6 +94,13 @@ def test_what_is_written_of_an_unknown_size_counts_as_it_comes(uploads: UploadSt
         uploads.renew(second, 50)
     assert caught.value.code == "quota_exceeded"
     assert used(engine) == 80
+    with engine.begin() as connection:  # it was heard of all the same: nobody else may take it up
+        late = update(rows).where(rows.c.id == second.upload_id).values(held_until=later(-1))
+        connection.execute(late)
+    with pytest.raises(LayercutError, match="these would take 30 more"):
+        uploads.renew(second, 50)
+    with engine.begin() as connection:
+        assert connection.scalar(select(rows.c.held_until > later()).where(rows.c.id == second.upload_id))
     assert uploads.drop(first)
     assert uploads.renew(second, 50)
     uploads.finish(second, WRITTEN)

@@ -75,8 +75,14 @@ def test_the_same_files_with_one_key_are_one_upload(client: Client, table: Path)
     first = client.upload_dataset(table, idempotency_key="nightly")
     assert client.upload_dataset(table, idempotency_key="nightly") == first
     table.write_text(ROWS + "one more,good\n")
-    assert client.upload_dataset(table, idempotency_key="nightly").id != first.id
+    again = client.upload_dataset(table, idempotency_key="nightly")
+    assert again.id != first.id
     assert client.upload_dataset(table).id != first.id
+    client.delete_dataset(again.id)
+    anew = client.upload_dataset(table, idempotency_key="nightly")
+    assert anew.status == UploadStatus.READY
+    assert anew.id != again.id
+    assert client.upload_dataset(table, idempotency_key="nightly") == anew
 
 
 def test_a_model_is_sent_without_what_is_no_model(client: Client, gateway: LiveGateway, tmp_path: Path) -> None:

@@ -74,3 +74,14 @@ and the job is handed back: WorkerSettings.leave_seconds. */ -}}
 {{- end -}}
 {{- toYaml $pools -}}
 {{- end -}}
+
+{{- /* Peers: all addresses of both kinds but those networks, each of which must lie in the block that it is left out of. */ -}}
+{{- define "layercut.anywhereBut" -}}
+{{- $four := list -}}
+{{- $six := list -}}
+{{- range . -}}
+{{- if contains ":" . -}}{{- $six = append $six . -}}{{- else -}}{{- $four = append $four . -}}{{- end -}}
+{{- end -}}
+- ipBlock: {cidr: 0.0.0.0/0, except: {{ toJson $four }}}
+- ipBlock: {cidr: "::/0", except: {{ toJson $six }}}
+{{- end -}}
