@@ -46,6 +46,7 @@ def test_help_waits_for_nothing() -> None:
     assert imported("submit", "--help") & set(NOT_FOR_HELP) == set()
 
 
+@pytest.mark.slow
 def test_a_client_s_command_imports_no_part_of_a_service() -> None:
     there = imported("list", "--url", "http://127.0.0.1:9")
     assert "layercut" in there

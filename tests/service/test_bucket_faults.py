@@ -12,6 +12,8 @@ from service.settings import GatewaySettings
 from tests.support.processes import eventually
 from tests.support.seaweedfs import OWNER, READER, Identity, Seaweed
 
+pytestmark = pytest.mark.slow
+
 OF_ARTIFACTS = ("report", "files", "files/report.json", "download")
 
 

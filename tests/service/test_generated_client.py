@@ -19,6 +19,8 @@ from service.state import GatewayState
 from tests.support.events import say
 from tests.support.gateway_worker import FILES, claim, succeed, unpack
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = "layercut_client"
 
 

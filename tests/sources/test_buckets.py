@@ -27,6 +27,7 @@ def buckets() -> Buckets:
     return Buckets(partial(open_store, seconds=10), fault_of, piece=PIECE)
 
 
+@pytest.mark.slow
 def test_an_object_of_several_pieces_is_whole(seaweedfs: Seaweed, s3_url: str, buckets: Buckets) -> None:
     content = os.urandom(PIECE + 1000)
     address = parse(put(seaweedfs.store(), f"{s3_url}/large.csv", content))

@@ -82,6 +82,7 @@ def test_sigterm_hands_the_job_back_and_the_next_worker_needs_no_new_wake_up(her
     assert len(here.artifacts(job_id)) == 1
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_worker_leaves_no_runner_no_files_and_no_second_result(here: Site, tmp_path: Path) -> None:
     worker = here.start_worker()
     job_id = here.submit(f"touch:{tmp_path}/here", f"wait:{tmp_path}/go", "succeed")

@@ -126,6 +126,7 @@ def test_scored_strategies_measure_what_is_left(service: Service, bert: str, tab
     assert "layer_importance" not in [reused.kind for reused in service.report(whole).reused]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("believed")
 def test_several_seeds_begin_at_the_same_model(service: Service, bert: str, table: Path) -> None:
     asked = {"model": bert, "task": own(table)}

@@ -142,6 +142,7 @@ def test_json(tmp_path: Path, rows: list[tuple[str, str]], lines: bool, ascii: b
     assert read(path) == rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "parquet"])
 @EXAMPLES
 @given(rows=TABLE)

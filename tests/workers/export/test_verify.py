@@ -44,6 +44,7 @@ def test_rounding_to_a_smaller_dtype_is_no_failure(dtype: torch.dtype, tmp_path:
     assert exported("bert", tmp_path, dtype=dtype).failed() == {}
 
 
+@pytest.mark.slow
 def test_a_fresh_process_knows_none_of_our_code(bert: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     # What would lead it to our code, or to the network, must not reach it.
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))

@@ -252,6 +252,7 @@ def test_one_training_row_cannot_be_held_out(auto: Auto) -> None:
         auto.run("one", {"drop": 2}, task=task)
 
 
+@pytest.mark.slow
 def test_a_plan_is_answered_from_the_brackets_that_jobs_ran(auto: Auto, tmp_path: Path) -> None:
     """The gateway works out the same fingerprints as the worker, and the same choice."""
     settings = GatewaySettings(

@@ -54,6 +54,7 @@ def test_another_host_gets_the_furthest_of_each_training(rig: Rig, tmp_path: Pat
     assert json.loads((tmp_path / "seen").read_text()) == {name: f"weights of {name}" for name in names[1:]}
 
 
+@pytest.mark.slow
 def test_one_that_is_damaged_in_the_store_does_not_cost_the_others(rig: Rig, tmp_path: Path) -> None:
     sound = "recovering-1-000000030"
     job_id = lose_an_attempt(rig, tmp_path, "checkpoint:baseline-1-000000200", f"checkpoint:{sound}")

@@ -18,6 +18,7 @@ from workers.checkpoints.layout import newest_in
 from workers.training.micro_batches import MicroBatches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("architecture", ["bert", "albert", "xlnet"])
 def test_interrupted_again_and_again_it_ends_with_the_same_bits(
