@@ -27,8 +27,7 @@ def run(
     from its last checkpoint.
     """
     need("worker")
-    # What a shell leaves as `~`, and what a link leads to: asked now, and not when the training is done.
-    out = out.expanduser().resolve()
+    out = out.expanduser()  # what a shell leaves of `--out=~/small`: asked now, and not when the training is done
     if out.is_dir() and any(out.iterdir()):
         raise typer.BadParameter(f"{out} is not empty", param_hint="--out")
     from cli.event_views import for_stream

@@ -22,8 +22,8 @@ def layercut(*arguments: str, **variables: str) -> subprocess.CompletedProcess[s
     )
 
 
-def imported(*arguments: str) -> set[str]:
-    """The packages that the command has imported when it ends."""
+def imported(*arguments: str, code: int = 0) -> set[str]:
+    """The packages that the command has imported when it ends, with that exit code."""
     start = (
         "import sys, atexit\n"
         "atexit.register(lambda: print(*{name.partition('.')[0] for name in sys.modules}, file=sys.__stderr__))\n"
@@ -34,6 +34,7 @@ def imported(*arguments: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-P", "-c", start], env=environment(), capture_output=True, text=True, check=False
     )
+    assert done.returncode == code, done.stderr
     return set(done.stderr.splitlines()[-1].split())
 
 
@@ -48,7 +49,7 @@ def test_help_waits_for_nothing() -> None:
 
 @pytest.mark.slow
 def test_a_client_s_command_imports_no_part_of_a_service() -> None:
-    there = imported("list", "--url", "http://127.0.0.1:9")
+    there = imported("list", "--url", "http://127.0.0.1:9", code=4)
     assert "layercut" in there
     assert there & set(NEVER) == set()
 

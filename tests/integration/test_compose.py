@@ -19,7 +19,7 @@ from safetensors import safe_open
 
 from tests.support.compose_host import ROOT, SERVICES, ComposeHost, compose_host, program_for
 from tests.support.processes import eventually
-from tests.support.tiny_models import tiny_model
+from tests.support.tiny_models import SENTENCES, tiny_model
 
 pytestmark = pytest.mark.slow
 
@@ -88,11 +88,12 @@ def test_data_and_a_model_come_from_a_machine_that_shares_no_folder(
 ) -> None:
     volumes = [{volume.partition(":")[0] for volume in SERVICES[name]["volumes"]} for name in ("gateway", "worker")]
     assert not volumes[0] & volumes[1] & {"gateway", "worker", "objects"}, "a disk of the one is no disk of the other"
-    model, rows = tiny_model("bert", tmp_path / "sent"), ["text,label", *(f"text {n},{n % 2}" for n in range(64))]
+    texts = [f"{one} {other}" for one in SENTENCES for other in SENTENCES]
+    model, rows = tiny_model("bert", tmp_path / "sent"), [f'"{text}",{number % 2}' for number, text in enumerate(texts)]
     files = [("file", (path.name, path.read_bytes())) for path in sorted(model.iterdir())]
     sent = client.post("/v1/models", files=files).json()
-    table = client.post("/v1/datasets", files={"file": ("reviews.csv", "\n".join(rows))}).json()
-    assert (sent["status"], table["inspection"]["rows"]) == ("ready", 64)
+    table = client.post("/v1/datasets", files={"file": ("reviews.csv", "\n".join(["text,label", *rows]))}).json()
+    assert (sent["status"], table["inspection"]["rows"]) == ("ready", len(texts))
     body = {
         "model": sent["source"],
         "task": {"dataset": table["source"], "text_columns": "text", "label_column": "label"},

@@ -74,8 +74,9 @@ def test_it_is_for_this_file_and_for_reading_alone(store: httpx.Client, there: s
 def test_it_ends_with_its_time(client: TestClient, store: httpx.Client, finished: str, state: GatewayState) -> None:
     prefix = state.store.artifact(finished)
     assert prefix is not None
-    address = state.artifacts.presigned(prefix, "model.safetensors", 1)
+    address = state.artifacts.presigned(prefix, "model.safetensors", 5)
     assert address is not None
+    assert store.get(address).status_code == 200
     eventually(lambda: store.get(address).status_code == 403)
 
 
@@ -106,6 +107,7 @@ def test_a_file_that_is_gone_or_a_store_that_is_away_is_told_by_us(
 def test_the_address_stands_in_no_log(client: TestClient, finished: str) -> None:
     with structlog.testing.capture_logs() as logs:
         client.get(f"/v1/jobs/{finished}/files/model.safetensors", follow_redirects=False)
+    assert any(f"/v1/jobs/{finished}/files/" in str(line) for line in logs), "the request itself is told"
     assert ("X-Amz" in str(logs), OWNER.access_key in str(logs)) == (False, False)
 
 

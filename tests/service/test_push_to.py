@@ -65,6 +65,7 @@ def test_a_hub_that_is_away_keeps_no_job_from_the_queue(
 ) -> None:
     hub.trick("whoami", says(503))
     assert post(client, body).status_code == 202
+    assert ("GET", "/api/whoami-v2") in hub.requests
 
 
 @pytest.mark.parametrize(

@@ -183,10 +183,14 @@ def test_what_is_private_does_not_go_to_a_public_repository(
 
 @pytest.mark.parametrize("answer", [says(503), says(429), says(200, b"<html>"), says(200, b"[]"), says(200, b"{}")])
 def test_a_hub_that_does_not_say_is_asked_again_when_there_is_something_to_push(
-    hub: PushableHub, settings: SourceSettings, answer: Trick
+    hub: PushableHub, settings: SourceSettings, folder: Path, answer: Trick
 ) -> None:
     hub.trick("whoami", answer)
     check_push(PushSpec(repo=REPO), settings)
+    assert ("GET", "/api/whoami-v2") in hub.requests
+    hub.tricks.clear()
+    push(folder, settings)
+    assert hub.files(REPO) == FILES
 
 
 def test_so_is_one_that_is_away(

@@ -33,8 +33,9 @@ class Delivered:
         return [data.stage for data in told if data.skipped is skipped]
 
 
-def carry_out(body: dict[str, Any], settings: WorkerSettings) -> Delivered:
-    events: list[NewEvent] = []
+def carry_out(body: dict[str, Any], settings: WorkerSettings, told: list[NewEvent] | None = None) -> Delivered:
+    """``told``: where its events go, for who wants those of a job that fails."""
+    events: list[NewEvent] = [] if told is None else told
     out = settings.data_dir / "out"
     out.mkdir()
     request = JobRequest.model_validate(

@@ -100,6 +100,7 @@ def test_the_packaged_minilm(pooling: str, dtype: str, tmp_path: Path, settings:
     assert distance(done.folder, cut_by_hand(source, [0, 1, 2, 3]), texts) < (1e-5 if dtype == "auto" else 1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_through_the_service_a_folder_comes_back_as_one(tmp_path: Path) -> None:
     source = embedding_model(tmp_path / "models" / "source", NORMALIZE)

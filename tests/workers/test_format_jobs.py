@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from api_schemas.errors import LayercutError
+from api_schemas.events import NewEvent, StageData
 from api_schemas.formats import FORMATS
 from demo.samples import copy_model
 from tests.support.embedding_models import NORMALIZE, embedding_model
@@ -75,6 +76,11 @@ def test_what_a_format_loses_is_told_in_numbers() -> None:
     assert formats.lost(small.model_copy(update={"score": None}), small, margin=0.01) is None
 
 
+def stages(told: list[NewEvent]) -> list[str]:
+    """That have begun."""
+    return [event.data.stage.value for event in told if isinstance(event.data, StageData)]
+
+
 def test_a_worker_without_the_extra_says_so_before_it_works(
     tmp_path: Path, settings: WorkerSettings, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,8 +88,9 @@ def test_a_worker_without_the_extra_says_so_before_it_works(
     body: dict[str, Any] = {"model": str(model), "task": own(table), "export": {"formats": ["onnx"]}}
     monkeypatch.setattr(formats, "find_spec", lambda name: None)
     with pytest.raises(LayercutError, match=r"this worker cannot write onnx: it needs layercut\[onnx\]") as caught:
-        carry_out(body, settings)
+        carry_out(body, settings, told := [])
     assert (caught.value.code, caught.value.param) == ("format_unavailable", "/export/formats")
+    assert stages(told) == ["resolving"]
 
 
 def test_a_model_that_there_is_no_room_for_is_refused_before_the_training(
@@ -92,8 +99,9 @@ def test_a_model_that_there_is_no_room_for_is_refused_before_the_training(
     model = tiny_model("bert", tmp_path / "source", head="base", layers=2)
     monkeypatch.setattr(formats, "host_memory", lambda: 1000)
     with pytest.raises(LayercutError, match=r"onnx takes about 0.0 GB of memory to make of this model") as caught:
-        carry_out({"model": str(model), "task": own(table), "export": {"formats": ["onnx"]}}, settings)
+        carry_out({"model": str(model), "task": own(table), "export": {"formats": ["onnx"]}}, settings, told := [])
     assert caught.value.code == "export_failed"
+    assert stages(told) == ["resolving"]
 
 
 @pytest.mark.slow
@@ -113,6 +121,7 @@ def test_the_graph_of_an_embedding_model_makes_its_vectors(tmp_path: Path, setti
     assert 'backend="onnx"' in (done.folder / "README.md").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @torch.inference_mode()
 def test_vectors_that_are_zero_of_another_direction_or_length_are_found(

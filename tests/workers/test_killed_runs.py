@@ -58,6 +58,7 @@ def test_killed_five_times_it_delivers_the_same_bytes(tmp_path: Path) -> None:
     assert messages(kill_and_compare(tmp_path, 5)).count("resumed at step") >= 3
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_sigterm_leaves_a_checkpoint_and_no_ending(tmp_path: Path) -> None:
     job = Job(tmp_path)

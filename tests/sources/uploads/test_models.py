@@ -12,7 +12,7 @@ from safetensors.numpy import save
 from api_schemas.errors import LayercutError
 from api_schemas.uploads import UploadKind
 from sources.stored_files import StoredFile, StoredFiles
-from sources.uploads.models import LeftOut, inspect_model, left_out
+from sources.uploads.models import LeftOut, inspect_model, is_read, left_out
 from sources.uploads.names import check_name, check_names
 
 CONFIG = {"model_type": "bert", "num_hidden_layers": 2, "hidden_size": 4, "vocab_size": 10}
@@ -119,6 +119,7 @@ def test_a_real_models_files_are_all_taken() -> None:
     assert found, "the package has weights"
     top = found[0].parent
     files = {path.relative_to(top).as_posix(): path.read_bytes() for path in top.rglob("*") if path.is_file()}
-    kept = {name: content for name, content in files.items() if name.endswith((".json", ".txt", ".safetensors", ".md"))}
+    kept = {name: content for name, content in files.items() if is_read(name)}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "modules.json", "1_Pooling/config.json"} < kept.keys()
     facts, notes = inspect_model(uploaded(kept), LeftOut(), most=2**40)
     assert (facts.architecture, facts.layers, notes) == ("bert", 6, [])

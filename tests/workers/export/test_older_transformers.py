@@ -113,6 +113,7 @@ def copied(architecture: str, folder: Path, *, older: bool) -> Exported:
     )  # fmt: skip
 
 
+@pytest.mark.long
 @needs_peer(OLDEST)
 @pytest.mark.slow
 def test_layers_that_no_period_describes_are_refused_there_and_not_misread(tmp_path: Path) -> None:
@@ -128,6 +129,7 @@ def test_layers_that_no_period_describes_are_refused_there_and_not_misread(tmp_p
     assert "TypeError" in str(other.cannot)
 
 
+@pytest.mark.long
 @needs_peer(OLDEST)
 @pytest.mark.slow
 def test_the_program_finds_there_what_it_would_find_here(tmp_path: Path) -> None:

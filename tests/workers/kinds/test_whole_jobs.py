@@ -61,6 +61,7 @@ def test_a_tagger_is_distilled_and_delivered_for_the_stock_pipeline(tmp_path: Pa
     assert [(row["word"], row["entity_group"]) for row in found] == [("airport", "PLACE"), ("crew", "PERSON")]
 
 
+@pytest.mark.long
 def test_labels_of_which_a_row_has_any_number(tmp_path: Path, settings: WorkerSettings) -> None:
     """Of a trained model: a tiny one learns one of the labels or does not, by chance."""
     copy_model(model := tmp_path / "source")

@@ -96,6 +96,7 @@ def jobs(tmp_path: Path) -> Jobs:
     return Jobs(tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_another_strategy_reuses_the_baseline_and_gets_the_bits_it_would_have_made(jobs: Jobs) -> None:
     first = jobs.run(prune={"strategy": "top", "drop": 2})

@@ -58,6 +58,7 @@ def jobs(tmp_path: Path) -> Jobs:
     return Jobs(tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_plain_text_measures_a_model_without_a_task_once_for_every_strategy(jobs: Jobs) -> None:
     model = tiny_model("bert", jobs.folder / "source", head="base")

@@ -100,6 +100,7 @@ def searched(report: Report | Plan) -> Search:
     return report.search
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_drop_is_found_with_few_steps_and_a_second_job_reads_the_search(auto: Auto) -> None:
     report = auto.run("first", {"drop": 2})

@@ -59,6 +59,7 @@ def succeeded(here: Site, job_id: str) -> Job:
     return job
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_jobs_that_start_together_train_their_baseline_once(here: Site) -> None:
     jobs = [succeeded(here, job_id) for job_id in [submit(here, name, 10) for name in ("top", "bottom")]]
