@@ -55,13 +55,16 @@ def test_a_file_is_fetched_once_and_known_by_its_content(files: FetchedFiles) ->
 def test_all_who_want_it_at_once_share_one_fetch(files: FetchedFiles) -> None:
     source = Source()
     source.going_on.clear()
+    everybody = threading.Barrier(5)
 
     def want() -> bytes:
+        everybody.wait(30)
         with files.held(source.wanted()) as found:
             return found.path.read_bytes()
 
     with ThreadPoolExecutor(4) as pool:
         wanted = [pool.submit(want) for _ in range(4)]
+        everybody.wait(30)
         assert source.begun.wait(30)
         source.going_on.set()
         assert [one.result(30) for one in wanted] == [CONTENT] * 4
