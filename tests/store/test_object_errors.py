@@ -16,7 +16,8 @@ from tests.support.s3_server import refusing
 from tests.support.seaweedfs import LACKING, OWNER, READER, Identity, Seaweed
 
 PREFIX = "jobs/job_1/attempts/1-aa"
-SECONDS = 1.0
+# Long enough for a machine that does something else meanwhile: a store that stalls takes as long.
+SECONDS = 3.0
 
 Use = Callable[..., ArtifactStore]
 

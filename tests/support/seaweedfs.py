@@ -69,6 +69,7 @@ class Seaweed:
         _write_identities(folder / "identities.json", *EVERYBODY, ADMIN)
         self._start_on_free_ports()
         self.create_bucket(BUCKET)
+        self._settle()
 
     @property
     def port(self) -> int:
@@ -165,6 +166,14 @@ class Seaweed:
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
+        self._settle()
+
+    def _settle(self) -> None:
+        """The first object of a bucket takes it seconds on a busy machine, and so does one after it has missed its own
+        heartbeats: no test's short patience is to be spent on that.
+        """
+        obstore.put(self.store(), "settled", bytes(8192))  # smaller ones never reach a volume
+        obstore.delete(self.store(), "settled")
 
     def _names(self, folder: str) -> list[str]:
         found = self._filer("GET", f"{folder}/")
