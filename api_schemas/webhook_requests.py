@@ -37,7 +37,9 @@ def _distinct(names: list[str]) -> list[str]:
 
 EventName = Annotated[str, Field(max_length=80, json_schema_extra={"enum": list(_NAMES)}), AfterValidator(_known)]
 Events = Annotated[list[EventName], Field(min_length=1, max_length=len(_NAMES)), AfterValidator(_distinct)]
-Url = Annotated[str, Field(min_length=1, max_length=LONGEST_URL, json_schema_extra={"pattern": "^https?://"})]
+Url = Annotated[
+    str, Field(min_length=1, max_length=LONGEST_URL, json_schema_extra={"pattern": "^https?://[^\\u0000]*$"})
+]
 
 _EVENTS = "names of event types, or `*` for all; by default those that end a job"
 
