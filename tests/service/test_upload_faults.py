@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,33 +23,22 @@ from sources.uploads import datasets
 from store.audit import Actor
 from store.stored_uploads import Sending, UploadStore
 from tests.support.access import bearer, key_of
-from tests.support.uploading import CSV, MODEL, announce, form, put, sha256, zipped
+from tests.support.uploading import (
+    CSV,
+    DATASETS,
+    MODEL,
+    MODELS,
+    announce,
+    form,
+    put,
+    refused,
+    sha256,
+    stored,
+    tarred,
+    zipped,
+)
 
-DATASETS, MODELS = "/v1/datasets", "/v1/models"
 NOISE = os.urandom(2000).hex().encode()
-
-
-def refused(answer: httpx.Response, status: int, code: str, words: str = "") -> dict[str, Any]:
-    body: dict[str, Any] = answer.json()
-    assert (answer.status_code, body["code"]) == (status, code), body
-    assert words in body["detail"]
-    return body
-
-
-def stored(state: GatewayState) -> list[str]:
-    """The files of uploads that are in the store."""
-    root = Path(state.settings.artifacts_url.removeprefix("file://")) / "uploads"
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-
-
-def tarred(files: dict[str, bytes]) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as target:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            target.addfile(member, io.BytesIO(content))
-    return packed.getvalue()
 
 
 def deflated(files: dict[str, bytes]) -> bytes:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tarfile
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 from safetensors.numpy import save
 
+from service.state import GatewayState
+
+DATASETS, MODELS = "/v1/datasets", "/v1/models"
 CSV = b'text,label\ngood film,1\n"bad, film",0\nbroken,1,2\nfine,1\nso so,0\n'
 
 MODEL = {
@@ -58,3 +63,27 @@ def put(client: httpx.Client, address: str, content: bytes, start: int = 0, end:
     end = len(content) if end is None else end
     sent = {"Content-Range": f"bytes {start}-{end - 1}/{len(content)}"}
     return client.put(address, content=content[start:end], headers=sent)
+
+
+def refused(answer: httpx.Response, status: int, code: str, words: str = "") -> dict[str, Any]:
+    body: dict[str, Any] = answer.json()
+    assert (answer.status_code, body["code"]) == (status, code), body
+    assert words in body["detail"]
+    return body
+
+
+def stored(state: GatewayState) -> list[str]:
+    """The files of uploads that are in the store."""
+    root = Path(state.settings.artifacts_url.removeprefix("file://")) / "uploads"
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+def tarred(files: dict[str, bytes], top: str = "") -> bytes:
+    """In a folder ``top`` where that is given, which ends in a slash."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as target:
+        for name, content in files.items():
+            member = tarfile.TarInfo(top + name)
+            member.size = len(content)
+            target.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
