@@ -68,7 +68,7 @@ def test_two_gateways_deliver_each_message_once(shared: GatewaySettings) -> None
                 connection.execute(update(deliveries).where(*failed).values(due_at=later()))
             return sum(delivered()) >= 200
 
-        eventually(all_came)
+        eventually(all_came, seconds=150)
         told = [message.read(hook["secret"])["data"]["id"] for message in receiver.got]
         assert all(delivered()), "both had a part in it"
         state = two.get(f"/v1/webhooks/{hook['id']}/deliveries?state=pending").json()["data"]

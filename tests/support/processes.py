@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 
-def eventually(found: Callable[[], Any], seconds: float = 30.0) -> Any:
-    """What ``found`` answers once it is true; fails when it is not in time."""
+def eventually(found: Callable[[], Any], seconds: float = 90.0) -> Any:
+    """What ``found`` answers once it is true; fails when it is not in time: what that says of a host that others load,
+    and whose disk takes a tenth of a second to sync, is that it will not come at all.
+    """
     deadline = time.monotonic() + seconds
     while not (answer := found()):
         assert time.monotonic() < deadline, "it did not happen in time"
