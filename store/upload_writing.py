@@ -92,9 +92,10 @@ def take(connection: Connection, upload_id: str, tenant: str | None, kind: Uploa
             "upload_not_ready", f"{upload_id} is not complete, and nobody sends it any more: begin anew"
         )
     token, came = secrets.token_hex(16), tuple(_sent_file(connection, upload_id, file) for file in files)
+    size = _announced(came)
     # What one who died had written of an archive counts no more: it is written over.
-    _change(connection, upload_id, token=token, held_until=later(HELD_SECONDS), bytes=_announced(came))
-    return Writing(upload_id, kind, row.tenant, token, came, upload_room(connection, row.tenant, _announced(came)))
+    _change(connection, upload_id, token=token, held_until=later(HELD_SECONDS), bytes=size)
+    return Writing(upload_id, kind, row.tenant, token, came, upload_room(connection, row.tenant, size))
 
 
 def renew(connection: Connection, writing: Writing, keep_seconds: float) -> bool:

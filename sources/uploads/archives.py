@@ -75,8 +75,10 @@ class Unpacking:
         plain.may_read_headers()  # of the first, when it is opened
         with _explained(), tarfile.open(fileobj=cast(BinaryIO, plain), mode="r|", tarinfo=_StrictInfo) as tar:
             for member in _members(tar, plain):
-                blocks = _blocks(cast(IO[bytes], tar.extractfile(member)), member) if member.isreg() else iter(())
-                name = self._name(member.name) if member.isreg() else None
+                if not member.isreg():
+                    continue
+                blocks = _blocks(cast(IO[bytes], tar.extractfile(member)), member.name, member.size)
+                name = self._name(member.name)
                 if name is not None:
                     yield Member(name, member.size, blocks)
                 for _ in blocks:  # what nobody has read
@@ -100,7 +102,7 @@ class Unpacking:
             self.check_room(sum(info.file_size for _, info in kept))
             for name, info in kept:
                 with found.open(info) as member:
-                    yield Member(name, info.file_size, _blocks(member, info))
+                    yield Member(name, info.file_size, _blocks(member, info.filename, info.file_size))
 
     def _name(self, path: str) -> str | None:
         """The name without the folder that all lie in; None for what is left out."""
@@ -204,11 +206,8 @@ class _Bounded(io.RawIOBase):
         return self._source.read(size)
 
 
-def _blocks(source: IO[bytes], member: tarfile.TarInfo | zipfile.ZipInfo) -> Iterator[bytes]:
-    """What is in the ``member``: as much as the archive says."""
-    name, size = (
-        (member.name, member.size) if isinstance(member, tarfile.TarInfo) else (member.filename, member.file_size)
-    )
+def _blocks(source: IO[bytes], name: str, size: int) -> Iterator[bytes]:
+    """What is in the member ``name``: the ``size`` that the archive says. Raises ``archive_invalid``."""
     count = 0
     with _explained():
         while block := source.read(BLOCK):

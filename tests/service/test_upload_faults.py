@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +41,10 @@ from tests.support.uploading import (
 NOISE = os.urandom(2000).hex().encode()
 
 
-def deflated(files: dict[str, bytes]) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
-        for name, content in files.items():
-            target.writestr(name, content)
-    return packed.getvalue()
-
-
-PACK: dict[str, Callable[[dict[str, bytes]], bytes]] = {"m.tar.gz": tarred, "m.zip": deflated}
+PACK: dict[str, Callable[[dict[str, bytes]], bytes]] = {
+    "m.tar.gz": tarred,
+    "m.zip": partial(zipped, compression=zipfile.ZIP_DEFLATED),
+}
 LARGE = {**MODEL, "README.md": b"some words\n" * 9000}
 
 

@@ -36,9 +36,9 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def zipped(files: dict[str, bytes]) -> bytes:
+def zipped(files: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as target:
+    with zipfile.ZipFile(packed, "w", compression) as target:
         for name, content in files.items():
             target.writestr(name, content)
     return packed.getvalue()
