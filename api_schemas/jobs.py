@@ -11,7 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from api_schemas.errors import JobError
 from api_schemas.push import Pushed
-from api_schemas.reports import Outcome
+from api_schemas.reports import Interval, Outcome
 from api_schemas.request_parts import Moment, Request
 from api_schemas.resolved import ResolvedRequest
 
@@ -99,6 +99,12 @@ class Result(BaseModel):
     )
     verdict: str = Field(description="what came of the comparison, in words")
     outcome: Outcome | None = Field(default=None, description="null where nothing was compared, and in older jobs")
+    retention_interval: Interval | None = Field(default=None, description="as in the report; null in older jobs")
+    latency_ms_before: float | None = Field(
+        default=None, description="p50 of the full model, at the first batch size and length"
+    )
+    latency_ms_after: float | None = Field(default=None, description="the same of the model that is delivered")
+    device: str | None = Field(default=None, description="what this was measured on, as the system calls it")
     pushed: Pushed | None = Field(default=None, description="null: `export.push_to` was not asked for")
 
 

@@ -23,5 +23,5 @@ write() { # FILE [OPTION…]
     mv "$file.new" "$file"
 }
 
-write deploy/requirements-gateway.txt --extra gateway
+write deploy/requirements-gateway.txt --extra gateway --extra figures
 write deploy/requirements-worker.txt --extra worker --extra onnx

@@ -203,6 +203,10 @@ def _result(report: Report) -> Result:
         speedup=report.speedup,
         verdict=report.verdict,
         outcome=report.decision.outcome,
+        retention_interval=report.retention_interval,
+        latency_ms_before=report.before.latency[0].p50_ms if report.before.latency else None,
+        latency_ms_after=report.after.latency[0].p50_ms if report.after.latency else None,
+        device=report.device.name,
     )
 
 

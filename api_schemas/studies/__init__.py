@@ -1,0 +1,1 @@
+"""Studies: many jobs asked for at once as lists, and the table that they make."""
