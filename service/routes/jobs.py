@@ -141,6 +141,7 @@ def list_jobs(
     model: Annotated[str | None, Query(max_length=4096, description="only jobs of this model")] = None,
     created_after: Annotated[Moment | None, Query(description="RFC 3339, as are all times")] = None,
     created_before: Annotated[Moment | None, Query(description="only jobs made before then")] = None,
+    study: Annotated[str | None, Query(max_length=64, description="only jobs that this study asked for")] = None,
 ) -> JobList:
     """Your jobs, newest first."""
     wanted = JobFilter(
@@ -150,6 +151,7 @@ def list_jobs(
         metadata=_metadata(request),
         created_after=created_after,
         created_before=created_before,
+        study=study,
     )
     jobs, has_more = own.list(wanted, after=after, limit=min(max(limit, 1), MAX_PAGE))
     return JobList(
