@@ -37,7 +37,7 @@ class NewJob(NamedTuple):
 
 
 def create(connection: Connection, tenant: str, new: NewJob, actor: Actor | None = None) -> str:
-    """Queue a job, and say so in the audit log where an ``actor`` asks for it; its id. Raises as ``JobStore.create``."""
+    """Queue a job, and say so in the audit log where an ``actor`` asks for it. Raises as ``JobStore.create``."""
     request, resolved = new.request, new.resolved
     uses.check_kept(connection, tenant, uses.sources_of(resolved))
     check_room(connection, tenant)

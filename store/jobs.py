@@ -6,29 +6,24 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, exists, func, insert, select
+from sqlalchemy import Connection, Engine, exists, func, select
 
 from api_schemas.errors import JobError, LayercutError
-from api_schemas.events import Event, EventType, NewEvent, new_event
+from api_schemas.events import Event, NewEvent
 from api_schemas.jobs import Job, Status
 from api_schemas.logs import LogPage
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
-from api_schemas.source_names import upload_of
-from api_schemas.webhook_requests import without_secrets
-from store import leases, lifecycle, listing, logs, retention, upkeep, upload_uses, uses
+from store import leases, lifecycle, listing, logs, retention, upkeep, uses
 from store.audit import Actor, note
-from store.claims import Claimant, formats_of, lacking
-from store.columns import later
+from store.claims import Claimant, lacking
+from store.creating import NewJob, create
 from store.database import reading
-from store.ids import new_job_id
 from store.leases import Claim, Lease, LeaseLost
 from store.listing import JobFilter
-from store.rows import append, claimable, locked, not_found, owned, read_events, read_few_jobs, read_job
-from store.tables import DEFAULT_TENANT, job_metadata, jobs
-from store.tenants import check_room
+from store.rows import claimable, locked, not_found, owned, read_events, read_few_jobs, read_job
+from store.tables import DEFAULT_TENANT, jobs
 from store.upkeep import Reaped
-from store.webhooks import add_for_job
 
 __all__ = ["Claim", "Head", "JobStore", "Lease", "LeaseLost", "Reaped"]
 

@@ -18,7 +18,8 @@ studies = Table(
     Column("status", String(16), nullable=False),
     Column("status_reason", PlainText),
     Column("created_at", UtcTime, nullable=False),
-    Column("finished_at", UtcTime),
+    # Since when nothing more is queued for it: it was paused or cancelled, or is finished.
+    Column("stopped_at", UtcTime),
     Column("request", JSON, nullable=False),
     Column("grids", JSON, nullable=False),
     Column("budget", JSON, nullable=False),
@@ -55,6 +56,9 @@ study_cells = Table(
     Column("known", Boolean, nullable=False, server_default=false()),
     Column("pilot", Integer),
     Column("fingerprint", String(64)),
+    # By the plan, as far as that tells them.
+    Column("layers_total", Integer),
+    Column("dropped", JSON(none_as_null=True)),
     Index("ix_study_cells_key", "study_id", "key", unique=True),
     Index("ix_study_cells_state", "study_id", "state", "place"),
     Index("ix_study_cells_job_id", "job_id"),

@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String(16), nullable=False),
         sa.Column("status_reason", PlainText),
         sa.Column("created_at", UtcTime, nullable=False),
-        sa.Column("finished_at", UtcTime),
+        sa.Column("stopped_at", UtcTime),
         sa.Column("request", sa.JSON, nullable=False),
         sa.Column("grids", sa.JSON, nullable=False),
         sa.Column("budget", sa.JSON, nullable=False),
@@ -55,6 +55,8 @@ def upgrade() -> None:
         sa.Column("known", sa.Boolean, nullable=False, server_default=sa.false()),
         sa.Column("pilot", sa.Integer),
         sa.Column("fingerprint", sa.String(64)),
+        sa.Column("layers_total", sa.Integer),
+        sa.Column("dropped", sa.JSON),
         sa.PrimaryKeyConstraint("study_id", "number", name="pk_study_cells"),
         sa.ForeignKeyConstraint(["study_id"], ["studies.id"], name="fk_study_cells_study_id", ondelete="CASCADE"),
     )
