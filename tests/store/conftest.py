@@ -94,7 +94,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
             uploads,
             studies,
         )
-        for table in gone:
+        for table in (*gone, studies):
             connection.execute(delete(table))
         connection.execute(delete(tenants).where(tenants.c.id != DEFAULT_TENANT))
     engine.dispose()
