@@ -56,9 +56,9 @@ def spread_of(values: Sequence[float]) -> Spread | None:
     count = len(values)
     if not count:
         return None
-    mean = math.fsum(values) / count
     if count == 1:
-        return Spread(mean=mean, count=1)
+        return Spread(mean=values[0], count=1)
+    mean = math.fsum(values) / count
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
     return Spread(mean=mean, std=std, count=count)
 

@@ -8,12 +8,10 @@ from api_schemas.studies.shown import StudyRow
 
 
 def mark_front(rows: Iterable[StudyRow]) -> None:
-    """Set ``front`` of each row. Those without a score are on none."""
+    """Set ``front`` of the rows that are on it. Those without a score are on none."""
     for alike in by_model_and_task(rows).values():
-        scored = [row for row in alike if row.score_after is not None]
-        ours = {id(row) for row in front_of(scored)}
-        for row in alike:
-            row.front = id(row) in ours
+        for row in front_of([row for row in alike if row.score_after is not None]):
+            row.front = True
 
 
 def front_of(rows: Sequence[StudyRow]) -> list[StudyRow]:

@@ -249,8 +249,12 @@ def _cell(cell: CellFacts) -> StudyCell:
 
 def same(values: Iterable[T]) -> T | None:
     """What all of ``values`` are; None where they differ."""
-    found = list(values)
-    return found[0] if found and all(value == found[0] for value in found) else None
+    rest = iter(values)
+    first = next(rest, None)
+    for value in rest:
+        if value != first:
+            return None
+    return first
 
 
 def _spread(values: Iterable[float | None]) -> Spread | None:
