@@ -312,6 +312,8 @@ def pause(connection: Connection, study_id: str, reason: str) -> bool:
     if row is None or now is None or now.spent is None:
         return False
     by_count = now.spent.endswith("jobs is used up")
+    if not (now.free or now.held or (now.queued and not by_count)):  # what runs ends as usual, and the study with it
+        return False
     back = 0 if by_count else _take_back(connection, study_id)
     waits = (study_cells.c.study_id == study_id, study_cells.c.state == CellState.WAITING)
     connection.execute(update(study_cells).where(*waits).values(state=CellState.UNPAID, reason=reason))

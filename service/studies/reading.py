@@ -36,18 +36,19 @@ ADDRESSES = {
 
 def read_study(state: GatewayState, actor: Actor, study_id: str) -> Study:
     """Raises ``study_not_found``, also for another tenant's. Asks the database, twice or thrice."""
-    return shown(state.studies.of(actor).get(study_id), _workers(state))
+    return shown(state.studies.of(actor).get(study_id), workers_of(state))
 
 
 def list_studies(state: GatewayState, actor: Actor, after: str | None, limit: int) -> StudyList:
     """One page, newest first. Raises ``invalid_cursor``."""
     page, has_more = state.studies.of(actor).page(after=after, limit=limit)
-    workers = _workers(state) if page else 0
+    workers = workers_of(state) if page else 0
     heads = [_head(rows, workers) for rows in page]
     return StudyList(data=heads, has_more=has_more, next_cursor=heads[-1].id if heads and has_more else None)
 
 
-def _workers(state: GatewayState) -> int:
+def workers_of(state: GatewayState) -> int:
+    """How many live."""
     return len(state.workers.living(LIVING_SECONDS))
 
 
