@@ -39,13 +39,14 @@ def calling(url: str | None, *, as_json: bool = False) -> Iterator[Client]:
 
 
 def _exit_of(error: Exception) -> Exit | None:
-    from layercut.client import ClientError, InvalidAnswer, LayercutApiError, Unreachable, WaitTimeout
+    from layercut.client import ClientError, InvalidAnswer, LayercutApiError, StudyTimeout, Unreachable, WaitTimeout
 
     table: tuple[tuple[type[Exception], Exit], ...] = (
         (LayercutApiError, Exit.REFUSED),
         (Unreachable, Exit.UNREACHABLE),
         (InvalidAnswer, Exit.UNREACHABLE),
         (WaitTimeout, Exit.TIMEOUT),
+        (StudyTimeout, Exit.TIMEOUT),
         (ClientError, Exit.FILES),
         (OSError, Exit.FILES),
         (ValueError, Exit.USAGE),
