@@ -67,36 +67,30 @@ class Bar(View):
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
 
-        from cli.bars import job_bar
+        from cli.bars import LiveBar
 
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
-        self._progress = job_bar(self._console)
-        self._bar = self._progress.add_task("waiting", total=1.0, percent="", left="")
+        self._bar = LiveBar(self._console)
         self._stage: str | None = None
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        self._bar.progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        self._bar.progress.stop()
 
     def __call__(self, event: NewEvent | Event) -> None:
-        from api_schemas.progress_texts import doing, left, percent
+        from api_schemas.progress_texts import doing
 
         data: Any = event.data
         if event.type == PROGRESS:
-            self._progress.update(
-                self._bar,
-                completed=data.fraction,
-                description=doing(self._stage, data.step, data.total_steps, data.loss),
-                percent=percent(data.fraction),
-                left=left(data.eta_seconds),
-            )
+            does = doing(self._stage, data.step, data.total_steps, data.loss)
+            self._bar.at(data.fraction, does, data.eta_seconds)
             return
         if event.type == STAGE and not data.skipped:
             self._stage = data.stage.value
-            self._progress.update(self._bar, description=doing(self._stage))
+            self._bar.does(doing(self._stage))
         if event.type.value not in SILENT:
             self._console.print(f"{event.type.value.removeprefix('job.'):<14}", said(event), markup=False)
 

@@ -92,13 +92,14 @@ class StudyBar(StudyView):
         from rich.live import Live
         from rich.text import Text
 
-        from cli.bars import job_bar
+        from cli.bars import LiveBar
 
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
-        self._progress = job_bar(self._console)
-        self._bar = self._progress.add_task("waiting", total=1.0, percent="", left="")
+        self._bar = LiveBar(self._console)
         self._now = Text(style="dim", no_wrap=True, overflow="ellipsis")
-        self._live = Live(Group(self._progress, self._now), console=self._console, transient=True, refresh_per_second=8)
+        self._live = Live(
+            Group(self._bar.progress, self._now), console=self._console, transient=True, refresh_per_second=8
+        )
         self._ended = Ended()
 
     def __enter__(self) -> Self:
@@ -109,16 +110,8 @@ class StudyBar(StudyView):
         self._live.stop()
 
     def __call__(self, study: Study) -> None:
-        from api_schemas.progress_texts import left, percent
-
         done = study.progress
-        self._progress.update(
-            self._bar,
-            completed=done.fraction,
-            description=cells_text(study),
-            percent=percent(done.fraction),
-            left=left(done.eta_seconds),
-        )
+        self._bar.at(done.fraction, cells_text(study), done.eta_seconds)
         self._now.plain = now_text(study)
         for line in self._ended.of(study):
             self._console.print(line, markup=False)
