@@ -1,5 +1,7 @@
 """The body of a study: a file, and flags over it; and what lies here, sent along."""
 
+# ruff: noqa: PLC0415 - help and completion wait for no vocabulary
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -8,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api_schemas.named_files import What, rename_files
 from cli.remote.requests import amount, put, put_all, put_metadata, read_request
 
 if TYPE_CHECKING:
+    from api_schemas.named_files import What
     from api_schemas.studies.shown import Study
 
 Texts = list[str] | None
@@ -85,6 +87,8 @@ def grid_of(flags: dict[str, Any]) -> dict[str, list[Any]]:
 
 def rename_study_files(request: Any, rename: Callable[[What, str, str], str]) -> Any:
     """As ``rename_files``, of a study."""
+    from api_schemas.named_files import rename_files
+
     renamed = dict(request)
     for name, part in _NAMED.items():
         if name in renamed:
