@@ -86,8 +86,7 @@ def print_tables(tables: Sequence[PaperTable], studies: Sequence[Study], *, mark
         typer.echo("\n".join(map(_markdown, tables)), nl=False)
     else:
         for table in tables:
-            draw("", _drawn(table))
-            draw(*_notes(table))
+            draw("", _title(table), _drawn(table), *_notes(table))
 
 
 def _markdown(table: PaperTable) -> str:
@@ -109,10 +108,7 @@ def _drawn(table: PaperTable) -> Table:
 
     from api_schemas.studies.paper import PUBLISHED
 
-    drawn = Table(
-        title=Text(f"Table {table.number}: {plain(table.title)}", style="bold"),
-        title_justify="left", box=None, pad_edge=False, header_style="bold",
-    )  # fmt: skip
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
     for at, name in enumerate(table.columns):
         drawn.add_column(plain(name), justify="right" if at > 2 else "left", overflow="fold")
     for row in table.rows:
@@ -120,9 +116,15 @@ def _drawn(table: PaperTable) -> Table:
     return drawn
 
 
+def _title(table: PaperTable) -> object:
+    from rich.text import Text
+
+    return Text(f"Table {table.number}: {plain(table.title)}", style="bold underline")
+
+
 def _notes(table: PaperTable) -> Iterator[object]:
     from rich.padding import Padding
     from rich.text import Text
 
     for note in table.notes:
-        yield Padding(Text(plain(note), style="dim italic"), (0, 0, 0, 2))
+        yield Padding(Text(plain(note), style="dim italic"), (0, 0, 0, 2), expand=False)

@@ -126,7 +126,7 @@ def draw(*things: object) -> None:
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else 240
-    Console(highlight=False, width=width).print(*things)
+    Console(highlight=False, width=width).print(*things, sep="\n")
 
 
 def _escaped(value: object) -> str:

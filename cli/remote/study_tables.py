@@ -52,7 +52,7 @@ def study_lines(study: Study) -> Iterator[tuple[str, object]]:
     yield "name", study.name
     yield "status", f"{study.status.value}{f' ({study.status_reason})' if study.status_reason else ''}"
     yield "cells", f"{done.cells}: {cells_of(done.by_state, done.known)}"
-    if study.finished_at is None:
+    if study.status.value == "running":
         yield "done", ", ".join(filter(None, [percent(done.fraction), left(done.eta_seconds)]))
     yield "took", f"{done.minutes:.1f} min, {done.jobs} jobs, {done.gpu_hours:.2f} GPU hours"
     yield "budget", _budget(study)
@@ -123,7 +123,10 @@ def retention(row: StudyRow) -> str:
 
 
 def size(row: StudyRow) -> str:
-    return "-" if row.bytes_after is None else f"{row.bytes_after / 1e6:,.1f} MB"
+    if row.bytes_after is None:
+        return "-"
+    share = f" ({row.bytes_after / row.bytes_before:.0%})" if row.bytes_before else ""
+    return f"{row.bytes_after / 1e6:,.1f} MB{share}"
 
 
 def speed(row: StudyRow) -> str:

@@ -140,7 +140,8 @@ def totals(study: Study) -> str:
     from api_schemas.progress_texts import AND, left, percent
 
     done = study.progress
-    return AND.join(filter(None, [percent(done.fraction), cells_text(study), left(done.eta_seconds)]))
+    ahead = done.eta_seconds if study.status.value == "running" else None
+    return AND.join(filter(None, [percent(done.fraction), cells_text(study), left(ahead)]))
 
 
 def cells_text(study: Study) -> str:

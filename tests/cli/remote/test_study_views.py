@@ -108,7 +108,7 @@ def test_the_table_has_the_numbers_the_front_and_why_there_are_none() -> None:
     )  # fmt: skip
     first, *lines = shown.splitlines()[1:]
     assert " ".join(first.split()) == (
-        "★ rte top 2 2/2 90.00 88.50 ± 0.50 98.3 % [95.0, 101.0] undecided 60.0 MB 1.50 x 62.82 (92.6 %)"
+        "★ rte top 2 2/2 90.00 88.50 ± 0.50 98.3 % [95.0, 101.0] undecided 60.0 MB (67%) 1.50 x 62.82 (92.6 %)"
     )
     assert "impossible: 8 of 6 layers ?[31m" in lines[0]
     assert "33%" in lines[1]
