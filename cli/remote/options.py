@@ -17,7 +17,7 @@ JobFile = Annotated[
     typer.Argument(metavar="[FILE]", help="the request as JSON or YAML, - for stdin; flags go over it", dir_okay=False),
 ]
 
-Theme = Annotated[Literal["light", "dark"] | None, typer.Option(help="of the picture; by default light")]
+Theme = Annotated[Literal["auto", "light", "dark"] | None, typer.Option(help="auto: as the system of who looks at it")]
 PictureFile = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help=".svg or .png; by default NAME.svg here; - for stdout"),

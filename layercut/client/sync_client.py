@@ -260,7 +260,7 @@ class Client:
         return self._run(self._flows.studies.wait(id, timeout, on_change))
 
     def job_figure(self, id: str, name: str, *, format: str = "svg", theme: str | None = None) -> bytes:
-        """A picture of a job, as ``svg`` or ``png``; ``theme``: light or dark."""
+        """A picture of a job, as ``svg`` or ``png``; ``theme``: light, dark or auto."""
         return self._run(self._flows.studies.figure("jobs", id, name, format, {"theme": theme}))
 
     def study_figure(
