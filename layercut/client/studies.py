@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from api_schemas.studies.request import ResumeStudy
-from api_schemas.studies.shown import PickList, Study, StudyList, StudyPreview, StudyStatus
+from api_schemas.studies.shown import CellState, PickList, Study, StudyList, StudyPreview, StudyStatus
 from layercut.client.answers import body_of, path_of
 from layercut.client.calls import Asked, Calls, query
 from layercut.client.errors import StudyTimeout
@@ -74,7 +74,7 @@ class Studies:
                 told, pause = _where(study), LOOK_SECONDS
                 if on_change is not None:
                     on_change(study)
-            if study.status in AT_REST:
+            if _at_rest(study):
                 return study
             left = LONGEST_SECONDS if timeout is None else timeout - (clock() - began)
             if left <= 0:
@@ -89,6 +89,12 @@ class Studies:
         answer = yield from ask(Request("GET", path, {"Accept": media_type}, query(filter)), self._patience)
         expect(answer, media_type)
         return answer.body
+
+
+def _at_rest(study: Study) -> bool:
+    """What ran when the budget was used up is ended as usual."""
+    runs = any(study.progress.by_state.get(state) for state in (CellState.QUEUED, CellState.RUNNING))
+    return study.status in AT_REST and not (study.status is StudyStatus.PAUSED and runs)
 
 
 def _where(study: Study) -> tuple[object, ...]:

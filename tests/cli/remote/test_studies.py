@@ -31,6 +31,13 @@ def made(layercut: Layercut, gateway: LiveGateway) -> str:
 
 
 @pytest.fixture
+def undone(layercut: Layercut, gateway: LiveGateway) -> str:
+    """One whose cells no other test has done."""
+    found: str = layercut("study", "submit", *flags(gateway, "--strategy", "bottom")).out.strip()
+    return found
+
+
+@pytest.fixture
 def finished(gateway: LiveGateway, made: str, tmp_path: Path) -> str:
     finish(gateway.state, made, tmp_path)
     return made
@@ -100,10 +107,10 @@ def test_watch_shows_what_ends_and_then_the_table(layercut: Layercut, finished: 
     assert told[-1]["progress"]["by_state"] == {"succeeded": 2}
 
 
-def test_waiting_has_an_end(layercut: Layercut, made: str) -> None:
-    assert "is running after 0.2 s" in layercut("study", "watch", made, "--timeout", "0.2", code=6).told
-    layercut("study", "cancel", made)
-    assert layercut("study", "watch", made, code=1).out
+def test_waiting_has_an_end(layercut: Layercut, undone: str) -> None:
+    assert "is running after 0.2 s" in layercut("study", "watch", undone, "--timeout", "0.2", code=6).told
+    layercut("study", "cancel", undone)
+    assert layercut("study", "watch", undone, code=1).out
 
 
 def test_the_table_is_for_people_and_programs(layercut: Layercut, finished: str) -> None:
@@ -125,14 +132,14 @@ def test_pick_names_a_job_and_fetches_it(layercut: Layercut, finished: str, tmp_
     assert "none" in layercut("study", "pick", finished, "--min-retention", "1.5", code=1).out
 
 
-def test_cancel_resume_add_and_delete(layercut: Layercut, gateway: LiveGateway, made: str) -> None:
-    assert layercut("study", "add", made, "--drop", "2,3").out == f"{made} running, 3 cells\n"
-    assert layercut("study", "cancel", made).out.startswith(f"{made} cancelled")
-    assert layercut("study", "resume", made, "--budget-jobs", "9").out.startswith(f"{made} running")
-    assert "study_not_ended" in layercut("study", "delete", made, "--json", code=3).told
-    layercut("study", "cancel", made)
-    assert layercut("study", "delete", made, "--jobs").out == f"{made} deleted with its jobs\n"
-    assert layercut("study", "show", made, code=3).told.startswith("layercut: ")
+def test_cancel_resume_add_and_delete(layercut: Layercut, gateway: LiveGateway, undone: str) -> None:
+    assert layercut("study", "add", undone, "--drop", "2,3").out == f"{undone} running, 3 cells\n"
+    assert layercut("study", "cancel", undone).out.startswith(f"{undone} cancelled")
+    assert layercut("study", "resume", undone, "--budget-jobs", "9").out.startswith(f"{undone} running")
+    assert "study_not_ended" in layercut("study", "delete", undone, "--json", code=3).told
+    layercut("study", "cancel", undone)
+    assert layercut("study", "delete", undone, "--jobs").out == f"{undone} deleted with its jobs\n"
+    assert layercut("study", "show", undone, code=3).told.startswith("layercut: ")
 
 
 def test_what_lies_here_is_sent_along_once(layercut: Layercut, gateway: LiveGateway, tmp_path: Path) -> None:

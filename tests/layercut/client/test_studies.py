@@ -154,7 +154,10 @@ def test_a_study_at_rest_is_asked_for_less_and_less_often(monkeypatch: pytest.Mo
     at_rest = study(row(cell(0), cell(1, "running", fraction=0.5)))
 
     def answer(_: Heard) -> Said:
-        shown = at_rest if now[0] < 60 else moved if now[0] < 100 else study(row(cell(0), cell(1)), status="paused")
+        paused = "paused" if now[0] >= 90 else "running"
+        ended = study(row(cell(0), cell(1)), status="paused")
+        moved.status = at_rest.status = StudyStatus(paused)
+        shown = at_rest if now[0] < 60 else moved if now[0] < 100 else ended
         return said_json(shown.model_dump(mode="json"))
 
     told: list[Study] = []
@@ -162,4 +165,5 @@ def test_a_study_at_rest_is_asked_for_less_and_less_often(monkeypatch: pytest.Mo
         assert client.wait_study("study_1", on_change=told.append).status is StudyStatus.PAUSED
     assert slept[0] < 1.0
     assert max(slept) == LONGEST_SECONDS
-    assert len(told) == 2
+    # What ran when the budget was used up has ended, too.
+    assert [one.status.value for one in told] == ["running", "paused", "paused"]
