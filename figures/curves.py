@@ -55,10 +55,10 @@ class Line:
         """A step that is done again takes the place of what was told of it, and of all behind it."""
         if not self.pieces:
             self.pieces.append([])
-        if any(piece and piece[-1].step >= point.step for piece in self.pieces):
-            self.pieces = [[old for old in piece if old.step < point.step] for piece in self.pieces]
-            self.pieces = [piece for piece in self.pieces[:-1] if piece] + [self.pieces[-1]]
-            self.begin()
+        last = max((piece[-1].step for piece in self.pieces[-2:] if piece), default=-1)
+        if point.step <= last:
+            earlier = [[old for old in piece if old.step < point.step] for piece in self.pieces]
+            self.pieces = [*(piece for piece in earlier if piece), []]
         self.pieces[-1].append(point)
 
 
@@ -79,17 +79,14 @@ class CurveData:
 
 def curve_points(events: Iterable[Event | NewEvent]) -> CurveData:
     """What the events of a job, oldest first, say of its trainings. Of scores, the last of each name and side."""
-    reading = _Reading()
+    reading = CurveReading()
     for event in events:
-        reading.attempt_of(event)
-        read = _READ.get(event.type)
-        if read is not None:
-            read(reading, event.data)
+        reading.take(event)
     return reading.found()
 
 
-class _Reading:
-    """What was read so far, and the training that is under way."""
+class CurveReading:
+    """What was read so far, and the training that is under way: for who gets the events bit by bit."""
 
     def __init__(self) -> None:
         self._lines: dict[tuple[str, int | None], Line] = {}
@@ -97,37 +94,44 @@ class _Reading:
         self._now: Line | None = None
         self._attempt: int | None = None
 
-    def attempt_of(self, event: Event | NewEvent) -> None:
-        """Events that have no number yet are of one attempt."""
+    def take(self, event: Event | NewEvent) -> None:
+        """The next event. Those that have no number yet are of one attempt."""
         attempt = getattr(event, "attempt", None)
         if attempt != self._attempt:
             self._attempt, self._now = attempt, None
             for line in self._lines.values():
                 line.begin()
+        read = _READ.get(event.type)
+        if read is not None:
+            read(self, event.data)
 
-    def stage(self, data: StageData) -> None:
+    def found(self) -> CurveData:
+        """A copy of what is known now."""
+        lines = [
+            Line(line.stage, line.seed, [list(piece) for piece in line.pieces if piece])
+            for line in self._lines.values()
+            if any(line.pieces)
+        ]
+        return CurveData(lines, list(self._scores.values()))
+
+    def _stage(self, data: StageData) -> None:
         trains = data.stage in TRAININGS and not data.skipped
         key = (data.stage.value, data.seed)
         self._now = self._lines.setdefault(key, Line(*key)) if trains else None
 
-    def progress(self, data: Progress) -> None:
+    def _progress(self, data: Progress) -> None:
         if self._now is not None and data.loss is not None and data.step is not None:
             self._now.add(LossPoint(data.step, data.loss, data.epoch))
 
-    def metric(self, data: MetricData) -> None:
+    def _metric(self, data: MetricData) -> None:
         if data.value is not None and data.of is None:
             self._scores[data.name, data.side] = Score(data.name, data.side, data.value)
 
-    def found(self) -> CurveData:
-        for line in self._lines.values():
-            line.pieces = [piece for piece in line.pieces if piece]
-        return CurveData([line for line in self._lines.values() if line.pieces], list(self._scores.values()))
 
-
-_READ: dict[EventType, Callable[[_Reading, Any], None]] = {
-    EventType.STAGE: _Reading.stage,
-    EventType.PROGRESS: _Reading.progress,
-    EventType.METRIC: _Reading.metric,
+_READ: dict[EventType, Callable[[CurveReading, Any], None]] = {
+    EventType.STAGE: CurveReading._stage,
+    EventType.PROGRESS: CurveReading._progress,
+    EventType.METRIC: CurveReading._metric,
 }
 
 

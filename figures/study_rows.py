@@ -68,8 +68,8 @@ def spread_note(rows: Sequence[StudyRow]) -> str:
     shares = {row.retention_interval.confidence for row in rows if row.retention_interval and row.score_before}
     by_std = any(not (row.retention_interval and row.score_before) and row.score_after and row.score_after.std
                  for row in rows)  # fmt: skip
-    parts = [f"{100 * max(shares):g} % interval of retention × the full model's score"] if shares else []
-    parts += ["± one standard deviation over the seeds"] if by_std else []
+    parts = [f"{100 * max(shares):g} % interval of retention × full model"] if shares else []
+    parts += ["± 1 std over the seeds"] if by_std else []
     return f"bars: {', else '.join(parts)}" if parts else "one seed, no interval"
 
 

@@ -87,12 +87,15 @@ def css() -> str:
     return "\n".join((*own, _rules("light"), f"@media (prefers-color-scheme:dark){{{_rules('dark')}}}", ""))
 
 
-def dark_rules() -> str:
-    """What a figure that stands alone is told for the dark."""
-    return f"@media (prefers-color-scheme:dark){{{_rules('dark')}}}"
+def dark_rules(used: set[str]) -> str:
+    """What a figure that stands alone is told for the dark: of the classes that it has."""
+    return f"@media (prefers-color-scheme:dark){{{_rules('dark', used)}}}"
 
 
-def _rules(theme: Printed) -> str:
-    return "".join(
-        f".fig-{name}{{fill:{colour}}}.fig-{name}-line{{stroke:{colour}}}" for name, colour in Inks.of(theme).items()
-    )
+def _rules(theme: Printed, used: set[str] | None = None) -> str:
+    rules = {
+        f"fig-{name}{end}": f"{kind}:{colour}"
+        for name, colour in Inks.of(theme).items()
+        for end, kind in (("", "fill"), ("-line", "stroke"))
+    }
+    return "".join(f".{name}{{{said}}}" for name, said in rules.items() if used is None or name in used)

@@ -183,7 +183,8 @@ def _describe(root: Xml.Element, name: str, title: str, alt: str, theme: Theme |
     told[0].text, told[1].text = title, alt
     if theme == "auto":
         style = Xml.Element(f"{{{SVG}}}style")
-        style.text = dark_rules()
+        used = {name for element in root.iter() for name in element.get("class", "").split()}
+        style.text = dark_rules(used)
         told.append(style)
     for at, element in enumerate(told):
         root.insert(at, element)
