@@ -1,0 +1,1 @@
+"""Studies as the gateway has them."""
