@@ -19,6 +19,7 @@ from service.job_reads import JobReads
 from service.known_importance import KnownImportance
 from service.listening import needs_key
 from service.named_sources import NamedSources
+from service.pages.sessions import Sessions
 from service.rates import Rates
 from service.readiness import Probes, open_probes
 from service.settings import GatewaySettings
@@ -95,6 +96,8 @@ class GatewayState:
     webhooks: WebhookStore
     deliveries: DeliveryStore
     signer: Signer
+    #: Of browsers that are logged in.
+    sessions: Sessions
     deliverer: Deliverer
     metrics: GatewayMetrics
     tracing: Tracing
@@ -174,6 +177,7 @@ def open_state(
         webhooks=WebhookStore(engine),
         deliveries=deliveries,
         signer=signer,
+        sessions=Sessions(signer),
         deliverer=Deliverer(settings, deliveries, signer, Sender(settings, signer), metrics),
         metrics=metrics,
         tracing=tracing or Tracing("layercut-gateway", VERSION),
