@@ -48,14 +48,8 @@ def refusal_page(request: Request, error: LayercutError) -> Response:
     headers = dict(getattr(error, "headers", None) or {})
     if error.kind.retryable:
         headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
-    return page(
-        request,
-        "problem.html",
-        status=error.kind.status,
-        headers=headers,
-        error=error,
-        request_id=request_id_of(request),
-    )
+    status, request_id = error.kind.status, request_id_of(request)
+    return page(request, "problem.html", status=status, headers=headers, error=error, request_id=request_id)
 
 
 def _to_login(request: Request) -> Response:
@@ -73,9 +67,8 @@ def _as_ours(request: Request, error: Exception) -> LayercutError:
     if isinstance(error, LayercutError):
         return error
     if isinstance(error, RequestValidationError):
-        return LayercutError(
-            "validation_failed", "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
-        )
+        said = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
+        return LayercutError("validation_failed", said)
     if isinstance(error, HTTPException):
         return LayercutError(FRAMEWORK.get(error.status_code, "internal"), str(error.detail))
     log_failure(log, "page_failed", error, path=request.url.path[:500])

@@ -15,7 +15,7 @@ from service.pages.assets import ASKED_AGAIN, ASSETS, IMMUTABLE
 from service.pages.environment import page
 from service.pages.refusals import LOGIN, PageRoute
 from service.pages.sessions import SECONDS, SESSION, drop_cookie, set_cookie
-from service.pages.visits import Sent, visit_of
+from service.pages.visits import Sent
 from service.state import State
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from api_schemas.errors import LayercutError
@@ -23,23 +23,16 @@ PAGE = 25
 Text = Annotated[str, Query(max_length=4096)]
 
 
+def _filters(*, status: Text = "", task: Text = "", model: Text = "", metadata: Text = "", after: Text = "") -> Filters:
+    known = ", ".join(known.value for known in Status)
+    if status and status not in known.split(", "):
+        raise LayercutError("validation_failed", f"status is one of {known}, not {status[:40]!r}", param="status")
+    return Filters(status, task.strip(), model.strip(), metadata.strip(), after.strip())
+
+
 @router.get("/")
-def list_jobs(
-    request: Request,
-    own: Own,
-    status: Text = "",
-    task: Text = "",
-    model: Text = "",
-    metadata: Text = "",
-    after: Text = "",
-) -> Response:
+def list_jobs(request: Request, own: Own, filters: Annotated[Filters, Depends(_filters)]) -> Response:
     """A script that looks again gets the table alone."""
-    filters = Filters(status.strip(), task.strip(), model.strip(), metadata.strip(), after.strip())
-    if filters.status and filters.status not in {known.value for known in Status}:
-        known = ", ".join(known.value for known in Status)
-        raise LayercutError(
-            "validation_failed", f"status is one of {known}, not {filters.status[:40]!r}", param="status"
-        )
     wanted = JobFilter(filters.statuses, filters.task or None, filters.model or None, filters.pairs)
     jobs, has_more = own.list(wanted, after=filters.after or None, limit=PAGE)
     template = "jobs/table.html" if OF_SCRIPT in request.headers else "jobs/list.html"
