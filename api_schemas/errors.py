@@ -29,6 +29,7 @@ ERRORS: dict[str, ErrorKind] = {
         ErrorKind("unauthorized", 401, "A key is needed, and none that is valid was sent"),
         ErrorKind("cross_site", 403, "A page of another site may not call this service"),
         ErrorKind("forbidden", 403, "The key may not do this"),
+        ErrorKind("csrf_refused", 403, "The token that shows who filled in the form is missing or wrong"),
         ErrorKind("job_not_found", 404, "There is no such job"),
         ErrorKind("study_not_found", 404, "There is no such study"),
         ErrorKind("figure_unavailable", 404, "There is nothing to draw this figure from"),

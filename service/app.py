@@ -19,6 +19,8 @@ from service.edge.root_path import RootPath
 from service.listening import needs_key
 from service.middleware import RequestContext
 from service.openapi import ANYWHERE, install_openapi, problems
+from service.pages.routers import OPEN_PAGES, PAGES, PAGES_LAST
+from service.pages.visits import ENTERED
 from service.problems import install_problems
 from service.reaper import Reaper
 from service.routes import (
@@ -124,8 +126,12 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
         app.include_router(router, dependencies=[ADMITTED], responses=problems(*REFUSALS))
     for router in OPEN_ROUTERS:
         app.include_router(router)
+    for router in OPEN_PAGES:
+        app.include_router(router)
+    for router in (*PAGES, PAGES_LAST):
+        app.include_router(router, dependencies=[ENTERED])
     app.include_router(hub.router, dependencies=[READER])  # the last: some of its addresses begin with any word
-    methods = Methods((*ROUTERS, *OPEN_ROUTERS, hub.router))
+    methods = Methods((*ROUTERS, *OPEN_ROUTERS, *OPEN_PAGES, *PAGES, PAGES_LAST, hub.router))
     install_problems(app, methods)
     install_openapi(app, key_needed=needs_key(chosen), root_path=chosen.root_path)
     allow_origins(app, chosen.allowed_origins)

@@ -16,6 +16,7 @@ from typing import TypeVar
 import structlog
 
 from api_schemas.errors import LayercutError
+from api_schemas.tenants import Quotas, Scope
 from service.edge.networks import network_of
 from service.rates import Rate, Rates
 from store.audit import Refused
@@ -92,6 +93,20 @@ class Authenticator:
             return holder
         return await self._verified(mark, key or "", network_of(address))
 
+    async def holder_by_id(self, key_id: str, tenant: str) -> Holder:
+        """Whose the key is that a session of a browser was begun with. Raises ``unauthorized`` once it is not valid."""
+        mark = hmac.digest(self._secret, f"session {key_id}".encode(), "sha256")
+        known = self._known.get(mark)
+        if known is None:
+            # Checked never: what it may do is read before it is believed.
+            unread = Holder(tenant, Scope.READ, key_id, Quotas(), tenant)
+            known = self._known[mark] = _Known(unread, -math.inf)
+            self._forget_some()
+        holder = await self._still(mark, known)
+        if holder is None or holder.tenant != tenant:
+            raise Unauthorized
+        return holder
+
     def remembered(self, authorization: str | None) -> Holder | None:
         """Who sent this header before, without asking the database; None for a key that was not seen lately."""
         key = _bearer(authorization)
@@ -157,9 +172,12 @@ class Authenticator:
             self._attempts.give_back(network, PER_ADDRESS)
             self._attempts.give_back("", IN_ALL)
             self._known[mark] = _Known(found, self._clock())
-            if len(self._known) > MOST_KNOWN:
-                self._known.popitem(last=False)
+            self._forget_some()
         return found
+
+    def _forget_some(self) -> None:
+        if len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
 
     def _verify_now(self, key: str) -> Holder | Rejected:
         found = self._keys.verify(key)

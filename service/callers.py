@@ -13,6 +13,8 @@ from api_schemas.errors import LayercutError
 from api_schemas.tenants import HIGHEST_PRIORITY, Quotas, Scope, TenantUsage
 from service.authentication import is_of_ours
 from service.edge.networks import address_of
+from service.pages.csrf import TOKEN_HEADER, check_token
+from service.pages.sessions import Session, session_of
 from service.problems import request_id_of
 from service.rates import Rate
 from service.state import GatewayState
@@ -63,11 +65,23 @@ def _count_request(request: Request, state: GatewayState, holder: Holder) -> Non
         )
 
 
-async def _let_in(request: Request, authorization: str | None) -> Caller:
+async def let_in(request: Request, authorization: str | None) -> Caller:
+    """Whoever sent this header, within its rate."""
     state: GatewayState = request.app.state.gateway
-    address = address_of(request.scope.get("client"))
-    holder = await state.authenticator.holder(authorization, address)
+    holder = await state.authenticator.holder(authorization, address_of(request.scope.get("client")))
+    return _counted(request, state, holder)
+
+
+async def let_in_session(request: Request, session: Session) -> Caller:
+    """Whoever logged in, for as long as the key is valid; within the same rate."""
+    state: GatewayState = request.app.state.gateway
+    holder = await state.authenticator.holder_by_id(session.key_id, session.tenant)
+    return _counted(request, state, holder)
+
+
+def _counted(request: Request, state: GatewayState, holder: Holder) -> Caller:
     _count_request(request, state, holder)
+    address = address_of(request.scope.get("client"))
     asked = (request_id_of(request), address, request.state.traceparent)
     caller = request.state.caller = Caller(holder, Actor(holder.tenant, holder.key_id, *asked))
     return caller
@@ -75,8 +89,15 @@ async def _let_in(request: Request, authorization: str | None) -> Caller:
 
 # One dependency that needs no other, and two that read what it found: each costs every request some tens of µs.
 async def _admitted(request: Request) -> None:
-    caller = await _let_in(request, request.headers.get("authorization"))
+    sent = request.headers.get("authorization")
+    session = None if sent is not None else session_of(request)
+    if session is None:
+        caller = await let_in(request, sent)
+    else:
+        caller = await let_in_session(request, session)
     if request.method not in READING:
+        if session is not None:
+            check_token(request, session.nonce, request.headers.get(TOKEN_HEADER))
         caller.needs(Scope.SUBMIT, f"{request.method} {request.url.path}")
 
 
@@ -87,7 +108,7 @@ ADMITTED = Depends(_admitted)
 async def _reader(request: Request) -> None:
     state: GatewayState = request.app.state.gateway
     sent = request.headers.get("authorization")
-    await _let_in(request, sent if state.authenticator.required or is_of_ours(sent) else None)
+    await let_in(request, sent if state.authenticator.required or is_of_ours(sent) else None)
 
 
 #: For routers that are read alone, whatever the method. Their clients send a token for another service to any: where no

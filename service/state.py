@@ -20,6 +20,7 @@ from service.job_reads import JobReads
 from service.known_importance import KnownImportance
 from service.listening import needs_key
 from service.named_sources import NamedSources
+from service.pages.sessions import Sessions
 from service.rates import Rates
 from service.readiness import Probes, open_probes
 from service.settings import GatewaySettings
@@ -101,6 +102,8 @@ class GatewayState:
     webhooks: WebhookStore
     deliveries: DeliveryStore
     signer: Signer
+    #: Of browsers that are logged in.
+    sessions: Sessions
     deliverer: Deliverer
     metrics: GatewayMetrics
     tracing: Tracing
@@ -184,6 +187,7 @@ def open_state(
         webhooks=WebhookStore(engine),
         deliveries=deliveries,
         signer=signer,
+        sessions=Sessions(signer),
         deliverer=Deliverer(settings, deliveries, signer, Sender(settings, signer), metrics),
         metrics=metrics,
         tracing=tracing or Tracing("layercut-gateway", VERSION),

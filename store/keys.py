@@ -75,14 +75,19 @@ class KeyStore:
 
     def recheck(self, holder: Holder) -> Holder | None:
         """What became of a key that was verified earlier: None where it has expired or was revoked."""
-        if holder.key_id is None:
-            return self.anyone()
+        return self.anyone() if holder.key_id is None else self.valid(holder.key_id)
+
+    def valid(self, key_id: str) -> Holder | None:
+        """Whose the key of that id is, which notes that it is used; None where it has expired, was revoked or is none.
+
+        For those who have shown the key itself before.
+        """
         with self._engine.begin() as connection:
-            row = _valid_row(connection, holder.key_id)
+            row = _valid_row(connection, key_id)
             if row is None or not row.valid:
                 return None
             unused = or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < later(-60))
-            mark = update(api_keys).where(api_keys.c.id == holder.key_id, unused).values(last_used_at=later())
+            mark = update(api_keys).where(api_keys.c.id == key_id, unused).values(last_used_at=later())
             connection.execute(mark)
             return _holder(row)
 

@@ -26,8 +26,8 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,
 #: What a browser says of a call by one of our own pages, and of one that a person made by hand.
 OWN_SITES = frozenset({b"same-origin", b"none"})
 
-#: Pages that people follow links to.
-PAGES = frozenset({"/docs"})
+#: Pages that people follow links to, and what all others begin with.
+PAGES, BELOW = frozenset({"/", "/docs"}), "/ui/"
 
 #: The headers that decide. A scope's headers are read once for all of them.
 READ = frozenset({b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest"})
@@ -90,7 +90,12 @@ def _same_origin(origin: bytes, scheme: str, host: bytes, site: bytes | None) ->
 def _follows_a_link(scope: Scope, sent: dict[bytes, bytes]) -> bool:
     """Whether a person came to one of our pages from another site: nothing there can be read by that site."""
     is_visit = sent.get(b"sec-fetch-mode") == b"navigate" and sent.get(b"sec-fetch-dest") == b"document"
-    return is_visit and scope["method"] in ("GET", "HEAD") and own_path(scope) in PAGES
+    return is_visit and scope["method"] in ("GET", "HEAD") and is_page(own_path(scope))
+
+
+def is_page(path: str) -> bool:
+    """Whether a person may be sent there by a link."""
+    return path in PAGES or path.startswith(BELOW)
 
 
 def _is_address(name: str) -> bool:

@@ -56,8 +56,12 @@ class Signer:
     def _secret(self, owner: str, number: int) -> str:
         return f"whsec_{base64.b64encode(self._derived(f'secret {owner} {number}')).decode()}"
 
+    def derived(self, purpose: str) -> bytes:
+        """A key for that purpose alone, which tells nothing of the service's. Raises ``not_ready`` as ``_key`` does."""
+        return hmac.digest(self._key, f"layercut {purpose}".encode(), hashlib.sha256)
+
     def _derived(self, what: str) -> bytes:
-        return hmac.digest(self._key, f"layercut webhook {what}".encode(), hashlib.sha256)
+        return self.derived(f"webhook {what}")
 
     @cached_property
     def _key(self) -> bytes:

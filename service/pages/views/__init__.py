@@ -1,0 +1,1 @@
+"""From what the API answers to what a template shows: pure functions, and nothing of HTML."""
