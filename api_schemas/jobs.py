@@ -144,6 +144,7 @@ class Job(BaseModel):
     usage: Usage | None = Field(description="what it took")
     worker: str | None = Field(description="who has it, or had it last")
     metadata: dict[str, str] = Field(description="the pairs that it was sent with")
+    study: str | None = Field(default=None, description="the study that asked for it; null: it was asked for by itself")
     request_id: str | None = Field(default=None, description="of the request that made it")
     trace_id: str | None = Field(default=None, description="W3C, of the trace that its request belongs to, if any")
     urls: dict[str, str] = Field(default={}, description="where to go on, by name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Generic, NamedTuple
 
 from api_schemas.architectures import ModelFacts
@@ -9,6 +10,7 @@ from api_schemas.curves import choose, objective_of, search_of, searched_plan, s
 from api_schemas.delivered import Delivered, Start
 from api_schemas.errors import LayercutError
 from api_schemas.further import plan_job
+from api_schemas.pinned import PinnedSource
 from api_schemas.plans import Plan
 from api_schemas.reports import Bracket
 from api_schemas.request_checks import check_id
@@ -21,6 +23,7 @@ from service.known_importance import Known, KnownImportance
 from service.named_sources import NamedSources
 from service.settings import GatewaySettings
 from sources.models import inspect
+from sources.stored_model import StoredModel
 from sources.tasks import Asked, with_data
 
 MODEL_REFUSALS = (
@@ -65,10 +68,49 @@ def admit(request: JobRequest, settings: GatewaySettings, named: NamedSources | 
     Where the model cannot be looked at now, recovery and plan are null: its worker decides them.
     """
     check_request(request, settings)
+    return admit_as(request, see(request, settings, named))
+
+
+class Looked(NamedTuple, Generic[Asked]):
+    """A request with its data, the settings that the data is read by, and the facts of its model, where they can be
+    known now; what a job delivered, where the model is that.
+    """
+
+    request: Asked
+    settings: GatewaySettings
+    facts: ModelFacts | None
+    delivered: Delivered | None
+
+
+class Seen(NamedTuple):
+    """What there is to look at for a job, once it was: alike for all that name the same model and data."""
+
+    looked: Looked[JobRequest]
+    start: Start | None
+    sources: tuple[PinnedSource, ...]
+    warnings: tuple[str, ...]
+    stored: StoredModel | None
+
+
+def see(request: JobRequest, settings: GatewaySettings, named: NamedSources | None = None) -> Seen:
+    """Look at the model and the data of ``request``. Raises as ``admit``."""
     looked = _look(request, settings, named)
-    sources, start = named.sources if named else (), _start(looked.request, looked.facts, named)
-    resolved = resolve(looked.request, looked.facts, delivered=looked.delivered, start=start, sources=sources)
-    return resolved.model_copy(update={"plan": _warned(resolved.plan, named)})
+    start = _start(looked.request, looked.facts, named)
+    if named is None:
+        return Seen(looked, start, (), (), None)
+    return Seen(looked, start, tuple(named.sources), tuple(named.warnings), named.stored)
+
+
+def admit_as(request: JobRequest, seen: Seen) -> ResolvedRequest:
+    """As ``admit``, where one with the same model, task, ``prune.calibration``, ``recovery.text`` and
+    ``recovery.from`` was seen: nothing is looked at again.
+    """
+    of, looked = seen.looked.request, seen.looked
+    prune = request.prune.model_copy(update={"calibration": of.prune.calibration})
+    recovery = request.recovery.model_copy(update={"text": of.recovery.text})
+    request = request.model_copy(update={"task": of.task, "prune": prune, "recovery": recovery})
+    resolved = resolve(request, looked.facts, delivered=looked.delivered, start=seen.start, sources=seen.sources)
+    return resolved.model_copy(update={"plan": _warned(resolved.plan, seen.warnings)})
 
 
 class Planned(NamedTuple):
@@ -97,16 +139,16 @@ def plan(
     start = _start(request, facts, named)
     stored = named.stored if named else None
     known = Known(request, facts, looked.settings, looked.delivered, stored, start)
-    made = _warned(_planned(known, importance), named)
+    made = _warned(_planned(known, importance), named.warnings if named else ())
     assert made is not None
     return Planned(request, made, start)
 
 
-def _warned(plan: Plan | None, named: NamedSources | None) -> Plan | None:
+def _warned(plan: Plan | None, warnings: Sequence[str]) -> Plan | None:
     """With what was not looked at in full."""
-    if plan is None or named is None or not named.warnings:
+    if plan is None or not warnings:
         return plan
-    return plan.model_copy(update={"warnings": [*plan.warnings, *named.warnings]})
+    return plan.model_copy(update={"warnings": [*plan.warnings, *warnings]})
 
 
 def _planned(known: Known, importance: KnownImportance) -> Plan:
@@ -122,17 +164,6 @@ def _planned(known: Known, importance: KnownImportance) -> Plan:
         return unmeasured.model_copy(update={"warnings": [*unmeasured.warnings, HOW_TO_MEASURE]})
     made = plan_job(request.prune, facts, start, seed=request.seed, importance=found.importance[measure])
     return made.model_copy(update={"measured_by": found.job_id})
-
-
-class Looked(NamedTuple, Generic[Asked]):
-    """A request with its data, the settings that the data is read by, and the facts of its model, where they can be
-    known now; what a job delivered, where the model is that.
-    """
-
-    request: Asked
-    settings: GatewaySettings
-    facts: ModelFacts | None
-    delivered: Delivered | None
 
 
 def _look(request: Asked, settings: GatewaySettings, named: NamedSources | None) -> Looked[Asked]:

@@ -95,6 +95,7 @@ CEILINGS: tuple[Ceiling, ...] = (
     Ceiling("max_layers", "layers", "layers of a model", ("/model",)),
     Ceiling("max_model_bytes", "bytes", "weights of a model, all files together", ("/model",)),
     Ceiling("max_queued_jobs", "jobs", "jobs that wait, all together", code="queue_full"),
+    Ceiling("max_study_cells", "cells", "cells of one study", code="study_too_large"),
     Ceiling("max_body_bytes", "bytes", "a JSON body", code="payload_too_large"),
     Ceiling("upload_bytes", "bytes", "an upload, all its files together", code="payload_too_large"),
     Ceiling("max_header_bytes", "bytes", "the head of a request", code="headers_too_large"),

@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from api_schemas.errors import ERRORS, LayercutError, Problem, problem
 from api_schemas.jobs import JobsToCancel
 from api_schemas.requests import JobRequest, PlanRequest
+from api_schemas.studies.request import MoreCells, ResumeStudy, StudyRequest
 from api_schemas.tenants import ApiKeyRequest
 from api_schemas.uploads import UploadRequest
 from api_schemas.webhook_requests import WebhookChange, WebhookRequest
@@ -30,6 +31,7 @@ REF = "#/components/schemas/{model}"
 #: What the calls are about, in the order in which one comes to need them.
 TAGS = {
     "jobs": "Ask for a compression, follow it, cancel it, ask again.",
+    "studies": "Ask for many at once, and look at their table.",
     "uploads": "Send data and models, which requests then name.",
     "events": "What happened to a job: live, or page by page.",
     "artifacts": "What a job made: its report, its files, one tar of them all.",
@@ -43,8 +45,11 @@ TAGS = {
 # Named in the document by reference only, because no route declares them.
 UNDECLARED: tuple[type[BaseModel], ...] = (
     Problem, JobRequest, JobsToCancel, PlanRequest, ApiKeyRequest, WebhookRequest, WebhookChange, UploadRequest,
-    JobMessage, TestMessage,
+    JobMessage, TestMessage, StudyRequest, MoreCells, ResumeStudy,
 )  # fmt: skip
+
+#: What is shown as it was sent.
+SENT: dict[str, type[BaseModel]] = {"Job": JobRequest, "JobPreview": JobRequest, "Study": StudyRequest}
 
 #: What is sent to webhooks: the message, and what it is about.
 MESSAGES: dict[str, tuple[type[BaseModel], str]] = {
@@ -116,9 +121,9 @@ def _document(app: FastAPI, key_needed: bool, root_path: str) -> dict[str, Any]:
     for name, schema in own["$defs"].items():
         schemas.setdefault(name, schema)
     document["webhooks"] = {name: {"post": _message(name, *told)} for name, told in MESSAGES.items()}
-    for name in ("Job", "JobPreview"):
+    for name, sent in SENT.items():
         # It is shown as it was sent, and so is a dict to us.
-        schemas[name]["properties"]["request"] = {**_ref(JobRequest), "description": "as it was sent"}
+        schemas[name]["properties"]["request"] = {**_ref(sent), "description": "as it was sent"}
     bound_strings(document)
     add_answers(document)
     document["components"]["examples"] = {code: {"value": _problem(code)} for code in _answered_codes(document)}

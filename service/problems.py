@@ -70,7 +70,8 @@ async def _layercut_error(request: Request, error: Exception) -> Response:
     headers = dict(getattr(error, "headers", None) or {})
     if "offset" in error.details:
         headers[UPLOAD_OFFSET] = str(error.details["offset"])
-    return _answer(problem(error, request_id=request_id_of(request)), headers)
+    told = problem(error, request_id=request_id_of(request), errors=getattr(error, "errors", None))
+    return _answer(told, headers)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

@@ -2,21 +2,23 @@
 files whose time is over, what the cache has no room for, the audit log.
 
 Every gateway runs them; the store makes them safe in many at once. What waits for the artifact store has a thread of
-its own: a store that hangs must not keep jobs from being taken back.
+its own: a store that hangs must not keep jobs from being taken back. So have studies, which are fed to the queue.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import structlog
 
 from service.failures import log_failure
 from service.retention import FILE_STEPS, ROW_STEPS, Step
+from service.settings import GatewaySettings
 from service.state import GatewayState
+from service.studies.feeding import feed_studies
 
 log = structlog.get_logger("layercut.reaper")
 
@@ -73,14 +75,20 @@ def clear_cache(state: GatewayState) -> None:
 STEPS: dict[str, tuple[Step, ...]] = {
     "reaper": (keep_keys, reap, wake_again, *ROW_STEPS, keep_audit),
     "sweeper": (*FILE_STEPS, clear_cache),
+    "studies": (feed_studies,),
 }
+
+#: How often, by the thread; by default as often as expired leases are looked for.
+PERIODS: dict[str, Callable[[GatewaySettings], float]] = {"studies": lambda settings: settings.study_seconds}
 
 
 class Reaper:
     def __init__(self, state: GatewayState) -> None:
         self._ended = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(state, steps), name=name, daemon=True)
+            threading.Thread(
+                target=self._run, args=(state, steps, _period(name, state.settings)), name=name, daemon=True
+            )
             for name, steps in STEPS.items()
         ]
 
@@ -93,7 +101,7 @@ class Reaper:
         for thread in self._threads:
             thread.join(timeout=5)
 
-    def _run(self, state: GatewayState, steps: Sequence[Step]) -> None:
+    def _run(self, state: GatewayState, steps: Sequence[Step], seconds: float) -> None:
         due = dict.fromkeys(steps, 0.0)
         while not self._ended.is_set():
             for step in (step for step in steps if due[step] <= time.monotonic()):
@@ -101,4 +109,8 @@ class Reaper:
                     due[step] = time.monotonic() + (step(state) or 0.0)
                 except Exception as error:  # noqa: BLE001 - the next round tries again
                     log_failure(log, "reaper_failed", error, step=step.__name__)
-            self._ended.wait(state.settings.reap_seconds)
+            self._ended.wait(seconds)
+
+
+def _period(thread: str, settings: GatewaySettings) -> float:
+    return PERIODS[thread](settings) if thread in PERIODS else settings.reap_seconds

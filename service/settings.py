@@ -109,3 +109,6 @@ class GatewaySettings(StoreSettings, SourceSettings):
     )
     uploads_at_once: int = Field(default=16, ge=1, description="that are received or put together; then 503, or 429")
     max_queued_jobs: int = Field(default=10_000, ge=1, description="that wait, all together; then 429 and Retry-After")
+    max_study_cells: int = Field(default=5000, ge=1, description="of one study")
+    study_window: int = Field(default=100, ge=1, description="jobs of one study that wait in the queue at a time")
+    study_seconds: float = Field(default=1.0, gt=0, description="how often jobs of studies are queued")

@@ -50,6 +50,7 @@ from store.object_clients import open_store
 from store.object_errors import fault_of
 from store.retention import RetentionStore
 from store.stored_uploads import UploadStore
+from store.studies import StudyStore
 from store.tenants import TenantStore
 from store.upload_retention import UploadRetention
 from store.webhooks import WebhookStore
@@ -81,6 +82,9 @@ class GatewayState:
     buckets: Buckets
     fetched: FetchedFiles
     importance: KnownImportance
+    #: Of files of models and data.
+    hashes: FileHashes
+    studies: StudyStore
     wakeups: WakeUps
     feed: Feed
     reads: JobReads
@@ -137,6 +141,7 @@ def open_state(
     uploads = UploadStore(engine, days=settings.upload_days, unfinished_hours=settings.upload_unfinished_hours)
     keys, required = KeyStore(engine), needs_key(settings)
     deliveries, signer = DeliveryStore(engine), Signer(settings)
+    hashes = FileHashes(settings.data_dir / "hashes")
     return GatewayState(
         settings=settings,
         engine=engine,
@@ -154,7 +159,9 @@ def open_state(
         upload_slots=Slots(settings.uploads_at_once, one_tenant=not required),
         buckets=Buckets(partial(open_store, seconds=settings.source_seconds, whole_seconds=LOOK_SECONDS), fault_of),
         fetched=FetchedFiles(settings.data_dir / "fetched", settings.fetched_bytes),
-        importance=KnownImportance(cache, artifacts, FileHashes(settings.data_dir / "hashes")),
+        importance=KnownImportance(cache, artifacts, hashes),
+        hashes=hashes,
+        studies=StudyStore(engine),
         wakeups=wakeups,
         feed=Feed(store, settings.feed_seconds),
         reads=JobReads(store),
@@ -191,6 +198,7 @@ def open_for_upkeep(state: GatewayState) -> GatewayState:
         state,
         engine=engine,
         store=_jobs(engine, state.settings),
+        studies=StudyStore(engine),
         retention=RetentionStore(engine),
         upload_retention=UploadRetention(engine),
         cache=CacheStore(engine),

@@ -63,21 +63,23 @@ def check_glue(task: Task, settings: SourceSettings, limit: int, splits: Sequenc
             _read_tsv(task, split, files[0], limit)
 
 
-def glue_identity(task: Task, settings: SourceSettings, hashes: FileHashes) -> dict[str, Any] | None:
-    """What tells one state of the training rows from another, without reading them: sha256 of files, or a commit.
+def glue_identity(
+    task: Task, settings: SourceSettings, hashes: FileHashes, split: str = "train"
+) -> dict[str, Any] | None:
+    """What tells one state of the split's rows from another, without reading them: sha256 of files, or a commit.
 
     None where the rows are the hub's, and neither the hub nor its cache says which commit.
     """
     if settings.inputs is not None and settings.inputs.glue_commit is not None:
         return {"glue": task.name, "hub": settings.inputs.glue_commit}
-    files = _local_files(task, "train", _root(settings))
+    files = _local_files(task, split, _root(settings))
     if files:
         return {"glue": task.name, "kind": files[0].suffix, "files": [hashes.of(path) for path in files]}
     try:
         commit = hub.look(HUB_DATASET, None, Deadline(settings.hub_timeout_seconds), what="dataset").commit
     except Unreachable:
         try:
-            commit = hub.cached(HUB_DATASET, None, what="dataset", is_whole=_has(task, "train")).name
+            commit = hub.cached(HUB_DATASET, None, what="dataset", is_whole=_has(task, split)).name
         except Unreachable:
             return None
     return {"glue": task.name, "hub": commit}

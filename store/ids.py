@@ -15,6 +15,7 @@ _LAST_MOMENT = 32**_TIME_DIGITS - 1
 
 _JOB_ID = re.compile(rf"job_[{_ALPHABET}]{{{_TIME_DIGITS + _RANDOM_DIGITS}}}")
 _UPLOAD_ID = re.compile(rf"upl_[{_ALPHABET}]{{{_TIME_DIGITS + _RANDOM_DIGITS}}}")
+_STUDY_ID = re.compile(rf"study_[{_ALPHABET}]{{{_TIME_DIGITS + _RANDOM_DIGITS}}}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -49,6 +50,11 @@ def is_job_id(text: str) -> bool:
 def is_upload_id(text: str) -> bool:
     """Whether ``text`` has the shape of an upload's id."""
     return _UPLOAD_ID.fullmatch(text) is not None
+
+
+def is_study_id(text: str) -> bool:
+    """Whether ``text`` has the shape of a study's id."""
+    return _STUDY_ID.fullmatch(text) is not None
 
 
 def _moment(job_id: str) -> int:

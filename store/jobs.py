@@ -6,29 +6,24 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, exists, func, insert, select
+from sqlalchemy import Connection, Engine, exists, func, select
 
 from api_schemas.errors import JobError, LayercutError
-from api_schemas.events import Event, EventType, NewEvent, new_event
+from api_schemas.events import Event, NewEvent
 from api_schemas.jobs import Job, Status
 from api_schemas.logs import LogPage
 from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
-from api_schemas.source_names import upload_of
-from api_schemas.webhook_requests import without_secrets
-from store import leases, lifecycle, listing, logs, retention, upkeep, upload_uses, uses
+from store import leases, lifecycle, listing, logs, retention, upkeep, uses
 from store.audit import Actor, note
-from store.claims import Claimant, formats_of, lacking
-from store.columns import later
+from store.claims import Claimant, lacking
+from store.creating import NewJob, create
 from store.database import reading
-from store.ids import new_job_id
 from store.leases import Claim, Lease, LeaseLost
 from store.listing import JobFilter
-from store.rows import append, claimable, locked, not_found, owned, read_events, read_few_jobs, read_job
-from store.tables import DEFAULT_TENANT, job_metadata, jobs
-from store.tenants import check_room
+from store.rows import claimable, locked, not_found, owned, read_events, read_few_jobs, read_job
+from store.tables import DEFAULT_TENANT, jobs
 from store.upkeep import Reaped
-from store.webhooks import add_for_job
 
 __all__ = ["Claim", "Head", "JobStore", "Lease", "LeaseLost", "Reaped"]
 
@@ -103,23 +98,9 @@ class JobStore:
         Raises ``quota_exceeded`` where the tenant may queue no more, what ``within`` raises, and ``expired`` where the
         files of an earlier job or an upload that it works on are gone: they are kept until it has ended.
         """
-        tenant = self._tenant or DEFAULT_TENANT
+        new = NewJob(request, sent, resolved, key_fingerprint)
         with self._engine.begin() as connection:
-            uses.check_kept(connection, tenant, uses.sources_of(resolved))
-            check_room(connection, tenant)
-            moment, newest = connection.execute(select(later(), select(func.max(jobs.c.id)).scalar_subquery())).one()
-            job_id = new_job_id(moment, newest)
-            row = {**_new_row(request, without_secrets(sent), resolved), **_asked_by(self._actor)}
-            connection.execute(insert(jobs).values(id=job_id, tenant=tenant, **row))
-            uses.hold(connection, job_id, uses.sources_of(resolved))
-            upload_uses.hold(connection, job_id, uploads_of(resolved))
-            if request.webhook is not None:
-                add_for_job(connection, job_id, tenant, request.webhook, key_fingerprint)
-            pairs = [{"job_id": job_id, "key": key, "value": value} for key, value in request.metadata.items()]
-            if pairs:
-                connection.execute(insert(job_metadata), pairs)
-            append(connection, job_id, new_event(EventType.QUEUED, "queued"))
-            self._note(connection, "job.create", job_id)
+            job_id = create(connection, self._tenant or DEFAULT_TENANT, new, self._actor)
             job = read_job(connection, job_id)
             if within is not None:
                 within(connection, job)
@@ -355,36 +336,3 @@ class JobStore:
         """How many queued jobs had no wake-up for that long; the caller sends as many."""
         with self._engine.begin() as connection:
             return upkeep.due_wakeups(connection, older_than_seconds)
-
-
-def uploads_of(resolved: ResolvedRequest) -> list[str]:
-    """The ids of those that the job works on."""
-    found = (upload_of(source.source) for source in resolved.sources)
-    return [upload[0] for upload in found if upload is not None]
-
-
-def _new_row(request: JobRequest, sent: dict[str, Any], resolved: ResolvedRequest) -> dict[str, Any]:
-    return {
-        "status": Status.QUEUED,
-        "priority": request.priority,
-        "model": request.model.id,
-        "task": request.task.label,
-        "created_at": later(),
-        "queued_at": later(),
-        "request": sent,
-        "pinned": resolved.model_dump(mode="json"),
-        "resolved": resolved.without_places.model_dump(mode="json"),
-        "progress": {},
-        "attempt": 0,
-        "max_attempts": request.limits.max_attempts,
-        "max_queue_seconds": request.limits.max_queue_seconds,
-        "formats": formats_of(request),
-        "queue_expires_at": later(request.limits.max_queue_seconds),
-        # Whoever creates a job sends its wake-up; only where that is lost is another due.
-        "woken_at": later(),
-        "last_event": 0,
-    }
-
-
-def _asked_by(actor: Actor | None) -> dict[str, Any]:
-    return {} if actor is None else {"request_id": actor.request_id, "traceparent": actor.traceparent}

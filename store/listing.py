@@ -38,11 +38,14 @@ class JobFilter:
     created_after: datetime | None = None
     created_before: datetime | None = None
     ids: Collection[str] | None = None
+    study: str | None = None
 
     def conditions(self, tenant: str | None) -> list[ColumnElement[bool]]:
         """Of rows of ``jobs``; a ``tenant`` of None is any."""
         task = spelled(self.task, (*TASKS, "none"))
-        equal = ((jobs.c.tenant, tenant), (jobs.c.task, task), (jobs.c.model, self.model))
+        equal = (
+            (jobs.c.tenant, tenant), (jobs.c.task, task), (jobs.c.model, self.model), (jobs.c.study_id, self.study),
+        )  # fmt: skip
         found = [column == value for column, value in equal if value is not None]
         if self.statuses:
             found.append(jobs.c.status.in_(self.statuses))

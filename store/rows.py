@@ -180,7 +180,7 @@ def _ahead() -> ColumnElement[int]:
 
 #: What is shown of a job. ``resolved`` as text: what was read of it before need not be read again.
 SHOWN = select(
-    *(column for column in jobs.c if column.name not in ("pinned", "resolved")),
+    *(column for column in jobs.c if column.name not in ("pinned", "resolved", "fingerprint")),
     cast(jobs.c.resolved, Text).label("resolved"),
 )
 
@@ -224,6 +224,7 @@ def _as_job(row: Row[Any], place: int | None) -> Job:
         usage=row.usage,
         worker=row.worker,
         metadata=row.request.get("metadata") or {},
+        study=row.study_id,
         request_id=row.request_id,
         trace_id=row.traceparent.split("-")[1] if row.traceparent else None,
     )

@@ -136,6 +136,9 @@ jobs = Table(
     # Of the request that made the job: its id, and its W3C ``traceparent``.
     Column("request_id", PlainText),
     Column("traceparent", String(64)),
+    # Of a job that a study asked for: which, without a key to it, and a digest of what decides the job's result.
+    Column("study_id", Id),
+    Column("fingerprint", String(64)),
     # In the order of claims, tenant by tenant.
     Index("ix_jobs_queue", "status", "tenant", text("priority DESC"), "queued_at", "id"),
     Index("ix_jobs_tenant", "tenant", "id"),
@@ -148,6 +151,8 @@ jobs = Table(
     # Those whose rows may go: whoever looks for them reads none of those whose files are kept, which may be for ever.
     Index("ix_jobs_without_files", "finished_at", sqlite_where=WITHOUT_FILES, postgresql_where=WITHOUT_FILES),
     Index("ix_jobs_expires_at", "expired_at", "expires_at"),
+    Index("ix_jobs_tenant_fingerprint", "tenant", "fingerprint"),
+    Index("ix_jobs_study_id", "study_id", "id"),
 )
 
 events = Table(

@@ -108,7 +108,13 @@ class StudyRow(BaseModel):
     bytes_before: int | None = Field(default=None, description="of the full model's weights")
     bytes_after: int | None = Field(default=None, description="of the pruned one's")
     speedup: Spread | None = Field(default=None, description="latency before / latency after")
-    latency_ms: Spread | None = Field(default=None, description="p50 after, at the first batch size and length")
+    latency_ms: Spread | None = Field(
+        default=None,
+        description="p50 after, at the first batch size and length; null where seeds were timed on several devices",
+    )
+    device: str | None = Field(
+        default=None, description="what it was measured on; null where that is not known, or its seeds differ in it"
+    )
     published: PublishedNumber | None = Field(default=None, description="null where nothing is published of it")
     front: bool = Field(
         default=False,

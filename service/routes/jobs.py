@@ -13,7 +13,6 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.errors import LayercutError
-from api_schemas.formats import further
 from api_schemas.jobs import Job, JobList, JobsCancelled, JobsToCancel, Status
 from api_schemas.previews import JobPreview
 from api_schemas.request_parts import Moment, Whole
@@ -21,12 +20,12 @@ from api_schemas.requests import JobRequest
 from api_schemas.resolved import ResolvedRequest
 from api_schemas.webhook_requests import without_secrets
 from service.admission import REFUSALS, admit
+from service.asking import allowed, check_delivery
 from service.bodies import JsonBody, validated
 from service.callers import Caller, Own, Who
-from service.ceilings import check_queue, under_ceilings
+from service.ceilings import check_queue
 from service.edge.disconnects import gone
 from service.estimates import expected_of_job
-from service.formats import check_writable
 from service.idempotency import PARAMETER, accepted_once
 from service.idempotency import REFUSALS as REPEATED
 from service.named_sources import NamedSources
@@ -35,7 +34,6 @@ from service.openapi import BODY, json_body, problems
 from service.shown import shown
 from service.state import GatewayState, State
 from service.webhooks.addresses import Policy, check
-from sources.hub_push import check_push
 from store.jobs import JobStore, Within
 from store.listing import JobFilter
 from store.workers import LIVING_SECONDS
@@ -141,6 +139,7 @@ def list_jobs(
     model: Annotated[str | None, Query(max_length=4096, description="only jobs of this model")] = None,
     created_after: Annotated[Moment | None, Query(description="RFC 3339, as are all times")] = None,
     created_before: Annotated[Moment | None, Query(description="only jobs made before then")] = None,
+    study: Annotated[str | None, Query(max_length=64, description="only jobs that this study asked for")] = None,
 ) -> JobList:
     """Your jobs, newest first."""
     wanted = JobFilter(
@@ -150,6 +149,7 @@ def list_jobs(
         metadata=_metadata(request),
         created_after=created_after,
         created_before=created_before,
+        study=study,
     )
     jobs, has_more = own.list(wanted, after=after, limit=min(max(limit, 1), MAX_PAGE))
     return JobList(
@@ -276,8 +276,7 @@ def _admitted(body: dict[str, Any], state: GatewayState, who: Caller) -> Admitte
 
 
 def _admit(body: dict[str, Any], state: GatewayState, who: Caller, named: NamedSources) -> Admitted:
-    request = under_ceilings(validated(JobRequest, body), state.settings)
-    who.check_priority(request.priority)
+    request = allowed(validated(JobRequest, body), state.settings, who)
     if request.webhook is not None:
         check(
             request.webhook.url,
@@ -286,10 +285,7 @@ def _admit(body: dict[str, Any], state: GatewayState, who: Caller, named: NamedS
         )
     with state.tracing.span("admission", who.actor.traceparent):
         resolved = admit(request, state.settings, named)
-        if request.export.push_to is not None:
-            check_push(request.export.push_to, state.settings)
-    if further(request.export.formats):
-        check_writable(request.export.formats, state.workers.list(LIVING_SECONDS, None))
+        check_delivery(request.export, state)
     return request, resolved
 
 

@@ -17,6 +17,7 @@ from store.database import migrate, open_engine
 from store.deliveries import DeliveryStore
 from store.jobs import JobStore
 from store.retention import RetentionStore
+from store.study_tables import studies
 from store.tables import (
     DEFAULT_TENANT,
     api_keys,
@@ -80,8 +81,20 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     engine = open_engine(url)
     with engine.begin() as connection:
         connection.execute(delete(jobs))
-        gone = (cache, api_keys, audit, probes, workers, deleted_jobs, idempotency, webhooks, webhook_secrets, uploads)
-        for table in gone:
+        gone = (
+            cache,
+            api_keys,
+            audit,
+            probes,
+            workers,
+            deleted_jobs,
+            idempotency,
+            webhooks,
+            webhook_secrets,
+            uploads,
+            studies,
+        )
+        for table in (*gone, studies):
             connection.execute(delete(table))
         connection.execute(delete(tenants).where(tenants.c.id != DEFAULT_TENANT))
     engine.dispose()

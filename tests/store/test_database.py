@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, insert, inspect, text
 from sqlalchemy.exc import IntegrityError
 
+import store.study_tables  # noqa: F401 - its tables are METADATA's too
 from store.columns import later
 from store.database import migrate, open_engine
 from store.tables import METADATA, events

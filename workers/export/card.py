@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePath
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from api_schemas.markdown import line
 from api_schemas.reports import Report
 from workers.export.front_matter import AUTO_CLASSES, EMBEDS, front_matter, hub_id, pipeline_of
 
@@ -48,14 +48,8 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    env.filters["line"] = _line
+    env.filters["line"] = line
     return env
-
-
-def _line(value: Any) -> str:
-    """On one line, and nothing in it that Markdown or HTML would act on."""
-    text = " ".join(str(value).split())
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
 
 
 def _source_name(report: Report) -> str:

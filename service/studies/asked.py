@@ -1,0 +1,53 @@
+"""Bodies of calls about studies, and what they ask for: in a thread that may look at models and data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api_schemas.errors import LayercutError
+from api_schemas.studies.request import Budget, MoreCells, ResumeStudy, StudyJob, StudyRequest
+from api_schemas.studies.shown import StudyPreview
+from service.bodies import validated
+from service.callers import Caller
+from service.state import GatewayState
+from service.studies.admitting import Admitter
+from service.studies.planning import check_possible, plan_grid
+from service.studies.preview import preview_of
+from store.study_rows import NewStudy
+
+
+def new_study(body: dict[str, Any], state: GatewayState, who: Caller) -> NewStudy:
+    """Raises ``study_too_large``, ``cells_impossible``, and what a job is refused with for what all have alike."""
+    asked = validated(StudyRequest, body)
+    with Admitter(state, who.actor) as admitter:
+        planned = plan_grid(asked, asked.job, state, admitter, who, stop_early=asked.stop_early)
+        check_possible(planned, skip=asked.impossible == "skip")
+    return planned.as_new(0, asked.name, body, asked.budget)
+
+
+def preview(body: dict[str, Any], state: GatewayState, who: Caller) -> StudyPreview:
+    asked = validated(StudyRequest, body)
+    with Admitter(state, who.actor) as admitter:
+        planned = plan_grid(asked, asked.job, state, admitter, who, stop_early=asked.stop_early)
+        return preview_of(planned, state)
+
+
+def more_cells(study_id: str, body: dict[str, Any], state: GatewayState, who: Caller) -> NewStudy:
+    """What is to be added, under what the study's jobs have alike. Raises as ``new_study``."""
+    asked = validated(MoreCells, body)
+    rows = state.studies.of(who.actor).get(study_id)
+    request = rows.request
+    with Admitter(state, who.actor) as admitter:
+        alike = StudyJob.model_validate(request.get("job") or {})
+        planned = plan_grid(asked, alike, state, admitter, who, stop_early=bool(request.get("stop_early")))
+        check_possible(planned, skip=request.get("impossible") == "skip")
+    have, more = state.studies.of(who.actor).keys(study_id), state.settings.max_study_cells
+    new = sum(cell.key not in have for cell in planned.cells)
+    if len(have) + new > more:
+        text = f"the study has {len(have)} cells, these are {new} more, and a study may have {more}: ask for another"
+        raise LayercutError("study_too_large", text, details={"cells": len(have) + new, "most": more})
+    return planned.as_new(len(rows.grids), rows.name, body, Budget())
+
+
+def resume(body: dict[str, Any]) -> ResumeStudy:
+    return validated(ResumeStudy, body)

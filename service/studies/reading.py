@@ -1,0 +1,182 @@
+"""A study as it is answered: how far it is, and its table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from api_schemas.jobs import Result
+from api_schemas.requests import EvaluationSpec
+from api_schemas.studies.request import Grid
+from api_schemas.studies.shown import CellState, Study, StudyHead, StudyList, StudyProgress, StudyStatus
+from api_schemas.studies.table import CellFacts, table_of, warnings_of
+from service.edge.root_path import address
+from service.state import GatewayState
+from service.studies.grids import Labels, labels_of, read_grid
+from store.audit import Actor
+from store.study_feeding import GPU
+from store.study_rows import CellRow, StudyRows
+from store.workers import LIVING_SECONDS
+
+ADDRESSES = {
+    "table_csv": "/table.csv",
+    "table_md": "/table.md",
+    "pick": "/pick",
+    "cancel": "/cancel",
+    "resume": "/resume",
+    "cells": "/cells",
+    "figures_score": "/figures/score_by_layers.svg",
+    "figures_pareto": "/figures/pareto.svg",
+}
+
+
+def read_study(state: GatewayState, actor: Actor, study_id: str) -> Study:
+    """Raises ``study_not_found``, also for another tenant's. Asks the database, twice or thrice."""
+    return shown(state.studies.of(actor).get(study_id), workers_of(state))
+
+
+def list_studies(state: GatewayState, actor: Actor, after: str | None, limit: int) -> StudyList:
+    """One page, newest first. Raises ``invalid_cursor``."""
+    page, has_more = state.studies.of(actor).page(after=after, limit=limit)
+    workers = workers_of(state) if page else 0
+    heads = [_head(rows, workers) for rows in page]
+    return StudyList(data=heads, has_more=has_more, next_cursor=heads[-1].id if heads and has_more else None)
+
+
+def workers_of(state: GatewayState) -> int:
+    """How many live."""
+    return len(state.workers.living(LIVING_SECONDS))
+
+
+def shown(rows: StudyRows, workers: int) -> Study:
+    """``workers``: how many there are to do what is open."""
+    facts, base = facts_of(rows), address(f"/v1/studies/{rows.id}")
+    status = _status(rows)
+    return Study(
+        id=rows.id,
+        name=rows.name,
+        status=status,
+        status_reason=rows.status_reason,
+        created_at=rows.created_at,
+        finished_at=_finished(rows, status),
+        request=rows.request,
+        budget=rows.budget,
+        progress=progress_of(rows, workers),
+        table=table_of(facts),
+        warnings=warnings_of(facts),
+        urls={"self": base, **{name: base + end for name, end in ADDRESSES.items()}},
+    )
+
+
+def _head(rows: StudyRows, workers: int) -> StudyHead:
+    status = _status(rows)
+    return StudyHead(
+        id=rows.id,
+        name=rows.name,
+        status=status,
+        created_at=rows.created_at,
+        finished_at=_finished(rows, status),
+        progress=progress_of(rows, workers),
+    )
+
+
+def _is_open(rows: StudyRows) -> bool:
+    return any(cell.state.open for cell in rows.cells)
+
+
+def _status(rows: StudyRows) -> StudyStatus:
+    """A job that was asked for again by itself opens a study that had finished."""
+    if rows.status is StudyStatus.FINISHED and _is_open(rows):
+        return StudyStatus.RUNNING
+    if rows.status is StudyStatus.RUNNING and not _is_open(rows):
+        return StudyStatus.FINISHED  # whoever feeds it has not seen that yet
+    return rows.status
+
+
+def _finished(rows: StudyRows, status: StudyStatus) -> datetime | None:
+    if status in (StudyStatus.PAUSED, StudyStatus.RUNNING) or _is_open(rows):
+        return None
+    return rows.stopped_at or rows.now
+
+
+def facts_of(rows: StudyRows) -> list[CellFacts]:
+    """What is known of its cells, in their order."""
+    grids = [read_grid(stored) for stored in rows.grids]
+    labels = labels_of(grids)
+    evaluation = (rows.request.get("job") or {}).get("evaluation") or {}
+    margin = EvaluationSpec.model_validate(evaluation).margin
+    return [_facts(cell, grids, labels, margin) for cell in rows.cells]
+
+
+def _facts(cell: CellRow, grids: list[Grid], labels: Labels, margin: float) -> CellFacts:
+    grid_number, model, task, recovery, effort, _, drop, seed = cell.at
+    grid = grids[grid_number]
+    spec = grid.tasks[task]
+    return CellFacts(
+        number=cell.number,
+        model=labels.models[grid_number][model],
+        task=labels.tasks[grid_number][task],
+        strategy=cell.strategy,
+        drop=grid.drops[drop],
+        recovery=labels.recoveries[grid_number][recovery],
+        effort=grid.efforts[effort],
+        seed=grid.seeds[seed],
+        state=cell.state,
+        reason=cell.reason,
+        job_id=cell.job_id,
+        known=cell.known,
+        fraction=1.0 if cell.state is CellState.SUCCEEDED else float((cell.progress or {}).get("fraction") or 0.0),
+        result=_result(cell.result),
+        margin=margin,
+        layers_total=cell.layers_total,
+        dropped=cell.dropped,
+        own_data=spec.dataset is not None,
+        max_train_rows=spec.max_train_rows,
+    )
+
+
+def _result(told: dict[str, Any] | None) -> Result | None:
+    """What another version wrote may lie outside the bounds of this one: it must not spoil the table."""
+    try:
+        return None if told is None else Result.model_validate(told)
+    except ValidationError:
+        return None
+
+
+def progress_of(rows: StudyRows, workers: int) -> StudyProgress:
+    cells = rows.cells
+    states = Counter(cell.state for cell in cells)
+    ended = len(cells) - sum(count for state, count in states.items() if state.open)
+    running = [float((cell.progress or {}).get("fraction") or 0.0) for cell in cells if cell.state is CellState.RUNNING]
+    minutes = ((rows.stopped_at or rows.now) - rows.began_at).total_seconds() / 60
+    return StudyProgress(
+        cells=len(cells),
+        by_state={state: states[state] for state in CellState if states[state]},
+        fraction=(ended + sum(running)) / len(cells) if cells else 1.0,
+        eta_seconds=_eta(cells, running, workers),
+        jobs=rows.begun,
+        known=sum(cell.known for cell in cells),
+        minutes=max(0.0, minutes),
+        gpu_hours=sum(_seconds(cell) for cell in _own(cells) if (cell.device or "").startswith(GPU)) / 3600,
+    )
+
+
+def _own(cells: Iterable[CellRow]) -> Iterable[CellRow]:
+    return (cell for cell in cells if not cell.known)
+
+
+def _seconds(cell: CellRow) -> float:
+    return float((cell.usage or {}).get("wall_seconds") or 0.0)
+
+
+def _eta(cells: list[CellRow], running: list[float], workers: int) -> float | None:
+    """By the mean of those that have ended; null until one has."""
+    took = [_seconds(cell) for cell in _own(cells) if not cell.state.open and _seconds(cell)]
+    left = sum(cell.state.open for cell in cells) - sum(running)
+    if not left:
+        return 0.0 if cells and took else None
+    return sum(took) / len(took) * left / max(1, len(running), workers) if took else None

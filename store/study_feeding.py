@@ -1,0 +1,333 @@
+"""How cells become jobs, a window at a time. Many gateways may do so at once.
+
+Whoever changes a study holds its row (SQLite has one writer anyway), and a cell becomes a job in the transaction that
+finds it waiting: a cell has one job at most. One that has had a job is given that again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from api_schemas.errors import LayercutError
+from api_schemas.jobs import Status
+from api_schemas.studies.request import Budget
+from api_schemas.studies.shown import CellState, StudyStatus
+from store import lifecycle, rows
+from store.audit import Actor
+from store.columns import later
+from store.creating import NewJob, create
+from store.study_rows import BEGUN, JOINED, OPEN_JOBS, free, of_cell
+from store.study_tables import studies, study_cells
+from store.tables import jobs
+
+#: Of ``usage`` and ``resolved.device`` of jobs.
+GPU = "cuda"
+
+#: What a job's retry may be refused with that passes by itself.
+_LATER = frozenset({"job_not_terminal", "job_in_use", "quota_exceeded"})
+
+
+class Waiting(NamedTuple):
+    """A cell whose turn it is; ``job_id`` is the one that it had."""
+
+    number: int
+    at: tuple[int, ...]
+    strategy: str
+    job_id: str | None
+
+
+class Ready(NamedTuple):
+    """A cell that may begin, and its job."""
+
+    cell: Waiting
+    job: NewJob
+
+
+class Fed(NamedTuple):
+    """How many jobs were queued, and whether more may be at once."""
+
+    jobs: int
+    more: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a running study stands. ``free`` cells wait for their turn alone, ``held`` ones for a pilot. ``spent``
+    says which part of the budget is used up, if one is.
+    """
+
+    id: str
+    actor: Actor
+    free: int
+    held: int
+    queued: int
+    open: int
+    spent: str | None
+
+
+def running(connection: Connection) -> list[str]:
+    """The ids of all studies for which something may be left to do."""
+    return list(connection.scalars(select(studies.c.id).where(studies.c.status == StudyStatus.RUNNING)))
+
+
+def standing(connection: Connection, study_id: str) -> Standing | None:
+    """None where it runs no more."""
+    found = select(studies, later().label("now")).where(studies.c.id == study_id)
+    row = connection.execute(found.where(studies.c.status == StudyStatus.RUNNING)).first()
+    return None if row is None else _standing(connection, row)
+
+
+def _standing(connection: Connection, row: Row[Any]) -> Standing:
+    held = study_cells.c.pilot.is_not(None)
+    query = (
+        select(study_cells.c.state, held.label("held"), study_cells.c.known, jobs.c.status, func.count().label("cells"))
+        .select_from(JOINED)
+        .where(study_cells.c.study_id == row.id)
+        .group_by(study_cells.c.state, held, study_cells.c.known, jobs.c.status)
+    )
+    groups = connection.execute(query).all()
+
+    def count(wanted: Callable[[Any], bool]) -> int:
+        return sum(group.cells for group in groups if wanted(group))
+
+    return Standing(
+        id=row.id,
+        actor=Actor(row.tenant, row.key_id, row.request_id, traceparent=row.traceparent),
+        free=count(lambda group: group.state == CellState.WAITING and not group.held),
+        held=count(lambda group: group.state == CellState.WAITING and group.held),
+        queued=count(lambda group: group.state == BEGUN and not group.known and group.status == Status.QUEUED),
+        open=count(lambda group: group.state == CellState.WAITING or group.status in OPEN_JOBS),
+        spent=_spent(connection, row),
+    )
+
+
+def _spent(connection: Connection, row: Row[Any]) -> str | None:
+    budget = Budget.model_validate(row.budget)
+    if budget.jobs is not None and row.begun - row.begun_before >= budget.jobs:
+        return f"the budget of {budget.jobs} jobs is used up"
+    if budget.minutes is not None and (row.now - row.began_at).total_seconds() / 60 >= budget.minutes:
+        return f"the budget of {budget.minutes:g} minutes is used up"
+    if budget.gpu_hours is not None:
+        used = gpu_hours(connection, row.id) - row.gpu_hours_before
+        if used >= budget.gpu_hours:
+            return f"the budget of {budget.gpu_hours:g} GPU-hours is used up: its jobs took {used:.3g}"
+    return None
+
+
+def gpu_hours(connection: Connection, study_id: str) -> float:
+    """What the jobs of the study took on GPUs, all together."""
+    on_gpu = jobs.c.resolved["device"].as_string().like(f"{GPU}%")
+    mine = select(jobs.c.usage).where(jobs.c.study_id == study_id, jobs.c.usage.is_not(None), on_gpu)
+    return sum(float((usage or {}).get("wall_seconds") or 0.0) for usage in connection.scalars(mine)) / 3600
+
+
+def next_cells(connection: Connection, study_id: str, limit: int) -> list[Waiting]:
+    """The first of those that wait for nothing but their turn."""
+    columns = (study_cells.c.number, study_cells.c.at, study_cells.c.strategy, study_cells.c.job_id)
+    waiting = (
+        study_cells.c.study_id == study_id, study_cells.c.state == CellState.WAITING, study_cells.c.pilot.is_(None),
+    )  # fmt: skip
+    query = select(*columns).where(*waiting).order_by(study_cells.c.place).limit(limit)
+    return [Waiting(row.number, tuple(row.at), row.strategy, row.job_id) for row in connection.execute(query)]
+
+
+def begin(connection: Connection, study_id: str, ready: Sequence[Ready], window: int) -> Fed:
+    """Queue the jobs of cells that still wait, in order, while window, budget and quotas have room. A cell whose like
+    an earlier job has done, or another cell of the study does, is given that job.
+    """
+    row = free(connection, study_id)
+    if row is None:
+        return Fed(0, more=False)
+    now = standing(connection, study_id)
+    if now is None or now.spent is not None:
+        return Fed(0, more=False)
+    room, begun, more = _room(row, now, window), 0, True
+    for one in ready:
+        if begun >= room:
+            more = False
+            break
+        queued = _begin_or_refuse(connection, study_id, now.actor, one)
+        more = more and queued is not None
+        begun += queued or 0
+    if begun:
+        connection.execute(update(studies).where(studies.c.id == study_id).values(begun=studies.c.begun + begun))
+    return Fed(begun, more)
+
+
+def _room(row: Row[Any], now: Standing, window: int) -> int:
+    """How many more jobs may be queued."""
+    budget, room = Budget.model_validate(row.budget), window - now.queued
+    return room if budget.jobs is None else min(room, budget.jobs - (row.begun - row.begun_before))
+
+
+def _begin_or_refuse(connection: Connection, study_id: str, actor: Actor, one: Ready) -> int | None:
+    """How many jobs were queued; None where there is no room now, or the job that the cell had is not free yet."""
+    try:
+        return _begin_one(connection, study_id, actor, one)
+    except LayercutError as error:
+        if error.code in _LATER:
+            return None
+        if error.kind.retryable:
+            raise
+        impossible(connection, study_id, {one.cell.number: error.message})
+        return 0
+
+
+def _begin_one(connection: Connection, study_id: str, actor: Actor, one: Ready) -> int:
+    """How many jobs that queued: none where the cell waits no more, or its like is known."""
+    with connection.begin_nested():
+        known = None if one.cell.job_id else alike(connection, actor.tenant, study_id, one.job.fingerprint)
+        mine = update(study_cells).where(
+            of_cell(study_id, one.cell.number), study_cells.c.state == CellState.WAITING, study_cells.c.pilot.is_(None)
+        )
+        taken = mine.values(state=BEGUN, known=known is not None, reason=None, fingerprint=one.job.fingerprint)
+        if connection.execute(taken).rowcount != 1:
+            return 0
+        job_id = known or _again(connection, actor.tenant, one.cell.job_id)
+        queued = 0 if known else 1
+        if job_id is None:
+            job_id = create(connection, actor.tenant, one.job, actor)
+        connection.execute(update(study_cells).where(of_cell(study_id, one.cell.number)).values(job_id=job_id))
+        return queued
+
+
+def _again(connection: Connection, tenant: str, job_id: str | None) -> str | None:
+    """Queue the job again that the cell had; None where it had none, or that is gone."""
+    if job_id is None:
+        return None
+    try:
+        row = rows.locked(connection, job_id, tenant)
+    except LayercutError:
+        return None
+    if row.status != Status.SUCCEEDED:
+        lifecycle.retry(connection, row)
+    return job_id
+
+
+def alike(connection: Connection, tenant: str, study_id: str, fingerprint: str | None) -> str | None:
+    """A job that has done what the fingerprint is of, or does it now for the same study."""
+    if fingerprint is None:
+        return None
+    done = known_jobs(connection, tenant, [fingerprint]).get(fingerprint)
+    if done is not None:
+        return done
+    of_study = (jobs.c.study_id == study_id, jobs.c.fingerprint == fingerprint, jobs.c.tenant == tenant)
+    found = select(jobs.c.id).where(*of_study, jobs.c.status.in_([Status.QUEUED, Status.RUNNING]))
+    return connection.scalar(found.order_by(jobs.c.id).limit(1))
+
+
+def known_jobs(connection: Connection, tenant: str, fingerprints: Collection[str]) -> dict[str, str]:
+    """By fingerprint: the tenant's latest job that has done it, and whose files are kept."""
+    done = (
+        jobs.c.tenant == tenant, jobs.c.status == Status.SUCCEEDED, jobs.c.artifact.is_not(None),
+        jobs.c.expired_at.is_(None),
+    )  # fmt: skip
+    asked, found = sorted(set(fingerprints)), {}
+    for start in range(0, len(asked), 500):
+        some = jobs.c.fingerprint.in_(asked[start : start + 500])
+        query = select(jobs.c.fingerprint, jobs.c.id).where(*done, some).order_by(jobs.c.id)
+        found.update({row.fingerprint: row.id for row in connection.execute(query)})
+    return found
+
+
+def impossible(connection: Connection, study_id: str, reasons: Mapping[int, str]) -> None:
+    """Cells that wait, and whose jobs cannot be."""
+    for number, reason in reasons.items():
+        mine = update(study_cells).where(of_cell(study_id, number), study_cells.c.state == CellState.WAITING)
+        connection.execute(mine.values(state=CellState.IMPOSSIBLE, reason=reason))
+
+
+class Held(NamedTuple):
+    """A cell that waits for its pilot, with the layers that it drops, as far as its plan tells."""
+
+    number: int
+    strategy: str
+    dropped: list[int] | None
+
+
+class Pilot(NamedTuple):
+    """A pilot that has ended: where its files are, if it succeeded, and the cells that wait for it."""
+
+    number: int
+    job_id: str | None
+    artifact: str | None
+    held: list[Held]
+
+
+def ended_pilots(connection: Connection, study_id: str) -> list[Pilot]:
+    """Those that cells wait for, and that have succeeded or will not."""
+    columns = (study_cells.c.number, study_cells.c.strategy, study_cells.c.dropped, study_cells.c.pilot)
+    waits = (study_cells.c.study_id == study_id, study_cells.c.state == CellState.WAITING)
+    by_pilot: dict[int, list[Held]] = {}
+    for row in connection.execute(select(*columns).where(*waits, study_cells.c.pilot.is_not(None))):
+        by_pilot.setdefault(row.pilot, []).append(Held(row.number, row.strategy, row.dropped))
+    if not by_pilot:
+        return []
+    seen = (study_cells.c.number, study_cells.c.state, study_cells.c.job_id, jobs.c.status, jobs.c.artifact)
+    query = select(*seen).select_from(JOINED).where(study_cells.c.study_id == study_id)
+    pilots = [row for row in connection.execute(query) if row.number in by_pilot]
+    open_now = {row.number for row in pilots if row.state == CellState.WAITING or row.status in OPEN_JOBS}
+    return [
+        Pilot(row.number, row.job_id, row.artifact if row.status == Status.SUCCEEDED else None, by_pilot[row.number])
+        for row in pilots
+        if row.number not in open_now
+    ]
+
+
+def judge(connection: Connection, study_id: str, pilot: Pilot, out: Mapping[int, str]) -> None:
+    """The cells of the pilot run, but for those that are ``out``, with the reason of each."""
+    if free(connection, study_id) is None:
+        return
+    for cell in pilot.held:
+        mine = update(study_cells).where(
+            of_cell(study_id, cell.number),
+            study_cells.c.state == CellState.WAITING,
+            study_cells.c.pilot == pilot.number,
+        )
+        stopped = {"state": CellState.STOPPED, "reason": out[cell.number]} if cell.number in out else {}
+        connection.execute(mine.values(pilot=None, **stopped))
+
+
+def finish(connection: Connection, study_id: str) -> bool:
+    """Say that every cell has come to its end, where that is so."""
+    row = free(connection, study_id)
+    now = None if row is None else standing(connection, study_id)
+    if now is None or now.open:
+        return False
+    done = update(studies).where(studies.c.id == study_id)
+    connection.execute(done.values(status=StudyStatus.FINISHED, status_reason=None, stopped_at=later()))
+    return True
+
+
+def pause(connection: Connection, study_id: str, reason: str) -> bool:
+    """The budget is used up: nothing more is queued, and what is queued is taken back, unless it is the number of jobs
+    that is used up: those have been paid.
+    """
+    row = free(connection, study_id)
+    now = None if row is None else standing(connection, study_id)
+    if row is None or now is None or now.spent is None:
+        return False
+    by_count = now.spent.endswith("jobs is used up")
+    if not (now.free or now.held or (now.queued and not by_count)):  # what runs ends as usual, and the study with it
+        return False
+    back = 0 if by_count else _take_back(connection, study_id)
+    waits = (study_cells.c.study_id == study_id, study_cells.c.state == CellState.WAITING)
+    connection.execute(update(study_cells).where(*waits).values(state=CellState.UNPAID, reason=reason))
+    values = {"status": StudyStatus.PAUSED, "status_reason": reason, "stopped_at": later()}
+    connection.execute(update(studies).where(studies.c.id == study_id).values(**values, begun=studies.c.begun - back))
+    return True
+
+
+def _take_back(connection: Connection, study_id: str) -> int:
+    """Cancel the study's jobs that are queued; their cells wait again. How many that were."""
+    queued = select(jobs).where(jobs.c.study_id == study_id, jobs.c.status == Status.QUEUED)
+    taken = connection.execute(queued.order_by(jobs.c.id).with_for_update(skip_locked=True)).all()
+    for row in taken:
+        lifecycle.cancel(connection, row)
+        theirs = (study_cells.c.study_id == study_id, study_cells.c.state == BEGUN, study_cells.c.job_id == row.id)
+        connection.execute(update(study_cells).where(*theirs).values(state=CellState.WAITING, known=False))
+    return len(taken)
