@@ -27,6 +27,7 @@ from service.routes import (
     artifacts,
     catalog,
     events,
+    figures,
     hub,
     jobs,
     keys,
@@ -56,6 +57,7 @@ ROUTERS = (
     events.router,
     logs.router,
     artifacts.router,
+    *figures.routers,
     plans.router,
     studies.router,
     *uploads.routers,
@@ -102,6 +104,7 @@ def create_app(settings: GatewaySettings | None = None) -> FastAPI:
                 await run_in_threadpool(state.idempotency.release_late)
             state.reads.close()
             state.admissions.close()
+            state.drawing_room.close()
             state.upload_slots.close()
             state.authenticator.close()
             upkeep.engine.dispose()

@@ -70,7 +70,7 @@ def send(
         "Repr-Digest": f"sha-256=:{b64encode(bytes.fromhex(what.sha256)).decode()}:",
         "Cache-Control": "private, max-age=31536000, immutable" if is_fixed else "private, no-cache",
     }
-    if _matches(request.headers.get("if-none-match"), etag):
+    if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     if attachment:
         headers["Content-Disposition"] = _disposition(what.name)
@@ -127,7 +127,8 @@ def _wanted(request: Request, size: int, etag: str) -> tuple[int, int] | None:
     return parse_range(header, size)
 
 
-def _matches(if_none_match: str | None, etag: str) -> bool:
+def matches(if_none_match: str | None, etag: str) -> bool:
+    """Whether ``If-None-Match`` has ``etag``."""
     tags = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
     return etag in tags or "*" in tags
 

@@ -34,7 +34,7 @@ TAGS = {
     "studies": "Ask for many at once, and look at their table.",
     "uploads": "Send data and models, which requests then name.",
     "events": "What happened to a job: live, or page by page.",
-    "artifacts": "What a job made: its report, its files, one tar of them all.",
+    "artifacts": "What a job made: its report, its figures, its files, one tar of them all.",
     "plans": "What a job would do, without doing it.",
     "catalog": "What can be asked for.",
     "keys": "Who may call, and who did what.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from api_schemas.jobs import Job
 from service.edge.root_path import address
 
-ADDRESSES = ("events", "logs", "cancel", "retry", "report", "files", "download")
+ADDRESSES = ("events", "logs", "cancel", "retry", "report", "figures", "files", "download")
 
 
 def shown(job: Job) -> Job:

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from service.authentication import Authenticator
+from service.drawing_room import DrawingRoom
 from service.earlier_jobs import EarlierJobs
 from service.edge.admission_pool import AdmissionLimits, AdmissionPool
 from service.edge.liveness import Liveness
@@ -89,6 +90,7 @@ class GatewayState:
     feed: Feed
     reads: JobReads
     admissions: AdmissionPool
+    drawing_room: DrawingRoom
     keys: KeyStore
     tenants: TenantStore
     audit: AuditLog
@@ -174,6 +176,7 @@ def open_state(
                 one_tenant=not required,
             )
         ),
+        drawing_room=DrawingRoom(),
         keys=keys,
         tenants=TenantStore(engine),
         audit=AuditLog(engine),

@@ -26,6 +26,7 @@ from tests.support.gateway_worker import claim, succeed
 A, B = "team-a", "team-b"
 NOBODY = "job_000000000000000000000000"
 NO_KEY = "lc_00000000"
+NO_STUDY = "stu_000000000000000000000000"
 NO_UPLOAD = "upl_000000000000000000000000"
 NO_HOOK, NO_DELIVERY = "whk_000000000000000000000000", "msg_000000000000000000000000"
 
@@ -34,7 +35,7 @@ OPEN = {"/healthz", "/readyz", "/version", "/problems/{name}", "/docs", "/docs/s
 #: What a path's parameters are, besides a job's id.
 NAMES = {
     "name": "report.json", "key_id": NO_KEY, "webhook_id": NO_HOOK, "delivery_id": NO_DELIVERY,
-    "revision": "main", "file": "report.json", "folder": "x", "upload_id": NO_UPLOAD,
+    "revision": "main", "file": "report.json", "folder": "x", "upload_id": NO_UPLOAD, "study_id": NO_STUDY,
 }  # fmt: skip
 #: Beside `/v1`: the hub's protocol, of which one question comes as a POST.
 OF_THE_HUB = ("/api/", "/jobs/", "/{name:path}/resolve/")
