@@ -17,7 +17,7 @@ from store.columns import later
 from store.database import reading
 from store.ids import is_study_id, new_id
 from store.study_feeding import Fed, Pilot, Ready, Standing, Waiting
-from store.study_rows import NewCell, NewStudy, StudyRows, add_cells, as_study, locked, owned, read_cells, read_study
+from store.study_rows import NewCell, NewStudy, StudyRows, add_cells, as_study, locked, owned, read_study, read_tallies
 from store.study_tables import studies, study_cells
 from store.tables import DEFAULT_TENANT
 
@@ -63,7 +63,7 @@ class StudyStore:
             return read_study(connection, study_id, self._tenant)
 
     def page(self, *, after: str | None = None, limit: int = 20) -> tuple[list[StudyRows], bool]:
-        """One page, newest first, and whether there is more. Raises ``invalid_cursor``."""
+        """One page, newest first, without their cells, and whether there is more. Raises ``invalid_cursor``."""
         if after is not None and not is_study_id(after):
             raise LayercutError(
                 "invalid_cursor", f"{after[:80]!r} is not the id of a study of this list", param="after"
@@ -73,7 +73,8 @@ class StudyStore:
         query = query if after is None else query.where(studies.c.id < after)
         with reading(self._engine) as connection:
             found = connection.execute(query).all()
-            page = [as_study(row, read_cells(connection, row.id)) for row in found[:limit]]
+            tallies = read_tallies(connection, [row.id for row in found[:limit]]) if found else {}
+            page = [as_study(row, [], tallies[row.id]) for row in found[:limit]]
         return page, len(found) > limit
 
     def cancel(self, study_id: str) -> StudyRows:

@@ -20,12 +20,9 @@ from store import lifecycle, rows
 from store.audit import Actor
 from store.columns import later
 from store.creating import NewJob, create
-from store.study_rows import BEGUN, JOINED, OPEN_JOBS, free, of_cell
+from store.study_rows import BEGUN, GPU, JOINED, OPEN_JOBS, free, of_cell
 from store.study_tables import studies, study_cells
 from store.tables import jobs
-
-#: Of ``usage`` and ``resolved.device`` of jobs.
-GPU = "cuda"
 
 #: What a job's retry may be refused with that passes by itself.
 _LATER = frozenset({"job_not_terminal", "job_in_use", "quota_exceeded"})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, insert, select
 
@@ -13,13 +13,15 @@ from api_schemas.errors import LayercutError
 from api_schemas.jobs import Status
 from api_schemas.studies.request import Budget
 from api_schemas.studies.shown import CellState, StudyStatus
-from store.audit import Actor
 from store.columns import later
 from store.study_tables import studies, study_cells
 from store.tables import jobs
 
 #: The state, in the database, of a cell that stands where its job stands.
 BEGUN = "begun"
+
+#: How the ``device`` of a resolved request begins that is a GPU.
+GPU = "cuda"
 
 #: Rows of one statement: SQLite takes so many values, and no more.
 AT_ONCE = 500
@@ -89,9 +91,25 @@ class CellRow:
     device: str | None = None
 
 
+class Tally(NamedTuple):
+    """Cells of a study that stand alike. ``fractions`` is of their jobs, added up; ``timed`` of them took ``seconds``,
+    ``gpu_seconds`` of these on a GPU.
+    """
+
+    state: CellState
+    known: bool
+    cells: int
+    fractions: float
+    timed: int
+    seconds: float
+    gpu_seconds: float
+
+
 @dataclass(frozen=True)
 class StudyRows:
-    """A study as it is read: in one look, so that its parts belong together. ``now`` by the database's clock."""
+    """A study as it is read: in one look, so that its parts belong together. ``now`` by the database's clock. Of a
+    list, ``cells`` are left out.
+    """
 
     id: str
     tenant: str
@@ -107,10 +125,7 @@ class StudyRows:
     budget: Budget
     begun: int
     cells: list[CellRow]
-
-    @property
-    def actor(self) -> Actor:
-        return Actor(self.tenant)
+    tallies: list[Tally]
 
 
 def owned(study_id: str, tenant: str | None) -> ColumnElement[bool]:
@@ -165,10 +180,11 @@ def read_study(connection: Connection, study_id: str, tenant: str | None) -> Stu
     row = connection.execute(select(studies, later().label("now")).where(owned(study_id, tenant))).first()
     if row is None:
         raise not_found(study_id)
-    return as_study(row, read_cells(connection, study_id))
+    cells = read_cells(connection, study_id)
+    return as_study(row, cells, [_tally(cell) for cell in cells])
 
 
-def as_study(row: Row[Any], cells: list[CellRow]) -> StudyRows:
+def as_study(row: Row[Any], cells: list[CellRow], tallies: list[Tally]) -> StudyRows:
     return StudyRows(
         id=row.id,
         tenant=row.tenant,
@@ -184,7 +200,35 @@ def as_study(row: Row[Any], cells: list[CellRow]) -> StudyRows:
         budget=Budget.model_validate(row.budget),
         begun=row.begun,
         cells=cells,
+        tallies=tallies,
     )
+
+
+def _tally(cell: CellRow) -> Tally:
+    seconds = float((cell.usage or {}).get("wall_seconds") or 0.0)
+    on_gpu = (cell.device or "").startswith(GPU)
+    fraction = float((cell.progress or {}).get("fraction") or 0.0)
+    return Tally(cell.state, cell.known, 1, fraction, int(seconds > 0), seconds, seconds if on_gpu else 0.0)
+
+
+def read_tallies(connection: Connection, study_ids: Collection[str]) -> dict[str, list[Tally]]:
+    """By study, without reading all that is known of each cell: one question for a page."""
+    seconds = jobs.c.usage["wall_seconds"].as_float()
+    on_gpu = case((_DEVICE.like(f"{GPU}%"), seconds), else_=0.0)
+    sums = [func.coalesce(func.sum(part), 0.0) for part in (jobs.c.progress["fraction"].as_float(), seconds, on_gpu)]
+    alike = (study_cells.c.study_id, study_cells.c.state, study_cells.c.known, jobs.c.status)
+    query = select(*alike, func.count(), func.count(seconds), *sums).select_from(JOINED)
+    found: dict[str, list[Tally]] = {study_id: [] for study_id in study_ids}
+    for row in connection.execute(query.where(study_cells.c.study_id.in_(study_ids)).group_by(*alike)):
+        study_id, state, known, status, cells, timed, fractions, took, took_gpu = row
+        stands = CellState(state) if state != BEGUN else _of_status(status)
+        found[study_id].append(Tally(stands, bool(known), cells, fractions, timed, took, took_gpu))
+    return found
+
+
+def _of_status(status: str | None) -> CellState:
+    """Of a cell with a job; one whose job is gone has nothing to show."""
+    return CellState.CANCELLED if status is None else _OF_JOBS[Status(status)]
 
 
 def read_cells(connection: Connection, study_id: str) -> list[CellRow]:

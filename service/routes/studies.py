@@ -147,7 +147,7 @@ def get_study_markdown(study_id: str, state: State, who: Who) -> Response:
 
 
 @router.get("/{study_id}/pick", responses=problems("study_not_found"))
-def pick(
+def pick_jobs(
     study_id: str,
     state: State,
     who: Who,
@@ -198,7 +198,7 @@ async def resume_study(study_id: str, body: JsonBody, state: State, who: Who, *,
     responses={202: ACCEPTED, **problems(*BODY, *REFUSALS, *REPEATED, *ASKED, "study_not_found")},
     openapi_extra={**json_body(MoreCells, another_task=MORE_EXAMPLE), "parameters": [PARAMETER]},
 )
-async def add_cells(study_id: str, body: JsonBody, state: State, who: Who, *, incoming: Request) -> Response:
+async def add_study_cells(study_id: str, body: JsonBody, state: State, who: Who, *, incoming: Request) -> Response:
     """Add the cells of further lists; those that the study has already change nothing. A finished study goes on."""
     tenant, leaves = who.holder.tenant, partial(gone, incoming)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -18,8 +17,7 @@ from service.edge.root_path import address
 from service.state import GatewayState
 from service.studies.grids import Labels, labels_of, read_grid
 from store.audit import Actor
-from store.study_feeding import GPU
-from store.study_rows import CellRow, StudyRows
+from store.study_rows import CellRow, StudyRows, Tally
 from store.workers import LIVING_SECONDS
 
 ADDRESSES = {
@@ -85,7 +83,7 @@ def _head(rows: StudyRows, workers: int) -> StudyHead:
 
 
 def _is_open(rows: StudyRows) -> bool:
-    return any(cell.state.open for cell in rows.cells)
+    return any(tally.state.open for tally in rows.tallies)
 
 
 def _status(rows: StudyRows) -> StudyStatus:
@@ -148,35 +146,27 @@ def _result(told: dict[str, Any] | None) -> Result | None:
 
 
 def progress_of(rows: StudyRows, workers: int) -> StudyProgress:
-    cells = rows.cells
-    states = Counter(cell.state for cell in cells)
-    ended = len(cells) - sum(count for state, count in states.items() if state.open)
-    running = [float((cell.progress or {}).get("fraction") or 0.0) for cell in cells if cell.state is CellState.RUNNING]
+    cells = Counter[CellState]()
+    for tally in rows.tallies:
+        cells[tally.state] += tally.cells
+    count = cells.total()
+    begun = sum(tally.fractions for tally in rows.tallies if tally.state is CellState.RUNNING)
+    left = sum(number for state, number in cells.items() if state.open) - begun
     minutes = ((rows.stopped_at or rows.now) - rows.began_at).total_seconds() / 60
+    own = [tally for tally in rows.tallies if not tally.known]
     return StudyProgress(
-        cells=len(cells),
-        by_state={state: states[state] for state in CellState if states[state]},
-        fraction=(ended + sum(running)) / len(cells) if cells else 1.0,
-        eta_seconds=_eta(cells, running, workers),
+        cells=count,
+        by_state={state: cells[state] for state in CellState if cells[state]},
+        fraction=1 - left / count if count else 1.0,
+        eta_seconds=_eta(own, left, max(1, cells[CellState.RUNNING], workers)),
         jobs=rows.begun,
-        known=sum(cell.known for cell in cells),
+        known=sum(tally.cells for tally in rows.tallies if tally.known),
         minutes=max(0.0, minutes),
-        gpu_hours=sum(_seconds(cell) for cell in _own(cells) if (cell.device or "").startswith(GPU)) / 3600,
+        gpu_hours=sum(tally.gpu_seconds for tally in own) / 3600,
     )
 
 
-def _own(cells: Iterable[CellRow]) -> Iterable[CellRow]:
-    return (cell for cell in cells if not cell.known)
-
-
-def _seconds(cell: CellRow) -> float:
-    return float((cell.usage or {}).get("wall_seconds") or 0.0)
-
-
-def _eta(cells: list[CellRow], running: list[float], workers: int) -> float | None:
-    """By the mean of those that have ended; null until one has."""
-    took = [_seconds(cell) for cell in _own(cells) if not cell.state.open and _seconds(cell)]
-    left = sum(cell.state.open for cell in cells) - sum(running)
-    if not left:
-        return 0.0 if cells and took else None
-    return sum(took) / len(took) * left / max(1, len(running), workers) if took else None
+def _eta(own: list[Tally], left: float, workers: int) -> float | None:
+    """By the mean of the jobs that have ended; null until one has."""
+    timed = sum(tally.timed for tally in own)
+    return sum(tally.seconds for tally in own) / timed * left / workers if timed else None

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from api_schemas.errors import LayercutError
+from api_schemas.events import EventType
 from api_schemas.jobs import Status
 from api_schemas.studies.request import Budget, ResumeStudy
 from api_schemas.studies.shown import CellState, StudyStatus
@@ -20,9 +21,11 @@ from store.database import open_engine
 from store.jobs import JobStore
 from store.listing import JobFilter
 from store.studies import StudyStore
+from store.study_rows import StudyRows
 from store.study_tables import studies as study_table
 from store.tables import jobs
 from store.tenants import TenantStore
+from tests.support.events import say
 from tests.support.store_samples import FAILED
 from tests.support.study_samples import ACTOR, cells, count_jobs, end_one, feed, new_study, ready, states
 
@@ -346,3 +349,26 @@ def test_a_pilot_that_failed_holds_nobody(studies: StudyStore, store: JobStore) 
     assert found.artifact is None
     studies.judge(study, found, {})
     assert feed(studies, study).jobs == 1
+
+
+def test_a_list_counts_as_the_study_itself_does(studies: StudyStore, store: JobStore, engine: Engine) -> None:
+    study = studies.create(new_study(*cells(5))).id
+    feed(studies, study, most=4)
+    end_one(store)
+    store.delete(end_one(store, FAILED, None))
+    claim = store.claim("worker-1")
+    assert claim is not None
+    store.record(claim.lease, say(EventType.PROGRESS, fraction=0.5))
+    with engine.begin() as connection:
+        connection.execute(update(jobs).where(jobs.c.status == Status.SUCCEEDED).values(resolved={"device": "cuda"}))
+    ((listed,), _) = studies.page()
+    assert total(listed) == total(studies.get(study))
+    assert sum(tally.gpu_seconds for tally in listed.tallies) == 3.0
+
+
+def total(rows: StudyRows) -> dict[tuple[str, bool], list[float]]:
+    found: dict[tuple[str, bool], list[float]] = {}
+    for state, known, *numbers in rows.tallies:
+        sums = found.setdefault((state, known), [0.0] * len(numbers))
+        found[state, known] = [one + other for one, other in zip(sums, numbers, strict=True)]
+    return found
