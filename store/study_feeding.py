@@ -143,6 +143,7 @@ def begin(connection: Connection, study_id: str, ready: Sequence[Ready], window:
     if now is None or now.spent is not None:
         return Fed(0, more=False)
     room, begun, more = _room(row, now, window), 0, True
+    _lock_jobs(connection, [one.cell.job_id for one in ready if one.cell.job_id])
     for one in ready:
         if begun >= room:
             more = False
@@ -153,6 +154,12 @@ def begin(connection: Connection, study_id: str, ready: Sequence[Ready], window:
     if begun:
         connection.execute(update(studies).where(studies.c.id == study_id).values(begun=studies.c.begun + begun))
     return Fed(begun, more)
+
+
+def _lock_jobs(connection: Connection, job_ids: Collection[str]) -> None:
+    """Jobs before the tenant, as whoever asks for one again: the other way round, each would wait for the other."""
+    if job_ids:
+        connection.execute(select(jobs.c.id).where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id).with_for_update())
 
 
 def _room(row: Row[Any], now: Standing, window: int) -> int:
