@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from api_schemas.studies.order import submission_order
-
 from api_schemas.errors import FieldError, LayercutError
 from api_schemas.requests import ModelRef
 from api_schemas.strategies import STRATEGIES
 from api_schemas.studies.grid import Coordinates, cells_of, count_cells
+from api_schemas.studies.order import submission_order
 from api_schemas.studies.request import Budget, Grid, StudyJob
 from api_schemas.studies.shown import CellState, ImpossibleCell
 from service.asking import check_delivery

@@ -113,6 +113,11 @@ def victims(server: Served) -> Iterator[Callable[[], object]]:
     )
 
 
+def kill_next(turns: Iterator[Callable[[], object]]) -> None:
+    kill = next(turns)
+    kill()
+
+
 def check_whole(client: httpx.Client, url: str, study_id: str, cells: int) -> None:
     """The table and the rows beneath it."""
     shown = study(client, study_id)
@@ -149,7 +154,7 @@ def test_everyone_is_killed_again_and_again(tmp_path: Path) -> None:
     body = grid(inputs(tmp_path))
     with served(tmp_path, model_roots=tmp_path, data_roots=tmp_path, **OFTEN) as server:
         study_id, turns = post(server.client, body), victims(server)
-        with again_and_again(lambda: next(turns)(), gap=4.0):
+        with again_and_again(lambda: kill_next(turns), gap=4.0):
             eventually(lambda: finished(server.client, study_id), seconds=240)
         eventually(server.healthy)
         check_whole(server.client, database(server), study_id, cells=12)

@@ -20,7 +20,7 @@ from store.studies import StudyStore
 from store.study_rows import BEGUN
 from store.tenants import TenantStore
 from tests.support.store_samples import FAILED
-from tests.support.study_samples import ACTOR, cells, count_jobs, end_one, feed, new_study, states
+from tests.support.study_samples import ACTOR, cells, count_jobs, end_one, feed, new_study, ready, states
 
 #: As long as a statement is given that goes on, or waits for a lock.
 A_MOMENT = 0.5
@@ -126,3 +126,18 @@ def test_a_job_that_failed_for_two_cells_is_tried_again_once(studies: StudyStore
     end_one(store, FAILED, artifact=None)
     feed(studies, study, c0="f" * 64, c1="f" * 64)
     assert states(studies, study) == ["failed", "failed"], "it was asked for once"
+
+
+def test_a_batch_that_was_read_before_its_cell_had_a_job_gives_it_no_second(
+    studies: StudyStore, engine: Engine
+) -> None:
+    study = studies.create(new_study(*cells(1))).id
+    late = [ready(study, cell) for cell in studies.next_cells(study, 1)]
+    feed(studies, study)
+    (first,) = studies.get(study).cells
+    studies.cancel(study)
+    studies.resume(study, ResumeStudy())
+    assert studies.begin(study, late, 10).jobs == 1
+    (again,) = studies.get(study).cells
+    assert again.job_id == first.job_id
+    assert count_jobs(engine) == 1
