@@ -17,7 +17,19 @@ from store.columns import later
 from store.database import reading
 from store.ids import is_study_id, new_id
 from store.study_feeding import Fed, Pilot, Ready, Standing, Waiting
-from store.study_rows import NewCell, NewStudy, StudyRows, add_cells, as_study, locked, owned, read_study, read_tallies
+from store.study_rows import (
+    NewCell,
+    NewStudy,
+    Revision,
+    StudyRows,
+    add_cells,
+    as_study,
+    locked,
+    owned,
+    read_revision,
+    read_study,
+    read_tallies,
+)
 from store.study_tables import studies, study_cells
 from store.tables import DEFAULT_TENANT
 
@@ -61,6 +73,11 @@ class StudyStore:
     def get(self, study_id: str) -> StudyRows:
         with reading(self._engine) as connection:
             return read_study(connection, study_id, self._tenant)
+
+    def revision(self, study_id: str) -> Revision | None:
+        """None while something of it is open."""
+        with reading(self._engine) as connection:
+            return read_revision(connection, study_id, self._tenant)
 
     def page(self, *, after: str | None = None, limit: int = 20) -> tuple[list[StudyRows], bool]:
         """One page, newest first, without their cells, and whether there is more. Raises ``invalid_cursor``."""

@@ -143,7 +143,9 @@ def begin(connection: Connection, study_id: str, ready: Sequence[Ready], window:
     if now is None or now.spent is not None:
         return Fed(0, more=False)
     room, begun, more = _room(row, now, window), 0, True
-    for one in ready:
+    still = _still_waiting(connection, study_id, ready)
+    _lock_jobs(connection, [one.cell.job_id for one in still if one.cell.job_id])
+    for one in still:
         if begun >= room:
             more = False
             break
@@ -153,6 +155,23 @@ def begin(connection: Connection, study_id: str, ready: Sequence[Ready], window:
     if begun:
         connection.execute(update(studies).where(studies.c.id == study_id).values(begun=studies.c.begun + begun))
     return Fed(begun, more)
+
+
+def _still_waiting(connection: Connection, study_id: str, ready: Sequence[Ready]) -> list[Ready]:
+    """With the jobs that they have now: since they were looked at, they may have begun, and been given up and resumed."""
+    numbers = [one.cell.number for one in ready]
+    waiting = (study_cells.c.study_id == study_id, study_cells.c.state == CellState.WAITING)
+    query = select(study_cells.c.number, study_cells.c.job_id).where(*waiting, study_cells.c.number.in_(numbers))
+    have = {row.number: row.job_id for row in connection.execute(query)}
+    return [
+        one._replace(cell=one.cell._replace(job_id=have[one.cell.number])) for one in ready if one.cell.number in have
+    ]
+
+
+def _lock_jobs(connection: Connection, job_ids: Collection[str]) -> None:
+    """Jobs before the tenant, as whoever asks for one again: the other way round, each would wait for the other."""
+    if job_ids:
+        connection.execute(select(jobs.c.id).where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id).with_for_update())
 
 
 def _room(row: Row[Any], now: Standing, window: int) -> int:

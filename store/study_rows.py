@@ -184,6 +184,39 @@ def read_study(connection: Connection, study_id: str, tenant: str | None) -> Stu
     return as_study(row, cells, [_tally(cell) for cell in cells])
 
 
+class Revision(NamedTuple):
+    """Of a study of which nothing is open: as long as this is the same, so is all that ``read_study`` tells of it."""
+
+    status: str
+    stopped_at: datetime
+    begun: int
+    cells: int
+    jobs: int
+    known: int
+    events: int
+
+
+def read_revision(connection: Connection, study_id: str, tenant: str | None) -> Revision | None:
+    """None while something is open. A job that moves has another event, one that is deleted is missed, and a cell that
+    moves moves its study. Raises ``study_not_found``.
+    """
+    row = connection.execute(select(studies).where(owned(study_id, tenant))).first()
+    if row is None:
+        raise not_found(study_id)
+    if row.status not in (StudyStatus.FINISHED, StudyStatus.CANCELLED) or row.stopped_at is None:
+        return None
+    is_open = jobs.c.status.in_(OPEN_JOBS) | (study_cells.c.state == CellState.WAITING)
+    counts = (
+        func.count(), func.count(jobs.c.id), func.sum(case((study_cells.c.known, 1), else_=0)),
+        func.coalesce(func.sum(jobs.c.last_event), 0), func.sum(case((is_open, 1), else_=0)),
+    )  # fmt: skip
+    query = select(*counts).select_from(JOINED).where(study_cells.c.study_id == study_id)
+    cells, of_jobs, known, events, open_ = connection.execute(query).one()
+    if open_:
+        return None
+    return Revision(row.status, row.stopped_at, row.begun, cells, of_jobs, known or 0, events)
+
+
 def as_study(row: Row[Any], cells: list[CellRow], tallies: list[Tally]) -> StudyRows:
     return StudyRows(
         id=row.id,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
@@ -15,7 +14,6 @@ from api_schemas.request_parts import Whole
 from api_schemas.studies.pick import picks_of
 from api_schemas.studies.request import MoreCells, ResumeStudy, StudyRequest
 from api_schemas.studies.shown import PickList, Study, StudyList, StudyPreview
-from api_schemas.studies.text import as_csv, as_markdown
 from service.admission import REFUSALS
 from service.bodies import JsonBody
 from service.callers import Who
@@ -30,6 +28,7 @@ from service.studies import asked
 from service.studies.feeding import feed_quietly
 from service.studies.reading import list_studies as read_studies
 from service.studies.reading import read_study, shown, workers_of
+from service.studies.texts import FORMS, written
 from store.studies import Within
 from store.study_rows import StudyRows
 
@@ -51,11 +50,6 @@ EXAMPLE = {
 MORE_EXAMPLE = {"models": ["google-bert/bert-base-uncased"], "tasks": ["sst2"], "drops": [4]}
 RESUME_EXAMPLE = {"budget": {"jobs": 20}, "retry_failed": True}
 
-FORMS: dict[str, Callable[[Study], str]] = {
-    "application/json": lambda study: study.model_dump_json(),
-    "text/csv": lambda study: as_csv(study.table),
-    "text/markdown": as_markdown,
-}
 TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 ACCEPTED = {"headers": {"Location": {"schema": {"type": "string"}, "description": "the study's address"}}}
 ASKED = ("study_too_large", "cells_impossible", "queue_full", "storage_full", "push_not_allowed")
@@ -121,7 +115,7 @@ def list_studies(
 def get_study(study_id: str, state: State, who: Who, accept: Accept = None) -> Response:
     """How far it is, and its table; as `text/csv` or `text/markdown`, the table alone."""
     form = preferred(accept, tuple(FORMS))
-    text = FORMS[form](read_study(state, who.actor, study_id))
+    text = written(state, who.actor, study_id, form)
     # Made here: FastAPI would check once more what has been read as a Study, thousands of cells.
     return Response(text, media_type=form, headers={"Vary": "Accept"})
 
@@ -247,6 +241,6 @@ async def _answered(incoming: Request, state: GatewayState, body: dict[str, Any]
 
 
 def _file(state: GatewayState, who: Who, study_id: str, ending: str, form: str) -> Response:
-    text = FORMS[form](read_study(state, who.actor, study_id))
+    text = written(state, who.actor, study_id, form)
     name = f"{study_id}.{ending}"
     return Response(text, media_type=form, headers={"Content-Disposition": f'attachment; filename="{name}"'})

@@ -339,3 +339,24 @@ def test_another_tenant_sees_nothing(settings: GatewaySettings, grid: dict[str, 
         # What one tenant has done, another has not.
         audit = state.audit.page("default")[0]
         assert "study.create" in {line.action for line in audit}
+
+
+def test_what_is_kept_of_an_ended_study_is_never_old(
+    client: TestClient, state: GatewayState, ask: Any, read: Any, tmp_path: Path
+) -> None:
+    study = ask(drops=[2])
+    end_all(state, tmp_path / "scratch")
+    feed_studies(state)
+    first = [read(study["id"]) for _ in range(2)]
+    assert first[0] == first[1]
+    csv = client.get(study["urls"]["table_csv"]).text
+    deleted = first[0]["table"][1]["cells"][0]["job_id"]
+    state.store.delete(deleted)
+    assert read(study["id"])["table"][1]["cells"][0]["job_id"] is None
+    assert client.get(study["urls"]["table_csv"]).text != csv
+    more = {"models": study["request"]["models"], "tasks": ["none"], "strategies": ["top"], "drops": [3]}
+    assert client.post(study["urls"]["cells"], json=more).status_code == 202
+    assert read(study["id"])["progress"]["cells"] == 4
+    end_all(state, tmp_path / "scratch")
+    feed_studies(state)
+    assert read(study["id"])["progress"]["by_state"] == {"succeeded": 3, "cancelled": 1}
