@@ -265,7 +265,7 @@ def stands(client: TestClient, state: GatewayState, grid: dict[str, Any], folder
 
 
 @pytest.mark.parametrize(("where", "call"), [(where, call) for where, calls in ALLOWED.items() for call in calls])
-def test_what_may_be_done_where_it_stands(
+def test_what_may_be_done_where_it_stands(  # noqa: PLR0917
     where: str, call: str, client: TestClient, state: GatewayState, grid: dict[str, Any], tmp_path: Path
 ) -> None:
     address = stands(client, state, grid, tmp_path / "scratch", where)["urls"]["self"]
