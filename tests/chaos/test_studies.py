@@ -54,7 +54,7 @@ def grid(folder: Path, **more: Any) -> dict[str, Any]:
         "tasks": [table],
         "strategies": ["top", "bottom", "symmetric"],
         "drops": [1, 2],
-        "recoveries": [{"epochs": 15}],
+        "recoveries": [{"epochs": 5}],
         "seeds": SEEDS,
         "job": {"limits": {"max_attempts": ATTEMPTS}, "evaluation": {"latency": {"batch_sizes": []}}},
         **more,
@@ -76,6 +76,7 @@ def study(client: httpx.Client, study_id: str) -> dict[str, Any]:
 
 
 def finished(client: httpx.Client, study_id: str) -> bool:
+    time.sleep(0.3)  # what is asked for all the time would slow down what it waits for
     return study(client, study_id).get("status") == "finished"
 
 
