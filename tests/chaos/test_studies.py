@@ -217,7 +217,7 @@ def test_a_gateway_dies_between_the_jobs_and_their_wake_up(tmp_path: Path) -> No
         assert 1 <= len(rows("SELECT id FROM jobs")) <= 4
         ((study_id,),) = rows("SELECT id FROM studies")
     with served(tmp_path, **OFTEN, **roots) as server:
-        eventually(lambda: finished(server.client, study_id), seconds=120)
+        eventually(lambda: finished(server.client, study_id), seconds=300)
         shown = study(server.client, study_id)
         assert shown["progress"]["by_state"] == {"succeeded": 6}
         with reader(url) as rows:
@@ -244,7 +244,7 @@ def test_the_worker_of_a_bracket_is_killed(tmp_path: Path) -> None:
         worker = server.child("worker")
         assert worker is not None
         worker.kill()
-        eventually(lambda: finished(server.client, study_id), seconds=200)
+        eventually(lambda: finished(server.client, study_id), seconds=400)
         shown = study(server.client, study_id)
         cells = {row["strategy"]: row["cells"][0] for row in shown["table"]}
         assert cells["auto"]["state"] == "succeeded"
