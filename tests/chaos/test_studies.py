@@ -198,7 +198,7 @@ def any_finished(here: Deployment, study_id: str) -> bool:
     return False
 
 
-def test_a_gateway_dies_between_the_jobs_and_their_wake_up(tmp_path: Path) -> None:
+def test_a_gateway_dies_between_the_jobs_and_their_wake_up(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """What it has committed is in the queue all the same, and the rest is fed by whoever comes after it."""
     body = grid(inputs(tmp_path), tasks=["none"], recoveries=[{"method": "none"}], seeds=[1])
     roots = {"model_roots": tmp_path, "data_roots": tmp_path, "study_window": 4}
@@ -207,6 +207,7 @@ def test_a_gateway_dies_between_the_jobs_and_their_wake_up(tmp_path: Path) -> No
     with (tmp_path / "gateway.log").open("wb") as log:
         command = [sys.executable, script, "gateway", "--port", str(port)]
         process = subprocess.Popen(command, env=settings, stdout=log, stderr=log)
+    request.addfinalizer(process.kill)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
         eventually(lambda: healthy(client, process), seconds=60)
         with suppress(httpx.TransportError):
@@ -217,7 +218,7 @@ def test_a_gateway_dies_between_the_jobs_and_their_wake_up(tmp_path: Path) -> No
         assert 1 <= len(rows("SELECT id FROM jobs")) <= 4
         ((study_id,),) = rows("SELECT id FROM studies")
     with served(tmp_path, **OFTEN, **roots) as server:
-        eventually(lambda: finished(server.client, study_id), seconds=120)
+        eventually(lambda: finished(server.client, study_id), seconds=300)
         shown = study(server.client, study_id)
         assert shown["progress"]["by_state"] == {"succeeded": 6}
         with reader(url) as rows:
@@ -244,7 +245,7 @@ def test_the_worker_of_a_bracket_is_killed(tmp_path: Path) -> None:
         worker = server.child("worker")
         assert worker is not None
         worker.kill()
-        eventually(lambda: finished(server.client, study_id), seconds=200)
+        eventually(lambda: finished(server.client, study_id), seconds=400)
         shown = study(server.client, study_id)
         cells = {row["strategy"]: row["cells"][0] for row in shown["table"]}
         assert cells["auto"]["state"] == "succeeded"
