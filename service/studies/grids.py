@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api_schemas.requests import ModelRef
+from pydantic import ValidationError
+
+from api_schemas.errors import LayercutError
+from api_schemas.requests import JobRequest, ModelRef
 from api_schemas.studies.grid import Coordinates, body_of
 from api_schemas.studies.request import Grid, StudyJob
 from api_schemas.studies.table import numbered, recovery_labels
@@ -52,7 +55,11 @@ def read_grid(stored: dict[str, Any]) -> Grid:
 
 
 def key_of(body: dict[str, Any]) -> str:
-    """What two cells that ask for the same have alike."""
+    """What two cells that ask for the same have alike, however each was written: a default may be said or left out."""
+    try:
+        body = JobRequest.model_validate(body).model_dump(mode="json")
+    except (ValidationError, LayercutError):  # it is told as a cell that cannot be
+        pass
     return digest("study_cell", body=body)
 
 

@@ -360,3 +360,12 @@ def test_what_is_kept_of_an_ended_study_is_never_old(
     end_all(state, tmp_path / "scratch")
     feed_studies(state)
     assert read(study["id"])["progress"]["by_state"] == {"succeeded": 3, "cancelled": 1}
+
+
+def test_a_cell_is_the_same_however_it_is_written(client: TestClient, ask: Any, read: Any) -> None:
+    study = ask(drops=[2], strategies=["top"], recoveries=[{"method": "none"}])
+    model = {"id": study["request"]["models"][0], "revision": None}
+    said = {"models": [model], "tasks": ["none"], "strategies": ["top"], "drops": [2], "seeds": [42]}
+    more = {**said, "recoveries": [{"method": "none", "epochs": "auto", "text": None}]}
+    assert client.post(study["urls"]["cells"], json=more).status_code == 202
+    assert read(study["id"])["progress"]["cells"] == 1
