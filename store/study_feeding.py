@@ -161,7 +161,7 @@ def begin(connection: Connection, study_id: str, ready: Sequence[Ready], window:
 
 
 def _still_waiting(connection: Connection, study_id: str, ready: Sequence[Ready]) -> list[Ready]:
-    """With the jobs that they have now: since they were looked at, they may have begun, been given up, and resumed."""
+    """With the jobs that they have now: since they were looked at, they may have begun, and been resumed."""
     numbers = [one.cell.number for one in ready]
     waiting = (study_cells.c.study_id == study_id, study_cells.c.state == CellState.WAITING)
     query = select(study_cells.c.number, study_cells.c.job_id).where(*waiting, study_cells.c.number.in_(numbers))
