@@ -285,7 +285,10 @@ def read_tallies(connection: Connection, study_ids: Collection[str]) -> dict[str
 
 def _running_gpu_seconds(connection: Connection, study_ids: Collection[str]) -> dict[str, float]:
     """Of the attempts that run now."""
-    own = (study_cells.c.study_id.in_(study_ids), study_cells.c.known.is_(False), jobs.c.status.in_(ACTIVE))
+    own = (
+        study_cells.c.study_id.in_(study_ids), study_cells.c.state == BEGUN, study_cells.c.known.is_(False),
+        jobs.c.status.in_(ACTIVE),
+    )  # fmt: skip
     columns = (study_cells.c.study_id, literal(0.0).label("gpu_seconds"), RUNNING_SINCE, later().label("now"))
     found: dict[str, float] = {}
     for row in connection.execute(select(*columns).select_from(JOINED).where(*own)):

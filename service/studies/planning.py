@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -187,8 +186,8 @@ def blamed(error: LayercutError, at: Coordinates, grid: Grid) -> LayercutError:
 
 def _with_param(error: LayercutError, param: str | None) -> LayercutError:
     """The same, with all else that it tells, such as when to ask again."""
-    found = copy(error)
-    found.param = param
+    found = LayercutError(error.code, error.message, param=param, details=error.details)
+    found.__dict__.update({name: value for name, value in vars(error).items() if name != "param"})
     return found
 
 
