@@ -129,7 +129,7 @@ def plan_grid(
     pinning = _Pinning(StoredGrid(grid, alike, tuple(grid.models)), admitter, pins or {})
     cells = [pinning.cell(at, str(grid.strategies[at.strategy])) for at in cells_of(grid)]
     known = _known(cells, state, who)
-    pilots = _pilots([cell for cell in cells if _job_of(cell, known) is None], pinning.cell) if stop_early else ([], {})
+    pilots = _pilots(cells, pinning.cell, known) if stop_early else ([], {})
     known |= _known(pilots[0], state, who)
     cells += pilots[0]
     if len(cells) > state.settings.max_study_cells:
@@ -229,7 +229,9 @@ def _in_words(grid: Grid, cell: Cell) -> str:
     return " × ".join(parts)
 
 
-def _pilots(cells: list[Cell], make: Callable[[Coordinates, str], Cell]) -> tuple[list[Cell], dict[str, str]]:
+def _pilots(
+    cells: list[Cell], make: Callable[[Coordinates, str], Cell], known: Mapping[str, str]
+) -> tuple[list[Cell], dict[str, str]]:
     """Cells that let the strategies of a size compete, where they are not asked for already, and who waits for them."""
     groups: dict[tuple[int, ...], list[Cell]] = {}
     for cell in cells:
@@ -240,7 +242,7 @@ def _pilots(cells: list[Cell], make: Callable[[Coordinates, str], Cell]) -> tupl
     waits: dict[str, str] = {}
     for alike in groups.values():
         others = [cell for cell in alike if cell.strategy != SEARCH and not STRATEGIES[cell.strategy].drops_nothing]
-        if len(others) < 2:
+        if len(others) < 2 or all(_job_of(cell, known) for cell in others):
             continue
         pilot = next((cell for cell in alike if cell.strategy == SEARCH), None)
         if pilot is None:
