@@ -24,6 +24,7 @@ from service.pages.sessions import Sessions
 from service.rates import Rates
 from service.readiness import Probes, open_probes
 from service.settings import GatewaySettings
+from service.studies.kept_admitters import KeptAdmitters
 from service.studies.kept_texts import KeptTexts
 from service.uploads.named import NamedUploads
 from service.uploads.slots import Slots
@@ -88,6 +89,7 @@ class GatewayState:
     hashes: FileHashes
     studies: StudyStore
     kept_texts: KeptTexts
+    admitters: KeptAdmitters
     wakeups: WakeUps
     feed: Feed
     reads: JobReads
@@ -167,6 +169,7 @@ def open_state(
         hashes=hashes,
         studies=StudyStore(engine),
         kept_texts=KeptTexts(),
+        admitters=KeptAdmitters(),
         wakeups=wakeups,
         feed=Feed(store, settings.feed_seconds),
         reads=JobReads(store),

@@ -199,7 +199,8 @@ async def add_study_cells(study_id: str, body: JsonBody, state: State, who: Who,
     async def add(within: Within | None) -> StudyRows:
         await state.probes.disk.answer()
         new = await state.admissions.run(tenant, leaves, asked.more_cells, study_id, body, state, who)
-        return await run_in_threadpool(state.studies.of(who.actor).add, study_id, new, within)
+        own, most = state.studies.of(who.actor), state.settings.max_study_cells
+        return await run_in_threadpool(partial(own.add, most=most), study_id, new, within)
 
     return await _answered(incoming, state, body, add)
 

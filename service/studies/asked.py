@@ -16,6 +16,7 @@ from service.bodies import validated
 from service.callers import Caller
 from service.state import GatewayState
 from service.studies.admitting import Admitter
+from service.studies.grids import pins_of
 from service.studies.planning import check_possible, plan_grid
 from service.studies.preview import preview_of
 from store.study_rows import NewStudy
@@ -52,13 +53,9 @@ def more_cells(study_id: str, body: dict[str, Any], state: GatewayState, who: Ca
     request = rows.request
     with Admitter(state, who.actor) as admitter:
         alike = StudyJob.model_validate(request.get("job") or {})
-        planned = plan_grid(asked, alike, state, admitter, who, stop_early=bool(request.get("stop_early")))
+        early, pins = bool(request.get("stop_early")), pins_of(rows.grids)
+        planned = plan_grid(asked, alike, state, admitter, who, stop_early=early, pins=pins)
         check_possible(planned, skip=request.get("impossible") == "skip")
-    have, more = state.studies.of(who.actor).keys(study_id), state.settings.max_study_cells
-    new = sum(cell.key not in have for cell in planned.cells)
-    if len(have) + new > more:
-        text = f"the study has {len(have)} cells, these are {new} more, and a study may have {more}: ask for another"
-        raise LayercutError("study_too_large", text, details={"cells": len(have) + new, "most": more})
     return planned.as_new(len(rows.grids), rows.name, body, Budget())
 
 

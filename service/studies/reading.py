@@ -10,12 +10,13 @@ from pydantic import ValidationError
 
 from api_schemas.jobs import Result
 from api_schemas.requests import EvaluationSpec
+from api_schemas.studies.grid import Coordinates
 from api_schemas.studies.request import Grid
 from api_schemas.studies.shown import CellState, Study, StudyHead, StudyList, StudyProgress, StudyStatus
 from api_schemas.studies.table import CellFacts, table_of, warnings_of
 from service.edge.root_path import address
 from service.state import GatewayState
-from service.studies.grids import Labels, labels_of, read_grid
+from service.studies.grids import Labels, effort_of, labels_of, read_grid
 from store.audit import Actor
 from store.study_rows import CellRow, StudyRows, Tally
 from store.workers import LIVING_SECONDS
@@ -51,7 +52,7 @@ def workers_of(state: GatewayState) -> int:
 
 
 def shown(rows: StudyRows, workers: int) -> Study:
-    """``workers``: how many there are to do what is open."""
+    """``workers``: how many there are to do what is open. The table is empty of rows without cells."""
     facts, base = facts_of(rows), address(f"/v1/studies/{rows.id}")
     status = _status(rows)
     return Study(
@@ -111,7 +112,7 @@ def facts_of(rows: StudyRows) -> list[CellFacts]:
 
 
 def _facts(cell: CellRow, grids: list[Grid], labels: Labels, margin: float) -> CellFacts:
-    grid_number, model, task, recovery, effort, _, drop, seed = cell.at
+    grid_number, model, task, recovery, _, _, drop, seed = cell.at
     grid = grids[grid_number]
     spec = grid.tasks[task]
     return CellFacts(
@@ -121,7 +122,7 @@ def _facts(cell: CellRow, grids: list[Grid], labels: Labels, margin: float) -> C
         strategy=cell.strategy,
         drop=grid.drops[drop],
         recovery=labels.recoveries[grid_number][recovery],
-        effort=grid.efforts[effort],
+        effort=effort_of(grid, Coordinates(*cell.at[1:])),
         seed=grid.seeds[seed],
         state=cell.state,
         reason=cell.reason,
@@ -132,7 +133,11 @@ def _facts(cell: CellRow, grids: list[Grid], labels: Labels, margin: float) -> C
         margin=margin,
         layers_total=cell.layers_total,
         dropped=cell.dropped,
+        has_files=cell.has_files,
         own_data=spec.dataset is not None,
+        model_id=grid.models[model].id,
+        task_name=spec.label,
+        spec=grid.recoveries[recovery],
         max_train_rows=spec.max_train_rows,
     )
 
@@ -151,14 +156,15 @@ def progress_of(rows: StudyRows, workers: int) -> StudyProgress:
         cells[tally.state] += tally.cells
     count = cells.total()
     begun = sum(tally.fractions for tally in rows.tallies if tally.state is CellState.RUNNING)
-    left = sum(number for state, number in cells.items() if state.open) - begun
+    open_ = sum(number for state, number in cells.items() if state.open)
+    left = open_ - begun
     minutes = ((rows.stopped_at or rows.now) - rows.began_at).total_seconds() / 60
     own = [tally for tally in rows.tallies if not tally.known]
     return StudyProgress(
         cells=count,
         by_state={state: cells[state] for state in CellState if cells[state]},
         fraction=1 - left / count if count else 1.0,
-        eta_seconds=_eta(own, left, max(1, cells[CellState.RUNNING], workers)),
+        eta_seconds=_eta(own, left, max(1, min(open_, max(cells[CellState.RUNNING], workers)))),
         jobs=rows.begun,
         known=sum(tally.cells for tally in rows.tallies if tally.known),
         minutes=max(0.0, minutes),
