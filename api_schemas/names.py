@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -31,7 +32,13 @@ def spelled(name: Any, names: Iterable[str]) -> Any:
     """The one of ``names`` that ``name`` is another spelling of, else ``name``."""
     if not isinstance(name, str) or len(name) > LONGEST:
         return name
-    return {loose(known): known for known in names}.get(loose(name), name)
+    return _by_loose(tuple(names)).get(loose(name), name)
+
+
+@lru_cache(maxsize=256)
+def _by_loose(names: tuple[str, ...]) -> dict[str, str]:
+    # A study asks for the same tables thousands of times.
+    return {loose(known): known for known in names}
 
 
 def near(name: str, names: Iterable[str]) -> list[str]:

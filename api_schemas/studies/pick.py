@@ -36,13 +36,13 @@ def _pick(rows: list[StudyRow], least: float, sure: bool) -> Pick:
 def _why(best: StudyRow, enough: list[StudyRow], least: float, sure: bool) -> str:
     by = "fastest" if best.latency_ms and size_of(enough)(best) == best.latency_ms.mean else "smallest"
     of = f"the {by} of {len(enough)} rows that keep" if len(enough) > 1 else "the only row that keeps"
-    return f"{of} {_percent(least)} of the score{_SURE[sure]}: it keeps {_percent(_kept(best, sure) or 0)}"
+    return f"{of} {100 * least:.6g} % of the score{_SURE[sure]}: it keeps {_percent(_kept(best, sure) or 0)}"
 
 
 def _why_none(rows: list[StudyRow], known: list[float], least: float, sure: bool) -> str:
     if known:
         best = f"the best keeps {_percent(max(known))}"
-        return f"no row keeps {_percent(least)} of the score{_SURE[sure]}: {best}"
+        return f"no row keeps {100 * least:.6g} % of the score{_SURE[sure]}: {best}"
     what = "an interval" if sure and any(row.retention for row in rows) else "a score to compare"
     yet = " yet" if any(cell.state.open for row in rows for cell in row.cells) else ""
     return f"no row has {what}{yet}"
