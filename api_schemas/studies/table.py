@@ -120,12 +120,13 @@ def _of_seeds(cells: Sequence[CellFacts], rows: list[list[CellFacts]]) -> Iterat
     """Rows that are still open will have more."""
     ended = [len(scored(row)) for row in rows if not any(cell.state.open for cell in row)]
     counts = [count for count in ended if count]
-    if counts and max(counts) == 1:
+    most = max(counts, default=0)
+    if most == 1:
         yield "each row has one seed: its interval is of the rows scored, and says nothing of another training"
-    fewer = sum(count < max(counts) for count in counts)
+    fewer = sum(count < most for count in counts)
     if fewer:
         of = f"{fewer} of {len(counts)} rows with a score are"
-        yield f"{of} of fewer seeds than the others ({min(counts)} of {max(counts)}): their means are less certain"
+        yield f"{of} of fewer seeds than the others ({min(counts)} of {most}): their means are less certain"
 
 
 def _of_layers(cells: Sequence[CellFacts], rows: list[list[CellFacts]]) -> Iterator[str]:
@@ -176,8 +177,8 @@ def _measured(results: list[Result]) -> dict[str, Any]:
         "parameters_after": max(result.parameters_after for result in results),
         "bytes_before": results[0].bytes_before,
         "bytes_after": max(result.bytes_after for result in results),
-        "speedup": _spread(result.speedup for result in results),
-        "latency_ms": _spread(result.latency_ms_after for result in results) if timed else None,
+        "speedup": _spread(results, "speedup"),
+        "latency_ms": _spread(results, "latency_ms_after") if timed else None,
         "device": device,
     }
 
@@ -188,9 +189,9 @@ def _judged(found: list[tuple[CellFacts, Result]]) -> dict[str, Any]:
         return {}
     results = [result for _, result in found]
     scores = {
-        "score_before": _spread(result.score_before for result in results),
-        "score_after": _spread(result.score_after for result in results),
-        "retention": _spread(result.retention for result in results),
+        "score_before": _spread(results, "score_before"),
+        "score_after": _spread(results, "score_after"),
+        "retention": _spread(results, "retention"),
     }
     if len(found) == 1:
         only, interval = results[0], results[0].retention_interval
@@ -257,5 +258,5 @@ def same(values: Iterable[T]) -> T | None:
     return first
 
 
-def _spread(values: Iterable[float | None]) -> Spread | None:
-    return spread_of([value for value in values if value is not None])
+def _spread(results: list[Result], name: str) -> Spread | None:
+    return spread_of([value for result in results if (value := getattr(result, name)) is not None])

@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -49,6 +49,7 @@ def test_seeds_that_differ_widen_it_by_students_t() -> None:
     assert found.interval.high - found.spread.mean == pytest.approx(12.7062 * 0.02 * math.sqrt(2) / math.sqrt(2), 1e-4)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.5, 1.2), st.floats(0, 0.2)), min_size=2, max_size=30))
 def test_it_is_never_narrower_than_by_rows_or_by_seeds_alone(seeds: list[tuple[float, float]]) -> None:
     found = combine([around(*seed) for seed in seeds])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_schemas.studies.front import mark_front
@@ -24,6 +24,7 @@ def dominates(one: StudyRow, other: StudyRow) -> bool:
     return mine != yours and mine[0] >= yours[0] and mine[1] >= yours[1]
 
 
+@settings(deadline=None)
 @given(POINTS)
 def test_it_is_the_rows_that_no_other_dominates(points: list[tuple[int, int]]) -> None:
     rows = [at(*point) for point in points]

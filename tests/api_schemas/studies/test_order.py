@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api_schemas.studies.grid import Coordinates, cells_of
@@ -32,6 +32,7 @@ def test_cells_of_a_baseline_keep_their_order() -> None:
         assert of_one == sorted(of_one)
 
 
+@settings(deadline=None)
 @given(st.lists(st.builds(Coordinates, *[st.integers(0, 2)] * 7), max_size=40))
 def test_each_cell_goes_once(cells: list[Coordinates]) -> None:
     order = submission_order(cells)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -82,6 +82,7 @@ def test_a_negative_number_stays_one() -> None:
     assert (row["score_after"], row["retention"]) == ("-12.5", "-0.25")
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_csv_gives_back_any_name(name: str) -> None:
     (row,) = read(as_csv(table_of([cell(model=name)])))
