@@ -173,14 +173,14 @@ class JobStore:
             lifecycle.remove(connection, row)
             self._note(connection, "job.delete", job_id)
 
-    def events(self, job_id: str, after: int = 0, limit: int = 100) -> EventPage:
+    def events(self, job_id: str, after: int = 0, limit: int = 100, types: Collection[EventType] = ()) -> EventPage:
         """Events with a number above ``after``, oldest first, and whether there are more: at most ``limit``, and no
-        more than have ``PAGE_BYTES``.
+        more than have ``PAGE_BYTES``; of ``types`` alone, where some are given.
         """
         with reading(self._engine) as connection:
             if connection.execute(select(jobs.c.id).where(owned(job_id, self._tenant))).first() is None:
                 raise not_found(job_id)
-            return read_events(connection, job_id, after, limit)
+            return read_events(connection, job_id, after, limit, types)
 
     def log(self, job_id: str, offset: int = 0, limit: int = 64 * 1024) -> LogPage:
         """What its runners said from ``offset`` on, at most ``limit`` bytes. Raises ``expired`` where it is gone."""

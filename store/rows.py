@@ -230,11 +230,15 @@ def _as_job(row: Row[Any], place: int | None) -> Job:
     )
 
 
-def read_events(connection: Connection, job_id: str, after: int, limit: int) -> tuple[list[Event], bool]:
+def read_events(
+    connection: Connection, job_id: str, after: int, limit: int, types: Collection[EventType] = ()
+) -> tuple[list[Event], bool]:
     """At most ``limit`` events past the number ``after``, no more than have ``PAGE_BYTES`` (but one, however large it
-    is), and whether there are more.
+    is), and whether there are more; of ``types`` alone, where some are given.
     """
-    numbered = (events.c.job_id == job_id, events.c.number > after)
+    numbered = [events.c.job_id == job_id, events.c.number > after]
+    if types:
+        numbered.append(events.c.type.in_(types))
     page = select(events).where(*numbered).order_by(events.c.number).limit(limit + 1).subquery()
     # The database adds up what it has: rows that are too many are not sent.
     size = func.length(page.c.message) + func.length(cast(page.c.data, Text))

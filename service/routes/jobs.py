@@ -213,7 +213,7 @@ async def retry_job(job_id: str, state: State, own: Own, *, incoming: Request) -
     """Queue a job again that failed or was cancelled. It goes on from its last checkpoint, with all its attempts."""
 
     async def retry(within: Within | None) -> Job:
-        return await run_in_threadpool(_retry, state, own, job_id, within)
+        return await run_in_threadpool(queue_again, state, own, job_id, within)
 
     return await accepted_once(incoming, state, None, retry)
 
@@ -298,7 +298,8 @@ def _queue(state: GatewayState, own: JobStore, sent: dict[str, Any], admitted: A
     return job
 
 
-def _retry(state: GatewayState, own: JobStore, job_id: str, within: Within | None) -> Job:
+def queue_again(state: GatewayState, own: JobStore, job_id: str, within: Within | None = None) -> Job:
+    """Retry a job, where the queue has room."""
     check_queue(state)
     job = own.retry(job_id, within)
     state.wakeups.wake()
