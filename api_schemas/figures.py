@@ -6,6 +6,12 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+#: Of an artifact: the folder of the figures that its card shows, their names and their forms.
+FOLDER = "figures"
+CARD = ("layers", "before_and_after", "curves")
+FORMS = ("svg", "png")
+FILES = tuple(f"{FOLDER}/{name}.{form}" for name in CARD for form in FORMS)
+
 
 class FigureInfo(BaseModel):
     """One figure. Either it can be drawn, or ``missing`` says what it needs."""

@@ -59,7 +59,17 @@ class Line:
         if point.step <= last:
             earlier = [[old for old in piece if old.step < point.step] for piece in self.pieces]
             self.pieces = [*(piece for piece in earlier if piece), []]
-        self.pieces[-1].append(point)
+        _append(self.pieces[-1], point)
+
+
+def _append(piece: list[LossPoint], point: LossPoint) -> None:
+    """So that a training of a million steps keeps no more points than can be seen: the newest is always among them."""
+    if len(piece) > 2 * MOST_POINTS:
+        piece[:] = [*piece[:-1:2], piece[-1]]
+    stride = piece[1].step - piece[0].step if len(piece) > MOST_POINTS else 0
+    if len(piece) > 2 and piece[-1].step - piece[-2].step < stride:
+        piece.pop()
+    piece.append(point)
 
 
 @dataclass(frozen=True)

@@ -32,13 +32,13 @@ SETTINGS: dict[str, Any] = {
 
 def load() -> None:
     """Raises ``figures_not_installed`` where the extra is not."""
+    # At home it says how it looks for fonts, and where it keeps what it found.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         importlib.import_module("matplotlib.figure")
     except ImportError:
         text = "figures are drawn by matplotlib, which is not installed here: pip install 'layercut[figures]'"
         raise LayercutError("figures_not_installed", text) from None
-    # At home it says how it looks for fonts.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
 from api_schemas.errors import LayercutError
+from api_schemas.figures import FILES as FIGURES
 from api_schemas.formats import FORMATS
 from sources.config_keys import short
 from sources.facts import INDEX, WEIGHTS
@@ -47,7 +48,7 @@ SHARDS = "model-*-of-*.safetensors"
 PATTERNS = [*SMALL, WEIGHTS, SHARDS, *NOTICES, *(name for name in MODULE_FILES if name not in TOP_FILES)]
 
 #: What jobs deliver, and no other file is published: what is read of a model, as stock classes write it, its chat
-#: templates, and what says where it comes from.
+#: templates, and what says where it comes from, with its figures.
 EXPORTED = (
     *SMALL,
     WEIGHTS,
@@ -57,6 +58,7 @@ EXPORTED = (
     "report.json",
     "README.md",
     "SHA256SUMS",
+    *FIGURES,
     *(file for row in FORMATS.values() for file in row.files),
 )
 

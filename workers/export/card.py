@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from api_schemas.markdown import line
 from api_schemas.reports import Report
+from workers.export.figures import CardFigure
 from workers.export.front_matter import AUTO_CLASSES, EMBEDS, front_matter, hub_id, pipeline_of
 
 # Folders whose name says nothing of what lies in them.
@@ -17,8 +19,8 @@ GENERIC = re.compile(
 )
 
 
-def make_card(report: Report) -> str:
-    """README.md: front matter that the hub reads, then the report in words and tables."""
+def make_card(report: Report, figures: Sequence[CardFigure] = ()) -> str:
+    """README.md: front matter that the hub reads, then the report in words, tables and ``figures``."""
     pipeline, name = pipeline_of(report), _source_name(report)
     delivered = report.verification.passed is not None
     what = f"with {len(report.layers.kept)} of {report.layers.total} layers" if delivered else "as it is, evaluated"
@@ -34,6 +36,7 @@ def make_card(report: Report) -> str:
             name=name,
             report=report,
             rows=_rows(report),
+            figures={figure.name: figure for figure in figures},
             score=_score,
         )
     )

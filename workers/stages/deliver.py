@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from api_schemas.architectures import Architecture
 from api_schemas.errors import JobError, LayercutError
 from api_schemas.events import ArtifactFiles, EventType, FailedData, NewEvent, SucceededData, new_event
+from api_schemas.figures import FOLDER
 from api_schemas.formats import further
 from api_schemas.jobs import Result, Stage, Usage
 from api_schemas.plans import Plan
@@ -23,6 +25,7 @@ from workers.data.made_up import made_up_inputs
 from workers.export.archive import archive_name, make_archive
 from workers.export.card import make_card
 from workers.export.embeddings import Embeddings, copy_modules, expect_embeddings
+from workers.export.figures import CardFigure, write_figures
 from workers.export.files import export_model, export_stream, write_sums
 from workers.export.verify import StockPipeline, Streamed, save_probe, verify
 from workers.pruning.streaming import Cut
@@ -113,11 +116,25 @@ def deliver_report(run: RunContext, plan: Plan, measured: Measured) -> Artifact:
 
 
 def _artifact(run: RunContext, folder: Path, report: Report, trainings: Sequence[StageTraining]) -> Artifact:
+    figures, warnings = _figures(run, folder, report)
+    report = report.model_copy(update={"warnings": [*report.warnings, *warnings]})
     (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(make_card(report), encoding="utf-8")
+    (folder / "README.md").write_text(make_card(report, figures), encoding="utf-8")
     write_sums(folder, run.progress.part)
     missed = report.search.shortfall if report.search else None
     return Artifact(_result(report), _usage(report, trainings), folder.name, _archive(run, folder), missed)
+
+
+def _figures(run: RunContext, folder: Path, report: Report) -> tuple[list[CardFigure], list[str]]:
+    """What the card shows, and what there is to be warned of: a figure is never worth a job."""
+    try:
+        return write_figures(report, run.progress.curves, folder), []
+    except Exception as error:  # noqa: BLE001 - whatever it is, the model is proved and goes out
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+        why = error.message if isinstance(error, LayercutError) else f"{type(error).__name__}: {error}"
+        warning = f"the card has no figures: {why[:300]}"
+        run.progress.warn(warning)
+        return [], [warning]
 
 
 def _archive(run: RunContext, folder: Path) -> str | None:

@@ -13,6 +13,7 @@ from api_schemas.events import EventType, Level, LogData, MetricData, NewEvent, 
 from api_schemas.jobs import Progress, Stage
 from api_schemas.reports import Reused
 from api_schemas.resolved import ResolvedRequest
+from figures.curves import CurveData, CurveReading
 from workers.training.trainer_state import Step
 
 # Steps that the pace is a mean of, about.
@@ -36,7 +37,8 @@ class ProgressReporter:
     """``tell`` gets every event. ``ask`` answers what others warn of, who look after the job from outside."""
 
     def __init__(self, tell: Callable[[NewEvent], None], ask: Callable[[], list[str]] = list) -> None:
-        self._tell, self._ask = tell, ask
+        self._teller, self._ask = tell, ask
+        self._curves = CurveReading()
         self._began = self._last = time.monotonic()
         self._ahead = dict(GUESSES)
         self._work: dict[Stage, float] = {}
@@ -52,6 +54,11 @@ class ProgressReporter:
     @property
     def told(self) -> Told:
         return self._told
+
+    @property
+    def curves(self) -> CurveData:
+        """How the trainings of this attempt went so far."""
+        return self._curves.found()
 
     def expect(self, work: dict[Stage, float], *, rounds: int, benchmark_seconds: float, search: float = 0.0) -> None:
         """What lies ahead: ``work`` of one training in each stage, in steps of the full model; ``rounds`` of all. The
@@ -146,6 +153,10 @@ class ProgressReporter:
     def take_warnings(self) -> None:
         """Have in the report what others warn of by now; they have told it themselves."""
         self._told.warnings.extend(self._ask())
+
+    def _tell(self, event: NewEvent) -> None:
+        self._teller(event)
+        self._curves.take(event)
 
     def _tell_resolved(self, message: str) -> None:
         if self._resolved is not None:

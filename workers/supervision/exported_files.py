@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from api_schemas.errors import LayercutError
+from api_schemas.figures import FILES as FIGURES
 from api_schemas.reports import Report
 from api_schemas.requests import ModelRef
 from sources.beneath import Folder, NotRegular
@@ -27,12 +28,13 @@ from sources.model_files import EXPORTED_FOLDERS, MAX_SMALL, is_exported, is_fol
 from sources.model_folder import read_facts
 from sources.strict_json import limit_of, parse
 from workers.export.sums import SUMS
+from workers.supervision.exported_figures import MOST_BYTES, fault_of
 from workers.supervision.runner_folders import check_room, copy_file, entered, entered_in, made_folder, opened_file
 
 MAX_FILES = MAX_SHARDS + 200
 REPORT = "report.json"
 #: All that a job has to publish that only evaluates.
-EVALUATED = frozenset({REPORT, "README.md"})
+EVALUATED = frozenset({REPORT, "README.md", *FIGURES})
 #: Of a report. A search in a model of a thousand layers has some thousands.
 MAX_REPORT_OBJECTS = 20_000
 #: Faults in it that are looked at one by one.
@@ -113,6 +115,8 @@ def check_exported(path: Path, names: Sequence[str], *, has_model: bool = True) 
         for name in names:
             if not name.endswith((WEIGHTS, TENSORS)):  # which begin with any bytes
                 (_check_json if name.endswith(".json") else _check_start)(folder, name)
+            if name in FIGURES and (fault := fault_of(name, folder.read(name, MOST_BYTES))):
+                raise refused(f"{name} {fault}")
         # What a stock loader does with them, and what their sizes may be, is looked at where they come in, too.
         if has_model:
             read_facts(folder, ModelRef(id=ID))
@@ -159,6 +163,8 @@ def _limit(name: str) -> int | None:
     """In bytes; None for weights, which are limited together."""
     if name.endswith((WEIGHTS, GRAPH, TENSORS)):
         return None
+    if name in FIGURES:
+        return MOST_BYTES
     return limit_of(name) if name.endswith(".json") else MAX_SMALL
 
 
