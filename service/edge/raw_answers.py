@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from api_schemas.errors import LayercutError, problem
-from service.edge.headers import SECURITY
+from service.edge.headers import NO_REFERRER, SECURITY
 from service.problems import MEDIA_TYPE
 
 
@@ -17,6 +17,7 @@ def raw_problem(code: str, text: str, root_path: str = "", *, retry_after: int |
     content = body.model_dump_json().encode()
     headers = [
         *SECURITY,
+        NO_REFERRER,
         (b"content-type", MEDIA_TYPE.encode()),
         (b"content-length", str(len(content)).encode()),
         (b"connection", b"close"),

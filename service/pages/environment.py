@@ -28,6 +28,9 @@ POLICY = (
     " font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 
+#: `same-origin`: a browser says of our forms where they are from, and nothing to other sites.
+HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
+
 ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -66,7 +69,7 @@ def page(
 ) -> HTMLResponse:
     """The answer to a browser. ``view`` is what ``template`` shows, beside ``site``."""
     text = ENVIRONMENT.get_template(template).render(site=_site(request, active), **view)
-    response = HTMLResponse(text, status, {"Content-Security-Policy": POLICY, **(headers or {})})
+    response = HTMLResponse(text, status, {**HEADERS, **(headers or {})})
     visit = visit_of(request)
     if visit.is_new:
         set_cookie(request, response, BROWSER, visit.anchor)

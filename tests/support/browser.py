@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,9 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
+import uvicorn
 from axe_playwright_python.sync_playwright import Axe
+from fastapi import FastAPI
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, ViewportSize, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -138,3 +141,47 @@ def window(
         context.on("page", watched.follow)
         yield Window(context.new_page(), watched)
         watched.check()
+
+
+@contextmanager
+def opened(browser: Browser, base: str, **options: object) -> Iterator[Page]:
+    """A page of a browser that nobody has used, at ``base``. Fails for what its console says, for an error of a script
+    and for a request to anybody else.
+    """
+    context = browser.new_context(base_url=base, **options)  # type: ignore[arg-type]
+    page, wrong = context.new_page(), []
+
+    def heard(message: ConsoleMessage) -> None:
+        # A figure that cannot be drawn here is hidden by a script of ours.
+        if message.type in ("error", "warning") and "/figures/" not in message.location.get("url", ""):
+            wrong.append(message.text)
+
+    page.on("console", heard)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: None if request.url.startswith(base) else wrong.append(request.url))
+    try:
+        yield page
+    finally:
+        context.close()
+    assert wrong == []
+
+
+@contextmanager
+def served(app: FastAPI, options: dict[str, Any]) -> Iterator[str]:
+    """The address of ``app`` under uvicorn, started."""
+    started = threading.Event()
+
+    class Told(uvicorn.Server):
+        async def startup(self, *given: Any, **named: Any) -> None:
+            await super().startup(*given, **named)
+            started.set()
+
+    server = Told(uvicorn.Config(app, **{**options, "port": 0}))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        assert started.wait(30)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)

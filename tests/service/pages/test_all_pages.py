@@ -44,6 +44,7 @@ def check(page: Response) -> None:
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert page.headers["Content-Security-Policy"] == POLICY
     assert page.headers["Cache-Control"] == "no-store"
+    assert page.headers.get_list("Referrer-Policy") == ["same-origin"]
     elements = Elements(page.text)
     assert all("src" in script for script in elements.named("script"))
     assert not elements.named("style", "iframe", "object", "embed", "base")
