@@ -74,15 +74,27 @@ async def _layercut_error(request: Request, error: Exception) -> Response:
     return _answer(told, headers)
 
 
+def told_of(error: LayercutError | RequestValidationError) -> tuple[str, list[FieldError]]:
+    """The sentence that ``error`` is told with, and the fields that are wrong."""
+    if isinstance(error, RequestValidationError):
+        errors = _field_errors(error)
+        return _listed(error, errors), errors
+    errors = getattr(error, "errors", None) or problem(error).errors
+    return error.message, errors
+
+
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = _field_errors(error)
+    told = LayercutError("validation_failed", _listed(error, errors))
+    return _answer(problem(told, request_id=request_id_of(request), errors=errors))
+
+
+def _listed(error: RequestValidationError, errors: Sequence[FieldError]) -> str:
     detail = "; ".join(": ".join(filter(None, (entry.pointer, entry.message))) for entry in errors)[:LONGEST_LIST]
     if isinstance(error, InvalidBody) and error.more:
         detail += f"; and {error.more} errors more"
-    return _answer(
-        problem(LayercutError("validation_failed", detail), request_id=request_id_of(request), errors=errors)
-    )
+    return detail
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from figures.style import COLOURS
 from service.edge.root_path import address
 
 FOLDER = Path(__file__).parent / "static"
@@ -24,12 +25,30 @@ class Asset:
     version: str
 
 
-def _read(path: Path) -> Asset:
-    content = path.read_bytes()
-    return Asset(content, MEDIA_TYPES[path.suffix], hashlib.sha256(content).hexdigest()[:16])
+def _figures_css() -> bytes:
+    """The colours of figures that stand in a page, light or dark as the page is."""
+    rules = [
+        f".fig-{name}{end}{{{kind}:light-dark({shades.light},{shades.dark})}}"
+        for name, shades in COLOURS.items()
+        for end, kind in (("", "fill"), ("-line", "stroke"))
+    ]
+    # A figure lies on a card, whose colour is not quite its paper's.
+    paper = ".card .fig-paper{fill:var(--surface)}.card .fig-paper-line{stroke:var(--surface)}"
+    return "\n".join((*rules, paper, "")).encode()
 
 
-ASSETS = {path.name: _read(path) for path in sorted(FOLDER.iterdir()) if path.suffix in MEDIA_TYPES}
+def _asset(name: str, content: bytes) -> Asset:
+    return Asset(content, MEDIA_TYPES[Path(name).suffix], hashlib.sha256(content).hexdigest()[:16])
+
+
+ASSETS = {
+    **{
+        path.name: _asset(path.name, path.read_bytes())
+        for path in sorted(FOLDER.iterdir())
+        if path.suffix in MEDIA_TYPES
+    },
+    "figures.css": _asset("figures.css", _figures_css()),
+}
 
 
 def asset_address(name: str) -> str:

@@ -111,15 +111,15 @@ async def create_job(
 
     leaves = partial(gone, incoming)
     if validate_only:
-        preview = await state.admissions.run(tenant, leaves, _preview, body, state, who)
+        preview = await state.admissions.run(tenant, leaves, preview_job, body, state, who)
         return JSONResponse(preview.model_dump(mode="json"))
 
     async def look() -> Admitted:
-        return await state.admissions.run(tenant, leaves, _admitted, body, state, who)
+        return await state.admissions.run(tenant, leaves, admitted_job, body, state, who)
 
     async def create(within: Within | None) -> Job:
         await state.probes.disk.answer()
-        return await run_in_threadpool(_queue, state, own, body, await look(), within)
+        return await run_in_threadpool(queue_job, state, own, body, await look(), within)
 
     return await accepted_once(incoming, state, body, create)
 
@@ -270,7 +270,8 @@ def _metadata(request: Request) -> dict[str, str]:
     return metadata
 
 
-def _admitted(body: dict[str, Any], state: GatewayState, who: Caller) -> Admitted:
+def admitted_job(body: dict[str, Any], state: GatewayState, who: Caller) -> Admitted:
+    """What a job of ``body`` would do; raises what it would be refused with. For a thread that may look at models."""
     with state.named_sources(who.actor) as named:
         return _admit(body, state, who, named)
 
@@ -289,7 +290,10 @@ def _admit(body: dict[str, Any], state: GatewayState, who: Caller, named: NamedS
     return request, resolved
 
 
-def _queue(state: GatewayState, own: JobStore, sent: dict[str, Any], admitted: Admitted, within: Within | None) -> Job:
+def queue_job(
+    state: GatewayState, own: JobStore, sent: dict[str, Any], admitted: Admitted, within: Within | None
+) -> Job:
+    """Store it, and wake a worker."""
     check_queue(state)
     request, resolved = admitted
     key = "" if request.webhook is None else state.signer.fingerprint
@@ -306,7 +310,8 @@ def queue_again(state: GatewayState, own: JobStore, job_id: str, within: Within 
     return job
 
 
-def _preview(sent: dict[str, Any], state: GatewayState, who: Caller) -> JobPreview:
+def preview_job(sent: dict[str, Any], state: GatewayState, who: Caller) -> JobPreview:
+    """As ``admitted_job``, with what it would take."""
     with state.named_sources(who.actor) as named:
         request, resolved = _admit(sent, state, who, named)
         takes, why_not = expected_of_job(resolved, state.workers.list(LIVING_SECONDS, None), named.settings)
