@@ -76,14 +76,14 @@ def test_from_an_empty_list_to_a_smaller_model(desk: Window, own: Rig, tmp_path:
     upload(desk, "model", sorted(own.model.iterdir()))
     desk.follow("Use in a job")
     assert desk.heading() == "New job"
-    uploaded = desk.page.get_by_label("Model", exact=True).input_value()
+    uploaded = desk.field("Model").input_value()
     assert uploaded.startswith("upload:")
     fill_in_job(desk, own, model=uploaded)
 
     # It plans as one types.
     plan = desk.page.locator("#plan")
-    desk.page.get_by_label("How many go").select_option("drop")
-    value = desk.page.get_by_label("Value", exact=True)
+    desk.field("How many go").select_option("drop")
+    value = desk.field("Value")
     value.fill("3")
     expect(plan).to_contain_text("3 of 6 layers")
     value.fill("1")
@@ -94,11 +94,11 @@ def test_from_an_empty_list_to_a_smaller_model(desk: Window, own: Rig, tmp_path:
     expect(value).to_have_attribute("aria-invalid", "true")
     value.fill("2")
     expect(desk.page.locator("#wrong-value")).to_be_empty()
-    desk.page.get_by_label("Method").select_option("finetune")
+    desk.field("Method").select_option("finetune")
     desk.page.get_by_text("Advanced").click()
-    desk.page.get_by_label("Epochs").fill("30")
-    desk.page.get_by_label("Time batches of").fill("1")
-    desk.page.get_by_label("With lengths of, tokens").fill("16")
+    desk.field("Epochs").fill("30")
+    desk.field("Time batches of").fill("1")
+    desk.field("With lengths of, tokens").fill("16")
     desk.press("Submit the job")
 
     # Its page changes by itself until the job has ended.
@@ -142,8 +142,8 @@ def test_repeat_with_changes_compare_cancel_and_delete(desk: Window, own: Rig) -
     assert own.ended(first) == "succeeded"
     desk.open(f"/ui/jobs/{first}")
     desk.follow("New job like this")
-    assert desk.page.get_by_label("Model", exact=True).input_value() == str(own.model)
-    value = desk.page.get_by_label("Value", exact=True)
+    assert desk.field("Model").input_value() == str(own.model)
+    value = desk.field("Value")
     expect(value).to_have_value("1")
     value.fill("4")
     expect(desk.page.locator("#plan")).to_contain_text("2 of 6 layers")
@@ -152,8 +152,8 @@ def test_repeat_with_changes_compare_cancel_and_delete(desk: Window, own: Rig) -
     second = desk.page.url.rsplit("/", 1)[1]
 
     desk.open("/ui/compare")
-    desk.page.get_by_label("Job A").fill(first)
-    desk.page.get_by_label("Job B").fill(second)
+    desk.field("Job A").fill(first)
+    desk.field("Job B").fill(second)
     desk.press("Compare")
     asked = desk.page.get_by_role("region", name="What was asked for differently").first
     expect(asked).to_contain_text("prune.drop")
@@ -182,17 +182,17 @@ def test_a_study_by_its_form(desk: Window, own: Rig) -> None:
     desk.open("/ui/studies")
     desk.follow("New study")
     page = desk.page
-    page.get_by_label("Models, one a line").fill(str(own.model))
+    desk.field("Models, one a line").fill(str(own.model))
     page.get_by_text("A table of your own").click()
-    page.get_by_label("Table", exact=True).fill(str(own.table))
-    page.get_by_label("Text columns").fill("text")
-    page.get_by_label("Label column").fill("mood")
+    desk.field("Table").fill(str(own.table))
+    desk.field("Text columns").fill("text")
+    desk.field("Label column").fill("mood")
     page.get_by_role("group", name="Strategies").get_by_label("bottom", exact=True).check()
     page.get_by_role("group", name="Methods").get_by_label("none").check()
-    page.get_by_label("Seeds").fill("1")
-    page.get_by_label("How many go").fill("1, 2, 3")
+    desk.field("Seeds").fill("1")
+    desk.field("How many go").fill("1, 2, 3")
     expect(page.locator("#plan")).to_contain_text("6 cells")
-    page.get_by_label("How many go").fill("1, 2")
+    desk.field("How many go").fill("1, 2")
     expect(page.locator("#plan")).to_contain_text("4 cells")
     desk.press("Submit the study")
 
@@ -207,7 +207,7 @@ def test_a_study_by_its_form(desk: Window, own: Rig) -> None:
     table = list(csv.DictReader(io.StringIO(Path(coming.value.path()).read_text(encoding="utf-8"))))
     assert [row["strategy"] for row in table] == ["top", "top", "bottom", "bottom"]
 
-    page.get_by_label("Share of the score to keep").fill("0.5")
+    desk.field("Share of the score to keep").fill("0.5")
     desk.press("Pick")
     expect(page.locator(".picked")).to_contain_text("layers")
     expect(page.get_by_role("link", name="Download", exact=True)).to_be_visible()
@@ -229,16 +229,16 @@ def test_without_scripts(browser: Browser, own: Rig) -> None:
         page = plain.page
         plain.open("/ui/new")
         fill_in_job(plain, own)
-        page.get_by_label("How many go").select_option("drop")
-        page.get_by_label("Value", exact=True).fill("2")
-        page.get_by_label("Method").select_option("none")
+        plain.field("How many go").select_option("drop")
+        plain.field("Value").fill("2")
+        plain.field("Method").select_option("none")
         plain.press("Plan")
         expect(page.locator("#plan")).to_contain_text("4 of 6 layers")
-        page.get_by_label("Value", exact=True).fill("9")
+        plain.field("Value").fill("9")
         plain.expect(422)
         plain.press("Submit the job")
         expect(page.locator("#wrong-value")).to_contain_text("6 layers")
-        page.get_by_label("Value", exact=True).fill("2")
+        plain.field("Value").fill("2")
         plain.press("Submit the job")
         job = page.url.rsplit("/", 1)[1]
         assert own.ended(job) == "succeeded"

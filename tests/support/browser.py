@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, ViewportSize, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -93,6 +93,10 @@ class Window:
 
     def heading(self) -> str:
         return self.page.locator("h1").inner_text()
+
+    def field(self, label: str) -> Locator:
+        """Of a form, by what stands beside it."""
+        return self.page.locator("input, select, textarea").and_(self.page.get_by_label(label, exact=True))
 
     def follow(self, name: str | re.Pattern[str]) -> None:
         """Click the link of that name."""

@@ -1,4 +1,4 @@
-"""A service as a person meets it in a browser, with something small to work on; and what is done there again and again."""
+"""A service as a person meets it in a browser, with something small to work on, and what is done there often."""
 
 from __future__ import annotations
 
@@ -120,12 +120,11 @@ def shell(command: str) -> str:
 
 def fill_in_job(window: Window, rig: Rig, *, model: str | None = None) -> None:
     """The form of a new job, with the table."""
-    page = window.page
-    page.get_by_label("Model", exact=True).fill(model or str(rig.model))
-    page.get_by_text("Own table").click()
-    page.get_by_label("Table", exact=True).fill(str(rig.table))
-    page.get_by_label("Text columns").fill("text")
-    page.get_by_label("Label column").fill("mood")
+    window.field("Model").fill(model or str(rig.model))
+    window.page.get_by_text("Own table").click()
+    window.field("Table").fill(str(rig.table))
+    window.field("Text columns").fill("text")
+    window.field("Label column").fill("mood")
 
 
 def shows(window: Window, text: str, seconds: float = 15) -> None:
