@@ -198,7 +198,7 @@ def test_a_study_by_its_form(desk: Window, own: Rig) -> None:
 
     expect(page.locator("#progress")).to_contain_text("4 cells")
     stay(desk)
-    expect(page.locator("#progress")).to_contain_text("4 done", ignore_case=True, timeout=2 * JOB_SECONDS * 1000)
+    expect(page.locator("#progress")).to_contain_text("4 succeeded", timeout=2 * JOB_SECONDS * 1000)
     check_stayed(desk)
     expect(page.locator(".study-table tbody > tr")).to_have_count(4)
     expect(page.locator(".figure-box svg").first).to_be_visible(timeout=30_000)

@@ -121,7 +121,7 @@ def shell(command: str) -> str:
 def fill_in_job(window: Window, rig: Rig, *, model: str | None = None) -> None:
     """The form of a new job, with the table."""
     window.field("Model").fill(model or str(rig.model))
-    window.page.get_by_text("Own table").click()
+    window.page.get_by_role("radio", name="Own table").check()
     window.field("Table").fill(str(rig.table))
     window.field("Text columns").fill("text")
     window.field("Label column").fill("mood")
