@@ -65,6 +65,11 @@ PLACES = (
     *((f"/{'/'.join(field.path)}", field.name) for field in WHOLE),
     *((f"/{name}", name) for name in BOXES),
     ("/budget", "jobs"),
+    # What is refused within one of a list is told as of a job.
+    ("/model", "models"),
+    ("/task", "tasks"),
+    ("/prune", "strategies"),
+    ("/recovery", "recoveries"),
     ("/stop_early", "stop_early"),
     (f"/{REST}", REST),
 )

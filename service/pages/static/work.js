@@ -16,6 +16,16 @@
   }
   document.addEventListener("htmx:afterSettle", function () { mark(document); });
 
+  // What was opened stays open when its table is drawn anew.
+  var open = [];
+  document.addEventListener("htmx:beforeSwap", function (event) {
+    open = Array.from(event.target.querySelectorAll("details[open][id]")).map(function (one) { return one.id; });
+  });
+  document.addEventListener("htmx:afterSettle", function () {
+    open.forEach(function (id) { var one = document.getElementById(id); if (one) one.open = true; });
+    open = [];
+  });
+
   // Twice is not meant.
   document.addEventListener("submit", function (event) {
     var form = event.target;

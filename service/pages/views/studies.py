@@ -278,7 +278,7 @@ class PreviewView:
 
 
 #: Of cells that cannot be, in a preview.
-MOST_IMPOSSIBLE = 12
+MOST_IMPOSSIBLE = 5
 
 
 def preview_view(found: StudyPreview) -> PreviewView:

@@ -128,7 +128,7 @@ def _interval(row: StudyRow) -> str:
     found = row.retention_interval
     if found is None:
         return ""
-    return f"{found.low * 100:.1f} to {found.high * 100:.1f} %, with {found.confidence * 100:.0f} % confidence"
+    return f"{found.low * 100:.1f} to {found.high * 100:.1f} %"
 
 
 def _state(states: Counter[CellState]) -> Word | None:
