@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, exists, func, select
 
 from api_schemas.errors import JobError, LayercutError
-from api_schemas.events import Event, NewEvent
+from api_schemas.events import Event, EventType, NewEvent
 from api_schemas.jobs import Job, Status
 from api_schemas.logs import LogPage
 from api_schemas.requests import JobRequest
