@@ -30,22 +30,29 @@ TWEETS = {"dataset": str(TABLE), "text_columns": ["text"], "label_column": "sent
 STUDY = {
     "name": "Which layers of MiniLM may go",
     "models": [str(MODEL)],
-    "tasks": [{**TWEETS, "max_train_rows": 120}],
+    "tasks": [{**TWEETS, "max_train_rows": 240}],
     "strategies": ["top", "bottom"],
     "drops": [1, 2, 3],
-    "efforts": ["quick"],
+    # A distillation wants more rows than these.
+    "recoveries": [{"method": "finetune", "epochs": 2, "batch_size": 16, "baseline_batch_size": 16}],
     "seeds": [1, 2],
     "job": {"evaluation": {"latency": LATENCY}, "metadata": {"team": "search"}},
 }
 LONG = {
     "model": str(MODEL),
-    "task": {**TWEETS, "max_train_rows": 900},
+    "task": {**TWEETS, "max_train_rows": 800},
     "prune": {"strategy": "symmetric", "drop": 2},
-    "recovery": {"method": "finetune", "epochs": 8},
+    "recovery": {"method": "finetune", "epochs": 6, "baseline_batch_size": 16},
     "evaluation": {"latency": LATENCY},
     "seed": 3,
 }
-STUDY_SECONDS, LIVE_SECONDS = 600, 120
+STUDY_SECONDS, LIVE_SECONDS = 1200, 300
+
+
+def shorten(table: Path) -> None:
+    """To a third: what is scored on is a tenth of it."""
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    table.write_text("".join(lines[: len(lines) // 3]), encoding="utf-8")
 
 
 def made(client: httpx.Client, path: str, body: dict[str, Any]) -> str:
@@ -140,6 +147,7 @@ def main() -> int:
         copy_model(MODEL)
         TABLE.parent.mkdir()
         write_tweets(TABLE)
+        shorten(TABLE)
         entrance(FOLDER / "login", wanted)
         with (
             serve(FOLDER, MODEL.parent, TABLE.parent) as client,

@@ -23,6 +23,7 @@ _ALL_THERE = """async () => {
   for (const image of document.images) image.loading = 'eager';
   await Promise.all([...document.images].map(image => image.decode().catch(() => null)));
   await document.fonts.ready;
+  document.getElementById('toast').hidden = true;
 }"""
 
 
