@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, expect
 from api_schemas.tenants import Scope
 from tests.support.browser import DESKTOP, PHONE, Window, chromium, window
 from tests.support.page_rig import Rig, fill_in_job, new_key, rig, shows
+from tests.support.processes import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -64,8 +65,13 @@ def test_a_key_opens_what_is_its_tenants_alone(browser: Browser, guarded: Rig) -
             f"/v1/keys/{key.rpartition('_')[0]}", headers={"Authorization": f"Bearer {admin}"}
         )
         assert revoked.status_code == httpx.codes.OK, revoked.text
-        seen.page.reload()
-        assert seen.heading() == "Log in"
+
+        def sent_away() -> bool:
+            seen.page.reload()
+            return seen.heading() == "Log in"
+
+        # A gateway may know a key for 15 seconds.
+        eventually(sent_away, 60)
 
 
 def test_a_keyboard_is_enough(browser: Browser, guarded: Rig) -> None:
@@ -76,7 +82,7 @@ def test_a_keyboard_is_enough(browser: Browser, guarded: Rig) -> None:
         page.keyboard.press("Tab")
         assert focused(seen) == "Skip to the content"
         page.keyboard.press("Enter")
-        assert page.evaluate("document.activeElement.id") == "content"
+        expect(page.locator("#content")).to_be_focused()
         tab_to(seen, "New job")
         page.keyboard.press("Enter")
         page.wait_for_url("**/ui/new*")
@@ -114,7 +120,10 @@ def tab_to(seen: Window, name: str, most: int = 60) -> None:
     """By the key alone; all that is passed shows that it has the focus."""
     for _ in range(most):
         seen.page.keyboard.press("Tab")
-        ring = seen.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        # After the last, the browser's own parts have it.
+        ring = seen.page.evaluate(
+            "document.activeElement === document.body ? 'away' : getComputedStyle(document.activeElement).outlineStyle"
+        )
         assert ring != "none", f"{focused(seen)!r} does not show that it has the focus"
         if focused(seen) == name:
             return
@@ -122,16 +131,13 @@ def tab_to(seen: Window, name: str, most: int = 60) -> None:
 
 
 def test_nothing_keeps_anybody_out_and_nothing_sticks_out(browser: Browser, guarded: Rig) -> None:
-    """axe on every page, in both colours, at a desk and on a phone."""
+    """axe on every page: at a desk in light colours, on a phone in dark ones."""
     key = new_key(guarded.server, "c")
     job, other = guarded.ask(key), guarded.ask(key, drop=3)
     headers = {"Authorization": f"Bearer {key}"}
-    body = {name: value for name, value in guarded.job().items() if name in ("model", "task", "recovery")}
-    study = guarded.server.client.post(
-        "/v1/studies",
-        headers=headers,
-        json={"models": body["model"], "tasks": body["task"], "recoveries": body["recovery"], "drops": [2, 3]},
-    )
+    asked = guarded.job()
+    lists = {"models": [asked["model"]], "tasks": [asked["task"]], "recoveries": [asked["recovery"]], "drops": [1, 3]}
+    study = guarded.server.client.post("/v1/studies", headers=headers, json={**lists, "seeds": [42, 43]})
     assert study.is_success, study.text
     guarded.server.client.headers.update(headers)
     assert guarded.ended(job) == guarded.ended(other) == "succeeded"
@@ -153,12 +159,14 @@ def test_nothing_keeps_anybody_out_and_nothing_sticks_out(browser: Browser, guar
 
 
 def check_all(seen: Window) -> None:
-    for size in (DESKTOP, PHONE):
-        seen.page.set_viewport_size(size)
-        seen.check_width()
-        for colours in ("light", "dark"):
-            seen.page.emulate_media(color_scheme=colours)
-            seen.check_access()
+    seen.page.set_viewport_size(DESKTOP)
+    seen.page.emulate_media(color_scheme="light")
+    seen.check_width()
+    seen.check_access()
+    seen.page.set_viewport_size(PHONE)
+    seen.page.emulate_media(color_scheme="dark")
+    seen.check_width()
+    seen.check_access()
 
 
 def test_a_form_of_a_table_by_a_reader_of_labels(browser: Browser, guarded: Rig) -> None:
@@ -169,7 +177,7 @@ def test_a_form_of_a_table_by_a_reader_of_labels(browser: Browser, guarded: Rig)
         fill_in_job(seen, guarded)
         seen.expect(422)
         seen.field("Label column").fill("no such column")
-        label = seen.field("Label column")
-        expect(label).to_have_attribute("aria-invalid", "true")
-        told = seen.page.locator(f"#{(label.get_attribute('aria-describedby') or '').split()[-1]}")
+        table = seen.field("Table")
+        expect(table).to_have_attribute("aria-invalid", "true")
+        told = seen.page.locator(f"#{(table.get_attribute('aria-describedby') or '').split()[-1]}")
         expect(told).to_contain_text("mood")

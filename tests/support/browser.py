@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, ViewportSize, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -27,6 +27,7 @@ SECONDS = 15
 _REFUSED = re.compile(r"the server responded with a status of (\d+)")
 _GRAVE = ("serious", "critical")
 _AXE = Axe()
+expect.set_options(timeout=SECONDS * 1000)
 
 
 @contextmanager
