@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
     $$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench openapi peers guide-tools chart requirements sbom
+.PHONY: help setup demo test test-slow test-gpu chaos attack lint format serve bench openapi screenshots peers guide-tools chart requirements sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ models/all-MiniLM-L6-v2 data/tweets.csv: | $(STAMP)
 
 openapi: $(STAMP) ## Renew docs/openapi.json; answers that have no example yet are asked of a server (ARGS=--all for all)
 	$(PY) demo/answers.py $(ARGS)
+
+screenshots: $(STAMP) ## Renew docs/images with a small study of the packaged model: four minutes (ARGS='--only job study')
+	$(PY) demo/screenshots.py $(ARGS)
 
 BENCHMARKS ?= $(sort $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
 

@@ -185,14 +185,17 @@ def _draw(
             say(axes, left, above - 10, found.model_name, inks["muted"], size=SMALL, most=int(wide / 7))
         one(plot, inks, page, found)
         plots.append(plot)
-    _share(plots)
+    _share(plots, page.panels)
     if after is not None and many == 1:
         after(plots[0], page.panels[0])
     legend(axes, foot, entries, inks)
     return figure
 
 
-def _share(plots: list[Axes]) -> None:
+def _share(plots: list[Axes], panels: Sequence[Panel]) -> None:
+    """The same range for all. An interval of few seeds may be wider than a score can be: its bar goes past the edge."""
+    below_zero = any(row.score_after.mean < 0 for one in panels for row in one.rows if row.score_after)
+    least, most = (-105.0 if below_zero else 0.0), 105.0
     for plot in plots:
         plot.margins(x=0.09, y=0.1)
         plot.autoscale_view()
@@ -201,7 +204,7 @@ def _share(plots: list[Axes]) -> None:
     up = [end for plot in plots for end in plot.get_ylim()]
     for plot in plots:
         plot.set_xlim(*((max(across), min(across)) if turned else (min(across), max(across))))
-        plot.set_ylim(min(up), max(up))
+        plot.set_ylim(max(min(up), least), min(max(up), most))
         whole_numbers(plot, *((8, 6) if len(plots) == 1 else (5, 4)))
 
 

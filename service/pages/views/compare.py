@@ -9,6 +9,7 @@ from typing import Any
 
 from api_schemas.jobs import Job, Result
 from api_schemas.metrics import METRICS
+from service.pages.views.job import verdict_words
 from service.pages.views.jobs import model_name, shortened
 from service.pages.views.states import OUTCOMES, STATUSES, Word
 from service.pages.views.strip import Strip, strip_of
@@ -91,7 +92,7 @@ def _side(letter: str, job: Job) -> Side:
         status=STATUSES[job.status],
         strip=strip,
         outcome=OUTCOMES[result.outcome] if result and result.outcome else None,
-        verdict=result.verdict if result else "",
+        verdict=verdict_words(result.verdict, result.outcome) if result else "",
         error=job.error.message if job.error else "",
     )
 

@@ -152,7 +152,7 @@ def job_view(job: Job, found: Found) -> JobView:
         last_event=found.last_event,
         stages=stage_views(job, found.stage_events),
         outcome=OUTCOMES[result.outcome] if result and result.outcome else None,
-        verdict=_sentence(result.verdict, result.outcome) if result else "",
+        verdict=verdict_words(result.verdict, result.outcome) if result else "",
         marks=layer_marks(job, report),
         kept=kept or [],
         dropped=dropped or [],
@@ -172,7 +172,7 @@ def job_view(job: Job, found: Found) -> JobView:
     )
 
 
-def _sentence(verdict: str, outcome: Outcome | None) -> str:
+def verdict_words(verdict: str, outcome: Outcome | None) -> str:
     """Without the outcome that it begins with: the page has that beside it, in a word."""
     said = verdict.removeprefix(f"{outcome}: ") if outcome else verdict
     return said[:1].upper() + said[1:]
