@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -73,7 +74,8 @@ def service(folder: Path, workers: int, models: Path, *, threads: int | None = N
     port = free_port()
     settings: dict[str, Any] = {
         "LAYERCUT_DATA_DIR": str(folder), "LAYERCUT_MODEL_ROOTS": str(models), "LAYERCUT_DATA_ROOTS": str(models),
-        "LAYERCUT_PORT": str(port), **({"OMP_NUM_THREADS": str(threads)} if threads else {}),
+        "LAYERCUT_PORT": str(port), **{name: os.environ[name] for name in ("LAYERCUT_GLUE_DIR",) if name in os.environ},
+        **({"OMP_NUM_THREADS": str(threads)} if threads else {}),
     }  # fmt: skip
     command = [sys.executable, "-m", "cli.main"]
     with ExitStack() as stack:
