@@ -1,7 +1,8 @@
 """What a gateway takes before it serves: bytes installed, and seconds to import.
 
 1. *Installed*: the hashed list of the gateway's image and our own package, installed into a new environment as the
-   image does it, without pip. Bytes on disk, by package. Goal: 260 MB.
+   image does it, without pip. Bytes on disk, by package. Goal: 260 MB, of the extra `gateway`; what the extra
+   `figures` adds, which the image has as well and a gateway can do without, is told beside it.
 2. *Imported*: `import service.app` in a new process, by turns with what the gateway builds on (FastAPI, uvicorn,
    SQLAlchemy, Celery, DuckDB: `PEER`), in that environment, its bytecode compiled. Goal: 1.2 s.
 
@@ -47,9 +48,9 @@ def installed_as_the_image(folder: Path) -> Path:
     return python
 
 
-def of_the_gateway(found: dict[NormalizedName, Distribution]) -> set[NormalizedName]:
-    """Names of layercut and of all that its extra ``gateway`` needs."""
-    names, todo = set[NormalizedName](), [Requirement("layercut[gateway]")]
+def of_extras(found: dict[NormalizedName, Distribution], *extras: str) -> set[NormalizedName]:
+    """Names of layercut and of all that its ``extras`` need."""
+    names, todo = set[NormalizedName](), [Requirement(f"layercut[{','.join(extras)}]")]
     while todo:
         wanted = todo.pop()
         name = canonicalize_name(wanted.name)
@@ -59,17 +60,24 @@ def of_the_gateway(found: dict[NormalizedName, Distribution]) -> set[NormalizedN
         names.add(name)
         for line in found[name].requires or ():
             needed = Requirement(line)
-            extras = wanted.extras or {""}
-            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+            asked = wanted.extras or {""}
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in asked):
                 todo.append(needed)
     return names
 
 
-def sizes(packages: Path) -> Counter[str]:
-    """Bytes of each distribution in ``packages`` that the gateway has, with its compiled bytecode."""
+def sizes(packages: Path) -> tuple[Counter[str], Counter[str]]:
+    """Bytes of each distribution in ``packages`` that the gateway has, with its compiled bytecode; and of those that
+    figures need beyond.
+    """
     found = {canonicalize_name(one.name): one for one in distributions(path=[str(packages)])}
-    names = of_the_gateway(found) - {canonicalize_name(name) for name in TAKEN_AWAY}
-    return Counter[str]({name: sum(_bytes(found[name])) for name in names})
+    gateway = of_extras(found, "gateway") - {canonicalize_name(name) for name in TAKEN_AWAY}
+    figures = of_extras(found, "gateway", "figures") - gateway - {canonicalize_name(name) for name in TAKEN_AWAY}
+
+    def weighed(names: set[NormalizedName]) -> Counter[str]:
+        return Counter[str]({name: sum(_bytes(found[name])) for name in names})
+
+    return weighed(gateway), weighed(figures)
 
 
 def _bytes(one: Distribution) -> Iterator[int]:
@@ -114,17 +122,22 @@ def main() -> None:
         for _ in range(5 if quick else 15):
             for statement, values in taken.items():
                 values.append(seconds(python, statement))
-        bytes_of = sizes(packages)
+        bytes_of, drawn_by = sizes(packages)
     megabytes = sum(bytes_of.values()) / 1e6
     print(f"installed: {megabytes:.0f} MB in {len(bytes_of)} packages; goal {GOAL_MB}")
     for name, count in bytes_of.most_common(12):
+        print(f"  {count / 1e6:7.1f} MB  {name}")
+    figures = sum(drawn_by.values()) / 1e6
+    print(f"what figures add: {figures:.0f} MB in {len(drawn_by)} packages")
+    for name, count in drawn_by.most_common():
         print(f"  {count / 1e6:7.1f} MB  {name}")
     print(f"import of service.app: {spread(taken[OURS])}; goal {GOAL_SECONDS}")
     print(f"... of what it builds on: {spread(taken[PEER])}")
     ratios = [ours / peer for ours, peer in zip(taken[OURS], taken[PEER], strict=True)]
     print(f"... ratio: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
     print(json.dumps({
-        "installed_mb": round(megabytes, 1), "import_s": round(statistics.median(taken[OURS]), 3),
+        "installed_mb": round(megabytes, 1), "figures_mb": round(figures, 1),
+        "import_s": round(statistics.median(taken[OURS]), 3),
         "peer_s": round(statistics.median(taken[PEER]), 3), "ratio": round(statistics.median(ratios), 3),
         "quick": quick,
     }))  # fmt: skip

@@ -1,6 +1,6 @@
 """The events of a job as they are shown: a bar on a terminal, lines in a log, JSON for programs."""
 
-# ruff: noqa: PLC0415 - rich is for a terminal
+# ruff: noqa: PLC0415 - rich is for a terminal, and help waits for no vocabulary
 
 from __future__ import annotations
 
@@ -66,35 +66,42 @@ class Bar(View):
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        from cli.bars import LiveBar
 
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
-        columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=self._console, transient=True)
-        self._bar = self._progress.add_task("waiting", total=1.0)
+        self._bar = LiveBar(self._console)
+        self._stage: str | None = None
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        self._bar.progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        self._bar.progress.stop()
 
     def __call__(self, event: NewEvent | Event) -> None:
+        from api_schemas.progress_texts import doing
+
         data: Any = event.data
         if event.type == PROGRESS:
-            self._progress.update(self._bar, completed=data.fraction, description=plain(event.message))
+            does = doing(self._stage, data.step, data.total_steps, data.loss)
+            self._bar.at(data.fraction, does, data.eta_seconds)
             return
         if event.type == STAGE and not data.skipped:
-            self._progress.update(self._bar, description=data.stage.value)
+            self._stage = data.stage.value
+            self._bar.does(doing(self._stage))
         if event.type.value not in SILENT:
             self._console.print(f"{event.type.value.removeprefix('job.'):<14}", said(event), markup=False)
 
 
 def said(event: Any) -> str:
-    """In one line; of a score, with the side that it is of."""
+    """In one line; of a score, with the side that it is of, and of a training with its loss."""
+    from api_schemas.progress_texts import AND, loss_of
+
     side = f" {event.data.side}" if event.type == METRIC else ""
-    return plain(event.message) + side
+    loss = loss_of(event.data.loss) if event.type == PROGRESS else ""
+    return plain(event.message) + side + (f"{AND}{loss}" if loss else "")
 
 
 def for_stream(stream: TextIO, *, as_json: bool) -> View:

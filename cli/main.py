@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import access, hosting, remote, running
+from cli.remote import studies
 
 app = typer.Typer(
     name="layercut",
@@ -20,6 +21,7 @@ JOBS, SERVICE = "Jobs, on a service (LAYERCUT_URL, LAYERCUT_API_KEY)", "The serv
 
 for name, command in remote.COMMANDS.items():
     app.command(name, rich_help_panel=JOBS)(command)
+app.add_typer(studies.study, rich_help_panel=JOBS)
 app.command(rich_help_panel="Jobs, without a service")(running.run)
 app.command(rich_help_panel=SERVICE)(hosting.serve)
 app.command(rich_help_panel=SERVICE)(hosting.gateway)

@@ -42,10 +42,6 @@ class Line:
     seed: int | None = None
     pieces: list[list[LossPoint]] = field(default_factory=list)
 
-    @property
-    def label(self) -> str:
-        return self.stage if self.seed is None else f"{self.stage}, seed {self.seed}"
-
     def begin(self) -> None:
         """What is told from here on is of another attempt."""
         if not self.pieces or self.pieces[-1]:
@@ -153,9 +149,9 @@ def curves(data: CurveData, *, metric: str | None = None, name: str = NAME) -> D
             "no training has told a loss: `recovery.method` is `none` and the baseline came from the cache or was not"
             " trained, or the job has not come so far yet"
         )
-    scores = _headline(data.scores, metric)
+    labels, scores = labels_of(lines), _headline(data.scores, metric)
     title = "Loss of the trainings, and the score"
-    alt = " ".join(_told(line) for line in lines) + "".join(
+    alt = " ".join(_told(line, label) for line, label in zip(lines, labels, strict=True)) + "".join(
         f" Score ({plain(score.name, 40)}) {'of the full model' if score.side == 'before' else 'delivered'}:"
         f" {score.value:.2f}." for score in scores
     )  # fmt: skip
@@ -171,12 +167,18 @@ def _headline(scores: Sequence[Score], metric: str | None) -> list[Score]:
     return sorted((score for score in scores if score.name == chosen), key=lambda score: score.side != "before")
 
 
-def _told(line: Line) -> str:
+def labels_of(lines: Sequence[Line]) -> list[str]:
+    """Of each training its stage, and its seed where there are several."""
+    several = len({line.seed for line in lines if line.seed is not None}) > 1
+    return [f"{line.stage}, seed {line.seed}" if several and line.seed is not None else line.stage for line in lines]
+
+
+def _told(line: Line, label: str) -> str:
     points = [point for piece in line.pieces for point in piece]
     lost = len(line.pieces) - 1
     gap = f" with {lost} {'gap' if lost == 1 else 'gaps'} where attempts were lost," if lost else ""
     return (
-        f"The loss of {line.label} went from {number(points[0].loss, 4)} at step {points[0].step} to"
+        f"The loss of {label} went from {number(points[0].loss, 4)} at step {points[0].step} to"
         f" {number(points[-1].loss, 4)} at step {points[-1].step}{',' + gap if gap else ''}."
     ).replace(",.", ".")
 
@@ -188,7 +190,7 @@ def thinned(piece: list[LossPoint], most: int = MOST_POINTS) -> list[LossPoint]:
 
 
 def _draw(inks: Inks, title: str, lines: list[Line], scores: list[Score]) -> Figure:
-    labels = [line.label for line in lines]
+    labels = labels_of(lines)
     foot = 340.0
     figure, axes = sheet(foot + ROW * len(legend_rows(labels)) + 14, inks, title)
     right = 530 if scores else WIDTH - 24
@@ -202,7 +204,7 @@ def _draw(inks: Inks, title: str, lines: list[Line], scores: list[Score]) -> Fig
             plot.plot(steps, losses, color=inks[style.colour], linestyle=style.dash, linewidth=2)
         last = line.pieces[-1][-1]
         plot.plot([last.step], [last.loss], marker=style.mark, color=inks[style.colour], markersize=7)
-        entries.append((line.label, line_sample(inks, style)))
+        entries.append((labels[at], line_sample(inks, style)))
     plot.margins(x=0.03, y=0.08)
     whole_numbers(plot)
     if scores:

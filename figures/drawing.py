@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from figures.library import DOTS, drawing
 from figures.style import Inks, Printed, Theme
 from figures.svg import Link, cleaned
+from figures.words import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +27,11 @@ class Drawing:
     alt: str
     draw: Callable[[Inks], Figure] = field(repr=False)
     links: Mapping[str, Link] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        # Words of strangers stand in both.
+        object.__setattr__(self, "title", plain(self.title, 200))
+        object.__setattr__(self, "alt", plain(self.alt, 2000))
 
     def svg(self, theme: Theme = "auto", *, inline: bool = False, prefix: str | None = None) -> str:
         """``inline``: to stand in a page that has ``figures.style.css()``, whatever its policy: no style, no prolog.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from api_schemas.errors import LayercutError
@@ -34,6 +36,8 @@ def load() -> None:
     """Raises ``figures_not_installed`` where the extra is not."""
     # At home it says how it looks for fonts, and where it keeps what it found.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    # It asks fc-list for the machine's fonts, which says on stderr where it may not read /etc/fonts.
+    os.environ.setdefault("FONTCONFIG_FILE", str(Path(__file__).with_name("fonts.conf")))
     try:
         importlib.import_module("matplotlib.figure")
     except ImportError:

@@ -72,7 +72,7 @@ def look(number: int) -> Look:
     """Of the series with that number: no two of the first ninety-six are alike in both colour and mark."""
     return Look(
         SERIES[number % len(SERIES)],
-        MARKS[(number + number // len(SERIES)) % len(MARKS)],
+        MARKS[(number % len(SERIES) + number // len(SERIES)) % len(MARKS)],
         DASHES[(number + number // len(SERIES)) % len(DASHES)],
     )
 

@@ -24,6 +24,8 @@ from service.pages.sessions import Sessions
 from service.rates import Rates
 from service.readiness import Probes, open_probes
 from service.settings import GatewaySettings
+from service.studies.kept_admitters import KeptAdmitters
+from service.studies.kept_texts import KeptTexts
 from service.uploads.named import NamedUploads
 from service.uploads.slots import Slots
 from service.uploads.stores import Stores
@@ -86,6 +88,8 @@ class GatewayState:
     #: Of files of models and data.
     hashes: FileHashes
     studies: StudyStore
+    kept_texts: KeptTexts
+    admitters: KeptAdmitters
     wakeups: WakeUps
     feed: Feed
     reads: JobReads
@@ -164,6 +168,8 @@ def open_state(
         importance=KnownImportance(cache, artifacts, hashes),
         hashes=hashes,
         studies=StudyStore(engine),
+        kept_texts=KeptTexts(),
+        admitters=KeptAdmitters(),
         wakeups=wakeups,
         feed=Feed(store, settings.feed_seconds),
         reads=JobReads(store),

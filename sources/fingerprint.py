@@ -49,6 +49,8 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 REMEMBERED_BYTES = 1 << 20
 # A file may change twice within one tick of its clock: what has just changed is not remembered.
 SETTLED_SECONDS = 5.0
+# Two changes within one tick of the kernel's clock leave the same ctime: what is younger is looked at after it.
+TICK_SECONDS = 0.02
 # Files whose hashes were begun and not ended.
 MOST_BEGUN = 100
 
@@ -88,12 +90,32 @@ class FileHashes:
     def __init__(self, folder: Path, inputs: Inputs | None = None, stopped: Stopped = never) -> None:
         self._folder, self._inputs, self._stopped = folder, inputs, stopped
         self._begun: dict[str, _Begun] = {}
+        self._seen: dict[str, list[int]] | None = None
 
     def until(self, stopped: Stopped) -> FileHashes:
         """The same, for one who may stop waiting."""
         same = FileHashes(self._folder, self._inputs, stopped)
         same._begun = self._begun
         return same
+
+    def noting(self) -> FileHashes:
+        """The same, with ``seen`` of what is hashed from now on."""
+        same = self.until(self._stopped)
+        same._seen = {}
+        return same
+
+    @property
+    def seen(self) -> list[list[Any]]:
+        """Path, inode, size, mtime and ctime of each file as it was before it was hashed (``store/file_states.py``)."""
+        return [[path, *state] for path, state in sorted((self._seen or {}).items())]
+
+    def _note(self, path: Path, file: BinaryIO) -> None:
+        if self._seen is None:
+            return
+        if abs(time.time() - os.fstat(file.fileno()).st_ctime) < TICK_SECONDS:
+            time.sleep(TICK_SECONDS)
+        found = os.fstat(file.fileno())
+        self._seen[str(path)] = [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
     def of_files(self, folder: Folder, names: Iterable[str]) -> dict[str, str]:
         """Of files of a model's folder, by name; raises as ``Folder.open`` does."""
@@ -104,6 +126,7 @@ class FileHashes:
         if known:
             return known
         with folder.open(name) as file:
+            self._note(folder.path / name, file)
             try:
                 return self.of_open(file)
             except OSError as error:
@@ -115,6 +138,7 @@ class FileHashes:
         if known:
             return known
         with open_plain(path) as file:
+            self._note(path, file)
             return self.of_open(file)
 
     def of_open(self, file: BinaryIO) -> str:

@@ -206,6 +206,21 @@ def _model(asked: Asked, facts: ModelFacts, settings: SourceSettings, hashes: Fi
     return found if modules is None else {**found, "modules": hashes.of_files(folder, modules.files)}
 
 
+def modules_identity(asked: Asked, settings: SourceSettings, hashes: FileHashes) -> Identity | None:
+    """Of the sentence-transformers modules of a model that its id or its digest does not tell; None where it has none.
+
+    Raises as the sources do.
+    """
+    if asked.delivered is not None:
+        return None
+    if asked.stored is not None:
+        found = _stored(asked.stored, with_modules=True)
+        return None if found is None else found.get("modules")
+    folder = given_folder(asked.model, settings)
+    modules = None if folder is None else folder_modules(folder)
+    return None if folder is None or modules is None else hashes.of_files(folder, modules.files)
+
+
 def _has_vectors_of_its_own(asked: Asked) -> bool:
     """Whether what the model came with makes the vectors that are learnt."""
     return asked.task.task_kind is not None and asked.task.task_kind.teacher == "source"

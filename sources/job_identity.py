@@ -15,7 +15,7 @@ from api_schemas.resolved import ResolvedRequest
 from sources.datasets import table_files
 from sources.fingerprint import RECIPE, FileHashes, digest
 from sources.glue import glue_identity
-from sources.importance import Asked, Identities, Identity, identify
+from sources.importance import Asked, Identities, Identity, identify, modules_identity
 from sources.pairs import glue_pairs, pairs_file
 from sources.settings import SourceSettings
 
@@ -40,6 +40,17 @@ class JobIdentities:
     read: Identities
     dev: Identity | None
     pairs: Identity | None
+    #: Of a model that stays one of sentence-transformers; what makes a vector of its states is delivered with it.
+    modules: Identity | None = None
+
+    @property
+    def content(self) -> str:
+        """A digest of it all: whether model and data are the same, whatever is asked of them, by whichever layercut."""
+        return digest("job_content", model=self.read.model, modules=self.modules, data=self.data)
+
+    @property
+    def data(self) -> list[Any]:
+        return [self.read.task, self.read.text, self.read.unlabelled, self.dev, self.pairs]
 
 
 def identify_job(
@@ -48,8 +59,12 @@ def identify_job(
     settings: SourceSettings,
     hashes: FileHashes,
     stored: PinnedSource | None = None,
+    *,
+    keeps_modules: bool = False,
 ) -> JobIdentities | None:
-    """None where one of them cannot be known now. Of all seeds alike. Raises as the sources do."""
+    """None where one of them cannot be known now. Of all seeds alike. ``keeps_modules``: as the request. Raises as the
+    sources do.
+    """
     asked = replace(Asked.by_job(resolved), seed=0, stored=stored)
     read, task = identify(asked, facts, settings, hashes), resolved.task
     own_dev = _own_dev(resolved, settings, hashes)
@@ -59,7 +74,7 @@ def identify_job(
     lacks_text = asked.prune.calibration.on_text and read.text is None
     if read.model is None or lacks or lacks_text or (asked.recovery.text is not None and read.unlabelled is None):
         return None
-    return JobIdentities(read, dev, pairs)
+    return JobIdentities(read, dev, pairs, modules_identity(asked, settings, hashes) if keeps_modules else None)
 
 
 def job_fingerprint(resolved: ResolvedRequest, ids: JobIdentities, version: str) -> str | None:
@@ -74,7 +89,8 @@ def job_fingerprint(resolved: ResolvedRequest, ids: JobIdentities, version: str)
         recipe=RECIPE,
         request=resolved.model_dump(mode="json", exclude=_NOT_OF_RESULT),
         model=read.model,
-        data=[read.task, read.text, read.unlabelled, ids.dev, ids.pairs],
+        modules=ids.modules,
+        data=ids.data,
         start=None if start is None else [start.sha256, start.kept],
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, insert, select
@@ -25,7 +26,8 @@ from store.webhooks import add_for_job
 
 class NewJob(NamedTuple):
     """``sent`` is the body as it came, ``resolved`` what will be done. ``key_fingerprint`` is of the key that its
-    webhook's secret is made from. ``study`` asked for it, and ``fingerprint`` is of what decides its result.
+    webhook's secret is made from. ``study`` asked for it, and ``fingerprint`` is of what decides its result,
+    by the files ``inputs`` as they were: ``FileHashes.seen``.
     """
 
     request: JobRequest
@@ -34,6 +36,7 @@ class NewJob(NamedTuple):
     key_fingerprint: str = ""
     study: str | None = None
     fingerprint: str | None = None
+    inputs: Sequence[Sequence[Any]] = ()
 
 
 def create(connection: Connection, tenant: str, new: NewJob, actor: Actor | None = None) -> str:
@@ -86,6 +89,7 @@ def _new_row(new: NewJob) -> dict[str, Any]:
         "last_event": 0,
         "study_id": new.study,
         "fingerprint": new.fingerprint,
+        "inputs": [list(state) for state in new.inputs],
     }
 
 

@@ -89,6 +89,8 @@ def retry(connection: Connection, row: Row[Any]) -> bool:
     move(
         connection, row, Status.QUEUED, new_event(EventType.QUEUED, _ASKED_AGAIN), **_FORGOTTEN,
         status_reason=_ASKED_AGAIN, max_attempts=row.attempt + request.limits.max_attempts, losses=0,
+        # What it reads may be another by now: whoever knows says so anew.
+        fingerprint=None, inputs=None,
         # A row of before there was the column, or of an older gateway, has none.
         formats=formats_of(request),
         # Whoever asks for a job sends its wake-up.

@@ -43,6 +43,9 @@ PAGE_BYTES = 2 * 2**20
 
 ACTIVE = [status for status in Status if status.active]
 
+#: How the ``device`` of a resolved request begins that is a GPU.
+GPU = "cuda"
+
 # Who of a tenant's is claimed first: priority, then who waits for longest.
 QUEUE_ORDER = (jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
 
@@ -85,6 +88,11 @@ class IllegalTransition(ValueError):
         super().__init__(f"a job that is {source} cannot become {target}")
 
 
+def on_gpu(resolved: dict[str, Any] | None) -> bool:
+    """Whether the latest attempt has told that it computes on one."""
+    return str((resolved or {}).get("device") or "").startswith(GPU)
+
+
 def moving(source: Status, target: Status) -> Update:
     """The start of every statement that changes a status; there is no other. The caller says which job.
 
@@ -97,6 +105,9 @@ def moving(source: Status, target: Status) -> Update:
 
 def move(connection: Connection, row: Row[Any], target: Status, event: NewEvent, **values: Any) -> None:
     """Take a locked row to ``target`` and say so in its events."""
+    if row.status in ACTIVE and target not in ACTIVE and on_gpu(row.resolved):
+        took = (connection.execute(select(later())).scalar_one() - row.started_at).total_seconds()
+        values["gpu_seconds"] = jobs.c.gpu_seconds + max(0.0, took)
     connection.execute(moving(Status(row.status), target).where(jobs.c.id == row.id).values(**values))
     append(connection, row.id, event)
 

@@ -17,9 +17,24 @@ from store.columns import later
 from store.database import reading
 from store.ids import is_study_id, new_id
 from store.study_feeding import Fed, Pilot, Ready, Standing, Waiting
-from store.study_rows import NewCell, NewStudy, StudyRows, add_cells, as_study, locked, owned, read_cells, read_study
+from store.study_rows import (
+    NewCell,
+    NewStudy,
+    Revision,
+    StudyRows,
+    add_cells,
+    as_study,
+    check_size,
+    locked,
+    owned,
+    read_head,
+    read_revision,
+    read_study,
+    read_tallies,
+)
 from store.study_tables import studies, study_cells
 from store.tables import DEFAULT_TENANT
+from store.tenants import has_room
 
 Within = Callable[[Connection, StudyRows], None]
 
@@ -44,7 +59,9 @@ class StudyStore:
     # What users do
 
     def create(self, new: NewStudy, within: Within | None = None) -> StudyRows:
-        """Write a study and all its cells down; nothing is queued yet. ``within``: as ``JobStore.create``."""
+        """Write a study and all its cells down; nothing is queued yet. ``within``: as ``JobStore.create``. As all that
+        changes a study, it answers without its cells.
+        """
         study_id, actor = new_id("study"), self._actor or Actor(DEFAULT_TENANT)
         row = {
             "id": study_id, "tenant": actor.tenant, "name": new.name, "status": StudyStatus.RUNNING,
@@ -62,8 +79,13 @@ class StudyStore:
         with reading(self._engine) as connection:
             return read_study(connection, study_id, self._tenant)
 
+    def revision(self, study_id: str) -> Revision | None:
+        """None while something of it is open."""
+        with reading(self._engine) as connection:
+            return read_revision(connection, study_id, self._tenant)
+
     def page(self, *, after: str | None = None, limit: int = 20) -> tuple[list[StudyRows], bool]:
-        """One page, newest first, and whether there is more. Raises ``invalid_cursor``."""
+        """One page, newest first, without their cells, and whether there is more. Raises ``invalid_cursor``."""
         if after is not None and not is_study_id(after):
             raise LayercutError(
                 "invalid_cursor", f"{after[:80]!r} is not the id of a study of this list", param="after"
@@ -73,7 +95,8 @@ class StudyStore:
         query = query if after is None else query.where(studies.c.id < after)
         with reading(self._engine) as connection:
             found = connection.execute(query).all()
-            page = [as_study(row, read_cells(connection, row.id)) for row in found[:limit]]
+            tallies = read_tallies(connection, [row.id for row in found[:limit]]) if found else {}
+            page = [as_study(row, [], tallies[row.id]) for row in found[:limit]]
         return page, len(found) > limit
 
     def cancel(self, study_id: str) -> StudyRows:
@@ -81,7 +104,7 @@ class StudyStore:
         with self._engine.begin() as connection:
             if lifecycle.cancel(connection, locked(connection, study_id, self._tenant)):
                 self._note(connection, "study.cancel", study_id)
-            return read_study(connection, study_id, self._tenant)
+            return read_head(connection, study_id)
 
     def resume(self, study_id: str, asked: ResumeStudy, within: Within | None = None) -> StudyRows:
         """Go on with what was not paid, cancelled or, where asked for, failed. Raises ``study_ended``."""
@@ -90,14 +113,15 @@ class StudyStore:
             self._note(connection, "study.resume", study_id)
             return _made(connection, study_id, within)
 
-    def add(self, study_id: str, new: NewStudy, within: Within | None = None) -> StudyRows:
+    def add(self, study_id: str, new: NewStudy, within: Within | None = None, *, most: int | None = None) -> StudyRows:
         """Add the cells of another grid; those that the study has already change nothing. ``at`` of the cells counts
-        grids from the one that it is to be: raises ``study_ended`` where another came first.
+        grids from the one that it is to be. Raises ``study_too_large`` where it would have more than ``most`` cells.
         """
         with self._engine.begin() as connection:
             row = locked(connection, study_id, self._tenant)
             state = _ADDED_AS.get(StudyStatus(row.status), CellState.WAITING)
             grid = len(row.grids)
+            check_size(connection, row, [cell.key for cell in new.cells], most)
             cells = [_added(cell, grid, state, row.status_reason) for cell in new.cells]
             if add_cells(connection, study_id, cells, new.order):
                 mine = update(studies).where(studies.c.id == study_id)
@@ -141,9 +165,20 @@ class StudyStore:
             row = connection.execute(select(studies.c.request, studies.c.grids).where(studies.c.id == study_id)).first()
         return ({}, []) if row is None else (row.request, row.grids)
 
-    def next_cells(self, study_id: str, limit: int) -> Sequence[Waiting]:
+    def next_cells(self, study_id: str, limit: int, after: int = -1) -> Sequence[Waiting]:
+        """In order; those whose place is later than ``after``."""
         with reading(self._engine) as connection:
-            return feeding.next_cells(connection, study_id, limit)
+            return feeding.next_cells(connection, study_id, limit, after)
+
+    def has_room(self, tenant: str) -> bool:
+        """Whether the tenant's quotas have room for a job."""
+        with reading(self._engine) as connection:
+            return has_room(connection, tenant)
+
+    def link_known(self, study_id: str) -> int:
+        """Give cells that wait the jobs that have done the same by now; how many that were. It costs nothing."""
+        with self._engine.begin() as connection:
+            return feeding.link_known(connection, study_id)
 
     def begin(self, study_id: str, ready: Sequence[Ready], window: int) -> Fed:
         """Queue jobs of cells that wait, as many as there is room for."""
@@ -176,7 +211,7 @@ class StudyStore:
 
 
 def _made(connection: Connection, study_id: str, within: Within | None) -> StudyRows:
-    made = read_study(connection, study_id, None)
+    made = read_head(connection, study_id)
     if within is not None:
         within(connection, made)
     return made

@@ -20,24 +20,24 @@ from store import lifecycle, rows
 from store.audit import Actor
 from store.columns import later
 from store.creating import NewJob, create
-from store.study_rows import BEGUN, JOINED, OPEN_JOBS, free, of_cell
+from store.file_states import as_they_were
+from store.study_rows import BEGUN, JOINED, OPEN_JOBS, RUNNING_SINCE, free, gpu_seconds, of_cell
 from store.study_tables import studies, study_cells
 from store.tables import jobs
-
-#: Of ``usage`` and ``resolved.device`` of jobs.
-GPU = "cuda"
 
 #: What a job's retry may be refused with that passes by itself.
 _LATER = frozenset({"job_not_terminal", "job_in_use", "quota_exceeded"})
 
 
 class Waiting(NamedTuple):
-    """A cell whose turn it is; ``job_id`` is the one that it had."""
+    """A cell whose turn it is; ``job_id`` is the one that it had, ``content`` of model and data as it was asked for."""
 
     number: int
     at: tuple[int, ...]
     strategy: str
     job_id: str | None
+    content: str | None = None
+    place: int = 0
 
 
 class Ready(NamedTuple):
@@ -119,25 +119,28 @@ def _spent(connection: Connection, row: Row[Any]) -> str | None:
 
 
 def gpu_hours(connection: Connection, study_id: str) -> float:
-    """What the jobs of the study took on GPUs, all together."""
-    on_gpu = jobs.c.resolved["device"].as_string().like(f"{GPU}%")
-    mine = select(jobs.c.usage).where(jobs.c.study_id == study_id, jobs.c.usage.is_not(None), on_gpu)
-    return sum(float((usage or {}).get("wall_seconds") or 0.0) for usage in connection.scalars(mine)) / 3600
+    """What the attempts of the study's jobs took on GPUs, all together, whatever came of them."""
+    mine = select(jobs.c.gpu_seconds, RUNNING_SINCE, later().label("now")).where(jobs.c.study_id == study_id)
+    return sum(map(gpu_seconds, connection.execute(mine))) / 3600
 
 
-def next_cells(connection: Connection, study_id: str, limit: int) -> list[Waiting]:
-    """The first of those that wait for nothing but their turn."""
-    columns = (study_cells.c.number, study_cells.c.at, study_cells.c.strategy, study_cells.c.job_id)
+def next_cells(connection: Connection, study_id: str, limit: int, after: int = -1) -> list[Waiting]:
+    """The first of those that wait for nothing but their turn, which is later than the place ``after``."""
+    columns = (
+        study_cells.c.number, study_cells.c.at, study_cells.c.strategy, study_cells.c.job_id, study_cells.c.content,
+        study_cells.c.place,
+    )  # fmt: skip
     waiting = (
         study_cells.c.study_id == study_id, study_cells.c.state == CellState.WAITING, study_cells.c.pilot.is_(None),
+        study_cells.c.place > after,
     )  # fmt: skip
     query = select(*columns).where(*waiting).order_by(study_cells.c.place).limit(limit)
-    return [Waiting(row.number, tuple(row.at), row.strategy, row.job_id) for row in connection.execute(query)]
+    return [Waiting(row.number, tuple(row.at), *row[2:]) for row in connection.execute(query)]
 
 
 def begin(connection: Connection, study_id: str, ready: Sequence[Ready], window: int) -> Fed:
     """Queue the jobs of cells that still wait, in order, while window, budget and quotas have room. A cell whose like
-    an earlier job has done, or another cell of the study does, is given that job.
+    an earlier job has done, or another cell of the study does, is given that job, whether there is room or not.
     """
     row = free(connection, study_id)
     if row is None:
@@ -146,16 +149,32 @@ def begin(connection: Connection, study_id: str, ready: Sequence[Ready], window:
     if now is None or now.spent is not None:
         return Fed(0, more=False)
     room, begun, more = _room(row, now, window), 0, True
-    for one in ready:
-        if begun >= room:
-            more = False
-            break
-        queued = _begin_or_refuse(connection, study_id, now.actor, one)
+    still = _still_waiting(connection, study_id, ready)
+    _lock_jobs(connection, [one.cell.job_id for one in still if one.cell.job_id])
+    for one in still:
+        queued = _begin_or_refuse(connection, study_id, now.actor, one, may_queue=begun < room)
         more = more and queued is not None
         begun += queued or 0
     if begun:
         connection.execute(update(studies).where(studies.c.id == study_id).values(begun=studies.c.begun + begun))
     return Fed(begun, more)
+
+
+def _still_waiting(connection: Connection, study_id: str, ready: Sequence[Ready]) -> list[Ready]:
+    """With the jobs that they have now: since they were looked at, they may have begun, and been resumed."""
+    numbers = [one.cell.number for one in ready]
+    waiting = (study_cells.c.study_id == study_id, study_cells.c.state == CellState.WAITING)
+    query = select(study_cells.c.number, study_cells.c.job_id).where(*waiting, study_cells.c.number.in_(numbers))
+    have = {row.number: row.job_id for row in connection.execute(query)}
+    return [
+        one._replace(cell=one.cell._replace(job_id=have[one.cell.number])) for one in ready if one.cell.number in have
+    ]
+
+
+def _lock_jobs(connection: Connection, job_ids: Collection[str]) -> None:
+    """Jobs before the tenant, as whoever asks for one again: the other way round, each would wait for the other."""
+    if job_ids:
+        connection.execute(select(jobs.c.id).where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id).with_for_update())
 
 
 def _room(row: Row[Any], now: Standing, window: int) -> int:
@@ -164,10 +183,12 @@ def _room(row: Row[Any], now: Standing, window: int) -> int:
     return room if budget.jobs is None else min(room, budget.jobs - (row.begun - row.begun_before))
 
 
-def _begin_or_refuse(connection: Connection, study_id: str, actor: Actor, one: Ready) -> int | None:
+def _begin_or_refuse(connection: Connection, study_id: str, actor: Actor, one: Ready, *, may_queue: bool) -> int | None:
     """How many jobs were queued; None where there is no room now, or the job that the cell had is not free yet."""
     try:
-        return _begin_one(connection, study_id, actor, one)
+        return _begin_one(connection, study_id, actor, one, may_queue=may_queue)
+    except _NoRoom:
+        return None
     except LayercutError as error:
         if error.code in _LATER:
             return None
@@ -177,35 +198,53 @@ def _begin_or_refuse(connection: Connection, study_id: str, actor: Actor, one: R
         return 0
 
 
-def _begin_one(connection: Connection, study_id: str, actor: Actor, one: Ready) -> int:
-    """How many jobs that queued: none where the cell waits no more, or its like is known."""
+class _NoRoom(Exception):
+    """What the cell has begun with is to be taken back."""
+
+
+def _begin_one(connection: Connection, study_id: str, actor: Actor, one: Ready, *, may_queue: bool) -> int:
+    """How many jobs that queued: none where the cell waits no more, its like is known, or shares a job with another."""
     with connection.begin_nested():
-        known = None if one.cell.job_id else alike(connection, actor.tenant, study_id, one.job.fingerprint)
         mine = update(study_cells).where(
             of_cell(study_id, one.cell.number), study_cells.c.state == CellState.WAITING, study_cells.c.pilot.is_(None)
         )
-        taken = mine.values(state=BEGUN, known=known is not None, reason=None, fingerprint=one.job.fingerprint)
+        taken = mine.values(state=BEGUN, reason=None, fingerprint=one.job.fingerprint)
         if connection.execute(taken).rowcount != 1:
             return 0
-        job_id = known or _again(connection, actor.tenant, one.cell.job_id)
-        queued = 0 if known else 1
+        job_id, begins = _again(connection, actor.tenant, one)
+        shared = job_id is not None and not begins and _is_of_another(connection, study_id, one.cell.number, job_id)
         if job_id is None:
-            job_id = create(connection, actor.tenant, one.job, actor)
-        connection.execute(update(study_cells).where(of_cell(study_id, one.cell.number)).values(job_id=job_id))
-        return queued
+            job_id = alike(connection, actor.tenant, study_id, one.job.fingerprint)
+            shared = job_id is not None
+        if job_id is None and may_queue:
+            job_id, begins = create(connection, actor.tenant, one.job, actor), True
+        if job_id is None or (begins and not may_queue):
+            raise _NoRoom
+        values = {"job_id": job_id, "known": shared}
+        connection.execute(update(study_cells).where(of_cell(study_id, one.cell.number)).values(**values))
+        return int(begins)
 
 
-def _again(connection: Connection, tenant: str, job_id: str | None) -> str | None:
-    """Queue the job again that the cell had; None where it had none, or that is gone."""
-    if job_id is None:
-        return None
+def _again(connection: Connection, tenant: str, one: Ready) -> tuple[str | None, bool]:
+    """The job that the cell had, and whether that was queued again; None where it had none, or that is gone."""
+    if one.cell.job_id is None:
+        return None, False
     try:
-        row = rows.locked(connection, job_id, tenant)
+        row = rows.locked(connection, one.cell.job_id, tenant)
     except LayercutError:
-        return None
-    if row.status != Status.SUCCEEDED:
-        lifecycle.retry(connection, row)
-    return job_id
+        return None, False
+    if row.status == Status.SUCCEEDED or not lifecycle.retry(connection, row):
+        return row.id, False
+    values = {"fingerprint": one.job.fingerprint, "inputs": [list(state) for state in one.job.inputs]}
+    connection.execute(update(jobs).where(jobs.c.id == row.id).values(**values))
+    return row.id, True
+
+
+def _is_of_another(connection: Connection, study_id: str, number: int, job_id: str) -> bool:
+    """Whether another cell of the study has the job by now."""
+    others = (study_cells.c.study_id == study_id, study_cells.c.number != number, study_cells.c.state == BEGUN)
+    found = select(study_cells.c.number).where(*others, study_cells.c.job_id == job_id)
+    return connection.scalar(found.limit(1)) is not None
 
 
 def alike(connection: Connection, tenant: str, study_id: str, fingerprint: str | None) -> str | None:
@@ -221,7 +260,9 @@ def alike(connection: Connection, tenant: str, study_id: str, fingerprint: str |
 
 
 def known_jobs(connection: Connection, tenant: str, fingerprints: Collection[str]) -> dict[str, str]:
-    """By fingerprint: the tenant's latest job that has done it, and whose files are kept."""
+    """By fingerprint: the tenant's latest job that has done it, and whose files are kept. What it has read is what the
+    fingerprint says where that has not changed since.
+    """
     done = (
         jobs.c.tenant == tenant, jobs.c.status == Status.SUCCEEDED, jobs.c.artifact.is_not(None),
         jobs.c.expired_at.is_(None),
@@ -229,9 +270,28 @@ def known_jobs(connection: Connection, tenant: str, fingerprints: Collection[str
     asked, found = sorted(set(fingerprints)), {}
     for start in range(0, len(asked), 500):
         some = jobs.c.fingerprint.in_(asked[start : start + 500])
-        query = select(jobs.c.fingerprint, jobs.c.id).where(*done, some).order_by(jobs.c.id)
-        found.update({row.fingerprint: row.id for row in connection.execute(query)})
+        query = select(jobs.c.fingerprint, jobs.c.id, jobs.c.inputs).where(*done, some).order_by(jobs.c.id)
+        rows = connection.execute(query)
+        found.update({row.fingerprint: row.id for row in rows if as_they_were(row.inputs)})
     return found
+
+
+def link_known(connection: Connection, study_id: str) -> int:
+    """Give cells that wait the jobs that have done the same since they were looked at; how many that were."""
+    row = free(connection, study_id)
+    if row is None:
+        return 0
+    waits = (
+        study_cells.c.study_id == study_id, study_cells.c.state == CellState.WAITING, study_cells.c.job_id.is_(None),
+        study_cells.c.fingerprint.is_not(None),
+    )  # fmt: skip
+    cells = connection.execute(select(study_cells.c.number, study_cells.c.fingerprint).where(*waits)).all()
+    known = known_jobs(connection, row.tenant, [cell.fingerprint for cell in cells])
+    found = {cell.number: known[cell.fingerprint] for cell in cells if cell.fingerprint in known}
+    for number, job_id in found.items():
+        values = {"state": BEGUN, "job_id": job_id, "known": True, "pilot": None, "reason": None}
+        connection.execute(update(study_cells).where(of_cell(study_id, number)).values(**values))
+    return len(found)
 
 
 def impossible(connection: Connection, study_id: str, reasons: Mapping[int, str]) -> None:

@@ -43,16 +43,19 @@ def cancel(connection: Connection, row: Row[Any]) -> bool:
 
 
 def resume(connection: Connection, row: Row[Any], asked: ResumeStudy) -> None:
-    """Go on with what was given up or cancelled, and where asked for with what failed; the budget counts from now on.
+    """Go on with what was given up or cancelled, and where asked for with what failed or could not be. The budget
+    counts from now on.
 
     Raises ``study_ended`` where there is nothing to go on with.
     """
-    given_up = (study_cells.c.study_id == row.id, study_cells.c.state.in_(_GIVEN_UP))
+    states = (*_GIVEN_UP, *([CellState.IMPOSSIBLE] if asked.retry_failed else []))
+    given_up = (study_cells.c.study_id == row.id, study_cells.c.state.in_(states))
     again = connection.execute(
         update(study_cells).where(*given_up).values(state=CellState.WAITING, reason=None)
     ).rowcount
     statuses = [Status.CANCELLED, Status.CANCELLING, *([Status.FAILED] if asked.retry_failed else [])]
     again += _wait_again(connection, row.id, statuses)
+    again += _made_anew(connection, row.id) if asked.without_files else 0
     if not again and row.status != StudyStatus.RUNNING and not _is_open(connection, row.id):
         raise LayercutError("study_ended", "every cell of the study has come to its end: add cells, or retry_failed")
     begin_anew(connection, row, asked)
@@ -72,9 +75,23 @@ def _wait_again(connection: Connection, study_id: str, statuses: list[Status]) -
     return len(numbers)
 
 
+def _made_anew(connection: Connection, study_id: str) -> int:
+    """Cells that have succeeded, and whose files are kept no longer, wait for jobs of their own; how many those are."""
+    mine = (study_cells.c.study_id == study_id, study_cells.c.state == BEGUN)
+    gone = (jobs.c.status == Status.SUCCEEDED, jobs.c.expired_at.is_not(None))
+    numbers = list(connection.scalars(select(study_cells.c.number).select_from(JOINED).where(*mine, *gone)))
+    for start in range(0, len(numbers), 500):
+        some = study_cells.c.number.in_(numbers[start : start + 500])
+        values = {"state": CellState.WAITING, "reason": None, "known": False, "job_id": None}
+        connection.execute(update(study_cells).where(*mine, some).values(**values))
+    return len(numbers)
+
+
 def begin_anew(connection: Connection, row: Row[Any], asked: ResumeStudy | None = None) -> None:
-    """The study runs; with ``asked``, its budget is that one, or its own anew."""
+    """The study runs; with ``asked``, its budget is that one, or its own anew. While it was finished, no minute ran."""
     values: dict[str, Any] = {"status": StudyStatus.RUNNING, "status_reason": None, "stopped_at": None}
+    if row.status == StudyStatus.FINISHED:
+        values["began_at"] = later()
     if asked is not None:
         values |= {"began_at": later(), "begun_before": studies.c.begun}
         values["gpu_hours_before"] = gpu_hours(connection, row.id)
@@ -84,12 +101,13 @@ def begin_anew(connection: Connection, row: Row[Any], asked: ResumeStudy | None 
 
 
 def remove(connection: Connection, row: Row[Any], *, with_jobs: bool) -> None:
-    """Delete the study; ``with_jobs``, its own jobs too. Raises ``study_not_ended``, and ``job_in_use`` where another
-    job works on one's files.
+    """Delete the study; ``with_jobs``, its own jobs too, but for those that are known cells of other studies. Raises
+    ``study_not_ended``, and ``job_in_use`` where another job works on one's files.
     """
     if (row.status == StudyStatus.RUNNING and _waits(connection, row.id)) or _is_open(connection, row.id):
         raise LayercutError("study_not_ended", "cells of the study are open: cancel it first (POST …/cancel)")
-    own = select(jobs).where(jobs.c.study_id == row.id).order_by(jobs.c.id).with_for_update()
+    others = select(study_cells.c.number).where(study_cells.c.job_id == jobs.c.id, study_cells.c.study_id != row.id)
+    own = select(jobs).where(jobs.c.study_id == row.id, ~others.exists()).order_by(jobs.c.id).with_for_update()
     for job in connection.execute(own).all() if with_jobs else ():
         uses.check_unused(connection, job.id)
         lifecycle.remove(connection, job)
@@ -103,7 +121,8 @@ def _waits(connection: Connection, study_id: str) -> bool:
 
 
 def _is_open(connection: Connection, study_id: str) -> bool:
-    """Whether a job of a cell has not ended."""
+    """Whether a job of a cell has not ended, or one of its own that no cell has now."""
     of_study = (study_cells.c.study_id == study_id, study_cells.c.state == BEGUN, jobs.c.status.in_(OPEN_JOBS))
     found = select(study_cells.c.number).select_from(JOINED).where(*of_study).limit(1)
-    return connection.scalar(found) is not None
+    own = select(jobs.c.id).where(jobs.c.study_id == study_id, jobs.c.status.in_(OPEN_JOBS)).limit(1)
+    return connection.scalar(found) is not None or connection.scalar(own) is not None

@@ -56,6 +56,8 @@ study_cells = Table(
     Column("known", Boolean, nullable=False, server_default=false()),
     Column("pilot", Integer),
     Column("fingerprint", String(64)),
+    # Of model and data, as they were when it was asked for.
+    Column("content", String(64)),
     # By the plan, as far as that tells them.
     Column("layers_total", Integer),
     Column("dropped", JSON(none_as_null=True)),

@@ -139,6 +139,10 @@ jobs = Table(
     # Of a job that a study asked for: which, without a key to it, and a digest of what decides the job's result.
     Column("study_id", Id),
     Column("fingerprint", String(64)),
+    # The files that the fingerprint is of, as they were: for as long as they are, so was what the job has read.
+    Column("inputs", JSON(none_as_null=True)),
+    # What its attempts that have ended took on a GPU, whatever came of them.
+    Column("gpu_seconds", Float, nullable=False, server_default="0"),
     # In the order of claims, tenant by tenant.
     Index("ix_jobs_queue", "status", "tenant", text("priority DESC"), "queued_at", "id"),
     Index("ix_jobs_tenant", "tenant", "id"),

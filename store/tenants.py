@@ -102,10 +102,24 @@ def check_room(connection: Connection, tenant: str) -> None:
     so that two jobs that come at once do not both take the last place.
     """
     limited = or_(tenants.c.queued_jobs.is_not(None), tenants.c.artifact_bytes.is_not(None))
-    row = connection.execute(select(tenants).where(tenants.c.id == tenant, limited).with_for_update()).first()
-    if row is None:
+    _check_row(
+        connection, connection.execute(select(tenants).where(tenants.c.id == tenant, limited).with_for_update()).first()
+    )
+
+
+def has_room(connection: Connection, tenant: str) -> bool:
+    """Whether ``check_room`` would be passed now; holds nothing."""
+    try:
+        _check_row(connection, connection.execute(select(tenants).where(tenants.c.id == tenant)).first())
+    except QuotaExceeded:
+        return False
+    return True
+
+
+def _check_row(connection: Connection, row: Row[Any] | None) -> None:
+    if row is None or (row.queued_jobs is None and row.artifact_bytes is None):
         return
-    used = usage(connection, tenant)
+    used = usage(connection, row.id)
     if row.queued_jobs is not None and used.queued_jobs >= row.queued_jobs:
         raise QuotaExceeded(
             f"{used.queued_jobs} jobs are queued, and the quota queued_jobs is {row.queued_jobs}: ask again when one"

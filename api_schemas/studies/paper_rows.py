@@ -41,7 +41,7 @@ class Ours:
         self._found: dict[Whose, dict[str, dict[int, StudyRow]]] = {}
         for row in rows:
             count = dropped_count(row)
-            if row.strategy != "top" or row.score_after is None or count is None:
+            if row.strategy != "top" or row.score_after is None or count is None or not _is_like_the_papers(row, count):
                 continue
             whose = Whose(row.model, row.recovery, row.effort)
             self._found.setdefault(whose, {}).setdefault(row.task, {}).setdefault(count, row)
@@ -90,6 +90,14 @@ def dropped_count(row: StudyRow) -> int | None:
     if row.layers_total is not None and row.layers_kept is not None:
         return row.layers_total - row.layers_kept
     return int(row.drop) if row.drop >= 1 else None
+
+
+def _is_like_the_papers(row: StudyRow, count: int) -> bool:
+    """Not on data of the user's own, and without the top layers: protected ones make it another model."""
+    if not row.comparable:
+        return False
+    total, dropped = row.layers_total, row.dropped
+    return total is None or dropped is None or sorted(dropped) == list(range(total - count, total))
 
 
 def _score(spread: Spread | None) -> str:

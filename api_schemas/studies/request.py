@@ -57,6 +57,13 @@ class StudyJob(Request):
             raise LayercutError("validation_failed", text, param="/job/evaluation/seeds")
         return self
 
+    @model_validator(mode="after")
+    def _nothing_is_pushed(self) -> StudyJob:
+        if self.export.push_to is not None:
+            text = "the jobs of a study would all push to the same place: POST the job that you pick again with push_to"
+            raise LayercutError("validation_failed", text, param="/job/export/push_to")
+        return self
+
 
 class Grid(Request):
     """The lists. Each combination of one of each is a cell, and each cell a job."""
@@ -89,6 +96,18 @@ class Grid(Request):
             check_once(getattr(self, name), f"/{name}")
         return self
 
+    @model_validator(mode="after")
+    def _one_effort_each(self) -> Grid:
+        given = [effort for effort in self.efforts if effort != "auto"]
+        for at, recovery in enumerate(self.recoveries):
+            if given and recovery.effort != "auto":
+                text = (
+                    f"it has an effort of its own, {recovery.effort}, and the list `efforts` gives each recovery"
+                    f" {' and '.join(given)}: leave one of the two out"
+                )
+                raise LayercutError("validation_failed", text, param=f"/recoveries/{at}/effort")
+        return self
+
 
 class StudyRequest(Grid):
     """A study as it is asked for."""
@@ -116,7 +135,13 @@ class ResumeStudy(Request):
     """The body of ``POST /v1/studies/{id}/resume``."""
 
     budget: Budget | None = Field(default=None, description="in place of the one that it has; null: that one, anew")
-    retry_failed: bool = Field(default=False, description="queue the jobs again that failed")
+    retry_failed: bool = Field(
+        default=False, description="queue the jobs again that failed, and look again at cells that could not be"
+    )
+    without_files: bool = Field(
+        default=False,
+        description="run cells again, as new jobs, that have succeeded and whose files are kept no longer",
+    )
 
 
 def check_once(values: Sequence[Any], param: str) -> None:

@@ -73,6 +73,7 @@ class StudyCell(BaseModel):
     reason: str | None = Field(default=None, description="why it has no result, where it has none")
     job_id: str | None = Field(default=None, description="its job; null where there is none")
     known: bool = Field(default=False, description="whether an earlier job had done it, and nothing was run")
+    has_files: bool = Field(default=False, description="whether its job has files that are still kept")
     fraction: float = Field(default=0.0, description="of its job, 0 to 1")
     score_before: float | None = Field(default=None, description="of the full model")
     score_after: float | None = Field(default=None, description="of the pruned one")
@@ -90,6 +91,11 @@ class StudyRow(BaseModel):
     recovery: str = Field(description="its method; with a number behind, of several that have the same")
     effort: str = Field(description="of the recovery")
     cells: list[StudyCell] = Field(description="one a seed")
+    comparable: bool = Field(
+        default=True,
+        description="whether numbers of others of its model and task may stand beside it: not of data of your own, nor"
+        " where `recovery.from` goes on from another job",
+    )
 
     layers_total: int | None = Field(default=None, description="of the model before")
     layers_kept: int | None = Field(default=None, description="of the model after")
@@ -147,7 +153,9 @@ class Study(BaseModel):
     request: dict[str, Any] = Field(description="as sent: a `StudyRequest`")
     budget: Budget = Field(description="what it may cost, as it is now")
     progress: StudyProgress = Field(description="how far it is")
-    table: list[StudyRow] = Field(description="in the order of the lists")
+    table: list[StudyRow] = Field(
+        description="in the order of the lists; empty where the study is the answer to a POST: GET it"
+    )
     warnings: list[str] = Field(default=[], description="what to know before the numbers are compared")
     urls: dict[str, str] = Field(default={}, description="where to go on, by name")
 

@@ -47,6 +47,12 @@ class CellFacts:
     own_data: bool = False
     #: ``task.max_train_rows``: is said beside a published number.
     max_train_rows: int | None = None
+    #: As asked for: labels may be numbered, and a number of others' is of the very model and task.
+    model_id: str | None = None
+    task_name: str | None = None
+    spec: RecoverySpec | None = None
+    #: Of its job, and whether they are still kept.
+    has_files: bool = False
 
 
 _by_seed = attrgetter("seed", "number")
@@ -164,6 +170,7 @@ def _row(cells: list[CellFacts]) -> StudyRow:
         dropped=dropped,
         **(_measured(results) if results else {}),
         **_judged(scored(cells)),
+        comparable=_is_comparable(first),
         published=_published(first, same(result.metric for result in results), total, dropped),
     )
 
@@ -219,16 +226,36 @@ def _published(
 ) -> PublishedNumber | None:
     """Of ``top`` only where it is the top that goes: protected layers make it another cell."""
     count = len(dropped) if dropped is not None else cell.drop
-    if cell.own_data or total is None or not isinstance(count, int):
+    if not _is_comparable(cell) or total is None or not isinstance(count, int):
         return None
     if dropped is not None and sorted(dropped) != list(range(total - count, total)):
         return None
-    method = cell.recovery.partition(" #")[0]
-    found = published_of(cell.model, cell.task, cell.strategy, count, total, metric=metric, recovery_method=method)
-    if found is None or cell.max_train_rows is None:
-        return found
-    note = f"this row has learnt from {cell.max_train_rows} rows at most, the paper's from all; {found.note}"
-    return found.model_copy(update={"note": note})
+    method = cell.spec.method if cell.spec else cell.recovery.partition(" #")[0]
+    model, task = cell.model_id or cell.model, cell.task_name or cell.task
+    found = published_of(model, task, cell.strategy, count, total, metric=metric, recovery_method=method)
+    if found is None:
+        return None
+    notes = [*_unlike(cell), found.note]
+    return found.model_copy(update={"note": "; ".join(note for note in notes if note)})
+
+
+def _is_comparable(cell: CellFacts) -> bool:
+    """Whether a number of others' may stand beside it, of the same model and task."""
+    return not cell.own_data and (cell.spec is None or cell.spec.from_ is None)
+
+
+#: Of a recovery: what it is called, and how it learns of which task are said elsewhere.
+_SAID = frozenset({"method", "effort", "from_"})
+
+
+def _unlike(cell: CellFacts) -> Iterator[str]:
+    """What the row was given that the paper's was not."""
+    if cell.max_train_rows is not None:
+        yield f"this row has learnt from {cell.max_train_rows} rows at most, the paper's from all"
+    fields = type(cell.spec).model_fields if cell.spec else {}
+    own = [name for name in fields if name not in _SAID and getattr(cell.spec, name) != fields[name].default]
+    if own:
+        yield f"this row's recovery has values of its own: {', '.join(own)}"
 
 
 def _cell(cell: CellFacts) -> StudyCell:
@@ -240,6 +267,7 @@ def _cell(cell: CellFacts) -> StudyCell:
         reason=cell.reason,
         job_id=cell.job_id,
         known=cell.known,
+        has_files=cell.has_files,
         fraction=cell.fraction,
         score_before=result and result.score_before,
         score_after=result and result.score_after,

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from cli.remote.files import download, upload
 from cli.remote.lifecycle import cancel, delete, retry
 from cli.remote.looking import list_jobs, logs, show, watch
+from cli.remote.paper import paper
+from cli.remote.pictures import figure
 from cli.remote.submitting import plan, submit
 
 #: By the name that is typed.
@@ -22,4 +24,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "delete": delete,
     "download": download,
     "upload": upload,
+    "figure": figure,
+    "paper": paper,
 }

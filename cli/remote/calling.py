@@ -39,13 +39,14 @@ def calling(url: str | None, *, as_json: bool = False) -> Iterator[Client]:
 
 
 def _exit_of(error: Exception) -> Exit | None:
-    from layercut.client import ClientError, InvalidAnswer, LayercutApiError, Unreachable, WaitTimeout
+    from layercut.client import ClientError, InvalidAnswer, LayercutApiError, StudyTimeout, Unreachable, WaitTimeout
 
     table: tuple[tuple[type[Exception], Exit], ...] = (
         (LayercutApiError, Exit.REFUSED),
         (Unreachable, Exit.UNREACHABLE),
         (InvalidAnswer, Exit.UNREACHABLE),
         (WaitTimeout, Exit.TIMEOUT),
+        (StudyTimeout, Exit.TIMEOUT),
         (ClientError, Exit.FILES),
         (OSError, Exit.FILES),
         (ValueError, Exit.USAGE),
@@ -54,8 +55,12 @@ def _exit_of(error: Exception) -> Exit | None:
 
 
 def _tell(error: Exception, code: Exit, *, as_json: bool) -> None:
+    from layercut.client import Unreachable
+
     problem = getattr(error, "problem", None)
     sentence = _refusal(error) if code is Exit.REFUSED else str(error)  # type: ignore[arg-type]
+    if isinstance(error, Unreachable):
+        sentence += f"; {_NOBODY_THERE}"
     if not as_json:
         say(plain(sentence))
         return
@@ -74,6 +79,7 @@ def _refusal(error: LayercutApiError) -> str:
     return f"{error.detail}{where}{hint}{request}"
 
 
+_NOBODY_THERE = "layercut serve starts a service here, --url or LAYERCUT_URL names one elsewhere"
 _OWN_FILES = "a file of your own machine is sent along with --upload"
 _HINTS: dict[str | None, str] = {
     "unauthorized": "a key is given by LAYERCUT_API_KEY",

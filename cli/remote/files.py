@@ -16,8 +16,13 @@ from cli.remote.showing import document, transfer_bar
 from cli.texts import say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from api_schemas.named_files import What
     from api_schemas.uploads import Dataset, Model
     from layercut.client import Client
+
+    Rename = Callable[[Any, Callable[[What, str, str], str]], Any]
 
 Kind = Literal["auto", "dataset", "model"]
 
@@ -61,11 +66,13 @@ def upload(
         document(sent) if as_json else typer.echo(sent.source)
 
 
-def send_along(client: Client, request: dict[str, Any], *, key: str | None = None, quiet: bool) -> dict[str, Any]:
+def send_along(
+    client: Client, request: dict[str, Any], *, rename: Rename | None = None, key: str | None = None, quiet: bool
+) -> dict[str, Any]:
     """``request`` with what lies here named by what it was sent as. One path that is named twice is sent once; with a
-    ``key``, also by a second call.
+    ``key``, also by a second call. ``rename`` knows where files are named; by default in a job.
     """
-    from api_schemas.named_files import What, rename_files
+    from api_schemas.named_files import rename_files
 
     sent: dict[tuple[str, Path], str] = {}
 
@@ -80,7 +87,7 @@ def send_along(client: Client, request: dict[str, Any], *, key: str | None = Non
             say(f"{given} is {sent[file]}")
         return sent[file]
 
-    renamed: dict[str, Any] = rename_files(request, send)
+    renamed: dict[str, Any] = (rename or rename_files)(request, send)
     return renamed
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,13 @@ JobFile = Annotated[
     Path | None,
     typer.Argument(metavar="[FILE]", help="the request as JSON or YAML, - for stdin; flags go over it", dir_okay=False),
 ]
+
+Theme = Annotated[Literal["auto", "light", "dark"] | None, typer.Option(help="auto: as the system of who looks at it")]
+PictureFile = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help=".svg or .png; by default NAME.svg here; - for stdout"),
+]
+PictureName = Annotated[str, typer.Argument(metavar="NAME", help="which: a wrong one is told what there is")]
 
 
 def pairs(given: list[str] | None, what: str) -> dict[str, str]:

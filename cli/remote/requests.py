@@ -93,17 +93,18 @@ def put_metadata(request: dict[str, Any], pairs: dict[str, str]) -> None:
 
 def put_drop(request: dict[str, Any], drop: str) -> None:
     """``4`` layers, or a share: ``0.33``, ``33%``; in place of any other amount."""
-    try:
-        name, amount = _amount(drop)
-    except ValueError:
-        raise typer.BadParameter(f"{drop!r} is neither a number of layers nor a share", param_hint="--drop") from None
-    put(request, f"prune.{name}", amount)
+    name, much = amount(drop)
+    put(request, f"prune.{name}", much)
     for other in _AMOUNTS:
         if other != name:
             request["prune"].pop(other, None)
 
 
-def _amount(drop: str) -> tuple[str, float]:
-    if drop.endswith("%"):
-        return "drop_ratio", float(drop[:-1]) / 100
-    return ("drop_ratio", float(drop)) if "." in drop else ("drop", int(drop))
+def amount(drop: str) -> tuple[str, float]:
+    """The field of ``prune`` that it is, and its value. Raises ``BadParameter``."""
+    try:
+        if drop.endswith("%"):
+            return "drop_ratio", float(drop[:-1]) / 100
+        return ("drop_ratio", float(drop)) if "." in drop else ("drop", int(drop))
+    except ValueError:
+        raise typer.BadParameter(f"{drop!r} is neither a number of layers nor a share", param_hint="--drop") from None

@@ -66,7 +66,7 @@ def job_lines(job: Job) -> Iterator[tuple[str, object]]:
     yield "model", job.model
     yield "task", job.task
     if job.status.active:
-        yield "stage", job.stage.value if job.stage else None
+        yield "stage", _stage(job)
         yield "progress", _progress(job)
         yield "worker", job.worker
     if job.resolved and job.resolved.plan and job.resolved.plan.dropped is not None:
@@ -82,11 +82,18 @@ def job_lines(job: Job) -> Iterator[tuple[str, object]]:
         yield "metadata", ", ".join(f"{key}={value}" for key, value in job.metadata.items())
 
 
-def _progress(job: Job) -> str:
-    from api_schemas.durations import about
+def _stage(job: Job) -> str | None:
+    from api_schemas.progress_texts import stage_of
 
-    left = job.progress.eta_seconds
-    return f"{100 * job.progress.fraction:.0f} %{'' if left is None else f', {about(left)} left'}"
+    return stage_of(job.stage.value) if job.stage else None
+
+
+def _progress(job: Job) -> str:
+    from api_schemas.progress_texts import left, loss_of, percent
+
+    found = job.progress
+    step = None if found.step is None else f"step {found.step} of {found.total_steps}"
+    return ", ".join(filter(None, [percent(found.fraction), step, loss_of(found.loss), left(found.eta_seconds)]))
 
 
 def _result(job: Job) -> Iterator[tuple[str, object]]:
@@ -119,7 +126,7 @@ def draw(*things: object) -> None:
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else 240
-    Console(highlight=False, width=width).print(*things)
+    Console(highlight=False, width=width).print(*things, sep="\n")
 
 
 def _escaped(value: object) -> str:

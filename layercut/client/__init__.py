@@ -17,6 +17,7 @@ from layercut.client.errors import (
     DamagedFile,
     InvalidAnswer,
     LayercutApiError,
+    StudyTimeout,
     Unreachable,
     WaitTimeout,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "DamagedFile",
     "InvalidAnswer",
     "LayercutApiError",
+    "StudyTimeout",
     "Unreachable",
     "WaitTimeout",
 ]

@@ -17,6 +17,8 @@ from api_schemas.jobs import FileInfo, Job, JobsCancelled, Status
 from api_schemas.logs import LogPiece
 from api_schemas.previews import JobPreview, PlanAnswer
 from api_schemas.reports import Report
+from api_schemas.studies.request import Budget, ResumeStudy
+from api_schemas.studies.shown import PickList, Study, StudyHead, StudyPreview
 from api_schemas.uploads import Dataset, DatasetList, Model, ModelList
 from api_schemas.workers import WorkerList
 from layercut.client.async_wire import AsyncWire
@@ -25,6 +27,7 @@ from layercut.client.downloading import OnProgress
 from layercut.client.flows import Flows
 from layercut.client.settings import Place
 from layercut.client.steps import Flow
+from layercut.client.studies import OnChange
 
 T = TypeVar("T")
 
@@ -175,6 +178,67 @@ class AsyncClient:
 
     async def delete_model(self, id: str) -> None:
         await self._run(self._flows.calls.delete("models", id))
+
+    async def create_study(
+        self,
+        request: BaseModel | Mapping[str, Any] | None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Any,
+    ) -> Study:
+        return await self._run(self._flows.studies.create(request, fields, idempotency_key))
+
+    async def validate_study(
+        self, request: BaseModel | Mapping[str, Any] | None = None, /, **fields: Any
+    ) -> StudyPreview:
+        return await self._run(self._flows.studies.validate(request, fields))
+
+    async def study(self, id: str) -> Study:
+        return await self._run(self._flows.studies.get(id))
+
+    def studies(self, limit: int | None = None) -> AsyncIterator[StudyHead]:
+        return self._iterate(self._flows.studies.all(limit))
+
+    async def study_table(self, id: str, format: str = "csv") -> str:
+        return await self._run(self._flows.studies.table(id, format))
+
+    async def pick(self, id: str, min_retention: float, *, sure: bool = False) -> PickList:
+        return await self._run(self._flows.studies.pick(id, min_retention, sure))
+
+    async def cancel_study(self, id: str) -> Study:
+        return await self._run(self._flows.studies.cancel(id))
+
+    async def resume_study(
+        self, id: str, *, budget: Budget | Mapping[str, Any] | None = None, retry_failed: bool = False
+    ) -> Study:
+        asked = ResumeStudy.model_validate({"budget": budget, "retry_failed": retry_failed})
+        return await self._run(self._flows.studies.resume(id, asked))
+
+    async def add_cells(self, id: str, request: BaseModel | Mapping[str, Any] | None = None, /, **fields: Any) -> Study:
+        return await self._run(self._flows.studies.add(id, request, fields))
+
+    async def delete_study(self, id: str, *, jobs: bool = False) -> None:
+        await self._run(self._flows.studies.delete(id, jobs))
+
+    async def wait_study(self, id: str, timeout: float | None = None, *, on_change: OnChange | None = None) -> Study:
+        return await self._run(self._flows.studies.wait(id, timeout, on_change))
+
+    async def job_figure(self, id: str, name: str, *, format: str = "svg", theme: str | None = None) -> bytes:
+        return await self._run(self._flows.studies.figure("jobs", id, name, format, {"theme": theme}))
+
+    async def study_figure(
+        self,
+        id: str,
+        name: str,
+        *,
+        format: str = "svg",
+        theme: str | None = None,
+        model: str | None = None,
+        task: str | None = None,
+    ) -> bytes:
+        filter = {"theme": theme, "model": model, "task": task}
+        return await self._run(self._flows.studies.figure("studies", id, name, format, filter))
 
     async def strategies(self) -> StrategyList:
         return await self._run(self._flows.calls.strategies())

@@ -13,6 +13,7 @@ from api_schemas.ceilings import CeilingList
 from api_schemas.jobs import FileInfo, FileList, Job, JobList, JobsCancelled
 from api_schemas.previews import JobPreview, PlanAnswer
 from api_schemas.reports import Report
+from api_schemas.studies.shown import StudyList
 from api_schemas.uploads import DatasetList, ModelList
 from api_schemas.workers import WorkerList
 from layercut.client.answers import JSON, as_model, body_of, path_of, to_json
@@ -21,7 +22,7 @@ from layercut.client.retries import Patience, ask, expect
 from layercut.client.steps import Flow, Item, Request
 
 Shown = TypeVar("Shown", bound=BaseModel)
-Page = TypeVar("Page", JobList, DatasetList, ModelList)
+Page = TypeVar("Page", JobList, DatasetList, ModelList, StudyList)
 Asked = BaseModel | Mapping[str, Any] | None
 
 #: Of a request, in seconds: looking at a model on the hub, or at gigabytes of rows, takes a while.
@@ -40,14 +41,14 @@ class Calls:
         self._patience = patience
 
     def submit(self, given: Asked, fields: Mapping[str, Any], key: str | None) -> Flow[Job]:
-        return (yield from self._post(Job, path_of("jobs"), body_of(given, fields), key))
+        return (yield from self.post(Job, path_of("jobs"), body_of(given, fields), key))
 
     def validate(self, given: Asked, fields: Mapping[str, Any]) -> Flow[JobPreview]:
         params = {"validate_only": "true"}
-        return (yield from self._post(JobPreview, path_of("jobs"), body_of(given, fields), params=params))
+        return (yield from self.post(JobPreview, path_of("jobs"), body_of(given, fields), params=params))
 
     def plan(self, given: Asked, fields: Mapping[str, Any]) -> Flow[PlanAnswer]:
-        return (yield from self._post(PlanAnswer, path_of("plans"), body_of(given, fields)))
+        return (yield from self.post(PlanAnswer, path_of("plans"), body_of(given, fields)))
 
     def get(self, id: str, wait: float = 0.0) -> Flow[Job]:
         """``wait``: seconds that the service may take until something changes."""
@@ -57,16 +58,16 @@ class Calls:
         return (yield from self.show(Job, request))
 
     def cancel(self, id: str) -> Flow[Job]:
-        return (yield from self._post(Job, path_of("jobs", id, "cancel")))
+        return (yield from self.post(Job, path_of("jobs", id, "cancel")))
 
     def cancel_all(self, filter: Mapping[str, Any]) -> Flow[JobsCancelled]:
-        return (yield from self._post(JobsCancelled, path_of("jobs", "cancel"), body_of(filter, {})))
+        return (yield from self.post(JobsCancelled, path_of("jobs", "cancel"), body_of(filter, {})))
 
     def retry(self, id: str, key: str | None) -> Flow[Job]:
-        return (yield from self._post(Job, path_of("jobs", id, "retry"), key=key))
+        return (yield from self.post(Job, path_of("jobs", id, "retry"), key=key))
 
-    def delete(self, *path: str) -> Flow[None]:
-        answer = yield from ask(Request("DELETE", path_of(*path)), self._patience)
+    def delete(self, *path: str, params: Mapping[str, Any] | None = None) -> Flow[None]:
+        answer = yield from ask(Request("DELETE", path_of(*path), params=params or {}), self._patience)
         if answer.status != NO_CONTENT:
             raise InvalidAnswer(f"{answer.request}: {answer.status} came, not 204: is this a layercut service?")
 
@@ -119,9 +120,7 @@ class Calls:
     def show(self, kind: type[Shown], request: Request) -> Flow[Shown]:
         return as_model(kind, (yield from ask(request, self._patience)))
 
-    def _post(
-        self, kind: type[Shown], path: str, body: bytes = b"", key: str | None = None, **more: Any
-    ) -> Flow[Shown]:
+    def post(self, kind: type[Shown], path: str, body: bytes = b"", key: str | None = None, **more: Any) -> Flow[Shown]:
         # Made before the first try, so that all tries are one request.
         headers = {"Idempotency-Key": key or secrets.token_hex(16)}
         if body:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from api_schemas.errors import FieldError, Problem
 from api_schemas.jobs import Job
+from api_schemas.studies.shown import Study
 
 
 class ClientError(Exception):
@@ -54,6 +55,14 @@ class WaitTimeout(ClientError, TimeoutError):
     def __init__(self, job: Job, seconds: float) -> None:
         super().__init__(f"{job.id} is {job.status} after {seconds:g} s")
         self.job = job
+
+
+class StudyTimeout(ClientError, TimeoutError):
+    """The study had not come to rest in time. ``study`` is as it was then."""
+
+    def __init__(self, study: Study, seconds: float) -> None:
+        super().__init__(f"{study.id} is {study.status} after {seconds:g} s")
+        self.study = study
 
 
 class Broken(Exception):

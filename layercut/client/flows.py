@@ -5,6 +5,7 @@ from __future__ import annotations
 from layercut.client.calls import Calls
 from layercut.client.downloading import Downloading
 from layercut.client.retries import Patience
+from layercut.client.studies import Studies
 from layercut.client.uploading import Uploading
 from layercut.client.watching import Watching
 
@@ -18,3 +19,4 @@ class Flows:
         self.watching = Watching(self.calls, patience)
         self.downloading = Downloading(self.calls, patience)
         self.uploading = Uploading(self.calls, patience)
+        self.studies = Studies(self.calls, patience)

@@ -17,6 +17,8 @@ from api_schemas.jobs import FileInfo, Job, JobsCancelled, Status
 from api_schemas.logs import LogPiece
 from api_schemas.previews import JobPreview, PlanAnswer
 from api_schemas.reports import Report
+from api_schemas.studies.request import Budget, ResumeStudy
+from api_schemas.studies.shown import PickList, Study, StudyHead, StudyPreview
 from api_schemas.uploads import Dataset, DatasetList, Model, ModelList
 from api_schemas.workers import WorkerList
 from layercut.client.calls import ANSWER_SECONDS
@@ -24,6 +26,7 @@ from layercut.client.downloading import OnProgress
 from layercut.client.flows import Flows
 from layercut.client.settings import Place
 from layercut.client.steps import Flow
+from layercut.client.studies import OnChange
 from layercut.client.wire import Wire
 
 T = TypeVar("T")
@@ -201,6 +204,78 @@ class Client:
 
     def delete_model(self, id: str) -> None:
         self._run(self._flows.calls.delete("models", id))
+
+    def create_study(
+        self,
+        request: BaseModel | Mapping[str, Any] | None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Any,
+    ) -> Study:
+        """Ask for a study: a ``StudyRequest``, a mapping or its fields, as ``submit`` takes a job."""
+        return self._run(self._flows.studies.create(request, fields, idempotency_key))
+
+    def validate_study(self, request: BaseModel | Mapping[str, Any] | None = None, /, **fields: Any) -> StudyPreview:
+        """How many cells it has, which are known and which cannot be. Nothing is stored."""
+        return self._run(self._flows.studies.validate(request, fields))
+
+    def study(self, id: str) -> Study:
+        """How far it is, and its table."""
+        return self._run(self._flows.studies.get(id))
+
+    def studies(self, limit: int | None = None) -> Iterator[StudyHead]:
+        return self._iterate(self._flows.studies.all(limit))
+
+    def study_table(self, id: str, format: str = "csv") -> str:
+        """Its table as ``csv`` or ``markdown``."""
+        return self._run(self._flows.studies.table(id, format))
+
+    def pick(self, id: str, min_retention: float, *, sure: bool = False) -> PickList:
+        """Which job to download, of each model and task. ``sure``: the lower end of the interval keeps it, too."""
+        return self._run(self._flows.studies.pick(id, min_retention, sure))
+
+    def cancel_study(self, id: str) -> Study:
+        return self._run(self._flows.studies.cancel(id))
+
+    def resume_study(
+        self, id: str, *, budget: Budget | Mapping[str, Any] | None = None, retry_failed: bool = False
+    ) -> Study:
+        """Go on with one that was cancelled or is paused; ``budget`` in place of the one that it has."""
+        asked = ResumeStudy.model_validate({"budget": budget, "retry_failed": retry_failed})
+        return self._run(self._flows.studies.resume(id, asked))
+
+    def add_cells(self, id: str, request: BaseModel | Mapping[str, Any] | None = None, /, **fields: Any) -> Study:
+        """A further grid; cells that the study has change nothing."""
+        return self._run(self._flows.studies.add(id, request, fields))
+
+    def delete_study(self, id: str, *, jobs: bool = False) -> None:
+        """With ``jobs``, its jobs and their files too."""
+        self._run(self._flows.studies.delete(id, jobs))
+
+    def wait_study(self, id: str, timeout: float | None = None, *, on_change: OnChange | None = None) -> Study:
+        """The study once it is finished, cancelled or paused. Raises ``StudyTimeout`` when it is not after ``timeout``
+        seconds. ``on_change`` is told the study whenever it has moved.
+        """
+        return self._run(self._flows.studies.wait(id, timeout, on_change))
+
+    def job_figure(self, id: str, name: str, *, format: str = "svg", theme: str | None = None) -> bytes:
+        """A picture of a job, as ``svg`` or ``png``; ``theme``: light, dark or auto."""
+        return self._run(self._flows.studies.figure("jobs", id, name, format, {"theme": theme}))
+
+    def study_figure(
+        self,
+        id: str,
+        name: str,
+        *,
+        format: str = "svg",
+        theme: str | None = None,
+        model: str | None = None,
+        task: str | None = None,
+    ) -> bytes:
+        """A picture of a study; of several models or tasks, of that ``model`` and ``task``."""
+        filter = {"theme": theme, "model": model, "task": task}
+        return self._run(self._flows.studies.figure("studies", id, name, format, filter))
 
     def strategies(self) -> StrategyList:
         return self._run(self._flows.calls.strategies())

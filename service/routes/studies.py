@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
@@ -15,7 +14,6 @@ from api_schemas.request_parts import Whole
 from api_schemas.studies.pick import picks_of
 from api_schemas.studies.request import MoreCells, ResumeStudy, StudyRequest
 from api_schemas.studies.shown import PickList, Study, StudyList, StudyPreview
-from api_schemas.studies.text import as_csv, as_markdown
 from service.admission import REFUSALS
 from service.bodies import JsonBody
 from service.callers import Who
@@ -30,6 +28,7 @@ from service.studies import asked
 from service.studies.feeding import feed_quietly
 from service.studies.reading import list_studies as read_studies
 from service.studies.reading import read_study, shown, workers_of
+from service.studies.texts import FORMS, written
 from store.studies import Within
 from store.study_rows import StudyRows
 
@@ -51,11 +50,6 @@ EXAMPLE = {
 MORE_EXAMPLE = {"models": ["google-bert/bert-base-uncased"], "tasks": ["sst2"], "drops": [4]}
 RESUME_EXAMPLE = {"budget": {"jobs": 20}, "retry_failed": True}
 
-FORMS: dict[str, Callable[[Study], str]] = {
-    "application/json": lambda study: study.model_dump_json(),
-    "text/csv": lambda study: as_csv(study.table),
-    "text/markdown": as_markdown,
-}
 TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 ACCEPTED = {"headers": {"Location": {"schema": {"type": "string"}, "description": "the study's address"}}}
 ASKED = ("study_too_large", "cells_impossible", "queue_full", "storage_full", "push_not_allowed")
@@ -121,7 +115,7 @@ def list_studies(
 def get_study(study_id: str, state: State, who: Who, accept: Accept = None) -> Response:
     """How far it is, and its table; as `text/csv` or `text/markdown`, the table alone."""
     form = preferred(accept, tuple(FORMS))
-    text = FORMS[form](read_study(state, who.actor, study_id))
+    text = written(state, who.actor, study_id, form)
     # Made here: FastAPI would check once more what has been read as a Study, thousands of cells.
     return Response(text, media_type=form, headers={"Vary": "Accept"})
 
@@ -147,7 +141,7 @@ def get_study_markdown(study_id: str, state: State, who: Who) -> Response:
 
 
 @router.get("/{study_id}/pick", responses=problems("study_not_found"))
-def pick(
+def pick_jobs(
     study_id: str,
     state: State,
     who: Who,
@@ -198,14 +192,15 @@ async def resume_study(study_id: str, body: JsonBody, state: State, who: Who, *,
     responses={202: ACCEPTED, **problems(*BODY, *REFUSALS, *REPEATED, *ASKED, "study_not_found")},
     openapi_extra={**json_body(MoreCells, another_task=MORE_EXAMPLE), "parameters": [PARAMETER]},
 )
-async def add_cells(study_id: str, body: JsonBody, state: State, who: Who, *, incoming: Request) -> Response:
+async def add_study_cells(study_id: str, body: JsonBody, state: State, who: Who, *, incoming: Request) -> Response:
     """Add the cells of further lists; those that the study has already change nothing. A finished study goes on."""
     tenant, leaves = who.holder.tenant, partial(gone, incoming)
 
     async def add(within: Within | None) -> StudyRows:
         await state.probes.disk.answer()
         new = await state.admissions.run(tenant, leaves, asked.more_cells, study_id, body, state, who)
-        return await run_in_threadpool(state.studies.of(who.actor).add, study_id, new, within)
+        own, most = state.studies.of(who.actor), state.settings.max_study_cells
+        return await run_in_threadpool(partial(own.add, most=most), study_id, new, within)
 
     return await _answered(incoming, state, body, add)
 
@@ -247,6 +242,6 @@ async def _answered(incoming: Request, state: GatewayState, body: dict[str, Any]
 
 
 def _file(state: GatewayState, who: Who, study_id: str, ending: str, form: str) -> Response:
-    text = FORMS[form](read_study(state, who.actor, study_id))
+    text = written(state, who.actor, study_id, form)
     name = f"{study_id}.{ending}"
     return Response(text, media_type=form, headers={"Content-Disposition": f'attachment; filename="{name}"'})

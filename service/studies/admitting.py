@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -21,6 +23,8 @@ from service.version import VERSION
 from sources.blocks import Cancelled
 from sources.job_identity import JobIdentities, identify_job, job_fingerprint
 from store.audit import Actor
+from store.file_states import as_they_were
+from store.passing import passing
 
 log = structlog.get_logger("layercut.studies")
 
@@ -29,24 +33,48 @@ HASH_SECONDS = 20.0
 
 
 class Admitted(NamedTuple):
-    """What a cell asks for, and what its job will do. Without a ``fingerprint``, no other job's result is its own."""
+    """What a cell asks for, and what its job will do. Without a ``fingerprint``, no other job's result is its own.
+    ``content`` is of its model and data, by the files ``inputs``.
+    """
 
     request: JobRequest
     resolved: ResolvedRequest
     fingerprint: str | None
     seen: Seen
+    content: str | None = None
+    inputs: Sequence[Sequence[Any]] = ()
+    #: Model or data are not hashed yet, or cannot be reached: whoever can wait asks again, and that goes on.
+    unsure: bool = False
+
+
+@dataclass(frozen=True)
+class _Identified:
+    """What jobs read; None where that is not known. ``seen``: the files that it is of, as they were."""
+
+    ids: JobIdentities | None
+    seen: Sequence[Sequence[Any]] = ()
+    unsure: bool = False
 
 
 class Admitter:
     """For the cells of one actor. Use as a context manager: what was fetched of their data stays while it is open."""
 
-    def __init__(self, state: GatewayState, actor: Actor) -> None:
-        self._state, self._actor = state, actor
+    def __init__(self, state: GatewayState, actor: Actor, hash_seconds: float = HASH_SECONDS) -> None:
+        self._state, self._actor, self._hash_seconds = state, actor, hash_seconds
         self._seen: dict[str, Seen | LayercutError] = {}
-        self._identified: dict[str, JobIdentities | None] = {}
+        self._identified: dict[str, _Identified] = {}
         self._held = ExitStack()
-        until = time.monotonic() + HASH_SECONDS
-        self._hashes = state.hashes.until(lambda: time.monotonic() > until)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Forget what could not be had, and what has changed since; the time to hash in begins anew."""
+        until = time.monotonic() + self._hash_seconds
+        self._hashes = self._state.hashes.until(lambda: time.monotonic() > until)
+        self._identified = {
+            key: found for key, found in self._identified.items() if found.ids and as_they_were(found.seen)
+        }
+        known = {_key_of(alike) for alike in self._identified}
+        self._seen = {key: found for key, found in self._seen.items() if key in known}
 
     def __enter__(self) -> Self:
         return self
@@ -65,7 +93,11 @@ class Admitter:
         resolved = admit_as(request, seen)
         pinned = request.model_copy(update={"model": resolved.model})
         self._seen.setdefault(_looked_at(pinned), seen)
-        return Admitted(request, resolved, self._fingerprint(key, resolved, seen), seen)
+        found = self._identity(key, request, resolved, seen)
+        if found.ids is None:
+            return Admitted(request, resolved, None, seen, unsure=found.unsure)
+        fingerprint = job_fingerprint(resolved, found.ids, VERSION)
+        return Admitted(request, resolved, fingerprint, seen, found.ids.content, found.seen)
 
     def _see(self, key: str, request: JobRequest) -> Seen:
         found = self._seen.get(key)
@@ -82,25 +114,29 @@ class Admitter:
         except LayercutError as error:
             return error
 
-    def _fingerprint(self, key: str, resolved: ResolvedRequest, seen: Seen) -> str | None:
+    def _identity(self, key: str, request: JobRequest, resolved: ResolvedRequest, seen: Seen) -> _Identified:
         if seen.looked.facts is None or resolved.recovery is None:
-            return None
+            return _UNKNOWN
         # Whether it trains is of the recovery's method, and not of what was looked at.
         alike = f"{resolved.recovery.method} {resolved.task.max_train_rows} {key}"
         if alike not in self._identified:
-            self._identified[alike] = self._identify(resolved, seen)
-        ids = self._identified[alike]
-        return None if ids is None else job_fingerprint(resolved, ids, VERSION)
+            self._identified[alike] = self._identify(request, resolved, seen)
+        return self._identified[alike]
 
-    def _identify(self, resolved: ResolvedRequest, seen: Seen) -> JobIdentities | None:
-        """None where it cannot be known: the job runs, whatever was done before."""
-        assert seen.looked.facts is not None
+    def _identify(self, request: JobRequest, resolved: ResolvedRequest, seen: Seen) -> _Identified:
+        """Where it cannot be known, the job runs, whatever was done before."""
+        facts, settings, hashes = seen.looked.facts, seen.looked.settings, self._hashes.noting()
+        assert facts is not None
         try:
-            stored = None if seen.stored is None else seen.stored.known(self._hashes)
-            return identify_job(resolved, seen.looked.facts, seen.looked.settings, self._hashes, stored)
+            stored = None if seen.stored is None else seen.stored.known(hashes)
+            ids = identify_job(resolved, facts, settings, hashes, stored, keeps_modules=request.keeps_modules)
         except (LayercutError, OSError, Cancelled) as error:
             log.info("study_not_identified", why=f"{type(error).__name__}: {error}"[:500])
-            return None
+            return _Identified(None, unsure=isinstance(error, Cancelled) or passing(error) is not None)
+        return _Identified(ids, hashes.seen)
+
+
+_UNKNOWN = _Identified(None)
 
 
 def _validated(body: dict[str, Any]) -> JobRequest:
@@ -111,6 +147,10 @@ def _validated(body: dict[str, Any]) -> JobRequest:
         param = "".join(f"/{part}" for part in first["loc"])
         text = str(first["msg"]).removeprefix("Value error, ")
     raise LayercutError("validation_failed", text, param=param or None)
+
+
+def _key_of(alike: str) -> str:
+    return alike.split(" ", 2)[2]
 
 
 def _looked_at(request: JobRequest) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import structlog
 
@@ -14,6 +17,7 @@ from service.state import GatewayState
 from service.studies.admitting import Admitter
 from service.studies.early import judge_pilots
 from service.studies.grids import StoredGrid
+from service.studies.kept_admitters import Patience
 from store.creating import NewJob
 from store.study_feeding import Fed, Ready, Standing, Waiting
 
@@ -21,12 +25,31 @@ log = structlog.get_logger("layercut.studies")
 
 #: Jobs of one transaction: others write in between.
 AT_ONCE = 25
+#: How long one study is fed in a round, and how many are at a time.
+ROUND_SECONDS, THREADS = 5.0, 4
+
+CHANGED = (
+    "the model or the data changed since the study was asked for: its other cells are of what was there then. Ask for"
+    " another study"
+)
+
+#: What a source answers that does not have what is asked for.
+MISSING = frozenset({"model_not_found", "dataset_not_found", "upload_not_found", "job_not_found"})
 
 
 def feed_studies(state: GatewayState) -> None:
-    """One step of the gateway's upkeep. Where nothing runs, it is one small question."""
-    for study_id in state.studies.running():
-        feed_quietly(state, study_id)
+    """One step of the gateway's upkeep. Where nothing runs, it is one small question.
+
+    Several at a time, each for so long and no longer: one whose models are slow to look at holds up no other's.
+    """
+    running = state.studies.running()
+    state.admitters.forget_others(set(running))
+    if len(running) < 2:
+        for study_id in running:
+            feed_quietly(state, study_id)
+        return
+    with ThreadPoolExecutor(min(len(running), THREADS), thread_name_prefix="studies") as pool:
+        list(pool.map(partial(feed_quietly, state), running))
 
 
 def feed_quietly(state: GatewayState, study_id: str) -> None:
@@ -42,34 +65,48 @@ def feed_study(state: GatewayState, study_id: str) -> None:
     now = state.studies.standing(study_id)
     if now is None:
         return
-    if not now.open:
-        if state.studies.finish(study_id):
-            log.info("study_finished", study_id=study_id)
-        return
-    if now.spent is not None:
-        if state.studies.pause(study_id, now.spent):
-            log.info("study_paused", study_id=study_id, reason=now.spent)
+    if now.spent is not None and now.free and state.studies.link_known(study_id):
+        now = state.studies.standing(study_id) or now
+    if not now.open or now.spent is not None:
+        _rest(state, now)
         return
     if now.held:
         judge_pilots(state, study_id, now.actor)
         now = state.studies.standing(study_id) or now
-    if now.free:
+    if now.free and _has_room(state, now):
         _fill(state, now)
 
 
+def _rest(state: GatewayState, now: Standing) -> None:
+    """Finish, or pause."""
+    if not now.open:
+        if state.studies.finish(now.id):
+            log.info("study_finished", study_id=now.id)
+    elif now.spent is not None and state.studies.pause(now.id, now.spent):
+        log.info("study_paused", study_id=now.id, reason=now.spent)
+
+
+def _has_room(state: GatewayState, now: Standing) -> bool:
+    """Whether looking at cells is worth it: a window is filled again once a quarter of it is free."""
+    window = state.settings.study_window
+    few = now.queued and window - now.queued < max(1, window // 4)
+    return not few and not _is_full(state) and state.studies.has_room(now.actor.tenant)
+
+
 def _fill(state: GatewayState, now: Standing) -> None:
-    """Queue jobs until the window is full or nothing waits."""
+    """Queue jobs until the window is full, nothing waits, or it was long enough."""
     request, stored = state.studies.grids(now.id)
     grids = [StoredGrid.read(request, grid) for grid in stored]
-    window = state.settings.study_window
-    queued, more = now.queued, True
-    with Admitter(state, now.actor) as admitter:
-        while more and queued < window:
-            cells = state.studies.next_cells(now.id, min(AT_ONCE, window - queued))
+    window, until = state.settings.study_window, time.monotonic() + ROUND_SECONDS
+    queued, after, more = now.queued, -1, True
+    with state.admitters.of(now.id, lambda: Admitter(state, now.actor, ROUND_SECONDS)) as (admitter, patience):
+        round_ = _Round(state, now.id, admitter, patience, grids)
+        while more and queued < window and time.monotonic() < until:
+            cells = state.studies.next_cells(now.id, min(AT_ONCE, window - queued), after)
             if not cells or _is_full(state):
                 return
-            fed = _feed(state, now.id, admitter, grids, cells)
-            queued, more = queued + fed.jobs, fed.more
+            fed = round_.feed(cells)
+            queued, after, more = queued + fed.jobs, cells[-1].place, fed.more
             if fed.jobs:
                 state.wakeups.wake(fed.jobs)
 
@@ -83,30 +120,58 @@ def _is_full(state: GatewayState) -> bool:
     return False
 
 
-def _feed(
-    state: GatewayState, study_id: str, admitter: Admitter, grids: Sequence[StoredGrid], cells: Sequence[Waiting]
-) -> Fed:
-    ready: list[Ready] = []
-    refused: dict[int, str] = {}
-    for cell in cells:
-        try:
-            ready.append(Ready(cell, _job(study_id, admitter, grids, cell)))
-        except LayercutError as error:
-            if error.kind.retryable:
-                log.info("study_waits", study_id=study_id, why=error.message)
-                break
-            refused[cell.number] = error.message
-    if refused:
-        state.studies.impossible(study_id, refused)
-    if not ready:
-        return Fed(0, more=len(refused) == len(cells))
-    fed = state.studies.begin(study_id, ready, state.settings.study_window)
-    return fed._replace(more=fed.more and len(ready) + len(refused) == len(cells))
+class _Round:
+    """One look at the cells of a study that wait. Those whose model or data are away now wait for the next."""
+
+    def __init__(
+        self, state: GatewayState, study_id: str, admitter: Admitter, patience: Patience, grids: Sequence[StoredGrid]
+    ) -> None:
+        self._state, self._id, self._admitter, self._patience, self._grids = state, study_id, admitter, patience, grids
+        self._away: set[Hashable] = set()
+
+    def feed(self, cells: Sequence[Waiting]) -> Fed:
+        ready: list[Ready] = []
+        refused: dict[int, str] = {}
+        for cell in (cell for cell in cells if _source(cell) not in self._away):
+            try:
+                job = self._job(cell)
+            except LayercutError as error:
+                if self._passes(cell, error):
+                    log.info("study_waits", study_id=self._id, why=error.message)
+                    self._away.add(_source(cell))
+                else:
+                    refused[cell.number] = error.message
+                continue
+            if job is not None:
+                ready.append(Ready(cell, job))
+        if refused:
+            self._state.studies.impossible(self._id, refused)
+        return self._state.studies.begin(self._id, ready, self._state.settings.study_window) if ready else Fed(0, True)
+
+    def _passes(self, cell: Waiting, error: LayercutError) -> bool:
+        """What cannot be found now was there when the study was asked for, and may be again."""
+        if error.kind.retryable:
+            return True
+        return error.code in MISSING and not self._patience.is_gone(_source(cell), self._state.admitters.clock())
+
+    def _job(self, cell: Waiting) -> NewJob | None:
+        """None where it is better to wait."""
+        number, *places = cell.at
+        grid, at = self._grids[number], Coordinates(*places)
+        body = grid.body(at, cell.strategy)
+        admitted = self._admitter.admit(grid.pinned(at, body))
+        self._patience.is_there(_source(cell))
+        if admitted.unsure and self._patience.waits(_source(cell), self._state.admitters.clock()):
+            self._away.add(_source(cell))
+            return None
+        if None not in (cell.content, admitted.content) and cell.content != admitted.content:
+            raise LayercutError("cells_impossible", CHANGED)
+        return NewJob(
+            admitted.request, body, admitted.resolved, study=self._id, fingerprint=admitted.fingerprint,
+            inputs=admitted.inputs,
+        )  # fmt: skip
 
 
-def _job(study_id: str, admitter: Admitter, grids: Sequence[StoredGrid], cell: Waiting) -> NewJob:
-    number, *places = cell.at
-    grid, at = grids[number], Coordinates(*places)
-    body = grid.body(at, cell.strategy)
-    admitted = admitter.admit(grid.pinned(at, body))
-    return NewJob(admitted.request, body, admitted.resolved, study=study_id, fingerprint=admitted.fingerprint)
+def _source(cell: Waiting) -> Hashable:
+    """What cells have alike that read the same: the grid, and its model, task and recovery."""
+    return cell.at[:4]

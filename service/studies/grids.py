@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from api_schemas.requests import ModelRef
+from pydantic import ValidationError
+
+from api_schemas.errors import LayercutError
+from api_schemas.recovery import RecoverySpec
+from api_schemas.requests import JobRequest, ModelRef
 from api_schemas.studies.grid import Coordinates, body_of
 from api_schemas.studies.request import Grid, StudyJob
 from api_schemas.studies.table import numbered, recovery_labels
@@ -51,8 +56,19 @@ def read_grid(stored: dict[str, Any]) -> Grid:
     return Grid.model_validate({name: stored[name] for name in Grid.model_fields if name in stored})
 
 
+def pins_of(grids: Sequence[dict[str, Any]]) -> dict[str, ModelRef]:
+    """As what each model was pinned that the study has asked for, by how it was asked for."""
+    pins: dict[str, ModelRef] = {}
+    for stored in grids:
+        for asked, pinned in zip(read_grid(stored).models, stored["pinned"], strict=True):
+            pins.setdefault(asked.model_dump_json(), ModelRef.model_validate(pinned))
+    return pins
+
+
 def key_of(body: dict[str, Any]) -> str:
-    """What two cells that ask for the same have alike."""
+    """What two cells that ask for the same have alike, however each was written: a default may be said or left out."""
+    with suppress(ValidationError, LayercutError):  # what fails is told as a cell that cannot be
+        body = JobRequest.model_validate(body).model_dump(mode="json")
     return digest("study_cell", body=body)
 
 
@@ -76,6 +92,19 @@ def labels_of(grids: Sequence[Grid]) -> Labels:
 def _labels(lists: list[list[Any]], name: Any) -> list[list[str]]:
     distinct: dict[str, Any] = {}
     for value in (value for values in lists for value in values):
-        distinct.setdefault(value.model_dump_json(), value)
+        distinct.setdefault(_alike(value), value)
     names = dict(zip(distinct, name(list(distinct.values())), strict=True))
-    return [[names[value.model_dump_json()] for value in values] for values in lists]
+    return [[names[_alike(value)] for value in values] for values in lists]
+
+
+def _alike(value: Any) -> str:
+    """A recovery's effort has a label of its own."""
+    if isinstance(value, RecoverySpec):
+        value = value.model_copy(update={"effort": "auto"})
+    return str(value.model_dump_json())
+
+
+def effort_of(grid: Grid, at: Coordinates) -> str:
+    """The label of the cell's effort: the list's, or the recovery's own."""
+    listed = grid.efforts[at.effort]
+    return grid.recoveries[at.recovery].effort if listed == "auto" else listed

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
-
-from api_schemas.studies.order import submission_order
 
 from api_schemas.errors import FieldError, LayercutError
 from api_schemas.requests import ModelRef
 from api_schemas.strategies import STRATEGIES
 from api_schemas.studies.grid import Coordinates, cells_of, count_cells
+from api_schemas.studies.order import submission_order
 from api_schemas.studies.request import Budget, Grid, StudyJob
 from api_schemas.studies.shown import CellState, ImpossibleCell
 from service.asking import check_delivery
@@ -29,6 +28,8 @@ LISTED = 5
 
 SEARCH = "auto"
 
+_EFFORT = r"/recovery/effort\b"
+
 #: What to blame in the study, by the beginning of what is to blame in a cell's body: a list, by the cell's place in it.
 _BLAMED: tuple[tuple[str, str, str], ...] = (
     (r"/prune/(drop|drop_ratio)\b", "drops", "drop"),
@@ -36,7 +37,7 @@ _BLAMED: tuple[tuple[str, str, str], ...] = (
     (r"/prune\b", "strategies", "strategy"),
     (r"/model\b", "models", "model"),
     (r"/task\b", "tasks", "task"),
-    (r"/recovery/effort\b", "efforts", "effort"),
+    (_EFFORT, "efforts", "effort"),
     (r"/recovery\b", "recoveries", "recovery"),
     (r"/seed\b", "seeds", "seed"),
 )
@@ -79,8 +80,7 @@ class PlannedStudy:
 
     def job_of(self, cell: Cell) -> str | None:
         """The earlier job that has done it."""
-        found = cell.admitted and cell.admitted.fingerprint
-        return self.known.get(found) if found else None
+        return _job_of(cell, self.known)
 
     def as_new(self, grid: int, name: str | None, request: dict[str, Any], budget: Budget) -> NewStudy:
         """To be stored; ``grid`` counts the grids of the study."""
@@ -97,6 +97,7 @@ class PlannedStudy:
         return replace(
             new,
             fingerprint=cell.admitted.fingerprint,
+            content=cell.admitted.content,
             job_id=job,
             pilot=None if job else self.pilots.get(cell.key),
             layers_total=None if plan is None else plan.model.layers,
@@ -111,26 +112,51 @@ def check_alike(alike: StudyJob, state: GatewayState, who: Caller) -> None:
 
 
 def plan_grid(
-    grid: Grid, alike: StudyJob, state: GatewayState, admitter: Admitter, who: Caller, *, stop_early: bool
+    grid: Grid,
+    alike: StudyJob,
+    state: GatewayState,
+    admitter: Admitter,
+    who: Caller,
+    *,
+    stop_early: bool,
+    pins: Mapping[str, ModelRef] | None = None,
 ) -> PlannedStudy:
-    """Look at every cell. Raises ``study_too_large``, and what passes, such as ``hub_unavailable``."""
+    """Look at every cell. ``pins``: models as they were pinned before, by how they are asked for. Raises
+    ``study_too_large``, and what passes, such as ``hub_unavailable``.
+    """
     count_cells(grid, state.settings.max_study_cells)
     check_alike(alike, state, who)
-    pinning = _Pinning(StoredGrid(grid, alike, tuple(grid.models)), admitter)
+    pinning = _Pinning(StoredGrid(grid, alike, tuple(grid.models)), admitter, pins or {})
     cells = [pinning.cell(at, str(grid.strategies[at.strategy])) for at in cells_of(grid)]
-    pilots = _pilots(cells, pinning.cell) if stop_early else ([], {})
+    known = _known(cells, state, who)
+    pilots = _pilots(cells, pinning.cell, known) if stop_early else ([], {})
+    known |= _known(pilots[0], state, who)
     cells += pilots[0]
-    found = (cell.admitted.fingerprint for cell in cells if cell.admitted)
-    known = state.studies.of(who.actor).known({fingerprint for fingerprint in found if fingerprint})
+    if len(cells) > state.settings.max_study_cells:
+        most = state.settings.max_study_cells
+        text = (
+            f"with {len(pilots[0])} searches for `stop_early` these are {len(cells)} cells, and a study may have {most}"
+        )
+        raise LayercutError("study_too_large", text, param="/stop_early", details={"cells": len(cells), "most": most})
     return PlannedStudy(replace(pinning.stored, models=tuple(pinning.models)), cells, pilots[1], known)
+
+
+def _known(cells: Sequence[Cell], state: GatewayState, who: Caller) -> dict[str, str]:
+    found = (cell.admitted.fingerprint for cell in cells if cell.admitted)
+    return state.studies.of(who.actor).known({fingerprint for fingerprint in found if fingerprint})
+
+
+def _job_of(cell: Cell, known: Mapping[str, str]) -> str | None:
+    found = cell.admitted and cell.admitted.fingerprint
+    return known.get(found) if found else None
 
 
 class _Pinning:
     """Each model is looked at once, and all that comes after is of what it was then."""
 
-    def __init__(self, stored: StoredGrid, admitter: Admitter) -> None:
+    def __init__(self, stored: StoredGrid, admitter: Admitter, pins: Mapping[str, ModelRef]) -> None:
         self.stored, self._admitter = stored, admitter
-        self.models: list[ModelRef] = list(stored.grid.models)
+        self.models = [pins.get(model.model_dump_json(), model) for model in stored.grid.models]
 
     def cell(self, at: Coordinates, strategy: str) -> Cell:
         body = self.stored.body(at, strategy)
@@ -140,20 +166,29 @@ class _Pinning:
             admitted = self._admitter.admit({**body, "model": model})
         except LayercutError as error:
             if error.kind.retryable:
-                raise blamed(error, at) from None
-            return Cell(at, strategy, key, None, blamed(error, at))
+                raise blamed(error, at, self.stored.grid) from None
+            return Cell(at, strategy, key, None, blamed(error, at, self.stored.grid))
         self.models[at.model] = admitted.resolved.model
         return Cell(at, strategy, key, admitted, None)
 
 
-def blamed(error: LayercutError, at: Coordinates) -> LayercutError:
+def blamed(error: LayercutError, at: Coordinates, grid: Grid) -> LayercutError:
     """``error`` with the field of the study to blame."""
     param = error.param or ""
+    if re.match(_EFFORT, param) and grid.efforts[at.effort] == "auto":  # it is the recovery's own
+        return _with_param(error, f"/recoveries/{at.recovery}/effort")
     for pattern, name, place in _BLAMED:
         if re.match(pattern, param):
             found = f"/{name}/{getattr(at, place)}" if name else f"/job{param.removeprefix('/prune')}"
-            return LayercutError(error.code, error.message, param=found)
-    return LayercutError(error.code, error.message, param=f"/job{param}" if param else None)
+            return _with_param(error, found)
+    return _with_param(error, f"/job{param}" if param else None)
+
+
+def _with_param(error: LayercutError, param: str | None) -> LayercutError:
+    """The same, with all else that it tells, such as when to ask again."""
+    found = LayercutError(error.code, error.message, param=param, details=error.details)
+    found.__dict__.update({name: value for name, value in vars(error).items() if name != "param"})
+    return found
 
 
 def check_possible(planned: PlannedStudy, *, skip: bool) -> None:
@@ -194,7 +229,9 @@ def _in_words(grid: Grid, cell: Cell) -> str:
     return " × ".join(parts)
 
 
-def _pilots(cells: list[Cell], make: Callable[[Coordinates, str], Cell]) -> tuple[list[Cell], dict[str, str]]:
+def _pilots(
+    cells: list[Cell], make: Callable[[Coordinates, str], Cell], known: Mapping[str, str]
+) -> tuple[list[Cell], dict[str, str]]:
     """Cells that let the strategies of a size compete, where they are not asked for already, and who waits for them."""
     groups: dict[tuple[int, ...], list[Cell]] = {}
     for cell in cells:
@@ -205,7 +242,7 @@ def _pilots(cells: list[Cell], make: Callable[[Coordinates, str], Cell]) -> tupl
     waits: dict[str, str] = {}
     for alike in groups.values():
         others = [cell for cell in alike if cell.strategy != SEARCH and not STRATEGIES[cell.strategy].drops_nothing]
-        if len(others) < 2:
+        if len(others) < 2 or all(_job_of(cell, known) for cell in others):
             continue
         pilot = next((cell for cell in alike if cell.strategy == SEARCH), None)
         if pilot is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -11,15 +10,15 @@ from pydantic import ValidationError
 
 from api_schemas.jobs import Result
 from api_schemas.requests import EvaluationSpec
+from api_schemas.studies.grid import Coordinates
 from api_schemas.studies.request import Grid
 from api_schemas.studies.shown import CellState, Study, StudyHead, StudyList, StudyProgress, StudyStatus
 from api_schemas.studies.table import CellFacts, table_of, warnings_of
 from service.edge.root_path import address
 from service.state import GatewayState
-from service.studies.grids import Labels, labels_of, read_grid
+from service.studies.grids import Labels, effort_of, labels_of, read_grid
 from store.audit import Actor
-from store.study_feeding import GPU
-from store.study_rows import CellRow, StudyRows
+from store.study_rows import CellRow, StudyRows, Tally
 from store.workers import LIVING_SECONDS
 
 ADDRESSES = {
@@ -53,7 +52,7 @@ def workers_of(state: GatewayState) -> int:
 
 
 def shown(rows: StudyRows, workers: int) -> Study:
-    """``workers``: how many there are to do what is open."""
+    """``workers``: how many there are to do what is open. The table is empty of rows without cells."""
     facts, base = facts_of(rows), address(f"/v1/studies/{rows.id}")
     status = _status(rows)
     return Study(
@@ -85,7 +84,7 @@ def _head(rows: StudyRows, workers: int) -> StudyHead:
 
 
 def _is_open(rows: StudyRows) -> bool:
-    return any(cell.state.open for cell in rows.cells)
+    return any(tally.state.open for tally in rows.tallies)
 
 
 def _status(rows: StudyRows) -> StudyStatus:
@@ -113,7 +112,7 @@ def facts_of(rows: StudyRows) -> list[CellFacts]:
 
 
 def _facts(cell: CellRow, grids: list[Grid], labels: Labels, margin: float) -> CellFacts:
-    grid_number, model, task, recovery, effort, _, drop, seed = cell.at
+    grid_number, model, task, recovery, _, _, drop, seed = cell.at
     grid = grids[grid_number]
     spec = grid.tasks[task]
     return CellFacts(
@@ -123,7 +122,7 @@ def _facts(cell: CellRow, grids: list[Grid], labels: Labels, margin: float) -> C
         strategy=cell.strategy,
         drop=grid.drops[drop],
         recovery=labels.recoveries[grid_number][recovery],
-        effort=grid.efforts[effort],
+        effort=effort_of(grid, Coordinates(*cell.at[1:])),
         seed=grid.seeds[seed],
         state=cell.state,
         reason=cell.reason,
@@ -134,7 +133,11 @@ def _facts(cell: CellRow, grids: list[Grid], labels: Labels, margin: float) -> C
         margin=margin,
         layers_total=cell.layers_total,
         dropped=cell.dropped,
+        has_files=cell.has_files,
         own_data=spec.dataset is not None,
+        model_id=grid.models[model].id,
+        task_name=spec.label,
+        spec=grid.recoveries[recovery],
         max_train_rows=spec.max_train_rows,
     )
 
@@ -148,35 +151,28 @@ def _result(told: dict[str, Any] | None) -> Result | None:
 
 
 def progress_of(rows: StudyRows, workers: int) -> StudyProgress:
-    cells = rows.cells
-    states = Counter(cell.state for cell in cells)
-    ended = len(cells) - sum(count for state, count in states.items() if state.open)
-    running = [float((cell.progress or {}).get("fraction") or 0.0) for cell in cells if cell.state is CellState.RUNNING]
+    cells = Counter[CellState]()
+    for tally in rows.tallies:
+        cells[tally.state] += tally.cells
+    count = cells.total()
+    begun = sum(tally.fractions for tally in rows.tallies if tally.state is CellState.RUNNING)
+    open_ = sum(number for state, number in cells.items() if state.open)
+    left = open_ - begun
     minutes = ((rows.stopped_at or rows.now) - rows.began_at).total_seconds() / 60
+    own = [tally for tally in rows.tallies if not tally.known]
     return StudyProgress(
-        cells=len(cells),
-        by_state={state: states[state] for state in CellState if states[state]},
-        fraction=(ended + sum(running)) / len(cells) if cells else 1.0,
-        eta_seconds=_eta(cells, running, workers),
+        cells=count,
+        by_state={state: cells[state] for state in CellState if cells[state]},
+        fraction=1 - left / count if count else 1.0,
+        eta_seconds=_eta(own, left, max(1, min(open_, max(cells[CellState.RUNNING], workers)))),
         jobs=rows.begun,
-        known=sum(cell.known for cell in cells),
+        known=sum(tally.cells for tally in rows.tallies if tally.known),
         minutes=max(0.0, minutes),
-        gpu_hours=sum(_seconds(cell) for cell in _own(cells) if (cell.device or "").startswith(GPU)) / 3600,
+        gpu_hours=sum(tally.gpu_seconds for tally in own) / 3600,
     )
 
 
-def _own(cells: Iterable[CellRow]) -> Iterable[CellRow]:
-    return (cell for cell in cells if not cell.known)
-
-
-def _seconds(cell: CellRow) -> float:
-    return float((cell.usage or {}).get("wall_seconds") or 0.0)
-
-
-def _eta(cells: list[CellRow], running: list[float], workers: int) -> float | None:
-    """By the mean of those that have ended; null until one has."""
-    took = [_seconds(cell) for cell in _own(cells) if not cell.state.open and _seconds(cell)]
-    left = sum(cell.state.open for cell in cells) - sum(running)
-    if not left:
-        return 0.0 if cells and took else None
-    return sum(took) / len(took) * left / max(1, len(running), workers) if took else None
+def _eta(own: list[Tally], left: float, workers: int) -> float | None:
+    """By the mean of the jobs that have ended; null until one has."""
+    timed = sum(tally.timed for tally in own)
+    return sum(tally.seconds for tally in own) / timed * left / workers if timed else None

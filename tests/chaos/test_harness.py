@@ -23,6 +23,7 @@ from tests.chaos.harness.load import Load, Offers, Sent
 from tests.chaos.harness.run import drawn
 from tests.chaos.harness.runner import weights_of
 from tests.chaos.harness.scene import Broken, Scene, Skipped
+from tests.chaos.harness.studies import wrong_rows
 from tests.chaos.harness.traffic import Traffic, Windows, excuses
 
 pytestmark = pytest.mark.chaos
@@ -149,3 +150,19 @@ def test_a_worker_that_ends_is_seen_though_it_is_started_again(tmp_path: Path, e
     hit = scene.windows.during(frozenset({"worker"})) if excused else nullcontext()
     with nullcontext() if excused else pytest.raises(Broken), watched, hit:
         process.communicate(b"\n")
+
+
+def test_cells_and_jobs_that_do_not_belong_together_are_seen() -> None:
+    def cell(number: int, job: str | None, state: str = "begun", known: bool = False) -> Any:
+        return SimpleNamespace(study_id="s", number=number, state=state, job_id=job, known=known)
+
+    def job(job_id: str, status: str = "succeeded") -> Any:
+        return SimpleNamespace(id=job_id, status=status, study_id="s")
+
+    running, done = ([SimpleNamespace(id="s", status=status)] for status in ("running", "finished"))
+    assert list(wrong_rows(done, [cell(0, "a"), cell(1, "a", known=True)], [job("a")])) == []
+    assert list(wrong_rows(running, [cell(0, None, "waiting"), cell(1, "a")], [job("a", "queued")])) == []
+    assert [name for name, _ in wrong_rows(done, [cell(0, "a"), cell(1, "a")], [job("a")])] == ["doubled"]
+    assert [name for name, _ in wrong_rows(done, [cell(0, "a")], [job("a"), job("b")])] == ["doubled"]
+    assert [name for name, _ in wrong_rows(done, [cell(0, "a")], [job("a", "running")])] == ["lost"]
+    assert [name for name, _ in wrong_rows(done, [cell(0, None, "waiting")], [])] == ["lost"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -30,7 +31,7 @@ STORY = [
     (0.1, event("queued", "queued")),
     (25.0, BEGINS),
     *(
-        (1.5, event("progress", f"baseline  step {n} of {STEPS}  {n // 2} % of the job", fraction=n / 200))
+        (1.5, event("progress", "", fraction=n / 200, step=n, total_steps=STEPS, loss=1 / n, eta_seconds=300 - 1.5 * n))
         for n in range(1, STEPS + 1)
     ),
     (0.1, event("stage", "planning skipped", stage="planning", skipped=True)),
@@ -92,10 +93,12 @@ def test_a_log_is_never_silent_for_ten_seconds() -> None:
 def test_between_the_events_stands_what_the_job_says_of_its_progress() -> None:
     lines, _ = told(STORY)
     trained = [line for line in lines if f"of {STEPS}" in line]
-    assert all("s  baseline  step" in line and line.endswith("% of the job") for line in trained)
+    assert all(
+        re.search(r" s  \d+ %  2/11 baseline  step \d+ of 160  loss [\d.e-]+  about .* left$", line) for line in trained
+    )
     assert len({line.split("step")[1] for line in trained}) == len(trained) > 20
     # What a finished stage had left is no news of the next one.
-    assert any(line.endswith("s  verifying") for line in lines)
+    assert any(line.endswith("s  80 %  10/11 verifying") for line in lines)
     assert not any("verifying" in line and "step" in line for line in lines)
     assert not any("planning  " in line for line in lines)
 

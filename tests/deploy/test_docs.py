@@ -13,6 +13,7 @@ from layercut.client.settings import KEY, URL
 ROOT = Path(__file__).parents[2]
 # Not all of the tree: models, demo output and environments lie in it too.
 FOLDERS = (
+    "figures",
     ".github", "api_schemas", "benchmarks", "cli", "demo", "deploy", "docs", "service", "sources", "store", "telemetry",
     "tests", "workers",
 )  # fmt: skip

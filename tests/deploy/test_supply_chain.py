@@ -75,7 +75,7 @@ def test_every_package_of_ours_is_sent_to_the_builder() -> None:
 
 
 def test_the_worker_has_all_that_the_gateway_has() -> None:
-    assert "layercut[gateway]" in EXTRAS["worker"]
+    assert "layercut[gateway,figures]" in EXTRAS["worker"]
 
 
 def test_the_gateway_installs_nothing_that_the_worker_lacks() -> None:

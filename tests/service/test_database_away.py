@@ -48,7 +48,8 @@ class Gateway:
         self.bodies = {("POST", "/v1/jobs"): job, ("POST", "/v1/jobs/cancel"): {"metadata": {"of": "nobody"}}}
 
     def ask(self, method: str, path: str) -> httpx.Response:
-        filled = re.sub(r"\{(\w+)(:path)?\}", lambda found: NAMES.get(found[1], "x"), path)
+        names = NAMES | ({"name": "layers"} if "/figures/" in path else {})
+        filled = re.sub(r"\{(\w+)(:path)?\}", lambda found: names.get(found[1], "x"), path)
         return self.client.request(method, filled, json=self.bodies.get((method, path)))
 
 

@@ -29,12 +29,21 @@ def address(live: tuple[str, GatewayState]) -> str:
     return live[0]
 
 
+#: As docs/client.md has it: the generator knows no images.
+CONFIG = """\
+post_hooks: []
+content_type_overrides:
+  image/svg+xml: application/octet-stream
+  image/png: application/octet-stream
+"""
+
+
 @pytest.fixture
 def generated(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
     """Imports a module of the client, by its name inside the package."""
     document, config = tmp_path / "openapi.json", tmp_path / "config.yml"
     document.write_text(json.dumps(httpx.get(f"{address}/openapi.json", trust_env=False).json()))
-    config.write_text("post_hooks: []\n")
+    config.write_text(CONFIG)
     done = subprocess.run(
         [
             sys.executable, "-m", "openapi_python_client", "generate", "--path", document, "--config", config,

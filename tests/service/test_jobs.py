@@ -21,7 +21,7 @@ def test_a_job_is_accepted_and_says_where_it_is(client: TestClient, body: dict[s
     assert answer.headers["Location"] == f"/v1/jobs/{job['id']}" == job["urls"]["self"]
     assert job["status"] == "queued"
     assert job["progress"]["queue_position"] == 1
-    assert set(job["urls"]) == {"self", "events", "logs", "cancel", "retry", "report", "files", "download"}
+    assert set(job["urls"]) == {"self", "events", "logs", "cancel", "retry", "report", "files", "figures", "download"}
     assert client.get(answer.headers["Location"]).json() == job
     assert client.get(job["urls"]["events"]).json()["data"][0]["type"] == "job.queued"
 

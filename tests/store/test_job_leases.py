@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select, update
 
 from api_schemas.errors import JobError, LayercutError
 from api_schemas.events import EventType, NewEvent, SucceededData
-from api_schemas.jobs import Stage, Status
+from api_schemas.jobs import Result, Stage, Status
 from store.jobs import Claim, JobStore, Lease, LeaseLost
 from store.tables import jobs
 from tests.support.events import say
@@ -94,7 +94,7 @@ def test_success_points_at_the_artifact(store: JobStore, submit: Submit) -> None
     lease = claimed(store).lease
     assert store.artifact(job.id) is None
     done = store.finish(lease, SUCCEEDED, artifact=lease.prefix)
-    whole = {**RESULT, "outcome": None, "metric_of": None, "pushed": None}
+    whole = {**dict.fromkeys(Result.model_fields), **RESULT}
     assert done.status == Status.SUCCEEDED
     assert done.result is not None
     assert done.result.model_dump() == whole

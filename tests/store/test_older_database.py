@@ -19,9 +19,11 @@ from store.audit import Actor
 from store.cache import CacheStore
 from store.database import NewerDatabase, migrate, open_engine
 from store.jobs import JobStore
+from store.studies import StudyStore
 from store.tenants import TenantStore
 from tests.support.events import queue
 from tests.support.store_samples import RESULT
+from tests.support.study_samples import ACTOR, cells, feed, new_study
 
 REQUEST = {"model": "acme/bert", "task": "sst2", "metadata": {"team": "search"}}
 RESOLVED = {"prune": {"strategy": "top"}, "plan": {"kept": [0, 1], "dropped": [2], "protected": [], "scores": None}}
@@ -39,12 +41,12 @@ EVENTS: list[tuple[str, dict[str, Any]]] = [
 ENDED, WAITING = "job_00000000000000000000000a", "job_00000000000000000000000b"
 
 
-def bring_to(engine: Engine, revision: str) -> None:
+def bring_to(engine: Engine, revision: str, *, back: bool = False) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(store.__file__).parent / "migrations"))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        (command.downgrade if back else command.upgrade)(config, revision)
 
 
 def insert(engine: Engine, table: str, **values: Any) -> None:
@@ -143,15 +145,22 @@ def test_formats_of_a_job_that_waits_are_told_to_its_claim(
     job = queue(JobStore(engine), {"model": "a/b", "task": "none", "export": {"formats": ["ONNX_INT8"]}})
     if ended:
         JobStore(engine).cancel(job.id)
-    with engine.begin() as connection:  # as 0009 was
-        connection.execute(text("ALTER TABLE jobs DROP COLUMN formats"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0009'"))
+    bring_to(engine, "0009", back=True)
     migrate(engine)
     if ended:
         JobStore(engine).retry(job.id)
     claim = JobStore(engine).claim("w", formats=formats)
     assert (claim is not None and claim.lease.job_id == job.id) is claimed
     engine.dispose()
+
+
+def test_jobs_of_before_there_were_studies_are_of_none(older: Engine) -> None:
+    migrate(older)
+    assert JobStore(older).get(ENDED).study is None
+    studies = StudyStore(older).of(ACTOR)
+    study = studies.create(new_study(*cells(2))).id
+    assert feed(studies, study).jobs == 2
+    older.dispose()
 
 
 def test_a_newer_database_is_left_alone(engine: Engine) -> None:

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from api_schemas.errors import LayercutError
+from api_schemas.events import EventType
 from api_schemas.jobs import Status
 from api_schemas.studies.request import Budget, ResumeStudy
 from api_schemas.studies.shown import CellState, StudyStatus
@@ -20,9 +21,11 @@ from store.database import open_engine
 from store.jobs import JobStore
 from store.listing import JobFilter
 from store.studies import StudyStore
+from store.study_rows import StudyRows
 from store.study_tables import studies as study_table
 from store.tables import jobs
 from store.tenants import TenantStore
+from tests.support.events import say
 from tests.support.store_samples import FAILED
 from tests.support.study_samples import ACTOR, cells, count_jobs, end_one, feed, new_study, ready, states
 
@@ -196,14 +199,22 @@ def test_minutes_that_are_used_up_take_back_what_is_queued(
 
 
 def test_gpu_hours_are_those_of_gpus(studies: StudyStore, store: JobStore, engine: Engine) -> None:
-    study = studies.create(new_study(*cells(3), gpu_hours=0.0005)).id
+    study = studies.create(new_study(*cells(3), gpu_hours=0.5)).id
     feed(studies, study, most=2)
-    end_one(store)  # three seconds
-    with engine.begin() as connection:
-        connection.execute(update(jobs).values(resolved={"device": "cpu"}))
+
+    def spent(device: str) -> str:
+        claim = store.claim("worker-1")
+        assert claim is not None
+        mine = update(jobs).where(jobs.c.id == claim.lease.job_id)
+        with engine.begin() as connection:
+            connection.execute(mine.values(resolved={"device": device}, started_at=later(-3600)))
+        runs = studies.standing(study).spent or ""  # type: ignore[union-attr]
+        store.finish(claim.lease, FAILED)
+        return runs
+
+    assert spent("cpu") == ""
     assert studies.standing(study).spent is None  # type: ignore[union-attr]
-    with engine.begin() as connection:
-        connection.execute(update(jobs).values(resolved={"device": "cuda"}))
+    assert "GPU-hours" in spent("cuda")  # while it runs, and though it failed then
     assert "GPU-hours" in (studies.standing(study).spent or "")  # type: ignore[union-attr]
 
 
@@ -270,10 +281,16 @@ def test_cells_that_a_study_has_are_not_added_again(studies: StudyStore, store: 
     end_one(store)
     end_one(store)
     studies.finish(study)
-    same = studies.add(study, new_study(*cells(2)))
+    with pytest.raises(LayercutError) as refused:
+        studies.add(study, new_study(*cells(3)), most=2)
+    assert refused.value.code == "study_too_large"
+    studies.add(study, new_study(*cells(2)), most=2)
+    same = studies.get(study)
     assert (len(same.cells), same.status, len(same.grids)) == (2, StudyStatus.FINISHED, 1)
-    more = studies.add(study, new_study(*cells(3)))
+    studies.add(study, new_study(*cells(3)))
+    more = studies.get(study)
     assert (len(more.cells), more.status) == (3, StudyStatus.RUNNING)
+    assert more.began_at > same.began_at  # no minute has passed while it was finished
     assert more.cells[2].at[0] == 1
     assert feed(studies, study).jobs == 1
 
@@ -346,3 +363,26 @@ def test_a_pilot_that_failed_holds_nobody(studies: StudyStore, store: JobStore) 
     assert found.artifact is None
     studies.judge(study, found, {})
     assert feed(studies, study).jobs == 1
+
+
+def test_a_list_counts_as_the_study_itself_does(studies: StudyStore, store: JobStore, engine: Engine) -> None:
+    study = studies.create(new_study(*cells(5))).id
+    feed(studies, study, most=4)
+    end_one(store)
+    store.delete(end_one(store, FAILED, None))
+    claim = store.claim("worker-1")
+    assert claim is not None
+    store.record(claim.lease, say(EventType.PROGRESS, fraction=0.5))
+    with engine.begin() as connection:
+        connection.execute(update(jobs).where(jobs.c.status == Status.SUCCEEDED).values(gpu_seconds=3.0))
+    ((listed,), _) = studies.page()
+    assert total(listed) == total(studies.get(study))
+    assert sum(tally.gpu_seconds for tally in listed.tallies) == 3.0
+
+
+def total(rows: StudyRows) -> dict[tuple[str, bool], list[float]]:
+    found: dict[tuple[str, bool], list[float]] = {}
+    for state, known, *numbers in rows.tallies:
+        sums = found.setdefault((state, known), [0.0] * len(numbers))
+        found[state, known] = [one + other for one, other in zip(sums, numbers, strict=True)]
+    return found

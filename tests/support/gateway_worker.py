@@ -6,11 +6,15 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
+
+import httpx
 
 from api_schemas.events import EventType
 from service.state import GatewayState
 from store.jobs import Claim
 from tests.support.events import say
+from tests.support.processes import eventually
 from tests.support.reports import report
 
 REPORT = report().model_dump(mode="json")
@@ -42,8 +46,12 @@ def claim(state: GatewayState) -> Claim:
     return taken
 
 
-def succeed(state: GatewayState, taken: Claim, folder: Path, **more: bytes) -> None:
-    """What a worker does at the end: publish the files, and ``more`` by their paths, then point the job at them."""
+def succeed(
+    state: GatewayState, taken: Claim, folder: Path, /, *, found: dict[str, Any] | None = None, **more: bytes
+) -> None:
+    """What a worker does at the end: publish the files, and ``more`` by their paths, then point the job at them, with
+    what it has ``found`` beside ``RESULT``.
+    """
     export = folder / "artifact"
     export.mkdir(parents=True)
     for name, content in {**FILES, **more}.items():
@@ -51,8 +59,26 @@ def succeed(state: GatewayState, taken: Claim, folder: Path, **more: bytes) -> N
         (export / name).write_bytes(content)
     prefix = taken.lease.prefix
     state.artifacts.publish(prefix, export, "layercut-bert")
-    done = say(EventType.SUCCEEDED, "done", result=RESULT, usage={"wall_seconds": 1.0})
+    done = say(EventType.SUCCEEDED, "done", result=RESULT | (found or {}), usage={"wall_seconds": 1.0})
     state.store.finish(taken.lease, done, artifact=prefix)
+
+
+def finish(state: GatewayState, study_id: str, folder: Path) -> list[str]:
+    """Do whatever waits until the study's cells have ended; which jobs that were. Known cells take none."""
+    done: list[str] = []
+
+    def ended() -> bool:
+        while (taken := state.store.claim("worker-1")) is not None:
+            succeed(state, taken, folder / taken.lease.job_id)
+            done.append(taken.lease.job_id)
+        return bool(httpx.get(f"{_url(state)}/v1/studies/{study_id}", trust_env=False).json()["finished_at"])
+
+    eventually(ended)
+    return done
+
+
+def _url(state: GatewayState) -> str:
+    return f"http://127.0.0.1:{state.settings.port}"
 
 
 def unpack(tar: bytes) -> dict[str, bytes]:

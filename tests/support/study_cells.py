@@ -70,7 +70,16 @@ def row(score: float | None = 88.0, **changed: Any) -> StudyRow:
         "drop": 2,
         "recovery": "auto",
         "effort": "auto",
-        "cells": [StudyCell(number=0, seed=1, state=CellState.SUCCEEDED, job_id=changed.pop("job", "job_1"))],
+        "cells": [
+            StudyCell(
+                number=0,
+                seed=1,
+                state=CellState.SUCCEEDED,
+                job_id=changed.pop("job", "job_1"),
+                has_files=True,
+                retention=retention,
+            )
+        ],
         "score_after": None if score is None else Spread(mean=score, count=1),
         "latency_ms": None if latency is None else Spread(mean=latency, count=1),
         "retention": None if retention is None else Spread(mean=retention, count=1),

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from api_schemas.durations import about
 from api_schemas.events import EventType, Level, LogData, MetricData, NewEvent, StageData, new_event
 from api_schemas.jobs import Progress, Stage
+from api_schemas.progress_texts import AND, left, percent
 from api_schemas.reports import Reused
 from api_schemas.resolved import ResolvedRequest
 from figures.curves import CurveData, CurveReading
@@ -187,5 +187,5 @@ def text_of(progress: Progress, stage: Stage | None) -> str:
     Without a step the stage is over; without a time left, it cannot be known yet.
     """
     where = f"step {progress.step} of {progress.total_steps}" if progress.step is not None else stage and "done"
-    left = None if progress.eta_seconds is None else f"{about(progress.eta_seconds)} left"
-    return "  ".join(filter(None, [stage, where, f"{100 * progress.fraction:.0f} % of the job", left]))
+    far = f"{percent(progress.fraction)} of the job"
+    return AND.join(filter(None, [stage, where, far, left(progress.eta_seconds)]))

@@ -16,6 +16,8 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("study_id", Id))
     op.add_column("jobs", sa.Column("fingerprint", sa.String(64)))
+    op.add_column("jobs", sa.Column("inputs", sa.JSON))
+    op.add_column("jobs", sa.Column("gpu_seconds", sa.Float, nullable=False, server_default="0"))
     op.create_index("ix_jobs_tenant_fingerprint", "jobs", ["tenant", "fingerprint"])
     op.create_index("ix_jobs_study_id", "jobs", ["study_id", "id"])
     op.create_table(
@@ -55,6 +57,7 @@ def upgrade() -> None:
         sa.Column("known", sa.Boolean, nullable=False, server_default=sa.false()),
         sa.Column("pilot", sa.Integer),
         sa.Column("fingerprint", sa.String(64)),
+        sa.Column("content", sa.String(64)),
         sa.Column("layers_total", sa.Integer),
         sa.Column("dropped", sa.JSON),
         sa.PrimaryKeyConstraint("study_id", "number", name="pk_study_cells"),
@@ -70,5 +73,7 @@ def downgrade() -> None:
     op.drop_table("studies")
     op.drop_index("ix_jobs_study_id", "jobs")
     op.drop_index("ix_jobs_tenant_fingerprint", "jobs")
+    op.drop_column("jobs", "gpu_seconds")
+    op.drop_column("jobs", "inputs")
     op.drop_column("jobs", "fingerprint")
     op.drop_column("jobs", "study_id")

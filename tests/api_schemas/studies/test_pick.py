@@ -71,6 +71,27 @@ def test_each_model_and_task_has_a_pick() -> None:
 def test_it_is_the_job_of_the_first_seed_that_succeeded() -> None:
     cells = [
         StudyCell(number=0, seed=1, state=CellState.FAILED, job_id="job_failed"),
-        StudyCell(number=1, seed=2, state=CellState.SUCCEEDED, job_id="job_done"),
+        StudyCell(number=1, seed=2, state=CellState.SUCCEEDED, job_id="job_done", has_files=True),
     ]
     assert only([kept(0.99, cells=cells)], 0.98).job_id == "job_done"
+
+
+def seeds(*retentions: float, has_files: bool = True) -> list[StudyCell]:
+    return [
+        StudyCell(number=at, seed=at, state=CellState.SUCCEEDED, job_id=f"job_{at}", has_files=has_files, retention=one)
+        for at, one in enumerate(retentions)
+    ]
+
+
+def test_the_job_keeps_enough_by_itself_and_is_nearest_to_the_mean() -> None:
+    found = only([kept(0.985, cells=seeds(0.95, 1.02, 0.986))], 0.98)
+    assert (found.job_id, "seed 2" in found.reason) == ("job_2", True)
+    none = only([kept(0.985, cells=seeds(0.95, 0.97))], 0.98)
+    assert none.job_id == "job_1"
+    assert "none does by itself: the best, seed 1, keeps 97.0 %" in none.reason
+
+
+def test_a_row_without_files_is_not_taken() -> None:
+    found = only([kept(0.99, cells=seeds(0.99, has_files=False))], 0.98)
+    assert found.job_id is None
+    assert "no files any more" in found.reason

@@ -21,6 +21,7 @@ from tests.chaos.harness.receiver import Receiver
 from tests.chaos.harness.rows import reader
 from tests.chaos.harness.runner import weights_of
 from tests.chaos.harness.services import living, wait_until
+from tests.chaos.harness.studies import wrong_with_studies
 from tests.chaos.harness.traffic import Traffic
 from tests.chaos.harness.watching import TERMINAL
 
@@ -30,7 +31,7 @@ NAMES = {
     "ended twice": "a job ends once a try, and its events are numbered 1, 2, 3 …",
     "given up": "a job fails only when its attempts are used up, or as its runner said",
     "corrupt": "what succeeded downloads whole, with its own weights",
-    "doubled": "one request makes one job, and one attempt is published",
+    "doubled": "one request makes one job, one cell of a study too, and one attempt is published",
     "too many attempts": "no job has more attempts than it may",
     "unswept": "of what came to nothing no file is left in the store",
     "orphans": "no process and no scratch folder is left",
@@ -77,6 +78,7 @@ class Check:
         self._see_swept()
         self._see_told()
         self._see_rows()
+        self._see_studies()
         return self.findings
 
     def left(self) -> Findings:
@@ -157,6 +159,11 @@ class Check:
                 self.findings.add("too many attempts", f"{row.id}: {row.attempt} of {row.max_attempts}")
             if row.status not in ENDED and not any(row.id in what for what in self.findings.wrong["lost"]):
                 self.findings.add("lost", f"{row.id} is {row.status} in the database")
+
+    def _see_studies(self) -> None:
+        self.findings.looked["studies"] = len(self._load.studies.sent)
+        for name, what in wrong_with_studies(self._load.studies, self._rows):
+            self.findings.add(name, what)
 
     def _see_told(self) -> None:
         """At least once; a delivery that waits for another try is not lost."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from tests.chaos.harness.studies import StudyLoad
 from tests.chaos.harness.traffic import Traffic
 from tests.chaos.harness.watching import watch
 
@@ -70,6 +71,7 @@ class Offers:
     retry: bool
     delete: bool
     webhooks: bool
+    studies: bool = False
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> Offers:
@@ -81,6 +83,7 @@ class Offers:
             retry="/v1/jobs/{job_id}/retry" in paths,
             delete="delete" in paths["/v1/jobs/{job_id}"],
             webhooks="webhook" in request.get("properties", {}),
+            studies="/v1/studies/{study_id}/cells" in paths,
         )
 
 
@@ -97,6 +100,9 @@ class Load:
         self._ended = threading.Event()
         self.sent: list[Sent] = []
         self._threads = [threading.Thread(target=self._work, daemon=True, name=f"client-{n}") for n in range(clients)]
+        self.studies = StudyLoad(traffic, inputs, seed, self._ended)
+        if offers.studies:
+            self._threads.append(threading.Thread(target=self.studies.work, args=[self._patience], daemon=True))
 
     def start(self) -> None:
         for thread in self._threads:
