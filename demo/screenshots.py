@@ -30,7 +30,7 @@ TWEETS = {"dataset": str(TABLE), "text_columns": ["text"], "label_column": "sent
 STUDY = {
     "name": "Which layers of MiniLM may go",
     "models": [str(MODEL)],
-    "tasks": [{**TWEETS, "max_train_rows": 240}],
+    "tasks": [{**TWEETS, "max_train_rows": 480}],
     "strategies": ["top", "bottom"],
     "drops": [1, 2, 3],
     # A distillation wants more rows than these.
@@ -40,7 +40,7 @@ STUDY = {
 }
 LONG = {
     "model": str(MODEL),
-    "task": {**TWEETS, "max_train_rows": 800},
+    "task": {**TWEETS, "max_train_rows": 900},
     "prune": {"strategy": "symmetric", "drop": 2},
     "recovery": {"method": "finetune", "epochs": 6, "baseline_batch_size": 16},
     "evaluation": {"latency": LATENCY},
