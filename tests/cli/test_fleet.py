@@ -159,15 +159,17 @@ def test_a_worker_without_a_job_stays_while_another_has_one_and_then_all_leave(t
             process.communicate()
 
 
+# In one write each: lines of several processes that share a pipe mix, else.
 STUBBORN = """
-import sys
+import os, sys
 from cli.children import Child, keep_running
 
-STAYS = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('here', flush=True); signal.pause()"
+HERE = "os.write(1, b'here' + bytes([10]))"
+STAYS = f"import os, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {HERE}; signal.pause()"
 children = [Child(name, say=print) for name in ("first", "second")]
 for child in children:
     child._command = [sys.executable, "-c", STAYS]
-keep_running(children, lambda: print("here", flush=True), lambda: None, leave_seconds=3)
+keep_running(children, lambda: exec(HERE), lambda: None, leave_seconds=3)
 """
 
 

@@ -41,7 +41,7 @@ def site(request: pytest.FixtureRequest, live: tuple[str, GatewayState], tmp_pat
     locations = LOCATIONS[request.param].replace("GATEWAY", live[0])
     with (
         nginx_server(tmp_path, locations, f"{ROOT}/healthz") as url,
-        httpx.Client(base_url=url, trust_env=False) as client,
+        httpx.Client(base_url=url, trust_env=False, timeout=60) as client,
     ):
         yield client
 

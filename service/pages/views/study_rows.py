@@ -14,6 +14,8 @@ from service.pages.words import percent, plural
 
 #: Rows of a page.
 PAGE = 200
+#: Of an interval of retention: a wider one leaves half of all that could be.
+WIDEST = 0.5
 
 CELLS: dict[CellState, Word] = {
     CellState.WAITING: Word("Waiting", "quiet", "hollow", "No job has been queued for it yet."),
@@ -128,6 +130,9 @@ def _interval(row: StudyRow) -> str:
     found = row.retention_interval
     if found is None:
         return ""
+    # Two seeds that differ leave room for anything, also for less than nothing: the numbers would say no more.
+    if found.high - found.low > WIDEST:
+        return f"too few seeds to tell: {len(row.cells)}" if len(row.cells) > 1 else "too few rows to tell"
     return f"{found.low * 100:.1f} to {found.high * 100:.1f} %"
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from api_schemas.studies.shown import CellState, Spread, StudyCell, StudyRow
+from api_schemas.studies.shown import CellState, ShownInterval, Spread, StudyCell, StudyRow
 from api_schemas.tenants import Scope
 from service.app import create_app
 from service.pages.views.studies import MOST_DRAWN, Asked, drawn_rows
-from service.pages.views.study_rows import sorted_rows
+from service.pages.views.study_rows import sorted_rows, study_row
 from service.settings import GatewaySettings
 from service.state import GatewayState
 from tests.support.access import bearer, key_of
@@ -169,3 +169,11 @@ def test_rows_without_a_value_come_last() -> None:
     rows = [row(0), row(1, bytes_after=5), row(2, bytes_after=9)]
     assert [one.cells[0].number for one in sorted_rows(rows, "size")] == [1, 2, 0]
     assert [one.cells[0].number for one in sorted_rows(rows, "-size")] == [2, 1, 0]
+
+
+def test_an_interval_of_everything_says_that_it_tells_nothing() -> None:
+    told, wide = (ShownInterval(low=low, high=2 - low, confidence=0.95) for low in (0.97, -2.6))
+    assert study_row(row(0, retention_interval=told)).interval == "97.0 to 103.0 %"
+    assert study_row(row(0, retention_interval=wide)).interval == "too few rows to tell"
+    two = row(0, retention_interval=wide)
+    assert study_row(two.model_copy(update={"cells": two.cells * 2})).interval == "too few seeds to tell: 2"
