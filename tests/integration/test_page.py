@@ -211,7 +211,7 @@ def test_a_study_by_its_form(desk: Window, own: Rig) -> None:
 
     desk.field("Share of the score to keep").fill("0.5")
     desk.press("Pick")
-    expect(page.locator(".picked")).to_contain_text("layers")
+    expect(page.locator(".picked")).to_contain_text("dropped")
     expect(page.get_by_role("link", name="Download", exact=True)).to_be_visible()
     page.locator(".figure-box svg a").first.click()
     expect(page).to_have_url(re.compile("/ui/jobs/job_"))
