@@ -81,7 +81,7 @@ models/all-MiniLM-L6-v2 data/tweets.csv: | $(STAMP)
 openapi: $(STAMP) ## Renew docs/openapi.json; answers that have no example yet are asked of a server (ARGS=--all for all)
 	$(PY) demo/answers.py $(ARGS)
 
-screenshots: $(STAMP) ## Renew docs/images with a small study of the packaged model: four minutes (ARGS='--only job study')
+screenshots: $(STAMP) ## Renew docs/images with a small study of the packaged model: seven minutes (ARGS='--only login workers')
 	$(PY) demo/screenshots.py $(ARGS)
 
 BENCHMARKS ?= $(sort $(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))

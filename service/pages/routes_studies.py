@@ -67,7 +67,7 @@ async def show_study(
     if min_retention is not None and not part:
         picks = [pick_view(one) for one in picks_of(study.table, min_retention, sure=sure)]
     return page(
-        request, PARTS.get(part, "studies/show.html"), active="studies", study=view, figures=figures,
+        request, PARTS.get(part, "studies/show.html"), active="studies", study=view, figures=figures, again=bool(part),
         drawn_note=drawn.note, picks=picks, path=f"/ui/studies/{study_id}",
     )  # fmt: skip
 

@@ -101,11 +101,11 @@ class Window:
 
     def follow(self, name: str | re.Pattern[str]) -> None:
         """Click the link of that name."""
-        self.page.get_by_role("link", name=name).first.click()
+        self.page.get_by_role("link", name=name, exact=True).first.click()
 
     def press(self, name: str | re.Pattern[str]) -> None:
         """Click the button of that name."""
-        self.page.get_by_role("button", name=name).first.click()
+        self.page.get_by_role("button", name=name, exact=True).first.click()
 
     def check_access(self) -> None:
         """Nothing that keeps somebody out, as axe-core sees it."""
