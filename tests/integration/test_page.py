@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.support.browser import PHONE, Window, chromium, window
 from tests.support.page_rig import JOB_SECONDS, Rig, fill_in_job, rig, shell, shows
+from tests.support.processes import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -163,6 +164,9 @@ def test_repeat_with_changes_compare_cancel_and_delete(desk: Window, own: Rig) -
     desk.open(f"/ui/jobs/{long}")
     stay(desk)
     desk.follow("Cancel")
+    # The job goes on meanwhile, and the page with it; the question stays.
+    eventually(lambda: own.server.client.get(f"/v1/jobs/{long}").json()["status"] == "running", JOB_SECONDS)
+    expect(desk.page.get_by_role("dialog")).to_be_visible()
     desk.press("Cancel the job")
     expect(desk.page.locator("#job-status")).to_contain_text("Cancelled", timeout=JOB_SECONDS * 1000)
 

@@ -158,6 +158,13 @@
     if (log && log.dataset.live) watchLog(log);
   }
 
+  // Whoever is asked whether it is meant is not to lose the question: the page is drawn anew once that is answered.
+  document.addEventListener("htmx:beforeSwap", function (event) {
+    var job = event.target, asked = job.id === "job" && job.querySelector("dialog[open]");
+    if (!asked) return;
+    event.detail.shouldSwap = false;
+    asked.addEventListener("close", function () { refresh(job); }, { once: true });
+  });
   document.addEventListener("htmx:afterSettle", start);
   // A browser has six connections for all its tabs here: one that nobody looks at gives its own back.
   document.addEventListener("visibilitychange", function () {
