@@ -25,7 +25,7 @@ from tests.support.processes import eventually
 from tests.support.serve_process import Served, environment, served
 from tests.support.tiny_models import tiny_model
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.chaos, pytest.mark.long, pytest.mark.timeout(500)]
 
 ATTEMPTS = 10
 SEEDS = [1, 2]

@@ -18,7 +18,7 @@ from tests.support.browser import PHONE, Window, chromium, window
 from tests.support.page_rig import JOB_SECONDS, Rig, fill_in_job, rig, shell, shows
 from tests.support.processes import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(240)]
 
 ENDED = re.compile("Succeeded|Failed")
 

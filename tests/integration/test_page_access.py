@@ -14,7 +14,7 @@ from tests.support.browser import DESKTOP, PHONE, Window, chromium, window
 from tests.support.page_rig import Rig, fill_in_job, new_key, rig, shows
 from tests.support.processes import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,8 @@ def guarded(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def log_in(seen: Window, key: str) -> None:
     seen.field("API key").fill(key)
-    seen.press("Log in")
+    with seen.page.expect_navigation():
+        seen.press("Log in")
 
 
 def test_a_key_opens_what_is_its_tenants_alone(browser: Browser, guarded: Rig) -> None:

@@ -93,7 +93,10 @@ class Window:
         return answer.status
 
     def heading(self) -> str:
-        return self.page.locator("h1").inner_text()
+        """Once there is one: a page that is loaded is not laid out yet on cores that others load."""
+        found = self.page.locator("h1")
+        expect(found).to_have_text(re.compile(r"\S"))
+        return found.inner_text()
 
     def field(self, label: str) -> Locator:
         """Of a form, by what stands beside it."""
