@@ -20,10 +20,11 @@ from store.audit import Actor, note
 from store.columns import later
 from store.database import reading
 from store.ids import new_id
-from store.tables import DEFAULT_TENANT, upload_files, uploads
+from store.tables import DEFAULT_TENANT
 from store.tenants import check_upload_room, upload_room
 from store.upload_parts import Sending
 from store.upload_rows import AnyUpload, found, owned, page_of, read_upload, there
+from store.upload_tables import upload_files, uploads
 from store.upload_uses import ReadyUpload, hold
 from store.upload_writing import HELD_SECONDS, Writing, Written
 

@@ -16,7 +16,8 @@ from store.audit import Actor, note
 from store.columns import later
 from store.database import reading
 from store.rows import ACTIVE
-from store.tables import jobs, tenants, uploads
+from store.tables import jobs, tenants
+from store.upload_tables import uploads
 
 #: The pool of the cache that is common to all who share; no tenant can be called so.
 SHARED_POOL = "+shared"

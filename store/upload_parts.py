@@ -15,8 +15,8 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from api_schemas.errors import LayercutError
 from api_schemas.uploads import UploadedFile, UploadKind, UploadStatus
 from store.columns import later
-from store.tables import upload_files, upload_parts, uploads
 from store.upload_rows import files_of, found, locked
+from store.upload_tables import upload_files, upload_parts, uploads
 
 #: Of one file: each is a row, and a file of the store.
 MAX_PARTS = 10_000

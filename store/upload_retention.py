@@ -15,8 +15,8 @@ from api_schemas.uploads import UploadStatus
 from store.columns import later
 from store.database import reading
 from store.retention import DELETED_DAYS, JOBS, ROWS, delay
-from store.tables import uploads
 from store.upload_rows import is_used, parts_of, prefix_of
+from store.upload_tables import uploads
 from store.upload_uses import DAY
 
 

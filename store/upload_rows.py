@@ -16,7 +16,8 @@ from api_schemas.uploads import PREFIX, SHOWN, Dataset, Model, UploadedFile, Upl
 from store.ids import is_upload_id
 from store.listing import PAGE_BYTES
 from store.rows import ACTIVE
-from store.tables import jobs, upload_files, upload_uses, uploads
+from store.tables import jobs
+from store.upload_tables import upload_files, upload_uses, uploads
 
 AnyUpload = Dataset | Model
 

@@ -14,8 +14,9 @@ from sqlalchemy import Connection, Row, insert, select, update
 from api_schemas.errors import JobError, LayercutError
 from api_schemas.uploads import UploadKind, UploadStatus
 from store.columns import later
-from store.tables import jobs, upload_uses, uploads
+from store.tables import jobs
 from store.upload_rows import expired, files_of, not_found, owned, prefix_of, users_of
+from store.upload_tables import upload_uses, uploads
 
 DAY = 24 * 3600.0
 

@@ -17,10 +17,10 @@ from api_schemas.uploads import UploadKind, UploadStatus
 from store import upload_parts as sent
 from store.audit import Actor, note
 from store.columns import later
-from store.tables import upload_files, upload_parts, uploads
 from store.tenants import check_upload_room, upload_room
 from store.upload_parts import Part
 from store.upload_rows import files_of, locked, prefix_of
+from store.upload_tables import upload_files, upload_parts, uploads
 from store.upload_uses import DAY, ReadyFile
 
 #: Whoever was not heard of for so long is dead, and another may go on.

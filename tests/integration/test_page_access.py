@@ -132,7 +132,7 @@ def tab_to(seen: Window, name: str, most: int = 60) -> None:
 
 
 def test_nothing_keeps_anybody_out_and_nothing_sticks_out(browser: Browser, guarded: Rig) -> None:
-    """axe on every page: at a desk in light colours, on a phone in dark ones."""
+    """axe on every page: at a desktop in light colours, on a phone in dark ones."""
     key = new_key(guarded.server, "c")
     job, other = guarded.ask(key), guarded.ask(key, drop=3)
     headers = {"Authorization": f"Bearer {key}"}

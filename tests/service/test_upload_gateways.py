@@ -22,7 +22,7 @@ from sqlalchemy import Engine, select, update
 from store.artifacts import ArtifactStore
 from store.columns import later
 from store.database import open_engine
-from store.tables import uploads as rows
+from store.upload_tables import uploads as rows
 from store.uploads import PART_BYTES
 from tests.support.gateway_process import gateway_process, running_gateway
 from tests.support.migrated_database import migrated_sqlite

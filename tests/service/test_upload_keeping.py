@@ -8,7 +8,7 @@ from api_schemas.tenants import Quotas, Scope
 from service.retention import expire_uploads, sweep_uploads
 from service.state import GatewayState
 from store.columns import later
-from store.tables import uploads as rows
+from store.upload_tables import uploads as rows
 from tests.support.access import bearer, key_of
 from tests.support.uploading import (
     CSV,

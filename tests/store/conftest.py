@@ -28,11 +28,11 @@ from store.tables import (
     jobs,
     probes,
     tenants,
-    uploads,
     webhook_secrets,
     webhooks,
     workers,
 )
+from store.upload_tables import uploads
 from store.webhooks import WebhookStore
 from tests.support.events import queue
 from tests.support.migrated_database import migrated_sqlite

@@ -11,7 +11,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, insert, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-import store.study_tables  # noqa: F401 - its tables are METADATA's too
+import store.study_tables
+import store.upload_tables  # noqa: F401
 from store.columns import later
 from store.database import migrate, open_engine
 from store.tables import METADATA, events

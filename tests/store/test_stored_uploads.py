@@ -17,9 +17,9 @@ from store.audit import Actor, AuditLog
 from store.columns import later
 from store.jobs import JobStore
 from store.stored_uploads import UploadStore, Writing, Written, hold
-from store.tables import uploads as rows
 from store.tenants import TenantStore
 from store.upload_retention import UploadRetention
+from store.upload_tables import uploads as rows
 from store.upload_uses import ReadyFile
 from tests.support.store_samples import Submit
 

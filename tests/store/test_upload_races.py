@@ -13,9 +13,9 @@ from api_schemas.uploads import NewFile, UploadKind
 from store.audit import Actor
 from store.columns import later
 from store.stored_uploads import UploadStore, Written
-from store.tables import uploads as rows
 from store.tenants import TenantStore
 from store.upload_retention import UploadRetention
+from store.upload_tables import uploads as rows
 from store.upload_uses import ReadyFile
 from tests.support.processes import eventually
 
