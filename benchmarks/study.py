@@ -40,9 +40,16 @@ LEARNING_RATE = 1e-4
 #: Of the tiny model's study.
 TINY_CELLS = {False: 48, True: 4}
 
-QUICK = {"rows": 200, "epochs": 1.0, "tasks": ["rte"], "strategies": ["top", "symmetric"], "seeds": [1], "peers": 1}
-
 Body = dict[str, Any]
+
+QUICK: Body = {
+    "rows": 200,
+    "epochs": 1.0,
+    "tasks": ["rte"],
+    "strategies": ["top", "symmetric"],
+    "seeds": [1],
+    "peers": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -207,14 +214,7 @@ def main() -> None:
     parser.add_argument("--peers", type=int, default=4, help="cells that the usual recipe is run for")
     given = vars(parser.parse_args())
     if given.pop("quick"):
-        given |= {
-            "rows": 200,
-            "epochs": 1.0,
-            "tasks": ["rte"],
-            "strategies": ["top", "symmetric"],
-            "seeds": [1],
-            "peers": 1,
-        }
+        given |= QUICK
         tiny = TINY_CELLS[True]
     else:
         tiny = TINY_CELLS[False]

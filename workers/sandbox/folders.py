@@ -13,7 +13,7 @@ from workers.sandbox.confinement import Files
 WRITABLE = ("out", "tmp", "home", "made", "notes", "checkpoints")
 
 #: Rooms of ours that a runner imports. Where the code is not installed, much else lies beside them.
-ROOMS = ("api_schemas", "sources", "store", "workers")
+ROOMS = ("api_schemas", "figures", "sources", "store", "workers")
 
 SYSTEM = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/nix/store")
 

@@ -49,7 +49,7 @@ from workers.supervision.input_staging import Stage as StageInputs
 from workers.supervision.lease_session import Interrupt, LeaseSession
 from workers.supervision.log_writer import LogWriter
 from workers.supervision.memory_notes import lend_notes, notes_of
-from workers.supervision.publication import Learn, Publication, unlearnt
+from workers.supervision.publication import PUBLISHING_SECONDS, Learn, Publication, unlearnt
 from workers.supervision.report_warnings import ReportWarnings
 from workers.supervision.retries import NOT_SOON, Wait, told
 from workers.supervision.runner_process import Exit, RunnerProcess
@@ -57,9 +57,6 @@ from workers.supervision.tidying import keep_notes, sweep_losers
 from workers.supervision.waiting import Waiting
 
 log = logging.getLogger("layercut.attempt")
-
-#: What it takes to publish the files of a job that ended in time, where less of its own time is left.
-PUBLISHING_SECONDS = 1800.0
 
 
 class Attempt:
@@ -80,8 +77,9 @@ class Attempt:
         started: float,
         learn: Learn = unlearnt,
         warnings: Callable[[], list[str]] = list,
+        at_verifying: Callable[[], object] = lambda: None,
     ) -> None:
-        self._claim, self._lease = claim, claim.lease
+        self._claim, self._lease, self._at_verifying = claim, claim.lease, at_verifying
         self._runner, self._session, self._cache_server = runner, session, cache_server
         self._log, self._report_warnings = job_log, ReportWarnings(runner, warnings)
         self._store, self._artifacts, self._settings, self._stage = store, artifacts, settings, stage
@@ -229,6 +227,8 @@ class Attempt:
         self._session.write(event)
         if isinstance(event.data, LogData) and event.data.checkpoint:
             self._checkpoint_sync.call()
+        if isinstance(event.data, StageData) and event.data.stage == Stage.VERIFYING:
+            self._at_verifying()
         return None
 
     def _let_go(self, ending: Ending) -> None:

@@ -18,6 +18,9 @@ from workers.supervision.publishing import COPIES, most_bytes, publish_export
 from workers.supervision.retries import Tell, persist
 from workers.supervision.runner_process import RunnerProcess
 
+#: What it takes to publish the files of a job that ended in time, where less of its own time is left.
+PUBLISHING_SECONDS = 1800.0
+
 #: Takes the folder of a job's published files.
 Learn = Callable[[Path], object]
 

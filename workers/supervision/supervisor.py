@@ -150,10 +150,12 @@ class Supervisor:
                     claim.lease, runner, session, cache=self._cache, artifacts=self._artifacts, local=local,
                     wait_seconds=self._settings.cache_wait_seconds,
                 )  # fmt: skip
+                # Verifying is another process's work: the next runner imports what it needs beside it, not after.
                 attempt = Attempt(
                     claim, runner, session, cache_server, job_log, stage=self._stage,
                     store=self._store, artifacts=self._artifacts, settings=self._settings, started=sent,
                     learn=self._learn, warnings=lambda: self._tracking.warnings,
+                    at_verifying=self.prepare,
                 )  # fmt: skip
                 attempt.run()
                 spared = attempt.spared

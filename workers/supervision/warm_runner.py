@@ -43,6 +43,7 @@ class WarmRunner:
 
     def give_back(self, runner: RunnerProcess) -> None:
         """One that was taken, and got no job."""
+        self.clear()
         self._waiting = runner
 
     def clear(self) -> None:

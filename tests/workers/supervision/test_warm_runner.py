@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,24 @@ def test_the_waiting_runner_does_the_job_and_another_waits_after_it(rig: Rig, tm
     assert int((tmp_path / "pid").read_text()) == first
     assert waiting_pid(rig) != first
     assert not gone(waiting_pid(rig))
+
+
+def test_while_a_job_is_verified_the_next_runner_is_already_starting(rig: Rig, tmp_path: Path) -> None:
+    rig.supervisor.prepare()
+    first, warm = waiting_pid(rig), rig.supervisor._warm
+    rig.submit("stage:verifying", "hang")
+    working = threading.Thread(target=rig.supervisor.work)
+    working.start()
+    try:
+        eventually(lambda: warm._waiting is not None and warm._waiting.pid != first)
+        next_one = waiting_pid(rig)
+    finally:
+        rig.supervisor.stop()
+        working.join()
+    assert not gone(next_one)
+    rig.supervisor.stopping = False
+    rig.supervisor.prepare()
+    assert waiting_pid(rig) == next_one, "and it is the one that takes the next job"
 
 
 def test_one_that_died_while_it_waited_is_replaced_and_costs_no_attempt(rig: Rig, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from .loaded import Said, loader
 from .model_checks import check_generates, check_layers, check_loads, check_outputs
 from .text_checks import check_padding, check_pipeline, check_tokenizer
 
-ROOMS = {"api_schemas", "store", "sources", "service", "workers", "cli"}
+ROOMS = {"api_schemas", "store", "sources", "telemetry", "figures", "service", "workers", "cli", "layercut"}
 
 
 def check_alone(asked: dict[str, Any], _: Any) -> Said:
