@@ -15,7 +15,9 @@ from api_schemas.task_spec import PairsSpec
 
 
 class Latency(BaseModel):
-    """One forward pass of the whole model, in inference mode, on the job's device."""
+    """One forward pass of the whole model, in inference mode, on the job's device; of another job's model of the same
+    shape, where `reused` has `latency`: measured on the same host on the same day.
+    """
 
     batch_size: int = Field(description="examples of a pass")
     sequence_length: int = Field(description="tokens of each")
@@ -131,7 +133,9 @@ class Reused(BaseModel):
     """What an earlier job, or another one at the same time, had made."""
 
     kind: str = Field(
-        description="tokenized_data, baseline, baseline_logits, baseline_scores, layer_importance or search_bracket"
+        description=(
+            "tokenized_data, baseline, baseline_logits, baseline_scores, layer_importance, search_bracket or latency"
+        )
     )
     fingerprint: str = Field(description="sha256 of everything that it depends on")
     seconds_saved: float = Field(description="what making it took; time spent waiting for its maker is not taken off")

@@ -62,6 +62,7 @@ LIMITS = {
     "trained.json": Limit(2**14, 200),
     "scores.json": Limit(MIB, 20_000),
     "padding.json": Limit(2**10, 20),
+    "latency.json": Limit(2**18, 4000),
 }
 
 #: What a thing of each kind may take, and its files that are JSON. Those of the others are read by the runner alone.
@@ -72,6 +73,7 @@ KINDS = {
     "baseline_scores": Kind(2 * GIB, ("scores.json",)),
     "layer_importance": Kind(LIMITS[IMPORTANCE].bytes, (IMPORTANCE,)),
     "search_bracket": Kind(LIMITS[BRACKET].bytes, (BRACKET,)),
+    "latency": Kind(LIMITS["latency.json"].bytes, ("latency.json",)),
 }
 
 

@@ -42,7 +42,7 @@ LONGEST_REQUEST = 1000
 
 #: All that is in the cache.
 CacheKind = Literal[
-    "tokenized_data", "baseline", "baseline_logits", "baseline_scores", "layer_importance", "search_bracket"
+    "tokenized_data", "baseline", "baseline_logits", "baseline_scores", "layer_importance", "search_bracket", "latency"
 ]
 
 OLDER_FORM = (

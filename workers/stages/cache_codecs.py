@@ -17,7 +17,7 @@ from safetensors.torch import load_model, save_model
 from transformers import PreTrainedModel
 
 from api_schemas.errors import LayercutError
-from api_schemas.reports import Bracket
+from api_schemas.reports import Bracket, Latency
 from api_schemas.strategies import LayerImportance
 from sources.cached_files import Unusable, read_json
 from sources.headers import read_layout
@@ -29,6 +29,7 @@ from workers.protocol import CacheKind
 from workers.training.trainer_state import TrainResult
 
 WEIGHTS = "model.safetensors"
+LATENCY = "latency.json"
 
 Form = TypeVar("Form")
 
@@ -112,12 +113,22 @@ def load_bracket(folder: Path) -> Any:
     return read_json(folder / BRACKET_FILE)
 
 
+def save_latencies(latencies: list[list[Latency]], folder: Path) -> None:
+    """Of each model, those of each cell."""
+    _write(folder / LATENCY, [[cell.model_dump(mode="json") for cell in cells] for cells in latencies])
+
+
+def load_latencies(folder: Path) -> list[list[Latency]]:
+    return _as(list[list[Latency]], read_json(folder / LATENCY), LATENCY)
+
+
 #: Kind to how it is written and read.
 CODECS: dict[CacheKind, tuple[Callable[[Any, Path], None], Callable[[Path], Any]]] = {
     "baseline_logits": (save_logits, load_logits),
     "baseline_scores": (save_scores, load_scores),
     "layer_importance": (save_layer_importance, load_layer_importance),
     BRACKET: (save_bracket, load_bracket),
+    "latency": (save_latencies, load_latencies),
 }
 
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import platform
+import time
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
+
+from transformers import PreTrainedModel
 
 from api_schemas.pruning import PruneSpec
 from sources.fingerprint import NOT_OF_BASELINE, fingerprint
 from sources.importance import Asked, importance_fingerprint, search_fingerprint
+from workers.runtime.device import describe
 from workers.stages.resolved_job import ResolvedJob
 from workers.training.trainer_state import TrainResult
+
+#: Of a config: where the model came from, and what its answers are called.
+NOT_OF_SHAPE = frozenset({"_name_or_path", "architectures", "id2label", "label2id", "problem_type"})
 
 
 def source(job: ResolvedJob, seed: int) -> str:
@@ -71,6 +80,32 @@ def importance(job: ResolvedJob, spec: PruneSpec) -> str | None:
 def search(job: ResolvedJob) -> str | None:
     """Of what `auto` is asked; None where it cannot be shared."""
     return search_fingerprint(Asked.by_job(job.request), job.facts, job.content.identities)
+
+
+def latency(job: ResolvedJob, models: Sequence[PreTrainedModel]) -> str:
+    """Of how long ``models`` take: it hangs on their shapes, not on what their weights are, and on the host; and on the
+    day, for what else runs there changes.
+    """
+    return _of(
+        job,
+        "latency",
+        models=[_shape(model) for model in models],
+        cells=job.latency_cells,
+        host=platform.node(),
+        machine=describe(job.device).model_dump(mode="json"),
+        day=today(),
+    )
+
+
+def today() -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime())
+
+
+def _shape(model: PreTrainedModel) -> dict[str, Any]:
+    config = {name: value for name, value in model.config.to_diff_dict().items() if name not in NOT_OF_SHAPE}
+    tensors = [(name, list(tensor.shape), str(tensor.dtype)) for name, tensor in model.named_parameters()]
+    attention = model.config._attn_implementation
+    return {"class": type(model).__name__, "config": config, "attention": attention, "tensors": tensors}
 
 
 def _of(job: ResolvedJob, kind: str, **parts: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -115,10 +116,36 @@ def _speed(run: RunContext, models: Sequence[PreTrainedModel]) -> tuple[list[lis
     job, progress = run.job, run.progress
     with progress.stage(Stage.BENCHMARKING):
         tokens, device = job.recovery.max_length, job.device
-        latencies = latency.measure(models, job.latency_cells, device=device, done=progress.part)
+        latencies = _latencies(run, models)
         count = partial(latency.flops, tokens=tokens, device=device)
         flops = [None if job.mapped else count(model) for model in models]
     return list(latencies), flops
+
+
+def _latencies(run: RunContext, models: Sequence[PreTrainedModel]) -> list[list[Latency]]:
+    """Measured once on a host and day for all jobs whose models have the same shapes."""
+    job = run.job
+    if not job.latency_cells:
+        return [[] for _ in models]
+
+    def made() -> list[list[Latency]]:
+        return latency.measure(models, job.latency_cells, device=job.device, done=run.progress.part)
+
+    form = partial(_as_latencies, models=len(models), cells=job.latency_cells)
+    return run.cache.share("latency", fingerprints.latency(job, models), made, form)
+
+
+def _as_latencies(found: list[list[Latency]], models: int, cells: Sequence[tuple[int, int]]) -> list[list[Latency]]:
+    wanted = [list(cells)] * models
+    said = [[(one.batch_size, one.sequence_length) for one in rows] for rows in found]
+    if said != wanted or not all(_possible(one) for rows in found for one in rows):
+        raise Unusable("latency", f"it does not time {models} models in {len(cells)} cells")
+    return found
+
+
+def _possible(one: Latency) -> bool:
+    ordered = 0 < one.p50_ms <= one.p95_ms < math.inf and one.runs > 0
+    return ordered and math.isclose(one.examples_per_second, one.batch_size / one.p50_ms * 1000, rel_tol=1e-6)
 
 
 def score_before(run: RunContext, before: PreTrainedModel) -> Scores:

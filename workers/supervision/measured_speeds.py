@@ -55,7 +55,8 @@ def _rates(report: Report) -> Iterator[MeasuredRate]:
         seconds = max(COMPUTING * training.seconds, training.seconds - _passing(report, sizes, training, baseline))
         flops = _work(report, sizes, training, baseline).training / seconds
         yield MeasuredRate("training", training.precision, sizes.width, flops)
-    for cell in sorted(report.before.latency, key=lambda cell: -cell.batch_size * cell.sequence_length)[:1]:
+    timed = [] if "latency" in taught else report.before.latency
+    for cell in sorted(timed, key=lambda cell: -cell.batch_size * cell.sequence_length)[:1]:
         tokens = cell.batch_size * cell.sequence_length
         seconds = cell.p50_ms / 1000
         seconds = max(COMPUTING * seconds, seconds - sizes.layers * LAYER_SECONDS[report.device.type])
