@@ -70,7 +70,7 @@ def _pairs(report: Report) -> Iterator[_Pair]:
         cell = f"batch {one.batch_size} × {one.sequence_length} tokens"
         yield _Pair(
             "latency p50", cell, one.p50_ms, other.p50_ms, (f"{number(one.p50_ms)} ms", f"{number(other.p50_ms)} ms"),
-            f"{number(one.p50_ms / other.p50_ms)}× as fast" if other.p50_ms else "",
+            f"{one.p50_ms / other.p50_ms:.2f}× as fast" if other.p50_ms else "",
         )  # fmt: skip
 
 
