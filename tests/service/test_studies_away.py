@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select, update
 
 from api_schemas.studies.request import Budget, ResumeStudy
 from service.settings import GatewaySettings
@@ -17,6 +18,7 @@ from service.state import GatewayState
 from service.studies import feeding
 from service.studies.admitting import Admitter
 from service.studies.kept_admitters import LOOK_SECONDS, UNSURE_SECONDS, KeptAdmitters
+from store.study_tables import studies
 from tests.support.study_samples import ACTOR
 
 
@@ -104,3 +106,17 @@ def test_what_may_have_been_done_waits_for_its_hashes_and_not_for_ever(
     assert study.feed()["other"] == {"waiting": 2}
     assert study.feed(after=UNSURE_SECONDS - 1)["other"] == {"waiting": 2}
     assert study.feed(after=2)["other"] == {"queued": 2}
+
+
+def test_cells_that_are_added_take_each_model_as_it_was_pinned_at_first(study: Study) -> None:
+    """As of a branch of a hub that has moved since."""
+    with study.state.engine.begin() as connection:
+        (grids,) = connection.execute(select(studies.c.grids)).one()
+        pinned = [{"id": str(study.other)}, *grids[0]["pinned"][1:]]
+        connection.execute(update(studies).values(grids=[{**grids[0], "pinned": pinned}]))
+    more = {"models": [str(study.here)], "tasks": ["none"], "strategies": ["symmetric"], "drops": [2]}
+    answer = study.client.post(f"/v1/studies/{study.id}/cells", json=more)
+    assert answer.status_code == 202, answer.text
+    with study.state.engine.begin() as connection:
+        (grids,) = connection.execute(select(studies.c.grids)).one()
+    assert [model["id"] for model in grids[1]["pinned"]] == [str(study.other)]
